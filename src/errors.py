@@ -1,0 +1,46 @@
+"""The two ways a command can end badly, and the one place that turns them into exit codes."""
+
+import errno
+import sys
+from collections.abc import Callable
+
+
+class Problem(Exception):
+    """Something in the data, the files or the machine is not as it must be. Exit code 1.
+
+    The text is one message for the user: the file, the row or the key, and the remedy.
+    """
+
+    exit_code = 1
+
+
+class UsageError(Problem):
+    """The command line or the configuration is wrong. Exit code 2."""
+
+    exit_code = 2
+
+
+def exit_code(door: Callable[[list[str]], None], argv: list[str] | None) -> int:
+    """Run one door and return 0 (done), 1 (failed), 2 (wrong usage) or 130 (stopped by Ctrl-C)."""
+    try:
+        door(sys.argv[1:] if argv is None else list(argv))
+    except Problem as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return problem.exit_code
+    except KeyboardInterrupt:
+        print("\nstopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        return 130
+    except OSError as error:
+        # Only what the user can mend becomes a message; anything else is our defect and keeps its traceback.
+        remedy = {
+            errno.ENOSPC: "the disk is full: free some space and give the same command again",
+            errno.EDQUOT: "your disk quota is used up: free some space and give the same command again",
+            errno.EACCES: "no permission: make it writable for you",
+            errno.EPERM: "no permission: make it writable for you",
+            errno.EROFS: "the file system is read-only: set PODIUM_HOME to a folder that you may write",
+        }.get(error.errno)
+        if remedy is None:
+            raise
+        print(f"error: {error.filename or 'writing a file'}: {remedy}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,86 @@
+"""Where things lie on the disk, and how a file appears: whole, or not at all."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from src.errors import Problem
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def home() -> Path:
+    """The folder that holds competition/, runs/ and submissions/: the repository, or $PODIUM_HOME."""
+    return Path(os.environ.get("PODIUM_HOME") or REPOSITORY).resolve()
+
+
+def competition_folder(competition: str) -> Path:
+    return home() / "competition" / competition
+
+
+def runs_folder(competition: str) -> Path:
+    return home() / "runs" / competition
+
+
+def submissions_folder(competition: str) -> Path:
+    return home() / "submissions" / competition
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` if the block ends well, else remove it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.chmod(0o644)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with written_whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def only_one(folder: Path, what: str) -> Iterator[None]:
+    """Hold the lock of `folder`. The kernel frees it when the process dies, however it dies.
+
+    Raises Problem where another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise Problem(f"{what} is at work in another process (pid {file.read().strip() or '?'}): wait for it, or stop it") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

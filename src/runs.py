@@ -7,12 +7,14 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from src.errors import Problem
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+DONE = "done.json"  # written last in a member's folder, so its existence means that all else is there
 
 
 def home() -> Path:
@@ -79,8 +81,31 @@ def only_one(folder: Path, what: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise Problem(f"{what} is at work in another process (pid {file.read().strip() or '?'}): wait for it, or stop it") from None
+            raise Problem(
+                f"{what} is at work in another process (pid {file.read().strip() or '?'}): wait for it, or stop it"
+            ) from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder: runs/<competition>/<name>, with one folder per seed and fold in it."""
+
+    competition: str
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        return runs_folder(self.competition) / self.name
+
+    def member(self, seed: int, fold: int | str) -> Path:
+        return self.folder / f"seed{seed}" / (fold if isinstance(fold, str) else f"fold{fold}")
+
+    def finished(self, seed: int, fold: int | str) -> bool:
+        return (self.member(seed, fold) / DONE).exists()
+
+    def finished_folds(self, seed: int, count: int) -> tuple[int, ...]:
+        return tuple(fold for fold in range(count) if self.finished(seed, fold))

@@ -1,0 +1,52 @@
+"""A competition made ready for work: card, samples, folds, metric and images, all checked before the first epoch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.competition.archive import ensure_data
+from src.competition.card import Card, load_card
+from src.competition.folds import Folds, freeze_folds
+from src.competition.samples import Samples, load_samples
+from src.config import Config
+from src.images.cache import ImageCache
+from src.metrics import Metric, metric
+from src.runs import runs_folder
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Rows of `images` are the training rows, then the test rows."""
+
+    card: Card
+    samples: Samples
+    folds: Folds
+    metric: Metric
+    config: Config
+
+    def images(self, size: int | None = None, say: Callable[[str], None] = print) -> ImageCache:
+        """Every image decoded for networks that see `size` pixels (None: as trained). Raises Problem listing bad ones."""
+        wanted = self.config.images
+        size = size or wanted.size
+        # The room for crops grows with the size that is asked for.
+        side = round(size * (wanted.load_size or round(wanted.size * 9 / 8)) / wanted.size)
+        paths = [Path(path) for table in (self.samples.train, self.samples.test) for path in table["path"]]
+        return ImageCache.open(
+            self.card.folder / "cache",
+            paths,
+            side,
+            wanted.fit,
+            tuple(wanted.prepare),
+            max_gb=self.config.machine.cache_max_gb,
+            say=say,
+        )
+
+
+def open_competition(config: Config, say: Callable[[str], None] = print) -> Opened:
+    """Raises UsageError or Problem for whatever is wrong with the card, its files or the tables in them."""
+    card = load_card(config.competition)
+    measure = metric(card.metric, card.folder)
+    ensure_data(card, say)
+    samples = load_samples(card)
+    folds = freeze_folds(samples, config.data.folds, config.data.fold_seed, runs_folder(card.id))
+    return Opened(card, samples, folds, measure, config)

@@ -1,0 +1,243 @@
+"""The choices of an experiment: what may be set, and how YAML files and `key=value` words become one checked Config.
+
+The values live in configs/: default.yaml holds every key with its meaning, an experiment's file holds what
+differs, and `key=value` on the command line comes last. A section given as one word is a file of that name in
+the section's folder: `model=vgg16_bn` reads configs/model/vgg16_bn.yaml.
+"""
+
+import difflib
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from yaml import YAMLError
+
+from src.errors import UsageError
+from src.runs import REPOSITORY, home
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+# These say how the work is done or looked at, not what is learned: they may change between two commands on one run.
+FREE_SECTIONS = ("machine", "predict", "log")
+FILE_SECTIONS = ("model", "augment")
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Data(Section):
+    folds: Annotated[int, Field(ge=2)]
+    fold_seed: int
+    sampler: Literal["plain", "weighted"]
+    sampler_exponent: NotNegative
+
+
+class Images(Section):
+    size: Annotated[int, Field(ge=8)]
+    load_size: Annotated[int, Field(ge=8)] | None
+    fit: Literal["stretch", "crop", "pad"]
+    prepare: list[str]
+
+
+class Model(Section):
+    name: str
+    pretrained: bool
+    weights: str | None
+    stem: Literal["auto", "stock", "small"]
+    drop_rate: Fraction
+    args: dict[str, Any]
+
+
+class Loss(Section):
+    name: Literal["cross_entropy"]
+    smoothing: Fraction
+
+
+class Optim(Section):
+    name: str
+    lr: Annotated[float, Field(gt=0)]
+    weight_decay: NotNegative
+    momentum: Fraction
+    clip: Annotated[float, Field(gt=0)] | None
+    args: dict[str, Any]
+
+
+class Schedule(Section):
+    name: Literal["cosine", "constant"]
+    warmup_epochs: NotNegative
+
+
+class Train(Section):
+    epochs: Positive
+    batch: Positive | Literal["auto"]
+    global_batch: Positive | None
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    keep: Literal["last", "best"]
+    patience: Annotated[int, Field(ge=0)]
+
+
+class Machine(Section):
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    threads: Positive | Literal["auto"]
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"]
+    checkpoint_minutes: Annotated[float, Field(gt=0)]
+    cache_max_gb: Annotated[float, Field(gt=0)]
+
+
+class Predict(Section):
+    views: Annotated[list[str], Field(min_length=1)]
+    size: Annotated[int, Field(ge=8)] | None
+    batch: Positive
+
+
+class Log(Section):
+    tensorboard: bool
+
+
+class Config(Section):
+    """One experiment, checked: every key known, every value of its kind."""
+
+    competition: str
+    data: Data
+    images: Images
+    model: Model
+    augment: list[str | dict[str, Any]]
+    loss: Loss
+    optim: Optim
+    schedule: Schedule
+    train: Train
+    machine: Machine
+    predict: Predict
+    log: Log
+
+    def identity(self) -> dict[str, Any]:
+        """The keys that decide what is learned: a run folder belongs to exactly one such set."""
+        return self.model_dump(exclude=set(FREE_SECTIONS))
+
+    def hash(self) -> str:
+        """Eight hex digits of the identity's SHA-256."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def config_file(name: str) -> Path | None:
+    """The file of configs/NAME.yaml, the user's folder before the repository's; None where there is none."""
+    candidates = [root / "configs" / f"{name}.yaml" for root in (home(), REPOSITORY)]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def config_names(section: str = "") -> list[str]:
+    """The names that config=NAME, or SECTION=NAME, may take."""
+    folders = [root / "configs" / section for root in (home(), REPOSITORY)]
+    return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")} - {"default"})
+
+
+def load(name: str, overrides: dict[str, str], competition: str | None = None) -> Config:
+    """configs/default.yaml, then configs/NAME.yaml, then the overrides.
+
+    Raises UsageError for an unknown file, key or value, and where NAME belongs to another competition.
+    """
+    if name != "default" and config_file(name) is None:
+        raise UsageError(f"config={name}: there is no configs/{name}.yaml.{_nearest(name, config_names())}")
+    layers = [*(load_tree(config_file(part)) for part in dict.fromkeys(("default", name))), from_words(overrides)]
+    tree: dict[str, Any] = {}
+    for layer in layers:
+        tree = merge(tree, layer)
+    if competition and tree.get("competition") not in (None, competition):
+        raise UsageError(
+            f"config={name} is for competition {tree['competition']}, not {competition}: drop one of the two"
+        )
+    tree["competition"] = competition or tree.get("competition")
+    if tree["competition"] is None:
+        raise UsageError(f"config={name} names no competition: add competition=ID")
+    return check(tree)
+
+
+def check(tree: dict[str, Any]) -> Config:
+    """A Config from a plain tree. Raises UsageError that names the first wrong key and what it may be."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        # Union members add parts such as "int" to the path: they are no keys.
+        path = [str(part) for part in first["loc"]]
+        key = ".".join(part for i, part in enumerate(path) if i == 0 or part in _keys(".".join(path[:i])) or i == 1)
+        if first["type"] == "extra_forbidden":
+            near = _nearest(key, _all_keys())
+            raise UsageError(f"unknown key {key}.{near or ' configs/default.yaml lists them all.'}") from None
+        raise UsageError(
+            f"{key}={first['input']}: {_lower(first['msg'])} (configs/default.yaml tells what it means)"
+        ) from None
+
+
+def load_tree(path: Path) -> dict[str, Any]:
+    """One YAML file as a plain tree, sections given as a word read in."""
+    try:
+        layer = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(layer, dict):
+        raise UsageError(f"{path} must hold keys and values")
+    return {key: _section(key, value) for key, value in layer.items()}
+
+
+def from_words(overrides: dict[str, str]) -> dict[str, Any]:
+    """The words of the command line as one layer; whole sections first, so that model=X model.stem=Y keeps both."""
+    layer: dict[str, Any] = {}
+    for key, word in sorted(overrides.items(), key=lambda item: "." in item[0]):
+        try:
+            value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={word}"]))["value"]
+        except (YAMLError, OmegaConfBaseException):
+            raise UsageError(f"{key}={word}: cannot be read as a value; quote lists as '[a, b]'") from None
+        parts = key.split(".")
+        tree = _section(key, value) if len(parts) == 1 else value
+        for part in reversed(parts):
+            tree = {part: tree}
+        layer = merge(layer, tree)
+    return layer
+
+
+def _section(key: str, value: Any) -> Any:
+    if key not in FILE_SECTIONS or not isinstance(value, str):
+        return value
+    if config_file(f"{key}/{value}") is None:
+        raise UsageError(f"{key}={value}: there is no configs/{key}/{value}.yaml.{_nearest(value, config_names(key))}")
+    return OmegaConf.to_container(OmegaConf.load(config_file(f"{key}/{value}")))
+
+
+def merge(below: Any, above: Any) -> Any:
+    """Sections merge key by key; anything else is replaced whole."""
+    if isinstance(below, dict) and isinstance(above, dict):
+        return below | {key: merge(below.get(key), value) for key, value in above.items()}
+    return above
+
+
+def _keys(path: str) -> set[str]:
+    model: Any = Config
+    for part in filter(None, path.split(".")):
+        field = getattr(model, "model_fields", {}).get(part)
+        model = field.annotation if field else None
+    return set(getattr(model, "model_fields", {}))
+
+
+def _all_keys() -> list[str]:
+    tops = Config.model_fields
+    return [*tops, *(f"{top}.{key}" for top in tops for key in _keys(top))]
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    if near:
+        return f" Did you mean {near[0]}?"
+    return f" Known: {', '.join(known)}." if 0 < len(known) <= 20 else ""
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]

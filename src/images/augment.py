@@ -1,0 +1,73 @@
+"""Augmentation from the configuration's list, by albumentations. No other module knows that library.
+
+Randomness belongs to the batch: every batch draws from a generator made of (seed, fold, epoch, step), so results
+do not depend on how many workers load it, differ from epoch to epoch, and repeat with the seed.
+"""
+
+import os
+import random
+from typing import Any
+
+import cv2
+import numpy as np
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for its newest version
+
+import albumentations as A
+
+from src.errors import UsageError
+
+
+class Augmentation:
+    """The transforms of `augment`, for networks that see `size` x `size` pixels."""
+
+    def __init__(self, transforms: list[str | dict[str, Any]], size: int) -> None:
+        self.size = size
+        self.compose = A.Compose([_built(entry, size) for entry in transforms], strict=True)
+
+    def __call__(self, images: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
+        """(n, h, w, 3) uint8 -> (n, size, size, 3) uint8, with the random stream that belongs to `key`."""
+        # One generator for all transforms: with set_random_seed each would get the same stream, and two flips
+        # of p=0.5 would always fall together.
+        generator = np.random.default_rng(key)
+        self.compose.set_random_state(generator, random.Random(int(generator.integers(2**63))))
+        return np.stack([self._one(image) for image in images])
+
+    def _one(self, image: np.ndarray) -> np.ndarray:
+        image = self.compose(image=image)["image"]
+        return resized(image, self.size)
+
+
+def resized(image: np.ndarray, size: int) -> np.ndarray:
+    """(h, w, 3) uint8 -> (size, size, 3) uint8."""
+    if image.shape[:2] == (size, size):
+        return image
+    shrinks = image.shape[0] >= size and image.shape[1] >= size
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _built(entry: str | dict[str, Any], size: int) -> A.BasicTransform | A.BaseCompose:
+    """One entry of the list: a name, or {name: {argument: value}}; OneOf and its like hold `transforms` themselves."""
+    if isinstance(entry, str):
+        entry = {entry: {}}
+    if len(entry) != 1:
+        raise UsageError(f"augment: write one transform an entry, not {list(entry)}")
+    ((name, arguments),) = entry.items()
+    kind = getattr(A, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, (A.BasicTransform, A.BaseCompose))):
+        raise UsageError(f"augment: albumentations has no transform {name!r}")
+    arguments = {key: _sized(value, size) for key, value in (arguments or {}).items()}
+    if "transforms" in arguments:
+        arguments["transforms"] = [_built(inner, size) for inner in arguments["transforms"]]
+    elif issubclass(kind, A.BasicTransform):
+        arguments["strict"] = True  # a misspelt argument would only be a warning, and the default would run
+    try:
+        return kind(**arguments)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"augment: {name}: {' '.join(str(error).split())[:200]}") from None
+
+
+def _sized(value: Any, size: int) -> Any:
+    if isinstance(value, list):
+        return [_sized(part, size) for part in value]
+    return size if value == "size" else value

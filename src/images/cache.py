@@ -1,0 +1,217 @@
+"""Decoded, resized images, kept in one memory-mapped file, so that every epoch after that reads instead of decodes.
+
+A cache is two files: `<name>.npy` with the squares, and `<name>.json`, written last, whose existence means that the
+other is complete. The name holds a hash of all that the pixels depend on: a changed image makes another cache.
+
+Three locks of the kernel keep processes apart, and none of them outlives its process:
+one builder at a time holds `lock` in the folder, whoever reads a cache shares its .npy, and whoever deletes one must
+have it alone.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+
+from src.errors import Problem
+from src.images import decode
+from src.images.stream import ImageStream, each_in_threads
+from src.runs import read_json, write_json, written_whole
+
+GB = 1e9
+
+
+class ImageCache:
+    """Squares (side, side, 3) uint8, read from the cache. Pickles small; each process maps the file for itself.
+
+    `faults` tells the rows whose image could not be used and why; these rows are black.
+    """
+
+    def __init__(self, file: Path, rows: int, faults: dict[int, str]) -> None:
+        self.file, self.rows, self.faults = file, rows, faults
+        self._held: BinaryIO | None = None
+        self._squares: np.ndarray | None = None
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        paths: list[Path],
+        side: int,
+        fit: str,
+        prepare: tuple[str, ...] = (),
+        *,
+        workers: int | None = None,
+        say: Callable[[str], object] = print,
+        bad: str = "raise",
+        max_gb: float | None = None,
+    ) -> "ImageCache | ImageStream":
+        """The squares of the images `paths`, one row each, in this order; built on the first call, by all cores.
+
+        `folder` holds the caches of one competition. `max_gb` bounds it: the caches used longest ago are deleted to
+        make room, and images that need more than that alone are not cached: an ImageStream, which is used the same
+        way, decodes each when it is asked for (opening it reads only the headers).
+
+        Unusable images are gathered, never skipped: `bad="raise"` raises a Problem that lists them,
+        `bad="report"` returns with their rows in `faults`, for the caller to decide about.
+        Raises Problem where the disk is too small, UsageError for a wrong `side`, `fit` or `prepare`.
+        """
+        source = ImageStream(paths, side, fit, prepare)
+        if not paths:
+            raise Problem(f"{folder}: no images were named to be cached")
+        size = len(source) * side * side * 3
+        if max_gb is not None and size > max_gb * GB:
+            say(
+                f"{size / GB:.2f} GB of images are more than the cache may hold ({max_gb:g} GB): decoding them on demand"
+            )
+            source.check(workers)
+            return _judged(source, source, bad)
+        file = folder / f"{side}px-{fit}-{_key(folder, source)}.npy"
+        cache = _found(file)
+        if cache is None:
+            with _turn(folder, say):
+                cache = _found(file)  # another process may have built it while this one waited
+                if cache is None:
+                    _make_room(folder, size, max_gb)
+                    _build(file, source, workers, say)
+                    cache = _found(file)
+        return _judged(cache, source, bad)
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Row `index` as (side, side, 3) uint8 RGB, a copy."""
+        return self._map()[index].copy()
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Rows `indices` as (n, side, side, 3) uint8 RGB, a copy."""
+        return self._map()[np.asarray(indices, np.int64)]
+
+    def _map(self) -> np.ndarray:
+        if self._squares is None:
+            self._held = _held(self.file)
+            self._squares = np.asarray(np.load(self.file, mmap_mode="r"))
+        return self._squares
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_held": None, "_squares": None}
+
+
+def _key(folder: Path, source: ImageStream) -> str:
+    """A hash of all that the pixels depend on. Names count from the folder's parent, so that both can be moved."""
+    recipe = [decode.VERSION, cv2.__version__, source.side, source.fit, source.prepare]
+    digest = hashlib.sha256(json.dumps(recipe).encode())
+    for path in source.paths:
+        digest.update(os.fsencode(os.path.relpath(path, folder.parent)))
+        with contextlib.suppress(OSError):  # a missing image is reported by the build
+            facts = path.stat()
+            digest.update(f"\0{facts.st_size} {facts.st_mtime_ns}".encode())
+        digest.update(b"\0\0")
+    return digest.hexdigest()[:16]
+
+
+def _held(file: Path) -> BinaryIO:
+    """`file`, open and locked against deletion for as long as the handle, or a forked copy of it, lives."""
+    handle = file.open("rb")
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    return handle
+
+
+def _found(file: Path) -> ImageCache | None:
+    """The complete cache in `file`, held and marked as used just now; None where there is none."""
+    mark = file.with_suffix(".json")
+    try:
+        held = _held(file)
+        facts = read_json(mark)
+    except FileNotFoundError:
+        return None
+    if os.fstat(held.fileno()).st_size != facts["bytes"]:
+        return None
+    with contextlib.suppress(PermissionError):  # another user's cache can be read, though not marked
+        os.utime(mark)
+    cache = ImageCache(file, facts["images"], {int(row): reason for row, reason in facts["faults"].items()})
+    cache._held = held
+    return cache
+
+
+@contextlib.contextmanager
+def _turn(folder: Path, say: Callable[[str], object]) -> Iterator[None]:
+    """Wait until no other process builds in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another process that is building an image cache in {folder}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _make_room(folder: Path, size: int, max_gb: float | None) -> None:
+    """Delete what dead builds left, then the caches used longest ago until `size` bytes more fit into `max_gb`.
+
+    To be called in one's turn: any half-made file here is then nobody's. Raises Problem where the disk is too small.
+    """
+    for part in folder.glob(".*.part"):
+        part.unlink()
+    for file in folder.glob("*.npy"):
+        if not file.with_suffix(".json").exists():
+            file.unlink()
+    marks = sorted(folder.glob("*.json"), key=lambda mark: mark.stat().st_mtime)
+    total = size + sum(mark.with_suffix(".npy").stat().st_size for mark in marks)
+    for mark in marks:
+        if max_gb is None or total <= max_gb * GB:
+            break
+        file = mark.with_suffix(".npy")
+        with file.open("rb") as handle, contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while a process reads it
+            total -= file.stat().st_size
+            mark.unlink()
+            file.unlink()
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise Problem(
+            f"{folder}: the image cache needs {size / GB:.2f} GB and {free / GB:.2f} GB are free. Remedy: free some "
+            "space (the caches in this folder may be deleted), choose a smaller images.load_size, or lower "
+            "machine.cache_max_gb, beyond which images are decoded on demand"
+        )
+
+
+def _build(file: Path, source: ImageStream, workers: int | None, say: Callable[[str], object]) -> None:
+    say(f"caching {len(source)} images at {source.side} x {source.side} pixels in {file}")
+    shape = (len(source), source.side, source.side, 3)
+    with written_whole(file) as part, part.open("rb+") as out:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(out, header)
+        out.flush()
+        start, row_bytes = out.tell(), source.side * source.side * 3
+        out.truncate(start + len(source) * row_bytes)  # rows never written are black
+
+        def fill(row: int) -> None:
+            # Written rather than mapped: a full disk is then an error, and not the end of the process.
+            os.pwrite(out.fileno(), source[row], start + row * row_bytes)
+
+        faults = each_in_threads(fill, len(source), workers, "caching images")
+    facts = {"images": len(source), "side": source.side, "fit": source.fit, "prepare": source.prepare}
+    write_json(file.with_suffix(".json"), facts | {"bytes": file.stat().st_size, "faults": faults})
+
+
+def _judged(images: ImageCache | ImageStream, source: ImageStream, bad: str) -> ImageCache | ImageStream:
+    if bad == "report" or not images.faults:
+        return images
+    first = [f"  {source.paths[row]}: {reason}" for row, reason in list(images.faults.items())[:10]]
+    if len(images.faults) > len(first):
+        first.append(f"  and {len(images.faults) - len(first)} more")
+    raise Problem(
+        f"{len(images.faults)} of {len(source)} images can not be used:\n" + "\n".join(first) + "\n"
+        "Remedy: copy or download them again, or take their rows out of the table"
+    )

@@ -1,0 +1,213 @@
+"""The one decoder of the project: a file becomes HWC uint8 RGB, whole, or an ImageFault says why not.
+
+Ordinary JPEG and PNG go through OpenCV, from memory: what it reads by name is not checked for truncation, what it
+reads from memory is. Kinds that OpenCV gets wrong (alpha, CMYK) or reads loosely go through Pillow, which is strict.
+"""
+
+import contextlib
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
+
+from src.errors import Problem
+
+# Raise it whenever the same file would come out with other pixels: caches made by another version then don't count.
+VERSION = 1
+
+# Named one by one, so that no file reaches Pillow's rarer readers (EPS, for one, runs an interpreter).
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "AVIF")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif")
+SUFFIXES += (".ppm", ".pgm", ".pbm", ".jp2", ".j2k", ".avif")
+# Pillow's own guard against small files that unfold into huge images; here it holds for OpenCV too.
+LARGEST = 2 * Image.MAX_IMAGE_PIXELS
+
+JPEG = b"\xff\xd8\xff"
+PNG = b"\x89PNG\r\n\x1a\n"
+REDUCED_BY = {
+    1: cv2.IMREAD_COLOR_RGB,
+    2: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}  # "GRAYSCALE" is the name of the bare factor: IMREAD_REDUCED_COLOR_* carries the BGR bit, which excludes RGB.
+ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 swap width and height
+
+# What is wrong with an image is said once, by ImageFault.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class ImageFault(Problem):
+    """One image file that can not be used. `reason` is the short form for lists; the text adds path and remedy."""
+
+    def __init__(
+        self, path: Path, reason: str, remedy: str = "copy or download it again, or take its row out of the table"
+    ) -> None:
+        super().__init__(f"{path}: {reason}. Remedy: {remedy}")
+        self.path, self.reason, self.remedy = path, reason, remedy
+
+    def __reduce__(self) -> tuple:
+        # Exceptions are pickled by their text alone, which would not survive the way home from a worker process.
+        return ImageFault, (self.path, self.reason, self.remedy)
+
+
+def decode(path: Path, at_least: int | None = None) -> np.ndarray:
+    """Read the image file `path` as an array (height, width, 3) of uint8 RGB.
+
+    - The content decides, never the extension; EXIF rotation is applied; of several frames the first is taken.
+    - Alpha is laid over white: what lies under transparent pixels is arbitrary, and white is what viewers and web
+      pages show there.
+    - Of 16-bit pixels the high byte is kept: a fixed rule, so that images stay comparable with each other.
+    - Colour profiles are not applied.
+    - `at_least` (pixels): a JPEG may come back at 1/2, 1/4 or 1/8 of its size, as long as its short side stays at
+      least that; this is several times faster where the image is shrunk afterwards anyway.
+
+    Raises ImageFault where the file is missing, empty, truncated, or no image. Damage inside a JPEG that leaves its
+    end in place is not seen: the format has no checksum.
+    """
+    with _faults_of(path):
+        data = path.read_bytes()
+    if not data:
+        raise ImageFault(path, "the file is empty (0 bytes)")
+    image = None
+    if data.startswith(JPEG):
+        image = _jpeg(path, data, at_least)
+    elif data.startswith(PNG):
+        image = _png(path, data)
+    # What OpenCV refuses, Pillow either reads or names the reason for.
+    return _with_pillow(path, data) if image is None else image
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) in pixels of what `decode(path)` gives, from the header alone. Raises ImageFault."""
+    with _faults_of(path):
+        if path.stat().st_size == 0:
+            raise ImageFault(path, "the file is empty (0 bytes)")
+        with _opened(path) as image:
+            # Pillow turns TIFF by itself, size included.
+            turned = image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) >= 5
+            return image.size[::-1] if turned else image.size
+
+
+def looks_like_image(path: Path) -> bool:
+    """Whether `path` is worth handing to `decode`: by its extension, else by its first bytes.
+
+    A file with an image's extension counts even if broken, so that it gets reported instead of overlooked; the
+    `._name.jpg` that macOS leaves in archives do not.
+    """
+    if path.name.startswith("._") or not path.is_file():
+        return False
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    with path.open("rb") as file:
+        start = file.read(16)
+    return (
+        start.startswith((JPEG, PNG, b"GIF8", b"II*\0", b"MM\0*"))
+        or (start[:4], start[8:12]) == (b"RIFF", b"WEBP")
+        or (start[:2], start[6:10]) == (b"BM", bytes(4))
+    )
+
+
+def _jpeg(path: Path, data: bytes, at_least: int | None) -> np.ndarray | None:
+    """The JPEG through OpenCV; None where Pillow has to read it. Raises ImageFault if its end is missing."""
+    at, frame = 2, None
+    while at + 12 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == 0xFF:  # padding
+            at += 1
+            continue
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            frame = struct.unpack_from(">HHB", data, at + 5)
+        if marker == 0xDA:
+            break
+        at += 2 + length
+    # Inside compressed data FF is always followed by 00 or a restart marker: FF D9 is the end, and nothing else is.
+    # Looked for behind the start of scan, since a thumbnail in the header has an end of its own.
+    if frame is None or data.find(b"\xff\xd9", at) < 0:
+        raise ImageFault(path, f"truncated JPEG (no end marker in {len(data)} bytes)")
+    height, width, components = frame
+    _check_size(path, width, height)
+    if components == 4:
+        return None
+    factors = (8, 4, 2) if at_least else ()
+    factor = next((f for f in factors if min(width, height) // f >= at_least), 1)
+    return cv2.imdecode(np.frombuffer(data, np.uint8), REDUCED_BY[factor])
+
+
+def _png(path: Path, data: bytes) -> np.ndarray | None:
+    """The PNG through OpenCV; None where Pillow has to read it. Raises ImageFault if cut off or damaged."""
+    view, at, kept, names = memoryview(data), len(PNG), [PNG], set()
+    while b"IEND" not in names:
+        length, name = struct.unpack_from(">I4s", data, at) if at + 8 <= len(data) else (0, b"")
+        end = at + 12 + length
+        if end > len(data):
+            raise ImageFault(path, f"truncated PNG (no end chunk in {len(data)} bytes)")
+        needed = name[:1].isupper()
+        if needed and zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
+            raise ImageFault(path, f"damaged PNG (the checksum at byte {end - 4} does not match)")
+        # The other chunks (colour profile, text) change no pixel here, and faults in them make libpng print lines.
+        if needed or name == b"eXIf":
+            kept.append(view[at:end])
+        names.add(name)
+        at = end
+    width, height, _depth, colour = struct.unpack_from(">IIBB", data, len(PNG) + 8)
+    _check_size(path, width, height)
+    if colour >= 4 or names & {b"tRNS", b"acTL"}:  # alpha, transparency, animation
+        return None
+    return cv2.imdecode(np.frombuffer(b"".join(kept), np.uint8), REDUCED_BY[1])
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if width * height > LARGEST:
+        raise ImageFault(path, f"{width} x {height} is more than {LARGEST} pixels", "make it smaller")
+
+
+def _with_pillow(path: Path, data: bytes) -> np.ndarray:
+    with _faults_of(path), _opened(io.BytesIO(data)) as image:
+        image.load()
+        # Pillow takes every CMYK JPEG as inverted; only those with Adobe's marker are.
+        plain_ink = image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info
+        return _to_rgb(ImageOps.exif_transpose(ImageChops.invert(image) if plain_ink else image))
+
+
+def _opened(source: Path | io.BytesIO) -> Image.Image:
+    image = Image.open(source, formats=FORMATS)
+    # Pillow also looks for a rotation in XMP; OpenCV does not, and both must turn the same images.
+    for key in ("xmp", "XML:com.adobe.xmp"):
+        image.info.pop(key, None)
+    return image
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I;16"):
+        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise ValueError("32-bit pixels have no fixed range: convert the images to 8 or 16 bits")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(image.convert("RGB"))
+
+
+@contextlib.contextmanager
+def _faults_of(path: Path) -> Iterator[None]:
+    """Turn what the file system and Pillow raise into an ImageFault; its readers raise whatever broken data lead to."""
+    try:
+        yield
+    except (ImageFault, MemoryError):
+        raise
+    except FileNotFoundError:
+        raise ImageFault(path, "the file is missing") from None
+    except IsADirectoryError:
+        raise ImageFault(path, "this is a folder, not an image") from None
+    except UnidentifiedImageError:
+        reason = f"no image of a known kind ({', '.join(FORMATS)}), or its header is damaged"
+        raise ImageFault(path, reason, "convert it to PNG, or take its row out of the table") from None
+    except Exception as error:
+        raise ImageFault(path, f"can not be decoded ({getattr(error, 'strerror', None) or error})") from None

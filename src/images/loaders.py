@@ -1,0 +1,73 @@
+"""Rows become batches: cached images are augmented and handed over as uint8 tensors."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from src.images.augment import Augmentation, resized
+from src.images.cache import ImageCache
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step: its rows of the cache, and the key of its randomness."""
+
+    rows: np.ndarray
+    key: tuple[int, ...]
+
+
+class AugmentedSteps(Dataset):
+    """A step -> ((n, 3, size, size) uint8 images, rows). Batches are made whole: one random stream each."""
+
+    def __init__(self, images: ImageCache, augmentation: Augmentation) -> None:
+        self.images, self.augmentation = images, augmentation
+
+    def __getitem__(self, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
+        return _tensor(self.augmentation(self.images.batch(step.rows), step.key)), torch.from_numpy(step.rows)
+
+
+class PlainRows(Dataset):
+    """Rows -> ((n, 3, size, size) uint8 images, rows), as they are."""
+
+    def __init__(self, images: ImageCache, size: int) -> None:
+        self.images, self.size = images, size
+
+    def __getitem__(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        return _tensor(np.stack([resized(image, self.size) for image in self.images.batch(rows)])), torch.from_numpy(
+            rows
+        )
+
+
+class Feed:
+    """Hands a data set's batches to the device, made by `workers` processes (0: by this one)."""
+
+    def __init__(self, dataset: Dataset, workers: int, device: torch.device) -> None:
+        self.queue: list = []
+        self.device = device
+        self.loader = DataLoader(
+            dataset,
+            sampler=self.queue,
+            batch_size=None,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=device.type == "cuda",
+            worker_init_fn=_one_thread,
+        )
+
+    def __call__(self, requests: list) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        self.queue[:] = requests
+        for images, rows in self.loader:
+            yield images.to(self.device, non_blocking=True), rows
+
+
+def _tensor(images: np.ndarray) -> torch.Tensor:
+    # The memory stays as it is, channels last: the layout that convolutions are fastest in.
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+def _one_thread(_: int) -> None:
+    cv2.setNumThreads(0)  # its threads would fight with the other workers'

@@ -1,0 +1,126 @@
+"""Image files as squares of one size, each decoded when it is asked for."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from src.errors import UsageError
+from src.images.decode import ImageFault, decode, image_size
+from src.images.prepare import preparations
+
+FITS = ("stretch", "crop", "pad")
+
+
+def fitted(image: np.ndarray, side: int, fit: str) -> np.ndarray:
+    """`image` (height, width, 3) uint8 as (side, side, 3) uint8.
+
+    `stretch` changes the proportions, `crop` keeps the middle square, `pad` keeps everything between black bars
+    (black, as the borders that augmentations draw later). Raises UsageError for another `fit`.
+    """
+    height, width = image.shape[:2]
+    if fit == "stretch":
+        return _resized(image, side, side)
+    if fit == "crop":
+        short = min(height, width)
+        top, left = (height - short) // 2, (width - short) // 2
+        return _resized(image[top : top + short, left : left + short], side, side)
+    if fit == "pad":
+        scale = side / max(height, width)
+        inner = _resized(image, max(1, round(width * scale)), max(1, round(height * scale)))
+        top, left = (side - inner.shape[0]) // 2, (side - inner.shape[1]) // 2
+        square = np.zeros((side, side, 3), np.uint8)
+        square[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+        return square
+    raise UsageError(f"images.fit={fit}: must be one of {', '.join(FITS)}")
+
+
+def _resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    # Each axis by what it needs: area averages without aliasing but only shrinks well, cubic only enlarges well.
+    small = min(image.shape[1], width), min(image.shape[0], height)
+    if small != image.shape[1::-1]:
+        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+    if small != (width, height):
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+    return image
+
+
+class ImageStream:
+    """Squares (side, side, 3) uint8 of the files `paths`, decoded on demand. Pickles; safe in workers and threads.
+
+    `faults` tells the rows known to be unusable and why (see `check`); they are black. Any other row whose file
+    turns out to be broken raises ImageFault when it is asked for.
+    """
+
+    def __init__(self, paths: Sequence[Path], side: int, fit: str, prepare: Sequence[str] = ()) -> None:
+        """Raises UsageError where `side`, `fit` or a name in `prepare` can not be."""
+        if side < 1:
+            raise UsageError(f"the side of the images (images.load_size) is {side}: must be at least 1 pixel")
+        if fit not in FITS:
+            raise UsageError(f"images.fit={fit}: must be one of {', '.join(FITS)}")
+        preparations(prepare)
+        self.paths, self.side, self.fit, self.prepare = list(paths), side, fit, tuple(prepare)
+        self.faults: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Row `index` as (side, side, 3) uint8 RGB. Raises ImageFault."""
+        index = range(len(self))[index]
+        if index in self.faults:
+            return np.zeros((self.side, self.side, 3), np.uint8)
+        # Where a preparation may crop, twice the side is read, so that half of the image still fills the square.
+        image = decode(self.paths[index], at_least=self.side * (2 if self.prepare else 1))
+        for preparation in preparations(self.prepare):
+            image = preparation(image)
+        return fitted(image, self.side, self.fit)
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Rows `indices` as (n, side, side, 3) uint8 RGB. Raises ImageFault."""
+        rows = [self[index] for index in indices]
+        return np.stack(rows) if rows else np.zeros((0, self.side, self.side, 3), np.uint8)
+
+    def check(self, workers: int | None = None) -> None:
+        """Read the header of every file and note the unusable ones in `faults`."""
+        self.faults = each_in_threads(lambda row: image_size(self.paths[row]), len(self), workers, "checking images")
+
+
+def each_in_threads(work: Callable[[int], object], rows: int, workers: int | None, title: str) -> dict[int, str]:
+    """Call `work(row)` for every row, on `workers` threads (default: one a core), with a bar on a terminal.
+
+    Returns the reasons of the ImageFaults met, by row. Threads are enough: decoding and resizing free the
+    interpreter's lock.
+    """
+
+    def block(start: int) -> dict[int, str]:
+        faults = {}
+        for row in range(start, min(start + size, rows)):
+            try:
+                work(row)
+            except ImageFault as fault:
+                faults[row] = fault.reason
+        return faults
+
+    size, faults = 32, {}
+    starts = range(0, rows, size)
+    own_threads = cv2.getNumThreads()
+    with (
+        ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool,
+        tqdm(total=rows, desc=title, unit="image", disable=None) as bar,
+    ):
+        try:
+            cv2.setNumThreads(1)  # the images are the parallel part: threads within each would only get in the way
+            for start, found in zip(starts, pool.map(block, starts), strict=True):
+                faults |= found
+                bar.update(min(size, rows - start))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+        finally:
+            cv2.setNumThreads(own_threads)
+    return faults

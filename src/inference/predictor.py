@@ -1,0 +1,35 @@
+"""A trained network and rows of images become logits, one table per view; every image is fetched once."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+from torch import nn
+
+from src.images.loaders import Feed
+from src.inference.views import VIEWS
+
+
+@torch.inference_mode()
+def view_logits(
+    network: nn.Module,
+    feed: Feed,
+    rows: np.ndarray,
+    views: tuple[str, ...],
+    batch: int,
+    autocast: Callable[[], AbstractContextManager],
+    progress: Callable[[int], object] = lambda _: None,
+) -> dict[str, np.ndarray]:
+    """{view: (len(rows), classes) float32 logits}, in the order of `rows`. `progress` is told the images done."""
+    network.eval()
+    parts: dict[str, list[np.ndarray]] = {view: [] for view in views}
+    requests = [rows[start : start + batch] for start in range(0, len(rows), batch)]
+    for images, done in feed(requests):
+        for view in views:
+            seen = VIEWS[view](images).contiguous(memory_format=torch.channels_last)
+            with autocast():
+                logits = network(seen)
+            parts[view].append(logits.float().cpu().numpy())
+        progress(len(done))
+    return {view: np.concatenate(part) if part else np.zeros((0, 0), np.float32) for view, part in parts.items()}

@@ -1,0 +1,88 @@
+"""A name becomes a network: any timm model or one of ours, with its weights and a stem that fits the input."""
+
+import difflib
+
+import timm
+import torch
+from torch import nn
+
+import src.models.scratch  # noqa: F401  registers our own names
+from src.config import Model
+from src.errors import Problem, UsageError
+from src.models.weights import from_file, from_hub
+
+SMALL_INPUT = 96  # below this many pixels a stock stem throws away most of the picture
+TINY_INPUT = 40  # and below this nothing can be spared at all
+
+
+class Network(nn.Module):
+    """A backbone with its normalisation: (n, 3, h, w) uint8 in, (n, classes) logits out."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        config = timm.data.resolve_data_config({}, model=backbone)
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.tensor(config[name]).view(1, 3, 1, 1) * 255, persistent=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.backbone((images.float() - self.mean) / self.std)
+
+
+def build(model: Model, classes: int, size: int) -> Network:
+    """The network of a configuration, on the CPU; random weights come from torch's present seed.
+
+    Raises UsageError for an unknown name or argument, Problem where the asked weights cannot be had.
+    """
+    if not timm.is_model(model.name):
+        near = ", ".join(difflib.get_close_matches(model.name, timm.list_models(), n=3))
+        raise UsageError(f"model.name={model.name}: timm knows no such network" + (f". Near: {near}" if near else ""))
+    arguments = {**model.args, "drop_rate": model.drop_rate}
+    try:
+        if model.weights:
+            backbone = from_file(model.name, model.weights, classes, arguments)
+        elif model.pretrained:
+            backbone = from_hub(model.name, classes, arguments)
+        else:
+            backbone = timm.create_model(model.name, num_classes=classes, **arguments)
+    except TypeError as error:
+        raise UsageError(f"model.args of {model.name}: {error}") from None
+    started_from_weights = bool(model.weights or model.pretrained)
+    if model.stem == "small" or (model.stem == "auto" and size <= SMALL_INPUT):
+        _fit_stem(backbone, size, started_from_weights, asked=model.stem == "small")
+    network = Network(backbone)
+    _try_size(network, model.name, size)
+    return network
+
+
+def _fit_stem(backbone: nn.Module, size: int, keep_kernel: bool, asked: bool) -> None:
+    """Lower a ResNet's fourfold reduction of the stem: to twofold below 96 pixels, to none below 40.
+
+    Trained 7x7 kernels stay and only move closer together; a stem from scratch gets a 3x3 kernel.
+    """
+    conv = getattr(backbone, "conv1", None)
+    if not isinstance(conv, nn.Conv2d) or not hasattr(backbone, "maxpool"):
+        if asked:
+            raise UsageError(
+                "model.stem=small is for ResNets: this network has no stem of convolution and pool to change"
+            )
+        return
+    stride = 1 if size <= TINY_INPUT else 2
+    if keep_kernel:
+        conv.stride = (stride, stride)
+    else:
+        backbone.conv1 = nn.Conv2d(conv.in_channels, conv.out_channels, 3, stride, 1, bias=conv.bias is not None)
+        nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
+    backbone.maxpool = nn.Identity()
+
+
+def _try_size(network: Network, name: str, size: int) -> None:
+    network.eval()
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, 3, size, size, dtype=torch.uint8))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise Problem(
+            f"{name} cannot take images of {size} pixels (images.size): {str(error).splitlines()[0]}"
+        ) from None
+    network.train()

@@ -1,0 +1,32 @@
+"""A residual network of 0.08 M parameters for images of a few pixels."""
+
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models.resnet import BasicBlock, ResNet
+from torch import nn
+
+default_cfgs = generate_default_cfgs(
+    {
+        "resnet8.scratch": {
+            "num_classes": 1000,
+            "input_size": (3, 32, 32),
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.5, 0.5, 0.5),
+            "first_conv": "conv1",
+            "classifier": "fc",
+        }
+    }
+)
+
+
+class ThreeStages(ResNet):
+    """timm's ResNet with no fourth stage: a picture of 24 pixels has nothing left for it."""
+
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__(BasicBlock, (1, 1, 1), channels=(16, 32, 64), stem_width=16, **kwargs)
+        self.layer4 = nn.Identity()
+
+
+@register_model
+def resnet8(pretrained: bool = False, **kwargs: object) -> nn.Module:
+    """Three basic blocks of 16, 32 and 64 channels (He et al., 2015, section 4.2, with n = 1)."""
+    return build_model_with_cfg(ThreeStages, "resnet8", pretrained, **kwargs)

@@ -1,0 +1,202 @@
+"""Is this a submission that the host will take? Every fault is named with its line in the file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from src.competition.card import Card
+from src.competition.samples import Samples
+from src.errors import Problem
+from src.submission.layout import Layout, layout_of
+
+LISTED = 5  # of each kind of fault
+TOLERANCE = 1e-6  # of a row's sum
+
+
+def check(source: Path | pd.DataFrame, card: Card, samples: Samples) -> list[str]:
+    """The faults of a submission file or table against the sample; an empty list where there is none.
+
+    Of each kind of fault the first five rows are listed, then their number.
+    """
+    layout = layout_of(card, samples)
+    try:
+        header, table = _from_memory(source, layout) if isinstance(source, pd.DataFrame) else _read(source, layout)
+    except Problem as problem:
+        return [str(problem)]
+    faults = _header_faults(header, layout)
+    spelt = dict(zip(layout.header, layout.names, strict=True))
+    table.columns = layout.names if tuple(header) == layout.header else [spelt.get(name, name) for name in header]
+    if not set(layout.names) <= set(table.columns) or not table.columns.is_unique:
+        return faults
+    faults += _id_faults(table[layout.id], samples.sample[layout.id])
+    faults += _kept_faults(table, layout, samples.sample)
+    return faults + _answer_faults(table, layout, card, samples)
+
+
+def checked(source: Path | pd.DataFrame, card: Card, samples: Samples, name: str = "") -> None:
+    """Raise Problem with every fault, if there is one. `name` stands for the file in the message."""
+    faults = check(source, card, samples)
+    if faults:
+        what = name or (source if isinstance(source, Path) else "the table")
+        raise Problem(f"{what} is no valid submission to {card.id}:\n  " + "\n  ".join(faults))
+
+
+def _read(path: Path, layout: Layout) -> tuple[list[str], pd.DataFrame]:
+    """Every cell as text; row r of the table is line r + 2 of the file."""
+    try:
+        rows = pd.read_csv(
+            path,
+            sep=layout.separator,
+            header=None,
+            dtype=str,
+            na_filter=False,
+            skip_blank_lines=False,
+            encoding="utf-8-sig",
+        )
+    except pd.errors.EmptyDataError:
+        raise Problem("the file is empty") from None
+    except UnicodeDecodeError:
+        raise Problem("the file is not UTF-8 text") from None
+    except (ValueError, FileNotFoundError, IsADirectoryError) as error:
+        raise Problem(f"the file cannot be read: {' '.join(str(error).split())}") from None
+    return rows.iloc[0].tolist(), rows.iloc[1:].reset_index(drop=True)
+
+
+def _from_memory(table: pd.DataFrame, layout: Layout) -> tuple[list[str], pd.DataFrame]:
+    spelling = dict(zip(layout.names, layout.header, strict=True))
+    text = table.astype(object).where(table.notna(), "").map(str) if len(table) else table.copy()
+    return [spelling.get(name, str(name)) for name in table.columns], text.reset_index(drop=True)
+
+
+def _header_faults(header: list[str], layout: Layout) -> list[str]:
+    if tuple(header) == layout.header:
+        return []
+    absent = [name for name in layout.header if name not in header]
+    strange = [name for name in header if name not in layout.header]
+    faults = [f"header: column {name!r} of the sample is missing" for name in absent[:LISTED]]
+    faults += [f"header: column {name!r} is not in the sample" for name in strange[:LISTED]]
+    faults += [f"header: {len(names)} such columns in all" for names in (absent, strange) if len(names) > LISTED]
+    if not faults:
+        place = next(
+            (i for i, (a, b) in enumerate(zip(header, layout.header, strict=False)) if a != b), len(layout.header)
+        )
+        faults = [f"header: {len(header)} columns, where the sample has {len(layout.header)}"]
+        if len(header) == len(layout.header):
+            faults = [f"header: column {place + 1} is {header[place]!r}, where the sample has {layout.header[place]!r}"]
+    return faults
+
+
+def _listed(rows: np.ndarray, what: str, say: Callable[[int], str]) -> list[str]:
+    """One fault a row for the first few, by line, then their number."""
+    faults = [f"line {row + 2}: {say(row)}" for row in rows[:LISTED].tolist()]
+    return [*faults, f"{what}: {len(rows)} in all"] if len(rows) > LISTED else faults
+
+
+def _id_faults(ids: pd.Series, expected: pd.Series) -> list[str]:
+    faults = []
+    if len(ids) != len(expected):
+        faults.append(f"{len(ids)} rows, where the sample has {len(expected)}")
+    known = pd.Index(expected)
+    empty, repeated = (ids == "").to_numpy(), ids.duplicated().to_numpy()
+    unknown = ~ids.isin(known).to_numpy()
+    missing = np.flatnonzero(~expected.isin(ids).to_numpy())
+    faults += _listed(np.flatnonzero(empty), "empty ids", lambda row: "the id is empty")
+    faults += _listed(
+        np.flatnonzero(unknown & ~empty), "unknown ids", lambda row: f"id {ids[row]!r} is not in the sample"
+    )
+    faults += _listed(
+        np.flatnonzero(repeated & ~empty), "repeated ids", lambda row: f"id {ids[row]!r} stands there already"
+    )
+    faults += [f"id {expected[row]!r} is missing (line {row + 2} of the sample)" for row in missing[:LISTED].tolist()]
+    if len(missing) > LISTED:
+        faults.append(f"missing ids: {len(missing)} in all")
+    if not faults:
+        moved = np.flatnonzero(ids.to_numpy() != expected.to_numpy())
+        faults = _listed(
+            moved, "ids in another order", lambda row: f"id {ids[row]!r} stands where the sample has {expected[row]!r}"
+        )
+    return faults
+
+
+def _kept_faults(table: pd.DataFrame, layout: Layout, sample: pd.DataFrame) -> list[str]:
+    """Columns that are neither id nor answer must hold what the sample holds for that id."""
+    if not layout.kept:
+        return []
+    rows = pd.Index(sample[layout.id]).get_indexer(table[layout.id]) if sample[layout.id].is_unique else np.array([])
+    faults = []
+    for name in layout.kept if len(rows) else ():
+        wrong = np.flatnonzero((rows >= 0) & (table[name].to_numpy() != sample[name].to_numpy()[rows]))
+        faults += _listed(
+            wrong,
+            f"other values of {name!r} than in the sample",
+            lambda row, name=name: (
+                f"{name} is {table[name][row]!r}, where the sample has {sample[name].iloc[rows[row]]!r}"
+            ),
+        )
+    return faults
+
+
+def _answer_faults(table: pd.DataFrame, layout: Layout, card: Card, samples: Samples) -> list[str]:
+    kind = card.submission.kind
+    if kind in ("probability", "columns"):
+        return _probability_faults(table, layout, sums=kind == "columns" and card.target != "multilabel")
+    cells = table[layout.answers[0]]
+    may_be_empty = kind == "set" and not never_empty(samples)
+    empty = np.flatnonzero((cells == "").to_numpy()) if not may_be_empty else np.array([], int)
+    faults = _listed(empty, "empty answers", lambda row: f"{layout.answers[0]} is empty")
+    if kind == "label":
+        unknown = np.flatnonzero(~cells.isin([*samples.classes, ""]).to_numpy())
+        return faults + _listed(unknown, "unknown labels", lambda row: f"{cells[row]!r} is no class of {card.id}")
+    return faults + _word_faults(cells, frozenset(samples.classes), card)
+
+
+def never_empty(samples: Samples) -> bool:
+    """Whether each training row has at least one class; then an answer without any is a fault."""
+    return samples.targets.ndim == 1 or bool((samples.targets > 0.5).any(axis=1).all())
+
+
+def _word_faults(cells: pd.Series, classes: frozenset[str], card: Card) -> list[str]:
+    """Faults of classes parted by blanks: unknown or repeated ones, or more than the card's `top`."""
+    words = [cell.split(" ") if cell else [] for cell in cells.tolist()]
+    unknown = np.array([row for row, held in enumerate(words) if not classes.issuperset(held)], int)
+    repeated = np.array([row for row, held in enumerate(words) if len(set(held)) < len(held)], int)
+    faults = _listed(
+        unknown,
+        "rows with unknown labels",
+        lambda row: f"{next(word for word in words[row] if word not in classes)!r} is no class of {card.id}",
+    )
+    faults += _listed(repeated, "rows with repeated labels", lambda row: f"{cells[row]!r} names a class twice")
+    if card.submission.kind == "ranked":
+        top = card.submission.top
+        long = np.array([row for row, held in enumerate(words) if len(held) > top], int)
+        faults += _listed(
+            long, "rows with too many labels", lambda row: f"{len(words[row])} classes, but {top} at most"
+        )
+    return faults
+
+
+def _probability_faults(table: pd.DataFrame, layout: Layout, sums: bool) -> list[str]:
+    text = table[list(layout.answers)].to_numpy(dtype=object)
+    values = np.stack([pd.to_numeric(column, errors="coerce").astype(float) for column in text.T], axis=1)
+    empty = text == ""
+    number, finite = ~np.isnan(values), np.isfinite(values)
+    outside = finite & ((values < 0) | (values > 1))
+    faults = []
+    for mask, what in (
+        (empty, "is empty"),
+        (~number & ~empty, "is not a number"),
+        (number & ~finite, "is not finite"),
+        (outside, "is outside 0 to 1"),
+    ):
+        cells = np.argwhere(mask)
+        first = [f"line {r + 2}: {layout.answers[c]} {what} ({text[r, c]!r})" for r, c in cells[:LISTED].tolist()]
+        faults += [*first, f"cells where the probability {what}: {len(cells)} in all"] if len(cells) > LISTED else first
+    if sums:
+        total = values.sum(axis=1)
+        off = np.flatnonzero(np.abs(total - 1) > TOLERANCE)  # a row with NaN is named above already
+        faults += _listed(
+            off, "rows that do not sum to 1", lambda row: f"the row sums to {total[row]:.9g} instead of 1"
+        )
+    return faults

@@ -1,0 +1,211 @@
+"""submissions/ledger.csv: every submission that was made, with where it came from and what it scored.
+
+The file only ever grows: a later score is a later row with the same token or ref, and reading folds them together.
+A row is one line; a line that a kill or a full disk cut short costs no other row.
+"""
+
+import csv
+import errno
+import fcntl
+import io
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from src.errors import Problem
+from src.runs import home, read_json, runs_folder
+
+PUSHING = "PUSHING"  # written before the push: without a later row it may or may not have arrived
+NOT_PUSHED = "NOT PUSHED"  # Kaggle has none of it
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One submission. Scores are None where unknown; the interval of the out-of-fold score is its 95% one.
+
+    `status` is PUSHING, NOT PUSHED, or Kaggle's own PENDING, COMPLETE or ERROR.
+    """
+
+    time: str = ""
+    competition: str = ""
+    file: str = ""
+    sha256: str = ""
+    token: str = ""
+    ref: str = ""
+    status: str = ""
+    public_score: float | None = None
+    private_score: float | None = None
+    metric: str = ""
+    oof_score: float | None = None
+    oof_low: float | None = None
+    oof_high: float | None = None
+    commit: str = ""
+    config_hash: str = ""
+    runs: str = ""
+    views: str = ""
+    reason: str = ""
+    message: str = ""
+
+
+COLUMNS = tuple(field.name for field in fields(Entry))
+NUMBERS = frozenset(field.name for field in fields(Entry) if field.type == (float | None))
+
+
+def ledger_file() -> Path:
+    return home() / "submissions" / "ledger.csv"
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def append(*entries: Entry) -> None:
+    """Add one row for each entry, whole or not at all; other processes wait their turn."""
+    path = ledger_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        columns, lead = _prepared(file, path)
+        rows = "".join(_line(_cells(entry), columns) for entry in entries)
+        end = file.seek(0, os.SEEK_END)
+        data = lead + rows.encode("utf-8", "replace")
+        try:
+            if file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # what cuts a write short
+            os.fsync(file.fileno())
+        except OSError as error:
+            file.truncate(end)
+            error.filename = str(path)
+            raise
+
+
+def read(competition: str | None = None) -> tuple[list[Entry], list[str]]:
+    """The submissions, oldest first, and one complaint for each line that could not be read."""
+    path = ledger_file()
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            lines = _lines(file.read())
+    except FileNotFoundError:
+        return [], []
+    columns = _header(lines[0]) if lines else None
+    rows, complaints = [], []
+    for number, line in list(enumerate(lines, 1))[1 if columns else 0 :]:
+        row = _row(line, columns or COLUMNS)
+        if row is None:
+            complaints.append(f"{path}, line {number}: cannot be read, and is passed over: {line[:60]!r}")
+        elif competition in (None, row.competition):
+            rows.append(row)
+    return _folded(rows), complaints
+
+
+def submitted_before(competition: str, sha256: str) -> Entry | None:
+    """The latest submission of these bytes that Kaggle has, or may have."""
+    same = [entry for entry in read(competition)[0] if entry.sha256 == sha256 and entry.status != NOT_PUSHED]
+    return same[-1] if same else None
+
+
+def facts(competition: str, sha256: str) -> dict[str, str | float]:
+    """Where these bytes came from, as prediction noted it beside its run; empty where it made no such file."""
+    for path in sorted(runs_folder(competition).glob("*/predictions/*.json")):
+        try:
+            noted = read_json(path)
+        except (ValueError, OSError):
+            continue
+        if isinstance(noted, dict) and noted.get("sha256") == sha256:
+            return _facts(noted, path)
+    return {}
+
+
+def _facts(noted: Mapping, path: Path) -> dict[str, str | float]:
+    try:
+        score = noted["score"] or {}
+        plain = {key: str(noted[key] or "") for key in ("metric", "config_hash", "commit")}
+        lists = {key: " ".join(map(str, noted[key])) for key in ("runs", "views")}
+        numbers = {"oof_score": score.get("value"), "oof_low": score.get("low"), "oof_high": score.get("high")}
+    except (KeyError, TypeError, AttributeError):
+        raise Problem(f"{path} does not tell where its file came from: predict again (python -m src.predict)") from None
+    return plain | lists | {key: float(value) for key, value in numbers.items() if value is not None}
+
+
+def _prepared(file: BinaryIO, path: Path) -> tuple[tuple[str, ...], bytes]:
+    """The columns of the file, and what must be written before a new row."""
+    file.seek(0)
+    held = file.read()
+    header = _line(COLUMNS, None).encode()
+    if header.startswith(held):  # empty, or killed while it wrote the header
+        file.truncate(0)
+        return COLUMNS, header
+    columns = _header(_lines(held)[0])
+    missing = [name for name in COLUMNS if name not in columns] if columns else []
+    if missing:
+        raise Problem(f"{path} has no column {missing[0]!r}: its first line must be\n{header.decode().strip()}")
+    return columns or COLUMNS, b"" if held.endswith(b"\n") else b"\n"
+
+
+def _lines(held: bytes) -> list[str]:
+    # Not splitlines: only our own line end parts rows, whatever characters a message holds.
+    lines = held.decode("utf-8", "replace").lstrip("\ufeff").split("\n")
+    return [line.rstrip("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
+
+
+def _header(line: str) -> tuple[str, ...] | None:
+    names = tuple(line.split(","))
+    return names if {"competition", "sha256", "status"} <= set(names) else None
+
+
+def _row(line: str, columns: tuple[str, ...]) -> Entry | None:
+    """One line as an Entry. Of a line that was cut short the cells before the cut count."""
+    try:
+        cells = next(csv.reader([line], strict=True), [])
+    except csv.Error:
+        cells = next(csv.reader([line.replace('"', "")]), [])[:-1]
+    if len(cells) < len(columns):
+        cells = cells[:-1]
+    values = {name: cell for name, cell in zip(columns, cells, strict=False) if name in COLUMNS}
+    entry = Entry(**{name: _number(cell) if name in NUMBERS else cell for name, cell in values.items()})
+    known = entry.competition and (entry.ref or entry.token or entry.sha256)
+    return entry if known else None
+
+
+def _folded(rows: Iterable[Entry]) -> list[Entry]:
+    """One entry a submission: later rows fill in and correct what earlier ones say."""
+    found: list[Entry] = []
+    places: dict[tuple[str, str], int] = {}
+    for row in rows:
+        keys = [(row.competition, key) for key in (row.ref, row.token) if key]
+        keys = keys or [(row.competition, row.sha256)]
+        place = next((places[key] for key in keys if key in places), None)
+        if place is None:
+            place = len(found)
+            found.append(row)
+        else:
+            told = {name: getattr(row, name) for name in COLUMNS if getattr(row, name) not in (None, "")}
+            found[place] = replace(found[place], **(told | {"time": found[place].time or row.time}))
+        places.update(dict.fromkeys(keys, place))
+    return found
+
+
+def _cells(entry: Entry) -> list[str]:
+    values = (getattr(entry, name) for name in COLUMNS)
+    # One line a row: blanks take the place of line ends and other control characters.
+    return ["" if value is None else " ".join(str(value).replace("\0", " ").split()) for value in values]
+
+
+def _line(cells: Iterable[str], columns: tuple[str, ...] | None) -> str:
+    text = io.StringIO()
+    held = dict(zip(COLUMNS, cells, strict=True))
+    csv.writer(text, lineterminator="\n").writerow([held.get(name, "") for name in columns or COLUMNS])
+    return text.getvalue()
+
+
+def _number(cell: str) -> float | None:
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,252 @@
+"""Why the kaggle command failed, and what to do about it.
+
+The reason is what the server said, where the listener heard it; else what questions that only read can tell; else
+it is called unknown. Nothing is ever submitted to find a reason.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from src.errors import Problem
+from src.submission import kaggle, listing
+from src.submission.kaggle import Call, Failed, clean
+
+SITE = "https://www.kaggle.com"
+ACCOUNT = f"{SITE}/settings/api"
+
+
+@contextlib.contextmanager
+def told(slug: str, file: Path | None = None) -> Iterator[None]:
+    """Turn a failed command inside the block into a Problem that gives the reason and the remedy."""
+    try:
+        yield
+    except Failed as failed:
+        raise Problem(explain(slug, failed.call, file)) from None
+
+
+def explain(slug: str, call: Call, file: Path | None = None) -> str:
+    """Two lines: what went wrong with this call about the competition `slug`, and the remedy."""
+    reason, remedy = (
+        _no_command(call)
+        or _no_credentials(call)
+        or _said_by_server(slug, call, file)
+        or _no_answer(call)
+        or _by_status(slug, call)
+        or _unknown(call)
+    )
+    return f"{reason}\n{remedy}"
+
+
+def until_midnight(now: datetime | None = None) -> str:
+    """The time left of the UTC day, when Kaggle's daily allowance starts anew."""
+    now = now or datetime.now(UTC)
+    midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    minutes = -(-int((midnight - now).total_seconds()) // 60)
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def none_left(limits: listing.Limits) -> str:
+    if limits.lifetime:
+        return (
+            f"no submissions are left: the team has made {limits.total}, all that this competition allows.\n"
+            "Choose your final two among those made: python -m src.submit --final"
+        )
+    return (
+        f"no submissions are left today: {limits.today} of today's are used. Nothing was pushed.\n"
+        f"The next ones are free at 00:00 UTC, in {until_midnight()}. Give the same command again then."
+    )
+
+
+def rules_not_accepted(slug: str) -> str:
+    return (
+        f"you have not joined {slug}: its rules are not accepted yet.\n"
+        f"Open {SITE}/competitions/{slug}/rules in a browser, accept them, and give the same command again."
+    )
+
+
+def credentials() -> list[str]:
+    """The places that hold credentials, in the command's order. Only their existence is looked at."""
+    home = Path("~/.kaggle").expanduser()
+    settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()) / "kaggle"
+    configured = os.environ.get("KAGGLE_CONFIG_DIR")
+    folder = Path(configured) if configured else (home if home.exists() else settings)
+    files = [home / "access_token", home / "access_token.txt", folder / "kaggle.json", home / "credentials.json"]
+    pair = ("KAGGLE_USERNAME", "KAGGLE_KEY")
+    places = ["KAGGLE_API_TOKEN"] if os.environ.get("KAGGLE_API_TOKEN") else []
+    places += [" and ".join(pair)] if all(os.environ.get(name) for name in pair) else []
+    return places + [str(file) for file in files if file.is_file()]
+
+
+def _no_command(call: Call) -> tuple[str, str] | None:
+    missing = re.search(r"ModuleNotFoundError: No module named '([\w.]+)'", call.err)
+    if not missing:
+        return None
+    return (
+        f"the kaggle command does not start: its package {missing[1]} is missing.",
+        f"Install it: {kaggle.command().parent / 'python'} -m pip install {missing[1].split('.')[0]}",
+    )
+
+
+def _no_credentials(call: Call) -> tuple[str, str] | None:
+    refused = call.status == 401 or "Invalid credentials!" in call.out
+    if not (refused or "Authentication required" in call.out):
+        return None
+    log_in = f"Log in with `{kaggle.command()} auth login`, or put a token from {ACCOUNT} into ~/.kaggle/access_token"
+    places = credentials()
+    if not places:
+        return "Kaggle does not know who you are: no credentials were found.", f"{log_in}."
+    return (
+        f"Kaggle does not accept your credentials from {', '.join(places)}: they are expired, withdrawn or misspelt.",
+        f"{log_in} (it is asked before the other places).",
+    )
+
+
+def _no_answer(call: Call) -> tuple[str, str] | None:
+    if not call.lost:
+        return None
+    causes = {
+        r"CERTIFICATE|SSLError": "its certificate is not accepted (a wrong clock, or a proxy that opens connections)",
+        r"NameResolution|Name or service|name resolution|getaddrinfo": "its address is not found",
+        r"Connection refused": "the connection was refused",
+        r"RemoteDisconnected|Connection aborted|Connection reset|IncompleteRead": "the connection was dropped",
+        r"timed out|Timeout": "no answer came in time",
+    }
+    shown = call.out + call.err
+    cause = next((text for words, text in causes.items() if re.search(words, shown)), "there is no connection")
+    proxies = [name for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy") if os.environ.get(name)]
+    hint = f" It goes through a proxy: {', '.join(proxies)}." if proxies else ""
+    return (
+        f"Kaggle cannot be reached: {'no answer came in time' if call.exit is None else cause}.",
+        f"Look at your network connection, and give the same command again.{hint}",
+    )
+
+
+def _said_by_server(slug: str, call: Call, file: Path | None) -> tuple[str, str] | None:
+    said = call.message or _said_in_output(call)
+    if not said or call.busy:
+        return None
+    page = f"{SITE}/competitions/{slug}"
+    name = re.search(r'must be named "([^"/]+)"', said)
+    remedies: list[tuple[str, Callable[[], str]]] = [
+        (
+            r"daily submission|submission allowance|submission limit",
+            lambda: f"The next ones are free at 00:00 UTC, in {until_midnight()}. Give the same command again then.",
+        ),
+        (
+            r"only accepts submissions from notebooks|notebook|kernel",
+            lambda: (
+                "This competition runs your notebook: python -m src.kernel config=NAME builds, pushes and submits it."
+            ),
+        ),
+        (r"must be named", lambda: _renamed(file, name[1] if name else "submission.csv")),
+        (r"\brules?\b", lambda: f"Open {page}/rules in a browser, accept them, and give the same command again."),
+        (
+            r"closed|no longer|has ended|deadline|not accepting|not open",
+            lambda: f"The competition takes no submissions now: its dates are at {page}/overview",
+        ),
+        (r"not found|not exist|could not find|cannot find", lambda: _right_slug(slug)),
+    ]
+    remedy = next((text() for words, text in remedies if re.search(words, said, re.IGNORECASE)), None)
+    return f'Kaggle refused: "{said}"', remedy or f"The competition's page may tell more: {page}/submissions"
+
+
+def _said_in_output(call: Call) -> str:
+    """A body that carries its message at the top level is printed by the command itself."""
+    last = _last_line(call)
+    plain = call.exit == 1 and last and not re.search(r"Error\b|Traceback|\.py\b|^usage:", last)
+    return clean(last) if plain and call.status is None and not call.lost and call.answers else ""
+
+
+def _renamed(file: Path | None, name: str) -> str:
+    if file is None:
+        return f"Name the file {name}, and submit it again."
+    copy = file.with_name(name)
+    return f"Copy it under that name and submit the copy: cp {file} {copy} && python -m src.submit {copy}"
+
+
+def _by_status(slug: str, call: Call) -> tuple[str, str] | None:
+    status = call.status
+    if status is None:
+        return None
+    if call.busy:
+        wait = call.pause(0)
+        when = f"in {wait / 60:.0f} min" if wait >= 60 else "in a few minutes"
+        what = "too many requests" if status == kaggle.BUSY else "a fault at Kaggle"
+        return f"Kaggle answered {status} ({what}) to every attempt.", f"Give the same command again {when}."
+    if status == 404:
+        return f"Kaggle knows no competition {slug!r} (404).", _right_slug(slug)
+    return _looked_up(slug) or (
+        f"Kaggle refused with a bare {status} and gave no reason; what can be looked up does not tell it either.",
+        f"Likely: the rules are not accepted ({SITE}/competitions/{slug}/rules), the daily limit, a closed or "
+        "notebook-only competition, or a name that must be submission.csv.",
+    )
+
+
+def _looked_up(slug: str) -> tuple[str, str] | None:
+    """The reason of a refusal that carried none, by questions that only read."""
+    try:
+        facts = listing.competition(slug, say=_silent)
+        if facts is None:
+            return (
+                f"Kaggle refused without a reason, and its list shows no competition {slug!r}: likely a wrong name "
+                "(one that is private or over is not listed either).",
+                _right_slug(slug),
+            )
+        if not facts["entered"]:
+            return _two(rules_not_accepted(slug))
+        if facts.get("isKernelsSubmissionsOnly"):
+            return (
+                f"{slug} takes notebooks only, no CSV.",
+                "Use python -m src.kernel config=NAME: it builds, pushes and submits the notebook.",
+            )
+        if facts.get("submissionsDisabled") or _passed(facts["deadline"]):
+            return (
+                f"{slug} is closed: its deadline was {facts['deadline'] or 'passed'}.",
+                f"See {SITE}/competitions/{slug}/overview for its dates, and whether late submissions are taken.",
+            )
+        limits = listing.limits(slug, say=_silent)
+        return _two(none_left(limits)) if limits.left == 0 and limits.total else None
+    except Failed:
+        return None
+
+
+def _right_slug(slug: str) -> str:
+    return (
+        f"Look at the address in your browser: {SITE}/competitions/NAME. It is `kaggle: NAME` in the competition's "
+        f"card.yaml, now {slug}. `{kaggle.command()} competitions list --group entered` lists yours."
+    )
+
+
+def _unknown(call: Call) -> tuple[str, str]:
+    last = clean(_last_line(call)) or "it printed nothing"
+    shown = " ".join(call.words[:2])
+    return (
+        f"`kaggle {shown}` failed (exit {call.exit}) for a reason unknown here: {last}",
+        f"Try it by hand: {kaggle.command()} {' '.join(call.words[:3])}",
+    )
+
+
+def _last_line(call: Call) -> str:
+    lines = [line.strip() for line in (call.err.strip() or call.out.strip()).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else ""
+
+
+def _passed(deadline: str) -> bool:
+    try:
+        when = datetime.fromisoformat(deadline)
+    except ValueError:
+        return False
+    return when.replace(tzinfo=when.tzinfo or UTC) < datetime.now(UTC)
+
+
+def _two(text: str) -> tuple[str, str]:
+    reason, _, remedy = text.partition("\n")
+    return reason, remedy
+
+
+def _silent(_: str) -> None:
+    pass

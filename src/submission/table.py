@@ -1,0 +1,122 @@
+"""From probabilities to the submission: the sample's header, order and ids, with our answers in it."""
+
+import hashlib
+from itertools import compress
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from src.competition.card import Card
+from src.competition.samples import Samples
+from src.errors import Problem, UsageError
+from src.metrics import decide
+from src.runs import sha256_of, written_whole
+from src.submission.check import check, checked, never_empty
+from src.submission.layout import layout_of
+
+__all__ = ["answers", "check", "checked", "write_submission"]
+UNITS = 10**12  # rows that must sum to 1 are printed in twelve decimals
+
+
+def answers(
+    card: Card, samples: Samples, ids: np.ndarray, probabilities: np.ndarray, decisions: np.ndarray | None = None
+) -> pd.DataFrame:
+    """The submission as text: the sample's columns and rows, each answered by its id.
+
+    ids: (n,) text, in any order. probabilities: (n, classes). decisions: (n,) int class indices, or (n, classes) bool;
+    where given they are what is written, as 0 and 1 in the kinds that ask for probabilities.
+    Raises Problem where a row of the sample has no answer, or a probability is none.
+    """
+    layout = layout_of(card, samples)
+    rows = _rows(ids, samples.sample[layout.id], card)
+    p = _sound(np.asarray(probabilities, np.float64)[rows], samples, layout.id)
+    d = None if decisions is None else _decided(np.asarray(decisions)[rows], len(samples.classes))
+    table = samples.sample.copy()
+    kind, names = card.submission.kind, np.array(samples.classes, dtype=object)
+    if kind == "label":
+        table[layout.answers[0]] = names[(p if d is None else d).argmax(axis=1)]
+    elif kind == "ranked":
+        best = np.argsort(-p, axis=1, kind="stable")[:, : card.submission.top]
+        table[layout.answers[0]] = [" ".join(row) for row in names[best].tolist()]
+    elif kind == "set":
+        table[layout.answers[0]] = _sets(p, decide(card.target == "multilabel", p) if d is None else d, samples)
+    else:
+        cells = _as_text(p, sums=card.target != "multilabel") if d is None else d.astype(int).astype(str).astype(object)
+        chosen = cells if kind == "columns" else cells[:, 1:]
+        for column, name in enumerate(layout.answers):
+            table[name] = chosen[:, column]
+    return table
+
+
+def write_submission(table: pd.DataFrame, card: Card, samples: Samples, folder: Path, name: str) -> Path:
+    """Check the table as it will be uploaded, then let `<name>-<first 8 of its sha256>.csv` appear in `folder`,
+    and the same as `<name>.csv`, the latest. Returns the first path.
+
+    Raises Problem with every fault, or where another file holds that name already; then neither file appears.
+    """
+    if Path(name).name != name:
+        raise UsageError(f"{name!r} cannot be the name of a submission: it must be one plain file name")
+    layout = layout_of(card, samples)
+    spelling = dict(zip(layout.names, layout.header, strict=True))
+    header = [spelling.get(column, column) for column in table.columns]
+    data = table.to_csv(index=False, header=header, sep=layout.separator, lineterminator="\n").encode()
+    digest = hashlib.sha256(data).hexdigest()
+    path, latest = folder / f"{name}-{digest[:8]}.csv", folder / f"{name}.csv"
+    if path.exists() and sha256_of(path) != digest:
+        raise Problem(f"{path} exists and holds something else: move it away, a submission is never overwritten")
+    with written_whole(latest) as copy, written_whole(path) as part:
+        # Both are on the disk before either gets its name.
+        copy.write_bytes(data)
+        part.write_bytes(data)
+        checked(part, card, samples, name=path.name)
+    return path
+
+
+def _rows(ids: np.ndarray, wanted: pd.Series, card: Card) -> np.ndarray:
+    """Rows of the predictions in the order of the sample, joined by id."""
+    index = pd.Index(np.asarray(ids, dtype=object))
+    if not index.is_unique:
+        raise Problem(f"the predictions hold the id {index[index.duplicated()][0]!r} twice")
+    rows = index.get_indexer(wanted)
+    if (rows < 0).any():
+        absent = np.flatnonzero(rows < 0)
+        raise Problem(
+            f"{len(absent)} of {len(wanted)} rows of {card.submission.sample} have no prediction, "
+            f"the first line {absent[0] + 2}, id {wanted.iloc[absent[0]]!r}: predict these images too"
+        )
+    return rows
+
+
+def _sound(p: np.ndarray, samples: Samples, key: str) -> np.ndarray:
+    if p.ndim != 2 or p.shape[1] != len(samples.classes):
+        raise Problem(f"predictions of shape {p.shape} do not fit {len(samples.classes)} classes")
+    wrong = np.flatnonzero(~((p >= 0) & (p <= 1 + 1e-6)).all(axis=1))  # NaN is wrong too
+    if len(wrong):
+        first = samples.sample[key].iloc[wrong[0]]
+        raise Problem(f"{len(wrong)} rows hold no probabilities, the first id {first!r}: {p[wrong[0]]}")
+    return p.clip(0, 1)
+
+
+def _decided(d: np.ndarray, classes: int) -> np.ndarray:
+    """Decisions of either shape as (n, classes) bool."""
+    return d[:, None] == np.arange(classes) if d.ndim == 1 else d.astype(bool)
+
+
+def _sets(p: np.ndarray, chosen: np.ndarray, samples: Samples) -> list[str]:
+    """The classes that apply, in the order of the classes. Where no training row is without a class, no answer is:
+    the likeliest class stands in."""
+    chosen = _decided(chosen, p.shape[1])
+    if never_empty(samples):
+        none = np.flatnonzero(~chosen.any(axis=1))
+        chosen[none, p[none].argmax(axis=1)] = True
+    return [" ".join(compress(samples.classes, row)) for row in chosen.tolist()]
+
+
+def _as_text(p: np.ndarray, sums: bool) -> np.ndarray:
+    """Probabilities as printed, (n, classes) text. With `sums` each row's decimals add up to 1 exactly."""
+    if not sums:
+        return np.array([[f"{x:.9g}" for x in row] for row in p.tolist()], dtype=object).reshape(p.shape)
+    units = np.floor(p / p.sum(axis=1, keepdims=True) * UNITS)
+    units[np.arange(len(p)), p.argmax(axis=1)] += UNITS - units.sum(axis=1)
+    return np.array([[f"{x:.12f}" for x in row] for row in (units / UNITS).tolist()], dtype=object).reshape(p.shape)

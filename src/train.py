@@ -1,0 +1,33 @@
+"""Train folds of a run. Finished folds are skipped, a stopped one goes on where it stopped.
+
+usage: python -m src.train [fold=0..4] [config=NAME | competition=ID] [run=NAME] [seed=0,1,2] [key=value ...]
+
+  fold=0   fold=0,2   fold=0..4   fold=all (one model on every row; its epochs come from cross-validation)
+  config=NAME        configs/NAME.yaml; without config=, competition= and run= the embedded demo
+  key=value          any key of configs/default.yaml, for example model=resnet50 optim.lr=1e-3
+"""
+
+import sys
+
+from src.command import parse
+from src.errors import exit_code
+
+
+def door(argv: list[str]) -> None:
+    if "--help" in argv or "-h" in argv:
+        print(__doc__.strip())
+        return
+    request = parse(argv)
+    # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
+    from src.training.session import train
+
+    train(request)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0 done, 1 failed, 2 wrong usage, 130 stopped."""
+    return exit_code(door, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""The end of a fold: the weights that answer, the out-of-fold logits, and a look at the mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from safetensors.torch import load_file, save_file
+
+from src.images.loaders import Feed
+from src.inference.store import logits_file, save_logits
+from src.runs import DONE, sha256_of, write_json, written_whole
+from src.training.evaluate import best_epoch, evaluate
+
+if TYPE_CHECKING:
+    from src.training.fold import FoldJob
+    from src.training.state import State
+
+SHOWN = 15  # classes up to which the whole confusion matrix is printed
+
+
+def keep_best(job: FoldJob, state: State, score: float) -> None:
+    """With train.keep=best, put aside the weights of the best epoch so far."""
+    if job.opened.config.train.keep != "best":
+        return
+    scores = [entry["score"] for entry in state.progress.history] + [score]
+    if best_epoch(job.opened.metric, scores) == len(scores) - 1:
+        _save(state, job.folder / "best.safetensors")
+
+
+def finish(job: FoldJob, state: State, feed: Feed, say: Callable[[str], None]) -> None:
+    """Write model.safetensors, the out-of-fold logits and the per-class tables; then mark the fold as done."""
+    folder, opened, history = job.folder, job.opened, state.progress.history
+    weights, best = folder / "model.safetensors", folder / "best.safetensors"
+    _save(state, weights)
+    done = {"epochs": len(history), "seconds": round(sum(entry["seconds"] for entry in history), 1)}
+    _, held_out = opened.folds.rows(job.fold)
+    if len(held_out):
+        done |= _choose(job, state, say)
+        done["best_epoch"] = 1 + best_epoch(opened.metric, [entry["score"] for entry in history])
+        done["weights"] = sha256_of(weights)
+        scores = evaluate(job, state.answering_network, feed, held_out)
+        save_logits(
+            logits_file(folder, "oof", "identity", None),
+            opened.samples.train["id"].to_numpy()[held_out],
+            scores.logits,
+            opened.samples.classes,
+            {
+                "engine": "torch",
+                "precision": job.machine.precision,
+                "size": opened.config.images.size,
+                "weights": done["weights"],
+            },
+        )
+        done["score"] = scores.score
+        _per_class(job, opened.samples.targets[held_out], scores.logits.argmax(1), say)
+        say(
+            f"{job.name} done: {opened.metric.name} {scores.score:.4f} on {len(held_out)} held-out rows, {done['seconds']:.0f} s"
+        )
+    else:
+        done["weights"] = sha256_of(weights)
+        say(f"{job.name} done: trained on all rows for {len(history)} epochs, so no row is left to score it on")
+    write_json(folder / DONE, done)
+    for passing in (best, folder / "checkpoint.pt"):
+        passing.unlink(missing_ok=True)
+
+
+def _choose(job: FoldJob, state: State, say: Callable[[str], None]) -> dict[str, float]:
+    """With train.keep=best, load the best epoch's weights and tell by how much they flatter the score."""
+    scores = [entry["score"] for entry in state.progress.history]
+    best = best_epoch(job.opened.metric, scores)
+    if job.opened.config.train.keep != "best":
+        return {"last_score": scores[-1], "best_score": scores[best]}
+    state.answering_network.backbone.load_state_dict(load_file(job.folder / "best.safetensors"))
+    (job.folder / "best.safetensors").replace(job.folder / "model.safetensors")
+    say(
+        f"{job.name} keeps epoch {best + 1}: {scores[best]:.4f} against {scores[-1]:.4f} at the last. "
+        f"It was chosen on the rows that score it, so the score flatters by up to {abs(scores[best] - scores[-1]):.4f}"
+    )
+    return {"last_score": scores[-1], "best_score": scores[best]}
+
+
+def _save(state: State, path: object) -> None:
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in state.answering_network.backbone.state_dict().items()
+    }
+    with written_whole(path) as part:
+        save_file(tensors, part, metadata={"format": "pt"})
+
+
+def _per_class(job: FoldJob, targets: np.ndarray, answers: np.ndarray, say: Callable[[str], None]) -> None:
+    classes = job.opened.samples.classes
+    confusion = np.zeros((len(classes), len(classes)), dtype=int)
+    np.add.at(confusion, (targets, answers), 1)
+    rows = confusion.sum(1)
+    right = np.divide(confusion.diagonal(), rows, out=np.full(len(classes), np.nan), where=rows > 0)
+    table = pd.DataFrame({"class": classes, "rows": rows, "accuracy": right.round(4)})
+    with written_whole(job.folder / "per_class.csv") as part:
+        table.to_csv(part, index=False)
+    with written_whole(job.folder / "confusion.csv") as part:
+        pd.DataFrame(confusion, index=pd.Index(classes, name="truth"), columns=classes).to_csv(part)
+    if len(classes) <= SHOWN:
+        say(_matrix(classes, confusion, right))
+    else:
+        say("the ten hardest classes:\n" + table.sort_values("accuracy").head(10).to_string(index=False))
+
+
+def _matrix(classes: tuple[str, ...], confusion: np.ndarray, right: np.ndarray) -> str:
+    """Rows are the truth, columns the answer, numbered as the rows; the accuracy of each class at the end."""
+    name = min(22, max(len(c) for c in classes))
+    cell = max(3, len(str(confusion.max())) + 1)
+    head = " " * (name + 5) + "".join(f"{i:{cell}d}" for i in range(len(classes))) + "   right"
+    lines = [
+        f"  {i:2d} {c[:name]:{name}}" + "".join(f"{n or '·':>{cell}}" for n in row) + f"   {share:.3f}"
+        for i, (c, row, share) in enumerate(zip(classes, confusion, right, strict=True))
+    ]
+    return "\n".join([head, *lines])

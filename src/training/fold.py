@@ -1,0 +1,234 @@
+"""One fold of one seed: from the last checkpoint, or from the start, to averaged weights and out-of-fold logits."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from src.competition.opened import Opened
+from src.errors import Problem
+from src.images.augment import Augmentation
+from src.images.cache import ImageCache
+from src.images.loaders import AugmentedSteps, Feed, PlainRows, Step
+from src.images.samplers import epoch_steps, steps_per_epoch
+from src.inference.engine import Engine
+from src.models.factory import build
+from src.runs import Run
+from src.training import warn
+from src.training.evaluate import best_epoch, evaluate
+from src.training.finish import finish, keep_best
+from src.training.logs import write_logs
+from src.training.losses import loss_of
+from src.training.machine import Machine
+from src.training.memory import largest_batch, out_of_memory
+from src.training.randomness import key, seed_all
+from src.training.state import State
+from src.training.stopping import StopSignal
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """What one fold's training is made of. `epochs` may be fewer than the schedule's: see the fold `all`."""
+
+    opened: Opened
+    images: ImageCache
+    run: Run
+    machine: Machine
+    seed: int
+    fold: int | str
+    epochs: int
+
+    @property
+    def folder(self) -> Path:
+        return self.run.member(self.seed, self.fold)
+
+    @property
+    def name(self) -> str:
+        return f"fold {self.fold}" + (f" seed {self.seed}" if self.seed else "")
+
+    @property
+    def engine(self) -> Engine:
+        return Engine(self.machine.device, self.machine.precision)
+
+
+class FoldTraining:
+    """The epochs of one fold. Killed at any moment and made anew, it ends with the same bits."""
+
+    def __init__(self, job: FoldJob, say: Say) -> None:
+        self.job, self.say, config = job, say, job.opened.config
+        self.config = config
+        self.rows, self.held_out = job.opened.folds.rows(job.fold)
+        self.global_batch = config.train.global_batch or (64 if config.train.batch == "auto" else config.train.batch)
+        self.steps = steps_per_epoch(len(self.rows), self.global_batch)
+        seed_all(key(job.seed, job.fold))
+        network = build(config.model, len(job.opened.samples.classes), config.images.size)
+        self.state = State(config, job.machine, network, self.steps)
+        self.device = self.state.accelerator.device
+        self.targets = torch.from_numpy(job.opened.samples.targets)
+        augmentation = Augmentation(config.augment, config.images.size)
+        self.feed = Feed(AugmentedSteps(job.images, augmentation), job.machine.workers, self.device)
+        self.plain_feed = Feed(PlainRows(job.images, config.images.size), job.machine.workers, self.device)
+        self.checkpoint = job.folder / "checkpoint.pt"
+        if self.checkpoint.exists():
+            self.state.restore(self.checkpoint)
+
+    def run(self) -> None:
+        """Train what is left, then write the fold's results; `done.json` comes last."""
+        progress, job = self.state.progress, self.job
+        if progress.epoch or progress.step:
+            self.say(
+                f"{job.name} goes on at epoch {progress.epoch + 1}/{job.epochs}, step {progress.step + 1}/{self.steps}"
+            )
+        total = job.epochs * self.steps
+        with (
+            StopSignal() as stop,
+            tqdm(total=total, initial=self.state.updates, desc=job.name, unit="step", leave=False, disable=None) as bar,
+        ):
+            while progress.epoch < job.epochs and not self._stopped_early():
+                self._epoch(stop, bar)
+                if stop.asked:
+                    raise KeyboardInterrupt
+        finish(job, self.state, self.plain_feed, self.say)
+
+    def _epoch(self, stop: StopSignal, bar: tqdm) -> None:
+        progress = self.state.progress
+        saved = begun = time.monotonic()
+        for images, rows in self.feed(self._steps_left()):
+            self._step(images, rows)
+            progress.step += 1
+            bar.update()
+            if stop.asked or time.monotonic() - saved > self.config.machine.checkpoint_minutes * 60:
+                progress.seconds += time.monotonic() - begun
+                saved = begun = time.monotonic()
+                self.state.save(self.checkpoint)
+                if stop.asked:
+                    raise KeyboardInterrupt
+        progress.seconds += time.monotonic() - begun
+        self._end_epoch()
+
+    def _steps_left(self) -> list[Step]:
+        job, data, progress = self.job, self.config.data, self.state.progress
+        exponent = data.sampler_exponent if data.sampler == "weighted" else None
+        targets = job.opened.samples.targets[self.rows]
+        chunks = epoch_steps(self.rows, targets, exponent, self.global_batch, key(job.seed, job.fold, progress.epoch))
+        steps = [Step(rows, key(job.seed, job.fold, progress.epoch, i)) for i, rows in enumerate(chunks)]
+        return steps[progress.step :]
+
+    def _step(self, images: torch.Tensor, rows: torch.Tensor) -> None:
+        """One optimizer step over one global batch, in pieces of at most `machine.batch` images."""
+        state, progress = self.state, self.state.progress
+        seed_all(key(self.job.seed, self.job.fold, progress.epoch, progress.step))
+        state.network.train()
+        state.schedule.step_update(state.updates)
+        targets, loss_sum = self.targets[rows].to(self.device), 0.0
+        for part, truth in self._pieces(images, targets):
+            loss = self._forward_backward(part, truth, len(part) / len(rows))
+            loss_sum += loss * len(part)
+        warn.stop_on_nan(loss_sum, self.job.name, progress)
+        if self.config.optim.clip:
+            state.accelerator.clip_grad_norm_(state.network.parameters(), self.config.optim.clip)
+        state.prepared_optimizer.step()
+        state.prepared_optimizer.zero_grad(set_to_none=True)
+        if state.ema:
+            state.ema.update(state.plain_network, step=state.updates + 1)
+        progress.loss_sum += loss_sum
+        progress.seen += len(rows)
+
+    def _pieces(self, images: torch.Tensor, targets: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        count = -(-len(images) // self.job.machine.batch)
+        return list(zip(images.tensor_split(count), targets.tensor_split(count), strict=True))
+
+    def _forward_backward(self, images: torch.Tensor, targets: torch.Tensor, share: float) -> float:
+        try:
+            logits = self.state.network(images.contiguous(memory_format=torch.channels_last))
+            loss = loss_of(self.config.loss, logits, targets)
+            self.state.accelerator.backward(loss * share)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            raise Problem(self._batch_that_fits(len(images))) from None
+        return loss.item()
+
+    def _batch_that_fits(self, tried: int) -> str:
+        self.state.prepared_optimizer.zero_grad(set_to_none=True)
+        fits = largest_batch(lambda batch: try_batch(self.state, self.config, batch), max(1, tried - 1))
+        if fits == 0:
+            return "out of memory with a single image: lower images.size or choose a smaller model.name"
+        return (
+            f"out of memory with {tried} images at once; the largest batch that fits is {fits}. Give "
+            f"train.batch={fits} train.global_batch={self.global_batch}, or train.batch=auto, to keep the steps as they are"
+        )
+
+    def _end_epoch(self) -> None:
+        state, job, progress = self.state, self.job, self.state.progress
+        entry = {
+            "epoch": progress.epoch + 1,
+            "steps": self.steps,
+            "loss": progress.loss_sum / progress.seen,
+            "lr": state.optimizer.param_groups[0]["lr"],
+            "seconds": round(progress.seconds, 3),
+            "images_per_second": round(progress.seen / max(progress.seconds, 1e-9), 1),
+        }
+        if len(self.held_out):
+            scores = evaluate(job, state.answering_network, self.plain_feed, self.held_out)
+            entry |= {"held_out_loss": scores.loss, "score": scores.score}
+            keep_best(job, state, scores.score)
+            warn.after_epoch(job, entry, scores, self.say)
+        progress.history.append(entry)
+        progress.epoch, progress.step, progress.loss_sum, progress.seen, progress.seconds = (
+            progress.epoch + 1,
+            0,
+            0.0,
+            0,
+            0.0,
+        )
+        write_logs(job, state, entry)
+        state.save(self.checkpoint)
+        self.say(_line(job, entry))
+
+    def _stopped_early(self) -> bool:
+        patience, history = self.config.train.patience, self.state.progress.history
+        if not patience or not history or "score" not in history[0]:
+            return False
+        better = best_epoch(self.job.opened.metric, [entry["score"] for entry in history])
+        if len(history) - 1 - better < patience:
+            return False
+        self.say(f"{self.job.name} stops: {patience} epochs without a better {self.job.opened.metric.name}")
+        return True
+
+
+def try_batch(state: State, config: object, batch: int) -> None:
+    """One forward and backward pass over `batch` blank images; the network and its gradients are left as they were."""
+    network = state.network
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    images = torch.zeros(
+        batch, 3, config.images.size, config.images.size, dtype=torch.uint8, device=state.accelerator.device
+    )
+    try:
+        logits = network.train()(images.contiguous(memory_format=torch.channels_last))
+        state.accelerator.backward(
+            loss_of(config.loss, logits, torch.zeros(batch, dtype=torch.long, device=logits.device))
+        )
+    finally:
+        state.prepared_optimizer.zero_grad(set_to_none=True)
+        for name, value in network.named_buffers():
+            value.copy_(before[name])
+        if state.accelerator.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _line(job: FoldJob, entry: dict[str, float]) -> str:
+    """One line an epoch, in columns."""
+    width = len(str(job.epochs))
+    held_out = ""
+    if "score" in entry:
+        held_out = f"held out: loss {entry['held_out_loss']:.4f} {job.opened.metric.name} {entry['score']:.4f}   "
+    return (
+        f"{job.name}   epoch {entry['epoch']:{width}d}/{job.epochs}   loss {entry['loss']:.4f}   {held_out}"
+        f"lr {entry['lr']:.2e}   {entry['seconds']:.1f} s   {entry['images_per_second']:.0f} images/s"
+    )

@@ -1,0 +1,35 @@
+"""What an epoch did, as log.csv and, where asked, as TensorBoard events. No epoch stands there twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from src.runs import written_whole
+
+if TYPE_CHECKING:
+    from src.training.fold import FoldJob
+    from src.training.state import State
+
+
+def write_logs(job: FoldJob, state: State, entry: dict[str, Any]) -> None:
+    """Both logs are whole files of what the checkpoint knows, so an epoch done again replaces itself."""
+    with written_whole(job.folder / "log.csv") as part:
+        pd.DataFrame(state.progress.history).to_csv(part, index=False)
+    if job.opened.config.log.tensorboard:
+        _write_events(job, state, entry)
+
+
+def _write_events(job: FoldJob, state: State, entry: dict[str, Any]) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    folder, suffix = job.folder / "tensorboard", f".epoch{entry['epoch']:05d}"
+    for stale in folder.glob(f"*{suffix}"):
+        stale.unlink()
+    with SummaryWriter(str(folder), filename_suffix=suffix) as writer:
+        for name in ("loss", "held_out_loss", "score", "lr", "images_per_second"):
+            if name in entry:
+                writer.add_scalar(name, entry[name], entry["epoch"])
+        for name, value in state.answering_network.named_parameters():
+            writer.add_histogram(name.replace(".", "/"), value.detach().float().cpu(), entry["epoch"])

@@ -1,0 +1,77 @@
+"""What this machine trains with: device, precision, threads, loader processes. Decided once a run, then kept."""
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from src.config import Config
+from src.errors import Problem, UsageError
+from src.runs import read_json, write_json
+
+TINY = 1_000_000  # parameters below which half precision and several threads cost more than they bring
+
+
+@dataclass(frozen=True)
+class Machine:
+    device: str
+    precision: str
+    threads: int
+    workers: int
+    batch: int  # images a forward pass
+
+
+def choose(config: Config, parameters: int, record: Path, fitting_batch: Callable[["Machine"], int]) -> Machine:
+    """The machine of a run: as `record` says where it exists, else chosen by the configuration and written there.
+
+    `fitting_batch` finds the batch for train.batch=auto on the machine that is otherwise decided.
+
+    Raises UsageError for a device or precision that this machine lacks, or that contradicts the record.
+    """
+    asked = config.machine
+    if record.exists():
+        kept = Machine(**read_json(record))
+        if asked.device not in ("auto", kept.device) or asked.threads not in ("auto", kept.threads):
+            raise UsageError(
+                f"this run was begun with {kept}: another device or thread count changes the bits. Give run=NAME to begin anew"
+            )
+        if kept.device == "cuda" and not torch.cuda.is_available():
+            raise Problem("this run was begun on a GPU, and there is none here: give run=NAME to begin anew")
+        return kept
+    device = _device(asked.device)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    tiny = parameters < TINY
+    machine = Machine(
+        device=device,
+        precision=_precision(config.train.precision, device, tiny),
+        threads=(1 if tiny else cores) if asked.threads == "auto" else asked.threads,
+        # On a CPU the loaders would only take cores from training.
+        workers=(min(8, cores) if device == "cuda" else 0) if asked.workers == "auto" else asked.workers,
+        batch=1 if config.train.batch == "auto" else config.train.batch,
+    )
+    if config.train.batch == "auto":
+        machine = replace(machine, batch=fitting_batch(machine))
+    write_json(record, asdict(machine))
+    return machine
+
+
+def _device(asked: str) -> str:
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if asked == "auto":
+        return next(name for name, there in present.items() if there)
+    if not present[asked]:
+        raise UsageError(f"machine.device={asked}: torch {torch.__version__} finds none on this machine")
+    return asked
+
+
+def _precision(asked: str, device: str, tiny: bool) -> str:
+    if asked == "fp16" and device == "cpu":
+        raise UsageError("train.precision=fp16 is for GPUs: use bf16 or fp32 on a CPU")
+    if asked != "auto":
+        return asked
+    if device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    fast = device == "cpu" and not tiny and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bf16" if fast else "fp32"

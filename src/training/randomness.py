@@ -1,0 +1,24 @@
+"""Randomness as a pure function of (seed, fold, epoch, step).
+
+Nothing random is carried from step to step, so a run that was killed and goes on draws exactly what it would have
+drawn: there is no random state to save.
+"""
+
+import random
+
+import numpy as np
+import torch
+
+EVERY_ROW = 10_000  # stands for the fold `all`
+
+
+def key(seed: int, fold: int | str, *more: int) -> tuple[int, ...]:
+    return (seed, EVERY_ROW if isinstance(fold, str) else fold, *more)
+
+
+def seed_all(key: tuple[int, ...]) -> None:
+    """Set torch's, numpy's and Python's generators to the stream of `key`."""
+    low, high = np.random.SeedSequence(key).generate_state(2)
+    torch.manual_seed(int(low) << 32 | int(high))
+    np.random.seed(low)
+    random.seed(int(low))

@@ -1,0 +1,138 @@
+"""One training command: everything is checked before the first epoch, then the folds are trained one by one."""
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from src.command import ALL, Request
+from src.competition.opened import Opened, open_competition
+from src.errors import Problem
+from src.images.augment import Augmentation
+from src.inference.ensemble import mean_probabilities
+from src.inference.store import aligned, load_logits, logits_file
+from src.inference.views import view_names
+from src.models.factory import build
+from src.runs import Run, only_one, read_json, submissions_folder
+from src.training.claim import claim
+from src.training.fold import FoldJob, FoldTraining, try_batch
+from src.training.machine import Machine, choose
+from src.training.memory import largest_batch
+from src.training.state import State
+
+Say = Callable[[str], None]
+
+
+def train(request: Request, say: Say = print) -> None:
+    """Train the asked folds and seeds; finished ones are skipped, stopped ones go on. See the doors for errors."""
+    config, run = request.config, Run(request.competition, request.run)
+    folds = request.folds or tuple(range(config.data.folds))
+    view_names(config.predict.views)
+    Augmentation(config.augment, config.images.size)
+    opened = open_competition(config, say)
+    _say_opening(opened, run, say)
+    _check_writable(run)
+    wanted = [(seed, fold) for seed in request.seeds for fold in folds]
+    left = [member for member in wanted if not run.finished(*member)]
+    claim(run, opened)
+    if left:
+        _train(left, opened, run, say)
+    done = [str(fold) for fold in folds if all(run.finished(seed, fold) for seed in request.seeds)]
+    if not left:
+        say(f"nothing to do: fold {', '.join(done)} of {run.name} {'is' if len(done) == 1 else 'are'} trained")
+    _say_scores(opened, run, request.seeds, say)
+
+
+def _train(members: list[tuple[int, int | str]], opened: Opened, run: Run, say: Say) -> None:
+    config = opened.config
+    # A throw-away network shows now whether name, weights and size fit, not after the images are decoded.
+    network = build(config.model, len(opened.samples.classes), config.images.size)
+    images = opened.images(say=say)
+    parameters = sum(p.numel() for p in network.parameters())
+    machine = choose(
+        config, parameters, run.folder / "machine.json", lambda trial: _fitting_batch(config, trial, network)
+    )
+    torch.set_num_threads(machine.threads)
+    say(
+        f"{config.model.name}: {parameters / 1e6:.2f} M parameters, {config.images.size} px, on {machine.device} in "
+        f"{machine.precision}, batch {machine.batch}"
+        + (f", {machine.threads} threads" if machine.device == "cpu" else "")
+    )
+    for seed, fold in members:
+        job = FoldJob(opened, images, run, machine, seed, fold, _epochs(opened, run, seed, fold, say))
+        with only_one(job.folder, f"{job.name} of run {run.name}"):
+            if not run.finished(seed, fold):  # another process may have finished it while this one waited
+                FoldTraining(job, say).run()
+
+
+def _fitting_batch(config: object, machine: Machine, network: torch.nn.Module) -> int:
+    """The largest even part of the global batch that fits, for train.batch=auto."""
+    whole = config.train.global_batch or 64
+    state = State(config, machine, network, steps=1)
+    fits = largest_batch(lambda batch: try_batch(state, config, batch), whole)
+    if fits == 0:
+        raise Problem("not even one image fits into memory: lower images.size or choose a smaller model.name")
+    return -(-whole // -(-whole // fits))
+
+
+def _epochs(opened: Opened, run: Run, seed: int, fold: int | str, say: Say) -> int:
+    """How long to train. The fold `all` has no held-out rows to stop by: cross-validation tells it."""
+    train = opened.config.train
+    if fold != ALL or (train.keep == "last" and not train.patience):
+        return train.epochs
+    folds = run.finished_folds(seed, opened.folds.count)
+    if not folds:
+        raise Problem(
+            "fold=all takes its epochs from cross-validation where train.keep=best or train.patience is set: "
+            "train some folds first, or set train.keep=last train.patience=0"
+        )
+    counted = "best_epoch" if train.keep == "best" else "epochs"
+    epochs = [read_json(run.member(seed, f) / "done.json")[counted] for f in folds]
+    chosen = round(float(np.median(epochs)))
+    say(
+        f"fold all: {chosen} epochs, the median over folds {', '.join(map(str, folds))} ({', '.join(map(str, epochs))})"
+    )
+    return chosen
+
+
+def _say_opening(opened: Opened, run: Run, say: Say) -> None:
+    samples, counts = opened.samples, opened.samples.counts
+    counts = counts[counts > 0]
+    say(
+        f"{opened.card.id}: {len(samples.train)} training and {len(samples.test)} test images, {len(samples.classes)} classes "
+        f"of {counts.min()} to {counts.max()} images; {opened.folds.count} folds ({opened.folds.hash}); run {run.name}"
+    )
+    for note in opened.folds.notes:
+        say(f"note: {note}")
+
+
+def _check_writable(run: Run) -> None:
+    """A folder that cannot be written is found now, not when the answers are ready."""
+    for folder in (run.folder, submissions_folder(run.competition)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+            raise Problem(f"{folder} cannot be made ({error.strerror}): make room for it, or set PODIUM_HOME") from None
+        if not os.access(folder, os.W_OK):
+            raise Problem(f"{folder} cannot be written: make it writable, or set PODIUM_HOME to another folder")
+
+
+def _say_scores(opened: Opened, run: Run, seeds: tuple[int, ...], say: Say) -> None:
+    """Fold by fold and over all of them, from the stored plain-view logits; seeds are averaged."""
+    folds = [f for f in range(opened.folds.count) if all(run.finished(seed, f) for seed in seeds)]
+    if not folds:
+        return
+    scores, truth, answers = [], [], []
+    for fold in folds:
+        _, rows = opened.folds.rows(fold)
+        ids = opened.samples.train["id"].to_numpy()[rows]
+        files = [logits_file(run.member(seed, fold), "oof", "identity", None) for seed in seeds]
+        tables = [aligned(load_logits(file, opened.samples.classes), ids, file) for file in files]
+        answers.append(mean_probabilities(tables, opened.card.target))
+        truth.append(opened.samples.targets[rows])
+        scores.append(opened.metric.score(truth[-1], answers[-1]))
+    overall = opened.metric.score(np.concatenate(truth), np.concatenate(answers))
+    told = "  ".join(f"fold {fold} {score:.4f}" for fold, score in zip(folds, scores, strict=True))
+    spread = f", over folds {np.mean(scores):.4f} ± {np.std(scores, ddof=1):.4f}" if len(folds) > 1 else ""
+    say(f"{opened.metric.name} out of fold: {overall:.4f}{spread}   ({told})")

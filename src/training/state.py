@@ -1,0 +1,117 @@
+"""Everything that training changes, and its way to a checkpoint and back."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from timm.optim import create_optimizer_v2
+from timm.scheduler import create_scheduler_v2
+from timm.utils import ModelEmaV3
+from torch import nn
+
+from src.config import Config
+from src.errors import Problem, UsageError
+from src.runs import written_whole
+from src.training.machine import Machine
+
+
+@dataclass
+class Progress:
+    """Where training stands. `loss_sum` and `seen` belong to the epoch under way."""
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    seen: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class State:
+    """Network, averaged weights, optimizer, schedule and progress of one fold."""
+
+    def __init__(self, config: Config, machine: Machine, network: nn.Module, steps: int) -> None:
+        AcceleratorState._reset_state(reset_partial_state=True)  # a fold before this one may have had another precision
+        precision = "no" if machine.precision == "fp32" else machine.precision
+        self.accelerator = Accelerator(mixed_precision=precision, cpu=machine.device == "cpu")
+        network = network.to(self.accelerator.device, memory_format=torch.channels_last)
+        self.optimizer = _optimizer(config, network)
+        self.schedule = _schedule(config, self.optimizer, steps)
+        decay = config.train.ema_decay
+        # The decay warms up with the steps: an average over 500 steps would ruin a run of 60.
+        self.ema = ModelEmaV3(network, decay=decay, use_warmup=True) if decay else None
+        self.network, self.prepared_optimizer = self.accelerator.prepare(network, self.optimizer)
+        self.steps = steps
+        self.progress = Progress()
+
+    @property
+    def plain_network(self) -> nn.Module:
+        return self.accelerator.unwrap_model(self.network, keep_fp32_wrapper=False)
+
+    @property
+    def answering_network(self) -> nn.Module:
+        """The one that is scored and kept: the averaged weights where there are any."""
+        return self.ema.module if self.ema else self.plain_network
+
+    @property
+    def updates(self) -> int:
+        """Optimizer steps taken so far."""
+        return self.progress.epoch * self.steps + self.progress.step
+
+    def save(self, path: Path) -> None:
+        scaler = self.accelerator.scaler
+        with written_whole(path) as part:
+            torch.save(
+                {
+                    "network": self.plain_network.state_dict(),
+                    "ema": self.ema.module.state_dict() if self.ema else None,
+                    "optimizer": self.optimizer.state_dict(),
+                    "scaler": scaler.state_dict() if scaler else None,
+                    "progress": vars(self.progress),
+                },
+                part,
+            )
+
+    def restore(self, path: Path) -> None:
+        """Go back to a checkpoint. Raises Problem where it cannot be read."""
+        try:
+            kept = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError) as error:
+            raise Problem(
+                f"{path} cannot be read ({type(error).__name__}): delete it to train this fold from its start"
+            ) from None
+        self.plain_network.load_state_dict(kept["network"])
+        if self.ema:
+            self.ema.module.load_state_dict(kept["ema"])
+        self.optimizer.load_state_dict(kept["optimizer"])
+        if kept["scaler"]:
+            self.accelerator.scaler.load_state_dict(kept["scaler"])
+        self.progress = Progress(**kept["progress"])
+
+
+def _optimizer(config: Config, network: nn.Module) -> torch.optim.Optimizer:
+    optim = config.optim
+    try:
+        return create_optimizer_v2(
+            network, opt=optim.name, lr=optim.lr, weight_decay=optim.weight_decay, momentum=optim.momentum, **optim.args
+        )
+    except (ValueError, AssertionError) as error:
+        raise UsageError(f"optim.name={optim.name}: {error}") from None
+    except TypeError as error:
+        raise UsageError(f"optim.args of {optim.name}: {error}") from None
+
+
+def _schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) -> Any:
+    schedule, _ = create_scheduler_v2(
+        optimizer,
+        sched=config.schedule.name,
+        num_epochs=config.train.epochs,
+        warmup_epochs=min(config.schedule.warmup_epochs, config.train.epochs / 2),
+        warmup_lr=config.optim.lr / 100,
+        step_on_epochs=False,
+        updates_per_epoch=steps,
+    )
+    return schedule

@@ -1,6 +1,7 @@
 """The two ways a command can end badly, and the one place that turns them into exit codes."""
 
 import errno
+import os
 import sys
 from collections.abc import Callable
 
@@ -30,6 +31,9 @@ def exit_code(door: Callable[[list[str]], None], argv: list[str] | None) -> int:
     except KeyboardInterrupt:
         print("\nstopped. The same command goes on from the last checkpoint.", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         # Only what the user can mend becomes a message; anything else is our defect and keeps its traceback.
         remedy = {

@@ -3,11 +3,12 @@
 import importlib.util
 import math
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -21,7 +22,7 @@ CLIP = 1e-15  # Kaggle's: p becomes max(min(p, 1 - 1e-15), 1e-15)
 
 @dataclass(frozen=True)
 class Metric:
-    """One score. `kinds` are the target kinds that it can judge; a score that is not defined is NaN."""
+    """One score. `kinds` are the target kinds that it can judge. A score that is not defined is NaN, with a warning."""
 
     name: str
     higher_is_better: bool
@@ -113,31 +114,38 @@ def auc(targets: np.ndarray, probabilities: np.ndarray) -> float:
     """Area under the ROC curve of the second class. NaN where the truth holds one class only."""
     from sklearn.metrics import roc_auc_score
 
-    return roc_auc_score(targets, probabilities[:, 1]) if len(np.unique(targets)) == 2 else math.nan
+    if len(np.unique(targets)) < 2:
+        return _undefined("auc: every row is of one class")
+    return roc_auc_score(targets, probabilities[:, 1])
 
 
 @scores("probabilities")
 def mean_column_auc(targets: np.ndarray, probabilities: np.ndarray) -> float:
     """Mean over the classes of each class's AUC against the rest.
 
-    A class that no row or every row has, has no AUC: the mean leaves it out. NaN where none is left.
+    A class that no row or every row has, has no AUC: the mean leaves it out, with a warning. NaN where none is left.
     """
     from sklearn.metrics import roc_auc_score
 
     truth = targets > 0.5 if targets.ndim == 2 else targets[:, None] == np.arange(probabilities.shape[1])
     both = np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0))
-    return np.mean([roc_auc_score(truth[:, c], probabilities[:, c]) for c in both]) if len(both) else math.nan
+    if not len(both):
+        return _undefined("mean_column_auc: no class has rows with it and rows without")
+    if len(both) < truth.shape[1]:
+        left = ", ".join(map(str, sorted(set(range(truth.shape[1])) - set(both.tolist()))[:10]))
+        warnings.warn(f"mean_column_auc leaves out classes that no row or every row has: numbers {left}", stacklevel=2)
+    return np.mean([roc_auc_score(truth[:, c], probabilities[:, c]) for c in both])
 
 
-@scores("labels", ("binary", "ordinal", "multiclass"))
+@scores("labels", SINGLE)
 def qwk(targets: np.ndarray, labels: np.ndarray) -> float:
     """Cohen's kappa with quadratic weights. NaN where truth and answers are all one same class."""
     from sklearn.metrics import cohen_kappa_score
 
+    if len(np.union1d(targets, labels)) == 1:
+        return _undefined("qwk: truth and answers are all one same class")
     # Every rating up to the highest, so that one that nobody gave still counts as a step of distance.
     ratings = np.arange(max(targets.max(), labels.max()) + 1)
-    if (targets == targets[0]).all() and (labels == targets[0]).all():
-        return math.nan
     return cohen_kappa_score(targets, labels, labels=ratings, weights="quadratic")
 
 
@@ -154,7 +162,9 @@ def macro_f1(targets: np.ndarray, labels: np.ndarray) -> float:
         present = np.union1d(targets, labels)
     else:
         present = np.flatnonzero((targets > 0.5).any(axis=0) | labels.any(axis=0))
-    return _f1(targets, labels, "macro", labels=present, zero_division=0) if len(present) else math.nan
+    if not len(present):
+        return _undefined("macro_f1: neither truth nor answers hold any class")
+    return _f1(targets, labels, "macro", labels=present, zero_division=0)
 
 
 @scores("labels")
@@ -167,6 +177,11 @@ def micro_f1(targets: np.ndarray, labels: np.ndarray) -> float:
 def sample_f1(targets: np.ndarray, labels: np.ndarray) -> float:
     """Mean F1 of the rows; a row without any class, answered by none, is right and counts 1."""
     return _f1(targets, labels, "samples", zero_division=1)
+
+
+def _undefined(why: str) -> float:
+    warnings.warn(f"{why}, so the score is not defined", stacklevel=3)
+    return math.nan
 
 
 def _f1(targets: np.ndarray, answers: np.ndarray, average: str, **options: Any) -> float:
@@ -204,10 +219,10 @@ def _own(folder: Path | None) -> Metric:
         raise UsageError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
     score, higher, needs = (getattr(module, key, None) for key in ("score", "higher_is_better", "needs"))
     needs = needs or "probabilities"
-    if not callable(score) or not isinstance(higher, bool) or needs not in Needs.__args__:
+    if not callable(score) or not isinstance(higher, bool) or needs not in get_args(Needs):
         raise UsageError(
             f"{path} must hold `higher_is_better = True` or False, `def score(targets, probabilities)`, "
-            f"and, if it likes, `needs` as one of {', '.join(Needs.__args__)}"
+            f"and, if it likes, `needs` as one of {', '.join(get_args(Needs))}"
         )
     return Metric("own", higher, needs, partial(_score_own, path, score))
 

@@ -1,11 +1,11 @@
 """The card: the facts that the host of a competition published, and nothing tuned."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from yaml import YAMLError
 
 from src.errors import UsageError
@@ -16,32 +16,94 @@ SubmissionKind = Literal["label", "probability", "columns", "ranked", "set"]
 
 
 class Facts(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
 
-class Table(Facts):
-    """Rows of images. `images` is a path relative to data/ with columns in braces: train/{image_id}.jpg"""
+class Sheet(Facts):
+    """How a table file is written. Without a header, its columns are called column1, column2, ..."""
+
+    header: bool = True
+    separator: str = ","
+    encoding: str = "utf-8"
+
+
+class Join(Sheet):
+    """A side table: its row whose `key` equals the main table's `on` adds its columns."""
 
     table: str
+    on: str
+    key: str | None = None  # the same name as `on`, unless given
+
+
+class Pixels(Facts):
+    """Images that stand in the table: `columns` may hold a star (pixel*); one column is split at its blanks."""
+
+    columns: str
+    shape: list[int]  # height, width, and 3 where there are colours
+
+
+class Table(Sheet):
+    """Rows of images: from `table` (csv, tsv, json; several are aligned by line) or from `files`, a pattern over
+    the files such as train/{label}/{name}.jpg, whose fields are its columns, beside `path`.
+
+    `id` and `label` are a column's name or a template; `images` is a template of a path below data/. Every table
+    also has the columns `row`, which counts from 1, and `row0`. What a template may do: see templates.py.
+    """
+
+    table: str | list[str] | None = None
+    files: str | None = None
+    join: list[Join] = []
+    where: dict[str, str | list[str]] = {}  # only the rows with these values
     id: str
-    images: str
+    images: str = "{path}"
+    pixels: Pixels | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Table":
+        if (self.table is None) == (self.files is None):
+            raise ValueError("name either a table or a pattern of files")
+        return self
+
+    @property
+    def tables(self) -> list[str]:
+        return [self.table] if isinstance(self.table, str) else list(self.table or [])
+
+    @property
+    def name(self) -> str:
+        """What to call it in a message."""
+        return self.files or ", ".join(self.tables)
 
 
 class TrainTable(Table):
-    label: str  # the column that holds the answer
+    """`label`: the column of the answer, or a list of 0/1 columns, one a class."""
+
+    label: str | list[str]
+    label_separator: str | None = None  # a cell holds several labels, so separated
+    empty_label: Literal["stop", "drop"] = "stop"
 
 
 class Submission(Facts):
-    """`label`: a class a row. `probability`: of the positive class. `columns`: one probability a class.
-    `ranked`: the likeliest classes by space. `set`: every class that applies, by space."""
+    """`label`: a class a row. `probability`: of the last class. `columns`: one probability a class.
+    `ranked`: the `top` likeliest classes by space. `set`: every class that applies, by space.
 
-    sample: str
+    Without a `sample`, the test images in their order are the sample, under the names of `header`.
+    """
+
+    sample: str | None = None
     kind: SubmissionKind
+    id: str | None = None  # the sample's column of ids: its first, unless given
+    header: list[str] | None = None
+    separator: str = ","
+    encoding: str = "utf-8"
     top: int = 5
 
 
 class Card(Facts):
-    """One competition. Paths are relative to its data/ folder, `test_labels` to the competition's folder."""
+    """One competition. Paths are relative to its data/ folder, `test_labels` to the competition's folder.
+
+    `classes` fixes the order of the classes, or maps the labels of the tables to the names of the submission.
+    A competition without `test` is a labelled collection: it can be trained on, and has nothing to submit.
+    """
 
     id: str
     title: str
@@ -49,13 +111,22 @@ class Card(Facts):
     archive: str | None = None
     kaggle: str | None = None
     train: TrainTable
-    test: Table
+    validation: TrainTable | None = None
+    extra: dict[str, TrainTable] = {}
+    test: Table | None = None
     target: Target
-    classes: list[str] | None = None
+    classes: list[str] | dict[str, str] | None = None
     group: str | None = None
     metric: str
-    submission: Submission
+    submission: Submission | None = None
     test_labels: str | None = None
+    on_bad_image: Literal["stop", "drop"] = "stop"
+
+    @model_validator(mode="after")
+    def _answers_have_rows(self) -> "Card":
+        if (self.test is None) != (self.submission is None):
+            raise ValueError("test and submission belong together: give both or none")
+        return self
 
     @property
     def folder(self) -> Path:
@@ -67,6 +138,7 @@ class Card(Facts):
 
 
 def card_file(competition: str) -> Path | None:
+    """The card of the user's folder before the repository's; None where there is none."""
     candidates = [root / "competition" / competition / "card.yaml" for root in (home(), REPOSITORY)]
     return next((path for path in candidates if path.is_file()), None)
 
@@ -77,14 +149,23 @@ def load_card(competition: str) -> Card:
     if path is None:
         known = sorted({p.parent.name for r in (home(), REPOSITORY) for p in r.glob("competition/*/card.yaml")})
         raise UsageError(
-            f"competition={competition}: there is no competition/{competition}/card.yaml. Known: {', '.join(known)}"
+            f"competition={competition}: there is no competition/{competition}/card.yaml. Known: {', '.join(known)}. "
+            "To add one: python -m src.prepare SOURCE"
         )
     try:
         facts = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-        card = Card.model_validate({"id": competition, **facts})
     except (YAMLError, OmegaConfBaseException) as error:
         raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(facts, dict):
+        raise UsageError(f"{path} must hold keys and values")
+    return check_card(competition, facts, str(path))
+
+
+def check_card(competition: str, facts: dict[str, Any], where: str) -> Card:
+    """A Card from a plain tree. Raises UsageError that names the first wrong key."""
+    try:
+        return Card.model_validate({"id": competition, **facts})
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    return card
+        key = ".".join(part for part in map(str, first["loc"]) if not part.startswith(("dict[", "list[")))
+        raise UsageError(f"{where}: {key}: {first['msg']}") from None

@@ -90,8 +90,10 @@ def image_size(path: Path) -> tuple[int, int]:
         if path.stat().st_size == 0:
             raise ImageFault(path, "the file is empty (0 bytes)")
         with _opened(path) as image:
+            exif = Image.Exif()  # image.getexif() would decode a whole PNG to find it
+            exif.load(image.info.get("exif"))
             # Pillow turns TIFF by itself, size included.
-            turned = image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) >= 5
+            turned = image.format != "TIFF" and exif.get(ORIENTATION, 1) >= 5
             return image.size[::-1] if turned else image.size
 
 

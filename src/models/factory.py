@@ -29,8 +29,10 @@ class Network(nn.Module):
         return self.backbone((images.float() - self.mean) / self.std)
 
 
-def build(model: Model, classes: int, size: int) -> Network:
+def build(model: Model, classes: int, size: int, load: bool = True) -> Network:
     """The network of a configuration, on the CPU; random weights come from torch's present seed.
+
+    With load=False it has the shape that training gave it, but its starting weights are not fetched again.
 
     Raises UsageError for an unknown name or argument, Problem where the asked weights cannot be had.
     """
@@ -39,9 +41,9 @@ def build(model: Model, classes: int, size: int) -> Network:
         raise UsageError(f"model.name={model.name}: timm knows no such network" + (f". Near: {near}" if near else ""))
     arguments = {**model.args, "drop_rate": model.drop_rate}
     try:
-        if model.weights:
+        if model.weights and load:
             backbone = from_file(model.name, model.weights, classes, arguments)
-        elif model.pretrained:
+        elif model.pretrained and load:
             backbone = from_hub(model.name, classes, arguments)
         else:
             backbone = timm.create_model(model.name, num_classes=classes, **arguments)

@@ -1,6 +1,8 @@
 """What the sample submission asks for: which column holds the ids, which the answers, and how the file is written."""
 
 import csv
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -29,22 +31,45 @@ class Layout:
 def layout_of(card: Card, samples: Samples) -> Layout:
     """Read the sample's columns. Raises UsageError or Problem where card, classes and sample do not fit together."""
     _check_kind(card, samples.classes)
-    sample, kind, file = samples.sample, card.submission.kind, card.submission.sample
-    free = [name for name in sample.columns if kind != "columns" or name not in samples.classes]
-    key = _id_column(card, samples, free)
-    if kind == "columns":
-        absent = [name for name in samples.classes if name not in sample.columns]
-        if absent:
-            raise Problem(
-                f"{file} has no column for {len(absent)} of {len(samples.classes)} classes, the first {absent[0]!r}: "
-                f"the card's classes must be named as the sample's columns {', '.join(sample.columns[:4])}, ..."
-            )
-        answers = samples.classes
-    else:
-        answers = (_answer_column(card, sample, [name for name in free if name != key]),)
+    sample, kind = samples.sample, card.submission.kind
+    answers = _class_columns(card, samples) if kind == "columns" else ()
+    key = _id_column(card, samples, [name for name in sample.columns if name not in answers])
+    answers = answers or (_answer_column(card, sample, [name for name in sample.columns if name != key]),)
     kept = tuple(name for name in sample.columns if name != key and name not in answers)
     header, separator = _spelling(card, sample)
     return Layout(tuple(sample.columns), header, separator, key, answers, kept)
+
+
+def class_columns(classes: Sequence[str], columns: Sequence[str]) -> tuple[str, ...] | None:
+    """The column of each class: named as the class, or all with one same prefix and suffix, as in prob_cat, prob_dog.
+
+    Capitals and blanks around a name count only where names differ in nothing else. None where no rule, or more than
+    one, finds every class.
+    """
+    for spelt in (str, lambda name: name.strip().casefold()):
+        wanted, held = [spelt(name) for name in classes], {spelt(name): name for name in columns}
+        if len(set(wanted)) < len(classes) or len(held) < len(columns):
+            continue
+        affixes = {
+            (name[: at.start()], name[at.end() :]) for name in held for at in re.finditer(re.escape(wanted[0]), name)
+        }
+        fitting = [(a, z) for a, z in sorted(affixes) if all(a + name + z in held for name in wanted)]
+        if ("", "") in fitting or len(fitting) == 1:
+            a, z = ("", "") if ("", "") in fitting else fitting[0]
+            return tuple(held[a + name + z] for name in wanted)
+    return None
+
+
+def _class_columns(card: Card, samples: Samples) -> tuple[str, ...]:
+    found = class_columns(samples.classes, samples.sample.columns)
+    if found is None:
+        absent = [name for name in samples.classes if name not in samples.sample.columns]
+        raise Problem(
+            f"{card.submission.sample} has no column for {len(absent)} of {len(samples.classes)} classes, "
+            f"such as {absent[0]!r}. Its columns are {', '.join(samples.sample.columns[:5])}, ...: "
+            "name the classes in the card as the sample does (classes: [...])"
+        )
+    return found
 
 
 def _check_kind(card: Card, classes: tuple[str, ...]) -> None:
@@ -67,12 +92,13 @@ def _id_column(card: Card, samples: Samples, free: list[str]) -> str:
     """The column that best holds the test ids, each once; among equals the one named as the test table's id."""
     ids = pd.Index(samples.test["id"])
 
-    def fitness(name: str) -> tuple[float, int, bool]:
+    def fitness(name: str) -> tuple[int, int, bool]:
         column = samples.sample[name]
         return column.isin(ids).sum(), column.nunique(), name == card.test.id
 
-    best = max(free, key=fitness, default=None)
-    if best is None or (len(samples.sample) and not fitness(best)[0]):
+    fits = {name: fitness(name) for name in free}
+    best = max(fits, key=fits.get, default=None)
+    if best is None or not fits[best][0]:
         raise Problem(f"no column of {card.submission.sample} holds ids of the test images, such as {ids[0]!r}")
     return best
 

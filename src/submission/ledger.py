@@ -63,6 +63,15 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def seconds_since(time: str) -> float:
+    """Seconds from a row's time until now; 0 where it is no time."""
+    try:
+        when = datetime.fromisoformat(time)
+    except ValueError:
+        return 0.0
+    return (datetime.now(UTC) - when.replace(tzinfo=when.tzinfo or UTC)).total_seconds()
+
+
 def append(*entries: Entry) -> None:
     """Add one row for each entry, whole or not at all; other processes wait their turn."""
     path = ledger_file()
@@ -105,7 +114,9 @@ def read(competition: str | None = None) -> tuple[list[Entry], list[str]]:
 
 def submitted_before(competition: str, sha256: str) -> Entry | None:
     """The latest submission of these bytes that Kaggle has, or may have."""
-    same = [entry for entry in read(competition)[0] if entry.sha256 == sha256 and entry.status != NOT_PUSHED]
+    made = [entry for entry in read(competition)[0] if entry.status != NOT_PUSHED]
+    # A push from another machine is known by its token, which begins with the hash.
+    same = [entry for entry in made if entry.sha256 == sha256 or sha256[:12] in entry.token]
     return same[-1] if same else None
 
 
@@ -185,7 +196,8 @@ def _folded(rows: Iterable[Entry]) -> list[Entry]:
             found.append(row)
         else:
             told = {name: getattr(row, name) for name in COLUMNS if getattr(row, name) not in (None, "")}
-            found[place] = replace(found[place], **(told | {"time": found[place].time or row.time}))
+            kept = {"time": found[place].time or row.time, "reason": row.reason}  # of the first row, and of the last
+            found[place] = replace(found[place], **(told | kept))
         places.update(dict.fromkeys(keys, place))
     return found
 

@@ -2,16 +2,20 @@
 
 import contextlib
 import fcntl
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from src.errors import Problem
 from src.runs import sha256_of, submissions_folder
-from src.submission import ledger, listing
+from src.submission import ledger, listing, push
 from src.submission.ledger import NOT_PUSHED, PUSHING, Entry
 from src.submission.listing import Submission
-from src.submission.push import NotPushed, Say, ScoringFailed, await_score, new_token, push, token_in
+from src.submission.push import NotPushed, Say, ScoringFailed
 from src.submission.reasons import told
+
+FRESH_SECONDS = 600  # a push that was cut off less than so long ago may still be on its way into Kaggle's list
 
 
 def submit_once(
@@ -24,51 +28,146 @@ def submit_once(
     again: bool = False,
     say: Say = print,
 ) -> Submission:
-    """Push `file` to the competition at Kaggle's address `slug`, note it in the ledger, and wait for its score.
+    """Push `file` to Kaggle's competition `slug`, note it in the ledger, and wait for its score.
 
-    Bytes that were submitted before are refused, unless `again`. A push that was cut off earlier is looked up first,
-    and its score is waited for where it had arrived. Raises Problem.
+    Bytes that were submitted before are refused, unless `again`. A push that was cut off earlier is looked up first;
+    where it had arrived, its score is waited for and nothing is pushed. Returns the submission, PENDING where the
+    wait ended before it was scored. Raises Problem.
     """
     sha256 = sha256_of(file)
-    if not again:
-        _refuse_repeated(competition, sha256, file, settled=True)
-    with _pushing(competition) as lock:
+    before = None if again else ledger.submitted_before(competition, sha256)
+    if before and before.status not in (PUSHING, "PENDING"):
+        raise _repeated(before, file)
+    with _only_push(competition) as lock:
         sync(competition, slug, say)
-        earlier = ledger.submitted_before(competition, sha256)
-        if not again and earlier and not earlier.ref:
-            earlier = _look_again(competition, slug, earlier, say)
-        if not again and earlier and earlier.status == "PENDING":
-            say(f"an earlier push of these bytes had arrived, as submission {earlier.ref}: waiting for its score")
-            return _scored(earlier, slug, wait_minutes, say)
-        if not again:
-            _refuse_repeated(competition, sha256, file)
-        return _push(_begun(competition, sha256, file, message), slug, file, wait_minutes, say=say, lock=lock)
+        entry = None if again else _arrived(competition, slug, sha256, say)
+        if entry and not before:
+            raise _repeated(entry, file)
+        if entry:
+            say("an earlier push of these bytes had arrived: nothing is pushed now")
+        else:
+            entry = _pushed(_begun(competition, sha256, file, message), slug, file, say, lock)
+    try:
+        mine = push.await_score(slug, entry.token, entry.ref, wait_minutes, say)
+    except ScoringFailed as failed:
+        ledger.append(_told(entry, failed.submission))
+        raise
+    ledger.append(_told(entry, mine))
+    return mine
 
 
 def sync(competition: str, slug: str, say: Say = print) -> list[Entry]:
     """Bring the ledger up to Kaggle's list: later scores, and submissions made by hand. Returns the rows added."""
     with told(slug):
         listed = listing.submissions(slug, say, every=True)
-    known = ledger.read(competition)[0]
-    by_key = {key: entry for entry in known for key in (entry.ref, entry.token) if key}
+    by_key = {key: entry for entry in ledger.read(competition)[0] for key in (entry.ref, entry.token) if key}
     rows = []
     for each in reversed(listed):
-        entry = by_key.get(each.ref) or by_key.get(token_in(each.message))
-        news = _news(entry, each) if entry else _made_elsewhere(competition, each)
-        rows += [news] if news else []
+        entry = by_key.get(each.ref) or by_key.get(push.token_in(each.message))
+        row = _told(entry, each) if entry else _made_elsewhere(competition, each)
+        if entry is None or replace(row, time=entry.time) != entry:
+            rows.append(row)
     if rows:
         ledger.append(*rows)
     return rows
 
 
-def _push(entry: Entry, slug: str, file: Path, wait_minutes: float, *, say: Say, lock: int) -> Submission:
+def _begun(competition: str, sha256: str, file: Path, message: str) -> Entry:
+    """The row that stands in the ledger before the push, so that no kill can hide it."""
+    token = push.new_token(sha256)
+    entry = Entry(
+        time=ledger.now(),
+        competition=competition,
+        file=file.name,
+        sha256=sha256,
+        token=token,
+        status=PUSHING,
+        message=push.marked(message, token),
+        **ledger.facts(competition, sha256),
+    )
+    ledger.append(entry)
+    return entry
+
+
+def _pushed(entry: Entry, slug: str, file: Path, say: Say, lock: int) -> Entry:
     try:
-        mine = push(slug, file, entry.message, wait_minutes=0, say=say, token=entry.token, hold=(lock,))
-    except NotPushed:
-        ledger.append(_row(entry, NOT_PUSHED))
+        ref = push.send(slug, file, entry.message, entry.token, say=say, hold=(lock,))
+    except NotPushed as problem:
+        ledger.append(replace(entry, time=ledger.now(), status=NOT_PUSHED, reason=str(problem).splitlines()[0]))
         raise
-    except ScoringFailed as failed:
-        ledger.append(_row(entry, "ERROR", failed.submission))
-        raise
-    ledger.append(_row(entry, mine.status, mine))
-    return mine if wait_minutes <= 0 else _scored(_row(entry, mine.status, mine), slug, wait_minutes, say)
+    entry = replace(entry, time=ledger.now(), status="PENDING", ref=ref)
+    ledger.append(entry)
+    return entry
+
+
+def _arrived(competition: str, slug: str, sha256: str, say: Say) -> Entry | None:
+    """The submission of these bytes that Kaggle has. A push that was cut off and is not there is written off."""
+    entry = ledger.submitted_before(competition, sha256)
+    if entry is None or entry.status != PUSHING:
+        return entry
+    say("an earlier push of these bytes was cut off: looking whether it arrived")
+    for wait in push.LOOKS if ledger.seconds_since(entry.time) < FRESH_SECONDS else ():
+        time.sleep(wait)
+        with told(slug):
+            mine = push.find(slug, entry.token, "", say)
+        if mine:
+            return _told(entry, mine)
+    say("it did not arrive")
+    ledger.append(replace(entry, time=ledger.now(), status=NOT_PUSHED, reason="cut off, and not in Kaggle's list"))
+    return None
+
+
+def _told(entry: Entry, mine: Submission) -> Entry:
+    """The entry with what Kaggle tells of it; what Kaggle does not tell (yet) stays."""
+    return replace(
+        entry,
+        time=ledger.now(),
+        ref=mine.ref,
+        status=mine.status,
+        public_score=entry.public_score if mine.public_score is None else mine.public_score,
+        private_score=entry.private_score if mine.private_score is None else mine.private_score,
+        reason=mine.reason or ("" if mine.status == "COMPLETE" else entry.reason),
+    )
+
+
+def _made_elsewhere(competition: str, mine: Submission) -> Entry:
+    """A row for a submission made by hand or from another machine; its file is known where its name holds its hash."""
+    name = Path(mine.file).name
+    local = submissions_folder(competition) / name
+    sha256 = sha256_of(local) if name and local.is_file() else ""
+    sha256 = sha256 if sha256 and local.stem.endswith(f"-{sha256[:8]}") else ""
+    entry = Entry(
+        time=f"{mine.date[:19].replace(' ', 'T')}Z",
+        competition=competition,
+        file=mine.file,
+        sha256=sha256,
+        token=push.token_in(mine.message),
+        message=mine.message,
+        **(ledger.facts(competition, sha256) if sha256 else {}),
+    )
+    return replace(_told(entry, mine), time=entry.time)
+
+
+def _repeated(entry: Entry, file: Path) -> Problem:
+    score = "" if entry.public_score is None else f", public score {entry.public_score:g}"
+    reason = f": {entry.reason}" if entry.status == "ERROR" and entry.reason else ""
+    return Problem(
+        f"{file.name} was submitted before, on {entry.time[:10]} as {entry.ref or entry.token} "
+        f"({entry.status}{score}{reason}).\nThe same bytes give the same score. To push them all the same, add --again."
+    )
+
+
+@contextlib.contextmanager
+def _only_push(competition: str) -> Iterator[int]:
+    """Hold the right to push to this competition. The kaggle command inherits the lock: a push whose parent was
+    killed keeps it until it ends. Raises Problem where another process holds it."""
+    folder = submissions_folder(competition)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".push.lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Problem(
+                f"another push to {competition} is at work.\nWait until it ends, and give the same command again."
+            ) from None
+        yield file.fileno()

@@ -53,34 +53,49 @@ def token_in(message: str) -> str:
     return found[0] if found else ""
 
 
-def push(
-    slug: str,
-    file: Path,
-    message: str,
-    *,
-    wait_minutes: float = 10,
-    say: Say = print,
-    token: str = "",
-    hold: Sequence[int] = (),
-) -> Submission:
-    """Submit `file` to the competition `slug` and wait for its score.
+def marked(message: str, token: str) -> str:
+    """The message in one line with the token at its end."""
+    return f"{' '.join(message.split())[:LONGEST_MESSAGE]} {token}".strip()
 
-    Returns the submission as Kaggle lists it: COMPLETE with a score, or PENDING where `wait_minutes` ended before
-    (0: only its arrival is waited for). `hold`: open locks that live as long as the kaggle command does.
-    Raises NotPushed, Unsure, ScoringFailed, or Problem where the state of an arrived submission can't be read.
+
+def push(slug: str, file: Path, message: str, *, wait_minutes: float = 10, say: Say = print) -> Submission:
+    """Submit `file` to the competition `slug` and wait for its score: `send`, then `await_score`.
+
+    Returns the submission as Kaggle lists it: COMPLETE with a score, or PENDING where the wait ended before.
     """
-    token = token or new_token(sha256_of(file))
-    message = f"{' '.join(message.split())[:LONGEST_MESSAGE]} {token}".strip()
+    token = new_token(sha256_of(file))
+    ref = send(slug, file, marked(message, token), token, say=say)
+    return await_score(slug, token, ref, wait_minutes, say)
+
+
+def send(slug: str, file: Path, message: str, token: str, *, say: Say = print, hold: Sequence[int] = ()) -> str:
+    """Submit `file` with a `message` that holds `token`, after a look at what is left today.
+
+    Returns the submission's ref, or "" where the command does not tell it. `hold`: open locks that live as long as
+    the kaggle command does. Raises NotPushed where Kaggle certainly has no such submission, else Unsure.
+    """
     try:
         with told(slug, file):
             check_limits(slug, listing.limits(slug, say), say)
-        say(f"pushing {file.name} ({file.stat().st_size:,} bytes) to {slug}")
-        ref = _send(slug, file, message, token, say=say, hold=hold)
-    except Unsure:
-        raise
     except Problem as problem:
         raise NotPushed(str(problem)) from None
-    return await_score(slug, token, ref, wait_minutes, say)
+    say(f"pushing {file.name} ({file.stat().st_size:,} bytes) to {slug}")
+    end = time.monotonic() + RETRY_SECONDS
+    for usual in (*kaggle.PAUSES, None):
+        call = kaggle.submit(slug, file, message, hold)
+        if call.exit == 0 and "Successfully submitted" in call.out:
+            told_ref = re.search(r"Submission ref: (\d+)", call.out)
+            return told_ref[1] if told_ref else ""
+        if not _certainly_absent(call):
+            return _look_up(slug, call, token, say)
+        passing = call.busy or _upload_failed(call) or (call.lost and call.exit is not None)
+        pause = call.pause(usual or 0)
+        if usual is None or not passing or pause > kaggle.LONGEST_PAUSE or time.monotonic() + pause > end:
+            raise NotPushed(_not_pushed(slug, call, file))
+        trouble = f"Kaggle answered {call.status}" if call.busy else "the upload broke off"
+        say(f"{trouble} and nothing was submitted: trying again in {pause:.0f} s")
+        time.sleep(pause)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def check_limits(slug: str, limits: Limits, say: Say = print) -> None:
@@ -139,26 +154,6 @@ def await_score(slug: str, token: str, ref: str, minutes: float, say: Say = prin
             "It may come later: python -m src.submit --sync"
         )
     return mine
-
-
-def _send(slug: str, file: Path, message: str, token: str, *, say: Say, hold: Sequence[int]) -> str:
-    """Push until it has certainly arrived or certainly has not. Returns the ref where the command tells it."""
-    end = time.monotonic() + RETRY_SECONDS
-    for usual in (*kaggle.PAUSES, None):
-        call = kaggle.submit(slug, file, message, hold)
-        if call.exit == 0 and "Successfully submitted" in call.out:
-            told_ref = re.search(r"Submission ref: (\d+)", call.out)
-            return told_ref[1] if told_ref else ""
-        if not _certainly_absent(call):
-            return _look_up(slug, call, token, say)
-        passing = call.busy or _upload_failed(call) or (call.lost and call.exit is not None)
-        pause = call.pause(usual or 0)
-        if usual is None or not passing or pause > kaggle.LONGEST_PAUSE or time.monotonic() + pause > end:
-            raise NotPushed(_not_pushed(slug, call, file))
-        trouble = f"Kaggle answered {call.status}" if call.busy else "the upload broke off"
-        say(f"{trouble} and nothing was submitted: trying again in {pause:.0f} s")
-        time.sleep(pause)
-    raise AssertionError("the last attempt returns or raises")
 
 
 def _upload_failed(call: Call) -> bool:

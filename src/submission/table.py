@@ -28,12 +28,13 @@ def answers(
     where given they are what is written, as 0 and 1 in the kinds that ask for probabilities.
     Raises Problem where a row of the sample has no answer, or a probability is none.
     """
-    layout = layout_of(card, samples)
+    layout, kind = layout_of(card, samples), card.submission.kind
     rows = _rows(ids, samples.sample[layout.id], card)
-    p = _sound(np.asarray(probabilities, np.float64)[rows], samples, layout.id)
+    sums = kind == "columns" and card.target != "multilabel"
+    p = _sound(np.asarray(probabilities, np.float64)[rows], samples, layout.id, sums)
     d = None if decisions is None else _decided(np.asarray(decisions)[rows], len(samples.classes))
     table = samples.sample.copy()
-    kind, names = card.submission.kind, np.array(samples.classes, dtype=object)
+    names = np.array(samples.classes, dtype=object)
     if kind == "label":
         table[layout.answers[0]] = names[(p if d is None else d).argmax(axis=1)]
     elif kind == "ranked":
@@ -42,10 +43,9 @@ def answers(
     elif kind == "set":
         table[layout.answers[0]] = _sets(p, decide(card.target == "multilabel", p) if d is None else d, samples)
     else:
-        cells = _as_text(p, sums=card.target != "multilabel") if d is None else d.astype(int).astype(str).astype(object)
-        chosen = cells if kind == "columns" else cells[:, 1:]
-        for column, name in enumerate(layout.answers):
-            table[name] = chosen[:, column]
+        columns = _printed(p, sums) if d is None else d.astype(int).astype(str).T
+        for name, cells in zip(layout.answers, columns if kind == "columns" else columns[1:], strict=True):
+            table[name] = cells
     return table
 
 
@@ -88,13 +88,18 @@ def _rows(ids: np.ndarray, wanted: pd.Series, card: Card) -> np.ndarray:
     return rows
 
 
-def _sound(p: np.ndarray, samples: Samples, key: str) -> np.ndarray:
+def _sound(p: np.ndarray, samples: Samples, key: str, sums: bool) -> np.ndarray:
+    """The same probabilities, once they are known to be some; with `sums` each row must add up to 1, nearly."""
     if p.ndim != 2 or p.shape[1] != len(samples.classes):
         raise Problem(f"predictions of shape {p.shape} do not fit {len(samples.classes)} classes")
-    wrong = np.flatnonzero(~((p >= 0) & (p <= 1 + 1e-6)).all(axis=1))  # NaN is wrong too
-    if len(wrong):
-        first = samples.sample[key].iloc[wrong[0]]
-        raise Problem(f"{len(wrong)} rows hold no probabilities, the first id {first!r}: {p[wrong[0]]}")
+    sound = ((p >= 0) & (p <= 1 + 1e-6)).all(axis=1)  # NaN is not
+    if sums:
+        sound &= np.abs(p.sum(axis=1) - 1) < 1e-3
+    if not sound.all():
+        row = int(np.flatnonzero(~sound)[0])
+        what = "probabilities that sum to 1" if sums else "probabilities"
+        key = samples.sample[key].iloc[row]
+        raise Problem(f"{(~sound).sum()} of {len(p)} predictions are no {what}, the first of id {key!r}: {p[row][:8]}")
     return p.clip(0, 1)
 
 
@@ -113,10 +118,10 @@ def _sets(p: np.ndarray, chosen: np.ndarray, samples: Samples) -> list[str]:
     return [" ".join(compress(samples.classes, row)) for row in chosen.tolist()]
 
 
-def _as_text(p: np.ndarray, sums: bool) -> np.ndarray:
-    """Probabilities as printed, (n, classes) text. With `sums` each row's decimals add up to 1 exactly."""
+def _printed(p: np.ndarray, sums: bool) -> list[list[str]]:
+    """Probabilities as text, by column. With `sums` the printed decimals of a row add up to 1 exactly."""
     if not sums:
-        return np.array([[f"{x:.9g}" for x in row] for row in p.tolist()], dtype=object).reshape(p.shape)
+        return [[f"{x:.9g}" for x in column.tolist()] for column in p.T]
     units = np.floor(p / p.sum(axis=1, keepdims=True) * UNITS)
-    units[np.arange(len(p)), p.argmax(axis=1)] += UNITS - units.sum(axis=1)
-    return np.array([[f"{x:.12f}" for x in row] for row in (units / UNITS).tolist()], dtype=object).reshape(p.shape)
+    units[np.arange(len(p)), p.argmax(axis=1)] += UNITS - units.sum(axis=1)  # what rounding took goes to the likeliest
+    return [[f"{x:.12f}" for x in column.tolist()] for column in (units / UNITS).T]

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# The whole way, in order: environment, training, prediction.
+#   ./run.sh fold=0..4                            the embedded demo competition
+#   ./run.sh fold=0..4 config=NAME key=value ...  your own
+#   ./run.sh test [pytest words]                  the tests
+set -euo pipefail
+
+home=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+need="$home/requirements.txt"
+
+usage() { echo "error: $1; usage: ./run.sh fold=0..4 [config=NAME] [key=value ...], or ./run.sh test" >&2; exit 2; }
+
+# Words are looked at before a minute is spent on setting up; their meaning is checked by src.train.
+[ $# -gt 0 ] || set -- fold=0..4
+if [ "$1" != test ]; then
+  for word in "$@"; do
+    case $word in
+      -h | --help) sed -n '2,5s/^# //p' "$0"; exit ;;
+      [a-z]*=?*) ;;
+      *) usage "'$word' is not understood" ;;
+    esac
+  done
+fi
+
+# Prints the first requirement that this Python lacks, nothing when all are there.
+lacks() {
+  "$1" - "$need" <<'PYTHON' 2>/dev/null || echo "Python 3.11 or newer"
+import re, sys
+from importlib.metadata import PackageNotFoundError, version
+if sys.version_info < (3, 11):
+    sys.exit(1)
+for line in open(sys.argv[1]):
+    if name := re.match(r"[\w.-]+", line):
+        wanted = line.split("#")[0].strip().partition("==")[2]
+        try:
+            there = version(name[0]).partition("+")[0]
+        except PackageNotFoundError:
+            there = None
+        if there is None or wanted and there != wanted:
+            print(line.strip())
+            break
+PYTHON
+}
+
+set_up() {
+  local mark="$home/.venv/requirements.$(cksum <"$need" | tr -d ' ')"
+  python="$home/.venv/bin/python"
+  [ ! -e "$mark" ] || return 0
+  local base
+  base=$(command -v python3 || command -v python) || { echo "error: no python3 here: install Python 3.11 or newer" >&2; exit 1; }
+  echo "setting up $home/.venv (once; some 6 GB, minutes)" >&2
+  if command -v uv >/dev/null; then
+    [ -x "$python" ] || uv venv --quiet --python ">=3.11" "$home/.venv"
+    uv pip install --quiet --python "$python" -r "$need"
+  else
+    "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $base is older than Python 3.11" >&2; exit 1; }
+    [ -x "$python" ] || "$base" -m venv "$home/.venv" || { echo "error: $base cannot make environments: install its venv package (Debian: apt install python3-venv)" >&2; exit 1; }
+    "$python" -m pip install --quiet --disable-pip-version-check -r "$need"
+  fi
+  rm -f "$home"/.venv/requirements.*
+  touch "$mark"  # written last, so its existence means that the environment is whole
+}
+
+active=${VIRTUAL_ENV:-${CONDA_PREFIX:-}}
+if [ -n "$active" ] && [ -x "$active/bin/python" ] && [ -z "$(lacks "$active/bin/python")" ]; then
+  python="$active/bin/python"
+else
+  [ -z "$active" ] || echo "the active environment lacks $(lacks "$active/bin/python"): using $home/.venv" >&2
+  set_up
+fi
+
+# Podium is found by PYTHONPATH, so paths on the command line stay relative to where you are.
+export PYTHONPATH="$home${PYTHONPATH:+:$PYTHONPATH}" PYTHONSAFEPATH=1
+if [ "$1" = test ]; then
+  shift
+  cd "$home"
+  exec "$python" -m pytest "$@"
+fi
+"$python" -m src.train "$@"
+exec "$python" -m src.predict --tta "$@"

@@ -1,0 +1,65 @@
+"""Tables in JSON: lists of records, a value for each key, and the COCO layout of images, annotations, categories."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
+
+
+def read(path: Path, encoding: str = "utf-8") -> pd.DataFrame:
+    """The records of a file, every cell as text. Raises ValueError for a shape that is none of the three."""
+    text = path.read_bytes().decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
+    if path.suffix.lower() != ".json":
+        return _text(pd.DataFrame([json.loads(line) for line in text.splitlines() if line.strip()]))
+    tree = json.loads(text)
+    if isinstance(tree, dict) and isinstance(tree.get("images"), list):
+        return _coco(tree)
+    if isinstance(tree, dict) and len(tree) == 1 and isinstance(next(iter(tree.values())), list):
+        tree = next(iter(tree.values()))
+    if isinstance(tree, dict) and tree and not any(isinstance(value, dict | list) for value in tree.values()):
+        return _text(pd.DataFrame({"key": list(tree), "value": list(tree.values())}))
+    if isinstance(tree, dict) and tree and all(isinstance(value, dict) for value in tree.values()):
+        tree = [{"key": key, **value} for key, value in tree.items()]
+    if isinstance(tree, list) and tree and all(isinstance(record, dict) for record in tree):
+        return _text(pd.DataFrame(tree))
+    raise ValueError("it holds neither records, nor a value for each key, nor images, annotations and categories")
+
+
+def _coco(tree: dict[str, Any]) -> pd.DataFrame:
+    """A row for each annotation, or for each image where there are none. Image columns, then the annotation's.
+
+    The key of images and of categories is `id` in most files, image_id and category_id in some.
+    """
+    images = _keyed(tree["images"], "image_id")
+    if not tree.get("annotations"):
+        return _text(images)
+    notes = pd.DataFrame(tree["annotations"]).drop(columns=["id"], errors="ignore")
+    table = images.merge(notes, on="image_id", how="inner", suffixes=("", "_annotated"))
+    if tree.get("categories") and "category_id" in table:
+        categories = _keyed(tree["categories"], "category_id").set_index("category_id")
+        categories.columns = [f"category_{column}" for column in categories.columns]
+        table = table.join(categories, on="category_id", rsuffix="_of_category")
+    return _text(table)
+
+
+def _keyed(rows: list[dict[str, Any]], key: str) -> pd.DataFrame:
+    table = pd.DataFrame(rows)
+    return table if key in table else table.rename(columns={"id": key})
+
+
+def _text(table: pd.DataFrame) -> pd.DataFrame:
+    """Cells as the file writes them; what is absent is empty."""
+    return table.map(_cell)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # pandas makes floats of a column of integers with gaps
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list | bool) else str(value)

@@ -1,0 +1,157 @@
+"""The host's tables as they are: every cell text, so that 0001 stays 0001 and a class named NA stays a class."""
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from src.competition import records, templates
+from src.competition.card import Join, Sheet, Table
+from src.competition.tree import Tree
+from src.errors import Problem
+
+
+def read_table(path: Path, sheet: Sheet | None = None, columns: Iterable[str] | None = None) -> pd.DataFrame:
+    """One table; only `columns`, where given. Raises Problem where it is absent, broken or lacks a column."""
+    if not path.is_file():
+        raise Problem(f"{path} is missing: put the host's files into {path.parent}, or mend the card that names it")
+    sheet = sheet or Sheet(encoding="utf-8-sig")
+    try:
+        if path.suffix.lower() in records.SUFFIXES:
+            table = records.read(path, sheet.encoding)
+        else:
+            table = _read_csv(path, sheet, None if columns is None else set(columns))
+    except (ValueError, LookupError, UnicodeError) as error:
+        raise Problem(f"{path} cannot be read as a table: {' '.join(str(error).split())}") from None
+    if columns is None:
+        return table
+    for column in columns:
+        need(table, column, path.name)
+    return table[list(dict.fromkeys(columns))]
+
+
+def _read_csv(path: Path, sheet: Sheet, columns: set[str] | None) -> pd.DataFrame:
+    options = {"sep": sheet.separator, "encoding": _encoding(sheet), "dtype": str, "keep_default_na": False}
+    options |= {"index_col": False, "skipinitialspace": sheet.separator == " "}
+    first = pd.read_csv(path, header=None, nrows=1, **options).iloc[0].tolist()
+    names = first if sheet.header else [f"column{i + 1}" for i in range(len(first))]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two columns are named alike: {', '.join(map(repr, names))}")
+    wanted = names if columns is None else [name for name in names if name in columns]
+    with warnings.catch_warnings():
+        # A row with more cells than the header has would lose its last ones with no more than a warning.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            return pd.read_csv(path, header=0 if sheet.header else None, names=names, usecols=wanted, **options)
+        except pd.errors.ParserWarning:
+            return _without_empty_tail(path, sheet, names, options)
+
+
+def _without_empty_tail(path: Path, sheet: Sheet, names: list[str], options: dict) -> pd.DataFrame:
+    """Some programs end each line with a separator; the header then has one cell less, or an empty one."""
+    padded = [*names, "\0"]
+    table = pd.read_csv(path, header=None, skiprows=int(sheet.header), names=padded, **options)
+    surplus = table[table["\0"] != ""]
+    if len(surplus):
+        raise ValueError(
+            f"line {surplus.index[0] + 1 + sheet.header} has more cells than the header: quote cells that hold {sheet.separator!r}"
+        )
+    return table[names]
+
+
+def _encoding(sheet: Sheet) -> str:
+    return "utf-8-sig" if sheet.encoding.lower() in ("utf-8", "utf8") else sheet.encoding
+
+
+def source_table(data: Path, source: Table, columns: Iterable[str], tree: Tree) -> pd.DataFrame:
+    """The rows that a card's table stands for, with `columns` among its columns, `row` and `row0` always.
+
+    The index keeps the number of each row in its file, from 0, whatever `where` leaves out.
+    """
+    wanted = {*columns, *source.where, *(join.on for join in source.join)} - {"row", "row0"}
+    table = _listing(source, tree) if source.files else _aligned(data, source, wanted)
+    for number, column in ((table.index + 1, "row"), (table.index, "row0")):
+        if column not in table:
+            table[column] = number.astype(str)
+    for join in source.join:
+        table = _joined(data, table, join, source.name)
+    for column, values in source.where.items():
+        cells = need(table, column, source.name)
+        table = table[cells.isin([values] if isinstance(values, str) else values)]
+    for column in columns:
+        need(table, column, source.name)
+    return table
+
+
+def _listing(source: Table, tree: Tree) -> pd.DataFrame:
+    """The images that match a pattern, in the order of their paths."""
+    names, matcher = templates.fields(source.files), templates.pattern(source.files)
+    rows = [(path, *match.groups()) for path in tree.images if (match := matcher.fullmatch(path))]
+    if not rows:
+        raise Problem(f"no image matches {source.files!r} below {tree.root}: mend the pattern in the card")
+    return pd.DataFrame(rows, columns=["path", *names])
+
+
+def _aligned(data: Path, source: Table, wanted: set[str]) -> pd.DataFrame:
+    """One table, or several whose lines belong together."""
+    if len(source.tables) == 1:
+        side_by_side = source.join or source.tables[0].endswith(tuple(records.SUFFIXES))
+        return read_table(data / source.tables[0], source, None if side_by_side else sorted(wanted)).copy()
+    parts = [read_table(data / name, source) for name in source.tables]
+    lengths = [len(part) for part in parts]
+    if len(set(lengths)) > 1:
+        told = ", ".join(f"{name} has {n}" for name, n in zip(source.tables, lengths, strict=True))
+        raise Problem(f"tables that are aligned by line must have as many rows each: {told}")
+    table = pd.concat(parts, axis=1)
+    if not source.header:
+        table.columns = [f"column{i + 1}" for i in range(table.shape[1])]
+    for column in table.columns[table.columns.duplicated()].unique():
+        same = table[column]
+        if not same.iloc[:, 0].equals(same.iloc[:, -1]):
+            raise Problem(
+                f"{source.name} both have a column {column!r}, and its cells differ: they are not aligned by line"
+            )
+    return table.loc[:, ~table.columns.duplicated()]
+
+
+def _joined(data: Path, table: pd.DataFrame, join: Join, name: str) -> pd.DataFrame:
+    side = read_table(data / join.table, join)
+    key = join.key or join.on
+    repeated = side[need(side, key, join.table).duplicated()]
+    if len(repeated):
+        raise Problem(
+            f"{join.table} has {key} {repeated[key].iloc[0]!r} twice: the card's join needs one row for each key"
+        )
+    rows = pd.Index(side[key]).get_indexer(need(table, join.on, name))
+    if (rows < 0).any():
+        missing = table[join.on].iloc[int((rows < 0).argmax())]
+        raise Problem(
+            f"{join.table} has no row with {key} {missing!r}, which {name} needs ({int((rows < 0).sum())} such rows)"
+        )
+    prefix = Path(join.table).stem
+    for column in side.columns.drop(key):
+        table[column if column not in table else f"{prefix}.{column}"] = side[column].to_numpy()[rows]
+    return table
+
+
+def need(table: pd.DataFrame, column: str, name: str) -> pd.Series:
+    """A column of a table. Raises Problem with the columns there are."""
+    if column not in table:
+        known = ", ".join(map(repr, table.columns[:30]))
+        raise Problem(f"{name} has no column {column!r}: it has {known}. Mend the card or the table")
+    return table[column]
+
+
+def values(table: pd.DataFrame, spec: str, name: str) -> list[str]:
+    """A column's cells, or a template filled for each row, (rows,)."""
+    if spec in table or not templates.is_template(spec):
+        return need(table, spec, name).tolist()
+    for column in templates.fields(spec):
+        need(table, column, name)
+    return templates.fill(spec, table)
+
+
+def columns_of(spec: str) -> list[str]:
+    """The columns that a column's name or a template asks for."""
+    return templates.fields(spec) if templates.is_template(spec) else [spec]

@@ -1,0 +1,104 @@
+"""Templates and patterns: the one small language in which a card says how names are made of columns.
+
+A template is text with columns in braces: train/{image_id}.jpg. A column may be changed on its way:
+{c:name} the last part of a path, {c:stem} that without its image extension, {c:folder} the folder that holds it,
+{c:lower}, {c:upper}, {c:posix} with / for \\, {c:04} padded with zeros, {c:without X} without the beginning X,
+{c:before X} and {c:after X} what stands before and after the last X.
+
+A pattern is the same turned round, for paths of files: train/{label}/{name}.jpg takes a path apart. A field
+ends at a slash; {n:d} is a number, {p:path} may hold slashes, * is anything within a name, **/ any folders.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+
+import pandas as pd
+
+from src.errors import Problem
+
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+
+_FIELD = re.compile(r"\{([^{}:]+)(?::([^{}]*))?\}")
+
+
+def is_template(text: str) -> bool:
+    return "{" in text
+
+
+def fields(template: str) -> list[str]:
+    """The columns that a template asks for, each once."""
+    return list(dict.fromkeys(match[1] for match in _FIELD.finditer(template)))
+
+
+def fill(template: str, table: pd.DataFrame) -> list[str]:
+    """The template with each row's cells in it, (rows,). Every field must be a column of `table`."""
+    pieces: list[Iterable[str]] = []
+    at = 0
+    for match in _FIELD.finditer(template):
+        pieces.append([template[at : match.start()]] * len(table))
+        change = _change(match[2] or "", template)
+        cells = table[match[1]].tolist()
+        pieces.append([change(cell) for cell in cells] if change else cells)
+        at = match.end()
+    pieces.append([template[at:]] * len(table))
+    return ["".join(row) for row in zip(*pieces, strict=True)]
+
+
+def name(path: str) -> str:
+    return path.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def stem(path: str) -> str:
+    """The last part of a path without its image extension: any other dot belongs to the name."""
+    return without_extension(name(path))
+
+
+def without_extension(path: str) -> str:
+    head, dot, tail = path.rpartition(".")
+    return head if head and dot + tail.lower() in IMAGE_EXTENSIONS else path
+
+
+def _folder(path: str) -> str:
+    return name(path.replace("\\", "/").rpartition("/")[0])
+
+
+CHANGES: dict[str, Callable[[str], str]] = {
+    "name": name,
+    "stem": stem,
+    "folder": _folder,
+    "lower": str.lower,
+    "upper": str.upper,
+    "posix": lambda text: text.replace("\\", "/"),
+}
+
+
+def _change(word: str, template: str) -> Callable[[str], str] | None:
+    if not word:
+        return None
+    if word in CHANGES:
+        return CHANGES[word]
+    if re.fullmatch(r"0\d+", word):
+        return lambda text: text.zfill(int(word))
+    verb, _, rest = word.partition(" ")
+    if rest and verb in ("without", "before", "after"):
+        return {
+            "without": lambda text: text.removeprefix(rest),
+            "before": lambda text: text.rpartition(rest)[0] or text,
+            "after": lambda text: text.rpartition(rest)[2],
+        }[verb]
+    raise Problem(f"{template}: unknown change {word!r}. Known: {', '.join(CHANGES)}, 04, without X, before X, after X")
+
+
+def pattern(text: str) -> re.Pattern[str]:
+    """A pattern of paths as a regular expression, a group for each of `fields(text)`; a field named twice must match twice."""
+    out, seen, at = [], [], 0
+    for match in re.finditer(rf"{_FIELD.pattern}|\*\*/|\*", text):
+        out.append(re.escape(text[at : match.start()]))
+        field, kind = match[1], {"d": r"(\d+)", "path": r"(.+)"}.get(match[2] or "", r"([^/]+?)")
+        if field in seen:
+            kind = rf"\{seen.index(field) + 1}"
+        elif field:
+            seen.append(field)
+        out.append({"**/": r"(?:.*/)?", "*": r"[^/]*"}.get(match[0], kind))
+        at = match.end()
+    return re.compile("".join([*out, re.escape(text[at:])]), re.DOTALL)

@@ -1,0 +1,84 @@
+"""The files below a competition's data/ folder, walked once."""
+
+import os
+from collections import defaultdict
+from functools import cached_property
+from pathlib import Path
+
+from src.competition.templates import IMAGE_EXTENSIONS, name, stem, without_extension
+from src.errors import Problem
+
+
+class Tree:
+    """Paths are relative to `root`, with / between their parts, sorted."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @cached_property
+    def files(self) -> list[str]:
+        found, folders = [], [""]
+        while folders:
+            below = folders.pop()
+            with os.scandir(self.root / below) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    path = f"{below}{entry.name}"
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(f"{path}/")
+                    elif entry.is_file():
+                        found.append(path)
+        return sorted(found)
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        return frozenset(self.files)
+
+    @cached_property
+    def images(self) -> list[str]:
+        """Files that look like images: by extension, or by content where a folder's files have no known extension."""
+        return [path for path in self.files if path.lower().endswith(IMAGE_EXTENSIONS)] or self._by_content()
+
+    def _by_content(self) -> list[str]:
+        return [path for path in self.files if "." not in name(path) and is_image(self.root / path)]
+
+    @cached_property
+    def by_stem(self) -> dict[str, list[str]]:
+        """The images that bear a name, whatever their folder and extension."""
+        index: dict[str, list[str]] = defaultdict(list)
+        for path in self.images:
+            index[stem(path)].append(path)
+        return index
+
+    def resolve(self, wanted: str) -> str | None:
+        """The one file that `wanted` stands for: itself, or with **/ for any folders and .* for any extension.
+
+        None where there is none. Raises Problem where there are several.
+        """
+        folder, anywhere, tail = wanted.rpartition("**/")
+        any_extension = tail.endswith(".*")
+        if not anywhere and not any_extension:
+            return wanted if wanted in self.known else None
+        found = []
+        for path in self.by_stem.get(name(tail[:-2]) if any_extension else stem(tail), ()):
+            if not path.startswith(folder):
+                continue
+            short = without_extension(path[len(folder) :]) if any_extension else path[len(folder) :]
+            goal = tail[:-2] if any_extension else tail
+            if short == goal or (anywhere and short.endswith(f"/{goal}")):
+                found.append(path)
+        if len(found) > 1:
+            raise Problem(
+                f"{wanted} stands for several files: {', '.join(found[:3])}. Make the card's rule for images narrower"
+            )
+        return found[0] if found else None
+
+
+def is_image(path: Path) -> bool:
+    """Whether the first bytes are those of an image format."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[:4] == b"RIFF":
+        return head[8:] == b"WEBP"
+    return head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*"))

@@ -13,7 +13,8 @@ from PIL import Image, ImageOps
 
 from src.images.decode import ImageFault, decode, image_size, looks_like_image
 
-ROTATIONS = range(1, 9)
+# pytest undoes what src.images.decode sets at import.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 
 def photo(width: int = 90, height: int = 60, seed: int = 0) -> np.ndarray:
@@ -134,7 +135,7 @@ def test_cmyk(tmp_path):
     assert off(decode(tmp_path / "plain.jpg"), photo()) <= 2
 
 
-@pytest.mark.parametrize("rotation", ROTATIONS)
+@pytest.mark.parametrize("rotation", range(1, 9))
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
 def test_exif_rotation_is_applied_once(tmp_path, name, rotation):
     exif = Image.Exif()
@@ -147,6 +148,14 @@ def test_exif_rotation_is_applied_once(tmp_path, name, rotation):
     assert wanted.shape == ((90, 60, 3) if rotation >= 5 else (60, 90, 3))
     assert off(decode(path), wanted) <= 2
     assert image_size(path) == wanted.shape[1::-1]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_broken_exif_costs_nothing(tmp_path, capfd, mode):
+    for exif in (b"Exif\0\0MM", b"Exif\0\0garbage", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x63\0\0"):
+        path = saved(tmp_path / "a.png", Image.fromarray(photo()).convert(mode), exif=exif)
+        assert off(decode(path), photo()) == 0 and image_size(path) == (90, 60)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_alpha_and_rotation_together(tmp_path):

@@ -103,6 +103,8 @@ def test_every_form_becomes_a_square(fit, shape):
 def test_the_same_size_keeps_every_pixel():
     for fit in ("stretch", "crop", "pad"):
         assert np.array_equal(fitted(noise(32, 32), 32, fit), noise(32, 32))
+    middle = fitted(noise(32, 50), 32, "crop")
+    assert np.array_equal(middle, noise(32, 50)[:, 9:41]) and middle.flags.c_contiguous
 
 
 def test_shrinking_averages_and_does_not_skip():

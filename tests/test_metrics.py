@@ -72,10 +72,10 @@ def test_mean_column_auc_leaves_out_a_column_of_one_class_and_names_it():
 
 def test_mean_column_auc_of_single_labels_sets_each_class_against_the_rest():
     probabilities = np.array([[0.6, 0.3, 0.1], [0.5, 0.4, 0.1], [0.2, 0.3, 0.5], [0.7, 0.1, 0.2]])
-    # Class 0: pairs (row 0 or 3 against 1 or 2) all right. Class 1: 0.4 above the rest. Class 2: 0.5 above the rest.
+    # Each row of a class, for that class, stands above every other row.
     assert metric("mean_column_auc").score(np.array([0, 1, 2, 0]), probabilities) == 1
     assert metric("mean_column_auc").score(np.array([0, 1, 2, 1]), probabilities) == pytest.approx(
-        (1 / 3 + 0.5 + 1) / 3
+        (2 / 3 + 2 / 4 + 1) / 3
     )
 
 
@@ -169,13 +169,19 @@ def test_a_metric_that_cannot_judge_the_target_is_refused_with_those_that_can():
 
 
 def test_a_competition_brings_its_own_metric(tmp_path):
-    text = "higher_is_better = False\ndef score(targets, probabilities):\n    return abs(probabilities[:, 1] - targets).mean()\n"
-    (tmp_path / "metric.py").write_text(text)
+    (tmp_path / "metric.py").write_text(
+        "higher_is_better = False\n"
+        "def score(targets, probabilities):\n"
+        "    return abs(probabilities[:, 1] - targets).mean()\n"
+    )
     own = metric("own", tmp_path, "ordinal")
     assert (own.needs, own.higher_is_better) == ("probabilities", False)
     assert own.score(np.array([0, 1]), np.array([[0.75, 0.25], [0.5, 0.5]])) == pytest.approx(0.375)
     (tmp_path / "metric.py").write_text(
-        "needs = 'labels'\nhigher_is_better = True\ndef score(targets, labels):\n    return (targets == labels).mean()\n"
+        "needs = 'labels'\n"
+        "higher_is_better = True\n"
+        "def score(targets, labels):\n"
+        "    return (targets == labels).mean()\n"
     )
     own = metric("own", tmp_path)
     assert own.score(np.array([0, 1]), sure_of([0, 0], 2)) == 0.5

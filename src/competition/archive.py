@@ -1,46 +1,67 @@
-"""A competition's files come to its data/ folder: written by a builder, or unpacked from the host's zip."""
+"""A competition's files come to its data/ folder: written by a builder, unpacked, or taken from a folder."""
 
 import os
 import shutil
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from src.competition import digits
+from src.competition import digits, pixels
 from src.competition.card import Card
+from src.competition.unpack import existing, litter, unpack, unpack_nested
 from src.errors import Problem
 from src.runs import home, only_one
 
 EMBEDDED: dict[str, Callable[[Path, Path], None]] = {"digits": digits.write}
+Say = Callable[[str], None]
 
 
-def ensure_data(card: Card, say: Callable[[str], None] = print) -> Path:
+def ensure_data(card: Card, say: Say = print) -> Path:
     """The data/ folder of the card's competition, made at first use. It appears whole or not at all.
 
     Raises Problem where the archive is absent or unsafe, or the disk is too full for it.
     """
-    if card.data.is_dir():
-        return card.data
-    with only_one(card.folder, f"setting up competition/{card.id}"):
-        part = card.folder / ".data.part"
-        shutil.rmtree(part, ignore_errors=True)
+    if not card.data.is_dir():
         if card.embedded:
-            say(f"writing the images of {card.id} to {card.data}")
-            EMBEDDED[card.embedded](part, card.folder / "answers")
+            _appear(card.folder, lambda part: EMBEDDED[card.embedded](part, card.folder / "answers"), say)
         elif card.archive:
-            archive = find_archive(card)
-            say(f"unpacking {archive} to {card.data}")
-            unpack(archive, part)
+            bring(find_archive(card), card.folder, say)
         else:
-            raise Problem(
-                f"{card.data} is absent: put the host's files there, as competition/{card.id}/card.yaml names them"
-            )
-        part.rename(card.data)
+            raise Problem(f"{card.data} is absent: put the host's files there, as competition/{card.id}/card.yaml names them")
+    pixels.ensure_images(card, say)
     return card.data
 
 
+def bring(source: Path, folder: Path, say: Say = print) -> Path:
+    """Make `folder`/data from an archive or a folder, the source left as it is; nothing is done where it exists.
+
+    Raises Problem where an archive is unsafe or the disk is too full.
+    """
+    fill = (lambda part: _copy(source, part, say)) if source.is_dir() else (lambda part: unpack(source, part))
+
+    def whole(part: Path) -> None:
+        say(f"{'taking' if source.is_dir() else 'unpacking'} {source} to {folder / 'data'}")
+        fill(part)
+        unpack_nested(part, say)
+
+    return _appear(folder, whole, say)
+
+
+def _appear(folder: Path, fill: Callable[[Path], None], say: Say) -> Path:
+    data, part = folder / "data", folder / ".data.part"
+    if data.is_dir():
+        return data
+    with only_one(folder, f"setting up competition/{folder.name}"):
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            fill(part)
+            part.rename(data)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return data
+
+
 def find_archive(card: Card) -> Path:
-    """The card's zip: in the competition's folder, in $PODIUM_DATA, or in ../shared/data."""
+    """The card's archive: in the competition's folder, in $PODIUM_DATA, or in ../shared/data."""
     shared = Path(os.environ.get("PODIUM_DATA") or home() / ".." / "shared" / "data").resolve()
     for path in (card.folder / card.archive, shared / card.archive):
         if path.is_file():
@@ -51,32 +72,46 @@ def find_archive(card: Card) -> Path:
     )
 
 
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip inside `folder`; system litter is left out. Raises Problem for a name that would leave it."""
+def _copy(source: Path, part: Path, say: Say) -> None:
+    """The files of a folder, as hard links where the disk allows it, so that they take no space twice."""
+    files = [(Path(root) / name) for root, name in _files(source)]
+    sizes = {path: path.stat().st_size for path in files}
+    linked = _can_link(files, part)
+    needed, free = sum(sizes.values()), shutil.disk_usage(existing(part)).free
+    if not linked and needed * 1.05 > free:
+        raise Problem(f"{source} holds {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free: make room")
+    for path in files:
+        target = part / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if linked and not path.is_symlink():
+            os.link(path, target)
+        else:
+            shutil.copyfile(path, target)
+
+
+def _files(source: Path) -> list[tuple[str, str]]:
+    """Folders and names of all files; links to files count as files, links to folders must be named by the user."""
+    found = []
+    for root, folders, names in os.walk(source, onerror=_raise):
+        link = next((name for name in folders if (Path(root) / name).is_symlink()), None)
+        if link is not None:
+            raise Problem(f"{Path(root) / link} is a link to a folder: give prepare a folder that holds the files themselves")
+        folders[:] = [name for name in folders if name != "__MACOSX" and not name.startswith(".")]
+        found += [(root, name) for name in names if not litter(name)]
+    return sorted(found)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _can_link(files: list[Path], part: Path) -> bool:
+    """Whether hard links work between the two places: tried on the first file."""
+    part.mkdir(parents=True, exist_ok=True)
+    probe = part / ".probe"
     try:
-        with zipfile.ZipFile(archive) as file:
-            members = [m for m in file.infolist() if not m.is_dir() and not _litter(m.filename)]
-            needed, free = sum(m.file_size for m in members), shutil.disk_usage(_existing(folder)).free
-            if needed * 1.05 > free:
-                raise Problem(
-                    f"{archive.name} needs {needed / 1e9:.1f} GB unpacked, but only {free / 1e9:.1f} GB are free: make room"
-                )
-            for member in members:
-                target = (folder / member.filename).resolve()
-                if not target.is_relative_to(folder.resolve()):
-                    raise Problem(
-                        f"{archive} holds {member.filename!r}, which would leave its folder: nothing was unpacked"
-                    )
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with file.open(member) as source, target.open("wb") as sink:
-                    shutil.copyfileobj(source, sink, 1 << 20)
-    except zipfile.BadZipFile as error:
-        raise Problem(f"{archive} is no whole zip ({error}): download it again") from None
-
-
-def _litter(name: str) -> bool:
-    return name.startswith("__MACOSX/") or Path(name).name.startswith("._") or Path(name).name == ".DS_Store"
-
-
-def _existing(path: Path) -> Path:
-    return next(parent for parent in (path, *path.parents) if parent.exists())
+        os.link(next(path for path in files if not path.is_symlink()), probe)
+    except (OSError, StopIteration):
+        return False
+    probe.unlink()
+    return True

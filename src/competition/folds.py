@@ -1,21 +1,24 @@
 """The fold table: made once for a competition, frozen in one file, referred to by its hash."""
 
 import hashlib
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from src.competition.samples import Samples
+from src.competition.samples import TRAIN, VALIDATION, Samples
+from src.competition.split import deal, deal_units
 from src.errors import Problem
 from src.runs import written_whole
+
+NEVER = -1  # the fold of rows that are trained on and never held out
+SHOWN = 12  # classes named in a note
 
 
 @dataclass(frozen=True)
 class Folds:
-    """of_row: (rows of train,) the fold that each row is held out in."""
+    """of_row: (rows of train,) the fold that each row is held out in, or -1 for rows that are only trained on."""
 
     count: int
     of_row: np.ndarray
@@ -29,43 +32,86 @@ class Folds:
         return np.flatnonzero(self.of_row != fold), np.flatnonzero(self.of_row == fold)
 
 
-def freeze_folds(samples: Samples, count: int, seed: int, folder: Path) -> Folds:
+def freeze_folds(samples: Samples, count: int, seed: int, folder: Path, host: bool = False) -> Folds:
     """The fold table of `folder`, computed at first use and read from then on.
 
-    Stratified by class. Its file name comes from what goes in (ids, classes, count, seed), its hash from the file.
+    Stratified by class; rows of one group or of one cluster of near duplicates share a fold. With `host` there is
+    one fold, whose held-out rows are the host's validation set. Rows of extra tables are never held out.
+    The file's name comes from what goes in, its hash from the file. Raises Problem where the folds cannot be made.
     """
-    small = [f"{name} ({n})" for name, n in zip(samples.classes, samples.counts, strict=True) if 0 < n < count]
-    if len(samples.train) < count:
-        raise Problem(f"{len(samples.train)} training rows cannot make {count} folds: set data.folds lower")
-    key = hashlib.sha256()
-    for part in (samples.train["id"], samples.targets, (count, seed)):
-        key.update("\n".join(map(str, part)).encode() + b"\0")
-    path = folder / f"folds-{key.hexdigest()[:8]}.csv"
+    path = folder / f"folds-{_key(samples, count, seed, host)}.csv"
+    units = units_of(samples.train)
     if not path.exists():
-        of_row = _stratified(samples.targets, count, seed)
+        of_row = _host(samples) if host else _cross(samples, units, count, seed)
         with written_whole(path) as part:
             pd.DataFrame({"id": samples.train["id"], "fold": of_row}).to_csv(part, index=False)
     table = pd.read_csv(path, dtype={"id": str}, keep_default_na=False)
     if list(table["id"]) != list(samples.train["id"]):
         raise Problem(f"{path} was changed by hand: delete it, and the runs made with it, to start anew")
-    notes = (
-        (f"classes smaller than {count} folds, so some folds hold none of them: {', '.join(small)}",) if small else ()
-    )
-    return Folds(count, table["fold"].to_numpy(), hashlib.sha256(path.read_bytes()).hexdigest()[:8], notes)
+    of_row = table["fold"].to_numpy()
+    notes = () if host else tuple(_notes(samples, units, of_row, count))
+    return Folds(1 if host else count, of_row, hashlib.sha256(path.read_bytes()).hexdigest()[:8], notes)
 
 
-def _stratified(targets: np.ndarray, count: int, seed: int) -> np.ndarray:
-    from sklearn.model_selection import StratifiedKFold
+def units_of(train: pd.DataFrame) -> np.ndarray:
+    """(rows,) int64: rows with one number share their group or their cluster, directly or through others."""
+    links = [pd.factorize(train[column].where(train[column] != ""))[0] for column in ("group", "cluster")]
+    if (links[0] < 0).all() and (links[1] < 0).all():
+        return np.arange(len(train))
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    of_row = np.full(len(targets), -1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # small classes are reported by name instead
-        try:
-            splits = list(StratifiedKFold(count, shuffle=True, random_state=seed).split(targets, targets))
-        except ValueError as error:
-            raise Problem(
-                f"no class has {count} images, so {count} folds cannot be made: set data.folds lower ({error})"
-            ) from None
-    for fold, (_, held_out) in enumerate(splits):
-        of_row[held_out] = fold
+    count, rows, nodes = len(train), [], []
+    for codes in links:
+        held = np.flatnonzero(codes >= 0)
+        rows.append(held)
+        nodes.append(codes[held] + count)
+        count += int(codes.max(initial=-1)) + 1
+    ones = np.ones(sum(map(len, rows)), dtype=bool)
+    graph = coo_array((ones, (np.concatenate(rows), np.concatenate(nodes))), shape=(count, count))
+    return pd.factorize(connected_components(graph, directed=False)[1][: len(train)])[0]
+
+
+def _cross(samples: Samples, units: np.ndarray, count: int, seed: int) -> np.ndarray:
+    own = samples.train["part"].isin([TRAIN, VALIDATION]).to_numpy()
+    number = len(np.unique(units[own]))
+    if number < count:
+        what = "training rows" if number == own.sum() else "groups of training rows"
+        raise Problem(f"{number} {what} cannot make {count} folds: set data.folds lower")
+    of_row = np.full(len(own), NEVER)
+    targets, alone = samples.targets[own], number == own.sum()
+    dealt = deal(targets, count, seed) if alone and targets.ndim == 1 else deal_units(targets, units[own], count, seed)
+    of_row[own] = dealt
     return of_row
+
+
+def _host(samples: Samples) -> np.ndarray:
+    held_out = (samples.train["part"] == VALIDATION).to_numpy()
+    if not held_out.any():
+        raise Problem("the card names no validation table of the host: let data.validation be folds")
+    return np.where(held_out, 0, NEVER)
+
+
+def _key(samples: Samples, count: int, seed: int, host: bool) -> str:
+    key = hashlib.sha256(f"{count} {seed} {host} {samples.classes}".encode())
+    for column in ("id", "part", "group", "cluster"):
+        key.update("\n".join(samples.train[column]).encode() + b"\0")
+    key.update(np.ascontiguousarray(samples.targets).tobytes())
+    return key.hexdigest()[:8]
+
+
+def _notes(samples: Samples, units: np.ndarray, of_row: np.ndarray, count: int) -> list[str]:
+    notes = []
+    small = [(name, n) for name, n in zip(samples.classes, samples.counts.tolist(), strict=True) if 0 < n < count]
+    if small:
+        shown = ", ".join(f"{name} ({n})" for name, n in small[:SHOWN])
+        more = f" and {len(small) - SHOWN} more" if len(small) > SHOWN else ""
+        notes.append(f"{len(small)} of {len(samples.classes)} classes are smaller than {count} folds, so some folds hold none of them: {shown}{more}")
+    own = of_row >= 0
+    sizes = np.bincount(units[own])
+    if sizes.max() > 1:
+        folds = np.bincount(of_row[own], minlength=count)
+        notes.append(
+            f"{(sizes > 1).sum()} groups of 2 to {sizes.max()} rows stay together; the folds hold {folds.min()} to {folds.max()} rows"
+        )
+    return notes

@@ -1,21 +1,32 @@
 """The samples of a competition: one row per image, whatever shape the host's files have."""
 
-import string
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
 
-from src.competition.card import Card, Table
-from src.errors import Problem
+from src.competition import labels, templates
+from src.competition.card import Card, Table, TrainTable
+from src.competition.sample import sample_of
+from src.competition.tables import columns_of, source_table, values
+from src.competition.tree import Tree
+from src.errors import Problem, UsageError
+
+TRAIN, VALIDATION = "train", "validation"
+LISTED = 5
 
 
 @dataclass(frozen=True)
 class Samples:
-    """train: columns id, path, group. test: columns id, path. Ids are strings, paths absolute.
+    """train: columns id, path, group, part (train, validation, or the name of an extra table) and cluster.
+    test: columns id, path. Ids are text, paths absolute; an empty group or cluster is a row of its own.
 
-    targets: (rows of train,) int64 indices into `classes`.
+    targets: (rows of train,) int64 indices into `classes`, or (rows of train, classes) float32 where several apply.
+    sample: the sample submission, every cell text.
+    test_without_image: ids that must be answered though their image is missing or unreadable; not in `test`.
+    notes: what was left out or merged, for the user.
     """
 
     train: pd.DataFrame
@@ -23,96 +34,169 @@ class Samples:
     targets: np.ndarray
     classes: tuple[str, ...]
     sample: pd.DataFrame
+    test_without_image: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def counts(self) -> np.ndarray:
         """Training rows of each class, (classes,)."""
+        if self.targets.ndim == 2:
+            return self.targets.sum(axis=0).astype(np.int64)
         return np.bincount(self.targets, minlength=len(self.classes))
 
     def positions(self, ids: np.ndarray) -> np.ndarray:
         """Rows of `train` that carry these ids, in the order asked for."""
         return pd.Index(self.train["id"]).get_indexer(ids)
 
+    def keeping(self, rows: np.ndarray, note: str) -> "Samples":
+        """The same with these training rows only, (rows,) bool."""
+        train = self.train[rows].reset_index(drop=True)
+        return replace(self, train=train, targets=self.targets[rows], notes=(*self.notes, note))
 
-def load_samples(card: Card) -> Samples:
-    """Read the card's tables and check them against the files. Raises Problem naming the table, row and remedy."""
-    train_table, test_table = read_table(card.data / card.train.table), read_table(card.data / card.test.table)
-    train, test = _rows(card, card.train, train_table), _rows(card, card.test, test_table)
-    labels = _column(train_table, card.train.label, card.train.table)
-    empty = np.flatnonzero(labels.str.strip() == "")
-    if len(empty):
+
+def load_samples(card: Card, extra: Sequence[str] = ()) -> Samples:
+    """Read the card's tables and check them against the files; `extra` names further tables of the card to train on.
+
+    Raises Problem naming the table, row and remedy.
+    """
+    unknown = [name for name in extra if name not in card.extra]
+    if unknown:
+        raise UsageError(f"data.extra: the card of {card.id} has no extra table {unknown[0]!r}: it has {', '.join(card.extra) or 'none'}")
+    tree, notes = Tree(card.data), []
+    sources = {TRAIN: card.train, VALIDATION: card.validation} | {name: card.extra[name] for name in extra}
+    parts = {name: _labelled(card, source, tree, name, notes) for name, source in sources.items() if source}
+    known = [answers for name, (_, answers, _) in parts.items() if name not in extra]
+    classes = labels.class_names(card, known)
+    targets = [labels.targets_of(answers, table, sources[name], card, classes) for name, (table, answers, _) in parts.items()]
+    train = pd.concat([rows for _, _, rows in parts.values()], ignore_index=True)
+    train, target = _one_row_an_id(train, np.concatenate(targets), card, notes)
+    train, target = _with_image(train, target, card, notes)
+    test, absent = _test(card, tree)
+    if absent:
+        notes.append(f"{len(absent)} test images are missing, and are answered from the classes' shares: {_some(absent)}")
+    _unnamed(tree, train, test, notes)
+    for table in (train, test):
+        table["path"] = f"{tree.root.resolve()}/" + table["path"]
+    sample = sample_of(card, {*test["id"], *absent}, test, classes)
+    return Samples(train, test, target, classes, sample, tuple(absent), tuple(notes))
+
+
+def _labelled(
+    card: Card, source: TrainTable, tree: Tree, part: str, notes: list[str]
+) -> tuple[pd.DataFrame, labels.Answers, pd.DataFrame]:
+    """The table as the host has it, its answers, and its rows as samples."""
+    specs = source.label if isinstance(source.label, list) else columns_of(source.label)
+    group = columns_of(card.group) if card.group and part == TRAIN else []
+    table = source_table(card.data, source, [*specs, *group, *_needed(source)], tree)
+    if isinstance(source.label, str) and not (card.target == "multilabel"):
+        cells = pd.Series(values(table, source.label, source.name))
+        empty = (cells.str.strip() == "").to_numpy()
+        if empty.any() and source.empty_label == "stop":
+            place = labels.where(source, table, int(empty.argmax()))
+            raise Problem(f"{place}: {source.label} is empty ({empty.sum()} such rows). To leave them out: {part}.empty_label: drop")
+        if empty.any():
+            notes.append(f"{empty.sum()} rows of {source.name} have no label and are left out")
+            table = table[~empty]
+    if not len(table):
+        raise Problem(f"{source.name} has no rows to train on: mend the card's {part} table")
+    rows = _rows(source, table)
+    known = card.group and set(columns_of(card.group)) <= set(table.columns)
+    rows["group"] = values(table, card.group, source.name) if known else ""
+    rows["path"], rows["absent"] = _found(rows["path"], source, tree)
+    return table, labels.read_answers(table, source, card), rows.assign(part=part, cluster="")
+
+
+def _needed(source: Table) -> list[str]:
+    return [*columns_of(source.id), *templates.fields(source.images)]
+
+
+def _rows(source: Table, table: pd.DataFrame) -> pd.DataFrame:
+    """Columns id and path, the path relative to data/ and not yet looked for."""
+    ids = values(table, source.id, source.name)
+    empty = next((place for place, name in enumerate(ids) if not name), None)
+    if empty is not None:
+        raise Problem(f"{labels.where(source, table, empty)}: the id is empty. Correct the table")
+    paths = templates.fill(source.images, table)
+    odd = [place for place, path in enumerate(paths) if path.startswith("/") or "./" in path or "//" in path]
+    for place in odd:
+        path = PurePosixPath(paths[place])  # drops ./ and //
+        if path.is_absolute() or ".." in path.parts:
+            raise Problem(f"{labels.where(source, table, place)} names {paths[place]!r}, a file outside data/: correct the table")
+        paths[place] = str(path)
+    return pd.DataFrame({"id": ids, "path": paths}, dtype=object)
+
+
+def _one_row_an_id(train: pd.DataFrame, targets: np.ndarray, card: Card, notes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
+    """Rows that repeat an id become one: with all their classes where several may apply, else they must agree."""
+    repeated = train["id"].duplicated().to_numpy()
+    if not repeated.any():
+        return train, targets
+    first = pd.Index(train["id"][~repeated]).get_indexer(train["id"])
+    kept, places = targets[~repeated].copy(), np.flatnonzero(~repeated)
+    again = np.flatnonzero(repeated)
+    paths = train["path"].to_numpy()
+    differ = paths[again] != paths[places[first[again]]]
+    if card.target == "multilabel":
+        np.maximum.at(kept, first, targets)
+    else:
+        differ |= targets[again] != kept[first[again]]
+    if differ.any():
+        row = train.iloc[again[differ.argmax()]]
         raise Problem(
-            f"{card.train.table}, line {empty[0] + 2}: {card.train.label} is empty (id {train['id'].iloc[empty[0]]})"
+            f"the id {row['id']!r} stands twice in the training tables, with different images or labels ({differ.sum()} such "
+            "rows). Correct the tables, choose another id in the card, or let target be multilabel where each label has a row"
         )
-    classes = tuple(card.classes or sorted_classes(labels.unique()))
-    targets = pd.Index(classes).get_indexer(labels)
-    if (targets < 0).any():
-        row = int(np.flatnonzero(targets < 0)[0])
-        raise Problem(f"{card.train.table}, line {row + 2}: {labels.iloc[row]!r} is none of the card's classes")
-    train["group"] = _column(train_table, card.group, card.train.table) if card.group else ""
-    sample = read_table(card.data / card.submission.sample)
-    _check_sample(card, sample, test, classes)
-    return Samples(train, test, targets.astype(np.int64), classes, sample)
+    if card.target != "multilabel":
+        notes.append(f"{len(again)} rows of the training tables repeat another row and are left out")
+    return train[~repeated].reset_index(drop=True), kept
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A csv with every cell as text, so that 0001 stays 0001 and a class named NA stays a class."""
-    if not path.is_file():
-        raise Problem(f"{path} is missing: put the host's files into {path.parent}, or mend the card that names it")
-    try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, UnicodeDecodeError) as error:
-        raise Problem(f"{path} cannot be read as a csv table: {error}") from None
+def _with_image(train: pd.DataFrame, targets: np.ndarray, card: Card, notes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
+    absent = train.pop("absent").to_numpy()
+    if not absent.any():
+        return train, targets
+    told = f"{absent.sum()} of {len(train)} training images are missing: {_some(train['path'][absent])}"
+    if card.on_bad_image == "stop" or absent.all():
+        raise Problem(f"{told}. Put them below {card.data}, mend the card, or leave them out: on_bad_image: drop in the card")
+    notes.append(f"{told}. Their rows are left out")
+    return train[~absent].reset_index(drop=True), targets[~absent]
 
 
-def sorted_classes(names: np.ndarray) -> list[str]:
-    """Numbers by value, anything else as text: 2 comes before 10."""
-    try:
-        return sorted(names, key=float)
-    except ValueError:
-        return sorted(names)
-
-
-def _rows(card: Card, rule: Table, table: pd.DataFrame) -> pd.DataFrame:
-    ids = _column(table, rule.id, rule.table)
-    repeated = ids[ids.duplicated()]
+def _test(card: Card, tree: Tree) -> tuple[pd.DataFrame, list[str]]:
+    """The test rows whose image is there, and the ids of the others."""
+    if card.test is None:
+        return pd.DataFrame({"id": [], "path": []}, dtype=object), []
+    table = source_table(card.data, card.test, _needed(card.test), tree)
+    rows = _rows(card.test, table).drop_duplicates(ignore_index=True)
+    repeated = rows["id"][rows["id"].duplicated()]
     if len(repeated):
-        raise Problem(f"{rule.table}, line {repeated.index[0] + 2}: id {repeated.iloc[0]!r} stands there twice")
-    fields = [field for _, field, _, _ in string.Formatter().parse(rule.images) if field]
-    columns = {field: _column(table, field, rule.table) for field in fields}
-    names = [
-        rule.images.format_map(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)
-    ]
-    root = str(card.data.resolve())
-    paths = [f"{root}/{name}" for name in names]
-    outside = next((name for name in names if name.startswith("/") or ".." in Path(name).parts), None)
-    if outside is not None:
-        raise Problem(f"{rule.table} names {outside!r}, a file outside {root}: correct the table")
-    return pd.DataFrame({"id": ids.to_numpy(), "path": paths})
+        raise Problem(f"{card.test.name}: the test id {repeated.iloc[0]!r} stands for several images ({len(repeated)} such rows)")
+    rows["path"], absent = _found(rows["path"], card.test, tree)
+    if absent.all():
+        raise Problem(f"none of the {len(rows)} test images of {card.test.name} is there, such as {rows['path'].iloc[0]}")
+    return rows[~absent].reset_index(drop=True), rows["id"][absent].tolist()
 
 
-def _column(table: pd.DataFrame, name: str, file: str) -> pd.Series:
-    if name not in table:
-        raise Problem(
-            f"{file} has no column {name!r}: it has {', '.join(map(repr, table.columns))}. Mend the card or the table"
-        )
-    return table[name]
+def _found(paths: pd.Series, source: Table, tree: Tree) -> tuple[list[str], np.ndarray]:
+    """The files that paths stand for, and which of them are missing, (rows,) bool."""
+    if "**/" not in source.images and not source.images.endswith(".*"):
+        return paths.tolist(), np.fromiter((path not in tree.known for path in paths), bool, len(paths))
+    files = [tree.resolve(path) for path in paths]
+    absent = np.array([file is None for file in files], dtype=bool)
+    return [file or path for file, path in zip(files, paths, strict=True)], absent
 
 
-def _check_sample(card: Card, sample: pd.DataFrame, test: pd.DataFrame, classes: tuple[str, ...]) -> None:
-    name = card.submission.sample
-    ids, known = _column(sample, sample.columns[0], name), set(test["id"])
-    strange = ids[~ids.isin(known)]
-    if len(strange):
-        raise Problem(
-            f"{name}, line {strange.index[0] + 2}: id {strange.iloc[0]!r} is no test image of {card.test.table}"
-        )
-    if card.submission.kind == "label" and sample.shape[1] > 1:
-        answers = sample.iloc[:, 1]
-        # One value in every row is the host's placeholder, class or not.
-        wrong = answers[~answers.isin(classes)] if answers.nunique() > 1 else answers[:0]
-        if len(wrong):
-            raise Problem(
-                f"{name}, line {wrong.index[0] + 2}: {wrong.iloc[0]!r} is no class of {card.train.table}. "
-                f"Correct the file, or name every class in the card (classes: [...])"
-            )
+def _unnamed(tree: Tree, train: pd.DataFrame, test: pd.DataFrame, notes: list[str]) -> None:
+    """Images beside those of the tables that no table names."""
+    named = {*train["path"], *test["path"]}
+    folders = {path.rpartition("/")[0] for path in named}
+    surplus = [path for path in tree.images if path not in named and path.rpartition("/")[0] in folders]
+    if surplus:
+        notes.append(f"{len(surplus)} images are in no table and are not used: {_some(surplus)}")
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+
+

@@ -69,9 +69,7 @@ class ImageCache:
             raise Problem(f"{folder}: no images were named to be cached")
         size = len(source) * side * side * 3
         if max_gb is not None and size > max_gb * GB:
-            say(
-                f"{size / GB:.2f} GB of images are more than the cache may hold ({max_gb:g} GB): decoding them on demand"
-            )
+            say(f"{size / GB:.2f} GB of images, the cache may hold {max_gb:g} GB: they are decoded on demand")
             source.check(workers)
             return _judged(source, source, bad)
         file = folder / f"{side}px-{fit}-{_key(folder, source)}.npy"

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, UnidentifiedImageError
 
 from src.errors import Problem
+from src.images.exif import orientation, upright
 
 # Raise it whenever the same file would come out with other pixels: caches made by another version then don't count.
 VERSION = 1
@@ -30,13 +31,10 @@ LARGEST = 2 * Image.MAX_IMAGE_PIXELS
 
 JPEG = b"\xff\xd8\xff"
 PNG = b"\x89PNG\r\n\x1a\n"
-REDUCED_BY = {
-    1: cv2.IMREAD_COLOR_RGB,
-    2: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_2,
-    4: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_4,
-    8: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_8,
-}  # "GRAYSCALE" is the name of the bare factor: IMREAD_REDUCED_COLOR_* carries the BGR bit, which excludes RGB.
-ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 swap width and height
+# Rotation is done here, so that one rule holds whichever library decodes.
+RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+# GRAYSCALE is the name of the bare factor: IMREAD_REDUCED_COLOR_* carries the BGR bit, which excludes RGB.
+REDUCED = {8: cv2.IMREAD_REDUCED_GRAYSCALE_8, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2}
 
 # What is wrong with an image is said once, by ImageFault.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -89,12 +87,8 @@ def image_size(path: Path) -> tuple[int, int]:
     with _faults_of(path):
         if path.stat().st_size == 0:
             raise ImageFault(path, "the file is empty (0 bytes)")
-        with _opened(path) as image:
-            exif = Image.Exif()  # image.getexif() would decode a whole PNG to find it
-            exif.load(image.info.get("exif"))
-            # Pillow turns TIFF by itself, size included.
-            turned = image.format != "TIFF" and exif.get(ORIENTATION, 1) >= 5
-            return image.size[::-1] if turned else image.size
+        with Image.open(path, formats=FORMATS) as image:
+            return image.size[::-1] if _orientation_of(image) >= 5 else image.size
 
 
 def looks_like_image(path: Path) -> bool:
@@ -118,7 +112,7 @@ def looks_like_image(path: Path) -> bool:
 
 def _jpeg(path: Path, data: bytes, at_least: int | None) -> np.ndarray | None:
     """The JPEG through OpenCV; None where Pillow has to read it. Raises ImageFault if its end is missing."""
-    at, frame = 2, None
+    at, frame, exif = 2, None, b""
     while at + 12 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
         if marker == 0xFF:  # padding
@@ -126,6 +120,8 @@ def _jpeg(path: Path, data: bytes, at_least: int | None) -> np.ndarray | None:
             continue
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             frame = struct.unpack_from(">HHB", data, at + 5)
+        if marker == 0xE1 and not exif and data.startswith(b"Exif\0\0", at + 4):
+            exif = data[at + 4 : at + 2 + length]
         if marker == 0xDA:
             break
         at += 2 + length
@@ -137,14 +133,13 @@ def _jpeg(path: Path, data: bytes, at_least: int | None) -> np.ndarray | None:
     _check_size(path, width, height)
     if components == 4:
         return None
-    factors = (8, 4, 2) if at_least else ()
-    factor = next((f for f in factors if min(width, height) // f >= at_least), 1)
-    return cv2.imdecode(np.frombuffer(data, np.uint8), REDUCED_BY[factor])
+    flags = RGB | next((REDUCED[by] for by in REDUCED if at_least and min(width, height) // by >= at_least), 0)
+    return _opencv(data, flags, exif)
 
 
 def _png(path: Path, data: bytes) -> np.ndarray | None:
     """The PNG through OpenCV; None where Pillow has to read it. Raises ImageFault if cut off or damaged."""
-    view, at, kept, names = memoryview(data), len(PNG), [PNG], set()
+    view, at, names, exif, kept = memoryview(data), len(PNG), set(), b"", [PNG]
     while b"IEND" not in names:
         length, name = struct.unpack_from(">I4s", data, at) if at + 8 <= len(data) else (0, b"")
         end = at + 12 + length
@@ -154,15 +149,22 @@ def _png(path: Path, data: bytes) -> np.ndarray | None:
         if needed and zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
             raise ImageFault(path, f"damaged PNG (the checksum at byte {end - 4} does not match)")
         # The other chunks (colour profile, text) change no pixel here, and faults in them make libpng print lines.
-        if needed or name == b"eXIf":
+        if needed:
             kept.append(view[at:end])
+        elif name == b"eXIf":
+            exif = data[at + 8 : end - 4]
         names.add(name)
         at = end
     width, height, _depth, colour = struct.unpack_from(">IIBB", data, len(PNG) + 8)
     _check_size(path, width, height)
     if colour >= 4 or names & {b"tRNS", b"acTL"}:  # alpha, transparency, animation
         return None
-    return cv2.imdecode(np.frombuffer(b"".join(kept), np.uint8), REDUCED_BY[1])
+    return _opencv(b"".join(kept), RGB, exif)
+
+
+def _opencv(data: bytes, flags: int, exif: bytes) -> np.ndarray | None:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    return None if image is None else upright(image, orientation(exif))
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
@@ -171,19 +173,16 @@ def _check_size(path: Path, width: int, height: int) -> None:
 
 
 def _with_pillow(path: Path, data: bytes) -> np.ndarray:
-    with _faults_of(path), _opened(io.BytesIO(data)) as image:
+    with _faults_of(path), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         image.load()
         # Pillow takes every CMYK JPEG as inverted; only those with Adobe's marker are.
         plain_ink = image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info
-        return _to_rgb(ImageOps.exif_transpose(ImageChops.invert(image) if plain_ink else image))
+        return upright(_to_rgb(ImageChops.invert(image) if plain_ink else image), _orientation_of(image))
 
 
-def _opened(source: Path | io.BytesIO) -> Image.Image:
-    image = Image.open(source, formats=FORMATS)
-    # Pillow also looks for a rotation in XMP; OpenCV does not, and both must turn the same images.
-    for key in ("xmp", "XML:com.adobe.xmp"):
-        image.info.pop(key, None)
-    return image
+def _orientation_of(image: Image.Image) -> int:
+    # Pillow turns TIFF by itself. Its getexif() would decode a whole PNG.
+    return 1 if image.format == "TIFF" else orientation(image.info.get("exif", b""))
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

@@ -46,7 +46,7 @@ def _resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
         image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
     if small != (width, height):
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
-    return image
+    return np.ascontiguousarray(image)
 
 
 class ImageStream:

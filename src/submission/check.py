@@ -22,13 +22,12 @@ def check(source: Path | pd.DataFrame, card: Card, samples: Samples) -> list[str
     """
     layout = layout_of(card, samples)
     try:
-        header, table = _from_memory(source, layout) if isinstance(source, pd.DataFrame) else _read(source, layout)
+        header, table = _from_memory(source) if isinstance(source, pd.DataFrame) else _read(source, card)
     except Problem as problem:
         return [str(problem)]
     faults = _header_faults(header, layout)
-    spelt = dict(zip(layout.header, layout.names, strict=True))
-    table.columns = layout.names if tuple(header) == layout.header else [spelt.get(name, name) for name in header]
-    if not set(layout.names) <= set(table.columns) or not table.columns.is_unique:
+    table.columns = header
+    if not set(layout.header) <= set(header) or not table.columns.is_unique:
         return faults
     faults += _id_faults(table[layout.id], samples.sample[layout.id])
     faults += _kept_faults(table, layout, samples.sample)
@@ -43,31 +42,24 @@ def checked(source: Path | pd.DataFrame, card: Card, samples: Samples, name: str
         raise Problem(f"{what} is no valid submission to {card.id}:\n  " + "\n  ".join(faults))
 
 
-def _read(path: Path, layout: Layout) -> tuple[list[str], pd.DataFrame]:
-    """Every cell as text; row r of the table is line r + 2 of the file."""
+def _read(path: Path, card: Card) -> tuple[list[str], pd.DataFrame]:
+    """Header and rows, every cell as text; row r of the table is line r + 2 of the file."""
+    encoding = "utf-8-sig" if card.submission.encoding == "utf-8" else card.submission.encoding
+    options = {"header": None, "dtype": str, "na_filter": False, "skip_blank_lines": False}
     try:
-        rows = pd.read_csv(
-            path,
-            sep=layout.separator,
-            header=None,
-            dtype=str,
-            na_filter=False,
-            skip_blank_lines=False,
-            encoding="utf-8-sig",
-        )
+        rows = pd.read_csv(path, sep=card.submission.separator, encoding=encoding, **options)
     except pd.errors.EmptyDataError:
         raise Problem("the file is empty") from None
     except UnicodeDecodeError:
-        raise Problem("the file is not UTF-8 text") from None
+        raise Problem(f"the file is not {card.submission.encoding} text") from None
     except (ValueError, FileNotFoundError, IsADirectoryError) as error:
         raise Problem(f"the file cannot be read: {' '.join(str(error).split())}") from None
     return rows.iloc[0].tolist(), rows.iloc[1:].reset_index(drop=True)
 
 
-def _from_memory(table: pd.DataFrame, layout: Layout) -> tuple[list[str], pd.DataFrame]:
-    spelling = dict(zip(layout.names, layout.header, strict=True))
-    text = table.astype(object).where(table.notna(), "").map(str) if len(table) else table.copy()
-    return [spelling.get(name, str(name)) for name in table.columns], text.reset_index(drop=True)
+def _from_memory(table: pd.DataFrame) -> tuple[list[str], pd.DataFrame]:
+    text = table.astype(object).where(table.notna(), "").map(str)
+    return [str(name) for name in table.columns], text.reset_index(drop=True)
 
 
 def _header_faults(header: list[str], layout: Layout) -> list[str]:
@@ -132,7 +124,7 @@ def _kept_faults(table: pd.DataFrame, layout: Layout, sample: pd.DataFrame) -> l
             wrong,
             f"other values of {name!r} than in the sample",
             lambda row, name=name: (
-                f"{name} is {table[name][row]!r}, where the sample has {sample[name].iloc[rows[row]]!r}"
+                f"{name!r} is {table[name][row]!r}, where the sample has {sample[name].iloc[rows[row]]!r}"
             ),
         )
     return faults

@@ -27,6 +27,7 @@ def history(competition: str, say: Callable[[str], None] = print) -> None:
     if not entries:
         say(f"no submissions to {competition} yet (python -m src.submit --sync takes in those made by hand)")
         return
+    say(f"== {competition}")
     say(table(entries))
     for line in (*correlation(entries), *gaps(entries)):
         say(line)

@@ -57,10 +57,11 @@ def write_submission(table: pd.DataFrame, card: Card, samples: Samples, folder: 
     """
     if Path(name).name != name:
         raise UsageError(f"{name!r} cannot be the name of a submission: it must be one plain file name")
-    layout = layout_of(card, samples)
-    spelling = dict(zip(layout.names, layout.header, strict=True))
-    header = [spelling.get(column, column) for column in table.columns]
-    data = table.to_csv(index=False, header=header, sep=layout.separator, lineterminator="\n").encode()
+    text = table.to_csv(index=False, sep=card.submission.separator, lineterminator="\n")
+    try:
+        data = text.encode(card.submission.encoding)
+    except UnicodeEncodeError as error:
+        raise Problem(f"{name}: {error}: the sample's encoding lacks a letter of a class or id") from None
     digest = hashlib.sha256(data).hexdigest()
     path, latest = folder / f"{name}-{digest[:8]}.csv", folder / f"{name}.csv"
     if path.exists() and sha256_of(path) != digest:

@@ -1,5 +1,6 @@
 """Everything that training changes, and its way to a checkpoint and back."""
 
+import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ class State:
         """Go back to a checkpoint. Raises Problem where it cannot be read."""
         try:
             kept = torch.load(path, map_location=self.accelerator.device, weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError) as error:
+        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
             raise Problem(
                 f"{path} cannot be read ({type(error).__name__}): delete it to train this fold from its start"
             ) from None

@@ -1,0 +1,103 @@
+"""From the cells of a table to targets: class indices, or a 0/1 matrix where a row may have several classes."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from src.competition.card import Card, TrainTable
+from src.competition.tables import need, values
+from src.errors import Problem
+
+YES = {"1", "1.0", "true", "True", "TRUE", "yes", "Yes"}
+NO = {"0", "0.0", "false", "False", "FALSE", "no", "No", ""}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """`names[k]` is an answer of row `rows[k]`: one for each row, or any number of them where several may apply."""
+
+    rows: np.ndarray  # (answers,) int64, ascending
+    names: np.ndarray  # (answers,) text
+
+
+def read_answers(table: pd.DataFrame, source: TrainTable, card: Card) -> Answers:
+    """The answers of a table's rows as its cells have them. Raises Problem for a cell that holds none or too many."""
+    several = card.target == "multilabel"
+    if isinstance(source.label, list):
+        return _from_columns(table, source, several)
+    cells = np.array(values(table, source.label, source.name), dtype=object)
+    if not several:
+        return Answers(np.arange(len(cells)), cells)
+    if source.label_separator is None:
+        held = np.flatnonzero(cells != "")
+        return Answers(held, cells[held])
+    parts = [[part for part in map(str.strip, cell.split(source.label_separator)) if part] for cell in cells]
+    counts = np.fromiter(map(len, parts), np.int64, len(parts))
+    names = np.array([part for row in parts for part in row], dtype=object)
+    return Answers(np.repeat(np.arange(len(cells)), counts), names)
+
+
+def _from_columns(table: pd.DataFrame, source: TrainTable, several: bool) -> Answers:
+    marks = np.zeros((len(table), len(source.label)), dtype=bool)
+    for k, column in enumerate(source.label):
+        cells = need(table, column, source.name)
+        marks[:, k] = cells.isin(YES)
+        strange = np.flatnonzero(~marks[:, k] & ~cells.isin(NO).to_numpy())
+        if len(strange):
+            raise Problem(f"{where(source, table, strange[0])}: {column} is {cells.iloc[strange[0]]!r}, and must be 0 or 1")
+    wrong = np.flatnonzero(marks.sum(axis=1) != 1) if not several else []
+    if len(wrong):
+        held = [source.label[k] for k in np.flatnonzero(marks[wrong[0]])]
+        raise Problem(
+            f"{where(source, table, wrong[0])}: {', '.join(held) or 'none'} of the label columns is 1, and must be exactly one. "
+            "Where several classes may apply, the card says target: multilabel"
+        )
+    rows, columns = np.nonzero(marks)
+    return Answers(rows, np.array(source.label, dtype=object)[columns])
+
+
+def class_names(card: Card, answers: Iterable[Answers]) -> tuple[str, ...]:
+    """The classes in their order: the card's, else the label columns', else what stands in the tables, sorted."""
+    if card.classes:
+        return tuple(dict.fromkeys(card.classes.values() if isinstance(card.classes, dict) else card.classes))
+    if isinstance(card.train.label, list):
+        return tuple(card.train.label)
+    return tuple(sorted_classes(np.unique(np.concatenate([pd.unique(a.names) for a in answers]))))
+
+
+def targets_of(answers: Answers, table: pd.DataFrame, source: TrainTable, card: Card, classes: tuple[str, ...]) -> np.ndarray:
+    """(rows,) int64 indices into `classes`, or (rows, classes) float32 of 0 and 1 where several may apply."""
+    names = answers.names
+    if isinstance(card.classes, dict):
+        names = pd.Series(names, dtype=object).map(card.classes).fillna("\0").to_numpy()
+    codes = pd.Index(classes, dtype=object).get_indexer(names)
+    unknown = np.flatnonzero(codes < 0)
+    if len(unknown):
+        raise Problem(
+            f"{where(source, table, answers.rows[unknown[0]])}: {answers.names[unknown[0]]!r} is none of the card's classes "
+            f"({len(unknown)} such rows). Add it to classes in the card, or correct the table"
+        )
+    if card.target != "multilabel":
+        return codes.astype(np.int64)
+    targets = np.zeros((len(table), len(classes)), np.float32)
+    targets[answers.rows, codes] = 1
+    return targets
+
+
+def sorted_classes(names: Iterable[str]) -> list[str]:
+    """Numbers by value, anything else as text: 2 comes before 10."""
+    names = list(names)
+    if all(re.fullmatch(r"[+-]?\d+(\.\d+)?", name) for name in names):
+        return sorted(names, key=lambda name: (float(name), name))
+    return sorted(names)
+
+
+def where(source: TrainTable, table: pd.DataFrame, position: int) -> str:
+    """The place of a row for a message: the file's name, or the table and its line."""
+    if source.files:
+        return table["path"].iloc[position]
+    line = table.index[position] + 1 + source.header
+    return f"{source.name}, {'record' if source.name.endswith(('.json', '.jsonl', '.ndjson')) else 'line'} {line}"

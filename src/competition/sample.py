@@ -1,0 +1,47 @@
+"""The sample submission: the host's file, or the list of test images where the host gives none."""
+
+import pandas as pd
+
+from src.competition.card import Card, Sheet
+from src.competition.tables import need, read_table
+from src.errors import Problem
+
+
+def sample_of(card: Card, test_ids: set[str], test: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
+    """The sample, every cell text. Raises Problem where its ids or answers do not fit the card."""
+    wanted = card.submission
+    if wanted is None:
+        return pd.DataFrame()
+    if wanted.sample is None:
+        return _listing(card, test, classes)
+    sample = read_table(card.data / wanted.sample, Sheet(separator=wanted.separator, encoding=wanted.encoding))
+    key = wanted.id or sample.columns[0]
+    ids = need(sample, key, wanted.sample)
+    for wrong, what in ((ids.duplicated(), "stands there twice"), (~ids.isin(test_ids), f"is no test image of {card.test.name}")):
+        if wrong.any():
+            line = int(wrong.to_numpy().argmax()) + 2
+            raise Problem(f"{wanted.sample}, line {line}: id {ids[wrong].iloc[0]!r} {what} ({wrong.sum()} such rows). Mend the card or the file")
+    if wanted.kind in ("label", "ranked", "set") and sample.shape[1] > 1:
+        _check_answers(card, sample.drop(columns=key).iloc[:, -1], classes)
+    return sample
+
+
+def _listing(card: Card, test: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
+    """A row for each test image, empty but for its id."""
+    key, *answers = card.submission.header or ["id", "label"]
+    if card.submission.kind == "columns":
+        answers = list(classes)
+    return pd.DataFrame({key: test["id"], **dict.fromkeys(answers, "")}, dtype=object)
+
+
+def _check_answers(card: Card, answers: pd.Series, classes: tuple[str, ...]) -> None:
+    """Differing answers must be classes; one value in every row is the host's placeholder, class or not."""
+    if answers.nunique() < 2:
+        return
+    known, several = set(classes), card.submission.kind != "label"
+    wrong = [k for k, cell in enumerate(answers) if not known.issuperset(cell.split() if several else [cell])]
+    if wrong:
+        raise Problem(
+            f"{card.submission.sample}, line {wrong[0] + 2}: {answers.iloc[wrong[0]]!r} is no class of {card.train.name} "
+            f"({len(wrong)} such rows). Correct the file, or name every class in the card (classes: [...])"
+        )

@@ -1,0 +1,92 @@
+"""What the door `python -m src.submit` does: check and push a file, or look at what was pushed."""
+
+from pathlib import Path
+
+from src.competition.card import Card
+from src.competition.samples import load_samples
+from src.errors import Problem, UsageError
+from src.metrics import metric
+from src.runs import sha256_of, submissions_folder
+from src.submission import ledger, once
+from src.submission.check import checked
+from src.submission.final import final_two
+from src.submission.listing import Submission
+
+
+def latest(competition: str, run: str) -> Path:
+    """The newest CSV of a run, under the name that no later prediction takes over. Raises Problem."""
+    path = submissions_folder(competition) / f"{run}.csv"
+    if not path.is_file():
+        raise Problem(f"there is no {path} yet.\nMake it: python -m src.predict --tta, with the same config= or run=")
+    kept = path.with_name(f"{run}-{sha256_of(path)[:8]}.csv")
+    return kept if kept.is_file() else path
+
+
+def submit(card: Card, file: Path, message: str, minutes: float, again: bool) -> None:
+    """Check the file, push it and tell its score. Raises Problem where any of it fails."""
+    check_file(card, file)
+    score = ledger.facts(card.id, sha256_of(file)).get("oof_score")
+    slug, message = slug_of(card), message or _default_message(file, score)
+    mine = once.submit_once(card.id, slug, file, message, wait_minutes=minutes, again=again)
+    if mine.status == "COMPLETE":
+        _tell_score(mine, score)
+        return
+    later = f"Do not push it again; its score, later: python -m src.submit --sync competition={card.id}"
+    if minutes > 0:
+        raise Problem(f"submission {mine.ref} arrived, and is not scored after {minutes:g} minutes.\n{later}")
+    print(f"submission {mine.ref} arrived. {later}")
+
+
+def rehearse(card: Card, file: Path, message: str) -> None:
+    """Check the file and tell what would be pushed; nothing is asked of Kaggle."""
+    check_file(card, file)
+    sha256 = sha256_of(file)
+    before = ledger.submitted_before(card.id, sha256)
+    if before:
+        print(f"submitted before, on {before.time[:10]}, as {before.ref or before.token} ({before.status})")
+    where = card.kaggle or f"Kaggle (there is no `kaggle:` in the card of {card.id} yet)"
+    message = message or _default_message(file, ledger.facts(card.id, sha256).get("oof_score"))
+    print(f"would push {file.name} to {where} with the message {message!r}. Nothing was pushed.")
+
+
+def check_file(card: Card, file: Path) -> None:
+    checked(file, card, load_samples(card))
+    print(f"{file} fits the sample submission of {card.id}")
+
+
+def sync(card: Card) -> None:
+    """Bring the ledger up to Kaggle's list, and tell what is new."""
+    rows = once.sync(card.id, slug_of(card))
+    for row in rows:
+        scores = f"public {_shown(row.public_score)}  private {_shown(row.private_score)}"
+        print(f"{row.ref}  {row.status}  {scores}  {row.file}")
+    print(f"{card.id}: {f'{len(rows)} rows added to' if rows else 'nothing new for'} {ledger.ledger_file()}")
+
+
+def final(card: Card) -> None:
+    print(f"== {card.id}")
+    final_two(card.id, slug_of(card), metric(card.metric, card.folder).higher_is_better)
+
+
+def slug_of(card: Card) -> str:
+    """The competition's name in Kaggle's addresses. Raises UsageError where the card tells none."""
+    if not card.kaggle:
+        raise UsageError(
+            f"{card.id} is not at Kaggle: its card.yaml has no `kaggle:`.\n"
+            "If it is, add `kaggle: NAME`, what follows kaggle.com/competitions/ in its address."
+        )
+    return card.kaggle
+
+
+def _default_message(file: Path, score: float | None) -> str:
+    return file.stem if score is None else f"{file.stem}, out of fold {score:.4f}"
+
+
+def _tell_score(mine: Submission, oof: float | None) -> None:
+    shown = {"public": mine.public_score, "private": mine.private_score, "out of fold": oof}
+    told = ", ".join(f"{name} {value:.5g}" for name, value in shown.items() if value is not None)
+    print(f"submission {mine.ref} is scored: {told}")
+
+
+def _shown(score: float | None) -> str:
+    return "-" if score is None else f"{score:.5g}"

@@ -1,0 +1,25 @@
+"""What every test stands on: a home folder of its own, no network, one thread, and a tiny competition to learn."""
+
+import os
+
+os.environ.update(HF_HUB_OFFLINE="1", NO_ALBUMENTATIONS_UPDATE="1", OMP_NUM_THREADS="1")
+
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import write_tiny
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty PODIUM_HOME: competition/, runs/ and submissions/ are made there."""
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def tiny(home: Path) -> Path:
+    """A home with competition `tiny` and configs/tiny.yaml in it: three colours, trained in seconds."""
+    write_tiny(home)
+    return home

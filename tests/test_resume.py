@@ -1,0 +1,152 @@
+"""A run that is killed at any moment and started again ends with the same bits as one that never was."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.errors import Problem
+from src.runs import REPOSITORY, only_one
+from src.train import main as train
+
+# Enough steps to be hit in the middle; a checkpoint after nearly every one, as "every few minutes" is in long runs.
+WORDS = ["config=tiny", "fold=0", "train.epochs=12", "train.batch=4", "machine.checkpoint_minutes=0.0005", "log.tensorboard=true"]
+# Dropout and stochastic depth draw random numbers in every step.
+WORDS += ["model.drop_rate=0.3", "model.args.drop_path_rate=0.2"]
+
+
+def start(home: Path, run: str) -> subprocess.Popen:
+    environment = {**os.environ, "PODIUM_HOME": str(home)}
+    command = [sys.executable, "-m", "src.train", *WORDS, f"run={run}"]
+    return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def fold(home: Path, run: str) -> Path:
+    return home / "runs" / "tiny" / run / "seed0" / "fold0"
+
+
+def result(home: Path, run: str) -> tuple[bytes, np.ndarray]:
+    folder = fold(home, run)
+    with np.load(folder / "logits" / "oof-identity.npz") as table:
+        return (folder / "model.safetensors").read_bytes(), table["logits"]
+
+
+def wait_for_step(home: Path, run: str, process: subprocess.Popen, epochs: int) -> None:
+    """Until the log tells of so many epochs; then into the middle of the next one."""
+    log = fold(home, run) / "log.csv"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if log.exists() and len(log.read_text().splitlines()) > epochs:
+            time.sleep(0.02)
+            return
+        time.sleep(0.002)
+    pytest.fail(f"training did not reach epoch {epochs}: {process.stdout.read() if process.poll() is not None else ''}")
+
+
+def test_killed_runs_end_with_the_same_bits(tiny):
+    assert train([*WORDS, "run=whole"]) == 0
+    kills = 0
+    for epochs in (0, 3, 4, 9):
+        process = start(tiny, "killed")
+        if epochs:
+            wait_for_step(tiny, "killed", process, epochs)
+        else:  # as soon as there is anything to lose
+            while not (fold(tiny, "killed") / "checkpoint.pt").exists():
+                assert process.poll() is None, process.stdout.read()
+                time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (fold(tiny, "killed") / "done.json").exists(), "killed too late to test anything"
+        kills += 1
+    assert kills == 4
+    process = start(tiny, "killed")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "goes on at epoch" in output
+
+    whole, killed = result(tiny, "whole"), result(tiny, "killed")
+    assert whole[0] == killed[0]
+    np.testing.assert_array_equal(whole[1], killed[1])
+    logs = [pd.read_csv(fold(tiny, run) / "log.csv") for run in ("whole", "killed")]
+    assert list(logs[1]["epoch"]) == list(range(1, 13))
+    same = ["epoch", "steps", "loss", "lr", "held_out_loss", "score"]
+    pd.testing.assert_frame_equal(logs[0][same], logs[1][same])
+
+
+def test_tensorboard_holds_no_epoch_twice(tiny):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    process = start(tiny, "events")
+    wait_for_step(tiny, "events", process, 2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert train([*WORDS, "run=events"]) == 0
+    epochs, histograms = [], set()
+    for file in (fold(tiny, "events") / "tensorboard").iterdir():
+        events = EventAccumulator(str(file)).Reload()
+        epochs += [event.step for event in events.Scalars("loss")]
+        histograms |= set(events.Tags()["histograms"])
+        assert {"loss", "held_out_loss", "score", "lr"} <= set(events.Tags()["scalars"])
+    assert sorted(epochs) == list(range(1, 13))
+    assert "backbone/conv1/weight" in histograms
+
+
+def test_ctrl_c_keeps_the_step_and_says_how_to_go_on(tiny):
+    process = start(tiny, "stopped")
+    wait_for_step(tiny, "stopped", process, 1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "The same command goes on" in output
+    assert "Traceback" not in output
+    assert train([*WORDS, "run=whole"]) == 0
+    assert train([*WORDS, "run=stopped"]) == 0
+    assert result(tiny, "stopped")[0] == result(tiny, "whole")[0]
+
+
+def test_a_second_process_on_the_same_fold_is_refused(tiny, capsys):
+    with only_one(fold(tiny, "busy"), "fold 0"):
+        process = start(tiny, "busy")
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert f"pid {os.getpid()}" in output
+    assert train([*WORDS, "run=busy"]) == 0  # and free again when the first one ends
+
+
+def test_the_lock_dies_with_its_process(tmp_path):
+    code = f"import time; from src.runs import only_one; from pathlib import Path\nwith only_one(Path({str(tmp_path)!r}), 'x'): print('held', flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(Problem, match=str(holder.pid)), only_one(tmp_path, "x"):
+        pass
+    holder.kill()
+    holder.wait()
+    with only_one(tmp_path, "x"):
+        pass
+
+
+def test_a_damaged_checkpoint_is_named(tiny, capsys):
+    folder = fold(tiny, "damaged")
+    folder.mkdir(parents=True)
+    (folder / "checkpoint.pt").write_bytes(b"no checkpoint")
+    assert train([*WORDS, "run=damaged"]) == 1
+    assert "checkpoint.pt cannot be read" in capsys.readouterr().err
+
+
+def test_finished_folds_are_skipped_and_other_settings_refused(tiny, capsys):
+    assert train(["config=tiny", "fold=0", "run=once"]) == 0
+    before = json.loads((fold(tiny, "once") / "done.json").read_text())
+    assert train(["config=tiny", "fold=0", "run=once"]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert json.loads((fold(tiny, "once") / "done.json").read_text()) == before
+    assert train(["config=tiny", "fold=1", "run=once", "optim.lr=0.5", "train.epochs=4"]) == 2
+    message = capsys.readouterr().err
+    assert "optim.lr was 0.01, now 0.5" in message
+    assert "train.epochs was 3, now 4" in message

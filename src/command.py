@@ -11,6 +11,7 @@ from src.errors import UsageError
 from src.runs import home
 
 DEMO = "demo-digits"
+UNTUNED = "auto"  # the configuration of a competition that is named without one
 ALL = "all"  # the fold that trains on every row
 Fold = int | str
 
@@ -40,7 +41,7 @@ def parse(argv: list[str], flags: tuple[str, ...] = ()) -> Request:
     if run and not picked["config"]:
         config = _config_of(run, competition, words)
     else:
-        name = picked["config"] or ("default" if competition else DEMO)
+        name = picked["config"] or (UNTUNED if competition else DEMO)
         config = configs.load(name, words, competition)
         run = run or default_run(name, words)
     return Request(config, run, _folds(picked["fold"], config.data.folds), _seeds(picked["seed"]), given_flags)

@@ -26,6 +26,8 @@ NotNegative = Annotated[float, Field(ge=0)]
 # These say how the work is done or looked at, not what is learned: they may change between two commands on one run.
 FREE_SECTIONS = ("machine", "predict", "log")
 FILE_SECTIONS = ("model", "augment")
+# Chosen from the images and the machine where they say auto; train.batch=auto is another matter: it asks the memory.
+AUTO_KEYS = ("images.size", "model.name", "data.sampler", "train.epochs", "train.global_batch")
 
 
 class Section(BaseModel):
@@ -35,12 +37,12 @@ class Section(BaseModel):
 class Data(Section):
     folds: Annotated[int, Field(ge=2)]
     fold_seed: int
-    sampler: Literal["plain", "weighted"]
+    sampler: Literal["plain", "weighted", "auto"]
     sampler_exponent: NotNegative
 
 
 class Images(Section):
-    size: Annotated[int, Field(ge=8)]
+    size: Annotated[int, Field(ge=8)] | Literal["auto"]
     load_size: Annotated[int, Field(ge=8)] | None
     fit: Literal["stretch", "crop", "pad"]
     prepare: list[str]
@@ -75,9 +77,9 @@ class Schedule(Section):
 
 
 class Train(Section):
-    epochs: Positive
+    epochs: Positive | Literal["auto"]
     batch: Positive | Literal["auto"]
-    global_batch: Positive | None
+    global_batch: Positive | Literal["auto"] | None
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     keep: Literal["last", "best"]
@@ -117,6 +119,15 @@ class Config(Section):
     machine: Machine
     predict: Predict
     log: Log
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """The keys that say auto and must be settled before there is anything to train."""
+        return tuple(key for key in AUTO_KEYS if self.value(key) == "auto")
+
+    def value(self, key: str) -> Any:
+        section, name = key.split(".")
+        return getattr(getattr(self, section), name)
 
     def identity(self) -> dict[str, Any]:
         """The keys that decide what is learned: a run folder belongs to exactly one such set."""

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from src import submit
+from src.runs import REPOSITORY, sha256_of
 from src.submission import kaggle, ledger, push
 from tests.kaggle_server import KEY, TOKEN, Competition, KaggleServer
 
@@ -56,7 +57,8 @@ class Cup:
     def started(self, *words) -> subprocess.Popen:
         """The same as a process of its own."""
         line = [sys.executable, "-m", "src.submit", *map(str, words)]
-        return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.Popen(line, cwd=REPOSITORY, text=True, **pipes)
 
     def no_secret(self, text: str):
         written = (path.read_text(errors="replace") for path in self.home.rglob("*.csv"))
@@ -68,18 +70,12 @@ class Cup:
 
     def noted(self, file: Path, **more):
         """What prediction notes beside a run about the file it made."""
-        source = {"file": file.name, "sha256": ledger_hash(file), "runs": ["net"], "seeds": [0], "folds": [0, 1]}
+        source = {"file": file.name, "sha256": sha256_of(file), "runs": ["net"], "seeds": [0], "folds": [0, 1]}
         source |= {"views": ["identity", "hflip"], "score": {"value": 0.95, "low": 0.93, "high": 0.97}}
         source |= {"metric": "accuracy", "config_hash": "abcd1234", "commit": "1f2e3d4c"} | more
         path = self.home / "runs" / SLUG / "net" / "predictions" / f"{file.stem}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(source))
-
-
-def ledger_hash(file: Path) -> str:
-    import hashlib
-
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def write_table(path: Path, rows) -> Path:
@@ -89,8 +85,8 @@ def write_table(path: Path, rows) -> Path:
     return path
 
 
-@pytest.fixture
-def cup(tmp_path, monkeypatch, capsys):
+@pytest.fixture(name="cup")
+def digits_cup(tmp_path, monkeypatch, capsys):
     home = tmp_path / "home"
     folder = home / "competition" / SLUG
     train = {f"t{number}": str(number % 3) for number in range(9)}

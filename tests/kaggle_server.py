@@ -26,13 +26,15 @@ INTROSPECT = "/api/v1/security.OAuthService/IntrospectToken"
 @dataclass
 class Fault:
     """What goes wrong with one call. `status` answers an error; `drop` closes the connection: "before" the call is
-    carried out, "after" it, or "mid" way through the body; `slow` seconds pass before the answer."""
+    carried out, "after" it, or "mid" way through the body; `slow` seconds pass before it is carried out; with `held`
+    it waits until the test opens the server's gate."""
 
     status: int = 0
     message: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     drop: str = ""
     slow: float = 0.0
+    held: bool = False
 
 
 @dataclass
@@ -58,6 +60,7 @@ class KaggleServer:
         self.faults: dict[str, deque[Fault]] = defaultdict(deque)
         self.headers: list[str] = []  # every Authorization header seen
         self.key_works = self.token_works = True
+        self.gate = threading.Event()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"kaggle": self}))
         self._http.daemon_threads = True
 
@@ -218,6 +221,8 @@ class Handler(BaseHTTPRequestHandler):
             )
         if fault.drop != "before":
             time.sleep(fault.slow)
+            if fault.held:
+                self.kaggle.gate.wait(60)
             status, answer = work()
             if not fault.drop:
                 return self.reply(status, answer)
@@ -244,7 +249,7 @@ class Handler(BaseHTTPRequestHandler):
         body = json.dumps(answer).encode() if answer is not None else b""
         with contextlib.suppress(OSError):  # the command may have been killed meanwhile
             self.send_response(status)
-            for name, value in ({"Content-Type": "application/json"} | (headers or {})).items():
+            for name, value in (({"Content-Type": "application/json"} if body else {}) | (headers or {})).items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

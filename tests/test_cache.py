@@ -215,6 +215,15 @@ def test_a_cut_off_file_does_not_count(paths):
     assert np.array_equal(opened(paths).batch(range(12)), wanted)
 
 
+def test_a_cache_deleted_by_hand_is_built_again(paths):
+    cache = opened(paths)
+    wanted = cache.batch(range(12))
+    cache.file.unlink()
+    opened(paths, "crop")
+    assert len(files(paths)) == 2, "a mark without its file was left"
+    assert np.array_equal(opened(paths).batch(range(12)), wanted)
+
+
 def test_two_processes_build_once(paths):
     """The first is held up by a named pipe until the second is seen to wait."""
     data = paths[6].read_bytes()
@@ -252,7 +261,7 @@ def test_a_stream_looks_at_every_header_first(paths):
     with pytest.raises(Problem, match="2 of 12 images"):
         opened(broken(paths), max_gb=1e-6)
     stream = opened(paths, max_gb=1e-6, bad="report")
-    assert list(stream.faults) == [5, 7] and not stream.batch([5, 7]).any()
+    assert list(stream.faults) == [5, 7] and not stream.batch([5, 7, -5, -7]).any()
     with pytest.raises(ImageFault, match="truncated"):  # row 2: its header is whole
         stream[2]
 

@@ -54,6 +54,7 @@ def off(image: np.ndarray, wanted: np.ndarray) -> float:
         ("a.webp", {"quality": 95}, 4),
         ("a.ppm", {}, 0),
         ("a.jp2", {}, 1),
+        ("a.avif", {"quality": 95}, 4),
     ],
 )
 def test_colour_images(tmp_path, name, how, tolerance):
@@ -242,6 +243,15 @@ def test_damage_inside_a_png(tmp_path):
         decode(tmp_path / "a.png")
 
 
+def test_damage_inside_a_progressive_jpeg(tmp_path, capfd):
+    data = bytearray(encoded(photo(), "JPEG", progressive=True))
+    data[len(data) // 2 : len(data) // 2 + 200] = bytes(200)
+    (tmp_path / "a.jpg").write_bytes(data)
+    with pytest.raises(ImageFault, match="can not be decoded"):
+        decode(tmp_path / "a.jpg")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_bad_colour_profile_is_ignored_in_silence(tmp_path, capfd):
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
@@ -279,11 +289,14 @@ def test_pixels_without_a_range_are_refused(tmp_path):
 
 
 def test_a_small_file_that_unfolds_into_a_huge_image(tmp_path):
-    Image.new("1", (20_000, 20_000)).save(tmp_path / "a.png")
-    Image.new("1", (20_000, 20_000)).save(tmp_path / "a.tif", compression="group4")
-    for name in ("a.png", "a.tif"):
-        with pytest.raises(ImageFault, match="pixels"):
-            decode(tmp_path / name)
+    png, gif = bytearray(encoded(photo(), "PNG")), bytearray(encoded(photo(), "GIF"))
+    png[16:24] = struct.pack(">II", 20_000, 20_000)
+    png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
+    gif[6:10] = struct.pack("<HH", 60_000, 60_000)
+    for data, reason in ((png, "20000 x 20000 is more than"), (gif, "pixels")):
+        (tmp_path / "a").write_bytes(data)
+        with pytest.raises(ImageFault, match=reason):
+            decode(tmp_path / "a")
 
 
 @pytest.mark.parametrize(("at_least", "factor"), [(None, 1), (241, 1), (240, 2), (120, 4), (60, 8), (10, 8)])

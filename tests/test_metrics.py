@@ -50,6 +50,8 @@ def test_log_loss_of_sets_is_the_mean_over_all_cells():
     targets = np.array([[1, 0, 1]], np.float32)
     expected = -(math.log(0.8) + math.log(0.7) + math.log(1e-15)) / 3
     assert metric("log_loss").score(targets, np.array([[0.8, 0.3, 0.0]])) == pytest.approx(expected)
+    sure_and_wrong = metric("log_loss").score(np.zeros((1, 2)), np.ones((1, 2), np.float32))
+    assert sure_and_wrong == pytest.approx(15 * math.log(10), rel=1e-2)  # 1 - 1e-15 is only near to it in binary
 
 
 def test_auc_is_the_share_of_pairs_in_the_right_order():

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
@@ -133,6 +134,33 @@ def test_a_set_is_empty_only_where_training_rows_can_be(tmp_path, targets, empty
     assert [row[1] for row in cells(path)[1:]] == ["z", empty, "x y", "x", "y"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "target", "targets", "expected"),
+    [
+        ("label", "multiclass", None, ["z"]),
+        ("columns", "multiclass", None, ["0.100000000000", "0.200000000000", "0.700000000000"]),
+        ("set", "multilabel", [[1, 0, 1], [0, 0, 1], [1, 1, 0], [0, 0, 1]], ["x z"]),
+    ],
+)
+@pytest.mark.parametrize("decided", [False, True])
+def test_a_test_row_without_an_image_gets_the_shares_of_the_classes(tmp_path, kind, target, targets, expected, decided):
+    classes = ["x", "y", "z"]
+    sample = {"id": IDS, **({name: "0" for name in classes} if kind == "columns" else {"label": "?"})}
+    card, samples = competition(kind, classes, sample, target=target, targets=targets)
+    if targets is None:
+        samples = replace(samples, targets=np.repeat([0, 1, 2], [1, 2, 7]))
+    samples = replace(samples, test_without_image=("2",))
+    p = np.eye(3)[[0, 1, 1, 1]]
+    decisions = None
+    if decided:
+        decisions = p > 0.5 if target == "multilabel" else p.argmax(axis=1)
+        expected = ["0", "0", "1"] if kind == "columns" else expected
+    path = write(card, samples, p, tmp_path, ids=[key for key in IDS if key != "2"], decisions=decisions)
+    rows = dict((row[0], row[1:]) for row in cells(path))
+    assert rows["2"] == expected
+    assert rows["NA"] != expected
+
+
 def test_an_index_an_id_further_right_and_other_columns_stay_as_they_are(tmp_path):
     sample = {"": list("01234"), "Usage": list("ababb"), "label": "?", "image": IDS}
     card, samples = competition("label", ["cat", 'a "b", c'], sample, id="image", separator=";")
@@ -140,11 +168,19 @@ def test_an_index_an_id_further_right_and_other_columns_stay_as_they_are(tmp_pat
     labels = ["cat", 'a "b", c', "cat", "cat", 'a "b", c']
     assert cells(path, ";") == [["", "Usage", "label", "image"], *zip_rows("01234", "ababb", labels, IDS)]
     broken = path.with_name("broken.csv")
-    broken.write_text(path.read_text().replace("2;b;cat", "2;c;cat").replace("1;b;", "7;b;"))
+    broken.write_text(path.read_text().replace("2;a;cat", "2;c;cat").replace("1;b;", "7;b;"))
     assert check(broken, card, samples) == [
         "line 3: '' is '7', where the sample has '1'",
         "line 4: 'Usage' is 'c', where the sample has 'a'",
     ]
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_an_index_beside_the_answer_is_no_answer(tmp_path, start):
+    index = [str(start + row) for row in range(5)]
+    card, samples = competition("label", ["a", "b"], {"image": IDS, "Predicted": "?", "n": index})
+    path = write(card, samples, np.eye(2)[[0, 1, 0, 0, 1]], tmp_path)
+    assert cells(path) == [["image", "Predicted", "n"], *zip_rows(IDS, "abaab", index)]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,9 @@ def ensure_data(card: Card, say: Say = print) -> Path:
         elif card.archive:
             bring(find_archive(card), card.folder, say)
         else:
-            raise Problem(f"{card.data} is absent: put the host's files there, as competition/{card.id}/card.yaml names them")
+            raise Problem(
+                f"{card.data} is absent: put the host's files there, as competition/{card.id}/card.yaml names them"
+            )
     pixels.ensure_images(card, say)
     return card.data
 
@@ -95,7 +97,9 @@ def _files(source: Path) -> list[tuple[str, str]]:
     for root, folders, names in os.walk(source, onerror=_raise):
         link = next((name for name in folders if (Path(root) / name).is_symlink()), None)
         if link is not None:
-            raise Problem(f"{Path(root) / link} is a link to a folder: give prepare a folder that holds the files themselves")
+            raise Problem(
+                f"{Path(root) / link} is a link to a folder: give prepare a folder that holds the files themselves"
+            )
         folders[:] = [name for name in folders if name != "__MACOSX" and not name.startswith(".")]
         found += [(root, name) for name in names if not litter(name)]
     return sorted(found)

@@ -36,7 +36,7 @@ class Join(Sheet):
 
 
 class Pixels(Facts):
-    """Images that stand in the table: `columns` may hold a star (pixel*); one column is split at its blanks."""
+    """Images that stand in the table: the columns first..last, or one column that is split at its blanks."""
 
     columns: str
     shape: list[int]  # height, width, and 3 where there are colours

@@ -106,7 +106,9 @@ def _notes(samples: Samples, units: np.ndarray, of_row: np.ndarray, count: int) 
     if small:
         shown = ", ".join(f"{name} ({n})" for name, n in small[:SHOWN])
         more = f" and {len(small) - SHOWN} more" if len(small) > SHOWN else ""
-        notes.append(f"{len(small)} of {len(samples.classes)} classes are smaller than {count} folds, so some folds hold none of them: {shown}{more}")
+        notes.append(
+            f"{len(small)} of {len(samples.classes)} classes are smaller than {count} folds, so some folds hold none of them: {shown}{more}"
+        )
     own = of_row >= 0
     sizes = np.bincount(units[own])
     if sizes.max() > 1:

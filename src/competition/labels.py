@@ -47,7 +47,9 @@ def _from_columns(table: pd.DataFrame, source: TrainTable, several: bool) -> Ans
         marks[:, k] = cells.isin(YES)
         strange = np.flatnonzero(~marks[:, k] & ~cells.isin(NO).to_numpy())
         if len(strange):
-            raise Problem(f"{where(source, table, strange[0])}: {column} is {cells.iloc[strange[0]]!r}, and must be 0 or 1")
+            raise Problem(
+                f"{where(source, table, strange[0])}: {column} is {cells.iloc[strange[0]]!r}, and must be 0 or 1"
+            )
     wrong = np.flatnonzero(marks.sum(axis=1) != 1) if not several else []
     if len(wrong):
         held = [source.label[k] for k in np.flatnonzero(marks[wrong[0]])]
@@ -68,7 +70,9 @@ def class_names(card: Card, answers: Iterable[Answers]) -> tuple[str, ...]:
     return tuple(sorted_classes(np.unique(np.concatenate([pd.unique(a.names) for a in answers]))))
 
 
-def targets_of(answers: Answers, table: pd.DataFrame, source: TrainTable, card: Card, classes: tuple[str, ...]) -> np.ndarray:
+def targets_of(
+    answers: Answers, table: pd.DataFrame, source: TrainTable, card: Card, classes: tuple[str, ...]
+) -> np.ndarray:
     """(rows,) int64 indices into `classes`, or (rows, classes) float32 of 0 and 1 where several may apply."""
     names = answers.names
     if isinstance(card.classes, dict):

@@ -8,10 +8,11 @@ from src.competition.archive import ensure_data
 from src.competition.card import Card, load_card
 from src.competition.folds import Folds, freeze_folds
 from src.competition.samples import Samples, load_samples
+from src.competition.settle import settle
 from src.config import Config
 from src.images.cache import ImageCache
 from src.metrics import Metric, metric
-from src.runs import runs_folder
+from src.runs import Run, runs_folder
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,13 @@ class Opened:
         )
 
 
-def open_competition(config: Config, say: Callable[[str], None] = print) -> Opened:
-    """Raises UsageError or Problem for whatever is wrong with the card, its files or the tables in them."""
+def open_competition(config: Config, run: Run, say: Callable[[str], None] = print) -> Opened:
+    """Everything that `run` stands on, with nothing left to auto.
+
+    Raises UsageError or Problem for whatever is wrong with the card, its files or the tables in them."""
     card = load_card(config.competition)
-    measure = metric(card.metric, card.folder)
+    measure = metric(card.metric, card.folder, card.target)
     ensure_data(card, say)
     samples = load_samples(card)
     folds = freeze_folds(samples, config.data.folds, config.data.fold_seed, runs_folder(card.id))
-    return Opened(card, samples, folds, measure, config)
+    return Opened(card, samples, folds, measure, settle(config, run, samples, measure, say))

@@ -40,8 +40,8 @@ def _coco(tree: dict[str, Any]) -> pd.DataFrame:
     table = images.merge(notes, on="image_id", how="inner", suffixes=("", "_annotated"))
     if tree.get("categories") and "category_id" in table:
         categories = _keyed(tree["categories"], "category_id").set_index("category_id")
-        categories.columns = [f"category_{column}" for column in categories.columns]
-        table = table.join(categories, on="category_id", rsuffix="_of_category")
+        categories.columns = [f"category.{column}" for column in categories.columns]
+        table = table.join(categories, on="category_id")
     return _text(table)
 
 

@@ -17,10 +17,15 @@ def sample_of(card: Card, test_ids: set[str], test: pd.DataFrame, classes: tuple
     sample = read_table(card.data / wanted.sample, Sheet(separator=wanted.separator, encoding=wanted.encoding))
     key = wanted.id or sample.columns[0]
     ids = need(sample, key, wanted.sample)
-    for wrong, what in ((ids.duplicated(), "stands there twice"), (~ids.isin(test_ids), f"is no test image of {card.test.name}")):
+    for wrong, what in (
+        (ids.duplicated(), "stands there twice"),
+        (~ids.isin(test_ids), f"is no test image of {card.test.name}"),
+    ):
         if wrong.any():
             line = int(wrong.to_numpy().argmax()) + 2
-            raise Problem(f"{wanted.sample}, line {line}: id {ids[wrong].iloc[0]!r} {what} ({wrong.sum()} such rows). Mend the card or the file")
+            raise Problem(
+                f"{wanted.sample}, line {line}: id {ids[wrong].iloc[0]!r} {what} ({wrong.sum()} such rows). Mend the card or the file"
+            )
     if wanted.kind in ("label", "ranked", "set") and sample.shape[1] > 1:
         _check_answers(card, sample.drop(columns=key).iloc[:, -1], classes)
     return sample

@@ -61,19 +61,25 @@ def load_samples(card: Card, extra: Sequence[str] = ()) -> Samples:
     """
     unknown = [name for name in extra if name not in card.extra]
     if unknown:
-        raise UsageError(f"data.extra: the card of {card.id} has no extra table {unknown[0]!r}: it has {', '.join(card.extra) or 'none'}")
+        raise UsageError(
+            f"data.extra: the card of {card.id} has no extra table {unknown[0]!r}: it has {', '.join(card.extra) or 'none'}"
+        )
     tree, notes = Tree(card.data), []
     sources = {TRAIN: card.train, VALIDATION: card.validation} | {name: card.extra[name] for name in extra}
     parts = {name: _labelled(card, source, tree, name, notes) for name, source in sources.items() if source}
     known = [answers for name, (_, answers, _) in parts.items() if name not in extra]
     classes = labels.class_names(card, known)
-    targets = [labels.targets_of(answers, table, sources[name], card, classes) for name, (table, answers, _) in parts.items()]
+    targets = [
+        labels.targets_of(answers, table, sources[name], card, classes) for name, (table, answers, _) in parts.items()
+    ]
     train = pd.concat([rows for _, _, rows in parts.values()], ignore_index=True)
     train, target = _one_row_an_id(train, np.concatenate(targets), card, notes)
     train, target = _with_image(train, target, card, notes)
     test, absent = _test(card, tree)
     if absent:
-        notes.append(f"{len(absent)} test images are missing, and are answered from the classes' shares: {_some(absent)}")
+        notes.append(
+            f"{len(absent)} test images are missing, and are answered from the classes' shares: {_some(absent)}"
+        )
     _unnamed(tree, train, test, notes)
     for table in (train, test):
         table["path"] = f"{tree.root.resolve()}/" + table["path"]
@@ -93,7 +99,9 @@ def _labelled(
         empty = (cells.str.strip() == "").to_numpy()
         if empty.any() and source.empty_label == "stop":
             place = labels.where(source, table, int(empty.argmax()))
-            raise Problem(f"{place}: {source.label} is empty ({empty.sum()} such rows). To leave them out: {part}.empty_label: drop")
+            raise Problem(
+                f"{place}: {source.label} is empty ({empty.sum()} such rows). To leave them out: {part}.empty_label: drop"
+            )
         if empty.any():
             notes.append(f"{empty.sum()} rows of {source.name} have no label and are left out")
             table = table[~empty]
@@ -121,12 +129,16 @@ def _rows(source: Table, table: pd.DataFrame) -> pd.DataFrame:
     for place in odd:
         path = PurePosixPath(paths[place])  # drops ./ and //
         if path.is_absolute() or ".." in path.parts:
-            raise Problem(f"{labels.where(source, table, place)} names {paths[place]!r}, a file outside data/: correct the table")
+            raise Problem(
+                f"{labels.where(source, table, place)} names {paths[place]!r}, a file outside data/: correct the table"
+            )
         paths[place] = str(path)
     return pd.DataFrame({"id": ids, "path": paths}, dtype=object)
 
 
-def _one_row_an_id(train: pd.DataFrame, targets: np.ndarray, card: Card, notes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
+def _one_row_an_id(
+    train: pd.DataFrame, targets: np.ndarray, card: Card, notes: list[str]
+) -> tuple[pd.DataFrame, np.ndarray]:
     """Rows that repeat an id become one: with all their classes where several may apply, else they must agree."""
     repeated = train["id"].duplicated().to_numpy()
     if not repeated.any():
@@ -151,13 +163,17 @@ def _one_row_an_id(train: pd.DataFrame, targets: np.ndarray, card: Card, notes: 
     return train[~repeated].reset_index(drop=True), kept
 
 
-def _with_image(train: pd.DataFrame, targets: np.ndarray, card: Card, notes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
+def _with_image(
+    train: pd.DataFrame, targets: np.ndarray, card: Card, notes: list[str]
+) -> tuple[pd.DataFrame, np.ndarray]:
     absent = train.pop("absent").to_numpy()
     if not absent.any():
         return train, targets
     told = f"{absent.sum()} of {len(train)} training images are missing: {_some(train['path'][absent])}"
     if card.on_bad_image == "stop" or absent.all():
-        raise Problem(f"{told}. Put them below {card.data}, mend the card, or leave them out: on_bad_image: drop in the card")
+        raise Problem(
+            f"{told}. Put them below {card.data}, mend the card, or leave them out: on_bad_image: drop in the card"
+        )
     notes.append(f"{told}. Their rows are left out")
     return train[~absent].reset_index(drop=True), targets[~absent]
 
@@ -170,10 +186,14 @@ def _test(card: Card, tree: Tree) -> tuple[pd.DataFrame, list[str]]:
     rows = _rows(card.test, table).drop_duplicates(ignore_index=True)
     repeated = rows["id"][rows["id"].duplicated()]
     if len(repeated):
-        raise Problem(f"{card.test.name}: the test id {repeated.iloc[0]!r} stands for several images ({len(repeated)} such rows)")
+        raise Problem(
+            f"{card.test.name}: the test id {repeated.iloc[0]!r} stands for several images ({len(repeated)} such rows)"
+        )
     rows["path"], absent = _found(rows["path"], card.test, tree)
     if absent.all():
-        raise Problem(f"none of the {len(rows)} test images of {card.test.name} is there, such as {rows['path'].iloc[0]}")
+        raise Problem(
+            f"none of the {len(rows)} test images of {card.test.name} is there, such as {rows['path'].iloc[0]}"
+        )
     return rows[~absent].reset_index(drop=True), rows["id"][absent].tolist()
 
 
@@ -198,5 +218,3 @@ def _unnamed(tree: Tree, train: pd.DataFrame, test: pd.DataFrame, notes: list[st
 def _some(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
-
-

@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterable
 import pandas as pd
 
 from src.errors import Problem
-
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+from src.images.decode import SUFFIXES
 
 _FIELD = re.compile(r"\{([^{}:]+)(?::([^{}]*))?\}")
 
@@ -55,7 +54,7 @@ def stem(path: str) -> str:
 
 def without_extension(path: str) -> str:
     head, dot, tail = path.rpartition(".")
-    return head if head and dot + tail.lower() in IMAGE_EXTENSIONS else path
+    return head if head and dot + tail.lower() in SUFFIXES else path
 
 
 def _folder(path: str) -> str:

@@ -5,8 +5,9 @@ from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
 
-from src.competition.templates import IMAGE_EXTENSIONS, name, stem, without_extension
+from src.competition.templates import name, stem, without_extension
 from src.errors import Problem
+from src.images.decode import SUFFIXES, looks_like_image
 
 
 class Tree:
@@ -37,11 +38,19 @@ class Tree:
 
     @cached_property
     def images(self) -> list[str]:
-        """Files that look like images: by extension, or by content where a folder's files have no known extension."""
-        return [path for path in self.files if path.lower().endswith(IMAGE_EXTENSIONS)] or self._by_content()
-
-    def _by_content(self) -> list[str]:
-        return [path for path in self.files if "." not in name(path) and is_image(self.root / path)]
+        """Files that look like images: by extension, or without one by the content of the first in their folder."""
+        bare: dict[str, bool] = {}
+        found = []
+        for path in self.files:
+            if path.lower().endswith(SUFFIXES):
+                found.append(path)
+            elif "." not in name(path):
+                folder = path.rpartition("/")[0]
+                if folder not in bare:
+                    bare[folder] = looks_like_image(self.root / path)
+                if bare[folder]:
+                    found.append(path)
+        return found
 
     @cached_property
     def by_stem(self) -> dict[str, list[str]]:
@@ -73,12 +82,3 @@ class Tree:
                 f"{wanted} stands for several files: {', '.join(found[:3])}. Make the card's rule for images narrower"
             )
         return found[0] if found else None
-
-
-def is_image(path: Path) -> bool:
-    """Whether the first bytes are those of an image format."""
-    with path.open("rb") as file:
-        head = file.read(12)
-    if head[:4] == b"RIFF":
-        return head[8:] == b"WEBP"
-    return head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*"))

@@ -23,7 +23,15 @@ DEPTH = 4  # archives within archives within ...
 SPARE = 1.05  # of the space that an archive's own figures ask for
 
 # What a broken archive raises, whichever library finds it.
-BROKEN = (zipfile.BadZipFile, tarfile.TarError, EOFError, lzma.LZMAError, gzip.BadGzipFile, RuntimeError, NotImplementedError)
+BROKEN = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    EOFError,
+    lzma.LZMAError,
+    gzip.BadGzipFile,
+    RuntimeError,
+    NotImplementedError,
+)
 
 
 @dataclass(frozen=True)
@@ -57,14 +65,18 @@ def unpack_nested(folder: Path, say: Callable[[str], None]) -> None:
     train.zip becomes train/, train.csv.zip becomes train.csv. One whose result is there already is left alone.
     """
     for _ in range(DEPTH):
-        nested = [path for path in sorted(folder.rglob("*")) if path.is_file() and is_archive(path) and not litter(path.name)]
+        nested = [
+            path for path in sorted(folder.rglob("*")) if path.is_file() and is_archive(path) and not litter(path.name)
+        ]
         nested = [path for path in nested if not _stem(path).exists()]
         if not nested:
             return
         for path in nested:
             say(f"unpacking {path.relative_to(folder)}")
             _unpack_beside(path)
-    raise Problem(f"{folder} holds archives within archives, more than {DEPTH} deep: unpack it yourself and give the folder")
+    raise Problem(
+        f"{folder} holds archives within archives, more than {DEPTH} deep: unpack it yourself and give the folder"
+    )
 
 
 def _unpack_beside(path: Path) -> None:
@@ -90,7 +102,9 @@ def _unpack_members(archive: Path, members: list[Member], folder: Path) -> None:
     members = [member for member in members if not litter(member.name)]
     needed, free = sum(member.size for member in members), shutil.disk_usage(existing(folder)).free
     if needed * SPARE > free:
-        raise Problem(f"{archive.name} needs {needed / 1e9:.1f} GB unpacked, but only {free / 1e9:.1f} GB are free: make room")
+        raise Problem(
+            f"{archive.name} needs {needed / 1e9:.1f} GB unpacked, but only {free / 1e9:.1f} GB are free: make room"
+        )
     targets = [_inside(archive, member.name) for member in members]
     folder.mkdir(parents=True, exist_ok=True)
     for member, target in zip(members, targets, strict=True):
@@ -132,7 +146,9 @@ def _members(archive: Path) -> Iterator[list[Member]]:
 def _from_zip(archive: Path, file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Member:
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
-        raise Problem(f"{archive} holds {entry.filename!r}, a link or device: only files are unpacked. Nothing was unpacked")
+        raise Problem(
+            f"{archive} holds {entry.filename!r}, a link or device: only files are unpacked. Nothing was unpacked"
+        )
     if entry.flag_bits & 1:
         raise Problem(f"{archive} is locked with a password: unpack it yourself and give the folder")
     return Member(entry.filename, entry.file_size, lambda: file.open(entry))
@@ -140,7 +156,9 @@ def _from_zip(archive: Path, file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> M
 
 def _from_tar(archive: Path, file: tarfile.TarFile, entry: tarfile.TarInfo) -> Member:
     if not entry.isreg():
-        raise Problem(f"{archive} holds {entry.name!r}, a link or device: only files are unpacked. Nothing was unpacked")
+        raise Problem(
+            f"{archive} holds {entry.name!r}, a link or device: only files are unpacked. Nothing was unpacked"
+        )
     return Member(entry.name, entry.size, lambda: file.extractfile(entry))
 
 

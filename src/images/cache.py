@@ -161,9 +161,10 @@ def _make_room(folder: Path, size: int, max_gb: float | None) -> None:
     """
     for part in folder.glob(".*.part"):
         part.unlink()
-    for file in folder.glob("*.npy"):
-        if not file.with_suffix(".json").exists():
-            file.unlink()
+    for one, other in ((".npy", ".json"), (".json", ".npy")):
+        for file in folder.glob("*" + one):
+            if not file.with_suffix(other).exists():
+                file.unlink()
     marks = sorted(folder.glob("*.json"), key=lambda mark: mark.stat().st_mtime)
     total = size + sum(mark.with_suffix(".npy").stat().st_size for mark in marks)
     for mark in marks:

@@ -37,7 +37,6 @@ RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 REDUCED = {8: cv2.IMREAD_REDUCED_GRAYSCALE_8, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2}
 
 # What is wrong with an image is said once, by ImageFault.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
@@ -88,7 +87,8 @@ def image_size(path: Path) -> tuple[int, int]:
         if path.stat().st_size == 0:
             raise ImageFault(path, "the file is empty (0 bytes)")
         with Image.open(path, formats=FORMATS) as image:
-            return image.size[::-1] if _orientation_of(image) >= 5 else image.size
+            # Not getexif(), which would decode a whole PNG. TIFF, which Pillow turns by itself, has no such entry.
+            return image.size[::-1] if orientation(image.info.get("exif", b"")) >= 5 else image.size
 
 
 def looks_like_image(path: Path) -> bool:
@@ -177,12 +177,8 @@ def _with_pillow(path: Path, data: bytes) -> np.ndarray:
         image.load()
         # Pillow takes every CMYK JPEG as inverted; only those with Adobe's marker are.
         plain_ink = image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info
-        return upright(_to_rgb(ImageChops.invert(image) if plain_ink else image), _orientation_of(image))
-
-
-def _orientation_of(image: Image.Image) -> int:
-    # Pillow turns TIFF by itself. Its getexif() would decode a whole PNG.
-    return 1 if image.format == "TIFF" else orientation(image.info.get("exif", b""))
+        rgb = _to_rgb(ImageChops.invert(image) if plain_ink else image)
+        return upright(rgb, orientation(image.info.get("exif", b"")))
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

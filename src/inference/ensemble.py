@@ -15,3 +15,8 @@ def probabilities_of(logits: np.ndarray, target: str) -> np.ndarray:
 def mean_probabilities(tables: list[np.ndarray], target: str) -> np.ndarray:
     """The mean over tables of logits. Probabilities are averaged, not logits: one sure and wrong member weighs less."""
     return np.mean([probabilities_of(table, target) for table in tables], axis=0)
+
+
+def likeliest(logits: np.ndarray, target: str) -> np.ndarray:
+    """The plain answers: (n,) class indices, or (n, classes) bool where several classes may apply."""
+    return logits >= 0 if target == "multilabel" else logits.argmax(1)

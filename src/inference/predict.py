@@ -39,7 +39,7 @@ def predict(request: Request, say: Say = print) -> Path:
             f"run {run.name} of {run.competition} does not exist yet: train it first, python -m src.train run={run.name} ..."
         )
     views = view_names(request.config.predict.views) if "--tta" in request.flags else PLAIN
-    opened = open_competition(request.config, say)
+    opened = open_competition(request.config, run, say)
     if read_json(run.folder / "run.json")["folds"] != opened.folds.hash:
         raise Problem(
             f"run {run.name} was made with other training rows or folds than there are now: train it anew under another name"
@@ -55,9 +55,9 @@ def predict(request: Request, say: Say = print) -> Path:
     say(_score_table(opened, lines, len(views)))
     table = answers(opened.card, opened.samples, test_ids, tta)
     file = write_submission(table, opened.card, opened.samples, submissions_folder(run.competition), run.name)
-    _write_facts(file, opened, run, request, members, views, lines)
+    _write_facts(file, opened, run, members, views, lines)
     say(f"{file}: {len(table)} rows, checked against {opened.card.submission.sample}")
-    say(_how_to_submit(opened, request, file))
+    say(_how_to_submit(opened, file))
     return file
 
 
@@ -132,7 +132,6 @@ def _write_facts(
     file: Path,
     opened: Opened,
     run: Run,
-    request: Request,
     members: list[Member],
     views: tuple[str, ...],
     lines: list[Line],
@@ -148,13 +147,13 @@ def _write_facts(
         "views": list(views),
         "metric": opened.metric.name,
         "score": {"value": score, "low": None, "high": None},
-        "config_hash": request.config.hash(),
+        "config_hash": opened.config.hash(),
         "commit": read_json(run.folder / "run.json")["commit"],
     }
     write_json(runs_folder(run.competition) / run.name / "predictions" / f"{file.stem}.json", facts)
 
 
-def _how_to_submit(opened: Opened, request: Request, file: Path) -> str:
+def _how_to_submit(opened: Opened, file: Path) -> str:
     if opened.card.kaggle is None:
         return f"To push it, write the competition's Kaggle name into competition/{opened.card.id}/card.yaml (kaggle: NAME), then: python -m src.submit {file}"
     return f"To push it: python -m src.submit {file}"

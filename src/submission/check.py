@@ -29,9 +29,9 @@ def check(source: Path | pd.DataFrame, card: Card, samples: Samples) -> list[str
     table.columns = header
     if not set(layout.header) <= set(header) or not table.columns.is_unique:
         return faults
-    faults += _id_faults(table[layout.id], samples.sample[layout.id])
-    faults += _kept_faults(table, layout, samples.sample)
-    return faults + _answer_faults(table, layout, card, samples)
+    of_ids = _id_faults(table[layout.id], samples.sample[layout.id])
+    of_kept = [] if of_ids else _kept_faults(table, layout, samples.sample)
+    return faults + of_ids + of_kept + _answer_faults(table, layout, card, samples)
 
 
 def checked(source: Path | pd.DataFrame, card: Card, samples: Samples, name: str = "") -> None:
@@ -44,10 +44,9 @@ def checked(source: Path | pd.DataFrame, card: Card, samples: Samples, name: str
 
 def _read(path: Path, card: Card) -> tuple[list[str], pd.DataFrame]:
     """Header and rows, every cell as text; row r of the table is line r + 2 of the file."""
-    encoding = "utf-8-sig" if card.submission.encoding == "utf-8" else card.submission.encoding
     options = {"header": None, "dtype": str, "na_filter": False, "skip_blank_lines": False}
     try:
-        rows = pd.read_csv(path, sep=card.submission.separator, encoding=encoding, **options)
+        rows = pd.read_csv(path, sep=card.submission.separator, encoding=card.submission.encoding, **options)
     except pd.errors.EmptyDataError:
         raise Problem("the file is empty") from None
     except UnicodeDecodeError:
@@ -113,18 +112,15 @@ def _id_faults(ids: pd.Series, expected: pd.Series) -> list[str]:
 
 
 def _kept_faults(table: pd.DataFrame, layout: Layout, sample: pd.DataFrame) -> list[str]:
-    """Columns that are neither id nor answer must hold what the sample holds for that id."""
-    if not layout.kept:
-        return []
-    rows = pd.Index(sample[layout.id]).get_indexer(table[layout.id]) if sample[layout.id].is_unique else np.array([])
+    """Columns that are neither id nor answer must hold what the sample holds, row by row."""
     faults = []
-    for name in layout.kept if len(rows) else ():
-        wrong = np.flatnonzero((rows >= 0) & (table[name].to_numpy() != sample[name].to_numpy()[rows]))
+    for name in layout.kept:
+        ours, theirs = table[name], sample[name]
         faults += _listed(
-            wrong,
+            np.flatnonzero(ours.to_numpy() != theirs.to_numpy()),
             f"other values of {name!r} than in the sample",
-            lambda row, name=name: (
-                f"{name!r} is {table[name][row]!r}, where the sample has {sample[name].iloc[rows[row]]!r}"
+            lambda row, name=name, ours=ours, theirs=theirs: (
+                f"{name!r} is {ours[row]!r}, where the sample has {theirs.iloc[row]!r}"
             ),
         )
     return faults

@@ -161,7 +161,7 @@ def _prepared(file: BinaryIO, path: Path) -> tuple[tuple[str, ...], bytes]:
 def _lines(held: bytes) -> list[str]:
     # Not splitlines: only our own line end parts rows, whatever characters a message holds.
     lines = held.decode("utf-8", "replace").lstrip("\ufeff").split("\n")
-    return [line.rstrip("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
+    return [line.rstrip("\r").replace("\r", " ") for line in (lines[:-1] if lines[-1] == "" else lines)]
 
 
 def _header(line: str) -> tuple[str, ...] | None:
@@ -174,7 +174,7 @@ def _row(line: str, columns: tuple[str, ...]) -> Entry | None:
     try:
         cells = next(csv.reader([line], strict=True), [])
     except csv.Error:
-        cells = next(csv.reader([line.replace('"', "")]), [])[:-1]
+        cells = line.replace('"', "").split(",")[:-1]
     if len(cells) < len(columns):
         cells = cells[:-1]
     values = {name: cell for name, cell in zip(columns, cells, strict=False) if name in COLUMNS}

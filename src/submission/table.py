@@ -26,13 +26,19 @@ def answers(
 
     ids: (n,) text, in any order. probabilities: (n, classes). decisions: (n,) int class indices, or (n, classes) bool;
     where given they are what is written, as 0 and 1 in the kinds that ask for probabilities.
+    A test row without a readable image is answered by the classes' shares of the training rows.
     Raises Problem where a row of the sample has no answer, or a probability is none.
     """
     layout, kind = layout_of(card, samples), card.submission.kind
-    rows = _rows(ids, samples.sample[layout.id], card)
+    absent = samples.sample[layout.id].isin(set(samples.test_without_image) - set(ids)).to_numpy()
+    rows = _rows(ids, samples.sample[layout.id], absent)
+    shares = samples.counts / max(1, len(samples.targets))
     sums = kind == "columns" and card.target != "multilabel"
     p = _sound(np.asarray(probabilities, np.float64)[rows], samples, layout.id, sums)
+    p[absent] = shares
     d = None if decisions is None else _decided(np.asarray(decisions)[rows], len(samples.classes))
+    if d is not None:
+        d[absent] = _decided(decide(card.target == "multilabel", shares[None]), len(samples.classes))
     table = samples.sample.copy()
     names = np.array(samples.classes, dtype=object)
     if kind == "label":
@@ -74,17 +80,18 @@ def write_submission(table: pd.DataFrame, card: Card, samples: Samples, folder: 
     return path
 
 
-def _rows(ids: np.ndarray, wanted: pd.Series, card: Card) -> np.ndarray:
-    """Rows of the predictions in the order of the sample, joined by id."""
+def _rows(ids: np.ndarray, wanted: pd.Series, absent: np.ndarray) -> np.ndarray:
+    """Rows of the predictions in the order of the sample, joined by id; any row where `absent`, (n,) bool."""
     index = pd.Index(np.asarray(ids, dtype=object))
     if not index.is_unique:
         raise Problem(f"the predictions hold the id {index[index.duplicated()][0]!r} twice")
     rows = index.get_indexer(wanted)
+    rows[absent] = 0
     if (rows < 0).any():
-        absent = np.flatnonzero(rows < 0)
+        first = int(np.flatnonzero(rows < 0)[0])
         raise Problem(
-            f"{len(absent)} of {len(wanted)} rows of {card.submission.sample} have no prediction, "
-            f"the first line {absent[0] + 2}, id {wanted.iloc[absent[0]]!r}: predict these images too"
+            f"{(rows < 0).sum()} of {len(wanted)} rows of the sample submission have no prediction, "
+            f"the first line {first + 2}, id {wanted.iloc[first]!r}: predict these images too"
         )
     return rows
 

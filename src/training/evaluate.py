@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from torch import nn
 
 from src.images.loaders import Feed
 from src.inference.ensemble import probabilities_of
 from src.inference.predictor import view_logits
 from src.metrics import Metric
+from src.training.losses import plain_loss
 
 if TYPE_CHECKING:
     from src.training.fold import FoldJob
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scores:
-    """logits: (rows, classes) of the plain view. loss: mean cross entropy without smoothing."""
+    """logits: (rows, classes) of the plain view. loss: the mean without smoothing."""
 
     logits: np.ndarray
     loss: float
@@ -33,8 +32,9 @@ def evaluate(job: FoldJob, network: nn.Module, feed: Feed, rows: np.ndarray) -> 
     batch = opened.config.predict.batch
     logits = view_logits(network, feed, rows, ("identity",), batch, job.engine.autocast)["identity"]
     targets = opened.samples.targets[rows]
-    loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(targets)).item()
-    return Scores(logits, loss, opened.metric.score(targets, probabilities_of(logits, opened.card.target)))
+    return Scores(
+        logits, plain_loss(logits, targets), opened.metric.score(targets, probabilities_of(logits, opened.card.target))
+    )
 
 
 def best_epoch(metric: Metric, scores: list[float]) -> int:

@@ -10,6 +10,7 @@ import pandas as pd
 from safetensors.torch import load_file, save_file
 
 from src.images.loaders import Feed
+from src.inference.ensemble import likeliest
 from src.inference.store import logits_file, save_logits
 from src.runs import DONE, sha256_of, write_json, written_whole
 from src.training.evaluate import best_epoch, evaluate
@@ -55,7 +56,7 @@ def finish(job: FoldJob, state: State, feed: Feed, say: Callable[[str], None]) -
             },
         )
         done["score"] = scores.score
-        _per_class(job, opened.samples.targets[held_out], scores.logits.argmax(1), say)
+        _mistakes(job, opened.samples.targets[held_out], scores.logits, say)
         say(
             f"{job.name} done: {opened.metric.name} {scores.score:.4f} on {len(held_out)} held-out rows, {done['seconds']:.0f} s"
         )
@@ -90,21 +91,27 @@ def _save(state: State, path: object) -> None:
         save_file(tensors, part, metadata={"format": "pt"})
 
 
-def _per_class(job: FoldJob, targets: np.ndarray, answers: np.ndarray, say: Callable[[str], None]) -> None:
-    classes = job.opened.samples.classes
-    confusion = np.zeros((len(classes), len(classes)), dtype=int)
-    np.add.at(confusion, (targets, answers), 1)
-    rows = confusion.sum(1)
-    right = np.divide(confusion.diagonal(), rows, out=np.full(len(classes), np.nan), where=rows > 0)
-    table = pd.DataFrame({"class": classes, "rows": rows, "accuracy": right.round(4)})
+def _mistakes(job: FoldJob, targets: np.ndarray, logits: np.ndarray, say: Callable[[str], None]) -> None:
+    """per_class.csv always, confusion.csv where an image has one class; both printed as far as they are readable."""
+    classes, answers = job.opened.samples.classes, likeliest(logits, job.opened.card.target)
+    if targets.ndim == 2:
+        rows = (targets > 0).sum(0)
+        right = ((targets > 0) & answers).sum(0)
+    else:
+        confusion = np.zeros((len(classes), len(classes)), dtype=int)
+        np.add.at(confusion, (targets, answers), 1)
+        rows, right = confusion.sum(1), confusion.diagonal()
+        with written_whole(job.folder / "confusion.csv") as part:
+            pd.DataFrame(confusion, index=pd.Index(classes, name="truth"), columns=classes).to_csv(part)
+    share = np.divide(right, rows, out=np.full(len(classes), np.nan), where=rows > 0)
+    table = pd.DataFrame({"class": classes, "rows": rows, "accuracy": share.round(4)})
     with written_whole(job.folder / "per_class.csv") as part:
         table.to_csv(part, index=False)
-    with written_whole(job.folder / "confusion.csv") as part:
-        pd.DataFrame(confusion, index=pd.Index(classes, name="truth"), columns=classes).to_csv(part)
-    if len(classes) <= SHOWN:
-        say(_matrix(classes, confusion, right))
+    if targets.ndim == 1 and len(classes) <= SHOWN:
+        say(_matrix(classes, confusion, share))
     else:
-        say("the ten hardest classes:\n" + table.sort_values("accuracy").head(10).to_string(index=False))
+        hardest = table[table["rows"] > 0].sort_values("accuracy").head(10)
+        say("the hardest classes:\n" + hardest.to_string(index=False))
 
 
 def _matrix(classes: tuple[str, ...], confusion: np.ndarray, right: np.ndarray) -> str:

@@ -13,7 +13,7 @@ from src.errors import Problem
 from src.images.augment import Augmentation
 from src.images.cache import ImageCache
 from src.images.loaders import AugmentedSteps, Feed, PlainRows, Step
-from src.images.samplers import epoch_steps, steps_per_epoch
+from src.images.samplers import epoch_steps, row_weights, steps_per_epoch
 from src.inference.engine import Engine
 from src.models.factory import build
 from src.runs import Run
@@ -21,7 +21,7 @@ from src.training import warn
 from src.training.evaluate import best_epoch, evaluate
 from src.training.finish import finish, keep_best
 from src.training.logs import write_logs
-from src.training.losses import loss_of
+from src.training.losses import chance_loss, loss_of
 from src.training.machine import Machine
 from src.training.memory import largest_batch, out_of_memory
 from src.training.randomness import key, seed_all
@@ -70,6 +70,9 @@ class FoldTraining:
         self.state = State(config, job.machine, network, self.steps)
         self.device = self.state.accelerator.device
         self.targets = torch.from_numpy(job.opened.samples.targets)
+        data, truth = config.data, job.opened.samples.targets[self.rows]
+        self.weights = row_weights(truth, data.sampler_exponent) if data.sampler == "weighted" else None
+        self.chance = chance_loss(truth, self.weights)
         augmentation = Augmentation(config.augment, config.images.size)
         self.feed = Feed(AugmentedSteps(job.images, augmentation), job.machine.workers, self.device)
         self.plain_feed = Feed(PlainRows(job.images, config.images.size), job.machine.workers, self.device)
@@ -112,10 +115,8 @@ class FoldTraining:
         self._end_epoch()
 
     def _steps_left(self) -> list[Step]:
-        job, data, progress = self.job, self.config.data, self.state.progress
-        exponent = data.sampler_exponent if data.sampler == "weighted" else None
-        targets = job.opened.samples.targets[self.rows]
-        chunks = epoch_steps(self.rows, targets, exponent, self.global_batch, key(job.seed, job.fold, progress.epoch))
+        job, progress = self.job, self.state.progress
+        chunks = epoch_steps(self.rows, self.weights, self.global_batch, key(job.seed, job.fold, progress.epoch))
         steps = [Step(rows, key(job.seed, job.fold, progress.epoch, i)) for i, rows in enumerate(chunks)]
         return steps[progress.step :]
 
@@ -178,7 +179,7 @@ class FoldTraining:
             scores = evaluate(job, state.answering_network, self.plain_feed, self.held_out)
             entry |= {"held_out_loss": scores.loss, "score": scores.score}
             keep_best(job, state, scores.score)
-            warn.after_epoch(job, entry, scores, self.say)
+            warn.after_epoch(job, entry, scores, self.chance, self.say)
         progress.history.append(entry)
         progress.epoch, progress.step, progress.loss_sum, progress.seen, progress.seconds = (
             progress.epoch + 1,
@@ -211,9 +212,7 @@ def try_batch(state: State, config: object, batch: int) -> None:
     )
     try:
         logits = network.train()(images.contiguous(memory_format=torch.channels_last))
-        state.accelerator.backward(
-            loss_of(config.loss, logits, torch.zeros(batch, dtype=torch.long, device=logits.device))
-        )
+        state.accelerator.backward(logits.float().logsumexp(1).mean())
     finally:
         state.prepared_optimizer.zero_grad(set_to_none=True)
         for name, value in network.named_buffers():

@@ -15,6 +15,7 @@ from src.inference.store import aligned, load_logits, logits_file
 from src.inference.views import view_names
 from src.models.factory import build
 from src.runs import Run, only_one, read_json, submissions_folder
+from src.submission.layout import layout_of
 from src.training.claim import claim
 from src.training.fold import FoldJob, FoldTraining, try_batch
 from src.training.machine import Machine, choose
@@ -29,8 +30,9 @@ def train(request: Request, say: Say = print) -> None:
     config, run = request.config, Run(request.competition, request.run)
     folds = request.folds or tuple(range(config.data.folds))
     view_names(config.predict.views)
-    Augmentation(config.augment, config.images.size)
-    opened = open_competition(config, say)
+    opened = open_competition(config, run, say)
+    layout_of(opened.card, opened.samples)  # a sample submission that cannot be answered is found now
+    Augmentation(config.augment, opened.config.images.size)
     _say_opening(opened, run, say)
     _check_writable(run)
     wanted = [(seed, fold) for seed in request.seeds for fold in folds]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from src.errors import Problem
+from src.inference.ensemble import likeliest
 
 if TYPE_CHECKING:
     from src.training.evaluate import Scores
@@ -25,26 +26,20 @@ def stop_on_nan(loss_sum: float, name: str, progress: Progress) -> None:
         )
 
 
-def after_epoch(job: FoldJob, entry: dict[str, Any], scores: Scores, say: Callable[[str], None]) -> None:
+def after_epoch(job: FoldJob, entry: dict[str, Any], scores: Scores, chance: float, say: Callable[[str], None]) -> None:
     """Once, at the first epoch after warm-up: a loss still at chance, or one answer for every image."""
-    config, opened = job.opened.config, job.opened
-    if entry["epoch"] != math.floor(config.schedule.warmup_epochs) + 1:
+    if entry["epoch"] != math.floor(job.opened.config.schedule.warmup_epochs) + 1:
         return
-    chance = chance_loss(
-        opened.samples.counts, config.data.sampler_exponent if config.data.sampler == "weighted" else 0.0
-    )
     if entry["loss"] >= 0.99 * chance:
         say(
-            f"warning: {job.name}: after {entry['epoch']} epochs the loss {entry['loss']:.3f} is still at chance ({chance:.3f}). "
-            f"If it stays there, try another optim.lr, or look at the images that augment makes"
+            f"warning: {job.name}: after epoch {entry['epoch']} the loss {entry['loss']:.3f} is still at chance "
+            f"({chance:.3f}). If it stays there, try another optim.lr, or look at the images that augment makes"
         )
-    answers = np.unique(scores.logits.argmax(1))
+    answers = np.unique(likeliest(scores.logits, job.opened.card.target), axis=0)
     if len(answers) == 1 and len(scores.logits) > 1:
-        say(f"warning: {job.name}: every held-out image is called {opened.samples.classes[answers[0]]!r}")
+        say(f"warning: {job.name}: every held-out image gets the same answer, {_named(answers[0], job)}")
 
 
-def chance_loss(counts: np.ndarray, exponent: float) -> float:
-    """Cross entropy of always answering the class frequencies that the sampler shows."""
-    shown = counts[counts > 0] ** (1.0 - exponent)
-    shares = shown / shown.sum()
-    return float(-(shares * np.log(shares)).sum())
+def _named(answer: np.ndarray, job: FoldJob) -> str:
+    classes = np.array(job.opened.samples.classes)
+    return repr(str(classes[answer])) if answer.ndim == 0 else ", ".join(classes[answer]) or "no class at all"

@@ -1,21 +1,12 @@
 """A residual network of 0.08 M parameters for images of a few pixels."""
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import build_model_with_cfg, register_model
 from timm.models.resnet import BasicBlock, ResNet
 from torch import nn
 
-default_cfgs = generate_default_cfgs(
-    {
-        "resnet8.scratch": {
-            "num_classes": 1000,
-            "input_size": (3, 32, 32),
-            "mean": (0.5, 0.5, 0.5),
-            "std": (0.5, 0.5, 0.5),
-            "first_conv": "conv1",
-            "classifier": "fc",
-        }
-    }
-)
+from src.models.scratch.facts import facts_of
+
+default_cfgs = facts_of("resnet8", 32, first="conv1", last="fc")
 
 
 class ThreeStages(ResNet):

@@ -1,0 +1,81 @@
+"""A card in the making: each fact with how it was found, and what the user said on the command line before all."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from src.errors import UsageError
+
+WIDTH = 110
+
+
+@dataclass(frozen=True)
+class Fact:
+    value: Any
+    how: str
+    guess: bool = False
+
+
+class Draft:
+    """Facts by key, where train.label is `label` inside `train`. What was given stays, whatever is found."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self.given = given
+        self.facts: dict[str, Fact] = {}
+
+    def put(self, key: str, value: Any, how: str = "", guess: bool = False) -> None:
+        if key in self.given:
+            value, how, guess = self.given[key], "given on the command line", False
+        self.facts[key] = Fact(value, how, guess)
+
+    def get(self, key: str) -> Any:
+        """The fact's value, what was given, or None."""
+        return self.facts[key].value if key in self.facts else self.given.get(key)
+
+    def finish(self) -> None:
+        """Take over what was given and nothing found."""
+        for key in self.given:
+            if key not in self.facts:
+                self.put(key, None)
+
+    @property
+    def guesses(self) -> dict[str, Fact]:
+        return {key: fact for key, fact in self.facts.items() if fact.guess}
+
+    def tree(self) -> dict[str, Any]:
+        """The card as a plain tree. Raises UsageError where a given key has no place in it."""
+        tree: dict[str, Any] = {}
+        for key, fact in self.facts.items():
+            *above, last = key.split(".")
+            place = tree
+            for part in above:
+                place = place.setdefault(part, {})
+                if not isinstance(place, dict):
+                    raise UsageError(f"{key}: {part} holds a value and cannot have keys below it")
+            place[last] = fact.value
+        return tree
+
+    def text(self, heading: Iterable[str]) -> str:
+        """The card as YAML, every fact followed by how it was found."""
+        lines = [f"# {line}" for line in heading]
+        self._write(lines, self.tree(), "", "")
+        return "\n".join(lines) + "\n"
+
+    def _write(self, lines: list[str], tree: dict[str, Any], indent: str, above: str) -> None:
+        for name, value in tree.items():
+            key = f"{above}{name}"
+            if key not in self.facts:
+                lines.append(f"{indent}{name}:")
+                self._write(lines, value, f"{indent}  ", f"{key}.")
+                continue
+            fact = self.facts[key]
+            comment = f"guess: {fact.how}" if fact.guess else fact.how
+            lines.append(f"{indent}{name}: {flow(value)}" + (f"  # {' '.join(comment.split())}" if comment else ""))
+
+
+def flow(value: Any) -> str:
+    """A value on one line of YAML."""
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1 << 30, sort_keys=False)
+    return text.removesuffix("...\n").strip()

@@ -1,0 +1,61 @@
+"""Images that belong together, such as those of one patient: a column says so, or the beginnings of the ids."""
+
+import re
+from dataclasses import dataclass
+
+import pandas as pd
+
+from src.competition.detect.roles import words
+
+NAMES = ("patient", "subject", "driver", "person", "participant", "individual", "location", "lesion", "case", "study", "group", "plant")
+NAMES += ("sequence", "seq", "video", "session", "slide", "specimen", "animal", "donor", "camera", "scene", "series", "user", "writer", "owner", "speaker", "center", "hospital", "site", "farm", "cluster")
+SIDES = {"left", "right", "l", "r", "od", "os"}
+FEWEST = 10  # groups that folds can be made of
+
+
+@dataclass(frozen=True)
+class Group:
+    spec: str  # a column or a template, for the card
+    how: str
+    sure: bool  # else it is offered, not taken
+
+
+def find_groups(cells: pd.DataFrame, id_column: str, label: pd.Series, used: set[str]) -> list[Group]:
+    """Columns that could group the rows, those with a telling name first, then what the ids tell."""
+    found = []
+    for column in cells:
+        if column in used or column == id_column or not _repeats(cells[column]) or _same_as(cells[column], label):
+            continue
+        count = cells[column].nunique()
+        told = f"{count} groups of up to {cells[column].value_counts().iloc[0]} images"
+        if any(word in NAMES for word in words(str(column))) and count >= FEWEST:
+            found.append((count, Group(column, f"{told}; its name says that these belong together", True)))
+    # The widest groups hold the narrower ones: a location has many sequences.
+    groups = [group for _, group in sorted(found, key=lambda pair: pair[0])]
+    return groups or _in_ids(cells[id_column], id_column, label)
+
+
+def _repeats(column: pd.Series) -> bool:
+    return 1 < column.nunique() <= 0.9 * len(column)
+
+
+def _same_as(column: pd.Series, label: pd.Series) -> bool:
+    """Whether it is the label in other words."""
+    pairs = pd.DataFrame({"a": column.to_numpy(), "b": label.to_numpy()}).drop_duplicates()
+    return len(pairs) == pairs["a"].nunique() == pairs["b"].nunique()
+
+
+def _in_ids(ids: pd.Series, id_column: str, label: pd.Series) -> list[Group]:
+    """Ids such as 10_left and 10_right, or patient3_07: what stands before the last separator comes again."""
+    bare = ids.str.rpartition("/")[2].str.replace(r"\.[A-Za-z]+$", "", regex=True)
+    for separator in ("_", "-"):
+        parts = bare.str.rpartition(separator)
+        heads, tails = parts[0], parts[2]
+        if (heads == "").any() or not _repeats(heads) or heads.nunique() < FEWEST or _same_as(heads, label):
+            continue
+        sides = set(tails.str.lower().unique()) <= SIDES
+        named = any(word in NAMES for head in heads.head(20) for word in words(re.sub(r"\d", " ", head)))
+        how = f"{heads.nunique()} beginnings of ids before the last {separator!r}, such as {heads.iloc[0]}"
+        spec = f"{{{id_column}:before {separator}}}"
+        return [Group(spec, f"{how}; {'two sides of one' if sides else 'do these belong together?'}", sides or named)]
+    return []

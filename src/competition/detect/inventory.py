@@ -1,0 +1,113 @@
+"""What lies in a competition's data/: its images, and its tables read whole."""
+
+import re
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import pandas as pd
+
+from src.competition import records
+from src.competition.card import Pixels, Sheet
+from src.competition.detect.roles import Role, role_of
+from src.competition.detect.sniff import NUMBER, sniff
+from src.competition.pixels import pixel_columns
+from src.competition.tables import read_table
+from src.competition.templates import stem
+from src.competition.tree import Tree
+from src.errors import Problem
+
+TEXT = (".csv", ".tsv", ".txt", ".data", ".lst")
+FEWEST_PIXELS = 49
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """One table: its path below data/, how it is written, its cells (rows, columns) as text, without pixel columns."""
+
+    path: str
+    sheet: Sheet
+    cells: pd.DataFrame
+    pixels: Pixels | None = None
+
+    @property
+    def role(self) -> Role:
+        return role_of(self.path)
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+
+def read_tables(tree: Tree) -> tuple[list[TableFile], list[str]]:
+    """The tables below a folder, and a line on each that cannot be read."""
+    found, notes = [], []
+    for path in tree.files:
+        suffix = Path(path).suffix.lower()
+        if suffix not in records.SUFFIXES and suffix not in TEXT:
+            continue
+        try:
+            table = _read(tree, path)
+        except (Problem, ValueError, UnicodeError) as error:
+            notes.append(f"{path} is left aside: {' '.join(str(error).split())}")
+            continue
+        if table is not None and len(table) and table.cells.shape[1] + bool(table.pixels):
+            found.append(table)
+    return found, notes
+
+
+def _read(tree: Tree, path: str) -> TableFile | None:
+    file = tree.root / path
+    if Path(path).suffix.lower() in records.SUFFIXES:
+        return TableFile(path, Sheet(), records.read(file))
+    sheet = sniff(file, lambda cell: bool(cell) and stem(cell) in tree.by_stem)
+    if sheet is None:
+        return None
+    head = _head(file, sheet)
+    pixels = None if tree.images else _pixels(head, sheet.header)
+    if pixels is None:
+        return TableFile(path, sheet, read_table(file, sheet))
+    kept = head.columns.drop(pixel_columns(head.columns, pixels.columns)).tolist()
+    return TableFile(path, sheet, read_table(file, sheet, kept) if kept else _rows(file, sheet), pixels)
+
+
+def _rows(file: Path, sheet: Sheet) -> pd.DataFrame:
+    """As many rows as the table has, without columns."""
+    with file.open("rb") as lines:
+        count = sum(1 for line in lines if line.strip()) - sheet.header
+    return pd.DataFrame(index=range(count))
+
+
+def _head(file: Path, sheet: Sheet) -> pd.DataFrame:
+    encoding = "utf-8-sig" if sheet.encoding == "utf-8" else sheet.encoding
+    options = {"sep": sheet.separator, "encoding": encoding, "dtype": str, "keep_default_na": False, "nrows": 20}
+    head = pd.read_csv(file, header=0 if sheet.header else None, index_col=False, **options)
+    return head if sheet.header else head.set_axis([f"column{k + 1}" for k in range(head.shape[1])], axis=1)
+
+
+def _pixels(head: pd.DataFrame, header: bool) -> Pixels | None:
+    """One column of many numbers, or a run of columns of numbers with one beginning, that fill a square."""
+    for column in head:
+        counts = {len(cell.split()) for cell in head[column]}
+        shape = _square(counts.pop()) if len(counts) == 1 else None
+        if shape and all(map(NUMBER.fullmatch, head[column].iloc[0].split())):
+            return Pixels(columns=column, shape=shape)
+    run: list[str] = []
+    for _, group in groupby(head.columns, lambda column: _is_numeric(head[column]) and re.sub(r"\d+", "*", column)):
+        run = max(run, list(group), key=len)
+    if not header and not _square(len(run)):
+        run = run[1:]  # without a header the label is a column1 like any other
+    shape = _square(len(run))
+    return Pixels(columns=f"{run[0]}..{run[-1]}", shape=shape) if shape else None
+
+
+def _is_numeric(cells: pd.Series) -> bool:
+    return all(NUMBER.fullmatch(cell) for cell in cells)
+
+
+def _square(count: int) -> list[int] | None:
+    """The height and width, and 3 for colours, that so many numbers fill."""
+    for channels in (1, 3):
+        side = round((count / channels) ** 0.5)
+        if count >= FEWEST_PIXELS and side * side * channels == count:
+            return [side, side] + [3] * (channels == 3)
+    return None

@@ -1,0 +1,184 @@
+"""Which column of the training table holds the answer: every rule gives its evidence, and they must agree."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from src.competition.classes import class_columns
+from src.competition.detect.roles import role_of_word, words
+from src.competition.detect.sample import Sample
+from src.competition.detect.undecided import Try, Undecided
+from src.competition.labels import NO, YES
+
+WORDS = ("label", "target", "class", "classname", "category", "species", "breed", "diagnosis", "tag", "grade", "severity")
+NAMES = (*WORDS, "y", "level", "variety", "disease", "type", "answer", "emotion", "digit", "outcome", "stage", "rating")
+SEPARATORS = (" ", "|", ",", ";", "/")
+
+
+@dataclass(frozen=True)
+class Label:
+    """The answer's column, or columns of 0 and 1; `separator` where a cell holds several labels; `how` in words."""
+
+    column: str | tuple[str, ...]
+    how: str
+    separator: str | None = None
+    several: bool = False  # more than one may apply
+
+
+def find_label(
+    cells: pd.DataFrame, used: Iterable[str], sample: Sample | None, test: pd.DataFrame | None, table: str
+) -> Label | None:
+    """The label of a training table, None where nothing speaks for any. `used` columns are ids, files and the like.
+
+    Raises Undecided where the rules disagree.
+    """
+    free = [column for column in cells if column not in set(used)]
+    strong = [label for label in (_same_columns(cells, free, sample), _named_by_columns(cells, free, sample)) if label]
+    strong = strong or [label for label in (_same_name(cells, free, sample),) if label]
+    if len({label.column for label in strong}) > 1:
+        tries = [Try(f"{label.how}: {label.column}", 0, 0) for label in strong]
+        raise Undecided(f"{table}: the sample submission points at two labels:", tries, "Say which: train.label=COLUMN")
+    return _complete(cells, strong[0]) if strong else _by_weak_signs(cells, free, sample, test, table)
+
+
+def _same_columns(cells: pd.DataFrame, free: list[str], sample: Sample | None) -> Label | None:
+    if sample is None or len(sample.answers) < 2 or not set(sample.answers) <= set(free):
+        return None
+    if not is_binary(cells[list(sample.answers)]):
+        return None
+    return Label(sample.answers, "the sample submission has the same columns")
+
+
+def _named_by_columns(cells: pd.DataFrame, free: list[str], sample: Sample | None) -> Label | None:
+    """A column whose values are the names of the sample's columns; or whose cells are lists of them."""
+    if sample is None or len(sample.answers) < 2:
+        return None
+    for column in free:
+        names = cells[column].unique().tolist()
+        if len(names) > 1 and class_columns([name for name in names if name], sample.answers):
+            return Label(column, "its values are the columns of the sample submission")
+        for separator in SEPARATORS:
+            parts = {part.strip() for name in names for part in name.split(separator)} - {""}
+            if any(separator in name for name in names) and class_columns(sorted(parts), sample.answers):
+                return Label(column, "its parts are the columns of the sample submission", separator, several=True)
+    return None
+
+
+def _same_name(cells: pd.DataFrame, free: list[str], sample: Sample | None) -> Label | None:
+    if sample is None or len(sample.answers) != 1:
+        return None
+    for fold in (str, lambda name: name.strip().casefold()):
+        same = [column for column in free if fold(column) == fold(sample.answers[0])]
+        if len(same) == 1 and cells[same[0]].nunique() > 1:
+            return Label(same[0], "the sample submission asks for it")
+    return None
+
+
+def _by_weak_signs(
+    cells: pd.DataFrame, free: list[str], sample: Sample | None, test: pd.DataFrame | None, table: str
+) -> Label | None:
+    could = [column for column in free if _could_be_label(cells[column])]
+    if not could:
+        return None
+    signs = {
+        "its name": [column for column in could if _named_like_label(column)],
+        "the sample's answers are among its values": _holding(cells, could, sample),
+        "the test table lacks it": [column for column in could if test is not None and column not in test],
+        "no other column is left": could if len(could) == 1 else [],
+    }
+    columns = _binary_columns(cells, could)
+    if columns and not signs["its name"] and (not sample or len(sample.answers) != 1):
+        return Label(columns, "columns of 0 and 1, one for each class")
+    votes = {column: [sign for sign, held in signs.items() if column in held] for column in could}
+    weights = {column: len(votes[column]) + (column in signs["the sample's answers are among its values"]) for column in could}
+    most = max(weights.values())
+    best = [column for column in could if weights[column] == most and most]
+    best = _without_twins(cells, best)
+    if len(best) == 1:
+        return _complete(cells, Label(best[0], " and ".join(votes[best[0]])))
+    tries = [
+        Try(f"{column}: {', '.join(votes[column]) or 'nothing speaks for it'}", 0, 0, _some(cells[column]))
+        for column in could
+    ]
+    raise Undecided(f"{table}: several columns could be the label:", tries, "Say which: train.label=COLUMN")
+
+
+def _holding(cells: pd.DataFrame, could: list[str], sample: Sample | None) -> list[str]:
+    """Columns that hold all of the sample's answers; a number alone is too common to say anything."""
+    if sample is None or not sample.values or all(re.fullmatch(r"[\d.]*", value) for value in sample.values):
+        return []
+    return [column for column in could if set(sample.values) <= set(cells[column])]
+
+
+def _could_be_label(column: pd.Series) -> bool:
+    """Some values that come again, no measurements, and no name of a part such as train."""
+    different = column.nunique()
+    if not 1 < different < len(column) or {role_of_word(str(value)) for value in column.unique()[:20]} <= {
+        "train",
+        "validation",
+        "test",
+    }:
+        return False
+    return not column.map(lambda cell: re.fullmatch(r"[+-]?\d*\.\d*[1-9]\d*", cell) is not None).any()
+
+
+def _named_like_label(column: str) -> bool:
+    if column.startswith("category."):
+        return False  # what COCO tells about a category, besides which one it is
+    return column.lower() in NAMES or any(word in WORDS or word.removesuffix("s") in WORDS for word in words(column))
+
+
+def _binary_columns(cells: pd.DataFrame, could: list[str]) -> tuple[str, ...]:
+    binary = tuple(column for column in could if is_binary(cells[[column]]))
+    return binary if len(binary) > 1 else ()
+
+
+def is_binary(cells: pd.DataFrame) -> bool:
+    return all(set(cells[column].unique()) <= YES | NO for column in cells)
+
+
+def _without_twins(cells: pd.DataFrame, columns: list[str]) -> list[str]:
+    """Of columns that say the same in other words, such as a number and a name, the first."""
+    kept: list[str] = []
+    for column in columns:
+        pairs = [cells[[column, other]].drop_duplicates() for other in kept]
+        if not any(len(pair) == pair[column].nunique() == pair.iloc[:, 1].nunique() for pair in pairs):
+            kept.append(column)
+    return kept
+
+
+def _complete(cells: pd.DataFrame, label: Label) -> Label:
+    """Whether several classes may apply, and how they are separated in a cell."""
+    if not isinstance(label.column, str):
+        sums = cells[list(label.column)].isin(YES).sum(axis=1)
+        return Label(label.column, label.how, several=bool((sums != 1).any()))
+    if label.separator:
+        return label
+    separator = _separator(cells[label.column].unique().tolist())
+    return Label(label.column, label.how, separator, several=separator is not None)
+
+
+def _separator(names: list[str]) -> str | None:
+    """What parts the labels of a cell: the parts must come again in many combinations, in numbers that differ.
+
+    Class names of several words, RED ADMIRAL and RED SPOTTED PURPLE, bring more new words than there are names.
+    """
+    for separator in SEPARATORS:
+        lists = [[part.strip() for part in name.split(separator)] for name in names if name]
+        longer = [parts for parts in lists if len(parts) > 1]
+        uses = pd.Series([part for parts in lists for part in parts], dtype=object).value_counts()
+        alone = {parts[0] for parts in lists if len(parts) == 1}
+        if not longer or len(uses) >= len(lists) or not alone:
+            continue
+        if all(
+            len(set(parts)) == len(parts) and all(part and (uses[part] > 1 or part in alone) for part in parts)
+            for parts in longer
+        ):
+            return separator
+    return None
+
+
+def _some(column: pd.Series) -> str:
+    return ", ".join(str(value)[:20] for value in column.unique()[:3])

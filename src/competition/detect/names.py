@@ -1,0 +1,112 @@
+"""Labels in the names of folders or files: the pattern that takes every path apart."""
+
+from collections import Counter
+from dataclasses import dataclass
+from os.path import commonprefix
+
+from src.competition.detect.undecided import Try, Undecided
+from src.competition.templates import fields, name, pattern
+
+SEPARATORS = ("_", "-", ".", " ", "__")
+REMEDY = "Say how: train.files=PATTERN, such as train/{label}/{file} or train/{label}_{number:d}.jpg"
+
+
+@dataclass(frozen=True)
+class Named:
+    """A pattern with a field `label`, and what it says of each path, in their order."""
+
+    files: str
+    labels: tuple[str, ...]
+    how: str
+    guess: bool = False
+
+
+def common_folder(paths: list[str]) -> str:
+    """The folder that holds all paths, with a / at its end, or empty."""
+    common = commonprefix([paths[0], paths[-1]] if paths == sorted(paths) else paths)
+    return common[: common.rfind("/") + 1]
+
+
+def label_in_names(paths: list[str], known: set[str]) -> Named | None:
+    """The label in the folders of these images, else in their names; None where there is none.
+
+    `known`: answers that the sample submission holds. Raises Undecided where two patterns are as good.
+    """
+    root = common_folder(paths)
+    deep = [path[len(root) :].count("/") for path in paths]
+    if min(deep) > 0:
+        return _in_folders(paths, root, known, same_depth=len(set(deep)) == 1)
+    return _in_files(paths, root, known) if max(deep) == 0 else None
+
+
+def _in_folders(paths: list[str], root: str, known: set[str], same_depth: bool) -> Named | None:
+    parts = [path[len(root) :].split("/")[:-1] for path in paths]
+    if not same_depth:
+        labels = tuple(part[0] for part in parts)
+        return Named(f"{root}{{label}}/{{file:path}}", labels, f"{len(set(labels))} folders in {root or 'data/'}")
+    levels = [[part[k] for part in parts] for k in range(len(parts[0]))]
+    varying = [k for k, level in enumerate(levels) if len(set(level)) > 1]
+    if not varying:
+        return None
+    fitting = [k for k in varying if known and known <= set(levels[k])]
+    at = fitting[0] if fitting else min(varying, key=lambda k: len(set(levels[k])))
+    pieces = [
+        "{label}" if k == at else f"{{folder{k + 1}}}" if k in varying else level[0] for k, level in enumerate(levels)
+    ]
+    labels = tuple(levels[at])
+    how = f"{len(set(labels))} folders, such as {labels[0]}"
+    return Named("/".join([root + pieces[0], *pieces[1:], "{file}"]), labels, how, guess=len(varying) > 1 and not fitting)
+
+
+def _in_files(paths: list[str], root: str, known: set[str]) -> Named | None:
+    endings = {path[path.rfind(".") :] for path in paths}
+    ending = endings.pop() if len(endings) == 1 else ".{ending}"
+    names = [name(path) for path in paths]
+    tries = [named for text in _patterns(ending) if (named := _match(text, names, root))]
+    if known and any(known <= set(one.labels) for one in tries):
+        tries = [one for one in tries if known <= set(one.labels)]
+    for better in (_numbered, _worded, _leading):
+        tries = [one for one in tries if better(one)] or tries
+    distinct = {one.labels: one for one in reversed(tries)}
+    if len(distinct) > 1:
+        told = [Try(one.files, len(set(one.labels)), 0, f"{len(set(one.labels))} classes: {', '.join(sorted(set(one.labels))[:4])}") for one in tries]
+        raise Undecided("the labels could stand in the file names in several ways:", told, REMEDY)
+    return tries[0] if tries else None
+
+
+def _patterns(ending: str) -> list[str]:
+    """Ways to write a label into a file name; {number:d} holds digits only, {rest} anything."""
+    ways = [f"{{label}}{separator}{{number:d}}" for separator in SEPARATORS]
+    ways += ["{label} ({number:d})", "{label}{number:d}"]
+    ways += [f"{{number:d}}{separator}{{label}}" for separator in SEPARATORS]
+    ways += [f"{{label}}{separator}{{rest}}" for separator in SEPARATORS]
+    ways += [f"{{rest}}{separator}{{label}}" for separator in SEPARATORS]
+    return [f"{way}{ending}" for way in ways]
+
+
+def _match(text: str, names: list[str], root: str) -> Named | None:
+    """The pattern's labels where it fits every name and they are few, each with several images."""
+    matcher, place = pattern(text), fields(text).index("label")
+    found = [matcher.fullmatch(one) for one in names]
+    if None in found:
+        return None
+    labels = tuple(match.groups()[place] for match in found)
+    counts = Counter(labels)
+    if not 1 < len(counts) <= len(names) / 3 or sorted(counts.values())[len(counts) // 4] < 2:
+        return None
+    how = f"{len(counts)} beginnings or ends of file names, such as {labels[0]} in {names[0]}"
+    return Named(root + text, labels, how, guess=labels[0].isdigit())
+
+
+def _numbered(one: Named) -> bool:
+    return "{number:d}" in one.files
+
+
+def _worded(one: Named) -> bool:
+    """A label of letters, not one that ends in a cut-off number or separator."""
+    return all(not label[-1].isdigit() and label[-1].isalnum() for label in set(one.labels))
+
+
+def _leading(one: Named) -> bool:
+    """cat_12 is far more usual than 12_cat, and so 3_100 is the hundredth image of class 3."""
+    return name(one.files).startswith("{label}{number") or ("{label}" in name(one.files).split("{number")[0])

@@ -1,0 +1,174 @@
+"""Which rule makes files of ids: every way to find them is tried, and counted on all rows."""
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from src.competition.templates import CHANGES, stem, without_extension
+from src.competition.tree import Tree
+
+TRIED = 100  # values that a way of changing ids is tried on before all are
+
+Candidates = dict[int, list[tuple[str, str]]]  # row -> folder before the template's end, and file
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`images`: the template that a card takes. `files`: the file of each row, None where it finds none or several."""
+
+    images: str
+    folder: str  # what all its files have in common, with a / at its end, or empty
+    files: tuple[str | None, ...]
+
+    @property
+    def hits(self) -> int:
+        return sum(file is not None for file in self.files)
+
+    @property
+    def full(self) -> bool:
+        return None not in self.files
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to turn a cell into the name of a file: the field that a template needs for it, and the same as code."""
+
+    field: str
+    key: Callable[[str], str]
+
+
+def find_rules(values: list[str], column: str, tree: Tree) -> list[Rule]:
+    """The rules that find files for these cells of a column, the best first. Only the plainest full ones are told."""
+    return _find(values, _ways(values, column, tree), tree)
+
+
+def find_joint_rules(values: list[str], column: str, folders: list[str], by: str, tree: Tree) -> list[Rule]:
+    """The same where another column, `by`, names the folder that holds the file."""
+    return _find(
+        [f"{a}/{b}" for a, b in zip(folders, values, strict=True)], [[Way(f"{{{by}}}/{{{column}}}", str)]], tree
+    )
+
+
+def _find(values: list[str], kinds: Iterable[list[Way]], tree: Tree) -> list[Rule]:
+    found: list[Rule] = []
+    step = max(1, len(values) // TRIED)
+    for ways in kinds:
+        for way in ways:
+            if any(stem(way.key(value)) in tree.by_stem for value in values[::step]):
+                found += _with_way([way.key(value) for value in values], way.field, tree)
+        if any(rule.full for rule in found):
+            break
+    distinct: dict[tuple[str | None, ...], Rule] = {}
+    for rule in found:
+        distinct.setdefault(rule.files, rule)
+    return sorted(distinct.values(), key=lambda rule: -rule.hits)
+
+
+def _with_way(keys: list[str], field: str, tree: Tree) -> list[Rule]:
+    """Every pair of key and file votes for the end of a template; the folders before it are compared after that."""
+    votes: dict[str, Candidates] = defaultdict(lambda: defaultdict(list))
+    for row, key in enumerate(keys):
+        for path in tree.by_stem.get(stem(key), ()):
+            bare = without_extension(path)
+            for whole, ending in ((path, ""), (bare, path[len(bare) :])):
+                if whole == key or whole.endswith(f"/{key}"):
+                    votes[ending][row].append((whole[: len(whole) - len(key)], path))
+                    break
+    rules = [rule for ending, found in votes.items() for rule in _by_folder(f"{field}{ending}", found, len(keys))]
+    if len(votes) > 1 and not any(rule.full for rule in rules):
+        merged: Candidates = defaultdict(list)
+        for ending, found in votes.items():
+            for row, pairs in found.items() if ending else ():
+                merged[row] += pairs
+        rules += _by_folder(f"{field}.*", merged, len(keys))
+    return rules
+
+
+def _by_folder(end: str, candidates: Candidates, rows: int) -> list[Rule]:
+    """A rule for the deepest folders below which most rows find exactly one file."""
+    hits: Counter[str] = Counter()
+    for pairs in candidates.values():
+        below = Counter(above for folder, _ in pairs for above in _above(folder))
+        hits.update(above for above, count in below.items() if count == 1)
+    if not hits:
+        return []
+    most = max(hits.values())
+    level = [folder for folder, count in hits.items() if count == most]
+    if most < rows:
+        level += [folder for folder, count in hits.items() if most > count >= rows / 20]
+    deepest = [
+        folder
+        for folder in level
+        if not any(o != folder and o.startswith(folder) and hits[o] >= hits[folder] for o in level)
+    ]
+    return [_rule(folder, end, candidates, rows) for folder in deepest[:20]]
+
+
+def _rule(folder: str, end: str, candidates: Candidates, rows: int) -> Rule:
+    files: list[str | None] = [None] * rows
+    direct = True
+    for row, pairs in candidates.items():
+        inside = [(at, path) for at, path in pairs if at.startswith(folder)]
+        if len(inside) == 1:
+            files[row] = inside[0][1]
+            direct &= inside[0][0] == folder
+    return Rule(f"{folder}{'' if direct else '**/'}{end}", folder, tuple(files))
+
+
+def _above(folder: str) -> list[str]:
+    """A folder and all above it: a/b/ gives a/b/, a/ and the root, which is empty."""
+    parts = folder.split("/")[:-1]
+    return ["".join(f"{part}/" for part in parts[:k]) for k in range(len(parts), -1, -1)]
+
+
+def _ways(values: list[str], column: str, tree: Tree) -> Iterator[list[Way]]:
+    """The ways to change an id, the plainest first, those that are equally plain together."""
+    sample = values[:: max(1, len(values) // TRIED)]
+    slashes = "posix" if any("\\" in value for value in sample) else ""
+    yield [_changed(column, slashes) if slashes else Way(f"{{{column}}}", str)]
+    yield from ([way] for way in _without_beginning(sample, column))
+    for change in ("name", "stem", "lower", "upper"):
+        if any(CHANGES[change](value) != value for value in sample):
+            yield [_changed(column, change)]
+    numbers = all(value.isdigit() for value in sample)
+    yield [*_with_affixes(sample, column, tree), *(_padded(sample, column, tree) if numbers else ())]
+
+
+def _changed(column: str, change: str) -> Way:
+    return Way(f"{{{column}:{change}}}", CHANGES[change])
+
+
+def _without_beginning(sample: list[str], column: str) -> Iterator[Way]:
+    """The ids share a beginning that the files lack, such as a folder that is not there."""
+    common = os.path.commonprefix(sample)
+    for end in sorted({match.end() for match in re.finditer(r"[^a-zA-Z0-9]", common)} | {len(common)}):
+        beginning = common[:end]
+        if beginning and ":" not in beginning and "}" not in beginning:
+            yield Way(f"{{{column}:without {beginning}}}", lambda value, b=beginning: value.removeprefix(b))
+
+
+def _with_affixes(sample: list[str], column: str, tree: Tree) -> Iterator[Way]:
+    """The files have a beginning or an end that the ids lack: the one that the most ids agree on."""
+    few = [value for value in sample if value and "/" not in value][:20]
+    heads, tails = Counter(), Counter()
+    for value in few:
+        heads.update({found[: -len(value)] for found in tree.by_stem if found.endswith(value) and found != value})
+        tails.update({found[len(value) :] for found in tree.by_stem if found.startswith(value) and found != value})
+    for head, count in heads.most_common(3):
+        if count * 2 > len(few):
+            yield Way(f"{head}{{{column}}}", lambda value, h=head: h + value)
+    for tail, count in tails.most_common(3):
+        if count * 2 > len(few):
+            yield Way(f"{{{column}}}{tail}", lambda value, t=tail: value + t)
+
+
+def _padded(sample: list[str], column: str, tree: Tree) -> Iterator[Way]:
+    """The files' numbers are padded with zeros, perhaps behind a beginning."""
+    shapes = Counter(
+        (match[1], len(match[2])) for found in tree.by_stem if (match := re.fullmatch(r"(.*?)(\d+)", found))
+    )
+    for (head, width), _ in shapes.most_common(10):
+        if any(len(value) < width for value in sample):
+            yield Way(f"{head}{{{column}:0{width}}}", lambda value, h=head, w=width: h + value.zfill(w))

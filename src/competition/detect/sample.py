@@ -1,0 +1,82 @@
+"""The sample submission: which table it is, and which of its columns hold ids and answers."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from src.competition.detect.draft import Draft
+from src.competition.detect.inventory import TableFile
+from src.competition.detect.undecided import Try, Undecided
+from src.competition.tree import Tree
+from src.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample submission. `id`: its column of ids; `answers`: the columns to be filled in."""
+
+    table: TableFile
+    id: str
+    answers: tuple[str, ...]
+
+    @cached_property
+    def ids(self) -> list[str]:
+        return self.table.cells[self.id].tolist()
+
+    @cached_property
+    def values(self) -> list[str]:
+        """The different answers that it holds where there is one column of them."""
+        return self.table.cells[self.answers[0]].unique().tolist() if len(self.answers) == 1 else []
+
+
+def find_sample(tables: list[TableFile], tree: Tree, draft: Draft) -> Sample | None:
+    """The table whose name says sample or submission. Raises Undecided where several do."""
+    named = draft.given.get("submission.sample")
+    found = [table for table in tables if (table.path == named if named else table.role == "sample")]
+    if named and not found:
+        raise UsageError(
+            f"submission.sample={named}: there is no such table. Tables: {', '.join(table.path for table in tables)}"
+        )
+    if len(found) > 1:
+        tries = [Try(table.path, len(table), 0, f"columns {', '.join(table.cells.columns[:4])}") for table in found]
+        raise Undecided("several tables could be the sample submission:", tries, "Say which: submission.sample=TABLE")
+    if not found:
+        return None
+    table = found[0]
+    if table.cells.shape[1] == 1:
+        return Sample(table, table.cells.columns[0], ())
+    key = draft.given.get("submission.id") or _id_column(table, tables, tree)
+    if key not in table.cells:
+        raise UsageError(
+            f"submission.id={key}: {table.path} has the columns {', '.join(map(repr, table.cells.columns))}"
+        )
+    answers = [column for column in table.cells if column != key and not _is_index(table, column)]
+    if len(answers) > 1 and (described := _described(answers, tables)):
+        answers = [column for column in answers if column not in described]
+    return Sample(table, key, tuple(answers))
+
+
+def _id_column(table: TableFile, tables: list[TableFile], tree: Tree) -> str:
+    """The column with the most different values that are images or ids of a test table; the first among equals."""
+    others = [other for other in tables if other is not table and other.role == "test"]
+    known = {value for other in others for column in other.cells for value in other.cells[column]}
+    known |= {path.rpartition("/")[2] for path in tree.images} | tree.by_stem.keys()
+
+    def fitness(column: str) -> tuple[int, bool]:
+        values = table.cells[column].unique()
+        return sum(value in known or value.rpartition("/")[2] in known for value in values), not _is_index(
+            table, column
+        )
+
+    return max(table.cells, key=fitness)
+
+
+def _is_index(table: TableFile, column: str) -> bool:
+    """Whether a column without a name, or called index, only counts the rows."""
+    if column.lower() not in ("", "index", "unnamed: 0"):
+        return False
+    return any(table.cells[column].tolist() == [str(k) for k in range(start, start + len(table))] for start in (0, 1))
+
+
+def _described(answers: list[str], tables: list[TableFile]) -> set[str]:
+    """Columns that the test table holds too: they say something of the image and are no answers."""
+    return {column for column in answers for table in tables if table.role == "test" and column in table.cells}

@@ -1,0 +1,118 @@
+"""What is to be predicted and handed in: the kind of target, of submission, and the usual metric of both."""
+
+import re
+from dataclasses import dataclass
+
+from src.competition.card import SubmissionKind, Target
+from src.competition.classes import class_columns
+from src.competition.detect.roles import words
+from src.competition.detect.sample import Sample
+from src.competition.labels import sorted_classes
+
+GRADED = {"level", "grade", "severity", "stage", "diagnosis", "rating", "score", "isup"}
+PROBABILITY_METRICS = {"auc", "log_loss", "mean_column_auc"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    value: str
+    how: str
+    guess: bool = False
+
+
+def target_kind(names: list[str], label: str, several: bool) -> Choice:
+    """binary, multiclass, ordinal or multilabel, from the classes and the label's name."""
+    if several:
+        return Choice("multilabel", "an image can have several classes, or none")
+    if len(names) == 2:
+        return Choice("binary", f"two classes, {' and '.join(sorted_classes(names))}")
+    if {*words(label)} & GRADED and sorted_classes(names) == [str(k) for k in range(len(names))]:
+        return Choice("ordinal", f"{label} counts from 0 to {len(names) - 1} and sounds like a grade", guess=True)
+    return Choice("multiclass", f"{len(names)} classes")
+
+
+def submission_kind(target: Target, names: list[str], sample: Sample | None, metric: str | None) -> Choice:
+    """What a row of the submission holds. A metric that the user has given decides between answers that look alike."""
+    if sample is not None and len(sample.answers) > 1:
+        return Choice("columns", f"{len(sample.answers)} columns, one for each class")
+    cells = sample.table.cells[sample.answers[0]].tolist() if sample and sample.answers else []
+    if metric and metric.startswith("map@"):
+        return Choice("ranked", f"{metric} asks for ranks")
+    lists = [cell.split() for cell in cells]
+    if target == "multilabel":
+        return Choice("set", "one column for the labels that apply, separated by blanks", guess=not any(cells))
+    if any(len(parts) > 1 for parts in lists) and not any(" " in name for name in names):
+        return Choice("ranked", f"the sample lists {max(map(len, lists))} answers in a row")
+    if target == "binary":
+        return _of_two(names, cells, metric)
+    return Choice("label", "one class for each image" if cells else "the usual form", guess=not cells)
+
+
+def _of_two(names: list[str], cells: list[str], metric: str | None) -> Choice:
+    """A class or the probability of the second one: a fraction in the sample is a probability, for sure."""
+    if metric:
+        kind = "probability" if metric in PROBABILITY_METRICS else "label"
+        return Choice(kind, f"{metric} is computed from it")
+    if any(cell not in names and re.fullmatch(r"0?\.\d+|1\.0+|0\.0+|\d\.?\d*[eE]-?\d+", cell) for cell in cells):
+        return Choice("probability", f"the sample holds {next(cell for cell in cells if cell not in names)}")
+    if len(set(cells)) > 1:
+        return Choice("label", "the sample holds both classes")
+    return Choice(
+        "label",
+        f"the sample holds {cells[0]!r} in every row; for a probability say metric=auc or metric=log_loss"
+        if cells
+        else "no sample; for a probability say metric=auc or metric=log_loss",
+        guess=True,
+    )
+
+
+def usual_metric(target: Target, kind: SubmissionKind, top: int) -> Choice:
+    """The metric that most competitions of this form use. It is always a guess: files do not name it."""
+    if kind == "ranked":
+        name = f"map@{top}"
+    elif target == "multilabel":
+        name = "mean_column_auc" if kind == "columns" else "sample_f1"
+    elif target == "ordinal":
+        name = "qwk"
+    elif kind == "probability":
+        name = "auc"
+    else:
+        name = "log_loss" if kind == "columns" else "accuracy"
+    return Choice(name, "the usual one for such a submission; see the competition's page, set metric=NAME", guess=True)
+
+
+def class_facts(counts: dict[str, int], kind: SubmissionKind, sample: Sample | None) -> tuple[list | dict | None, str]:
+    """What the card must say of the classes, if anything: their order, or how labels become names of the sample."""
+    names = list(counts)
+    if kind == "columns" and sample is not None:
+        if set(names) < set(sample.answers):
+            return list(sample.answers), "the sample has columns for classes without a training image"
+        if class_columns(names, sample.answers):
+            return None, ""
+    merged = _spellings(counts, {*sample.answers, *sample.values} if sample else set())
+    if merged:
+        return merged, "labels that differ only in capitals, blanks or the form of a number are one class"
+    if kind == "probability":
+        order = sorted_classes(names)
+        if sample is not None and sample.answers[0] in order:
+            order.sort(key=lambda name: name == sample.answers[0])
+        return order, "the probability is that of the last"
+    return None, ""
+
+
+def _spellings(counts: dict[str, int], wanted: set[str]) -> dict[str, str] | None:
+    """label -> class, where several labels are spellings of one. Single letters are not: a and A are two letters."""
+    groups: dict[str, list[str]] = {}
+    for name in counts:
+        plain = " ".join(name.split()).casefold() if len(name.strip()) > 1 else name.strip()
+        plain = str(int(float(plain))) if re.fullmatch(r"\d+(\.0+)?", plain) and not plain.startswith("0") else plain
+        groups.setdefault(re.sub(r"^(\d+)\.0+$", r"\1", plain), []).append(name)
+    mapped = {}
+    for plain, group in groups.items():
+        asked = [name for name in group if name in wanted]
+        if len(asked) > 1:
+            return None  # the sample tells them apart
+        best = asked[0] if asked else max(group, key=counts.get).strip()
+        best = plain if not asked and plain in wanted else best
+        mapped |= dict.fromkeys(group, best)
+    return mapped if any(name != best for name, best in mapped.items()) else None

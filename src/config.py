@@ -88,6 +88,7 @@ class Train(Section):
 
 class Machine(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
+    jobs: Positive | Literal["auto"]
     threads: Positive | Literal["auto"]
     workers: Annotated[int, Field(ge=0)] | Literal["auto"]
     checkpoint_minutes: Annotated[float, Field(gt=0)]

@@ -29,7 +29,7 @@ def exit_code(door: Callable[[list[str]], None], argv: list[str] | None) -> int:
         print(f"error: {problem}", file=sys.stderr)
         return problem.exit_code
     except KeyboardInterrupt:
-        print("\nstopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        print("\nstopped. The same command goes on where this one was.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

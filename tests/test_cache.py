@@ -183,6 +183,17 @@ def test_a_mended_image_is_seen(paths):
     assert opened(paths).faults == {}
 
 
+def test_a_passing_fault_is_not_kept(paths):
+    """What a failing disk does: the same file, size and time, and the bytes are there again."""
+    facts, data = paths[3].stat(), paths[3].read_bytes()
+    for content, faults in ((data[:100] + bytes(len(data) - 100), [3]), (data, [])):
+        paths[3].write_bytes(content)
+        os.utime(paths[3], ns=(facts.st_atime_ns, facts.st_mtime_ns))
+        cache = opened(paths, bad="report")
+        assert list(cache.faults) == faults and cache[3].any() == (not faults)
+    assert len(files(paths)) == 2
+
+
 def test_a_killed_build_leaves_nothing_that_counts(paths):
     """A named pipe in place of an image holds the build up for as long as nobody writes to it."""
     paths[6].unlink()

@@ -1,6 +1,7 @@
 """The ledger: no row lost to kills, full disks, other processes or odd bytes; and what is read out of it."""
 
 import csv
+import fcntl
 import random
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import time
 import pytest
 
 from src.runs import sha256_of
-from src.submission import final, history, ledger
+from src.submission import final, history, ledger, push
 from src.submission.ledger import NOT_PUSHED, PUSHING, Entry
 from tests.cup import SLUG, digits_cup, write_table  # noqa: F401 (the fixture `cup`)
 
@@ -123,6 +124,17 @@ def test_processes_write_at_once(home):
     assert written().count(b"\n") == 181
 
 
+def test_a_writer_waits_for_another_to_end(home):
+    ledger.append(entry(1))
+    with ledger.ledger_file().open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        before = written()
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, "a", "1"], stdout=subprocess.DEVNULL)
+        time.sleep(0.5)
+        assert writer.poll() is None and written() == before
+    assert writer.wait(30) == 0 and tokens() == ["t1", "a-0"]
+
+
 def test_killed_writers_lose_nothing_that_was_noted(home):
     for name in "abc":
         writer = subprocess.Popen([sys.executable, "-c", WRITER, name, "100000"], stdout=subprocess.PIPE, text=True)
@@ -178,6 +190,7 @@ def test_sync_takes_in_submissions_made_by_hand_on_every_page(cup):
     assert "nothing new" in cup.run("--sync")[1] and len(cup.entries()) == 204
     code, _, err = cup.run(kept)
     assert code == 1 and "was submitted before" in err
+    assert push.find(SLUG, "", entries[-2].ref).file == "old202.csv"  # one without a token is found by its ref
 
 
 def scored(number, oof, public, half=0.02, **more):
@@ -215,7 +228,7 @@ def test_history_tells_a_correlation_with_its_interval(home, capsys):
 
 @pytest.mark.parametrize(
     ("gap", "verdict"),
-    [(0.02, "noise (up to 0.0283"), (-0.05, "cannot be told: noise if the public"), (-0.2, "WARNING")],
+    [(0.02, "in the middle: noise\n"), (-0.05, "it cannot be told"), (-0.2, "WARNING")],
 )
 def test_history_parts_noise_from_warnings(home, capsys, gap, verdict):
     # Half an interval of 0.02: noise is up to sqrt(2) times that, and certainly more than noise is over 3 times it.
@@ -225,8 +238,8 @@ def test_history_parts_noise_from_warnings(home, capsys, gap, verdict):
 def test_one_submission_apart_from_the_others_is_named(home, capsys):
     out = told(home, capsys, *(scored(number, 0.9, 0.7 if number == 3 else 0.9) for number in range(5)))
     line = next(line for line in out.splitlines() if "beside the others" in line)
-    assert line.strip().startswith("3: -0.2000 beside the others, WARNING")
-    assert "+0.0000 in the middle, noise" in out
+    assert line.strip().startswith("3: -0.2000 beside the others: WARNING")
+    assert "+0.0000 in the middle: noise\n" in out
 
 
 def final_entries(cup):

@@ -52,11 +52,15 @@ def test_the_command_is_the_installed_one_unmodified():
     assert call.exit == 0 and distribution.version in call.out
 
 
-def test_the_latest_csv_of_a_run_is_pushed(cup):
-    kept = cup.file()
-    kept = kept.rename(kept.with_name(f"default-{sha256_of(kept)[:8]}.csv"))
-    kept.with_name("default.csv").write_bytes(kept.read_bytes())
-    assert cup.run(f"competition={SLUG}")[0] == 0
+def test_the_latest_csv_of_a_configuration_is_pushed_under_its_lasting_name(cup):
+    (cup.home / "configs").mkdir()
+    (cup.home / "configs" / "net.yaml").write_text(f"competition: {SLUG}\n")
+    code, _, err = cup.run("config=net")
+    assert code == 1 and "net.csv yet" in err and "python -m src.predict --tta" in err
+    file = cup.file()
+    kept = file.with_name(f"net-{sha256_of(file)[:8]}.csv")
+    kept.write_bytes(file.read_bytes())
+    assert cup.run("config=net")[0] == 0
     assert cup.server.submissions[0]["fileName"] == kept.name
 
 
@@ -108,7 +112,7 @@ def test_nothing_is_pushed_when_no_submission_is_left(cup):
     cup.server.used_before = 5
     code, _, err = cup.run(cup.file())
     assert code == 1 and "no submissions are left today: 5" in err and "free at 00:00 UTC, in" in err
-    assert cup.server.count("StartSubmissionUpload") == 0
+    assert cup.server.count("StartSubmissionUpload") == 0 and cup.entries() == []
 
 
 def test_rules_that_are_not_accepted_are_named_with_the_page_to_open(cup):
@@ -141,11 +145,14 @@ def test_a_wrong_key(cup):
 def test_a_token_serves_and_an_expired_one_is_named(cup, monkeypatch):
     monkeypatch.delenv("KAGGLE_KEY")
     monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
-    monkeypatch.setenv("VERBOSE", "1")  # with it the command would print the Authorization header
+    monkeypatch.setenv("VERBOSE", "1")  # with it the command by itself prints the Authorization header
+    call = kaggle.run("competitions", "submissions", SLUG, "-v")
+    assert call.exit == 0 and "Authorization" not in call.out + call.err
     assert cup.run(cup.file())[0] == 0
     cup.server.token_works = False
     code, _, err = cup.run(cup.file(wrong=1))
     assert code == 1 and "does not accept your credentials from KAGGLE_API_TOKEN: they are expired" in err
+    assert "Make a new token at https://www.kaggle.com/settings/api and put it there" in err
 
 
 def test_no_network(cup, monkeypatch):

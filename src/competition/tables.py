@@ -75,7 +75,7 @@ def source_table(data: Path, source: Table, columns: Iterable[str], tree: Tree) 
         if column not in table:
             table[column] = number.astype(str)
     for join in source.join:
-        table = _joined(data, table, join, source.name)
+        table = joined(table, read_table(data / join.table, join), join, source.name)
     for column, values in source.where.items():
         cells = need(table, column, source.name)
         table = table[cells.isin([values] if isinstance(values, str) else values)]
@@ -115,24 +115,19 @@ def _aligned(data: Path, source: Table, wanted: set[str]) -> pd.DataFrame:
     return table.loc[:, ~table.columns.duplicated()]
 
 
-def _joined(data: Path, table: pd.DataFrame, join: Join, name: str) -> pd.DataFrame:
-    side = read_table(data / join.table, join)
+def joined(table: pd.DataFrame, side: pd.DataFrame, join: Join, name: str) -> pd.DataFrame:
+    """`table` with the columns of a side table; one whose name is taken gets the side table's name before it."""
     key = join.key or join.on
     repeated = side[need(side, key, join.table).duplicated()]
     if len(repeated):
-        raise Problem(
-            f"{join.table} has {key} {repeated[key].iloc[0]!r} twice: the card's join needs one row for each key"
-        )
+        raise Problem(f"{join.table} has {key} {repeated[key].iloc[0]!r} twice: the card's join needs one row for each key")
     rows = pd.Index(side[key]).get_indexer(need(table, join.on, name))
     if (rows < 0).any():
         missing = table[join.on].iloc[int((rows < 0).argmax())]
-        raise Problem(
-            f"{join.table} has no row with {key} {missing!r}, which {name} needs ({int((rows < 0).sum())} such rows)"
-        )
+        raise Problem(f"{join.table} has no row with {key} {missing!r}, which {name} needs ({int((rows < 0).sum())} such rows)")
     prefix = Path(join.table).stem
-    for column in side.columns.drop(key):
-        table[column if column not in table else f"{prefix}.{column}"] = side[column].to_numpy()[rows]
-    return table
+    new = {column if column not in table else f"{prefix}.{column}": side[column].to_numpy()[rows] for column in side.columns.drop(key)}
+    return table.assign(**new)
 
 
 def need(table: pd.DataFrame, column: str, name: str) -> pd.Series:

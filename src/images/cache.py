@@ -2,19 +2,14 @@
 
 A cache is two files: `<name>.npy` with the squares, and `<name>.json`, written last, whose existence means that the
 other is complete. The name holds a hash of all that the pixels depend on: a changed image makes another cache.
-
-Three locks of the kernel keep processes apart, and none of them outlives its process:
-one builder at a time holds `lock` in the folder, whoever reads a cache shares its .npy, and whoever deletes one must
-have it alone.
 """
 
 import contextlib
-import fcntl
+import errno
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,10 +18,9 @@ import numpy as np
 
 from src.errors import Problem
 from src.images import decode
+from src.images.cache_folder import GB, held, make_room, turn
 from src.images.stream import ImageStream, each_in_threads
 from src.runs import read_json, write_json, written_whole
-
-GB = 1e9
 
 
 class ImageCache:
@@ -73,14 +67,13 @@ class ImageCache:
             source.check(workers)
             return _judged(source, source, bad)
         file = folder / f"{side}px-{fit}-{_key(folder, source)}.npy"
-        cache = _found(file)
+        cache = _found(file, source)
         if cache is None:
-            with _turn(folder, say):
-                cache = _found(file)  # another process may have built it while this one waited
-                if cache is None:
-                    _make_room(folder, size, max_gb)
+            with turn(folder, say):
+                # Looked for again first: another process may have built it while this one waited.
+                while (cache := _found(file, source)) is None:
+                    make_room(folder, size, max_gb)
                     _build(file, source, workers, say)
-                    cache = _found(file)
         return _judged(cache, source, bad)
 
     def __len__(self) -> int:
@@ -96,7 +89,7 @@ class ImageCache:
 
     def _map(self) -> np.ndarray:
         if self._squares is None:
-            self._held = _held(self.file)
+            self._held = held(self.file)
             self._squares = np.asarray(np.load(self.file, mmap_mode="r"))
         return self._squares
 
@@ -117,72 +110,23 @@ def _key(folder: Path, source: ImageStream) -> str:
     return digest.hexdigest()[:16]
 
 
-def _held(file: Path) -> BinaryIO:
-    """`file`, open and locked against deletion for as long as the handle, or a forked copy of it, lives."""
-    handle = file.open("rb")
-    fcntl.flock(handle, fcntl.LOCK_SH)
-    return handle
-
-
-def _found(file: Path) -> ImageCache | None:
+def _found(file: Path, source: ImageStream) -> ImageCache | None:
     """The complete cache in `file`, held and marked as used just now; None where there is none."""
     mark = file.with_suffix(".json")
     try:
-        held = _held(file)
+        handle = held(file)
         facts = read_json(mark)
     except FileNotFoundError:
         return None
-    if os.fstat(held.fileno()).st_size != facts["bytes"]:
+    if os.fstat(handle.fileno()).st_size != facts["bytes"]:
         return None
     with contextlib.suppress(PermissionError):  # another user's cache can be read, though not marked
         os.utime(mark)
     cache = ImageCache(file, facts["images"], {int(row): reason for row, reason in facts["faults"].items()})
-    cache._held = held
+    cache._held = handle
+    if any(source.fault(row) is None for row in cache.faults):
+        return None  # it was the disk or a permission that failed, not the image: such things pass
     return cache
-
-
-@contextlib.contextmanager
-def _turn(folder: Path, say: Callable[[str], object]) -> Iterator[None]:
-    """Wait until no other process builds in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"waiting for another process that is building an image cache in {folder}")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _make_room(folder: Path, size: int, max_gb: float | None) -> None:
-    """Delete what dead builds left, then the caches used longest ago until `size` bytes more fit into `max_gb`.
-
-    To be called in one's turn: any half-made file here is then nobody's. Raises Problem where the disk is too small.
-    """
-    for part in folder.glob(".*.part"):
-        part.unlink()
-    for one, other in ((".npy", ".json"), (".json", ".npy")):
-        for file in folder.glob("*" + one):
-            if not file.with_suffix(other).exists():
-                file.unlink()
-    marks = sorted(folder.glob("*.json"), key=lambda mark: mark.stat().st_mtime)
-    total = size + sum(mark.with_suffix(".npy").stat().st_size for mark in marks)
-    for mark in marks:
-        if max_gb is None or total <= max_gb * GB:
-            break
-        file = mark.with_suffix(".npy")
-        with file.open("rb") as handle, contextlib.suppress(BlockingIOError):
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while a process reads it
-            total -= file.stat().st_size
-            mark.unlink()
-            file.unlink()
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise Problem(
-            f"{folder}: the image cache needs {size / GB:.2f} GB and {free / GB:.2f} GB are free. Remedy: free some "
-            "space (the caches in this folder may be deleted), choose a smaller images.load_size, or lower "
-            "machine.cache_max_gb, beyond which images are decoded on demand"
-        )
 
 
 def _build(file: Path, source: ImageStream, workers: int | None, say: Callable[[str], object]) -> None:
@@ -197,7 +141,8 @@ def _build(file: Path, source: ImageStream, workers: int | None, say: Callable[[
 
         def fill(row: int) -> None:
             # Written rather than mapped: a full disk is then an error, and not the end of the process.
-            os.pwrite(out.fileno(), source[row], start + row * row_bytes)
+            if os.pwrite(out.fileno(), source[row], start + row * row_bytes) < row_bytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
 
         faults = each_in_threads(fill, len(source), workers, "caching images")
     facts = {"images": len(source), "side": source.side, "fit": source.fit, "prepare": source.prepare}

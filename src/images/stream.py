@@ -74,20 +74,31 @@ class ImageStream:
         index = range(len(self))[index]
         if index in self.faults:
             return np.zeros((self.side, self.side, 3), np.uint8)
-        # Where a preparation may crop, twice the side is read, so that half of the image still fills the square.
-        image = decode(self.paths[index], at_least=self.side * (2 if self.prepare else 1))
-        for preparation in preparations(self.prepare):
-            image = preparation(image)
-        return fitted(image, self.side, self.fit)
+        return self._square(self.paths[index])
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Rows `indices` as (n, side, side, 3) uint8 RGB. Raises ImageFault."""
         rows = [self[index] for index in indices]
         return np.stack(rows) if rows else np.zeros((0, self.side, self.side, 3), np.uint8)
 
+    def fault(self, index: int) -> str | None:
+        """What is wrong with the image of row `index`, decoded whole to see; None if nothing is."""
+        try:
+            self._square(self.paths[index])
+        except ImageFault as fault:
+            return fault.reason
+        return None
+
     def check(self, workers: int | None = None) -> None:
         """Read the header of every file and note the unusable ones in `faults`."""
         self.faults = each_in_threads(lambda row: image_size(self.paths[row]), len(self), workers, "checking images")
+
+    def _square(self, path: Path) -> np.ndarray:
+        # Where a preparation may crop, twice the side is read, so that half of the image still fills the square.
+        image = decode(path, at_least=self.side * (2 if self.prepare else 1))
+        for preparation in preparations(self.prepare):
+            image = preparation(image)
+        return fitted(image, self.side, self.fit)
 
 
 def each_in_threads(work: Callable[[int], object], rows: int, workers: int | None, title: str) -> dict[int, str]:
@@ -110,7 +121,7 @@ def each_in_threads(work: Callable[[int], object], rows: int, workers: int | Non
     starts = range(0, rows, size)
     own_threads = cv2.getNumThreads()
     with (
-        ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool,
+        ThreadPoolExecutor(workers or os.cpu_count()) as pool,
         tqdm(total=rows, desc=title, unit="image", disable=None) as bar,
     ):
         try:

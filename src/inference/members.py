@@ -71,7 +71,6 @@ class ViewTables:
         if not missing:
             self.say(f"all logits of {len(members)} models in {len(views)} views are stored already")
             return
-        torch.set_num_threads(self.machine["threads"])
         self._feed = self._feed or self._images_feed()
         total = sum(len(self._rows(m, part)) for m, part in missing)
         with tqdm(total=total, desc="predicting", unit="image", leave=False, disable=None) as bar:

@@ -1,7 +1,7 @@
 """One prediction command: views, folds and seeds become out-of-fold scores and a checked submission."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from src.command import ALL, Request
 from src.competition.opened import Opened, open_competition
 from src.errors import Problem, UsageError
 from src.inference.ensemble import mean_probabilities
+from src.inference.intervals import bootstrap_interval
 from src.inference.members import Member, ViewTables, trained_members
 from src.inference.views import view_names
 from src.runs import Run, read_json, runs_folder, sha256_of, submissions_folder, write_json
@@ -19,16 +20,18 @@ from src.submission.table import answers, write_submission
 
 Say = Callable[[str], None]
 PLAIN = ("identity",)
+OVERALL = "out of fold"
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the score table: without and with TTA."""
+    """One line of the score table: without and with TTA, and for the latter the interval where it was computed."""
 
     name: str
     rows: int
     plain: float
     tta: float
+    interval: tuple[float, float] | None = None
 
 
 def predict(request: Request, say: Say = print) -> Path:
@@ -63,17 +66,21 @@ def predict(request: Request, say: Say = print) -> Path:
 
 def out_of_fold(opened: Opened, tables: ViewTables, members: list[Member], views: tuple[str, ...]) -> list[Line]:
     """Scores of the held-out rows, each answered by the models that never saw it: per fold, then over all folds."""
-    lines, truth, plain, tta = [], [], [], []
+    lines, held_out, truth, plain, tta = [], [], [], [], []
     for fold in sorted({m.fold for m in members if m.fold != ALL}):
         _, rows = opened.folds.rows(fold)
         ids = opened.samples.train["id"].to_numpy()[rows]
         here = [m for m in members if m.fold == fold]
+        held_out.append(rows)
         truth.append(opened.samples.targets[rows])
         plain.append(_probabilities(opened, tables, here, "oof", PLAIN, ids))
         tta.append(_probabilities(opened, tables, here, "oof", views, ids))
         lines.append(_line(opened, f"fold {fold}", truth[-1], plain[-1], tta[-1]))
     if lines:
-        lines.append(_line(opened, "out of fold", *map(np.concatenate, (truth, plain, tta))))
+        overall = _line(opened, OVERALL, *map(np.concatenate, (truth, plain, tta)))
+        groups = opened.samples.train["group"].to_numpy()[np.concatenate(held_out)]
+        interval = bootstrap_interval(opened.metric, np.concatenate(truth), np.concatenate(tta), groups)
+        lines.append(replace(overall, interval=interval))
     return lines
 
 
@@ -111,12 +118,13 @@ def _leaderboard(opened: Opened, ids: np.ndarray, plain: np.ndarray, tta: np.nda
 def _score_table(opened: Opened, lines: list[Line], views: int) -> str:
     if not lines:
         return "no out-of-fold score: a model of fold=all has seen every training row"
-    with_tta = f"with TTA ({views})" if views > 1 else ""
-    head = f"{opened.metric.name:30s} {'rows':>7s} {'plain':>9s} {with_tta:>14s}"
-    body = [
-        f"{line.name:30s} {line.rows:7d} {line.plain:9.4f}" + (f" {line.tta:14.4f}" if views > 1 else "")
-        for line in lines
-    ]
+    with_tta = f"{f'TTA of {views}':>12s}" if views > 1 else ""
+    head = f"{opened.metric.name:30s} {'rows':>7s} {'plain':>9s}{with_tta}"
+    body = []
+    for line in lines:
+        tta = f"{line.tta:12.4f}" if views > 1 else ""
+        interval = f"   95 % interval {line.interval[0]:.4f} to {line.interval[1]:.4f}" if line.interval else ""
+        body.append(f"{line.name:30s} {line.rows:7d} {line.plain:9.4f}{tta}{interval}")
     return "\n".join([head, *body])
 
 
@@ -137,7 +145,8 @@ def _write_facts(
     lines: list[Line],
 ) -> None:
     """Beside the run: where this submission came from, for the ledger."""
-    score = next((line.tta for line in lines if line.name == "out of fold"), None)
+    overall = next((line for line in lines if line.name == OVERALL), None)
+    low, high = overall.interval if overall else (None, None)
     facts: dict[str, Any] = {
         "file": file.name,
         "sha256": sha256_of(file),
@@ -146,7 +155,7 @@ def _write_facts(
         "folds": sorted({str(m.fold) for m in members}),
         "views": list(views),
         "metric": opened.metric.name,
-        "score": {"value": score, "low": None, "high": None},
+        "score": {"value": overall.tta if overall else None, "low": low, "high": high},
         "config_hash": opened.config.hash(),
         "commit": read_json(run.folder / "run.json")["commit"],
     }

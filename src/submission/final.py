@@ -58,7 +58,8 @@ def _second(
     if not others:
         say("2. none: no other scored submission has an out-of-fold score")
         return []
-    edge = best.oof_low if higher else best.oof_high
+    noise = (best.oof_low, best.oof_high)
+    edge = None if None in noise else noise[0 if higher else 1]
     alike = [e for e in others if edge is not None and (e.oof_score >= edge if higher else e.oof_score <= edge)]
     if not alike:
         why = "has no interval" if edge is None else "is better than all others by more than its noise"

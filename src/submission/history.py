@@ -92,27 +92,27 @@ def gaps(entries: Sequence[Entry]) -> list[str]:
     if not told or noise is None:
         return ["gap: cannot be judged, no scored submission has an out-of-fold score with its interval"]
     common = float(np.median([_gap(entry) for entry in told]))
-    lines = [f"gap, public minus out of fold: {common:+.4f} in the middle, {_judged(common, noise)}"]
+    lines = [f"gap, public minus out of fold: {common:+.4f} in the middle: {_judged(common, noise)}"]
     for entry in told if len(told) > 2 else ():
         own = _gap(entry) - common
         if abs(own) > Z95 * LARGE_PART * noise:
-            lines.append(f"  {entry.ref or entry.file}: {own:+.4f} beside the others, {_judged(own, noise)}")
-    return lines
+            lines.append(f"  {entry.ref or entry.file}: {own:+.4f} beside the others: {_judged(own, noise)}")
+    large, small = Z95 * LARGE_PART * noise, Z95 * SMALL_PART * noise
+    return [
+        *lines,
+        f"  (noise reaches {large:.4f} where the public part has as many images as the training data, and {small:.4f} "
+        "where it has an eighth of them)",
+    ]
 
 
 def _judged(gap: float, noise: float) -> str:
     if abs(gap) <= Z95 * LARGE_PART * noise:
-        return (
-            f"noise (up to {Z95 * LARGE_PART * noise:.4f} is, even if the public part is as large as the training data)"
-        )
+        return "noise"
     if abs(gap) <= Z95 * SMALL_PART * noise:
-        return (
-            f"which cannot be told: noise if the public part is small (up to {Z95 * SMALL_PART * noise:.4f} at an "
-            "eighth of the training data), a sign of a difference if it is large"
-        )
+        return "noise if the public part is small, else a sign of a difference; it cannot be told"
     return (
-        f"WARNING: more than noise (over {Z95 * SMALL_PART * noise:.4f}): a leak between folds, test images of another "
-        "kind, or a fault in how they are predicted"
+        "WARNING, more than noise: test images of another kind, a fault in how they are predicted, or, where the "
+        "public score is the worse, a leak between folds"
     )
 
 

@@ -158,7 +158,7 @@ def ask(*words: str, say: Callable[[str], None] = print) -> Call:
     """Run a command that only reads. 429, 5xx and a dropped connection are waited out, within limits."""
     for attempt, usual in enumerate((*PAUSES, None)):
         call = run(*words)
-        if usual is None or not (call.busy or (call.lost and attempt == 0)):
+        if call.exit == 0 or usual is None or not (call.busy or (call.lost and attempt == 0)):
             break
         pause = call.pause(usual)
         if pause > LONGEST_PAUSE:

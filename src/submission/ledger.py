@@ -74,6 +74,8 @@ def seconds_since(time: str) -> float:
 
 def append(*entries: Entry) -> None:
     """Add one row for each entry, whole or not at all; other processes wait their turn."""
+    if not entries:
+        return
     path = ledger_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b", buffering=0) as file:
@@ -104,6 +106,8 @@ def read(competition: str | None = None) -> tuple[list[Entry], list[str]]:
     columns = _header(lines[0]) if lines else None
     rows, complaints = [], []
     for number, line in list(enumerate(lines, 1))[1 if columns else 0 :]:
+        if not line.strip():
+            continue
         row = _row(line, columns or COLUMNS)
         if row is None:
             complaints.append(f"{path}, line {number}: cannot be read, and is passed over: {line[:60]!r}")

@@ -37,6 +37,10 @@ class Submission:
     private_score: float | None = None
     reason: str = ""
 
+    @property
+    def scored(self) -> bool:
+        return self.status == "COMPLETE" and not (self.public_score is None and self.private_score is None)
+
 
 def limits(slug: str, say: Callable[[str], None] = print) -> Limits:
     """What is left today. Raises Failed."""

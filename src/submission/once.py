@@ -46,13 +46,14 @@ def submit_once(
         if entry:
             say("an earlier push of these bytes had arrived: nothing is pushed now")
         else:
+            push.ask_allowance(slug, say)
             entry = _pushed(_begun(competition, sha256, file, message), slug, file, say, lock)
     try:
         mine = push.await_score(slug, entry.token, entry.ref, wait_minutes, say)
     except ScoringFailed as failed:
-        ledger.append(_told(entry, failed.submission))
+        ledger.append(*_news(entry, failed.submission))
         raise
-    ledger.append(_told(entry, mine))
+    ledger.append(*_news(entry, mine))
     return mine
 
 
@@ -61,14 +62,11 @@ def sync(competition: str, slug: str, say: Say = print) -> list[Entry]:
     with told(slug):
         listed = listing.submissions(slug, say, every=True)
     by_key = {key: entry for entry in ledger.read(competition)[0] for key in (entry.ref, entry.token) if key}
-    rows = []
+    rows: list[Entry] = []
     for each in reversed(listed):
         entry = by_key.get(each.ref) or by_key.get(push.token_in(each.message))
-        row = _told(entry, each) if entry else _made_elsewhere(competition, each)
-        if entry is None or replace(row, time=entry.time) != entry:
-            rows.append(row)
-    if rows:
-        ledger.append(*rows)
+        rows += _news(entry, each) if entry else [_made_elsewhere(competition, each)]
+    ledger.append(*rows)
     return rows
 
 
@@ -115,6 +113,12 @@ def _arrived(competition: str, slug: str, sha256: str, say: Say) -> Entry | None
     say("it did not arrive")
     ledger.append(replace(entry, time=ledger.now(), status=NOT_PUSHED, reason="cut off, and not in Kaggle's list"))
     return None
+
+
+def _news(entry: Entry, mine: Submission) -> list[Entry]:
+    """The row that tells what the entry does not know yet; none where there is nothing new."""
+    row = _told(entry, mine)
+    return [row] if replace(row, time=entry.time) != entry else []
 
 
 def _told(entry: Entry, mine: Submission) -> Entry:

@@ -59,26 +59,22 @@ def marked(message: str, token: str) -> str:
 
 
 def push(slug: str, file: Path, message: str, *, wait_minutes: float = 10, say: Say = print) -> Submission:
-    """Submit `file` to the competition `slug` and wait for its score: `send`, then `await_score`.
+    """Submit `file` to the competition `slug` and wait for its score: `ask_allowance`, `send`, `await_score`.
 
     Returns the submission as Kaggle lists it: COMPLETE with a score, or PENDING where the wait ended before.
     """
     token = new_token(sha256_of(file))
+    ask_allowance(slug, say)
     ref = send(slug, file, marked(message, token), token, say=say)
     return await_score(slug, token, ref, wait_minutes, say)
 
 
 def send(slug: str, file: Path, message: str, token: str, *, say: Say = print, hold: Sequence[int] = ()) -> str:
-    """Submit `file` with a `message` that holds `token`, after a look at what is left today.
+    """Submit `file` with a `message` that holds `token`.
 
     Returns the submission's ref, or "" where the command does not tell it. `hold`: open locks that live as long as
     the kaggle command does. Raises NotPushed where Kaggle certainly has no such submission, else Unsure.
     """
-    try:
-        with told(slug, file):
-            check_limits(slug, listing.limits(slug, say), say)
-    except Problem as problem:
-        raise NotPushed(str(problem)) from None
     say(f"pushing {file.name} ({file.stat().st_size:,} bytes) to {slug}")
     end = time.monotonic() + RETRY_SECONDS
     for usual in (*kaggle.PAUSES, None):
@@ -98,24 +94,27 @@ def send(slug: str, file: Path, message: str, token: str, *, say: Say = print, h
     raise AssertionError("the last attempt returns or raises")
 
 
-def check_limits(slug: str, limits: Limits, say: Say = print) -> None:
-    """Say what is left. Raises NotPushed where nothing is, or where the rules are not accepted."""
+def ask_allowance(slug: str, say: Say = print) -> None:
+    """Say what is left today. Raises NotPushed where nothing is, or where the rules are not accepted."""
+    with told(slug):
+        limits = listing.limits(slug, say)
+        # All zeros also stand for "not in a team yet"; any other cause shows when the push is tried.
+        facts = listing.competition(slug, say) if limits == Limits() else None
     if limits.left > 0:
         noun = "submission" if limits.left == 1 else "submissions"
         say(f"{limits.left} {noun} left today, {limits.today} used; the day ends (UTC) in {until_midnight()}")
-        return
-    if limits.total or limits.today:
+    elif limits != Limits():
         raise NotPushed(none_left(limits))
-    # All zeros also stand for "not in a team yet"; any other cause shows when the push is tried.
-    facts = listing.competition(slug, say)
-    if facts is not None and not facts["entered"]:
+    elif facts is not None and not facts["entered"]:
         raise NotPushed(rules_not_accepted(slug))
-    say("Kaggle does not tell how many submissions are left")
+    else:
+        say("Kaggle does not tell how many submissions are left")
 
 
 def find(slug: str, token: str, ref: str, say: Say = print) -> Submission | None:
     """Our submission among the newest, by its ref or its token. Raises Failed."""
-    return next((each for each in listing.submissions(slug, say) if each.ref == ref or token in each.message), None)
+    newest = listing.submissions(slug, say)
+    return next((each for each in newest if each.ref == ref or (token and token in each.message)), None)
 
 
 def await_score(slug: str, token: str, ref: str, minutes: float, say: Say = print) -> Submission:
@@ -133,8 +132,7 @@ def await_score(slug: str, token: str, ref: str, minutes: float, say: Say = prin
             failed = missed
         if mine and mine.status == "ERROR":
             raise ScoringFailed(_scoring_error(slug, mine), mine)
-        scored = mine is not None and (mine.public_score is not None or mine.private_score is not None)
-        if mine and ((mine.status == "COMPLETE" and scored) or (minutes <= 0 and not failed)):
+        if mine and (mine.scored or (minutes <= 0 and not failed)):
             return mine
         wait = next(waits, POLLS[-1])
         looking = mine is None and minutes <= 0 and wait != POLLS[-1]  # its arrival is waited for in any case
@@ -167,7 +165,7 @@ def _certainly_absent(call: Call) -> bool:
         return _upload_failed(call)
     if call.asked("CreateSubmission") is False or "/StartSubmissionUpload" in call.err:
         return True
-    refused = call.status is not None and call.status < kaggle.SERVER_FAULT  # 429 and the 4xx
+    refused = call.status is not None and call.status < kaggle.SERVER_FAULT and call.status != 408  # 429 and the 4xx
     return call.exit is not None and (refused or "Authentication required" in call.out)
 
 

@@ -5,7 +5,6 @@ it is called unknown. Nothing is ever submitted to find a reason.
 """
 
 import contextlib
-import os
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,10 +12,10 @@ from pathlib import Path
 
 from src.errors import Problem
 from src.submission import kaggle, listing
+from src.submission.access import no_answer, no_command, no_credentials
 from src.submission.kaggle import Call, Failed, clean
 
 SITE = "https://www.kaggle.com"
-ACCOUNT = f"{SITE}/settings/api"
 
 
 @contextlib.contextmanager
@@ -31,10 +30,10 @@ def told(slug: str, file: Path | None = None) -> Iterator[None]:
 def explain(slug: str, call: Call, file: Path | None = None) -> str:
     """Two lines: what went wrong with this call about the competition `slug`, and the remedy."""
     reason, remedy = (
-        _no_command(call)
-        or _no_credentials(call)
+        no_command(call)
+        or no_credentials(call)
         or _said_by_server(slug, call, file)
-        or _no_answer(call)
+        or no_answer(call)
         or _by_status(slug, call)
         or _unknown(call)
     )
@@ -65,63 +64,6 @@ def rules_not_accepted(slug: str) -> str:
     return (
         f"you have not joined {slug}: its rules are not accepted yet.\n"
         f"Open {SITE}/competitions/{slug}/rules in a browser, accept them, and give the same command again."
-    )
-
-
-def credentials() -> list[str]:
-    """The places that hold credentials, in the command's order. Only their existence is looked at."""
-    home = Path("~/.kaggle").expanduser()
-    settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()) / "kaggle"
-    configured = os.environ.get("KAGGLE_CONFIG_DIR")
-    folder = Path(configured) if configured else (home if home.exists() else settings)
-    files = [home / "access_token", home / "access_token.txt", folder / "kaggle.json", home / "credentials.json"]
-    pair = ("KAGGLE_USERNAME", "KAGGLE_KEY")
-    places = ["KAGGLE_API_TOKEN"] if os.environ.get("KAGGLE_API_TOKEN") else []
-    places += [" and ".join(pair)] if all(os.environ.get(name) for name in pair) else []
-    return places + [str(file) for file in files if file.is_file()]
-
-
-def _no_command(call: Call) -> tuple[str, str] | None:
-    missing = re.search(r"ModuleNotFoundError: No module named '([\w.]+)'", call.err)
-    if not missing:
-        return None
-    return (
-        f"the kaggle command does not start: its package {missing[1]} is missing.",
-        f"Install it: {kaggle.command().parent / 'python'} -m pip install {missing[1].split('.')[0]}",
-    )
-
-
-def _no_credentials(call: Call) -> tuple[str, str] | None:
-    refused = call.status == 401 or "Invalid credentials!" in call.out
-    if not (refused or "Authentication required" in call.out):
-        return None
-    log_in = f"Log in with `{kaggle.command()} auth login`, or put a token from {ACCOUNT} into ~/.kaggle/access_token"
-    places = credentials()
-    if not places:
-        return "Kaggle does not know who you are: no credentials were found.", f"{log_in}."
-    return (
-        f"Kaggle does not accept your credentials from {', '.join(places)}: they are expired, withdrawn or misspelt.",
-        f"{log_in} (it is asked before the other places).",
-    )
-
-
-def _no_answer(call: Call) -> tuple[str, str] | None:
-    if not call.lost:
-        return None
-    causes = {
-        r"CERTIFICATE|SSLError": "its certificate is not accepted (a wrong clock, or a proxy that opens connections)",
-        r"NameResolution|Name or service|name resolution|getaddrinfo": "its address is not found",
-        r"Connection refused": "the connection was refused",
-        r"RemoteDisconnected|Connection aborted|Connection reset|IncompleteRead": "the connection was dropped",
-        r"timed out|Timeout": "no answer came in time",
-    }
-    shown = call.out + call.err
-    cause = next((text for words, text in causes.items() if re.search(words, shown)), "there is no connection")
-    proxies = [name for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy") if os.environ.get(name)]
-    hint = f" It goes through a proxy: {', '.join(proxies)}." if proxies else ""
-    return (
-        f"Kaggle cannot be reached: {'no answer came in time' if call.exit is None else cause}.",
-        f"Look at your network connection, and give the same command again.{hint}",
     )
 
 

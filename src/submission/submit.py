@@ -28,7 +28,7 @@ def submit(card: Card, file: Path, message: str, minutes: float, again: bool) ->
     score = ledger.facts(card.id, sha256_of(file)).get("oof_score")
     slug, message = slug_of(card), message or _default_message(file, score)
     mine = once.submit_once(card.id, slug, file, message, wait_minutes=minutes, again=again)
-    if mine.status == "COMPLETE":
+    if mine.scored:
         _tell_score(mine, score)
         return
     later = f"Do not push it again; its score, later: python -m src.submit --sync competition={card.id}"

@@ -1,12 +1,10 @@
 """One fold of one seed: from the last checkpoint, or from the start, to averaged weights and out-of-fold logits."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from src.competition.opened import Opened
 from src.errors import Problem
@@ -27,8 +25,7 @@ from src.training.memory import largest_batch, out_of_memory
 from src.training.randomness import key, seed_all
 from src.training.state import State
 from src.training.stopping import StopSignal
-
-Say = Callable[[str], None]
+from src.training.terminal import Teller
 
 
 @dataclass(frozen=True)
@@ -42,6 +39,7 @@ class FoldJob:
     seed: int
     fold: int | str
     epochs: int
+    threads: int
 
     @property
     def folder(self) -> Path:
@@ -52,6 +50,16 @@ class FoldJob:
         return f"fold {self.fold}" + (f" seed {self.seed}" if self.seed else "")
 
     @property
+    def global_batch(self) -> int:
+        train = self.opened.config.train
+        return train.global_batch or (64 if train.batch == "auto" else train.batch)
+
+    @property
+    def total_steps(self) -> int:
+        rows, _ = self.opened.folds.rows(self.fold)
+        return self.epochs * steps_per_epoch(len(rows), self.global_batch)
+
+    @property
     def engine(self) -> Engine:
         return Engine(self.machine.device, self.machine.precision)
 
@@ -59,12 +67,11 @@ class FoldJob:
 class FoldTraining:
     """The epochs of one fold. Killed at any moment and made anew, it ends with the same bits."""
 
-    def __init__(self, job: FoldJob, say: Say) -> None:
-        self.job, self.say, config = job, say, job.opened.config
+    def __init__(self, job: FoldJob, teller: Teller) -> None:
+        self.job, self.teller, config = job, teller, job.opened.config
         self.config = config
         self.rows, self.held_out = job.opened.folds.rows(job.fold)
-        self.global_batch = config.train.global_batch or (64 if config.train.batch == "auto" else config.train.batch)
-        self.steps = steps_per_epoch(len(self.rows), self.global_batch)
+        self.steps = steps_per_epoch(len(self.rows), job.global_batch)
         seed_all(key(job.seed, job.fold))
         network = build(config.model, len(job.opened.samples.classes), config.images.size)
         self.state = State(config, job.machine, network, self.steps)
@@ -77,34 +84,34 @@ class FoldTraining:
         self.feed = Feed(AugmentedSteps(job.images, augmentation), job.machine.workers, self.device)
         self.plain_feed = Feed(PlainRows(job.images, config.images.size), job.machine.workers, self.device)
         self.checkpoint = job.folder / "checkpoint.pt"
+        self.state.progress.threads = job.threads
         if self.checkpoint.exists():
             self.state.restore(self.checkpoint)
+        torch.set_num_threads(self.state.progress.threads)  # another number of threads adds up in another order
 
     def run(self) -> None:
         """Train what is left, then write the fold's results; `done.json` comes last."""
         progress, job = self.state.progress, self.job
-        if progress.epoch or progress.step:
-            self.say(
+        if self.state.updates:
+            self.teller.say(
                 f"{job.name} goes on at epoch {progress.epoch + 1}/{job.epochs}, step {progress.step + 1}/{self.steps}"
             )
-        total = job.epochs * self.steps
-        with (
-            StopSignal() as stop,
-            tqdm(total=total, initial=self.state.updates, desc=job.name, unit="step", leave=False, disable=None) as bar,
-        ):
+            self.teller.advance(self.state.updates)
+        with StopSignal() as stop:
             while progress.epoch < job.epochs and not self._stopped_early():
-                self._epoch(stop, bar)
+                self._epoch(stop)
                 if stop.asked:
                     raise KeyboardInterrupt
-        finish(job, self.state, self.plain_feed, self.say)
+        self.teller.advance(job.epochs * self.steps - self.state.updates)
+        finish(job, self.state, self.plain_feed, self.teller.say)
 
-    def _epoch(self, stop: StopSignal, bar: tqdm) -> None:
+    def _epoch(self, stop: StopSignal) -> None:
         progress = self.state.progress
         saved = begun = time.monotonic()
         for images, rows in self.feed(self._steps_left()):
             self._step(images, rows)
             progress.step += 1
-            bar.update()
+            self.teller.advance(1)
             if stop.asked or time.monotonic() - saved > self.config.machine.checkpoint_minutes * 60:
                 progress.seconds += time.monotonic() - begun
                 saved = begun = time.monotonic()
@@ -116,7 +123,7 @@ class FoldTraining:
 
     def _steps_left(self) -> list[Step]:
         job, progress = self.job, self.state.progress
-        chunks = epoch_steps(self.rows, self.weights, self.global_batch, key(job.seed, job.fold, progress.epoch))
+        chunks = epoch_steps(self.rows, self.weights, self.job.global_batch, key(job.seed, job.fold, progress.epoch))
         steps = [Step(rows, key(job.seed, job.fold, progress.epoch, i)) for i, rows in enumerate(chunks)]
         return steps[progress.step :]
 
@@ -162,7 +169,7 @@ class FoldTraining:
             return "out of memory with a single image: lower images.size or choose a smaller model.name"
         return (
             f"out of memory with {tried} images at once; the largest batch that fits is {fits}. Give "
-            f"train.batch={fits} train.global_batch={self.global_batch}, or train.batch=auto, to keep the steps as they are"
+            f"train.batch={fits} train.global_batch={self.job.global_batch}, or train.batch=auto, to keep the steps as they are"
         )
 
     def _end_epoch(self) -> None:
@@ -179,7 +186,7 @@ class FoldTraining:
             scores = evaluate(job, state.answering_network, self.plain_feed, self.held_out)
             entry |= {"held_out_loss": scores.loss, "score": scores.score}
             keep_best(job, state, scores.score)
-            warn.after_epoch(job, entry, scores, self.chance, self.say)
+            warn.after_epoch(job, entry, scores, self.chance, self.teller.say)
         progress.history.append(entry)
         progress.epoch, progress.step, progress.loss_sum, progress.seen, progress.seconds = (
             progress.epoch + 1,
@@ -190,7 +197,7 @@ class FoldTraining:
         )
         write_logs(job, state, entry)
         state.save(self.checkpoint)
-        self.say(_line(job, entry))
+        self.teller.say(_line(job, entry))
 
     def _stopped_early(self) -> bool:
         patience, history = self.config.train.patience, self.state.progress.history
@@ -199,7 +206,7 @@ class FoldTraining:
         better = best_epoch(self.job.opened.metric, [entry["score"] for entry in history])
         if len(history) - 1 - better < patience:
             return False
-        self.say(f"{self.job.name} stops: {patience} epochs without a better {self.job.opened.metric.name}")
+        self.teller.say(f"{self.job.name} stops: {patience} epochs without a better {self.job.opened.metric.name}")
         return True
 
 

@@ -1,4 +1,4 @@
-"""What this machine trains with: device, precision, threads, loader processes. Decided once a run, then kept."""
+"""What this machine trains with: device, precision, loader processes. Decided once a run, then kept."""
 
 import os
 from collections.abc import Callable
@@ -18,7 +18,6 @@ TINY = 1_000_000  # parameters below which half precision and several threads co
 class Machine:
     device: str
     precision: str
-    threads: int
     workers: int
     batch: int  # images a forward pass
 
@@ -33,28 +32,41 @@ def choose(config: Config, parameters: int, record: Path, fitting_batch: Callabl
     asked = config.machine
     if record.exists():
         kept = Machine(**read_json(record))
-        if asked.device not in ("auto", kept.device) or asked.threads not in ("auto", kept.threads):
-            raise UsageError(
-                f"this run was begun with {kept}: another device or thread count changes the bits. Give run=NAME to begin anew"
-            )
+        if asked.device not in ("auto", kept.device):
+            raise UsageError(f"this run was begun on {kept.device}: give run=NAME to begin one on {asked.device}")
         if kept.device == "cuda" and not torch.cuda.is_available():
             raise Problem("this run was begun on a GPU, and there is none here: give run=NAME to begin anew")
         return kept
     device = _device(asked.device)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    tiny = parameters < TINY
     machine = Machine(
         device=device,
-        precision=_precision(config.train.precision, device, tiny),
-        threads=(1 if tiny else cores) if asked.threads == "auto" else asked.threads,
+        precision=_precision(config.train.precision, device, parameters < TINY),
         # On a CPU the loaders would only take cores from training.
-        workers=(min(8, cores) if device == "cuda" else 0) if asked.workers == "auto" else asked.workers,
+        workers=(min(8, cores()) if device == "cuda" else 0) if asked.workers == "auto" else asked.workers,
         batch=1 if config.train.batch == "auto" else config.train.batch,
     )
     if config.train.batch == "auto":
         machine = replace(machine, batch=fitting_batch(machine))
     write_json(record, asdict(machine))
     return machine
+
+
+def split_cores(config: Config, device: str, folds: int) -> tuple[int, int]:
+    """(jobs, threads of each): on a CPU as many folds side by side as there are cores, on a GPU one by one."""
+    asked = config.machine
+    if asked.jobs != "auto":
+        jobs = asked.jobs
+    else:
+        jobs = cores() if device == "cpu" else 1
+    if jobs > 1 and device != "cpu":
+        raise UsageError(f"machine.jobs={jobs}: folds run side by side on a CPU only; give machine.jobs=1")
+    jobs = max(1, min(jobs, folds))
+    return jobs, max(1, cores() // jobs) if asked.threads == "auto" else asked.threads
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _device(asked: str) -> str:

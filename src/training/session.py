@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 
+import cv2
 import numpy as np
 import torch
 
@@ -18,9 +20,11 @@ from src.runs import Run, only_one, read_json, submissions_folder
 from src.submission.layout import layout_of
 from src.training.claim import claim
 from src.training.fold import FoldJob, FoldTraining, try_batch
-from src.training.machine import Machine, choose
+from src.training.machine import Machine, choose, split_cores
 from src.training.memory import largest_batch
+from src.training.side_by_side import run_tasks
 from src.training.state import State
+from src.training.terminal import Teller, Terminal
 
 Say = Callable[[str], None]
 
@@ -48,24 +52,36 @@ def train(request: Request, say: Say = print) -> None:
 
 def _train(members: list[tuple[int, int | str]], opened: Opened, run: Run, say: Say) -> None:
     config = opened.config
+    # Folds are forked off this process, so it must not start threads of its own.
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
     # A throw-away network shows now whether name, weights and size fit, not after the images are decoded.
     network = build(config.model, len(opened.samples.classes), config.images.size)
     images = opened.images(say=say)
     parameters = sum(p.numel() for p in network.parameters())
-    machine = choose(
-        config, parameters, run.folder / "machine.json", lambda trial: _fitting_batch(config, trial, network)
-    )
-    torch.set_num_threads(machine.threads)
+    record = run.folder / "machine.json"
+    machine = choose(config, parameters, record, lambda trial: _fitting_batch(config, trial, network))
+    jobs, threads = split_cores(config, machine.device, len(members))
+    on = f"{jobs} at once, a thread each" if jobs > 1 and threads == 1 else f"{jobs} at once, {threads} threads each"
     say(
         f"{config.model.name}: {parameters / 1e6:.2f} M parameters, {config.images.size} px, on {machine.device} in "
-        f"{machine.precision}, batch {machine.batch}"
-        + (f", {machine.threads} threads" if machine.device == "cpu" else "")
+        f"{machine.precision}, batch {machine.batch}" + (f"; folds {on}" if machine.device == "cpu" else "")
     )
-    for seed, fold in members:
-        job = FoldJob(opened, images, run, machine, seed, fold, _epochs(opened, run, seed, fold, say))
-        with only_one(job.folder, f"{job.name} of run {run.name}"):
-            if not run.finished(seed, fold):  # another process may have finished it while this one waited
-                FoldTraining(job, say).run()
+    work = [
+        FoldJob(opened, images, run, machine, seed, fold, _epochs(opened, run, seed, fold, say), threads)
+        for seed, fold in members
+    ]
+    terminal = Terminal(sum(job.total_steps for job in work), say)
+    try:
+        run_tasks([partial(_train_fold, job) for job in work], jobs, terminal)
+    finally:
+        terminal.close()
+
+
+def _train_fold(job: FoldJob, teller: Teller) -> None:
+    with only_one(job.folder, f"{job.name} of run {job.run.name}"):
+        if not job.run.finished(job.seed, job.fold):  # another process may have finished it while this one waited
+            FoldTraining(job, teller).run()
 
 
 def _fitting_batch(config: object, machine: Machine, network: torch.nn.Module) -> int:

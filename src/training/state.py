@@ -21,13 +21,14 @@ from src.training.machine import Machine
 
 @dataclass
 class Progress:
-    """Where training stands. `loss_sum` and `seen` belong to the epoch under way."""
+    """Where training stands, and with how many threads. `loss_sum` and `seen` belong to the epoch under way."""
 
     epoch: int = 0
     step: int = 0
     loss_sum: float = 0.0
     seen: int = 0
     seconds: float = 0.0
+    threads: int = 1
     history: list[dict[str, Any]] = field(default_factory=list)
 
 

@@ -40,7 +40,7 @@ def find_label(
     if len({label.column for label in strong}) > 1:
         tries = [Try(f"{label.how}: {label.column}", 0, 0) for label in strong]
         raise Undecided(f"{table}: the sample submission points at two labels:", tries, "Say which: train.label=COLUMN")
-    return _complete(cells, strong[0]) if strong else _by_weak_signs(cells, free, sample, test, table)
+    return complete(cells, strong[0]) if strong else _by_weak_signs(cells, free, sample, test, table)
 
 
 def _same_columns(cells: pd.DataFrame, free: list[str], sample: Sample | None) -> Label | None:
@@ -97,7 +97,7 @@ def _by_weak_signs(
     best = [column for column in could if weights[column] == most and most]
     best = _without_twins(cells, best)
     if len(best) == 1:
-        return _complete(cells, Label(best[0], " and ".join(votes[best[0]])))
+        return complete(cells, Label(best[0], " and ".join(votes[best[0]])))
     tries = [
         Try(f"{column}: {', '.join(votes[column]) or 'nothing speaks for it'}", 0, 0, _some(cells[column]))
         for column in could
@@ -149,7 +149,7 @@ def _without_twins(cells: pd.DataFrame, columns: list[str]) -> list[str]:
     return kept
 
 
-def _complete(cells: pd.DataFrame, label: Label) -> Label:
+def complete(cells: pd.DataFrame, label: Label) -> Label:
     """Whether several classes may apply, and how they are separated in a cell."""
     if not isinstance(label.column, str):
         sums = cells[list(label.column)].isin(YES).sum(axis=1)

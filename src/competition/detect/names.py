@@ -92,6 +92,8 @@ def _match(text: str, names: list[str], root: str) -> Named | None:
         return None
     labels = tuple(match.groups()[place] for match in found)
     counts = Counter(labels)
+    if not all(label[0].isalnum() and label[-1].isalnum() for label in counts):
+        return None  # a piece of the separator is no part of a label
     if not 1 < len(counts) <= len(names) / 3 or sorted(counts.values())[len(counts) // 4] < 2:
         return None
     how = f"{len(counts)} beginnings or ends of file names, such as {labels[0]} in {names[0]}"
@@ -103,8 +105,8 @@ def _numbered(one: Named) -> bool:
 
 
 def _worded(one: Named) -> bool:
-    """A label of letters, not one that ends in a cut-off number or separator."""
-    return all(not label[-1].isdigit() and label[-1].isalnum() for label in set(one.labels))
+    """Labels of letters, none that ends in a piece of a number."""
+    return not any(label[-1].isdigit() for label in set(one.labels))
 
 
 def _leading(one: Named) -> bool:

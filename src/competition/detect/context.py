@@ -1,0 +1,130 @@
+"""What the steps of detection share, and the choice of the one rule that finds the images of a part."""
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import pandas as pd
+
+from src.competition.card import Sheet
+from src.competition.detect.draft import Draft
+from src.competition.detect.inventory import TableFile
+from src.competition.detect.roles import Role, role_of
+from src.competition.detect.rules import Rule, find_joint_rules, find_rules
+from src.competition.detect.sample import Sample
+from src.competition.detect.undecided import Try, Undecided
+from src.competition.templates import fill
+from src.competition.tree import Tree
+
+LOOKED_AT = 300  # values of a column, to see whether it names images
+FEW_MISSING = 0.1  # of the test images; they are answered all the same
+
+
+@dataclass
+class Context:
+    """Everything known so far. `taken`: files that another part uses already."""
+
+    tree: Tree
+    tables: list[TableFile]
+    draft: Draft
+    sample: Sample | None = None
+    notes: list[str] = field(default_factory=list)
+    taken: set[str] = field(default_factory=set)
+
+    @cached_property
+    def imaged(self) -> dict[str, str]:
+        """Tables with a column that names images: that column, by the table's path."""
+        found = {table.path: image_column(table.cells, self) for table in self.tables if not table.pixels}
+        return {path: column for path, column in found.items() if column}
+
+    def given(self, key: str) -> str | None:
+        return self.draft.given.get(key)
+
+    def table(self, path: str) -> TableFile | None:
+        return next((table for table in self.tables if table.path == path), None)
+
+    def put_sheet(self, part: str, sheet: Sheet) -> None:
+        """The facts of how a table is written, where they are not the usual ones."""
+        for key, value in sheet.model_dump(include={"header", "separator", "encoding"}).items():
+            if value != Sheet.model_fields[key].default and f"{part}.{key}" not in self.draft.facts:
+                how = {"header": "the first line is like those below it", "separator": "it cuts every line alike"}
+                self.draft.put(f"{part}.{key}", value, how.get(key, "the file is no UTF-8"))
+
+
+def image_column(cells: pd.DataFrame, context: Context) -> str | None:
+    """The column whose different values name the most images."""
+    wanted = context.sample.id if context.sample else None
+    found: dict[str, tuple[int, bool]] = {}
+    for column in cells:
+        values = cells[column].unique()
+        numbers = all(re.fullmatch(r"\d{1,3}|", value) for value in values[:LOOKED_AT])
+        if len(values) < (0.5 if numbers else 0.1) * len(cells):
+            continue
+        few = values[:: max(1, len(values) // LOOKED_AT)].tolist()
+        rules = find_rules(few, column, context.tree)
+        rules = rules or _joint(cells.drop_duplicates(column).iloc[:LOOKED_AT], column, context)
+        if rules and rules[0].hits >= 0.5 * len(rules[0].files):
+            found[column] = len(values) * rules[0].hits // len(rules[0].files), column == wanted
+    return max(found, key=found.get, default=None)
+
+
+def rules_for(cells: pd.DataFrame, column: str, context: Context) -> list[Rule]:
+    """Every rule that makes files of a column, where need be together with a column that names their folder."""
+    rules = find_rules(cells[column].tolist(), column, context.tree)
+    return rules if any(rule.full for rule in rules) else [*rules, *_joint(cells, column, context)]
+
+
+def _joint(cells: pd.DataFrame, column: str, context: Context) -> list[Rule]:
+    folders = {part for path in context.tree.images for part in path.split("/")[:-1]}
+    found = []
+    for other in cells.columns.drop(column):
+        values = set(cells[other].unique())
+        if 1 < len(values) <= len(cells) / 2 and len(values & folders) > len(values) / 2:
+            found += find_joint_rules(cells[column].tolist(), column, cells[other].tolist(), other, context.tree)
+    return found
+
+
+def pick(rules: list[Rule], part: Role, what: str, context: Context) -> Rule:
+    """The one rule for a part of the data. Raises Undecided with all of them where none or several will do.
+
+    Where one column is found in several folders, the folder's name and then its contents decide.
+    """
+    full = [rule for rule in rules if rule.full]
+    best = full or [rule for rule in rules if rules and rule.hits >= rules[0].hits * 0.9]
+    best = [rule for rule in best if role_of_rule(rule) == part] or [
+        rule for rule in best if role_of_rule(rule) in ("", part) or (part == "validation" and role_of_rule(rule) == "train")
+    ]
+    best = [rule for rule in best if not context.taken.intersection(rule.files)] or best
+    if len(best) > 1:
+        best = [rule for rule in best if _fills_its_folder(rule, context)] or best
+    tries = [_try(rule, what) for rule in rules]
+    key = f"{part}.images"
+    if len(best) != 1:
+        reason = "several rules find" if best else "no rule finds"
+        raise Undecided(f"{what}: {reason} the images:", tries, f"Say how: {key}=TEMPLATE, such as {key}='images/{{id}}.jpg'")
+    rule = best[0]
+    enough = context.draft.get("on_bad_image") == "drop" or (part == "test" and rule.hits >= (1 - FEW_MISSING) * len(rule.files))
+    if not rule.full and not enough:
+        remedy = f"If files are missing, put them there, or leave their rows out: on_bad_image=drop. If the rule is wrong: {key}=TEMPLATE"
+        raise Undecided(f"{what}: no rule finds every image:", tries, remedy)
+    return rule
+
+
+def given_rule(template: str, cells: pd.DataFrame, context: Context) -> Rule:
+    """The rule that the user gave as a template."""
+    files = tuple(context.tree.resolve(path) for path in fill(template, cells))
+    return Rule(template, template.split("{")[0].split("*")[0].rpartition("/")[0], files)
+
+
+def role_of_rule(rule: Rule) -> Role:
+    return role_of(re.sub(r"\{[^}]*\}", "", rule.images))
+
+
+def _fills_its_folder(rule: Rule, context: Context) -> bool:
+    return sum(path.startswith(rule.folder) for path in context.tree.images) == len(set(rule.files))
+
+
+def _try(rule: Rule, what: str) -> Try:
+    found = next((file for file in rule.files if file), "")
+    missed = next((f"row {k + 1}" for k, file in enumerate(rule.files) if not file), "")
+    return Try(rule.images, rule.hits, len(rule.files), found, missed)

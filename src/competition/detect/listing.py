@@ -1,0 +1,75 @@
+"""A training part without a table: the labels stand in the names of folders or files."""
+
+import pandas as pd
+
+from src.competition.detect.context import Context
+from src.competition.detect.labels import Label
+from src.competition.detect.names import REMEDY, Named, common_folder, label_in_names
+from src.competition.detect.roles import role_of
+from src.competition.detect.train import Train
+from src.competition.detect.undecided import Try, Undecided
+from src.competition.templates import fields, name, pattern
+
+
+def from_names(context: Context) -> Train:
+    """The training images by their folders or names. Raises Undecided where no pattern gives them labels."""
+    given = context.given("train.files")
+    if given:
+        found = matched(given, context.tree.images)
+        paths, labels, how, guess = list(found["path"]), tuple(found["label"]), "given on the command line", False
+        named = Named(given, labels, how, guess)
+    else:
+        paths = _pool(context)
+        known = set(context.sample.answers if len(context.sample.answers) > 1 else context.sample.values) if context.sample else set()
+        named = label_in_names(paths, {answer for answer in known if answer}) if paths else None
+        if named is None and known:
+            named = label_in_names(paths, set()) if paths else None
+    if named is None:
+        tries = [Try(table.path, 0, 0, f"columns {', '.join(map(str, table.cells.columns[:5]))}") for table in context.tables]
+        what = f"no table names images and labels, and the names of the {len(paths)} images that could be for training hold none:"
+        raise Undecided(what, tries, f"{REMEDY}, or train.table=TABLE train.images=TEMPLATE train.label=COLUMN")
+    draft = context.draft
+    draft.put("train.files", named.files, f"{len(paths)} images; {named.how}", named.guess)
+    unique = len({name(path) for path in paths}) == len(paths)
+    draft.put("train.id", "{path:name}" if unique else "path", "file names are unique" if unique else "file names come again")
+    context.taken.update(paths)
+    cells = pd.DataFrame({"path": paths, "label": named.labels}, dtype=object)
+    return Train(cells, "path", tuple(paths), Label("label", named.how))
+
+
+def matched(files: str, paths: list[str]) -> pd.DataFrame:
+    """The paths that fit a pattern, with its fields."""
+    rows = [(path, *match.groups()) for path in paths if (match := pattern(files).fullmatch(path))]
+    return pd.DataFrame(rows, columns=["path", *fields(files)], dtype=object)
+
+
+def _pool(context: Context) -> list[str]:
+    """Images that no other part uses: those in folders named train where there are any, else all but other parts'."""
+    free = [path for path in context.tree.images if path not in context.taken]
+    roles: dict[str, str] = {}
+    for path in free:
+        folder = path.rpartition("/")[0]
+        if folder not in roles:
+            roles[folder] = role_of(folder)
+    for part in ("train", ""):
+        pool = [path for path in free if roles[path.rpartition("/")[0]] == part]
+        if pool:
+            return pool
+    return []
+
+
+def same_pattern(train_files: str, part: str, context: Context) -> tuple[str, pd.DataFrame] | None:
+    """The training pattern moved to the folder of another part, and what it finds there."""
+    images = [path for path in context.tree.images if path not in context.taken and role_of(path.rpartition("/")[0]) == part]
+    if not images:
+        return None
+    fixed = train_files.split("{")[0].rpartition("/")[0]
+    rest = train_files[len(fixed) + 1 :] if fixed else train_files
+    root = common_folder(images)
+    while True:
+        found = matched(root + rest, images)
+        if len(found) == len(images):
+            return root + rest, found
+        if not root:
+            return None
+        root = root.rstrip("/").rpartition("/")[0] + "/" if "/" in root.rstrip("/") else ""

@@ -1,0 +1,152 @@
+"""The test part: the images to be answered, under the ids of the sample submission."""
+
+import pandas as pd
+
+from src.competition import templates
+from src.competition.detect.context import Context, given_rule, image_column, pick, rules_for
+from src.competition.detect.inventory import TableFile
+from src.competition.detect.listing import same_pattern
+from src.competition.detect.names import common_folder
+from src.competition.detect.roles import role_of
+from src.competition.detect.sample import Sample
+from src.competition.detect.train import Train
+from src.competition.detect.undecided import Try, Undecided
+from src.errors import UsageError
+
+
+def find_test(train: Train | None, context: Context) -> pd.DataFrame | None:
+    """Put the facts of the test part; its rows with column id, and path and label where these are known.
+
+    None where the data hold no test images at all.
+    """
+    if train and train.split and "test" in train.split[1]:
+        return _from_split(train, context)
+    table = _table(context)
+    if table is not None:
+        return _from_pixels(table, context) if table.pixels else _from_table(table, context)
+    if context.sample is not None:
+        return _from_sample(context.sample, context)
+    return _from_folder(train, context)
+
+
+def _table(context: Context) -> TableFile | None:
+    """The table of test images: given, or by its name."""
+    given = context.given("test.table")
+    if given and context.table(given) is None:
+        raise UsageError(f"test.table={given}: there is no such table. Tables: {', '.join(table.path for table in context.tables)}")
+    if given:
+        return context.table(given)
+    found = [table for table in context.tables if table.role == "test" and (table.pixels or table.path in context.imaged)]
+    found = [table for table in found if not context.sample or table.path != context.sample.table.path]
+    if len(found) > 1 and context.sample:
+        found = [table for table in found if len(table) == len(context.sample.table)] or found
+    if len(found) > 1:
+        tries = [Try(table.path, 0, 0, f"{len(table)} rows") for table in found]
+        raise Undecided("several tables could list the test images:", tries, "Say which: test.table=TABLE")
+    return found[0] if found else None
+
+
+def _from_table(table: TableFile, context: Context) -> pd.DataFrame:
+    context.draft.put("test.table", table.path, f"{len(table)} rows")
+    context.put_sheet("test", table.sheet)
+    return _with_rule(table.cells, context.imaged[table.path], f"{table.path} ({len(table)} rows)", context)
+
+
+def _from_split(train: Train, context: Context) -> pd.DataFrame:
+    column, parts = train.split
+    draft, path = context.draft, context.draft.get("train.table")
+    draft.put("test.table", path, "the same table")
+    context.put_sheet("test", context.table(path).sheet)
+    draft.put("test.where", {column: parts["test"]}, "")
+    cells = context.table(path).cells
+    cells = cells[cells[column].isin(parts["test"])]
+    if context.table(path).pixels:
+        return _put_pixels(context.table(path), cells, context)
+    return _with_rule(cells, train.id, f"{path}, test rows ({len(cells)})", context)
+
+
+def _from_sample(sample: Sample, context: Context) -> pd.DataFrame:
+    context.draft.put("test.table", sample.table.path, f"the sample submission lists the {len(sample.ids)} test images")
+    context.put_sheet("test", sample.table.sheet)
+    return _with_rule(sample.table.cells, sample.id, f"{sample.table.path} ({len(sample.ids)} rows)", context)
+
+
+def _with_rule(cells: pd.DataFrame, column: str, what: str, context: Context) -> pd.DataFrame:
+    draft = context.draft
+    template = context.given("test.images")
+    rules = [given_rule(template, cells, context)] if template else rules_for(cells, column, context)
+    rules = rules or rules_for(cells, image_column(cells, context) or column, context)
+    rule = pick(rules, "test", what, context)
+    spec, how = _id_of(cells, column, context.sample)
+    draft.put("test.id", spec, how)
+    ids = cells[spec].tolist() if spec in cells else templates.fill(spec, _counted(cells))
+    draft.put("test.images", rule.images, f"finds {rule.hits} of {len(rule.files)} files")
+    context.taken.update(filter(None, rule.files))
+    return pd.DataFrame({"id": ids, "path": rule.files}, dtype=object)
+
+
+def _counted(cells: pd.DataFrame) -> pd.DataFrame:
+    return cells.assign(row=(cells.index + 1).astype(str), row0=cells.index.astype(str))
+
+
+def _id_of(cells: pd.DataFrame, column: str, sample: Sample | None) -> tuple[str, str]:
+    """The column, or the template, that gives the sample's ids. Raises Undecided where none does."""
+    if sample is None:
+        return column, "there is no sample submission"
+    wanted, counted = set(sample.ids), _counted(cells)
+    endings = {path.rpartition(".")[2] for path in sample.ids[:1000] if "." in path}
+    specs = [column, *cells.columns.drop(column, errors="ignore")]
+    specs += [f"{{{column}:{change}}}" for change in ("name", "stem")] + [f"{{{column}}}.{ending}" for ending in sorted(endings)]
+    specs += ["row", "row0"]
+    tries = []
+    for spec in specs:
+        ids = counted[spec] if spec in counted else templates.fill(spec, counted)
+        hits = len(wanted.intersection(ids))
+        if hits == len(wanted):
+            return spec, "its values are the ids of the sample submission"
+        missed = next((one for one in sample.ids if one not in set(ids)), "") if len(tries) < 12 else ""
+        tries.append(Try(spec, hits, len(wanted), "", missed))
+    raise Undecided(f"the ids of {sample.table.path} are not those of the test table:", tries, "Say how: test.id=COLUMN or a template")
+
+
+def _from_pixels(table: TableFile, context: Context) -> pd.DataFrame:
+    context.draft.put("test.table", table.path, f"{len(table)} rows")
+    context.put_sheet("test", table.sheet)
+    return _put_pixels(table, table.cells, context)
+
+
+def _put_pixels(table: TableFile, cells: pd.DataFrame, context: Context) -> pd.DataFrame:
+    counted = _counted(cells)
+    first = next(iter(cells.columns), "row")
+    spec, how = _id_of(cells, first if first in cells and cells[first].is_unique else "row", context.sample)
+    context.draft.put("test.id", spec, how)
+    context.draft.put("test.images", "pixels/test/{row}.png", "written from the numbers in the table")
+    context.draft.put("test.pixels", table.pixels.model_dump(), "")
+    return pd.DataFrame({"id": counted[spec], "path": None}, dtype=object)
+
+
+def _from_folder(train: Train | None, context: Context) -> pd.DataFrame | None:
+    """No table and no sample: the images in folders named test, which may hold the labels too."""
+    draft = context.draft
+    files = draft.get("train.files")
+    labelled = same_pattern(files, "test", context) if files and train else None
+    if labelled and not set(labelled[1]["label"]) <= set(train.cells["label"]):
+        labelled = None
+    images = [path for path in context.tree.images if path not in context.taken and role_of(path.rpartition("/")[0]) == "test"]
+    given = context.given("test.files")
+    if not images and not given:
+        return None
+    pattern = labelled[0] if labelled else given or f"{common_folder(images)}{{file:path}}"
+    found = labelled[1] if labelled else pd.DataFrame({"path": images}, dtype=object)
+    draft.put("test.files", pattern, f"{len(found)} images in folders named test; there is no sample submission")
+    spec = _like_training_ids(found, train)
+    draft.put("test.id", spec, "as the training ids are written" if spec != "path" else "file names come again")
+    context.taken.update(found["path"])
+    return found.assign(id=found["path"] if spec == "path" else templates.fill(spec, found))
+
+
+def _like_training_ids(found: pd.DataFrame, train: Train | None) -> str:
+    """The file's name, with its extension where the training ids have it; the path where names come again."""
+    bare = train is not None and not any(templates.without_extension(one) != one for one in train.cells[train.id].head(50))
+    spec = "{path:stem}" if bare else "{path:name}"
+    return spec if len(set(templates.fill(spec, found))) == len(found) else "path"

@@ -1,0 +1,141 @@
+"""Images that are the same, or nearly, found without comparing all with all."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from src.competition.look import Look
+
+# Chosen by eye on 13,500 photos: of the pairs within these bounds, about one in thirty is not the same photo again.
+RADIUS = 10  # bits in which two hashes may differ, of 64
+DIFFERENCE = 14.0  # mean absolute difference of two 16 x 16 thumbnails, of 255
+LIKENESS = 0.85  # their correlation, which dark or flat images need besides
+SMALLEST = 32  # pixels of the short side: below, different images look alike
+
+BANDS = ((0, 11), (11, 11), (22, 11), (33, 11), (44, 10), (54, 10))  # first bit and width of the six parts of a hash
+CROWD = 3000  # entries with one value of a band: a kind of image rather than duplicates
+BLOCK = 1 << 22  # comparisons at a time
+LARGEST = 0.05  # of all images: a larger cluster is a look that all share
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Duplicates by entry of the look: (pairs, 2) int64, the smaller first; `same`: the files are equal, byte by byte."""
+
+    rows: np.ndarray
+    same: np.ndarray
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def find_pairs(look: Look) -> Pairs:
+    """Equal files, and images that differ by no more than size, compression, a slight crop or a change of tone."""
+    read = look.fault == ""
+    equal = _chain(look.digest, read)
+    large = read & (look.size.min(axis=1) >= SMALLEST)
+    # Of equal files one stands for all.
+    first = np.zeros(len(read), dtype=bool)
+    first[np.unique(look.digest, return_index=True)[1]] = True
+    rows = np.flatnonzero(large & first)
+    near, crowded = _near(look.hash[rows])
+    near = rows[near]
+    near = near[alike(look.thumb, near)] if len(near) else near
+    notes = [] if large.any() or not read.any() else [f"images below {SMALLEST} pixels: only equal files are looked for"]
+    if crowded:
+        notes.append(f"{crowded} images look much like more than {CROWD} others; near duplicates among them are not looked for")
+    pairs = np.concatenate([equal, near]).reshape(-1, 2)
+    return Pairs(np.sort(pairs, axis=1), np.arange(len(pairs)) < len(equal), tuple(notes))
+
+
+def clusters(pairs: Pairs, count: int) -> tuple[np.ndarray, int]:
+    """A number for each of `count` entries, the same for duplicates, also through others; -1 for those without.
+
+    A cluster that holds more than 5 % of all is a look that they share: there only equal files stay together.
+    The second value is the number of entries in such clusters.
+    """
+    of_entry = _components(pairs.rows, count)
+    sizes = np.bincount(of_entry[of_entry >= 0], minlength=1)
+    too_large = np.flatnonzero(sizes > max(20, LARGEST * count))
+    if len(too_large):
+        inside = np.isin(of_entry[pairs.rows[:, 0]], too_large) & ~pairs.same
+        of_entry = _components(pairs.rows[~inside], count)
+    return of_entry, int(sizes[too_large].sum())
+
+
+def candidates(hashes: np.ndarray) -> Iterator[np.ndarray]:
+    """Pairs of entries, (pairs, 2), whose (n,) uint64 hashes differ in at most RADIUS = 10 bits, perhaps repeated.
+
+    Of six parts of such hashes at least one differs in at most one bit: entries are sorted by each part in turn, and
+    each is compared with those that have its value or one of the values one bit away.
+    """
+    for start, width in BANDS:
+        parts = ((hashes >> np.uint64(start)) & np.uint64((1 << width) - 1)).astype(np.int64)
+        order = np.argsort(parts, kind="stable")
+        starts = np.searchsorted(parts[order], np.arange((1 << width) + 1))
+        for flip in (0, *(1 << bit for bit in range(width))):
+            goal = parts ^ flip
+            counts = starts[goal + 1] - starts[goal]
+            counts[counts > CROWD] = 0
+            yield from _compared(hashes, order, starts[goal], counts)
+
+
+def _compared(hashes: np.ndarray, order: np.ndarray, firsts: np.ndarray, counts: np.ndarray) -> Iterator[np.ndarray]:
+    """Every entry against `counts` others, which stand in `order` from `firsts` on."""
+    done, ends = 0, np.cumsum(counts)
+    while done < len(hashes):
+        base = ends[done - 1] if done else 0
+        stop = max(done + 1, int(np.searchsorted(ends, base + BLOCK, side="right")))
+        some = counts[done:stop]
+        one = np.repeat(np.arange(done, stop), some)
+        within = np.arange(len(one)) - np.repeat(np.cumsum(some) - some, some)
+        other = order[np.repeat(firsts[done:stop], some) + within]
+        held = one < other
+        one, other = one[held], other[held]
+        close = np.bitwise_count(hashes[one] ^ hashes[other]) <= RADIUS
+        yield np.stack([one[close], other[close]], axis=1)
+        done = stop
+
+
+def _near(hashes: np.ndarray) -> tuple[np.ndarray, int]:
+    """Candidates without repetition, and the number of entries that stand in crowds in every band."""
+    found = [pairs for pairs in candidates(hashes) if len(pairs)]
+    crowded = np.ones(len(hashes), dtype=bool)
+    for start, width in BANDS:
+        parts = ((hashes >> np.uint64(start)) & np.uint64((1 << width) - 1)).astype(np.int64)
+        crowded &= np.bincount(parts, minlength=1 << width)[parts] > CROWD
+    pairs = np.unique(np.concatenate(found), axis=0) if found else np.zeros((0, 2), np.int64)
+    return pairs, int(crowded.sum())
+
+
+def alike(thumbs: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Which pairs are close in their thumbnails too, (pairs,) bool. thumbs: (n, 16, 16, 3) uint8."""
+    kept = np.zeros(len(pairs), dtype=bool)
+    for start in range(0, len(pairs), 20_000):
+        block = pairs[start : start + 20_000]
+        a, b = (thumbs[block[:, k]].reshape(len(block), -1).astype(np.float32) for k in (0, 1))
+        close = np.abs(a - b).mean(axis=1) <= DIFFERENCE
+        a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
+        scale = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+        kept[start : start + len(block)] = close & ((a * b).sum(axis=1) >= LIKENESS * scale) & (scale > 0)
+    return kept
+
+
+def _chain(digests: np.ndarray, read: np.ndarray) -> np.ndarray:
+    """Entries with one digest, each paired with the next."""
+    order = np.argsort(digests, kind="stable")
+    order = order[read[order]]
+    same = digests[order[1:]] == digests[order[:-1]]
+    return np.stack([order[:-1][same], order[1:][same]], axis=1)
+
+
+def _components(pairs: np.ndarray, count: int) -> np.ndarray:
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    of_entry = connected_components(graph, directed=False)[1].astype(np.int64)
+    of_entry[np.bincount(of_entry)[of_entry] == 1] = -1
+    return of_entry

@@ -1,0 +1,67 @@
+"""The folder that holds the image caches of a competition: whose turn it is, what is in use, what may go.
+
+Locks of the kernel keep processes apart, and none outlives its process: one builder at a time holds `lock` in the
+folder, whoever reads a cache shares its .npy, and whoever deletes one must have it alone.
+"""
+
+import contextlib
+import fcntl
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from src.errors import Problem
+
+GB = 1e9
+
+
+def held(file: Path) -> BinaryIO:
+    """`file`, open and locked against deletion for as long as the handle, or a forked copy of it, lives."""
+    handle = file.open("rb")
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    return handle
+
+
+@contextlib.contextmanager
+def turn(folder: Path, say: Callable[[str], object]) -> Iterator[None]:
+    """Wait until no other process builds in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another process that is building an image cache in {folder}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def make_room(folder: Path, size: int, max_gb: float | None) -> None:
+    """Delete what dead builds left, then the caches used longest ago until `size` bytes more fit into `max_gb`.
+
+    To be called in one's turn: any half-made file here is then nobody's. Raises Problem where the disk is too small.
+    """
+    for part in folder.glob(".*.part"):
+        part.unlink()
+    for one, other in ((".npy", ".json"), (".json", ".npy")):
+        for file in folder.glob("*" + one):
+            if not file.with_suffix(other).exists():
+                file.unlink()
+    marks = sorted(folder.glob("*.json"), key=lambda mark: mark.stat().st_mtime)
+    total = size + sum(mark.with_suffix(".npy").stat().st_size for mark in marks)
+    for mark in marks:
+        if max_gb is None or total <= max_gb * GB:
+            break
+        file = mark.with_suffix(".npy")
+        with file.open("rb") as handle, contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while a process reads it
+            total -= file.stat().st_size
+            mark.unlink()
+            file.unlink()
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise Problem(
+            f"{folder}: the image cache needs {size / GB:.2f} GB and {free / GB:.2f} GB are free. Remedy: free some "
+            "space (the caches in this folder may be deleted), choose a smaller images.load_size, or lower "
+            "machine.cache_max_gb, beyond which images are decoded on demand"
+        )

@@ -1,0 +1,108 @@
+"""Make a competition of what a host serves: its files, and a card of facts worked out from them.
+
+usage: python -m src.prepare SOURCE [id=NAME] [key=value ...]
+
+  SOURCE      a folder, a zip or tar, or else a Kaggle competition's slug, which is downloaded
+  id=NAME     the competition's name here; by default that of SOURCE
+  key=value   a fact of the card that goes before what is found, for example metric=auc target=ordinal group=patient
+              train.table=labels.csv train.label=species train.images='train/{image_id}.jpg' on_bad_image=drop
+
+Leaves competition/NAME/data/, competition/NAME/card.yaml and runs/NAME/overview.json.
+A second start goes on with what is there; a card is never overwritten.
+"""
+
+import difflib
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from src.errors import UsageError, exit_code
+
+
+def door(argv: list[str]) -> None:
+    if "--help" in argv or "-h" in argv:
+        print(__doc__.strip())
+        return
+    source, name, given = _parse(argv)
+    # Imported only now: a misspelt key is told at once.
+    from src.competition.prepared import prepare
+
+    slug = None
+    if not Path(source).exists():
+        slug, source = source, str(_download(source, name))
+    card = prepare(Path(source), name, given, slug=slug)
+    print(f"next: ./run.sh fold=0..4 competition={card.id}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0 done, 1 failed, 2 wrong usage, 130 stopped."""
+    return exit_code(door, argv)
+
+
+def _parse(argv: list[str]) -> tuple[str, str, dict[str, Any]]:
+    """SOURCE, the competition's name, and the facts given. Raises UsageError."""
+    flag = next((word for word in argv if word.startswith("-")), None)
+    if flag:
+        raise UsageError(f"unknown flag {flag}: this command has no flags but --help")
+    sources = [word for word in argv if "=" not in word or Path(word).exists()]
+    if len(sources) != 1:
+        raise UsageError(f"give one SOURCE, a folder, an archive or a Kaggle slug, and key=value words (got {len(sources)} sources)")
+    given: dict[str, Any] = {}
+    for word in argv:
+        key, _, value = word.partition("=")
+        if word in sources:
+            continue
+        if key in given or not value:
+            raise UsageError(f"{word!r}: write each key once, as key=value")
+        given[key] = _value(key, value)
+    name = given.pop("id", None) or _name_of(sources[0])
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        raise UsageError(f"id={name}: a competition's name holds letters, digits and . _ - only; set id=NAME")
+    _check_keys(given)
+    return sources[0], name, given
+
+
+def _value(key: str, word: str) -> Any:
+    """A word as it stands, but for lists and mappings: their parts stay text too."""
+    if word[0] not in "[{" or re.match(r"\{[^{}]*\}.", word) or re.fullmatch(r"\{[\w:. -]+\}", word):
+        return word
+    try:
+        return yaml.load(word, Loader=yaml.BaseLoader)
+    except yaml.YAMLError:
+        raise UsageError(f"{key}={word}: cannot be read as a list or mapping") from None
+
+
+def _name_of(source: str) -> str:
+    name = Path(source).resolve().name if Path(source).exists() else source.rstrip("/").rpartition("/")[2]
+    return re.sub(r"(\.tar)?\.(zip|tar|gz|tgz|bz2|xz|7z)$", "", name.lower()) if not Path(source).is_dir() else name
+
+
+def _check_keys(given: dict[str, Any]) -> None:
+    from src.competition.card import Card
+
+    parts = {"train": "TrainTable", "validation": "TrainTable", "test": "Table", "submission": "Submission"}
+    import src.competition.card as cards
+
+    known = [key for key in Card.model_fields if key not in ("id", *parts)]
+    known += [f"{part}.{key}" for part, kind in parts.items() for key in getattr(cards, kind).model_fields]
+    for key in given:
+        if key not in known and not key.startswith("extra."):
+            near = difflib.get_close_matches(key, known, n=1)
+            raise UsageError(f"unknown key {key}." + (f" Did you mean {near[0]}?" if near else f" Known: {', '.join(known)}"))
+
+
+def _download(slug: str, name: str) -> Path:
+    """The competition's zip, fetched by the kaggle command into competition/NAME/; resumed where it was stopped."""
+    from src.runs import competition_folder
+    from src.submission.kaggle import download
+
+    if "/" in slug.removeprefix("https://www.kaggle.com/competitions/").strip("/") or slug.endswith((".zip", ".tar")):
+        raise UsageError(f"{slug}: there is no such file or folder, and it is no Kaggle slug either")
+    return download(slug.removeprefix("https://www.kaggle.com/competitions/").strip("/"), competition_folder(name), print)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

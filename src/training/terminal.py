@@ -1,0 +1,32 @@
+"""What the user sees of training: lines, and on a terminal one bar over all folds with the time left."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from tqdm import tqdm
+
+
+class Teller(Protocol):
+    """Whoever trains tells its lines and its steps to one of these."""
+
+    def say(self, text: str) -> None: ...
+
+    def advance(self, steps: int) -> None: ...
+
+
+class Terminal:
+    """Lines through `say`; a bar of `total` steps below them where standard error is a terminal."""
+
+    def __init__(self, total: int, say: Callable[[str], None]) -> None:
+        self.bar = tqdm(total=total, unit="step", desc="training", leave=False, disable=None, smoothing=0.05)
+        self._say = say
+
+    def say(self, text: str) -> None:
+        with self.bar.external_write_mode():
+            self._say(text)
+
+    def advance(self, steps: int) -> None:
+        self.bar.update(steps)
+
+    def close(self) -> None:
+        self.bar.close()

@@ -246,6 +246,7 @@ def test_one_fold_from_another_folder_with_a_relative_path(real, tmp_path):
     assert list(ours["image_id"]) == list(sample["image_id"])
     assert "out of fold" in done.stdout and "python -m src.submit" in done.stdout
     assert "Traceback" not in done.stderr
+    assert "environment lacks" not in done.stderr, "a module of that folder was taken for Python's"
 
 
 def test_a_word_that_only_training_understands_is_one_line_too(real):

@@ -147,16 +147,16 @@ def _one_row_an_id(
     kept, places = targets[~repeated].copy(), np.flatnonzero(~repeated)
     again = np.flatnonzero(repeated)
     paths = train["path"].to_numpy()
-    differ = paths[again] != paths[places[first[again]]]
+    moved = paths[again] != paths[places[first[again]]]
+    if moved.any():
+        id_ = train["id"].iloc[again[moved.argmax()]]
+        raise Problem(f"the id {id_!r} stands for several images ({moved.sum()} such rows): choose another id in the card")
     if card.target == "multilabel":
         np.maximum.at(kept, first, targets)
-    else:
-        differ |= targets[again] != kept[first[again]]
-    if differ.any():
-        row = train.iloc[again[differ.argmax()]]
+    elif (differ := targets[again] != kept[first[again]]).any():
+        id_ = train["id"].iloc[again[differ.argmax()]]
         raise Problem(
-            f"the id {row['id']!r} stands twice in the training tables, with different images or labels ({differ.sum()} such "
-            "rows). Correct the tables, choose another id in the card, or let target be multilabel where each label has a row"
+            f"the image {id_!r} has several labels ({differ.sum()} such rows). Correct the tables, or let target be multilabel"
         )
     if card.target != "multilabel":
         notes.append(f"{len(again)} rows of the training tables repeat another row and are left out")

@@ -38,7 +38,7 @@ def _read_csv(path: Path, sheet: Sheet, columns: set[str] | None) -> pd.DataFram
     names = first if sheet.header else [f"column{i + 1}" for i in range(len(first))]
     if len(set(names)) < len(names):
         raise ValueError(f"two columns are named alike: {', '.join(map(repr, names))}")
-    wanted = names if columns is None else [name for name in names if name in columns]
+    wanted = names if columns is None else [name for name in names if name in columns] or names[:1]
     with warnings.catch_warnings():
         # A row with more cells than the header has would lose its last ones with no more than a warning.
         warnings.simplefilter("error", pd.errors.ParserWarning)

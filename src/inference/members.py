@@ -42,11 +42,13 @@ def trained_members(run: Run, request: Request) -> list[Member]:
         missing = [str(fold) for fold in folds if not run.finished(seed, fold)]
         if missing and request.folds is None:
             raise UsageError(
-                f"run {run.name} has no trained fold of seed {seed} yet: {command} fold=0..{request.config.data.folds - 1}"
+                f"run {run.name} has no trained fold of seed {seed} yet: "
+                f"{command} fold=0..{request.config.data.folds - 1}"
             )
         if missing:
             raise UsageError(
-                f"run {run.name}, seed {seed}: fold {', '.join(missing)} is not trained yet: {command} fold={','.join(missing)}"
+                f"run {run.name}, seed {seed}: fold {', '.join(missing)} is not trained yet: "
+                f"{command} fold={','.join(missing)}"
             )
         members += [Member(seed, fold, run.member(seed, fold)) for fold in folds]
     return members

@@ -39,13 +39,15 @@ def predict(request: Request, say: Say = print) -> Path:
     run = Run(request.competition, request.run)
     if not (run.folder / "run.json").exists():
         raise UsageError(
-            f"run {run.name} of {run.competition} does not exist yet: train it first, python -m src.train run={run.name} ..."
+            f"run {run.name} of {run.competition} does not exist yet: train it first, "
+            f"python -m src.train with the same words"
         )
     views = view_names(request.config.predict.views) if "--tta" in request.flags else PLAIN
     opened = open_competition(request.config, run, say)
     if read_json(run.folder / "run.json")["folds"] != opened.folds.hash:
         raise Problem(
-            f"run {run.name} was made with other training rows or folds than there are now: train it anew under another name"
+            f"run {run.name} was made with other training rows or folds than there are now: "
+            f"train it anew under another name"
         )
     members = trained_members(run, request)
     tables = ViewTables(opened, run, say)
@@ -110,7 +112,8 @@ def _leaderboard(opened: Opened, ids: np.ndarray, plain: np.ndarray, tta: np.nda
     truth = pd.Index(opened.samples.classes).get_indexer(labels)
     if (truth < 0).any():
         raise Problem(
-            f"{opened.card.test_labels} has no known class for test id {ids[truth < 0][0]!r}: mend it or drop test_labels from the card"
+            f"{opened.card.test_labels} has no known class for test id {ids[truth < 0][0]!r}: "
+            f"mend it, or drop test_labels from the card"
         )
     return [_line(opened, "test, its answers kept apart", truth, plain, tta)]
 
@@ -163,6 +166,12 @@ def _write_facts(
 
 
 def _how_to_submit(opened: Opened, file: Path) -> str:
-    if opened.card.kaggle is None:
-        return f"To push it, write the competition's Kaggle name into competition/{opened.card.id}/card.yaml (kaggle: NAME), then: python -m src.submit {file}"
-    return f"To push it: python -m src.submit {file}"
+    card = opened.card
+    if card.embedded:
+        return f"{card.id} is no Kaggle competition; a rehearsal of the push: python -m src.submit {file} --dry-run"
+    if card.kaggle is None:
+        return (
+            f"to push it, write the competition's name at Kaggle into competition/{card.id}/card.yaml (kaggle: NAME), "
+            f"then: python -m src.submit {file}"
+        )
+    return f"to push it, wait for its score and note it: python -m src.submit {file}"

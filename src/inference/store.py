@@ -75,6 +75,7 @@ def aligned(table: Logits, ids: np.ndarray, path: Path) -> np.ndarray:
     if not found.all():
         missing = np.asarray(ids)[~found]
         raise Problem(
-            f"{path} lacks {len(missing)} of {len(ids)} rows, the first is id {missing[0]!r}: delete it, and predict makes it anew"
+            f"{path} lacks {len(missing)} of {len(ids)} rows, the first is id {missing[0]!r}: "
+            f"delete it, and predict makes it anew"
         )
     return table.logits[order[at]]

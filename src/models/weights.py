@@ -29,8 +29,9 @@ def from_hub(name: str, classes: int, arguments: dict[str, Any]) -> nn.Module:
         return timm.create_model(name, pretrained=True, num_classes=classes, **arguments)
     except (OSError, RuntimeError, ValueError) as error:
         raise Problem(
-            f"no pretrained weights for {name}: the hub could not be reached and no copy is cached ({type(error).__name__}). "
-            f"Either connect to the network once, or bring a file: model.weights=PATH (.safetensors or .pth)"
+            f"no pretrained weights for {name}: the hub could not be reached and no copy is cached "
+            f"({type(error).__name__}). Either connect to the network once, or bring a file: "
+            f"model.weights=PATH (.safetensors or .pth)"
         ) from None
 
 
@@ -62,7 +63,8 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         state = load_state_dict(str(path), weights_only=True)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise Problem(
-            f"model.weights={path} holds no plain weights (.safetensors, or .pth of tensors only): {type(error).__name__}"
+            f"model.weights={path} holds no plain weights (.safetensors, or .pth of tensors only): "
+            f"{type(error).__name__}"
         ) from None
     if not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise Problem(f"model.weights={path} holds more than weights: save the network's state_dict alone")

@@ -58,7 +58,8 @@ def finish(job: FoldJob, state: State, feed: Feed, say: Callable[[str], None]) -
         done["score"] = scores.score
         _mistakes(job, opened.samples.targets[held_out], scores.logits, say)
         say(
-            f"{job.name} done: {opened.metric.name} {scores.score:.4f} on {len(held_out)} held-out rows, {done['seconds']:.0f} s"
+            f"{job.name} done: {opened.metric.name} {scores.score:.4f} on {len(held_out)} held-out rows, "
+            f"{done['seconds']:.0f} s"
         )
     else:
         done["weights"] = sha256_of(weights)

@@ -169,7 +169,7 @@ class FoldTraining:
             return "out of memory with a single image: lower images.size or choose a smaller model.name"
         return (
             f"out of memory with {tried} images at once; the largest batch that fits is {fits}. Give "
-            f"train.batch={fits} train.global_batch={self.job.global_batch}, or train.batch=auto, to keep the steps as they are"
+            f"train.batch={fits} train.global_batch={self.job.global_batch}, or train.batch=auto: both keep the steps"
         )
 
     def _end_epoch(self) -> None:

@@ -54,10 +54,8 @@ def choose(config: Config, parameters: int, record: Path, fitting_batch: Callabl
 def split_cores(config: Config, device: str, folds: int) -> tuple[int, int]:
     """(jobs, threads of each): on a CPU as many folds side by side as there are cores, on a GPU one by one."""
     asked = config.machine
-    if asked.jobs != "auto":
-        jobs = asked.jobs
-    else:
-        jobs = cores() if device == "cpu" else 1
+    side_by_side = cores() if device == "cpu" else 1
+    jobs = side_by_side if asked.jobs == "auto" else asked.jobs
     if jobs > 1 and device != "cpu":
         raise UsageError(f"machine.jobs={jobs}: folds run side by side on a CPU only; give machine.jobs=1")
     jobs = max(1, min(jobs, folds))

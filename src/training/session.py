@@ -118,8 +118,9 @@ def _say_opening(opened: Opened, run: Run, say: Say) -> None:
     samples, counts = opened.samples, opened.samples.counts
     counts = counts[counts > 0]
     say(
-        f"{opened.card.id}: {len(samples.train)} training and {len(samples.test)} test images, {len(samples.classes)} classes "
-        f"of {counts.min()} to {counts.max()} images; {opened.folds.count} folds ({opened.folds.hash}); run {run.name}"
+        f"{opened.card.id}: {len(samples.train)} training and {len(samples.test)} test images, "
+        f"{len(samples.classes)} classes of {counts.min()} to {counts.max()} images; "
+        f"{opened.folds.count} folds ({opened.folds.hash}); run {run.name}"
     )
     for note in opened.folds.notes:
         say(f"note: {note}")

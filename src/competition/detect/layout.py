@@ -1,5 +1,6 @@
 """The steps of detection in their order: tables, sample, training part, test part, target, groups."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from src.competition.detect.context import Context, pick, rules_for
 from src.competition.detect.draft import Draft
 from src.competition.detect.groups import find_groups
 from src.competition.detect.inventory import read_tables
-from src.competition.detect.labels import Label
 from src.competition.detect.listing import from_names, same_pattern
 from src.competition.detect.sample import find_sample
 from src.competition.detect.target import class_facts, submission_kind, target_kind, usual_metric
@@ -104,7 +104,7 @@ def _target(train: Train, counts: dict[str, int], tested: bool, context: Context
             draft.put("submission.top", _top(sample, draft.given.get("metric")), "answers in a row")
         if sample is None and draft.get("submission.kind") != "columns":
             name = label.column if isinstance(label.column, str) and label.column in train.cells else "label"
-            names = ["id", "label" if name.startswith("column") else name]
+            names = ["id", "label" if re.search(r"column\d+$", name) else name]
             draft.put("submission.header", names, "there is no sample submission: these names are made up", guess=True)
     usual = usual_metric(target, draft.get("submission.kind") or "label", draft.get("submission.top") or 5)
     draft.put("metric", usual.value, usual.how, usual.guess)
@@ -116,10 +116,10 @@ def _target(train: Train, counts: dict[str, int], tested: bool, context: Context
 
 def _several_rows(train: Train) -> bool:
     """Whether an image comes in several rows with different labels."""
-    if train.cells[train.id].is_unique or not isinstance(train.label.column, str):
+    if not isinstance(train.label.column, str) or None in train.files:
         return False
-    pairs = pd.DataFrame({"id": train.cells[train.id].to_numpy(), "label": label_cells(train)}).drop_duplicates()
-    return bool(pairs["id"].duplicated().any())
+    pairs = pd.DataFrame({"file": train.files, "label": label_cells(train)}).drop_duplicates()
+    return bool(pairs["file"].duplicated().any())
 
 
 def _top(sample: Any, metric: str | None) -> int:
@@ -194,5 +194,3 @@ def _test_labels(test: pd.DataFrame | None, context: Context) -> pd.DataFrame | 
     context.draft.put("test_labels", "answers/test.csv", "the folders of the test images name their classes; only for a printed score")
     return test[["id", "label"]]
 
-
-__all__ = ["Found", "Label", "detect"]

@@ -115,4 +115,7 @@ def _spellings(counts: dict[str, int], wanted: set[str]) -> dict[str, str] | Non
         best = asked[0] if asked else max(group, key=counts.get).strip()
         best = plain if not asked and plain in wanted else best
         mapped |= dict.fromkeys(group, best)
-    return mapped if any(name != best for name, best in mapped.items()) else None
+    if all(name == best for name, best in mapped.items()):
+        return None
+    place = {name: k for k, name in enumerate(sorted_classes(set(mapped.values())))}
+    return dict(sorted(mapped.items(), key=lambda pair: place[pair[1]]))

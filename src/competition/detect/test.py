@@ -3,6 +3,7 @@
 import pandas as pd
 
 from src.competition import templates
+from src.competition.detect.draft import Draft
 from src.competition.detect.context import Context, given_rule, image_column, pick, rules_for
 from src.competition.detect.inventory import TableFile
 from src.competition.detect.listing import same_pattern
@@ -139,14 +140,14 @@ def _from_folder(train: Train | None, context: Context) -> pd.DataFrame | None:
     pattern = labelled[0] if labelled else given or f"{common_folder(images)}{{file:path}}"
     found = labelled[1] if labelled else pd.DataFrame({"path": images}, dtype=object)
     draft.put("test.files", pattern, f"{len(found)} images in folders named test; there is no sample submission")
-    spec = _like_training_ids(found, train)
+    spec = _like_training_ids(found, train, draft)
     draft.put("test.id", spec, "as the training ids are written" if spec != "path" else "file names come again")
     context.taken.update(found["path"])
     return found.assign(id=found["path"] if spec == "path" else templates.fill(spec, found))
 
 
-def _like_training_ids(found: pd.DataFrame, train: Train | None) -> str:
+def _like_training_ids(found: pd.DataFrame, train: Train | None, draft: Draft) -> str:
     """The file's name, with its extension where the training ids have it; the path where names come again."""
     bare = train is not None and not any(templates.without_extension(one) != one for one in train.cells[train.id].head(50))
-    spec = "{path:stem}" if bare else "{path:name}"
-    return spec if len(set(templates.fill(spec, found))) == len(found) else "path"
+    spec = "path" if draft.get("train.id") == "path" else "{path:stem}" if bare else "{path:name}"
+    return spec if spec == "path" or len(set(templates.fill(spec, found))) == len(found) else "path"

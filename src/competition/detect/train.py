@@ -55,7 +55,9 @@ def from_table(context: Context) -> Train | None:
     rules = [given_rule(template, cells, context)] if template else rules_for(cells, named, context)
     rule = pick(rules, "train", what, context)
     context.taken.update(filter(None, rule.files))
-    draft.put("train.id", column, "each image once" if cells[named].is_unique else "images come several times")
+    if not cells[named].is_unique and len(set(rule.files)) == len(cells):
+        column = rule.images[rule.images.index("{") :]  # names that come again in other folders
+    draft.put("train.id", column, "each image once" if cells[named].is_unique else f"{named} alone is not unique")
     draft.put("train.images", rule.images, f"finds {rule.hits} of {len(rule.files)} files")
     _check_folders(cells, rule.files, label, context)
     return Train(cells, named, rule.files, label, split)

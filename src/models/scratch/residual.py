@@ -1,5 +1,7 @@
 """Three hand-built residual networks: biased convolutions, a projection in every bottleneck, a deep head."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from timm.models import build_model_with_cfg, register_model
@@ -67,7 +69,7 @@ class Residual(nn.Module):
         self.layers = nn.Sequential(*(nn.Sequential(*stage) for stage in blocks))
         self.pool = nn.AdaptiveAvgPool2d(pool)
         widths = (blocks[-1][-1].after * pool**2, *hidden)
-        linears = [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+        linears = [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths)]
         self.head = nn.Sequential(nn.Dropout(drop_rate), *linears)
         self.last_width = widths[-1]
         for module in self.modules():

@@ -31,7 +31,8 @@ AUTO_KEYS = ("images.size", "model.name", "data.sampler", "train.epochs", "train
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    # Strict: `true` is no learning rate, and 2.5 no number of epochs.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class Data(Section):
@@ -46,6 +47,13 @@ class Images(Section):
     load_size: Annotated[int, Field(ge=8)] | None
     fit: Literal["stretch", "crop", "pad"]
     prepare: list[str]
+
+    def load_side(self, size: int | None = None) -> int:
+        """Side length in the cache for networks that see `size` pixels (None: as trained).
+
+        The room for crops grows with the size that is asked for.
+        """
+        return round((size or self.size) * (self.load_size or round(self.size * 9 / 8)) / self.size)
 
 
 class Model(Section):
@@ -177,27 +185,35 @@ def check(tree: dict[str, Any]) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        first = error.errors()[0]
-        # Union members add parts such as "int" to the path: they are no keys.
-        path = [str(part) for part in first["loc"]]
-        key = ".".join(part for i, part in enumerate(path) if i == 0 or part in _keys(".".join(path[:i])) or i == 1)
-        if first["type"] == "extra_forbidden":
-            near = _nearest(key, _all_keys())
-            raise UsageError(f"unknown key {key}.{near or ' configs/default.yaml lists them all.'}") from None
-        raise UsageError(
-            f"{key}={first['input']}: {_lower(first['msg'])} (configs/default.yaml tells what it means)"
-        ) from None
+        raise UsageError(_told(error)) from None
+
+
+def _told(error: ValidationError) -> str:
+    """One line for the first wrong key. Kinds that a value may have are told together."""
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    depth = 2 if len(path) > 1 and path[1] in _keys(path[0]) else 1
+    key = ".".join(path if first["type"] == "extra_forbidden" else path[:depth])
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key}.{_nearest_key(key) or ' configs/default.yaml lists them all.'}"
+    same = [e for e in error.errors() if e["loc"][:depth] == first["loc"][:depth]]
+    reasons = dict.fromkeys(_lower(e["msg"]) for e in same)
+    return f"{key}={first['input']}: {' or '.join(reasons)} (configs/default.yaml tells what it means)"
 
 
 def load_tree(path: Path) -> dict[str, Any]:
     """One YAML file as a plain tree, sections given as a word read in."""
-    try:
-        layer = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (YAMLError, OmegaConfBaseException) as error:
-        raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    layer = _read(path)
     if not isinstance(layer, dict):
         raise UsageError(f"{path} must hold keys and values")
     return {key: _section(key, value) for key, value in layer.items()}
+
+
+def _read(path: Path) -> Any:
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def from_words(overrides: dict[str, str]) -> dict[str, Any]:
@@ -221,7 +237,7 @@ def _section(key: str, value: Any) -> Any:
         return value
     if config_file(f"{key}/{value}") is None:
         raise UsageError(f"{key}={value}: there is no configs/{key}/{value}.yaml.{_nearest(value, config_names(key))}")
-    return OmegaConf.to_container(OmegaConf.load(config_file(f"{key}/{value}")))
+    return _read(config_file(f"{key}/{value}"))
 
 
 def merge(below: Any, above: Any) -> Any:
@@ -242,6 +258,16 @@ def _keys(path: str) -> set[str]:
 def _all_keys() -> list[str]:
     tops = Config.model_fields
     return [*tops, *(f"{top}.{key}" for top in tops for key in _keys(top))]
+
+
+def _nearest_key(key: str) -> str:
+    """Keys are told with their section, also where it was left out or is another one."""
+    last = key.split(".")[-1]
+    names = {name.split(".")[-1]: name for name in reversed(_all_keys())}
+    if last in names:
+        return f" Did you mean {names[last]}?"
+    near = difflib.get_close_matches(last, list(names), n=1) if "." not in key else []
+    return _nearest(key, _all_keys()) or (f" Did you mean {names[near[0]]}?" if near else "")
 
 
 def _nearest(word: str, known: list[str]) -> str:

@@ -49,7 +49,9 @@ def _parse(argv: list[str]) -> tuple[str, str, dict[str, Any]]:
         raise UsageError(f"unknown flag {flag}: this command has no flags but --help")
     sources = [word for word in argv if "=" not in word or Path(word).exists()]
     if len(sources) != 1:
-        raise UsageError(f"give one SOURCE, a folder, an archive or a Kaggle slug, and key=value words (got {len(sources)} sources)")
+        raise UsageError(
+            f"give one SOURCE, a folder, an archive or a Kaggle slug, and key=value words (got {len(sources)} sources)"
+        )
     given: dict[str, Any] = {}
     for word in argv:
         key, _, value = word.partition("=")
@@ -91,7 +93,9 @@ def _check_keys(given: dict[str, Any]) -> None:
     for key in given:
         if key not in known and not key.startswith("extra."):
             near = difflib.get_close_matches(key, known, n=1)
-            raise UsageError(f"unknown key {key}." + (f" Did you mean {near[0]}?" if near else f" Known: {', '.join(known)}"))
+            raise UsageError(
+                f"unknown key {key}." + (f" Did you mean {near[0]}?" if near else f" Known: {', '.join(known)}")
+            )
 
 
 def _download(slug: str, name: str) -> Path:
@@ -101,7 +105,9 @@ def _download(slug: str, name: str) -> Path:
 
     if "/" in slug.removeprefix("https://www.kaggle.com/competitions/").strip("/") or slug.endswith((".zip", ".tar")):
         raise UsageError(f"{slug}: there is no such file or folder, and it is no Kaggle slug either")
-    return download(slug.removeprefix("https://www.kaggle.com/competitions/").strip("/"), competition_folder(name), print)
+    return download(
+        slug.removeprefix("https://www.kaggle.com/competitions/").strip("/"), competition_folder(name), print
+    )
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def picture(labels: object, seed: int, size: int = SIZE) -> np.ndarray:
 def save(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     kind = path.suffix.lower() if path.suffix.lower() in (".jpg", ".png", ".tif", ".bmp") else ".jpg"
-    path.write_bytes(cv2.imencode(kind, image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
+    path.write_bytes(cv2.imencode(kind, image[:, :, ::-1])[1].tobytes())
 
 
 def csv(path: Path, table: pd.DataFrame, **options: object) -> None:
@@ -237,7 +237,10 @@ def onehot(folder: Path) -> Layout:
         for i, label in enumerate(rows):
             save(folder / "images" / f"{part}_{i}.jpg", picture(label, i + 300 * (part == "Test")))
     marks = np.eye(4, dtype=int)[train]
-    csv(folder / "train.csv", pd.DataFrame({"image_id": [f"Train_{i}" for i in range(72)]} | dict(zip(names, marks.T, strict=True))))
+    csv(
+        folder / "train.csv",
+        pd.DataFrame({"image_id": [f"Train_{i}" for i in range(72)]} | dict(zip(names, marks.T, strict=True))),
+    )
     ids = [f"Test_{i}" for i in range(24)]
     csv(folder / "test.csv", pd.DataFrame({"image_id": ids}))
     csv(folder / "sample_submission.csv", pd.DataFrame({"image_id": ids} | dict.fromkeys(names, 0.25)))
@@ -368,9 +371,17 @@ def moles(folder: Path) -> Layout:
     for part, rows in (("train", train), ("test", test)):
         for i, label in enumerate(rows):
             save(folder / "jpeg" / part / f"ISIC_{part[:2]}{i}.jpg", picture(label, i + 900 * (part == "test")))
-    both = {"patient_id": [f"IP_{i // 3}" for i in range(120)], "sex": ["male", "female"] * 60, "age_approx": numbers(120, 50)}
+    both = {
+        "patient_id": [f"IP_{i // 3}" for i in range(120)],
+        "sex": ["male", "female"] * 60,
+        "age_approx": numbers(120, 50),
+    }
     table = {"image_name": [f"ISIC_tr{i}" for i in range(120)]} | both
-    table |= {"diagnosis": ["melanoma" if k else "nevus" for k in train], "benign_malignant": ["benign", "malignant"] * 60, "target": train}
+    table |= {
+        "diagnosis": ["melanoma" if k else "nevus" for k in train],
+        "benign_malignant": ["benign", "malignant"] * 60,
+        "target": train,
+    }
     csv(folder / "train.csv", pd.DataFrame(table))
     ids = [f"ISIC_te{i}" for i in range(30)]
     csv(folder / "test.csv", pd.DataFrame({"image_name": ids, "patient_id": "IP_900", "sex": "male", "age_approx": 40}))
@@ -424,7 +435,9 @@ def whales(folder: Path) -> Layout:
     test = numbers(24, 5, 3)
     names = ["new_whale", "w_1287fbc", "w_98baff9", "w_7554f44", "w_1eafe46", "w_rare01", "w_rare02"]
     save_all(folder, train, test)
-    csv(folder / "train.csv", pd.DataFrame({"Image": [f"a{i}.jpg" for i in range(73)], "Id": [names[k] for k in train]}))
+    csv(
+        folder / "train.csv", pd.DataFrame({"Image": [f"a{i}.jpg" for i in range(73)], "Id": [names[k] for k in train]})
+    )
     ids = [f"b{i}.jpg" for i in range(24)]
     csv(folder / "sample_submission.csv", pd.DataFrame({"Image": ids, "Id": " ".join(names[:5])}))
     return Layout(
@@ -478,10 +491,18 @@ def herbarium(folder: Path) -> Layout:
     paths = {f"train_images/{k:03d}/0{k % 7}/{k:05d}__{i:03d}.jpg": str(kinds[k]) for i, k in enumerate(train)}
     for i, (path, label) in enumerate(zip(paths, train, strict=True)):
         save(folder / path, picture(label, i))
-    images = [{"file_name": path.removeprefix("train_images/"), "image_id": f"{k:05d}__{i:03d}", "license": 1} for i, (path, k) in enumerate(zip(paths, train, strict=True))]
-    notes = [{"image_id": image["image_id"], "category_id": kinds[k], "genus_id": k % 2, "institution_id": i % 5} for i, (image, k) in enumerate(zip(images, train, strict=True))]
+    images = [
+        {"file_name": path.removeprefix("train_images/"), "image_id": f"{k:05d}__{i:03d}", "license": 1}
+        for i, (path, k) in enumerate(zip(paths, train, strict=True))
+    ]
+    notes = [
+        {"image_id": image["image_id"], "category_id": kinds[k], "genus_id": k % 2, "institution_id": i % 5}
+        for i, (image, k) in enumerate(zip(images, train, strict=True))
+    ]
     categories = [{"category_id": k, "scientificName": f"Acer {k}", "family": "Acer"} for k in kinds]
-    (folder / "train_metadata.json").write_text(json.dumps({"annotations": notes, "images": images, "categories": categories}))
+    (folder / "train_metadata.json").write_text(
+        json.dumps({"annotations": notes, "images": images, "categories": categories})
+    )
     records = [{"image_id": str(i), "file_name": f"000/test-{i:06d}.jpg", "license": 0} for i in range(24)]
     for record, label in zip(records, test, strict=True):
         save(folder / "test_images" / record["file_name"], picture(label, 900 + int(record["image_id"])))
@@ -529,7 +550,9 @@ def pixels(folder: Path) -> Layout:
 def faces(folder: Path) -> Layout:
     """One table of pixels in a single cell, with a column that tells training, public and private test apart."""
     train, test = parts(3)
-    cells = [" ".join(map(str, picture(k, i, 12).mean(axis=2).astype(int).ravel())) for i, k in enumerate([*train, *test])]
+    cells = [
+        " ".join(map(str, picture(k, i, 12).mean(axis=2).astype(int).ravel())) for i, k in enumerate([*train, *test])
+    ]
     usage = ["Training"] * 72 + ["PublicTest"] * 12 + ["PrivateTest"] * 12
     csv(folder / "icml_faces.csv", pd.DataFrame({"emotion": [*train, *test], "Usage": usage, "pixels": cells}))
     ids = [str(i + 73) for i in range(24)]
@@ -653,17 +676,21 @@ def birds(folder: Path) -> Layout:
         save(folder / "images" / path, picture(label, i))
     keys = list(range(1, 97))
     parts_of = [int(i < 72) for i in range(96)]
-    for file, cells in (("images", paths), ("image_class_labels", [k + 1 for k in rows]), ("train_test_split", parts_of)):
+    for file, cells in (
+        ("images", paths),
+        ("image_class_labels", [k + 1 for k in rows]),
+        ("train_test_split", parts_of),
+    ):
         csv(folder / f"{file}.txt", pd.DataFrame({"key": keys, "value": cells}), sep=" ", header=False)
     csv(folder / "classes.txt", pd.DataFrame({"key": [1, 2, 3], "value": names}), sep=" ", header=False)
     words = [
         "train.table=images.txt",
-        "train.join=[{table: image_class_labels.txt, on: column1, separator: ' ', header: false},"
-        "{table: train_test_split.txt, on: column1, separator: ' ', header: false}]",
+        "train.join=[{table: image_class_labels.txt, by: column1, separator: ' ', header: false},"
+        "{table: train_test_split.txt, by: column1, separator: ' ', header: false}]",
         "train.label=image_class_labels.column2",
         "train.where={train_test_split.column2: '1'}",
         "test.table=images.txt",
-        "test.join=[{table: train_test_split.txt, on: column1, separator: ' ', header: false}]",
+        "test.join=[{table: train_test_split.txt, by: column1, separator: ' ', header: false}]",
         "test.where={train_test_split.column2: '0'}",
     ]
     return Layout(
@@ -740,11 +767,18 @@ def traps(folder: Path) -> Layout:
     kinds = [0, 14, 22]
     save_all(folder / "imgs", train, test)
     places = [i % 15 for i in range(120)]
-    table = {"category_id": [kinds[k] for k in train], "date_captured": [f"2011-05-{i % 28 + 1:02d} 10:00" for i in range(120)]}
+    table = {
+        "category_id": [kinds[k] for k in train],
+        "date_captured": [f"2011-05-{i % 28 + 1:02d} 10:00" for i in range(120)],
+    }
     table |= {"file_name": [f"a{i}.jpg" for i in range(120)], "id": [f"a{i}" for i in range(120)], "location": places}
     table |= {"seq_id": [f"s{i % 30}" for i in range(120)], "width": 24}
     csv(folder / "train.csv", pd.DataFrame(table))
-    more = {"date_captured": "2012-05-01 10:00", "file_name": [f"b{i}.jpg" for i in range(24)], "id": [f"b{i}" for i in range(24)]}
+    more = {
+        "date_captured": "2012-05-01 10:00",
+        "file_name": [f"b{i}.jpg" for i in range(24)],
+        "id": [f"b{i}" for i in range(24)],
+    }
     csv(folder / "test.csv", pd.DataFrame(more | {"location": 90, "seq_id": "s900", "width": 24}))
     ids = [f"b{i}" for i in range(24)]
     csv(folder / "sample_submission.csv", pd.DataFrame({"Id": ids, "Predicted": 0}))

@@ -36,7 +36,9 @@ def test_layout(name, tmp_path):
     root = f"{card.data.resolve()}/"
     assert card.target == built.target
     assert list(samples.classes) == built.classes
-    found = {path.removeprefix(root): answer for path, answer in zip(samples.train["path"], answers(samples), strict=True)}
+    found = {
+        path.removeprefix(root): answer for path, answer in zip(samples.train["path"], answers(samples), strict=True)
+    }
     assert found == built.train
     tested = dict(zip(samples.test["id"], samples.test["path"].str.removeprefix(root), strict=True))
     assert tested == built.test

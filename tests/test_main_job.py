@@ -53,13 +53,18 @@ def said(door, *words: str) -> str:
 
 
 def write_shares(home: Path) -> None:
-    """`tiny` once more, with a sample submission that asks for the probability of each class."""
+    """`tiny` once more, with a sample submission that asks for the probability of each class.
+
+    Its columns are in another order than the classes, and its rows in another one than the table of test images.
+    """
     source, folder = home / "competition" / "tiny", home / "competition" / "shares"
     shutil.copytree(source, folder)
     card = (folder / "card.yaml").read_text().replace("kind: label", "kind: columns").replace("accuracy", "log_loss")
+    card = card.replace("test: {table: sample_submission.csv", "test: {table: test.csv")
     (folder / "card.yaml").write_text(card)
     sample = folder / "data" / "sample_submission.csv"
     ids = pd.read_csv(sample, dtype=str)["image_id"]
+    pd.DataFrame({"image_id": sorted(ids)}).to_csv(folder / "data" / "test.csv", index=False)
     pd.DataFrame({"image_id": ids, "red": 0.5, "blue": 0.25, "green": 0.25}).to_csv(sample, index=False)
     config = (home / "configs" / "tiny.yaml").read_text().replace("competition: tiny", "competition: shares")
     (home / "configs" / "shares.yaml").write_text(config)
@@ -270,9 +275,9 @@ def log_loss(right: np.ndarray, answers: np.ndarray) -> float:
 
 
 def figures(printed: str, line: str) -> list[float]:
-    """The numbers on the line that begins so."""
+    """Rows, plain score and score with views, as they stand on the line that begins so."""
     (found,) = [one for one in printed.splitlines() if one.startswith(line)]
-    return [float(word) for word in found[len(line) :].split()]
+    return [float(word) for word in found[len(line) :].split()[:3]]
 
 
 def test_printed_scores_are_those_of_the_stored_logits(shop):
@@ -359,6 +364,26 @@ def test_a_second_prediction_computes_nothing_again(shop):
         for file, content in weights.items():
             file.write_bytes(content)
     assert shop.latest("shares", "shares").read_bytes() == before
+
+
+def test_stored_logits_are_joined_by_id(shop):
+    """Their rows may stand in any order."""
+    before = said(predict, "--tta", "config=shares"), shop.latest("shares", "shares").read_bytes()
+    whole = {}
+    for fold in (0, 1, 2):
+        for file in (shop.member("shares", 0, fold) / "logits").iterdir():
+            whole[file] = file.read_bytes()
+            with np.load(file) as stored:
+                arrays = dict(stored)
+            order = np.random.default_rng(fold).permutation(len(arrays["id"]))
+            np.savez(file, **{**arrays, "id": arrays["id"][order], "logits": arrays["logits"][order]})
+    try:
+        after = said(predict, "--tta", "config=shares"), shop.latest("shares", "shares").read_bytes()
+    finally:
+        for file, content in whole.items():
+            file.write_bytes(content)
+    assert len(whole) >= 12
+    assert after == before
 
 
 def test_another_size_at_prediction(shop):

@@ -13,7 +13,7 @@ from torch import nn
 
 from src.predict import main as predict
 from src.train import main as train
-from src.training.memory import largest_batch, out_of_memory
+from src.models.memory import largest_batch, out_of_memory
 
 
 class Cramped(nn.Module):

@@ -72,7 +72,8 @@ def test_a_network_of_its_own_normalisation_and_range():
 
 
 @pytest.mark.parametrize(
-    ("size", "stem", "side"), [(28, "auto", 28), (32, "auto", 32), (64, "auto", 32), (128, "auto", 32), (64, "stock", 16)]
+    ("size", "stem", "side"),
+    [(28, "auto", 28), (32, "auto", 32), (64, "auto", 32), (128, "auto", 32), (64, "stock", 16)],
 )
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_a_small_image_is_not_thrown_away_by_the_stem(name, size, stem, side):
@@ -329,16 +330,32 @@ def test_pretrained_without_a_network_tells_both_remedies_within_seconds(tiny, s
     with socket.socket() as closed:  # bound, not listening: a port that refuses
         closed.bind(("127.0.0.1", 0))
         hubs = {"gone": f"http://127.0.0.1:{closed.getsockname()[1]}", "silent": silent}
-        command = [sys.executable, "-m", "src.train", "config=tiny", "fold=0", "model=resnet18", "model.pretrained=true"]
+        command = [
+            sys.executable,
+            "-m",
+            "src.train",
+            "config=tiny",
+            "fold=0",
+            "model=resnet18",
+            "model.pretrained=true",
+        ]
         begun, started = time.monotonic(), {}
         for name, hub in hubs.items():
             environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
             environment |= {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub, "HF_HOME": str(tiny / "hub")}
             started[name] = subprocess.Popen(
-                [*command, f"run={name}"], cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                [*command, f"run={name}"],
+                cwd=REPOSITORY,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
             )
         try:
-            told = {name: process.communicate(timeout=max(1, 45 - time.monotonic() + begun))[0] for name, process in started.items()}
+            told = {
+                name: process.communicate(timeout=max(1, 45 - time.monotonic() + begun))[0]
+                for name, process in started.items()
+            }
         finally:
             for process in started.values():
                 process.kill()

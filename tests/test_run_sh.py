@@ -1,11 +1,13 @@
 """./run.sh as a user starts it: real processes. What it would download with is a stub, so nothing is ever fetched."""
 
 import os
+import re
 import shutil
 import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -257,22 +259,41 @@ def test_a_word_that_only_training_understands_is_one_line_too(real):
     assert "optim.lrr" in done.stderr
 
 
-def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(real, tmp_path):
-    words = [str(REPOSITORY / "run.sh"), "fold=0", "config=tiny", "train.epochs=60", "run=stopped"]
+@pytest.mark.parametrize("folds", ["0", "0..1"])  # in one process, and side by side
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(real, tmp_path, folds):
+    words = [str(REPOSITORY / "run.sh"), f"fold={folds}", "config=tiny", "train.epochs=15", "train.batch=1", "run=long"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(words, env=real, start_new_session=True, **pipes)
-    with process:
+    with subprocess.Popen(words, env=real, start_new_session=True, **pipes) as process:
         for line in process.stdout:
-            if "epoch  2/60" in line:
+            if "epoch  2/15" in line:
                 break
+        time.sleep(0.03)  # into the middle of an epoch of thirty steps
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the shell and all that it runs
         told, err = process.stdout.read(), process.stderr.read()
-    assert "epoch 60/60" not in told, "lines come late where no terminal listens: each must come when it is made"
+    assert "epoch 15/15" not in told, "lines come late where no terminal listens: each must come when it is made"
     assert process.returncode in (130, -signal.SIGINT), err  # a shell calls both 130
     assert "Traceback" not in err and "goes on" in err
-    assert not (tmp_path / "submissions" / "tiny" / "stopped.csv").exists()
+    assert not (tmp_path / "submissions" / "tiny" / "long.csv").exists()
 
     done = subprocess.run(words, env=real, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert "goes on at epoch" in done.stdout
-    assert (tmp_path / "submissions" / "tiny" / "stopped.csv").exists()
+    steps = [int(step) for step in re.findall(r"goes on at epoch \d+/15, step (\d+)/30", done.stdout)]
+    assert max(steps) > 1, "the steps since the last epoch's end were lost"
+    assert (tmp_path / "submissions" / "tiny" / "long.csv").exists()
+
+
+def test_a_schedulers_sigterm_keeps_the_steps_too(real, tmp_path):
+    words = [sys.executable, "-m", "src.train", "fold=0..1", "config=tiny", "train.epochs=15", "train.batch=1"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, env=real, cwd=REPOSITORY, **pipes) as process:
+        for line in process.stdout:
+            if "epoch  2/15" in line:
+                break
+        time.sleep(0.03)
+        process.terminate()
+        process.stdout.read()
+        err = process.stderr.read()
+    assert process.returncode == 130 and "goes on" in err, err
+    assert "Traceback" not in err
+    progress = [torch.load(file, weights_only=True)["progress"] for file in tmp_path.rglob("checkpoint.pt")]
+    assert len(progress) == 2 and max(one["step"] for one in progress) > 0

@@ -82,7 +82,9 @@ def test_other_classes_are_refused(path, classes):
 
 
 @pytest.mark.parametrize(
-    "arrays", [{"logits": LOGITS[:3]}, {"logits": LOGITS[:, :2]}, {"logits": LOGITS[0]}], ids=["rows", "columns", "flat"]
+    "arrays",
+    [{"logits": LOGITS[:3]}, {"logits": LOGITS[:, :2]}, {"logits": LOGITS[0]}],
+    ids=["rows", "columns", "flat"],
 )
 def test_shapes_that_do_not_fit_are_refused(path, arrays):
     write(path, **arrays)

@@ -28,11 +28,11 @@ class Sheet(Facts):
 
 
 class Join(Sheet):
-    """A side table: its row whose `key` equals the main table's `on` adds its columns."""
+    """A side table: its row whose `key` equals the main table's `by` adds its columns."""
 
     table: str
-    on: str
-    key: str | None = None  # the same name as `on`, unless given
+    by: str
+    key: str | None = None  # the same name as `by`, unless given
 
 
 class Pixels(Facts):

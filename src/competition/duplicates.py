@@ -43,9 +43,13 @@ def find_pairs(look: Look) -> Pairs:
     near, crowded = _near(look.hash[rows])
     near = rows[near]
     near = near[alike(look.thumb, near)] if len(near) else near
-    notes = [] if large.any() or not read.any() else [f"images below {SMALLEST} pixels: only equal files are looked for"]
+    notes = (
+        [] if large.any() or not read.any() else [f"images below {SMALLEST} pixels: only equal files are looked for"]
+    )
     if crowded:
-        notes.append(f"{crowded} images look much like more than {CROWD} others; near duplicates among them are not looked for")
+        notes.append(
+            f"{crowded} images look much like more than {CROWD} others; near duplicates among them are not looked for"
+        )
     pairs = np.concatenate([equal, near]).reshape(-1, 2)
     return Pairs(np.sort(pairs, axis=1), np.arange(len(pairs)) < len(equal), tuple(notes))
 

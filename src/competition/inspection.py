@@ -48,11 +48,15 @@ def _without_faults(card: Card, samples: Samples, look: Look, entries: np.ndarra
     bad = look.fault[entries] != ""
     if not bad.any():
         return samples, entries
-    listed = [f"  {path}: {reason}" for path, reason in zip(look.paths[entries[bad]], look.fault[entries[bad]], strict=True)]
+    listed = [
+        f"  {path}: {reason}" for path, reason in zip(look.paths[entries[bad]], look.fault[entries[bad]], strict=True)
+    ]
     more = [f"  and {len(listed) - LISTED} more"] if len(listed) > LISTED else []
     told = "\n".join([f"{len(listed)} of {len(bad)} training images cannot be read:", *listed[:LISTED], *more])
     if card.on_bad_image == "stop" or bad.all():
-        raise Problem(f"{told}\nPut whole files in their place, or leave them out: on_bad_image: drop in {card.folder / 'card.yaml'}")
+        raise Problem(
+            f"{told}\nPut whole files in their place, or leave them out: on_bad_image: drop in {card.folder / 'card.yaml'}"
+        )
     return samples.keeping(~bad, f"{told}\n  Their rows are left out"), entries[~bad]
 
 
@@ -82,4 +86,6 @@ def _without_leaks(samples: Samples, pairs: Pairs, train: np.ndarray, test: np.n
     bad = ~own & (np.isin(train, leaks) | np.isin(train, guarded))
     if not bad.any():
         return samples, train
-    return samples.keeping(~bad, f"{bad.sum()} extra rows show a held-out or test image again and are left out"), train[~bad]
+    return samples.keeping(~bad, f"{bad.sum()} extra rows show a held-out or test image again and are left out"), train[
+        ~bad
+    ]

@@ -28,14 +28,11 @@ class Opened:
     def images(self, size: int | None = None, say: Callable[[str], None] = print) -> ImageCache:
         """Every image decoded for networks that see `size` pixels (None: as trained). Raises Problem listing bad ones."""
         wanted = self.config.images
-        size = size or wanted.size
-        # The room for crops grows with the size that is asked for.
-        side = round(size * (wanted.load_size or round(wanted.size * 9 / 8)) / wanted.size)
         paths = [Path(path) for table in (self.samples.train, self.samples.test) for path in table["path"]]
         return ImageCache.open(
             self.card.folder / "cache",
             paths,
-            side,
+            wanted.load_side(size),
             wanted.fit,
             tuple(wanted.prepare),
             max_gb=self.config.machine.cache_max_gb,

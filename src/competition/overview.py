@@ -104,19 +104,32 @@ def _groups(samples: Samples) -> dict[str, int] | None:
 def _print(facts: dict[str, Any], say: Callable[[str], None]) -> None:
     images, sizes, doubles = facts["images"], facts["sizes"], facts["duplicates"]
     counts = sorted(facts["classes"].items(), key=lambda item: -item[1])
-    shown = [f"{name} {count}" for name, count in (counts if len(counts) <= 2 * SHOWN else [*counts[:SHOWN], *counts[-SHOWN:]])]
+    shown = [
+        f"{name} {count}"
+        for name, count in (counts if len(counts) <= 2 * SHOWN else [*counts[:SHOWN], *counts[-SHOWN:]])
+    ]
     if len(counts) > 2 * SHOWN:
         shown.insert(SHOWN, "...")
     absent = len(images["test_without_image"])
     rows = [
-        ("images", f"{images['train']} training, {images['test']} test" + (f", {absent} test ids without one" if absent else "")),
+        (
+            "images",
+            f"{images['train']} training, {images['test']} test"
+            + (f", {absent} test ids without one" if absent else ""),
+        ),
         ("target", f"{facts['target']}, {len(counts)} classes; metric {facts['metric']}"),
         ("classes", ", ".join(shown)),
         ("kinds", ", ".join(f"{kind} {count}" for kind, count in facts["kinds"].items())),
         ("unreadable", _some(list(facts["unreadable"]))),
         ("blank", _some(facts["blank"])),
-        ("duplicates", f"{doubles['equal_files']} pairs of equal files, {doubles['near']} of near duplicates, in {doubles['clusters']} clusters"),
-        ("", f"{doubles['across_labels']} across labels, {doubles['between_train_and_test']} between training and test"),
+        (
+            "duplicates",
+            f"{doubles['equal_files']} pairs of equal files, {doubles['near']} of near duplicates, in {doubles['clusters']} clusters",
+        ),
+        (
+            "",
+            f"{doubles['across_labels']} across labels, {doubles['between_train_and_test']} between training and test",
+        ),
     ]
     if sizes:
         many = f", {sizes['different']} different" if sizes["different"] > 1 else ""

@@ -70,7 +70,9 @@ def _tell(found: Found, path: Path, say: Say) -> None:
     for note in found.notes:
         say(f"note: {note}")
     for key, fact in _in_order(found.draft):
-        say(f"guess: {key}={flow(fact.value)} ({fact.how}). If it is wrong, edit the card, or delete it and add {key}=... here")
+        say(
+            f"guess: {key}={flow(fact.value)} ({fact.how}). If it is wrong, edit the card, or delete it and add {key}=... here"
+        )
 
 
 def _in_order(draft: Draft) -> list:

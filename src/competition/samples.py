@@ -44,6 +44,11 @@ class Samples:
             return self.targets.sum(axis=0).astype(np.int64)
         return np.bincount(self.targets, minlength=len(self.classes))
 
+    @property
+    def shares(self) -> np.ndarray:
+        """The share of training rows that each class applies to, (classes,): the answer where there is no image."""
+        return self.counts / len(self.train)
+
     def positions(self, ids: np.ndarray) -> np.ndarray:
         """Rows of `train` that carry these ids, in the order asked for."""
         return pd.Index(self.train["id"]).get_indexer(ids)
@@ -150,7 +155,9 @@ def _one_row_an_id(
     moved = paths[again] != paths[places[first[again]]]
     if moved.any():
         id_ = train["id"].iloc[again[moved.argmax()]]
-        raise Problem(f"the id {id_!r} stands for several images ({moved.sum()} such rows): choose another id in the card")
+        raise Problem(
+            f"the id {id_!r} stands for several images ({moved.sum()} such rows): choose another id in the card"
+        )
     if card.target == "multilabel":
         np.maximum.at(kept, first, targets)
     elif (differ := targets[again] != kept[first[again]]).any():

@@ -69,7 +69,7 @@ def source_table(data: Path, source: Table, columns: Iterable[str], tree: Tree) 
 
     The index keeps the number of each row in its file, from 0, whatever `where` leaves out.
     """
-    wanted = {*columns, *source.where, *(join.on for join in source.join)} - {"row", "row0"}
+    wanted = {*columns, *source.where, *(join.by for join in source.join)} - {"row", "row0"}
     table = _listing(source, tree) if source.files else _aligned(data, source, wanted)
     for number, column in ((table.index + 1, "row"), (table.index, "row0")):
         if column not in table:
@@ -117,16 +117,23 @@ def _aligned(data: Path, source: Table, wanted: set[str]) -> pd.DataFrame:
 
 def joined(table: pd.DataFrame, side: pd.DataFrame, join: Join, name: str) -> pd.DataFrame:
     """`table` with the columns of a side table; one whose name is taken gets the side table's name before it."""
-    key = join.key or join.on
+    key = join.key or join.by
     repeated = side[need(side, key, join.table).duplicated()]
     if len(repeated):
-        raise Problem(f"{join.table} has {key} {repeated[key].iloc[0]!r} twice: the card's join needs one row for each key")
-    rows = pd.Index(side[key]).get_indexer(need(table, join.on, name))
+        raise Problem(
+            f"{join.table} has {key} {repeated[key].iloc[0]!r} twice: the card's join needs one row for each key"
+        )
+    rows = pd.Index(side[key]).get_indexer(need(table, join.by, name))
     if (rows < 0).any():
-        missing = table[join.on].iloc[int((rows < 0).argmax())]
-        raise Problem(f"{join.table} has no row with {key} {missing!r}, which {name} needs ({int((rows < 0).sum())} such rows)")
+        missing = table[join.by].iloc[int((rows < 0).argmax())]
+        raise Problem(
+            f"{join.table} has no row with {key} {missing!r}, which {name} needs ({int((rows < 0).sum())} such rows)"
+        )
     prefix = Path(join.table).stem
-    new = {column if column not in table else f"{prefix}.{column}": side[column].to_numpy()[rows] for column in side.columns.drop(key)}
+    new = {
+        column if column not in table else f"{prefix}.{column}": side[column].to_numpy()[rows]
+        for column in side.columns.drop(key)
+    }
     return table.assign(**new)
 
 

@@ -33,6 +33,14 @@ class Tree:
         return sorted(found)
 
     @cached_property
+    def shared(self) -> str:
+        """The folder that everything lies in, with a / at its end, or empty."""
+        if not self.files:
+            return ""
+        common = os.path.commonprefix([self.files[0], self.files[-1]])
+        return common[: common.rfind("/") + 1]
+
+    @cached_property
     def known(self) -> frozenset[str]:
         return frozenset(self.files)
 

@@ -21,9 +21,17 @@ from src.errors import UsageError
 class Augmentation:
     """The transforms of `augment`, for networks that see `size` x `size` pixels."""
 
-    def __init__(self, transforms: list[str | dict[str, Any]], size: int) -> None:
+    def __init__(self, transforms: list[str | dict[str, Any]], size: int, load_size: int | None = None) -> None:
+        """Images come in at `load_size` pixels, by default `size`. Raises UsageError for what cannot work."""
         self.size = size
         self.compose = A.Compose([_built(entry, size) for entry in transforms], strict=True)
+        side = load_size or size
+        made = _tried(self.compose, np.zeros((side, side, 3), np.uint8))
+        if made.dtype != np.uint8 or made.ndim != 3 or made.shape[2] != 3:
+            raise UsageError(
+                f"augment must end in a colour image of bytes, not in {made.dtype} of shape {made.shape}: leave out "
+                f"Normalize, ToFloat and the like, the network normalises by itself"
+            )
 
     def __call__(self, images: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
         """(n, h, w, 3) uint8 -> (n, size, size, 3) uint8, with the random stream that belongs to `key`."""
@@ -56,6 +64,8 @@ def _built(entry: str | dict[str, Any], size: int) -> A.BasicTransform | A.BaseC
     kind = getattr(A, name, None)
     if not (isinstance(kind, type) and issubclass(kind, (A.BasicTransform, A.BaseCompose))):
         raise UsageError(f"augment: albumentations has no transform {name!r}")
+    if arguments is not None and not isinstance(arguments, dict):
+        raise UsageError(f"augment: {name} takes its arguments by name, such as {name}: {{p: 0.5}}")
     arguments = {key: _sized(value, size) for key, value in (arguments or {}).items()}
     if "transforms" in arguments:
         arguments["transforms"] = [_built(inner, size) for inner in arguments["transforms"]]
@@ -65,6 +75,20 @@ def _built(entry: str | dict[str, Any], size: int) -> A.BasicTransform | A.BaseC
         return kind(**arguments)
     except (ValueError, TypeError) as error:
         raise UsageError(f"augment: {name}: {' '.join(str(error).split())[:200]}") from None
+
+
+def _tried(transform: A.BasicTransform | A.BaseCompose, image: np.ndarray) -> np.ndarray:
+    """Run every transform once, whatever its p: what cannot work is found now, not in the middle of an epoch."""
+    if isinstance(transform, A.BaseCompose):
+        for inner in transform.transforms:
+            made = _tried(inner, image)
+            image = made if isinstance(transform, A.Compose | A.Sequential) else image
+        return image if isinstance(transform, A.Compose | A.Sequential) else made
+    try:
+        return transform(image=image, force_apply=True)["image"]
+    except Exception as error:  # the library has kinds of its own, and each means that this list cannot work
+        reason = " ".join(str(error).split())[:200] or "it cannot be run by itself"
+        raise UsageError(f"augment: {type(transform).__name__} on {image.shape[0]} pixels: {reason}") from None
 
 
 def _sized(value: Any, size: int) -> Any:

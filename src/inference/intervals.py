@@ -1,38 +1,157 @@
-"""How far a score could be off by the luck of which images were held out."""
+"""How far a score, or the gap between two, could be off by the luck of which images were held out.
+
+All intervals come from resampling the held-out rows (Efron, 1979), whole groups at a time. They tell the luck of the
+images, not that of training: another seed moves a score too, and `fold_spread` shows some of that.
+"""
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 
+from src.inference.weighted import Weighted, weighted_score
 from src.metrics import Metric
 
-DRAWS = 1000
+DRAWS, FEWEST = 1000, 200
 WORK = 20_000_000  # rows drawn in all: large tables need fewer draws and have narrow intervals
+SLOW = {"auc": 2, "own": 20}  # how many times the work a row is
+CHUNK = 2_000_000  # cells of weights held at once
+Answer = tuple[np.ndarray, np.ndarray | None]  # probabilities (n, classes), and decisions where there are some
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much better one answer is than another, above 0 where it is better, whichever way the metric runs.
+
+    `low` and `high` bound it with 95 % confidence; where it is one of several, all of them at once.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def real(self) -> bool:
+        return self.low > 0
+
+    def __str__(self) -> str:
+        return f"{self.value:+.4f} ({self.low:+.4f} to {self.high:+.4f})"
 
 
 def bootstrap_interval(
-    metric: Metric, targets: np.ndarray, probabilities: np.ndarray, groups: np.ndarray, seed: int = 0
+    metric: Metric,
+    targets: np.ndarray,
+    probabilities: np.ndarray,
+    groups: np.ndarray,
+    seed: int = 0,
+    decisions: np.ndarray | None = None,
 ) -> tuple[float, float]:
-    """The 95 % percentile interval of the score over resampled rows (Efron, 1979).
+    """The 95 % percentile interval of a score.
 
-    groups: (n,) text; rows of one non-empty group are drawn together, for they are not independent.
+    groups: (n,) text, or int as `units_of` numbers them; rows of one group are drawn together, for they are not
+    independent. Empty text is a row of its own. A draw in which the score is not defined is left out.
     """
-    members = _units(groups)
-    draws = int(np.clip(WORK // max(1, len(targets)), 100, DRAWS))
-    generator = np.random.default_rng(seed)
-    scores = []
+    scores = resampled(metric, [weighted_score(metric, targets, probabilities, decisions)], groups, seed)[0]
+    return _quantiles(scores)
+
+
+def gains(
+    metric: Metric, targets: np.ndarray, base: Answer, others: list[Answer], groups: np.ndarray, seed: int = 0
+) -> list[Gain]:
+    """How much better than `base` each of the others is on the same rows, with intervals that hold all at once.
+
+    Every draw scores all answers on the same rows, so that what they share cancels. Looking at several and taking the
+    best flatters the best: the intervals are widened by the largest of the studentised deviations of each draw
+    (Romano and Wolf, 2005), so that all of them, the best one's too, hold with 95 % confidence.
+    """
+    scorers = [weighted_score(metric, targets, *answer) for answer in (base, *others)]
+    return gains_of(metric, scorers, len(targets), groups, seed)
+
+
+def gains_of(metric: Metric, scorers: list[Weighted], rows: int, groups: np.ndarray, seed: int = 0) -> list[Gain]:
+    """As `gains`, of scorers that are made already: the first is the base."""
+    sign = 1 if metric.higher_is_better else -1
+    whole = np.array([scorer(np.ones((1, rows)))[0] for scorer in scorers])
+    draws = resampled(metric, scorers, groups, seed)
+    value, drawn = sign * (whole[1:] - whole[0]), sign * (draws[1:] - draws[0])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a draw that lacks a class is left out of the quantiles instead
-        for _ in range(draws):
-            drawn = generator.integers(len(members), size=len(members))
-            rows = np.concatenate([members[unit] for unit in drawn]) if len(members) < len(targets) else drawn
-            scores.append(metric.score(targets[rows], probabilities[rows]))
-    low, high = np.nanquantile(scores, [0.025, 0.975])
+        warnings.simplefilter("ignore")  # an answer whose score is never defined has NaN for an interval
+        spread = np.nanstd(drawn, axis=1)
+        far = np.abs(drawn - value[:, None]) / np.where(spread > 0, spread, np.inf)[:, None]
+        reach = np.nanquantile(np.nanmax(far, axis=0), 0.95) * spread if len(value) else spread
+    return [Gain(float(v), float(v - r), float(v + r)) for v, r in zip(value, reach, strict=True)]
+
+
+def paired_difference(
+    metric: Metric, targets: np.ndarray, first: np.ndarray, second: np.ndarray, groups: np.ndarray, seed: int = 0
+) -> Gain:
+    """How much better the second table of probabilities is than the first, row by row the same images."""
+    return gains(metric, targets, (first, None), [(second, None)], groups, seed)[0]
+
+
+def difference_told(first: str, second: str, gain: Gain) -> str:
+    """One plain sentence about a paired difference: which run is better, or that nobody can tell."""
+    if gain.low <= 0 <= gain.high or not np.isfinite(gain.value):
+        return (
+            f"no difference between {first} and {second} can be told: "
+            f"{gain.value:+.4f}, 95 % interval {gain.low:+.4f} to {gain.high:+.4f}"
+        )
+    better, worse = (second, first) if gain.value > 0 else (first, second)
+    low, high = sorted((abs(gain.low), abs(gain.high)))
+    return f"{better} is better than {worse} by {abs(gain.value):.4f}, 95 % interval {low:.4f} to {high:.4f}"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A score by fold: (folds,) scores, their mean and their standard deviation (NaN for one fold)."""
+
+    scores: tuple[float, ...]
+    mean: float
+    deviation: float
+
+
+def fold_spread(
+    metric: Metric,
+    targets: np.ndarray,
+    probabilities: np.ndarray,
+    folds: np.ndarray,
+    decisions: np.ndarray | None = None,
+) -> Spread:
+    """The score of each fold's rows apart: each fold has a network of its own, so training's luck shows too."""
+    parts = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
+    scores = [
+        metric.score(targets[rows], probabilities[rows], None if decisions is None else decisions[rows])
+        for rows in parts
+    ]
+    deviation = float(np.std(scores, ddof=1)) if len(scores) > 1 else float("nan")
+    return Spread(tuple(scores), float(np.mean(scores)), deviation)
+
+
+def resampled(metric: Metric, scorers: list[Weighted], groups: np.ndarray, seed: int = 0) -> np.ndarray:
+    """(scorers, draws) scores, every draw the same rows for all of them."""
+    unit_of_row = units(groups)
+    count, rows = int(unit_of_row.max()) + 1, len(unit_of_row)
+    draws = int(np.clip(WORK // (rows * SLOW.get(metric.name, 1)), FEWEST, DRAWS))
+    generator = np.random.default_rng(seed)
+    step = max(1, CHUNK // rows)
+    parts = []
+    for start in range(0, draws, step):
+        drawn = [generator.integers(count, size=count) for _ in range(min(step, draws - start))]
+        weights = np.stack([np.bincount(one, minlength=count)[unit_of_row] for one in drawn]).astype(float)
+        parts.append(np.stack([scorer(weights) for scorer in scorers]))
+    return np.concatenate(parts, axis=1)
+
+
+def units(groups: np.ndarray) -> np.ndarray:
+    """(n,) the number, from 0, of what each row is drawn with: its group, or itself where the group is empty text."""
+    groups = np.asarray(groups)
+    if groups.dtype.kind not in "iu":
+        groups = np.where(groups == "", [f"\0{row}" for row in range(len(groups))], groups).astype(str)
+    return np.unique(groups, return_inverse=True)[1]
+
+
+def _quantiles(scores: np.ndarray) -> tuple[float, float]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        low, high = np.nanquantile(scores, [0.025, 0.975])
     return float(low), float(high)
-
-
-def _units(groups: np.ndarray) -> list[np.ndarray]:
-    """Rows of each unit that is drawn whole: a group, or a row without one."""
-    _, of_row = np.unique(np.where(groups == "", [f"\0{i}" for i in range(len(groups))], groups), return_inverse=True)
-    order = np.argsort(of_row, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(of_row))[:-1])

@@ -85,7 +85,12 @@ class ViewTables:
     def read(self, member: Member, part: str, view: str, ids: np.ndarray) -> np.ndarray:
         """(len(ids), classes) logits by id."""
         path = logits_file(member.folder, part, view, self.size)
-        return aligned(load_logits(path, self.opened.samples.classes), ids, path)
+        table = load_logits(path, self.opened.samples.classes)
+        if table.meta.get("weights") != read_json(member.folder / DONE)["weights"]:
+            raise Problem(
+                f"{path} was made by other weights than {member.folder} holds: delete it, and predict makes it anew"
+            )
+        return aligned(table, ids, path)
 
     def _compute(self, member: Member, parts: dict[str, tuple[str, ...]], bar: tqdm) -> None:
         network, weights = self._network(member)

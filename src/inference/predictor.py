@@ -7,8 +7,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from src.errors import Problem
 from src.images.loaders import Feed
 from src.inference.views import VIEWS
+from src.models.memory import fits, largest_batch
 
 
 @torch.inference_mode()
@@ -23,13 +25,22 @@ def view_logits(
 ) -> dict[str, np.ndarray]:
     """{view: (len(rows), classes) float32 logits}, in the order of `rows`. `progress` is told the images done."""
     network.eval()
+
+    def answer(seen: torch.Tensor) -> torch.Tensor:
+        with autocast():
+            return network(seen.contiguous(memory_format=torch.channels_last)).float()
+
     parts: dict[str, list[np.ndarray]] = {view: [] for view in views}
     requests = [rows[start : start + batch] for start in range(0, len(rows), batch)]
     for images, done in feed(requests):
         for view in views:
-            seen = VIEWS[view](images).contiguous(memory_format=torch.channels_last)
-            with autocast():
-                logits = network(seen)
-            parts[view].append(logits.float().cpu().numpy())
+            seen = VIEWS[view](images)
+            if not fits(lambda seen=seen, view=view: parts[view].append(answer(seen).cpu().numpy())):
+                most = largest_batch(lambda size, seen=seen: answer(seen[:size]), max(1, len(seen) - 1))
+                raise Problem(
+                    f"out of memory with {len(seen)} images at once: give predict.batch={most}"
+                    if most
+                    else "out of memory with a single image: lower predict.size"
+                )
         progress(len(done))
     return {view: np.concatenate(part) if part else np.zeros((0, 0), np.float32) for view, part in parts.items()}

@@ -50,7 +50,7 @@ def load_logits(path: Path, classes: tuple[str, ...]) -> Logits:
     try:
         with np.load(path, allow_pickle=False) as file:
             table = Logits(file["id"], file["logits"], tuple(file["classes"].tolist()), json.loads(str(file["meta"])))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise Problem(f"{path} is no table of logits ({error}): delete it, and predict makes it anew") from None
     if table.classes != classes:
         raise Problem(

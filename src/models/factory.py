@@ -39,6 +39,11 @@ def build(model: Model, classes: int, size: int, load: bool = True) -> Network:
     if not timm.is_model(model.name):
         near = ", ".join(difflib.get_close_matches(model.name, timm.list_models(), n=3))
         raise UsageError(f"model.name={model.name}: timm knows no such network" + (f". Near: {near}" if near else ""))
+    taken = sorted({"drop_rate", "num_classes", "pretrained", "in_chans"} & set(model.args))
+    if taken:
+        raise UsageError(
+            f"model.args.{taken[0]}: this is set elsewhere (see configs/model/resnet18.yaml), not by model.args"
+        )
     arguments = {**model.args, "drop_rate": model.drop_rate}
     try:
         if model.weights and load:
@@ -47,8 +52,9 @@ def build(model: Model, classes: int, size: int, load: bool = True) -> Network:
             backbone = from_hub(model.name, classes, arguments)
         else:
             backbone = timm.create_model(model.name, num_classes=classes, **arguments)
-    except TypeError as error:
-        raise UsageError(f"model.args of {model.name}: {error}") from None
+    except (TypeError, KeyError, ValueError, AssertionError, RuntimeError, AttributeError) as error:
+        reason = " ".join(str(error).split()) or "the network refuses them"
+        raise UsageError(f"model.name={model.name} with model.args={model.args}: {reason}") from None
     started_from_weights = bool(model.weights or model.pretrained)
     if model.stem == "small" or (model.stem == "auto" and size <= SMALL_INPUT):
         _fit_stem(backbone, size, started_from_weights, asked=model.stem == "small")
@@ -58,24 +64,29 @@ def build(model: Model, classes: int, size: int, load: bool = True) -> Network:
 
 
 def _fit_stem(backbone: nn.Module, size: int, keep_kernel: bool, asked: bool) -> None:
-    """Lower a ResNet's fourfold reduction of the stem: to twofold below 96 pixels, to none below 40.
+    """Let a stock stem, made for 224 pixels, throw away less of a small picture.
 
-    Trained 7x7 kernels stay and only move closer together; a stem from scratch gets a 3x3 kernel.
+    A ResNet's fourfold reduction becomes twofold below 96 pixels and none below 40; trained 7x7 kernels stay and only
+    move closer together, a stem from scratch gets a 3x3 kernel. A VGG loses its first pool below 40 pixels: of 28,
+    five pools would leave nothing.
     """
-    conv = getattr(backbone, "conv1", None)
-    if not isinstance(conv, nn.Conv2d) or not hasattr(backbone, "maxpool"):
-        if asked:
-            raise UsageError(
-                "model.stem=small is for ResNets: this network has no stem of convolution and pool to change"
-            )
-        return
-    stride = 1 if size <= TINY_INPUT else 2
-    if keep_kernel:
-        conv.stride = (stride, stride)
-    else:
-        backbone.conv1 = nn.Conv2d(conv.in_channels, conv.out_channels, 3, stride, 1, bias=conv.bias is not None)
-        nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
-    backbone.maxpool = nn.Identity()
+    conv, features = getattr(backbone, "conv1", None), getattr(backbone, "features", None)
+    if isinstance(conv, nn.Conv2d) and hasattr(backbone, "maxpool"):
+        stride = 1 if size <= TINY_INPUT else 2
+        if keep_kernel:
+            conv.stride = (stride, stride)
+        else:
+            backbone.conv1 = nn.Conv2d(conv.in_channels, conv.out_channels, 3, stride, 1, bias=conv.bias is not None)
+            nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
+        backbone.maxpool = nn.Identity()
+    elif isinstance(features, nn.Sequential) and any(isinstance(layer, nn.MaxPool2d) for layer in features):
+        if size <= TINY_INPUT:
+            first = next(i for i, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d))
+            features[first] = nn.Identity()
+    elif asked:
+        raise UsageError(
+            "model.stem=small is for ResNets and VGGs: this network has no stem that Podium knows to change"
+        )
 
 
 def _try_size(network: Network, name: str, size: int) -> None:

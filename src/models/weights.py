@@ -1,11 +1,11 @@
 """Weights for a network: from timm's hub or from a local file. Never a silent start from scratch."""
 
 import pickle
-import socket
+import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import timm
 import torch
@@ -61,7 +61,16 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         raise Problem(f"model.weights={path}: there is no such file")
     try:
         state = load_state_dict(str(path), weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (
+        pickle.UnpicklingError,
+        SafetensorError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        TypeError,
+    ) as error:
         raise Problem(
             f"model.weights={path} holds no plain weights (.safetensors, or .pth of tensors only): "
             f"{type(error).__name__}"
@@ -72,13 +81,12 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _offline_if_unreachable() -> None:
-    """The hub's client tries for most of a minute before it gives up; one look at the door takes seconds."""
+    """The hub's client tries for most of a minute before it gives up; one knock at the door takes seconds."""
     from huggingface_hub import constants
 
-    if urllib.request.getproxies():
-        return
-    address = urlparse(constants.ENDPOINT)
     try:
-        socket.create_connection((address.hostname, address.port or 443), timeout=5).close()
-    except OSError:
+        urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=5).close()
+    except urllib.error.HTTPError:
+        return  # any answer is an answer
+    except (OSError, HTTPException):
         constants.HF_HUB_OFFLINE = True

@@ -14,6 +14,7 @@ from src.images.loaders import AugmentedSteps, Feed, PlainRows, Step
 from src.images.samplers import epoch_steps, row_weights, steps_per_epoch
 from src.inference.engine import Engine
 from src.models.factory import build
+from src.models.memory import fits, largest_batch
 from src.runs import Run
 from src.training import warn
 from src.training.evaluate import best_epoch, evaluate
@@ -21,7 +22,6 @@ from src.training.finish import finish, keep_best
 from src.training.logs import write_logs
 from src.training.losses import chance_loss, loss_of
 from src.training.machine import Machine
-from src.training.memory import largest_batch, out_of_memory
 from src.training.randomness import key, seed_all
 from src.training.state import State
 from src.training.stopping import StopSignal
@@ -80,7 +80,7 @@ class FoldTraining:
         data, truth = config.data, job.opened.samples.targets[self.rows]
         self.weights = row_weights(truth, data.sampler_exponent) if data.sampler == "weighted" else None
         self.chance = chance_loss(truth, self.weights)
-        augmentation = Augmentation(config.augment, config.images.size)
+        augmentation = Augmentation(config.augment, config.images.size, config.images.load_side())
         self.feed = Feed(AugmentedSteps(job.images, augmentation), job.machine.workers, self.device)
         self.plain_feed = Feed(PlainRows(job.images, config.images.size), job.machine.workers, self.device)
         self.checkpoint = job.folder / "checkpoint.pt"
@@ -135,8 +135,7 @@ class FoldTraining:
         state.schedule.step_update(state.updates)
         targets, loss_sum = self.targets[rows].to(self.device), 0.0
         for part, truth in self._pieces(images, targets):
-            loss = self._forward_backward(part, truth, len(part) / len(rows))
-            loss_sum += loss * len(part)
+            loss_sum += self._forward_backward(part, truth, len(part) / len(rows)) * len(part)
         warn.stop_on_nan(loss_sum, self.job.name, progress)
         if self.config.optim.clip:
             state.accelerator.clip_grad_norm_(state.network.parameters(), self.config.optim.clip)
@@ -152,24 +151,27 @@ class FoldTraining:
         return list(zip(images.tensor_split(count), targets.tensor_split(count), strict=True))
 
     def _forward_backward(self, images: torch.Tensor, targets: torch.Tensor, share: float) -> float:
-        try:
+        """The mean loss of one piece; its gradients are added by its share of the step."""
+        losses: list[float] = []
+
+        def attempt() -> None:
             logits = self.state.network(images.contiguous(memory_format=torch.channels_last))
             loss = loss_of(self.config.loss, logits, targets)
             self.state.accelerator.backward(loss * share)
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            raise Problem(self._batch_that_fits(len(images))) from None
-        return loss.item()
+            losses.append(loss.item())
+
+        if not fits(attempt):
+            raise Problem(self._batch_that_fits(len(images)))
+        return losses[0]
 
     def _batch_that_fits(self, tried: int) -> str:
         self.state.prepared_optimizer.zero_grad(set_to_none=True)
-        fits = largest_batch(lambda batch: try_batch(self.state, self.config, batch), max(1, tried - 1))
-        if fits == 0:
+        most = largest_batch(lambda batch: try_batch(self.state, self.config, batch), max(1, tried - 1))
+        if most == 0:
             return "out of memory with a single image: lower images.size or choose a smaller model.name"
         return (
-            f"out of memory with {tried} images at once; the largest batch that fits is {fits}. Give "
-            f"train.batch={fits} train.global_batch={self.job.global_batch}, or train.batch=auto: both keep the steps"
+            f"out of memory with {tried} images at once; the largest batch that fits is {most}. Give "
+            f"train.batch={most} train.global_batch={self.job.global_batch}, or train.batch=auto: both keep the steps"
         )
 
     def _end_epoch(self) -> None:

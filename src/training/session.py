@@ -16,12 +16,12 @@ from src.inference.ensemble import mean_probabilities
 from src.inference.store import aligned, load_logits, logits_file
 from src.inference.views import view_names
 from src.models.factory import build
+from src.models.memory import largest_batch
 from src.runs import Run, only_one, read_json, submissions_folder
 from src.submission.layout import layout_of
 from src.training.claim import claim
 from src.training.fold import FoldJob, FoldTraining, try_batch
 from src.training.machine import Machine, choose, split_cores
-from src.training.memory import largest_batch
 from src.training.side_by_side import run_tasks
 from src.training.state import State
 from src.training.terminal import Teller, Terminal
@@ -36,7 +36,7 @@ def train(request: Request, say: Say = print) -> None:
     view_names(config.predict.views)
     opened = open_competition(config, run, say)
     layout_of(opened.card, opened.samples)  # a sample submission that cannot be answered is found now
-    Augmentation(config.augment, opened.config.images.size)
+    Augmentation(config.augment, opened.config.images.size, opened.config.images.load_side())
     _say_opening(opened, run, say)
     _check_writable(run)
     wanted = [(seed, fold) for seed in request.seeds for fold in folds]

@@ -4,12 +4,13 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
 
 from src.competition.card import Sheet
 from src.competition.detect.draft import Draft
 from src.competition.detect.inventory import TableFile
-from src.competition.detect.roles import Role, role_of
+from src.competition.detect.roles import Role, role_of_image
 from src.competition.detect.rules import Rule, find_joint_rules, find_rules
 from src.competition.detect.sample import Sample
 from src.competition.detect.undecided import Try, Undecided
@@ -33,9 +34,13 @@ class Context:
 
     @cached_property
     def imaged(self) -> dict[str, str]:
-        """Tables with a column that names images: that column, by the table's path."""
-        found = {table.path: image_column(table.cells, self) for table in self.tables if not table.pixels}
+        """Tables with a column that names images: that column, by the table's path. It may be the row's number."""
+        found = {table.path: image_column(table, self) for table in self.tables if not table.pixels}
         return {path: column for path, column in found.items() if column}
+
+    def role(self, path: str) -> Role:
+        """The part that an image plays by its folders; `path` may be a template."""
+        return role_of_image(path, self.tree.shared)
 
     def given(self, key: str) -> str | None:
         return self.draft.given.get(key)
@@ -51,21 +56,35 @@ class Context:
                 self.draft.put(f"{part}.{key}", value, how.get(key, "the file is no UTF-8"))
 
 
-def image_column(cells: pd.DataFrame, context: Context) -> str | None:
-    """The column whose different values name the most images."""
+def image_column(table: TableFile, context: Context) -> str | None:
+    """The column whose different values name the most images, by the plainest rule; else the number of the row."""
     wanted = context.sample.id if context.sample else None
-    found: dict[str, tuple[int, bool]] = {}
-    for column in cells:
-        values = cells[column].unique()
-        numbers = all(re.fullmatch(r"\d{1,3}|", value) for value in values[:LOOKED_AT])
-        if len(values) < (0.5 if numbers else 0.1) * len(cells):
+    found: dict[str, tuple[int, bool, bool]] = {}
+    for column in table.columns:
+        values = table.cells[column].unique()
+        if re.search(r"[{}:]", column) or not column or len(values) < _fewest(values) * len(table):
             continue
         few = values[:: max(1, len(values) // LOOKED_AT)].tolist()
         rules = find_rules(few, column, context.tree)
-        rules = rules or _joint(cells.drop_duplicates(column).iloc[:LOOKED_AT], column, context)
+        rules = rules or _joint(table.cells[table.columns].drop_duplicates(column).iloc[:LOOKED_AT], column, context)
         if rules and rules[0].hits >= 0.5 * len(rules[0].files):
-            found[column] = len(values) * rules[0].hits // len(rules[0].files), column == wanted
-    return max(found, key=found.get, default=None)
+            plain = not re.search(r"[:*]", rules[0].images)
+            found[column] = len(values) * rules[0].hits // len(rules[0].files), plain, column == wanted
+    return max(found, key=found.get, default=None) or _numbered(table, context)
+
+
+def _fewest(values: np.ndarray) -> float:
+    """The share of rows that a column's different values must reach: short numbers name images by accident."""
+    return 0.5 if all(re.fullmatch(r"\d{1,3}|", value) for value in values[:LOOKED_AT]) else 0.1
+
+
+def _numbered(table: TableFile, context: Context) -> str | None:
+    """row or row0, where the numbers of the rows are the names of all images in a folder."""
+    for column in ("row", "row0"):
+        rules = find_rules(table.cells[column].tolist(), column, context.tree)
+        if any(rule.full and _fills_its_folder(rule, context) for rule in rules):
+            return column
+    return None
 
 
 def rules_for(cells: pd.DataFrame, column: str, context: Context) -> list[Rule]:
@@ -77,37 +96,48 @@ def rules_for(cells: pd.DataFrame, column: str, context: Context) -> list[Rule]:
 def _joint(cells: pd.DataFrame, column: str, context: Context) -> list[Rule]:
     folders = {part for path in context.tree.images for part in path.split("/")[:-1]}
     found = []
-    for other in cells.columns.drop(column):
+    for other in cells.columns.drop([column, "row", "row0"], errors="ignore"):
         values = set(cells[other].unique())
         if 1 < len(values) <= len(cells) / 2 and len(values & folders) > len(values) / 2:
             found += find_joint_rules(cells[column].tolist(), column, cells[other].tolist(), other, context.tree)
     return found
 
 
-def pick(rules: list[Rule], part: Role, what: str, context: Context) -> Rule:
+def pick(rules: list[Rule], part: Role, what: str, values: list[str], context: Context) -> Rule:
     """The one rule for a part of the data. Raises Undecided with all of them where none or several will do.
 
-    Where one column is found in several folders, the folder's name and then its contents decide.
+    Where one column is found in several folders, the folder's name and then its contents decide. `values`: the
+    cells, for the message.
     """
-    full = [rule for rule in rules if rule.full]
-    best = full or [rule for rule in rules if rules and rule.hits >= rules[0].hits * 0.9]
-    best = [rule for rule in best if role_of_rule(rule) == part] or [
-        rule for rule in best if role_of_rule(rule) in ("", part) or (part == "validation" and role_of_rule(rule) == "train")
-    ]
-    best = [rule for rule in best if not context.taken.intersection(rule.files)] or best
-    if len(best) > 1:
-        best = [rule for rule in best if _fills_its_folder(rule, context)] or best
-    tries = [_try(rule, what) for rule in rules]
+    tries = [_try(rule, values) for rule in rules]
     key = f"{part}.images"
+    best = _fitting(rules, part, context)
     if len(best) != 1:
         reason = "several rules find" if best else "no rule finds"
-        raise Undecided(f"{what}: {reason} the images:", tries, f"Say how: {key}=TEMPLATE, such as {key}='images/{{id}}.jpg'")
+        raise Undecided(
+            f"{what}: {reason} the images:", tries, f"Say how: {key}=TEMPLATE, such as {key}='images/{{id}}.jpg'"
+        )
     rule = best[0]
-    enough = context.draft.get("on_bad_image") == "drop" or (part == "test" and rule.hits >= (1 - FEW_MISSING) * len(rule.files))
+    dropped = context.draft.get("on_bad_image") == "drop" and rule.hits > 0
+    enough = dropped or (part == "test" and rule.hits >= (1 - FEW_MISSING) * len(rule.files))
     if not rule.full and not enough:
         remedy = f"If files are missing, put them there, or leave their rows out: on_bad_image=drop. If the rule is wrong: {key}=TEMPLATE"
         raise Undecided(f"{what}: no rule finds every image:", tries, remedy)
     return rule
+
+
+def _fitting(rules: list[Rule], part: Role, context: Context) -> list[Rule]:
+    """The rules left when folders of this part go before others, full rules before others, unused files before used."""
+    roles = {rule.images: context.role(rule.images) for rule in rules}
+    own = [rule for rule in rules if roles[rule.images] == part and rule.hits >= (1 - FEW_MISSING) * len(rule.files)]
+    others = ("", part, "train") if part == "validation" else ("", part)
+    best = own or [rule for rule in rules if roles[rule.images] in others]
+    most = max((rule.hits for rule in best), default=0)
+    best = [rule for rule in best if rule.hits >= (most if most == len(rule.files) else 0.9 * most)]
+    best = [rule for rule in best if not context.taken.intersection(rule.files)] or best
+    if len(best) > 1:
+        best = [rule for rule in best if _fills_its_folder(rule, context)] or best
+    return best
 
 
 def given_rule(template: str, cells: pd.DataFrame, context: Context) -> Rule:
@@ -116,15 +146,12 @@ def given_rule(template: str, cells: pd.DataFrame, context: Context) -> Rule:
     return Rule(template, template.split("{")[0].split("*")[0].rpartition("/")[0], files)
 
 
-def role_of_rule(rule: Rule) -> Role:
-    return role_of(re.sub(r"\{[^}]*\}", "", rule.images))
-
-
 def _fills_its_folder(rule: Rule, context: Context) -> bool:
     return sum(path.startswith(rule.folder) for path in context.tree.images) == len(set(rule.files))
 
 
-def _try(rule: Rule, what: str) -> Try:
+def _try(rule: Rule, values: list[str]) -> Try:
     found = next((file for file in rule.files if file), "")
-    missed = next((f"row {k + 1}" for k, file in enumerate(rule.files) if not file), "")
-    return Try(rule.images, rule.hits, len(rule.files), found, missed)
+    missed = [value for value, file in zip(values, rule.files, strict=True) if not file]
+    more = f" and {len(missed) - 3} more" if len(missed) > 3 else ""
+    return Try(rule.images, rule.hits, len(rule.files), found, ", ".join(missed[:3]) + more)

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from src.competition.card import Card
 from src.errors import UsageError
 
 WIDTH = 110
@@ -47,7 +48,8 @@ class Draft:
     def tree(self) -> dict[str, Any]:
         """The card as a plain tree. Raises UsageError where a given key has no place in it."""
         tree: dict[str, Any] = {}
-        for key, fact in self.facts.items():
+        order = {name: place for place, name in enumerate(Card.model_fields)}
+        for key, fact in sorted(self.facts.items(), key=lambda item: order.get(item[0].split(".")[0], len(order))):
             *above, last = key.split(".")
             place = tree
             for part in above:

@@ -7,8 +7,10 @@ import pandas as pd
 
 from src.competition.detect.roles import words
 
-NAMES = ("patient", "subject", "driver", "person", "participant", "individual", "location", "lesion", "case", "study", "group", "plant")
-NAMES += ("sequence", "seq", "video", "session", "slide", "specimen", "animal", "donor", "camera", "scene", "series", "user", "writer", "owner", "speaker", "center", "hospital", "site", "farm", "cluster")
+NAMES = {"patient", "subject", "driver", "person", "participant", "individual", "location", "lesion", "case", "study"}
+NAMES |= {"plant", "sequence", "seq", "video", "session", "slide", "specimen", "animal", "donor", "camera", "scene"}
+NAMES |= {"series", "user", "writer", "owner", "speaker", "center", "hospital", "site", "farm", "cluster", "group"}
+ENDINGS = {"id", "ids", "no", "num", "nr", "number", "name", "code", "key", "uid", "index"}
 SIDES = {"left", "right", "l", "r", "od", "os"}
 FEWEST = 10  # groups that folds can be made of
 
@@ -23,16 +25,26 @@ class Group:
 def find_groups(cells: pd.DataFrame, id_column: str, label: pd.Series, used: set[str]) -> list[Group]:
     """Columns that could group the rows, those with a telling name first, then what the ids tell."""
     found = []
-    for column in cells:
+    for column in cells.columns.drop(["row", "row0"], errors="ignore"):
         if column in used or column == id_column or not _repeats(cells[column]) or _same_as(cells[column], label):
             continue
         count = cells[column].nunique()
         told = f"{count} groups of up to {cells[column].value_counts().iloc[0]} images"
-        if any(word in NAMES for word in words(str(column))) and count >= FEWEST:
+        if count >= FEWEST and _named_like_group(str(column)):
             found.append((count, Group(column, f"{told}; its name says that these belong together", True)))
+        elif re.fullmatch(r"folder\d+", str(column)):
+            found.append((count, Group(column, f"{told}; folders that are no label", False)))
     # The widest groups hold the narrower ones: a location has many sequences.
     groups = [group for _, group in sorted(found, key=lambda pair: pair[0])]
     return groups or _in_ids(cells[id_column], id_column, label)
+
+
+def _named_like_group(column: str) -> bool:
+    """patient, PatientID and study_no are; plant_type and age_group are not."""
+    held = words(column)
+    while len(held) > 1 and held[-1] in ENDINGS:
+        held.pop()
+    return bool(held) and held[-1] in NAMES and (len(held) == 1 or held[-1] != "group")
 
 
 def _repeats(column: pd.Series) -> bool:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from src.competition import records
 from src.competition.card import Pixels, Sheet
-from src.competition.detect.roles import Role, role_of
-from src.competition.detect.sniff import NUMBER, sniff
+from src.competition.detect.roles import Role, role_of_table
+from src.competition.detect.sniff import NUMBER, encoding_of, sniff
 from src.competition.pixels import pixel_columns
 from src.competition.tables import read_table
 from src.competition.templates import stem
@@ -23,16 +24,21 @@ FEWEST_PIXELS = 49
 
 @dataclass(frozen=True)
 class TableFile:
-    """One table: its path below data/, how it is written, its cells (rows, columns) as text, without pixel columns."""
+    """One table: its path below data/, how it is written, its cells as text, without those that are pixels.
+
+    cells: (rows, columns), with the columns row and row0 last, which count the rows from 1 and from 0.
+    """
 
     path: str
+    role: Role
     sheet: Sheet
     cells: pd.DataFrame
     pixels: Pixels | None = None
 
     @property
-    def role(self) -> Role:
-        return role_of(self.path)
+    def columns(self) -> list[str]:
+        """The file's own columns."""
+        return [column for column in self.cells if column not in ("row", "row0")]
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -50,24 +56,34 @@ def read_tables(tree: Tree) -> tuple[list[TableFile], list[str]]:
         except (Problem, ValueError, UnicodeError) as error:
             notes.append(f"{path} is left aside: {' '.join(str(error).split())}")
             continue
-        if table is not None and len(table) and table.cells.shape[1] + bool(table.pixels):
+        if table is not None and len(table) and (table.columns or table.pixels):
             found.append(table)
     return found, notes
 
 
 def _read(tree: Tree, path: str) -> TableFile | None:
-    file = tree.root / path
+    file, role = tree.root / path, role_of_table(path, tree.shared)
     if Path(path).suffix.lower() in records.SUFFIXES:
-        return TableFile(path, Sheet(), records.read(file))
+        sheet = Sheet(encoding=encoding_of(file).removesuffix("-sig"))
+        return TableFile(path, role, sheet, counted(records.read(file, sheet.encoding)))
     sheet = sniff(file, lambda cell: bool(cell) and stem(cell) in tree.by_stem)
     if sheet is None:
         return None
     head = _head(file, sheet)
     pixels = None if tree.images else _pixels(head, sheet.header)
     if pixels is None:
-        return TableFile(path, sheet, read_table(file, sheet))
+        return TableFile(path, role, sheet, counted(read_table(file, sheet)))
     kept = head.columns.drop(pixel_columns(head.columns, pixels.columns)).tolist()
-    return TableFile(path, sheet, read_table(file, sheet, kept) if kept else _rows(file, sheet), pixels)
+    cells = read_table(file, sheet, kept) if kept else _rows(file, sheet)
+    return TableFile(path, role, sheet, counted(cells), pixels)
+
+
+def counted(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells with the columns row and row0, unless the file has such columns itself."""
+    for column, start in (("row", 1), ("row0", 0)):
+        if column not in cells:
+            cells = cells.assign(**{column: (np.arange(len(cells)) + start).astype(str).astype(object)})
+    return cells
 
 
 def _rows(file: Path, sheet: Sheet) -> pd.DataFrame:

@@ -12,7 +12,19 @@ from src.competition.detect.sample import Sample
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.labels import NO, YES
 
-WORDS = ("label", "target", "class", "classname", "category", "species", "breed", "diagnosis", "tag", "grade", "severity")
+WORDS = (
+    "label",
+    "target",
+    "class",
+    "classname",
+    "category",
+    "species",
+    "breed",
+    "diagnosis",
+    "tag",
+    "grade",
+    "severity",
+)
 NAMES = (*WORDS, "y", "level", "variety", "disease", "type", "answer", "emotion", "digit", "outcome", "stage", "rating")
 SEPARATORS = (" ", "|", ",", ";", "/")
 
@@ -36,6 +48,16 @@ def find_label(
     """
     free = [column for column in cells if column not in set(used)]
     strong = [label for label in (_same_columns(cells, free, sample), _named_by_columns(cells, free, sample)) if label]
+    if not strong and sample is not None and len(sample.answers) > 1:
+        if set(sample.answers) <= set(free):
+            what = f"{table}: the sample submission asks several questions of an image, each with its own answers:"
+            tries = [Try(column, 0, 0, _some(cells[column])) for column in sample.answers]
+            raise Undecided(
+                what,
+                tries,
+                "Here a competition has one label. Make one for each question, each with a sample of its own",
+            )
+        return None  # whatever the label is, its values are not the sample's columns
     strong = strong or [label for label in (_same_name(cells, free, sample),) if label]
     if len({label.column for label in strong}) > 1:
         tries = [Try(f"{label.how}: {label.column}", 0, 0) for label in strong]
@@ -90,9 +112,11 @@ def _by_weak_signs(
     }
     columns = _binary_columns(cells, could)
     if columns and not signs["its name"] and (not sample or len(sample.answers) != 1):
-        return Label(columns, "columns of 0 and 1, one for each class")
+        return complete(cells, Label(columns, "columns of 0 and 1, one for each class"))
     votes = {column: [sign for sign, held in signs.items() if column in held] for column in could}
-    weights = {column: len(votes[column]) + (column in signs["the sample's answers are among its values"]) for column in could}
+    weights = {
+        column: len(votes[column]) + (column in signs["the sample's answers are among its values"]) for column in could
+    }
     most = max(weights.values())
     best = [column for column in could if weights[column] == most and most]
     best = _without_twins(cells, best)

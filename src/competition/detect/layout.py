@@ -9,15 +9,18 @@ import numpy as np
 import pandas as pd
 
 from src.competition import templates
+from src.competition.classes import class_columns
 from src.competition.detect.context import Context, pick, rules_for
 from src.competition.detect.draft import Draft
 from src.competition.detect.groups import find_groups
 from src.competition.detect.inventory import read_tables
+from src.competition.detect.labels import Label
 from src.competition.detect.listing import from_names, same_pattern
 from src.competition.detect.sample import find_sample
-from src.competition.detect.target import class_facts, submission_kind, target_kind, usual_metric
-from src.competition.detect.test import find_test
+from src.competition.detect.target import class_order, spellings, submission_kind, target_kind, usual_metric
+from src.competition.detect.test import find_test, test_folder
 from src.competition.detect.train import Train, from_table
+from src.competition.detect.undecided import Try, Undecided
 from src.competition.labels import YES
 from src.competition.tree import Tree
 from src.errors import Problem
@@ -48,10 +51,10 @@ def detect(data: Path, given: dict[str, Any], title: str) -> Found:
         raise Problem(f"{data} holds no images, and no table of pixels: is it the right folder?")
     context.sample = find_sample(tables, tree, draft)
     train = None if "train.files" in given else from_table(context)
-    test = find_test(train, context) if train or context.sample else None
+    test = find_test(train, context)
     train = train or from_names(context)
     _validation(train, context)
-    test = find_test(train, context) if test is None and context.sample is None else test
+    test = test_folder(train, context) if test is None else test
     counts = _counts(train)
     _target(train, counts, test is not None, context)
     _groups(train, context)
@@ -87,31 +90,67 @@ def _target(train: Train, counts: dict[str, int], tested: bool, context: Context
         if label.separator:
             draft.put("train.label_separator", label.separator, "cells hold several labels")
     else:
-        draft.put("train.label", "label", "")
+        draft.put("train.label", "label")
+    merged = spellings(counts, sample) if isinstance(label.column, str) else None
+    names = list(dict.fromkeys(merged.values())) if merged else list(counts)
+    _check_classes(names, label, context)
     several = label.several or _several_rows(train)
-    kind = target_kind(list(counts), str(label.column), several)
+    kind = target_kind(names, str(label.column), several)
     draft.put("target", kind.value, kind.how, kind.guess)
-    target = draft.get("target")
     if tested:
-        choice = submission_kind(target, list(counts), sample, draft.given.get("metric"))
-        if sample is not None:
-            draft.put("submission.sample", sample.table.path, f"{len(sample.ids)} rows")
-            context.put_sheet("submission", sample.table.sheet.model_copy(update={"header": True}))
-            if sample.id != sample.table.cells.columns[0]:
-                draft.put("submission.id", sample.id, "its column of ids")
-        draft.put("submission.kind", choice.value, choice.how, choice.guess)
-        if draft.get("submission.kind") == "ranked":
-            draft.put("submission.top", _top(sample, draft.given.get("metric")), "answers in a row")
-        if sample is None and draft.get("submission.kind") != "columns":
-            name = label.column if isinstance(label.column, str) and label.column in train.cells else "label"
-            names = ["id", "label" if re.search(r"column\d+$", name) else name]
-            draft.put("submission.header", names, "there is no sample submission: these names are made up", guess=True)
-    usual = usual_metric(target, draft.get("submission.kind") or "label", draft.get("submission.top") or 5)
+        _submission(train, names, context)
+    usual = usual_metric(draft.get("target"), draft.get("submission.kind") or "label", draft.get("submission.top") or 5)
     draft.put("metric", usual.value, usual.how, usual.guess)
-    classes, how = class_facts(counts, draft.get("submission.kind") or "label", sample)
-    if classes is not None:
-        guess = isinstance(classes, list) and draft.get("submission.kind") == "probability" and not {"0", "1"} >= set(classes)
-        draft.put("classes", classes, how, guess)
+    order, how = class_order(names, draft.get("submission.kind"), sample)
+    if merged:
+        if order:
+            merged = dict(sorted(merged.items(), key=lambda pair: order.index(pair[1])))
+        draft.put("classes", merged, "labels on the left are spellings of the classes on the right")
+    elif order:
+        draft.put(
+            "classes", order, how, guess=how.endswith("last") and names != ["0", "1"] and set(names) != {"0", "1"}
+        )
+
+
+def _submission(train: Train, names: list[str], context: Context) -> None:
+    draft, sample, label = context.draft, context.sample, train.label
+    choice = submission_kind(draft.get("target"), names, sample, draft.given.get("metric"))
+    if sample is not None:
+        draft.put("submission.sample", sample.table.path, f"{len(sample.ids)} rows")
+        context.put_sheet("submission", sample.table.sheet.model_copy(update={"header": True}))
+        if sample.id != sample.table.columns[0]:
+            draft.put("submission.id", sample.id, "its column of ids")
+    draft.put("submission.kind", choice.value, choice.how, choice.guess)
+    if draft.get("submission.kind") == "ranked":
+        draft.put("submission.top", _top(sample, draft.given.get("metric")), "answers in a row")
+    if sample is None and draft.get("submission.kind") != "columns":
+        name = label.column if isinstance(label.column, str) and label.column in train.cells else "label"
+        header = ["id", "label" if re.search(r"column\d+$", name) else name]
+        draft.put("submission.header", header, "there is no sample submission: these names are made up", guess=True)
+
+
+def _check_classes(names: list[str], label: Label, context: Context) -> None:
+    """The classes must be what the sample asks for, and classes at all."""
+    sample = context.sample
+    if len(names) > 20 and all(re.fullmatch(r"-?\d*\.\d+", name) for name in names):
+        raise Problem(
+            f"{label.column} holds {len(names)} different fractions: a measurement, and no class. Podium sorts into classes"
+        )
+    if len(names) < 2:
+        raise Problem(f"{label.column} holds one class only ({', '.join(names)}): there is nothing to tell apart")
+    if sample is None or len(sample.answers) < 2 or "classes" in context.draft.given:
+        return
+    if class_columns(names, sample.answers) is None:
+        tries = [
+            Try("classes found", 0, 0, ", ".join(names[:6])),
+            Try("columns of the sample", 0, 0, ", ".join(sample.answers[:6])),
+        ]
+        what = f"the {len(names)} classes found are not the {len(sample.answers)} columns of {sample.table.path}:"
+        raise Undecided(
+            what,
+            tries,
+            "Say which label: train.label=COLUMN, or how the classes are named: classes={label: column, ...}",
+        )
 
 
 def _several_rows(train: Train) -> bool:
@@ -146,12 +185,16 @@ def _validation(train: Train, context: Context) -> None:
     table = next((t for t in context.tables if t.role == "validation" and context.imaged.get(t.path) == train.id), None)
     columns = [train.label.column] if isinstance(train.label.column, str) else train.label.column
     if table is not None and set(columns) <= set(table.cells):
-        rule = pick(rules_for(table.cells, train.id, context), "validation", table.path, context)
+        rule = pick(
+            rules_for(table.cells, train.id, context), "validation", table.path, table.cells[train.id].tolist(), context
+        )
         draft.put("validation.table", table.path, f"{len(table)} rows of the host's validation set")
         context.put_sheet("validation", table.sheet)
         draft.put("validation.id", train.id)
         draft.put("validation.images", rule.images, f"finds {rule.hits} of {len(rule.files)} files")
-        draft.put("validation.label", train.label.column if isinstance(train.label.column, str) else list(train.label.column))
+        draft.put(
+            "validation.label", train.label.column if isinstance(train.label.column, str) else list(train.label.column)
+        )
         if train.label.separator:
             draft.put("validation.label_separator", train.label.separator)
         context.taken.update(filter(None, rule.files))
@@ -191,6 +234,7 @@ def _test_labels(test: pd.DataFrame | None, context: Context) -> pd.DataFrame | 
     """The answers of a test part whose folders name the classes; they are kept apart, to print a score."""
     if test is None or "label" not in test or context.given("test_labels"):
         return None
-    context.draft.put("test_labels", "answers/test.csv", "the folders of the test images name their classes; only for a printed score")
+    context.draft.put(
+        "test_labels", "answers/test.csv", "the folders of the test images name their classes; only for a printed score"
+    )
     return test[["id", "label"]]
-

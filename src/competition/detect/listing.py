@@ -5,10 +5,10 @@ import pandas as pd
 from src.competition.detect.context import Context
 from src.competition.detect.labels import Label
 from src.competition.detect.names import REMEDY, Named, common_folder, label_in_names
-from src.competition.detect.roles import role_of
 from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.templates import fields, name, pattern
+from src.errors import UsageError
 
 
 def from_names(context: Context) -> Train:
@@ -16,24 +16,35 @@ def from_names(context: Context) -> Train:
     given = context.given("train.files")
     if given:
         found = matched(given, context.tree.images)
-        paths, labels, how, guess = list(found["path"]), tuple(found["label"]), "given on the command line", False
-        named = Named(given, labels, how, guess)
+        if "label" not in found or not len(found):
+            raise UsageError(
+                f"train.files={given}: it must have a field {{label}} and fit some image, such as {context.tree.images[0]}"
+            )
+        paths, named = list(found["path"]), Named(given, tuple(found["label"]), "given on the command line")
     else:
         paths = _pool(context)
-        known = set(context.sample.answers if len(context.sample.answers) > 1 else context.sample.values) if context.sample else set()
-        named = label_in_names(paths, {answer for answer in known if answer}) if paths else None
-        if named is None and known:
-            named = label_in_names(paths, set()) if paths else None
+        known = (
+            set(context.sample.answers if len(context.sample.answers) > 1 else context.sample.values)
+            if context.sample
+            else set()
+        )
+        named = label_in_names(paths, known - {""}) if paths else None
     if named is None:
-        tries = [Try(table.path, 0, 0, f"columns {', '.join(map(str, table.cells.columns[:5]))}") for table in context.tables]
+        tries = [Try(table.path, 0, 0, f"columns {', '.join(map(str, table.columns[:5]))}") for table in context.tables]
         what = f"no table names images and labels, and the names of the {len(paths)} images that could be for training hold none:"
         raise Undecided(what, tries, f"{REMEDY}, or train.table=TABLE train.images=TEMPLATE train.label=COLUMN")
     draft = context.draft
+    cells = matched(named.files, context.tree.images)
+    if not given and set(cells["path"]) != set(paths):
+        more = sorted(set(cells["path"]) - set(paths))
+        tries = [Try(named.files, len(paths), len(cells), paths[0], more[0])]
+        raise Undecided("the pattern of the training images also fits images of other parts:", tries, REMEDY)
     draft.put("train.files", named.files, f"{len(paths)} images; {named.how}", named.guess)
     unique = len({name(path) for path in paths}) == len(paths)
-    draft.put("train.id", "{path:name}" if unique else "path", "file names are unique" if unique else "file names come again")
+    draft.put(
+        "train.id", "{path:name}" if unique else "path", "file names are unique" if unique else "file names come again"
+    )
     context.taken.update(paths)
-    cells = pd.DataFrame({"path": paths, "label": named.labels}, dtype=object)
     return Train(cells, "path", tuple(paths), Label("label", named.how))
 
 
@@ -50,7 +61,7 @@ def _pool(context: Context) -> list[str]:
     for path in free:
         folder = path.rpartition("/")[0]
         if folder not in roles:
-            roles[folder] = role_of(folder)
+            roles[folder] = context.role(path)
     for part in ("train", ""):
         pool = [path for path in free if roles[path.rpartition("/")[0]] == part]
         if pool:
@@ -60,7 +71,7 @@ def _pool(context: Context) -> list[str]:
 
 def same_pattern(train_files: str, part: str, context: Context) -> tuple[str, pd.DataFrame] | None:
     """The training pattern moved to the folder of another part, and what it finds there."""
-    images = [path for path in context.tree.images if path not in context.taken and role_of(path.rpartition("/")[0]) == part]
+    images = [path for path in context.tree.images if path not in context.taken and context.role(path) == part]
     if not images:
         return None
     fixed = train_files.split("{")[0].rpartition("/")[0]

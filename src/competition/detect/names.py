@@ -1,9 +1,11 @@
 """Labels in the names of folders or files: the pattern that takes every path apart."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from os.path import commonprefix
 
+from src.competition.detect.groups import NAMES as GROUPS
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.templates import fields, name, pattern
 
@@ -48,14 +50,24 @@ def _in_folders(paths: list[str], root: str, known: set[str], same_depth: bool) 
     varying = [k for k, level in enumerate(levels) if len(set(level)) > 1]
     if not varying:
         return None
-    fitting = [k for k in varying if known and known <= set(levels[k])]
+    fitting = [k for k in varying if known and known <= {*levels[k]}]
     at = fitting[0] if fitting else min(varying, key=lambda k: len(set(levels[k])))
     pieces = [
-        "{label}" if k == at else f"{{folder{k + 1}}}" if k in varying else level[0] for k, level in enumerate(levels)
+        "{label}" if k == at else f"{{{_field(level, k)}}}" if k in varying else level[0]
+        for k, level in enumerate(levels)
     ]
     labels = tuple(levels[at])
     how = f"{len(set(labels))} folders, such as {labels[0]}"
-    return Named("/".join([root + pieces[0], *pieces[1:], "{file}"]), labels, how, guess=len(varying) > 1 and not fitting)
+    return Named(
+        "/".join([root + pieces[0], *pieces[1:], "{file}"]), labels, how, guess=len(varying) > 1 and not fitting
+    )
+
+
+def _field(level: list[str], depth: int) -> str:
+    """A name for a folder that is no label: patient, where it is patient1, patient2, ..."""
+    stems = {match[1].lower() if (match := re.fullmatch(r"([A-Za-z]+)[ _-]?\d+", one)) else "" for one in level}
+    stem = stems.pop() if len(stems) == 1 else ""
+    return stem if stem in GROUPS else f"folder{depth + 1}"
 
 
 def _in_files(paths: list[str], root: str, known: set[str]) -> Named | None:
@@ -69,7 +81,15 @@ def _in_files(paths: list[str], root: str, known: set[str]) -> Named | None:
         tries = [one for one in tries if better(one)] or tries
     distinct = {one.labels: one for one in reversed(tries)}
     if len(distinct) > 1:
-        told = [Try(one.files, len(set(one.labels)), 0, f"{len(set(one.labels))} classes: {', '.join(sorted(set(one.labels))[:4])}") for one in tries]
+        told = [
+            Try(
+                one.files,
+                len(set(one.labels)),
+                0,
+                f"{len(set(one.labels))} classes: {', '.join(sorted(set(one.labels))[:4])}",
+            )
+            for one in tries
+        ]
         raise Undecided("the labels could stand in the file names in several ways:", told, REMEDY)
     return tries[0] if tries else None
 

@@ -5,13 +5,20 @@ from typing import Literal
 
 Role = Literal["train", "validation", "test", "sample", ""]
 
-_BEGINNINGS: dict[str, tuple[str, ...]] = {
-    "sample": ("sample", "submission", "submit"),
-    "test": ("test", "tst", "unlabel"),
-    "validation": ("val", "dev", "holdout"),
-    "train": ("train", "trn"),
+WORDS: dict[str, set[str]] = {
+    "sample": {"sample", "submission", "submit", "sub", "samplesubmission"},
+    "test": {"test", "tests", "testing", "testset", "tst", "unlabeled", "unlabelled"},
+    "validation": {"val", "valid", "validation", "validate", "valset", "dev", "holdout"},
+    "train": {"train", "training", "trainset", "trn", "trainval"},
 }
-_WEAK = {"evaluation": "test", "eval": "test", "private": "test", "public": "test", "labeled": "train"}
+WEAK = {
+    "evaluation": "test",
+    "eval": "test",
+    "private": "test",
+    "public": "test",
+    "labeled": "train",
+    "labelled": "train",
+}
 
 
 def words(name: str) -> list[str]:
@@ -22,13 +29,23 @@ def words(name: str) -> list[str]:
 def role_of_word(text: str) -> Role:
     """The part that a name plays; empty where it says nothing, or names two parts at once."""
     held = words(text)
-    roles = {role for role, starts in _BEGINNINGS.items() for word in held if word.startswith(starts)}
+    roles = {role for role, known in WORDS.items() if known.intersection(held)}
     if "sample" in roles:
         return "sample"
-    roles = roles or {_WEAK[word] for word in held if word in _WEAK}
+    roles = roles or {WEAK[word] for word in held if word in WEAK}
     return roles.pop() if len(roles) == 1 else ""
 
 
-def role_of(path: str) -> Role:
-    """The part that a path plays: its innermost part that says anything."""
-    return next((role for part in reversed(path.split("/")) if (role := role_of_word(part))), "")
+def role_of_table(path: str, root: str) -> Role:
+    """The part of a table: its own name goes before its folders, `root`, which holds everything, says nothing."""
+    folders, _, name = path.removeprefix(root).rpartition("/")
+    return role_of_word(name.rpartition(".")[0] or name) or role_of_image(f"{folders}/", "")
+
+
+def role_of_image(path: str, root: str) -> Role:
+    """The part of an image: by its outermost folder that says anything, since a class may be named Train or Test tube.
+
+    `path` may be a template; the file's own name is asked last.
+    """
+    plain = re.sub(r"\{[^}]*\}", "", path.removeprefix(root))
+    return next((role for part in plain.split("/") if (role := role_of_word(part)) not in ("", "sample")), "")

@@ -96,8 +96,7 @@ def _by_folder(end: str, candidates: Candidates, rows: int) -> list[Rule]:
         return []
     most = max(hits.values())
     level = [folder for folder, count in hits.items() if count == most]
-    if most < rows:
-        level += [folder for folder, count in hits.items() if most > count >= rows / 20]
+    level += [folder for folder, count in hits.items() if most > count >= rows / (2 if most == rows else 20)]
     deepest = [
         folder
         for folder in level

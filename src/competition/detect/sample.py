@@ -1,6 +1,6 @@
 """The sample submission: which table it is, and which of its columns hold ids and answers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from src.competition.detect.draft import Draft
@@ -37,19 +37,18 @@ def find_sample(tables: list[TableFile], tree: Tree, draft: Draft) -> Sample | N
             f"submission.sample={named}: there is no such table. Tables: {', '.join(table.path for table in tables)}"
         )
     if len(found) > 1:
-        tries = [Try(table.path, len(table), 0, f"columns {', '.join(table.cells.columns[:4])}") for table in found]
+        tries = [Try(table.path, len(table), 0, f"columns {', '.join(table.columns[:4])}") for table in found]
         raise Undecided("several tables could be the sample submission:", tries, "Say which: submission.sample=TABLE")
     if not found:
         return None
     table = found[0]
-    if table.cells.shape[1] == 1:
-        return Sample(table, table.cells.columns[0], ())
+    if len(table.columns) == 1:
+        tables[tables.index(table)] = replace(table, role="test")  # it lists ids and has no place for answers
+        return None
     key = draft.given.get("submission.id") or _id_column(table, tables, tree)
-    if key not in table.cells:
-        raise UsageError(
-            f"submission.id={key}: {table.path} has the columns {', '.join(map(repr, table.cells.columns))}"
-        )
-    answers = [column for column in table.cells if column != key and not _is_index(table, column)]
+    if key not in table.columns:
+        raise UsageError(f"submission.id={key}: {table.path} has the columns {', '.join(map(repr, table.columns))}")
+    answers = [column for column in table.columns if column != key and not _is_index(table, column)]
     if len(answers) > 1 and (described := _described(answers, tables)):
         answers = [column for column in answers if column not in described]
     return Sample(table, key, tuple(answers))
@@ -58,7 +57,7 @@ def find_sample(tables: list[TableFile], tree: Tree, draft: Draft) -> Sample | N
 def _id_column(table: TableFile, tables: list[TableFile], tree: Tree) -> str:
     """The column with the most different values that are images or ids of a test table; the first among equals."""
     others = [other for other in tables if other is not table and other.role == "test"]
-    known = {value for other in others for column in other.cells for value in other.cells[column]}
+    known = {value for other in others for column in other.columns for value in other.cells[column]}
     known |= {path.rpartition("/")[2] for path in tree.images} | tree.by_stem.keys()
 
     def fitness(column: str) -> tuple[int, bool]:
@@ -67,7 +66,7 @@ def _id_column(table: TableFile, tables: list[TableFile], tree: Tree) -> str:
             table, column
         )
 
-    return max(table.cells, key=fitness)
+    return max(table.columns, key=fitness)
 
 
 def _is_index(table: TableFile, column: str) -> bool:
@@ -79,4 +78,4 @@ def _is_index(table: TableFile, column: str) -> bool:
 
 def _described(answers: list[str], tables: list[TableFile]) -> set[str]:
     """Columns that the test table holds too: they say something of the image and are no answers."""
-    return {column for column in answers for table in tables if table.role == "test" and column in table.cells}
+    return {column for column in answers for table in tables if table.role == "test" and column in table.columns}

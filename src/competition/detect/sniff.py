@@ -16,7 +16,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 def sniff(path: Path, is_image: Callable[[str], bool]) -> Sheet | None:
     """How the file is written, None where it is no table. `is_image` tells whether a cell names an image."""
-    encoding = _encoding(path)
+    encoding = encoding_of(path)
     with path.open(encoding=encoding, newline="", errors="replace") as file:
         lines = [line for line in islice(file, LOOKED_AT) if line.strip()]
     if not lines or "\0" in lines[0]:
@@ -28,7 +28,7 @@ def sniff(path: Path, is_image: Callable[[str], bool]) -> Sheet | None:
     return Sheet(header=has_header(rows, is_image), separator=separator, encoding=encoding.removesuffix("-sig"))
 
 
-def _encoding(path: Path) -> str:
+def encoding_of(path: Path) -> str:
     """UTF-8 if it is that, by its mark UTF-16; else the Windows code page, which is a guess."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     with path.open("rb") as file:

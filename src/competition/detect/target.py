@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 
 from src.competition.card import SubmissionKind, Target
-from src.competition.classes import class_columns
 from src.competition.detect.roles import words
 from src.competition.detect.sample import Sample
 from src.competition.labels import sorted_classes
@@ -81,41 +80,49 @@ def usual_metric(target: Target, kind: SubmissionKind, top: int) -> Choice:
     return Choice(name, "the usual one for such a submission; see the competition's page, set metric=NAME", guess=True)
 
 
-def class_facts(counts: dict[str, int], kind: SubmissionKind, sample: Sample | None) -> tuple[list | dict | None, str]:
-    """What the card must say of the classes, if anything: their order, or how labels become names of the sample."""
-    names = list(counts)
-    if kind == "columns" and sample is not None:
-        if set(names) < set(sample.answers):
-            return list(sample.answers), "the sample has columns for classes without a training image"
-        if class_columns(names, sample.answers):
-            return None, ""
-    merged = _spellings(counts, {*sample.answers, *sample.values} if sample else set())
-    if merged:
-        return merged, "labels that differ only in capitals, blanks or the form of a number are one class"
-    if kind == "probability":
-        order = sorted_classes(names)
-        if sample is not None and sample.answers[0] in order:
-            order.sort(key=lambda name: name == sample.answers[0])
-        return order, "the probability is that of the last"
-    return None, ""
+def class_order(names: list[str], kind: SubmissionKind | None, sample: Sample | None) -> tuple[list[str] | None, str]:
+    """The order of the classes where the card must say it: all of the sample's columns, or the positive class last."""
+    if kind == "columns" and sample is not None and set(names) < set(sample.answers):
+        return list(sample.answers), "the sample has columns for classes without a training image"
+    if kind != "probability":
+        return None, ""
+    order = sorted_classes(names)
+    if sample is not None and sample.answers[0] in order:
+        order.sort(key=lambda name: name == sample.answers[0])
+    return order, "the probability is that of the last"
 
 
-def _spellings(counts: dict[str, int], wanted: set[str]) -> dict[str, str] | None:
-    """label -> class, where several labels are spellings of one. Single letters are not: a and A are two letters."""
+def spellings(counts: dict[str, int], sample: Sample | None) -> dict[str, str] | None:
+    """label -> class, where several labels are spellings of one, or the sample writes all of them otherwise; else None.
+
+    Labels may differ in capitals and blanks. Single letters may not: a and A are two letters. The sample may write
+    1 for 1.0, and 1 for True.
+    """
+    wanted = {*sample.answers, *sample.values} if sample else set()
+    plain = {name: _plain(name) for name in counts}
+    base = (
+        plain
+        if wanted.intersection(plain.values()) and not wanted.intersection(counts)
+        else {name: name for name in counts}
+    )
     groups: dict[str, list[str]] = {}
-    for name in counts:
-        plain = " ".join(name.split()).casefold() if len(name.strip()) > 1 else name.strip()
-        plain = str(int(float(plain))) if re.fullmatch(r"\d+(\.0+)?", plain) and not plain.startswith("0") else plain
-        groups.setdefault(re.sub(r"^(\d+)\.0+$", r"\1", plain), []).append(name)
+    for name, written in base.items():
+        folded = " ".join(written.split())
+        groups.setdefault(folded.casefold() if len(folded) > 1 else folded, []).append(name)
     mapped = {}
-    for plain, group in groups.items():
-        asked = [name for name in group if name in wanted]
-        if len(asked) > 1:
+    for group in groups.values():
+        asked = [base[name] for name in group if base[name] in wanted]
+        if len(set(asked)) > 1:
             return None  # the sample tells them apart
-        best = asked[0] if asked else max(group, key=counts.get).strip()
-        best = plain if not asked and plain in wanted else best
-        mapped |= dict.fromkeys(group, best)
+        mapped |= dict.fromkeys(group, asked[0] if asked else base[max(group, key=counts.get)].strip())
     if all(name == best for name, best in mapped.items()):
         return None
     place = {name: k for k, name in enumerate(sorted_classes(set(mapped.values())))}
     return dict(sorted(mapped.items(), key=lambda pair: place[pair[1]]))
+
+
+def _plain(name: str) -> str:
+    """The number that a label stands for, where it is written as 1.0 or True."""
+    if re.fullmatch(r"\d+\.0+", name):
+        return name.partition(".")[0]
+    return str(int(name.casefold() == "true")) if name.casefold() in ("true", "false") else name

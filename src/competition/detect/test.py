@@ -3,12 +3,11 @@
 import pandas as pd
 
 from src.competition import templates
+from src.competition.detect.context import Context, given_rule, pick, rules_for
 from src.competition.detect.draft import Draft
-from src.competition.detect.context import Context, given_rule, image_column, pick, rules_for
 from src.competition.detect.inventory import TableFile
 from src.competition.detect.listing import same_pattern
 from src.competition.detect.names import common_folder
-from src.competition.detect.roles import role_of
 from src.competition.detect.sample import Sample
 from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
@@ -16,10 +15,7 @@ from src.errors import UsageError
 
 
 def find_test(train: Train | None, context: Context) -> pd.DataFrame | None:
-    """Put the facts of the test part; its rows with column id, and path and label where these are known.
-
-    None where the data hold no test images at all.
-    """
+    """Put the facts of a test part that a table or the sample lists: its rows with columns id and path, else None."""
     if train and train.split and "test" in train.split[1]:
         return _from_split(train, context)
     table = _table(context)
@@ -27,17 +23,21 @@ def find_test(train: Train | None, context: Context) -> pd.DataFrame | None:
         return _from_pixels(table, context) if table.pixels else _from_table(table, context)
     if context.sample is not None:
         return _from_sample(context.sample, context)
-    return _from_folder(train, context)
+    return None
 
 
 def _table(context: Context) -> TableFile | None:
     """The table of test images: given, or by its name."""
     given = context.given("test.table")
     if given and context.table(given) is None:
-        raise UsageError(f"test.table={given}: there is no such table. Tables: {', '.join(table.path for table in context.tables)}")
+        raise UsageError(
+            f"test.table={given}: there is no such table. Tables: {', '.join(table.path for table in context.tables)}"
+        )
     if given:
         return context.table(given)
-    found = [table for table in context.tables if table.role == "test" and (table.pixels or table.path in context.imaged)]
+    found = [
+        table for table in context.tables if table.role == "test" and (table.pixels or table.path in context.imaged)
+    ]
     found = [table for table in found if not context.sample or table.path != context.sample.table.path]
     if len(found) > 1 and context.sample:
         found = [table for table in found if len(table) == len(context.sample.table)] or found
@@ -76,38 +76,39 @@ def _with_rule(cells: pd.DataFrame, column: str, what: str, context: Context) ->
     draft = context.draft
     template = context.given("test.images")
     rules = [given_rule(template, cells, context)] if template else rules_for(cells, column, context)
-    rules = rules or rules_for(cells, image_column(cells, context) or column, context)
-    rule = pick(rules, "test", what, context)
+    rule = pick(rules, "test", what, cells[column].tolist(), context)
     spec, how = _id_of(cells, column, context.sample)
     draft.put("test.id", spec, how)
-    ids = cells[spec].tolist() if spec in cells else templates.fill(spec, _counted(cells))
+    ids = cells[spec].tolist() if spec in cells else templates.fill(spec, cells)
     draft.put("test.images", rule.images, f"finds {rule.hits} of {len(rule.files)} files")
     context.taken.update(filter(None, rule.files))
     return pd.DataFrame({"id": ids, "path": rule.files}, dtype=object)
-
-
-def _counted(cells: pd.DataFrame) -> pd.DataFrame:
-    return cells.assign(row=(cells.index + 1).astype(str), row0=cells.index.astype(str))
 
 
 def _id_of(cells: pd.DataFrame, column: str, sample: Sample | None) -> tuple[str, str]:
     """The column, or the template, that gives the sample's ids. Raises Undecided where none does."""
     if sample is None:
         return column, "there is no sample submission"
-    wanted, counted = set(sample.ids), _counted(cells)
+    wanted = set(sample.ids)
     endings = {path.rpartition(".")[2] for path in sample.ids[:1000] if "." in path}
-    specs = [column, *cells.columns.drop(column, errors="ignore")]
-    specs += [f"{{{column}:{change}}}" for change in ("name", "stem")] + [f"{{{column}}}.{ending}" for ending in sorted(endings)]
+    specs = [column, *cells.columns.drop([column, "row", "row0"], errors="ignore")]
+    specs += [f"{{{column}:{change}}}" for change in ("name", "stem")] + [
+        f"{{{column}}}.{ending}" for ending in sorted(endings)
+    ]
     specs += ["row", "row0"]
     tries = []
     for spec in specs:
-        ids = counted[spec] if spec in counted else templates.fill(spec, counted)
+        ids = cells[spec] if spec in cells else templates.fill(spec, cells)
         hits = len(wanted.intersection(ids))
         if hits == len(wanted):
             return spec, "its values are the ids of the sample submission"
         missed = next((one for one in sample.ids if one not in set(ids)), "") if len(tries) < 12 else ""
         tries.append(Try(spec, hits, len(wanted), "", missed))
-    raise Undecided(f"the ids of {sample.table.path} are not those of the test table:", tries, "Say how: test.id=COLUMN or a template")
+    raise Undecided(
+        f"the ids of {sample.table.path} are not those of the test table:",
+        tries,
+        "Say how: test.id=COLUMN or a template",
+    )
 
 
 def _from_pixels(table: TableFile, context: Context) -> pd.DataFrame:
@@ -117,23 +118,22 @@ def _from_pixels(table: TableFile, context: Context) -> pd.DataFrame:
 
 
 def _put_pixels(table: TableFile, cells: pd.DataFrame, context: Context) -> pd.DataFrame:
-    counted = _counted(cells)
-    first = next(iter(cells.columns), "row")
-    spec, how = _id_of(cells, first if first in cells and cells[first].is_unique else "row", context.sample)
+    first = table.columns[0] if table.columns and cells[table.columns[0]].is_unique else "row"
+    spec, how = _id_of(cells, first, context.sample)
     context.draft.put("test.id", spec, how)
     context.draft.put("test.images", "pixels/test/{row}.png", "written from the numbers in the table")
     context.draft.put("test.pixels", table.pixels.model_dump(), "")
-    return pd.DataFrame({"id": counted[spec], "path": None}, dtype=object)
+    return pd.DataFrame({"id": cells[spec], "path": None}, dtype=object)
 
 
-def _from_folder(train: Train | None, context: Context) -> pd.DataFrame | None:
-    """No table and no sample: the images in folders named test, which may hold the labels too."""
+def test_folder(train: Train, context: Context) -> pd.DataFrame | None:
+    """No table and no sample: the images in folders named test, whose names may hold a label too; None without any."""
     draft = context.draft
     files = draft.get("train.files")
-    labelled = same_pattern(files, "test", context) if files and train else None
+    labelled = same_pattern(files, "test", context) if files else None
     if labelled and not set(labelled[1]["label"]) <= set(train.cells["label"]):
         labelled = None
-    images = [path for path in context.tree.images if path not in context.taken and role_of(path.rpartition("/")[0]) == "test"]
+    images = [path for path in context.tree.images if path not in context.taken and context.role(path) == "test"]
     given = context.given("test.files")
     if not images and not given:
         return None
@@ -146,8 +146,8 @@ def _from_folder(train: Train | None, context: Context) -> pd.DataFrame | None:
     return found.assign(id=found["path"] if spec == "path" else templates.fill(spec, found))
 
 
-def _like_training_ids(found: pd.DataFrame, train: Train | None, draft: Draft) -> str:
+def _like_training_ids(found: pd.DataFrame, train: Train, draft: Draft) -> str:
     """The file's name, with its extension where the training ids have it; the path where names come again."""
-    bare = train is not None and not any(templates.without_extension(one) != one for one in train.cells[train.id].head(50))
+    bare = not any(templates.without_extension(one) != one for one in train.cells[train.id].head(50))
     spec = "path" if draft.get("train.id") == "path" else "{path:stem}" if bare else "{path:name}"
     return spec if spec == "path" or len(set(templates.fill(spec, found))) == len(found) else "path"

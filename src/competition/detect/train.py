@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from src.competition import tables
+from src.competition import tables, templates
 from src.competition.card import Join
 from src.competition.detect.context import Context, given_rule, pick, rules_for
-from src.competition.detect.inventory import TableFile
+from src.competition.detect.inventory import TableFile, counted
 from src.competition.detect.labels import Label, complete, find_label
 from src.competition.detect.roles import role_of_word, words
+from src.competition.detect.sniff import NUMBER
 from src.competition.detect.undecided import Try, Undecided
 from src.errors import UsageError
 
@@ -53,7 +54,7 @@ def from_table(context: Context) -> Train | None:
     template = context.given("train.images")
     what = f"{paths[0]} ({len(cells)} rows)"
     rules = [given_rule(template, cells, context)] if template else rules_for(cells, named, context)
-    rule = pick(rules, "train", what, context)
+    rule = pick(rules, "train", what, cells[named].tolist(), context)
     context.taken.update(filter(None, rule.files))
     if not cells[named].is_unique and len(set(rule.files)) == len(cells):
         column = rule.images[rule.images.index("{") :]  # names that come again in other folders
@@ -77,9 +78,14 @@ def _choose(context: Context) -> tuple[list[str], pd.DataFrame, list[Join], Labe
     candidates = [context.table(names[0])] if names else _candidates(context)
     found = []
     for table in candidates:
-        found += [([table.path], table.cells, [], label)] if (label := _label(table.cells, table.path, context)) else []
+        label = _label(table.cells, table.path, context)
+        if label and _speaks_otherwise(table.cells, label, context) and (one := _with_sides(table, context)):
+            found.append(one)
+        elif label:
+            found.append(([table.path], table.cells, [], label))
     found = found or [one for table in candidates if (one := _with_partner(table, context))]
     found = found or [one for table in candidates if (one := _with_sides(table, context))]
+    found = found or [one for table in candidates if (one := _with_folders(table, context))]
     for wanted in ("train", ""):
         named = [one for one in found if context.table(one[0][0]).role == wanted]
         if len(named) == 1:
@@ -94,12 +100,14 @@ def _choose(context: Context) -> tuple[list[str], pd.DataFrame, list[Join], Labe
 
 def _candidates(context: Context) -> list[TableFile]:
     """Tables that name images or hold their pixels, and are neither the sample nor another part by their name."""
-    sample = context.sample.table if context.sample else None
-    return [
+    found = [
         table
         for table in context.tables
-        if table is not sample and table.role not in ("test", "validation", "sample") and (table.pixels or table.path in context.imaged)
+        if table.role not in ("test", "validation", "sample") and (table.pixels or table.path in context.imaged)
     ]
+    # A short side table, such as a list of classes, can name images by accident.
+    most = max(map(len, found), default=0)
+    return [table for table in found if len(table) >= most / 10 or table.role == "train"]
 
 
 def _label(cells: pd.DataFrame, name: str, context: Context) -> Label | None:
@@ -111,20 +119,29 @@ def _label(cells: pd.DataFrame, name: str, context: Context) -> Label | None:
             return None
         return complete(cells, Label(columns if isinstance(given, list) else given, "given on the command line"))
     test = next((table for table in context.tables if table.role == "test" and table.path in context.imaged), None)
-    used = [context.imaged.get(name)]
+    used = [context.imaged.get(name), "row", "row0"]
     return find_label(cells, used, context.sample, test.cells if test else None, name)
+
+
+def _speaks_otherwise(cells: pd.DataFrame, label: Label, context: Context) -> bool:
+    """Whether the sample answers in words that are not among the labels: a side table may hold these."""
+    sample = context.sample
+    if sample is None or not isinstance(label.column, str) or label.column not in cells or context.given("train.label"):
+        return False
+    asked = {value for value in sample.values if value and not NUMBER.fullmatch(value)}
+    return bool(asked) and not asked & set(cells[label.column])
 
 
 def _with_partner(table: TableFile, context: Context) -> tuple | None:
     """Two tables aligned by line: one of the images, one of the labels, with as many rows."""
-    if table.cells.shape[1] > 1:
+    if len(table.columns) > 1:
         return None
     partners = [
         other
         for other in context.tables
         if other is not table
         and len(other) == len(table)
-        and other.cells.shape[1] == 1
+        and len(other.columns) == 1
         and other.path not in context.imaged
         and other.role not in ("test", "sample")
         and other.sheet == table.sheet
@@ -132,15 +149,20 @@ def _with_partner(table: TableFile, context: Context) -> tuple | None:
     if len(partners) != 1:
         return None
     cells = _aligned([table, partners[0]])
-    column = cells.columns[-1]
-    return [table.path, partners[0].path], cells, [], _label(cells, table.path, context) or Label(column, "the same line of the other table")
+    column = cells.columns[len(table.columns)]
+    return (
+        [table.path, partners[0].path],
+        cells,
+        [],
+        _label(cells, table.path, context) or Label(column, "the same line of the other table"),
+    )
 
 
 def _aligned(parts: list[TableFile]) -> pd.DataFrame:
-    cells = pd.concat([part.cells for part in parts], axis=1)
+    cells = pd.concat([part.cells[part.columns] for part in parts], axis=1)
     if not parts[0].sheet.header:
         cells.columns = [f"column{k + 1}" for k in range(cells.shape[1])]
-    return cells.loc[:, ~cells.columns.duplicated()]
+    return counted(cells.loc[:, ~cells.columns.duplicated()])
 
 
 def _with_sides(table: TableFile, context: Context) -> tuple | None:
@@ -150,13 +172,42 @@ def _with_sides(table: TableFile, context: Context) -> tuple | None:
     for other in context.tables:
         if other in (table, sample) or other.role == "test" or len(joins) == MOST_SIDES:
             continue
-        keys = [(on, key) for on in cells for key in other.cells if _is_key(cells[on], other.cells[key])]
+        keys = [
+            (on, key)
+            for on in cells.columns.drop(["row", "row0"])
+            for key in other.columns
+            if _is_key(cells[on], other.cells[key])
+        ]
         if keys:
             on, key = max(keys, key=lambda pair: (pair[0] == pair[1], cells[pair[0]].nunique()))
-            join = Join(table=other.path, on=on, key=None if on == key else key, **other.sheet.model_dump())
-            cells, joins = tables.joined(cells, other.cells, join, table.path), [*joins, join]
+            join = Join(table=other.path, by=on, key=None if on == key else key, **other.sheet.model_dump())
+            cells, joins = tables.joined(cells, other.cells[other.columns], join, table.path), [*joins, join]
     label = _label(cells, table.path, context) if joins else None
+    if (
+        label
+        and isinstance(label.column, str)
+        and label.column in table.cells
+        and _speaks_otherwise(cells, label, context)
+    ):
+        return None
     return ([table.path], cells, joins, label) if label else None
+
+
+def _with_folders(table: TableFile, context: Context) -> tuple | None:
+    """A list of paths whose folders are the labels."""
+    column = context.imaged.get(table.path)
+    if column not in table.columns or len(table.columns) > 1:
+        return None
+    template = f"{{{column}:folder}}"
+    counts = pd.Series(templates.fill(template, table.cells)).value_counts()
+    if not 1 < len(counts) <= len(table) / 3 or "" in counts:
+        return None
+    return (
+        [table.path],
+        table.cells,
+        [],
+        Label(template, f"{len(counts)} folders in the paths, such as {counts.index[0]}"),
+    )
 
 
 def _is_key(on: pd.Series, key: pd.Series) -> bool:
@@ -168,8 +219,10 @@ def _split(cells: pd.DataFrame, context: Context) -> tuple[str, dict[str, list[s
     if context.given("train.where"):
         return None
     for column in cells:
+        if cells[column].nunique() > 6:
+            continue
         values = cells[column].unique().tolist()
-        roles = {value: role_of_word(value) for value in values if len(values) <= 6}
+        roles = {value: role_of_word(value) for value in values}
         if "train" in roles.values() and len(values) > 1 and set(roles.values()) <= {"train", "validation", "test"}:
             parts: dict[str, list[str]] = {}
             for value, role in roles.items():
@@ -200,7 +253,6 @@ def _from_pixels(cells: pd.DataFrame, table: TableFile, label: Label, split: tup
     draft.put("train.images", "pixels/train/{row}.png", "written from the numbers in the table")
     height, width = table.pixels.shape[:2]
     draft.put("train.pixels", table.pixels.model_dump(), f"images of {height} x {width}")
-    cells = cells.assign(row=(cells.index + 1).astype(str), row0=cells.index.astype(str))
     return Train(cells, "row", tuple(np.full(len(cells), None)), label, split)
 
 
@@ -212,7 +264,8 @@ def _check_folders(cells: pd.DataFrame, files: tuple[str | None, ...], label: La
     classes = {name for name, _ in pairs}
     labelled = [(name, parts) for name, parts in pairs if classes.intersection(parts)]
     wrong = [(name, parts) for name, parts in labelled if name not in parts]
-    if len(labelled) > 0.9 * len(pairs) and wrong and not context.given("train.label"):
+    # Where fewer than half agree, the folders are something else than classes.
+    if len(labelled) > 0.9 * len(pairs) and 0 < len(wrong) < len(labelled) / 2 and not context.given("train.label"):
         tries = [Try(f"the table says {name!r}", 0, 0, f"the folder is {'/'.join(parts)}") for name, parts in wrong[:5]]
         what = f"the labels of the table and of the folders disagree for {len(wrong)} of {len(pairs)} images:"
         raise Undecided(what, tries, f"Say which holds: train.label={label.column}, or train.files=PATTERN")
@@ -220,5 +273,3 @@ def _check_folders(cells: pd.DataFrame, files: tuple[str | None, ...], label: La
 
 def _how(paths: list[str], cells: pd.DataFrame, label: Label | None) -> str:
     return f"{len(cells)} rows" + (", aligned by line" if len(paths) > 1 else "")
-
-

@@ -1,0 +1,179 @@
+"""The scores of src/metrics.py under row weights, many weightings at once: what makes a thousand resamplings quick.
+
+Nearly every score is a function of sums over rows (a mean, the cells of a confusion table, moments), so that one
+matrix product scores all draws. The AUCs rank once and weigh after. Only `own` is scored draw by draw.
+"""
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+from scipy.sparse import csr_array, hstack
+
+from src.metrics import CLIP, Metric, decide
+
+Weighted = Callable[[np.ndarray], np.ndarray]  # (draws, n) how often each row counts -> (draws,) scores
+Finish = Callable[[np.ndarray], np.ndarray]  # (draws, s) sums over rows -> (draws,) scores
+
+
+def weighted_score(
+    metric: Metric, targets: np.ndarray, probabilities: np.ndarray, decisions: np.ndarray | None = None
+) -> Weighted:
+    """A function from row weights to scores. With whole weights it is `metric.score` of the rows so often repeated.
+
+    targets: (n,) int or (n, classes) 0/1. probabilities: (n, classes). decisions: as `metric.score` takes them.
+    A score that is not defined under some weights is NaN there.
+    """
+    if not np.isfinite(probabilities).all():
+        return lambda weights: np.full(len(weights), np.nan)
+    if metric.name == "auc":
+        return _auc(targets == 1, probabilities[:, 1])
+    if metric.name == "mean_column_auc":
+        return _mean_column_auc(_cells(targets, probabilities.shape[1]), probabilities)
+    if metric.name == "own":
+        return _repeated(metric, targets, probabilities, decisions)
+    if metric.needs == "labels" and decisions is None:
+        decisions = decide(targets.ndim == 2, probabilities)
+    answers = decisions if metric.needs == "labels" else probabilities
+    sums, finish = _sums(metric.name, targets, answers, probabilities.shape[1])
+    if isinstance(sums, csr_array):
+        return lambda weights: finish((sums.T @ weights.T).T)
+    return lambda weights: finish(weights @ sums)
+
+
+def _sums(name: str, targets: np.ndarray, answers: np.ndarray, classes: int) -> tuple[np.ndarray | csr_array, Finish]:
+    """(n, s) columns whose weighted sums decide the score, and how."""
+    several = targets.ndim == 2
+    if name == "qwk":
+        return _moments(targets, answers), _kappa
+    if name == "f1":
+        truth, answer = (targets == 1).astype(float), (answers == 1).astype(float)
+        return np.stack([2 * truth * answer, truth + answer], axis=1), _ratio
+    if name == "micro_f1" and several:
+        truth = targets > 0.5
+        return np.stack([2.0 * (truth & answers).sum(1), 1.0 * truth.sum(1) + answers.sum(1)], axis=1), _ratio
+    if name in ("macro_f1", "balanced_accuracy"):
+        truth, answer = _cells(targets, classes), _cells(answers, classes)
+        stack = _joined if several else _joined_sparse
+        return stack(truth, answer), _macro_f1 if name == "macro_f1" else _mean_recall
+    gains = _by_row(name, targets, answers).astype(float)
+    return np.stack([gains, np.ones(len(gains))], axis=1), _mean
+
+
+def _by_row(name: str, targets: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """(n,) what each row adds to a score that is a mean over rows."""
+    several = targets.ndim == 2
+    if name in ("accuracy", "micro_f1"):
+        right = targets == answers
+        return right.all(axis=1) if several else right
+    if name == "log_loss" and several:
+        clipped = answers.clip(CLIP, 1 - CLIP)
+        return -np.where(targets > 0.5, np.log(clipped), np.log1p(-clipped)).mean(axis=1)
+    if name == "log_loss":
+        true = answers[np.arange(len(targets)), targets] / answers.sum(axis=1)
+        return -np.log(true.clip(CLIP, 1 - CLIP))
+    if name == "sample_f1":
+        truth = targets > 0.5
+        size = 1.0 * truth.sum(1) + answers.sum(1)
+        return np.where(size > 0, 2 * (truth & answers).sum(1) / np.maximum(size, 1), 1.0)
+    return _average_precision(targets, answers, int(re.fullmatch(r"map@(\d+)", name)[1]))
+
+
+def _average_precision(targets: np.ndarray, probabilities: np.ndarray, k: int) -> np.ndarray:
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    truth = _cells(targets, probabilities.shape[1])
+    hits = np.take_along_axis(truth, best, axis=1)
+    precision = hits.cumsum(axis=1) / np.arange(1, best.shape[1] + 1)
+    return (precision * hits).sum(axis=1) / truth.sum(axis=1).clip(1, k)
+
+
+def _cells(labels: np.ndarray, classes: int) -> np.ndarray:
+    return labels > 0.5 if labels.ndim == 2 else labels[:, None] == np.arange(classes)
+
+
+def _joined(truth: np.ndarray, answer: np.ndarray) -> np.ndarray:
+    return np.concatenate([truth & answer, truth, answer], axis=1).astype(float)
+
+
+def _joined_sparse(truth: np.ndarray, answer: np.ndarray) -> csr_array:
+    """One cell a row in each third: dense columns would be slow with many classes."""
+    return hstack([csr_array(part.astype(float)) for part in (truth & answer, truth, answer)], format="csr")
+
+
+def _moments(targets: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    t, d = targets.astype(float), labels.astype(float)
+    return np.stack([np.ones(len(t)), t, d, (t - d) ** 2, t * t + d * d], axis=1)
+
+
+def _kappa(sums: np.ndarray) -> np.ndarray:
+    """Cohen's kappa with quadratic weights from moments: the expected squared distance needs the marginals only."""
+    count, t, d, apart, squares = sums.T
+    expected = count * squares - 2 * t * d
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(expected > 0.5, 1 - count * apart / expected, np.nan)
+
+
+def _mean(sums: np.ndarray) -> np.ndarray:
+    return sums[:, 0] / sums[:, 1]
+
+
+def _ratio(sums: np.ndarray) -> np.ndarray:
+    return sums[:, 0] / np.where(sums[:, 1] > 0, sums[:, 1], 1)
+
+
+def _macro_f1(sums: np.ndarray) -> np.ndarray:
+    both, truth, answer = np.split(sums, 3, axis=1)
+    return _mean_where(2 * both, truth + answer)
+
+
+def _mean_recall(sums: np.ndarray) -> np.ndarray:
+    both, truth, _ = np.split(sums, 3, axis=1)
+    return _mean_where(both, truth)
+
+
+def _mean_where(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """The mean of above / below over the columns where below is not 0; NaN where there is none."""
+    there = below > 0
+    number = there.sum(axis=1)
+    total = np.where(there, above / np.where(there, below, 1), 0).sum(axis=1)
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+
+
+def _auc(positive: np.ndarray, scores: np.ndarray) -> Weighted:
+    """The share of pairs, one of each class, that the scores put in order; equal scores count one half."""
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
+    there = positive[order].astype(float)
+
+    def under(weights: np.ndarray) -> np.ndarray:
+        held = weights[:, order]
+        hits = np.add.reduceat(held * there, starts, axis=1)
+        misses = np.add.reduceat(held, starts, axis=1) - hits
+        pairs = hits.sum(axis=1) * misses.sum(axis=1)
+        ordered = (hits * (misses.cumsum(axis=1) - misses / 2)).sum(axis=1)
+        return np.where(pairs > 0, ordered / np.where(pairs > 0, pairs, 1), np.nan)
+
+    return under
+
+
+def _mean_column_auc(truth: np.ndarray, probabilities: np.ndarray) -> Weighted:
+    both = np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0))
+    columns = [_auc(truth[:, c], probabilities[:, c]) for c in both]
+
+    def under(weights: np.ndarray) -> np.ndarray:
+        if not columns:
+            return np.full(len(weights), np.nan)
+        scores = np.stack([column(weights) for column in columns], axis=1)
+        there = np.isfinite(scores)
+        number = there.sum(axis=1)
+        return np.where(number > 0, np.where(there, scores, 0).sum(axis=1) / np.maximum(number, 1), np.nan)
+
+    return under
+
+
+def _repeated(metric: Metric, targets: np.ndarray, probabilities: np.ndarray, decisions: np.ndarray | None) -> Weighted:
+    def one(weights: np.ndarray) -> float:
+        rows = np.repeat(np.arange(len(targets)), weights.astype(int))
+        return metric.score(targets[rows], probabilities[rows], None if decisions is None else decisions[rows])
+
+    return lambda weights: np.array([one(row) for row in weights])

@@ -7,6 +7,7 @@ set -euo pipefail
 
 home=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 need="$home/requirements.txt"
+export PYTHONSAFEPATH=1  # a random.py where you stand is not Python's own
 
 usage() { echo "error: $1; usage: ./run.sh fold=0..4 [config=NAME] [key=value ...], or ./run.sh test" >&2; exit 2; }
 
@@ -45,16 +46,16 @@ PYTHON
 set_up() {
   local mark="$home/.venv/requirements.$(cksum <"$need" | tr -d ' ')"
   python="$home/.venv/bin/python"
-  [ ! -e "$mark" ] || return 0
+  if [ -e "$mark" ] && [ -x "$python" ]; then return; fi
   local base
   base=$(command -v python3 || command -v python) || { echo "error: no python3 here: install Python 3.11 or newer" >&2; exit 1; }
   echo "setting up $home/.venv (once; some 6 GB, minutes)" >&2
   if command -v uv >/dev/null; then
-    [ -x "$python" ] || uv venv --quiet --python ">=3.11" "$home/.venv"
+    uv venv --quiet --allow-existing --python ">=3.11" "$home/.venv"
     uv pip install --quiet --python "$python" -r "$need"
   else
     "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $base is older than Python 3.11" >&2; exit 1; }
-    [ -x "$python" ] || "$base" -m venv "$home/.venv" || { echo "error: $base cannot make environments: install its venv package (Debian: apt install python3-venv)" >&2; exit 1; }
+    "$base" -m venv "$home/.venv" || { echo "error: $base cannot make environments: install its venv package (Debian: apt install python3-venv)" >&2; exit 1; }
     "$python" -m pip install --quiet --disable-pip-version-check -r "$need"
   fi
   rm -f "$home"/.venv/requirements.*
@@ -70,7 +71,7 @@ else
 fi
 
 # Podium is found by PYTHONPATH, so paths on the command line stay relative to where you are.
-export PYTHONPATH="$home${PYTHONPATH:+:$PYTHONPATH}" PYTHONSAFEPATH=1
+export PYTHONPATH="$home${PYTHONPATH:+:$PYTHONPATH}"
 if [ "$1" = test ]; then
   shift
   cd "$home"

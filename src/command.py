@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 
 from src import config as configs
-from src.config import FREE_SECTIONS, Config
 from src.errors import UsageError
 from src.runs import home
+from src.schema import FREE_SECTIONS, Config, check
 
 DEMO = "demo-digits"
 UNTUNED = "auto"  # the configuration of a competition that is named without one
@@ -36,7 +36,7 @@ def parse(argv: list[str], flags: tuple[str, ...] = ()) -> Request:
     given_flags, words = _split(argv, flags)
     picked = {key: words.pop(key, None) for key in ("config", "competition", "run", "fold", "seed")}
     run, competition = picked["run"], picked["competition"]
-    if run is not None and not re.fullmatch(r"[\w.+=-]+", run):
+    if run is not None and not re.fullmatch(r"\w[\w.+=-]*", run):
         raise UsageError(f"run={run}: a run's name holds letters, digits and . _ - + = only")
     if run and not picked["config"]:
         config = _config_of(run, competition, words)
@@ -83,7 +83,7 @@ def _config_of(run: str, competition: str | None, overrides: dict[str, str]) -> 
     if len(found) > 1:
         names = ", ".join(path.parent.parent.name for path in found)
         raise UsageError(f"run={run} exists in several competitions ({names}): add competition=ID")
-    return configs.check(configs.merge(configs.load_tree(found[0]), configs.from_words(overrides)))
+    return check(configs.merge(configs.load_tree(found[0]), configs.from_words(overrides)))
 
 
 def _folds(word: str | None, count: int) -> tuple[Fold, ...] | None:

@@ -2,7 +2,8 @@
 
 usage: python -m src.prepare SOURCE [id=NAME] [key=value ...]
 
-  SOURCE      a folder, a zip or tar, or else a Kaggle competition's slug, which is downloaded
+  SOURCE      a folder, a zip or tar; or a competition that is here already; or else a Kaggle competition's slug,
+              which is downloaded
   id=NAME     the competition's name here; by default that of SOURCE
   key=value   a fact of the card that goes before what is found, for example metric=auc target=ordinal group=patient
               train.table=labels.csv train.label=species train.images='train/{image_id}.jpg' on_bad_image=drop
@@ -21,19 +22,24 @@ import yaml
 
 from src.errors import UsageError, exit_code
 
+SLUG = re.compile(r"(?:https?://(?:www\.)?kaggle\.com/c(?:ompetitions)?/)?([A-Za-z0-9][\w-]*)/?(?:\?.*)?")
+
 
 def door(argv: list[str]) -> None:
     if "--help" in argv or "-h" in argv:
         print(__doc__.strip())
         return
     source, name, given = _parse(argv)
-    # Imported only now: a misspelt key is told at once.
+    # Imported only now: a misspelt word is told at once.
+    from src.competition.card import card_file
     from src.competition.prepared import prepare
 
-    slug = None
-    if not Path(source).exists():
-        slug, source = source, str(_download(source, name))
-    card = prepare(Path(source), name, given, slug=slug)
+    if Path(source).exists():
+        card = prepare(Path(source), name, given)
+    elif card_file(source):
+        card = prepare(None, source, given)
+    else:
+        card = prepare(_download(source, name), name, given, slug=SLUG.fullmatch(source)[1])
     print(f"next: ./run.sh fold=0..4 competition={card.id}")
 
 
@@ -49,9 +55,8 @@ def _parse(argv: list[str]) -> tuple[str, str, dict[str, Any]]:
         raise UsageError(f"unknown flag {flag}: this command has no flags but --help")
     sources = [word for word in argv if "=" not in word or Path(word).exists()]
     if len(sources) != 1:
-        raise UsageError(
-            f"give one SOURCE, a folder, an archive or a Kaggle slug, and key=value words (got {len(sources)} sources)"
-        )
+        told = f"got {len(sources)}" if sources else "python -m src.prepare --help tells more"
+        raise UsageError(f"give one SOURCE, a folder, an archive or a Kaggle slug, then key=value words ({told})")
     given: dict[str, Any] = {}
     for word in argv:
         key, _, value = word.partition("=")
@@ -68,8 +73,8 @@ def _parse(argv: list[str]) -> tuple[str, str, dict[str, Any]]:
 
 
 def _value(key: str, word: str) -> Any:
-    """A word as it stands, but for lists and mappings: their parts stay text too."""
-    if word[0] not in "[{" or re.match(r"\{[^{}]*\}.", word) or re.fullmatch(r"\{[\w:. -]+\}", word):
+    """A word as it stands, but for lists and mappings, whose parts stay text too. {id}.jpg is a template."""
+    if not re.fullmatch(r"\[.*\]|\{.*: .*\}", word, re.DOTALL):
         return word
     try:
         return yaml.load(word, Loader=yaml.BaseLoader)
@@ -78,36 +83,39 @@ def _value(key: str, word: str) -> Any:
 
 
 def _name_of(source: str) -> str:
-    name = Path(source).resolve().name if Path(source).exists() else source.rstrip("/").rpartition("/")[2]
-    return re.sub(r"(\.tar)?\.(zip|tar|gz|tgz|bz2|xz|7z)$", "", name.lower()) if not Path(source).is_dir() else name
+    path = Path(source)
+    if not path.exists():
+        slug = SLUG.fullmatch(source)
+        if slug is None:
+            raise UsageError(f"{source}: there is no such file or folder, and it is no Kaggle slug either")
+        return slug[1]
+    path = path.resolve()
+    if path.is_dir():
+        return path.parent.name if path.name == "data" and path.parent.parent.name == "competition" else path.name
+    return re.sub(r"(\.tar)?\.(zip|tar|gz|tgz|bz2|xz|7z)$", "", path.name)
 
 
 def _check_keys(given: dict[str, Any]) -> None:
-    from src.competition.card import Card
+    """Every key must have a place in a card; what it may hold is checked with the card."""
+    from src.competition.card import Card, Submission, Table, TrainTable
 
-    parts = {"train": "TrainTable", "validation": "TrainTable", "test": "Table", "submission": "Submission"}
-    import src.competition.card as cards
-
-    known = [key for key in Card.model_fields if key not in ("id", *parts)]
-    known += [f"{part}.{key}" for part, kind in parts.items() for key in getattr(cards, kind).model_fields]
+    parts = {"train": TrainTable, "validation": TrainTable, "test": Table, "submission": Submission}
+    known = [key for key in Card.model_fields if key not in ("id", "extra", *parts)]
+    known += [f"{part}.{key}" for part, kind in parts.items() for key in kind.model_fields]
     for key in given:
-        if key not in known and not key.startswith("extra."):
+        if key not in known and not re.fullmatch(r"extra\.\w+\.\w+", key):
             near = difflib.get_close_matches(key, known, n=1)
-            raise UsageError(
-                f"unknown key {key}." + (f" Did you mean {near[0]}?" if near else f" Known: {', '.join(known)}")
-            )
+            told = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}"
+            raise UsageError(f"unknown key {key}. {told}")
 
 
-def _download(slug: str, name: str) -> Path:
-    """The competition's zip, fetched by the kaggle command into competition/NAME/; resumed where it was stopped."""
+def _download(source: str, name: str) -> Path | None:
+    """The competition's archive, fetched by the kaggle command into competition/NAME/, and resumed where it stopped."""
     from src.runs import competition_folder
     from src.submission.kaggle import download
 
-    if "/" in slug.removeprefix("https://www.kaggle.com/competitions/").strip("/") or slug.endswith((".zip", ".tar")):
-        raise UsageError(f"{slug}: there is no such file or folder, and it is no Kaggle slug either")
-    return download(
-        slug.removeprefix("https://www.kaggle.com/competitions/").strip("/"), competition_folder(name), print
-    )
+    folder = competition_folder(name)
+    return None if (folder / "data").is_dir() else download(SLUG.fullmatch(source)[1], folder, print)
 
 
 if __name__ == "__main__":

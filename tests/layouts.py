@@ -1,4 +1,4 @@
-"""Small competitions in the layouts that hosts really use, each written by one function with images that can be learned.
+"""Small competitions in the layouts that hosts really use, each written by one function, with images to learn from.
 
 A builder writes into a folder and returns what a reader must find there. Images of one class share colour and stripes.
 """
@@ -60,6 +60,11 @@ def picture(labels: object, seed: int, size: int = SIZE) -> np.ndarray:
         else:
             image = 0.75 * patch + 0.25 * image + rng.normal(0, 15, image.shape)
     return image.clip(0, 255).astype(np.uint8)
+
+
+def gray_picture(label: int, seed: int, size: int) -> np.ndarray:
+    """(size, size) integers from 0 to 255, whose brightness tells the class too."""
+    return (picture(label, seed, size).mean(axis=2) * (0.5 + 0.25 * label)).clip(0, 255).astype(int)
 
 
 def save(path: Path, image: np.ndarray) -> None:
@@ -402,7 +407,7 @@ def moles(folder: Path) -> Layout:
 
 @layout
 def cancer(folder: Path) -> Layout:
-    """TIFF files, ids without extension; a black, a truncated, an empty and a missing training image, a broken test one."""
+    """TIFF files, ids without extension; a black, a truncated, an empty and a missing image, a broken test image."""
     train, test = parts(2, 80, 24)
     save_all(folder, train, test, ".tif")
     save(folder / "train" / "a3.tif", np.zeros((SIZE, SIZE, 3), np.uint8))
@@ -485,7 +490,7 @@ def drivers(folder: Path) -> Layout:
 
 @layout
 def herbarium(folder: Path) -> Layout:
-    """COCO json, class numbers with gaps, deep folders, a list of test records, a sample that names the label otherwise."""
+    """COCO json, class numbers with gaps, deep folders, a list of test records, another name for the label."""
     train, test = parts(3)
     kinds = [3, 17, 204]
     paths = {f"train_images/{k:03d}/0{k % 7}/{k:05d}__{i:03d}.jpg": str(kinds[k]) for i, k in enumerate(train)}
@@ -525,7 +530,7 @@ def herbarium(folder: Path) -> Layout:
 def pixels(folder: Path) -> Layout:
     """Images as numbers in the table, a test table without ids, submission ids that count from 1."""
     train, test = parts(3)
-    gray = [picture(k, i, 14).mean(axis=2).astype(int).ravel() for i, k in enumerate([*train, *test])]
+    gray = [gray_picture(k, i, 14).ravel() for i, k in enumerate([*train, *test])]
     names = [f"pixel{k}" for k in range(196)]
     folder.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame(gray[:72], columns=names)
@@ -550,9 +555,7 @@ def pixels(folder: Path) -> Layout:
 def faces(folder: Path) -> Layout:
     """One table of pixels in a single cell, with a column that tells training, public and private test apart."""
     train, test = parts(3)
-    cells = [
-        " ".join(map(str, picture(k, i, 12).mean(axis=2).astype(int).ravel())) for i, k in enumerate([*train, *test])
-    ]
+    cells = [" ".join(map(str, gray_picture(k, i, 12).ravel())) for i, k in enumerate([*train, *test])]
     usage = ["Training"] * 72 + ["PublicTest"] * 12 + ["PrivateTest"] * 12
     csv(folder / "icml_faces.csv", pd.DataFrame({"emotion": [*train, *test], "Usage": usage, "pixels": cells}))
     ids = [str(i + 73) for i in range(24)]
@@ -640,7 +643,7 @@ def animals(folder: Path) -> Layout:
 
 @layout
 def dirty(folder: Path) -> Layout:
-    """Windows code page, semicolons, a class NA, capitals that differ, ids 0001, extensions in capitals, a lying one."""
+    """Windows code page, semicolons, a class NA, capitals that differ, ids 0001, .JPG, and a PNG that lies."""
     train, test = parts(3, 90, 24)
     names = ["NA", "Été", "None"]
     cells = [names[k] if i % 9 else f" {names[k].upper()}" for i, k in enumerate(train)]
@@ -683,16 +686,6 @@ def birds(folder: Path) -> Layout:
     ):
         csv(folder / f"{file}.txt", pd.DataFrame({"key": keys, "value": cells}), sep=" ", header=False)
     csv(folder / "classes.txt", pd.DataFrame({"key": [1, 2, 3], "value": names}), sep=" ", header=False)
-    words = [
-        "train.table=images.txt",
-        "train.join=[{table: image_class_labels.txt, by: column1, separator: ' ', header: false},"
-        "{table: train_test_split.txt, by: column1, separator: ' ', header: false}]",
-        "train.label=image_class_labels.column2",
-        "train.where={train_test_split.column2: '1'}",
-        "test.table=images.txt",
-        "test.join=[{table: train_test_split.txt, by: column1, separator: ' ', header: false}]",
-        "test.where={train_test_split.column2: '0'}",
-    ]
     return Layout(
         folder,
         {f"images/{path}": str(k + 1) for path, k in zip(paths[:72], train, strict=True)},
@@ -702,7 +695,6 @@ def birds(folder: Path) -> Layout:
         "multiclass",
         "label",
         ["id", "label"],
-        prepare=words,
     )
 
 

@@ -106,16 +106,11 @@ def test_two_flips_do_not_fall_together(transforms):
     assert all(110 < found[place] < 190 for place in found), found
 
 
-@pytest.mark.parametrize("form", ["list", "arguments"])
-def test_one_of_applies_exactly_one(form):
+def test_one_of_applies_exactly_one():
     flips = [{"HorizontalFlip": {"p": 1}}, {"VerticalFlip": {"p": 1}}]
-    choice = {"transforms": flips, "p": 1} if form == "arguments" else flips
-    found = corners(Augmentation([{"OneOf": choice}], 8)(marked(400), (0, 0, 0, 0)))
-    if form == "list":  # with albumentations' own p of 0.5
-        assert 150 < found.pop((0, 0)) < 250
-        found[0, 0] = 0
+    found = corners(Augmentation([{"OneOf": {"transforms": flips, "p": 1}}], 8)(marked(400), (0, 0, 0, 0)))
     assert found[0, 0] == found[1, 1] == 0
-    assert min(found[0, 1], found[1, 0]) > 70
+    assert min(found[0, 1], found[1, 0]) > 140
 
 
 def test_choices_within_choices():
@@ -155,7 +150,7 @@ def test_the_shipped_lists_are_found():
         ("{OneOf: {transforms: [HorizontalFlop]}}", "HorizontalFlop"),
         ("{OneOf: {transforms: [HorizontalFlip], often: 1}}", "often"),
         ("{OneOf: {}}", "OneOf"),
-        ("{OneOf: [HorizontalFlop]}", "HorizontalFlop"),
+        ("{OneOf: [HorizontalFlip]}", "OneOf"),
         ("{HorizontalFlip: {}, VerticalFlip: {}}", "VerticalFlip"),
         ("DualTransform", "DualTransform"),
         ("{RandomCrop: {height: 300, width: 300}}", "RandomCrop"),

@@ -7,9 +7,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from src.command import default_run, parse
-from src.config import FREE_SECTIONS, Config, config_names
+from src.config import config_names
 from src.errors import UsageError
 from src.runs import REPOSITORY, home
+from src.schema import FREE_SECTIONS, Config
 
 EXPERIMENTS = config_names()
 MODELS, AUGMENTS = config_names("model"), config_names("augment")

@@ -13,7 +13,8 @@ from src.runs import REPOSITORY
 FLOORS = (
     ("errors",),
     ("runs",),
-    ("config", "metrics"),
+    ("schema", "metrics"),
+    ("config",),
     ("command",),
     ("images", "models"),
     ("competition",),

@@ -1,15 +1,18 @@
-"""Every layout, from the host's files to samples, folds and the sample submission, without a line for any of them."""
+"""Every layout, from the host's files to a scored submission, without a line of code for any of them."""
+
+import csv
+import math
 
 import cv2
 import numpy as np
 import pytest
 
-from src import prepare
+from src import predict, prepare, train
 from src.competition.card import load_card
 from src.competition.folds import freeze_folds
 from src.competition.inspection import inspect
 from src.competition.samples import load_samples
-from src.runs import read_json, runs_folder
+from src.runs import read_json, runs_folder, submissions_folder
 from tests.layouts import BUILDERS
 
 
@@ -71,7 +74,7 @@ def check_folds(built, samples, root, tmp_path):
 
 
 def test_pixels_become_the_images(tmp_path):
-    built, card, samples = prepared("pixels", tmp_path)
+    built, _, samples = prepared("pixels", tmp_path)
     numbers = np.loadtxt(built.source / "train.csv", delimiter=",", skiprows=1, dtype=int)
     for row in (0, 71):
         image = cv2.imread(samples.train["path"][row], cv2.IMREAD_UNCHANGED)
@@ -99,3 +102,70 @@ def test_the_card_is_short_and_says_how(tmp_path):
     assert len(lines) <= 22
     assert sum("#" in line for line in lines) >= 12
     assert any("guess" in line and line.startswith("metric") for line in lines)
+
+
+# The whole way takes about two seconds each; the others are as good, and slow.
+WHOLE = ("cactus", "grades", "headerless", "breeds", "cats", "onehot", "sets", "seedlings", "tubes", "whales")
+WHOLE += ("drivers", "herbarium", "pixels", "food", "inclass", "dirty")
+TINY = "data.folds=2 model=resnet8 images.size=24 images.load_size=24 augment=none data.sampler=plain train.epochs=14 train.ema_decay=0"
+TINY += " train.batch=8 train.precision=fp32 optim.lr=5e-3 machine.device=cpu machine.jobs=1 machine.threads=1"
+TINY += " machine.workers=0"
+
+
+def whole_way():
+    answered = [name for name in BUILDERS if name not in ("animals", "cancer")]
+    return [pytest.param(name, marks=() if name in WHOLE else pytest.mark.slow) for name in answered]
+
+
+@pytest.mark.parametrize("name", whole_way())
+def test_the_whole_way(name, tmp_path):
+    built = BUILDERS[name](tmp_path / "host" / name)
+    assert prepare.main([str(built.source), f"id={name}", *built.prepare]) == 0
+    words = [f"competition={name}", "run=tiny", "fold=0..1"]
+    assert train.main([*words, "config=default", *TINY.split()]) == 0
+    assert predict.main(words) == 0
+    with (submissions_folder(name) / "tiny.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == built.header
+    place = header.index(load_card(name).submission.id or header[0])
+    assert [row[place] for row in rows] == list(built.truth)
+    cells = [row[place + 1 :] for row in rows]
+    score, least = judge(built, header[place + 1 :], cells)
+    assert score >= least, f"{built.kind}: {score:.3f}"
+
+
+def judge(built, columns, cells):
+    """The score of a submission as read from the file, and what it must reach: far above a constant answer's."""
+    truth = list(built.truth.values())
+    if built.kind == "label":
+        assert {row[0] for row in cells} <= set(built.classes)
+        return np.mean([row[0] == true for row, true in zip(cells, truth, strict=True)]), 0.75
+    if built.kind == "probability":
+        return area([float(row[0]) for row in cells], [true == built.classes[1] for true in truth]), 0.85
+    if built.kind == "ranked":
+        ranks = [row[0].split(" ") for row in cells]
+        assert all(len(row) == len(set(row)) == 5 for row in ranks)
+        return np.mean(
+            [1 / (1 + row.index(true)) if true in row else 0 for row, true in zip(ranks, truth, strict=True)]
+        ), 0.7
+    if built.kind == "set":
+        pairs = [(set(row[0].split(" ")), true) for row, true in zip(cells, truth, strict=True)]
+        return np.mean([2 * len(a & b) / (len(a) + len(b)) for a, b in pairs]), 0.6
+    chances = np.array(cells, dtype=float)
+    if built.target == "multilabel":
+        return np.mean([area(chances[:, k], [name in true for true in truth]) for k, name in enumerate(columns)]), 0.8
+    assert np.abs(chances.sum(axis=1) - 1).max() < 1e-9
+    loss = -np.mean([math.log(row[columns.index(true)]) for row, true in zip(chances, truth, strict=True)])
+    return -loss, -0.75 * math.log(len(columns))
+
+
+def area(chances, truth):
+    """The share of pairs of a positive and a negative that are in the right order."""
+    pairs = [
+        (p > n) + 0.5 * (p == n)
+        for p, a in zip(chances, truth, strict=True)
+        if a
+        for n, b in zip(chances, truth, strict=True)
+        if not b
+    ]
+    return np.mean(pairs)

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from timm.models import register_model
 from torch import nn
 
+from src.models.memory import largest_batch, out_of_memory
 from src.predict import main as predict
 from src.train import main as train
-from src.models.memory import largest_batch, out_of_memory
 
 
 class Cramped(nn.Module):
@@ -81,6 +81,7 @@ def test_the_message_names_the_largest_batch_and_its_words_work(tiny, room, caps
     advice = re.findall(r"train\.\w+=\d+", message)
     assert advice == [f"train.batch={fits}", "train.global_batch=16"]
     assert train([*WORDS, *advice, "run=b"]) == 0
+    assert train([*WORDS, *advice, "run=a"]) == 0  # the first try learned nothing, so its name is free
     assert train([*WORDS, f"train.batch={fits + 1}", "run=c"]) == 1
 
 

@@ -17,11 +17,12 @@ import torchvision
 from safetensors.torch import load_file, save_file
 
 from src.command import parse
-from src.config import Model, config_names
+from src.config import config_names
 from src.errors import Problem, UsageError
 from src.models.factory import Network, build
 from src.predict import main as predict
 from src.runs import REPOSITORY
+from src.schema import Model
 from src.train import main as train
 
 PLAIN = {"name": "resnet18", "pretrained": False, "weights": None, "stem": "auto", "drop_rate": 0.0, "args": {}}

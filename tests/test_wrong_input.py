@@ -523,17 +523,14 @@ def test_a_damaged_table_of_logits_is_named(trained, refused, table):
 # A reader that goes away
 
 
-@pytest.mark.parametrize("lines", [0, 1])
-def test_a_reader_that_goes_away_is_no_traceback(trained, lines):
-    """As in `python -m src.predict ... | head -1`."""
+def test_a_reader_that_goes_away_is_no_traceback(trained):
+    """As in `python -m src.predict ... | head -1`: what is printed last finds nobody."""
     words = [sys.executable, "-m", "src.predict", "--tta", "config=tiny"]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     environment["PODIUM_HOME"] = str(trained)
     process = subprocess.Popen(
         words, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    for _ in range(lines):
-        assert process.stdout.readline().strip()
     process.stdout.close()
     complaint = process.stderr.read()
     assert process.wait(timeout=60) in (0, 1)

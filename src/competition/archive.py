@@ -22,7 +22,8 @@ def ensure_data(card: Card, say: Say = print) -> Path:
     """
     if not card.data.is_dir():
         if card.embedded:
-            _appear(card.folder, lambda part: EMBEDDED[card.embedded](part, card.folder / "answers"), say)
+            say(f"writing the images of {card.id} to {card.data}")
+            _appear(card.folder, lambda part: EMBEDDED[card.embedded](part, card.folder / "answers"))
         elif card.archive:
             bring(find_archive(card), card.folder, say)
         else:
@@ -38,17 +39,19 @@ def bring(source: Path, folder: Path, say: Say = print) -> Path:
 
     Raises Problem where an archive is unsafe or the disk is too full.
     """
-    fill = (lambda part: _copy(source, part, say)) if source.is_dir() else (lambda part: unpack(source, part))
 
     def whole(part: Path) -> None:
         say(f"{'taking' if source.is_dir() else 'unpacking'} {source} to {folder / 'data'}")
-        fill(part)
+        (_copy if source.is_dir() else unpack)(source, part)
         unpack_nested(part, say)
 
-    return _appear(folder, whole, say)
+    if (folder / "data").is_dir():
+        say(f"{folder / 'data'} is there already, and is kept")
+
+    return _appear(folder, whole)
 
 
-def _appear(folder: Path, fill: Callable[[Path], None], say: Say) -> Path:
+def _appear(folder: Path, fill: Callable[[Path], None]) -> Path:
     data, part = folder / "data", folder / ".data.part"
     if data.is_dir():
         return data
@@ -74,7 +77,7 @@ def find_archive(card: Card) -> Path:
     )
 
 
-def _copy(source: Path, part: Path, say: Say) -> None:
+def _copy(source: Path, part: Path) -> None:
     """The files of a folder, as hard links where the disk allows it, so that they take no space twice."""
     files = [(Path(root) / name) for root, name in _files(source)]
     sizes = {path: path.stat().st_size for path in files}

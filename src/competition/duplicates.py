@@ -21,7 +21,7 @@ LARGEST = 0.05  # of all images: a larger cluster is a look that all share
 
 @dataclass(frozen=True)
 class Pairs:
-    """Duplicates by entry of the look: (pairs, 2) int64, the smaller first; `same`: the files are equal, byte by byte."""
+    """rows: (pairs, 2) int64 entries of the look, the smaller first. same: (pairs,) whether the files are equal."""
 
     rows: np.ndarray
     same: np.ndarray

@@ -107,13 +107,15 @@ def _notes(samples: Samples, units: np.ndarray, of_row: np.ndarray, count: int) 
         shown = ", ".join(f"{name} ({n})" for name, n in small[:SHOWN])
         more = f" and {len(small) - SHOWN} more" if len(small) > SHOWN else ""
         notes.append(
-            f"{len(small)} of {len(samples.classes)} classes are smaller than {count} folds, so some folds hold none of them: {shown}{more}"
+            f"{len(small)} of {len(samples.classes)} classes are smaller than {count} folds, "
+            f"so some folds hold none of them: {shown}{more}"
         )
     own = of_row >= 0
     sizes = np.bincount(units[own])
     if sizes.max() > 1:
         folds = np.bincount(of_row[own], minlength=count)
         notes.append(
-            f"{(sizes > 1).sum()} groups of 2 to {sizes.max()} rows stay together; the folds hold {folds.min()} to {folds.max()} rows"
+            f"{(sizes > 1).sum()} groups of 2 to {sizes.max()} rows stay together; "
+            f"the folds hold {folds.min()} to {folds.max()} rows"
         )
     return notes

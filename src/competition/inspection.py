@@ -55,7 +55,8 @@ def _without_faults(card: Card, samples: Samples, look: Look, entries: np.ndarra
     told = "\n".join([f"{len(listed)} of {len(bad)} training images cannot be read:", *listed[:LISTED], *more])
     if card.on_bad_image == "stop" or bad.all():
         raise Problem(
-            f"{told}\nPut whole files in their place, or leave them out: on_bad_image: drop in {card.folder / 'card.yaml'}"
+            f"{told}\nPut whole files in their place, or leave them out: "
+            f"on_bad_image: drop in {card.folder / 'card.yaml'}"
         )
     return samples.keeping(~bad, f"{told}\n  Their rows are left out"), entries[~bad]
 

@@ -54,8 +54,8 @@ def _from_columns(table: pd.DataFrame, source: TrainTable, several: bool) -> Ans
     if len(wrong):
         held = [source.label[k] for k in np.flatnonzero(marks[wrong[0]])]
         raise Problem(
-            f"{where(source, table, wrong[0])}: {', '.join(held) or 'none'} of the label columns is 1, and must be exactly one. "
-            "Where several classes may apply, the card says target: multilabel"
+            f"{where(source, table, wrong[0])}: {', '.join(held) or 'none'} of the label columns is 1, and must be "
+            "exactly one. Where several classes may apply, the card says target: multilabel"
         )
     rows, columns = np.nonzero(marks)
     return Answers(rows, np.array(source.label, dtype=object)[columns])
@@ -81,8 +81,8 @@ def targets_of(
     unknown = np.flatnonzero(codes < 0)
     if len(unknown):
         raise Problem(
-            f"{where(source, table, answers.rows[unknown[0]])}: {answers.names[unknown[0]]!r} is none of the card's classes "
-            f"({len(unknown)} such rows). Add it to classes in the card, or correct the table"
+            f"{where(source, table, answers.rows[unknown[0]])}: {answers.names[unknown[0]]!r} is none of the card's "
+            f"classes ({len(unknown)} such rows). Add it to classes in the card, or correct the table"
         )
     if card.target != "multilabel":
         return codes.astype(np.int64)

@@ -9,10 +9,11 @@ from src.competition.card import Card, load_card
 from src.competition.folds import Folds, freeze_folds
 from src.competition.samples import Samples, load_samples
 from src.competition.settle import settle
-from src.config import Config
+from src.errors import Problem
 from src.images.cache import ImageCache
 from src.metrics import Metric, metric
 from src.runs import Run, runs_folder
+from src.schema import Config
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,10 @@ class Opened:
     config: Config
 
     def images(self, size: int | None = None, say: Callable[[str], None] = print) -> ImageCache:
-        """Every image decoded for networks that see `size` pixels (None: as trained). Raises Problem listing bad ones."""
+        """Every image decoded for networks that see `size` pixels (None: as trained).
+
+        Raises Problem listing those that cannot be.
+        """
         wanted = self.config.images
         paths = [Path(path) for table in (self.samples.train, self.samples.test) for path in table["path"]]
         return ImageCache.open(
@@ -43,10 +47,20 @@ class Opened:
 def open_competition(config: Config, run: Run, say: Callable[[str], None] = print) -> Opened:
     """Everything that `run` stands on, with nothing left to auto.
 
-    Raises UsageError or Problem for whatever is wrong with the card, its files or the tables in them."""
+    Raises UsageError or Problem for whatever is wrong with the card, its files or the tables in them.
+    """
     card = load_card(config.competition)
     measure = metric(card.metric, card.folder, card.target)
     ensure_data(card, say)
     samples = load_samples(card)
+    _check(card, samples)
     folds = freeze_folds(samples, config.data.folds, config.data.fold_seed, runs_folder(card.id))
     return Opened(card, samples, folds, measure, settle(config, run, samples, measure, say))
+
+
+def _check(card: Card, samples: Samples) -> None:
+    """What would only show when folds have been trained for hours."""
+    if card.target != "multilabel" and (samples.counts > 0).sum() < 2:
+        raise Problem(f"every training row of {card.id} is of one class: mend the card's label column")
+    if card.test_labels and not (card.folder / card.test_labels).is_file():
+        raise Problem(f"{card.folder / card.test_labels} is missing: bring it back, or drop test_labels from the card")

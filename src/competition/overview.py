@@ -34,10 +34,17 @@ def overview(card: Card, samples: Samples, say: Callable[[str], None] = print) -
         "blank": [str(path) for path in look.paths[_blank(look)]],
         "duplicates": _duplicates(samples, look, pairs, train, test),
         "groups": _groups(samples),
-        "notes": [*samples.notes, *pairs.notes],
+        "notes": [*samples.notes, *pairs.notes, *_warnings(card, look, train)],
     }
     _print(facts, say)
     return facts
+
+
+def _warnings(card: Card, look: Look, train: np.ndarray) -> list[str]:
+    bad = int((look.fault[train] != "").sum())
+    if not bad or card.on_bad_image == "drop":
+        return []
+    return [f"training will stop at {bad} unreadable images, unless the card says on_bad_image: drop"]
 
 
 def _sizes(look: Look) -> dict[str, Any]:
@@ -124,7 +131,7 @@ def _print(facts: dict[str, Any], say: Callable[[str], None]) -> None:
         ("blank", _some(facts["blank"])),
         (
             "duplicates",
-            f"{doubles['equal_files']} pairs of equal files, {doubles['near']} of near duplicates, in {doubles['clusters']} clusters",
+            "{equal_files} pairs of equal files, {near} of near duplicates, in {clusters} clusters".format(**doubles),
         ),
         (
             "",

@@ -51,7 +51,8 @@ def _images(path: Path, source: Table) -> Iterator[tuple[str, np.ndarray]]:
             scale = 255.0 if values.max() <= 1 and (values % 1).any() else 1.0
         if values.min() < 0 or values.max() * scale > 255:
             raise Problem(
-                f"{path.name}: pixels reach from {values.min():g} to {values.max():g}, and must lie within 0 to 255, or 0 to 1"
+                f"{path.name}: pixels reach from {values.min():g} to {values.max():g}, "
+                "and must lie within 0 to 255, or 0 to 1"
             )
         block["row"], block["row0"] = [(np.arange(start, start + len(block)) + k).astype(str) for k in (1, 0)]
         images = np.rint(values * scale).astype(np.uint8).reshape(-1, *source.pixels.shape)
@@ -90,7 +91,8 @@ def _numbers(block: pd.DataFrame, columns: list[str], source: Table, path: Path,
             wrong = next((k for k, row in enumerate(rows) if len(row) != wanted), None)
             if wrong is not None:
                 raise Problem(
-                    f"{path.name}, row {start + wrong + 1}: {len(rows[wrong])} pixels, and the card's shape needs {wanted}"
+                    f"{path.name}, row {start + wrong + 1}: {len(rows[wrong])} pixels, "
+                    f"and the card's shape needs {wanted}"
                 )
             values = np.stack(rows)
     except ValueError as error:

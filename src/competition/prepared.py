@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from src.competition import pixels
-from src.competition.archive import bring
+from src.competition.archive import bring, ensure_data
 from src.competition.card import Card, card_file, check_card, load_card
 from src.competition.detect.draft import Draft, flow
 from src.competition.detect.layout import Found, detect
@@ -17,22 +17,22 @@ from src.runs import competition_folder, runs_folder, write_json, write_text, wr
 Say = Callable[[str], None]
 
 
-def prepare(source: Path, name: str, given: dict[str, Any], say: Say = print, slug: str | None = None) -> Card:
+def prepare(source: Path | None, name: str, given: dict[str, Any], say: Say = print, slug: str | None = None) -> Card:
     """Make competition/NAME/ from an archive or a folder and look at it. A card that is there already is kept.
 
-    `given`: facts by key, which go before detection. Raises Problem where the files allow no card, or are wrong.
+    `given`: facts by key, which go before detection. Without a source the competition's own files are looked at.
+    Raises Problem where the files allow no card, or are wrong.
     """
-    folder = competition_folder(name)
-    existing = card_file(name)
+    folder, existing = competition_folder(name), card_file(name)
     if existing and given:
         keys = ", ".join(given)
         raise UsageError(f"{existing} is there already: write {keys} into it, or delete it to have it worked out anew")
-    if source.resolve() not in (folder, folder / "data"):
+    if source is not None and source.resolve() not in (folder, folder / "data"):
         bring(source, folder, say)
     if existing:
         say(f"{existing} is there already, and is kept")
         card = load_card(name)
-        pixels.ensure_images(card, say)
+        ensure_data(card, say)
     else:
         card = _new_card(source, name, given, say, slug)
     samples = load_samples(card)
@@ -71,7 +71,8 @@ def _tell(found: Found, path: Path, say: Say) -> None:
         say(f"note: {note}")
     for key, fact in _in_order(found.draft):
         say(
-            f"guess: {key}={flow(fact.value)} ({fact.how}). If it is wrong, edit the card, or delete it and add {key}=... here"
+            f"guess: {key}={flow(fact.value)} ({fact.how}). "
+            f"If it is wrong, edit the card, or delete it and add {key}=... here"
         )
 
 

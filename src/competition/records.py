@@ -1,6 +1,7 @@
 """Tables in JSON: lists of records, a value for each key, and the COCO layout of images, annotations, categories."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def _text(table: pd.DataFrame) -> pd.DataFrame:
 def _cell(value: Any) -> str:
     if isinstance(value, str):
         return value
-    if value is None or (isinstance(value, float) and value != value):
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))  # pandas makes floats of a column of integers with gaps

@@ -24,7 +24,8 @@ def sample_of(card: Card, test_ids: set[str], test: pd.DataFrame, classes: tuple
         if wrong.any():
             line = int(wrong.to_numpy().argmax()) + 2
             raise Problem(
-                f"{wanted.sample}, line {line}: id {ids[wrong].iloc[0]!r} {what} ({wrong.sum()} such rows). Mend the card or the file"
+                f"{wanted.sample}, line {line}: id {ids[wrong].iloc[0]!r} {what} ({wrong.sum()} such rows). "
+                "Mend the card or the file"
             )
     if wanted.kind in ("label", "ranked", "set") and sample.shape[1] > 1:
         _check_answers(card, sample.drop(columns=key).iloc[:, -1], classes)
@@ -46,7 +47,8 @@ def _check_answers(card: Card, answers: pd.Series, classes: tuple[str, ...]) -> 
     known, several = set(classes), card.submission.kind != "label"
     wrong = [k for k, cell in enumerate(answers) if not known.issuperset(cell.split() if several else [cell])]
     if wrong:
+        place = f"{card.submission.sample}, line {wrong[0] + 2}"
         raise Problem(
-            f"{card.submission.sample}, line {wrong[0] + 2}: {answers.iloc[wrong[0]]!r} is no class of {card.train.name} "
+            f"{place}: {answers.iloc[wrong[0]]!r} is no class of {card.train.name} "
             f"({len(wrong)} such rows). Correct the file, or name every class in the card (classes: [...])"
         )

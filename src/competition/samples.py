@@ -2,15 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
 
-from src.competition import labels, templates
-from src.competition.card import Card, Table, TrainTable
+from src.competition import labels
+from src.competition.card import Card, TrainTable
+from src.competition.rows import columns_needed, find_files, ids_and_paths
 from src.competition.sample import sample_of
-from src.competition.tables import columns_of, source_table, values
+from src.competition.tables import columns_of, own_columns, source_table, values
 from src.competition.tree import Tree
 from src.errors import Problem, UsageError
 
@@ -67,7 +67,8 @@ def load_samples(card: Card, extra: Sequence[str] = ()) -> Samples:
     unknown = [name for name in extra if name not in card.extra]
     if unknown:
         raise UsageError(
-            f"data.extra: the card of {card.id} has no extra table {unknown[0]!r}: it has {', '.join(card.extra) or 'none'}"
+            f"data.extra: the card of {card.id} has no extra table {unknown[0]!r}. "
+            f"It has {', '.join(card.extra) or 'none'}"
         )
     tree, notes = Tree(card.data), []
     sources = {TRAIN: card.train, VALIDATION: card.validation} | {name: card.extra[name] for name in extra}
@@ -97,48 +98,28 @@ def _labelled(
 ) -> tuple[pd.DataFrame, labels.Answers, pd.DataFrame]:
     """The table as the host has it, its answers, and its rows as samples."""
     specs = source.label if isinstance(source.label, list) else columns_of(source.label)
-    group = columns_of(card.group) if card.group and part == TRAIN else []
-    table = source_table(card.data, source, [*specs, *group, *_needed(source)], tree)
-    if isinstance(source.label, str) and not (card.target == "multilabel"):
+    group = columns_of(card.group) if card.group else []
+    if part != TRAIN and not set(group) <= own_columns(card.data, source):
+        group = []  # only the training table must have it
+    table = source_table(card.data, source, [*specs, *group, *columns_needed(source)], tree)
+    if isinstance(source.label, str) and card.target != "multilabel":
         cells = pd.Series(values(table, source.label, source.name))
         empty = (cells.str.strip() == "").to_numpy()
         if empty.any() and source.empty_label == "stop":
             place = labels.where(source, table, int(empty.argmax()))
             raise Problem(
-                f"{place}: {source.label} is empty ({empty.sum()} such rows). To leave them out: {part}.empty_label: drop"
+                f"{place}: {source.label} is empty ({empty.sum()} such rows). "
+                f"To leave them out: {part}.empty_label: drop in the card"
             )
         if empty.any():
             notes.append(f"{empty.sum()} rows of {source.name} have no label and are left out")
             table = table[~empty]
     if not len(table):
         raise Problem(f"{source.name} has no rows to train on: mend the card's {part} table")
-    rows = _rows(source, table)
-    known = card.group and set(columns_of(card.group)) <= set(table.columns)
-    rows["group"] = values(table, card.group, source.name) if known else ""
-    rows["path"], rows["absent"] = _found(rows["path"], source, tree)
+    rows = ids_and_paths(source, table)
+    rows["group"] = values(table, card.group, source.name) if group else ""
+    rows["path"], rows["absent"] = find_files(rows["path"], source, tree)
     return table, labels.read_answers(table, source, card), rows.assign(part=part, cluster="")
-
-
-def _needed(source: Table) -> list[str]:
-    return [*columns_of(source.id), *templates.fields(source.images)]
-
-
-def _rows(source: Table, table: pd.DataFrame) -> pd.DataFrame:
-    """Columns id and path, the path relative to data/ and not yet looked for."""
-    ids = values(table, source.id, source.name)
-    empty = next((place for place, name in enumerate(ids) if not name), None)
-    if empty is not None:
-        raise Problem(f"{labels.where(source, table, empty)}: the id is empty. Correct the table")
-    paths = templates.fill(source.images, table)
-    odd = [place for place, path in enumerate(paths) if path.startswith("/") or "./" in path or "//" in path]
-    for place in odd:
-        path = PurePosixPath(paths[place])  # drops ./ and //
-        if path.is_absolute() or ".." in path.parts:
-            raise Problem(
-                f"{labels.where(source, table, place)} names {paths[place]!r}, a file outside data/: correct the table"
-            )
-        paths[place] = str(path)
-    return pd.DataFrame({"id": ids, "path": paths}, dtype=object)
 
 
 def _one_row_an_id(
@@ -163,7 +144,8 @@ def _one_row_an_id(
     elif (differ := targets[again] != kept[first[again]]).any():
         id_ = train["id"].iloc[again[differ.argmax()]]
         raise Problem(
-            f"the image {id_!r} has several labels ({differ.sum()} such rows). Correct the tables, or let target be multilabel"
+            f"the image {id_!r} has several labels ({differ.sum()} such rows). "
+            "Correct the tables, or let target be multilabel"
         )
     if card.target != "multilabel":
         notes.append(f"{len(again)} rows of the training tables repeat another row and are left out")
@@ -189,28 +171,19 @@ def _test(card: Card, tree: Tree) -> tuple[pd.DataFrame, list[str]]:
     """The test rows whose image is there, and the ids of the others."""
     if card.test is None:
         return pd.DataFrame({"id": [], "path": []}, dtype=object), []
-    table = source_table(card.data, card.test, _needed(card.test), tree)
-    rows = _rows(card.test, table).drop_duplicates(ignore_index=True)
+    table = source_table(card.data, card.test, columns_needed(card.test), tree)
+    rows = ids_and_paths(card.test, table).drop_duplicates(ignore_index=True)
     repeated = rows["id"][rows["id"].duplicated()]
     if len(repeated):
         raise Problem(
             f"{card.test.name}: the test id {repeated.iloc[0]!r} stands for several images ({len(repeated)} such rows)"
         )
-    rows["path"], absent = _found(rows["path"], card.test, tree)
+    rows["path"], absent = find_files(rows["path"], card.test, tree)
     if absent.all():
         raise Problem(
             f"none of the {len(rows)} test images of {card.test.name} is there, such as {rows['path'].iloc[0]}"
         )
     return rows[~absent].reset_index(drop=True), rows["id"][absent].tolist()
-
-
-def _found(paths: pd.Series, source: Table, tree: Tree) -> tuple[list[str], np.ndarray]:
-    """The files that paths stand for, and which of them are missing, (rows,) bool."""
-    if "**/" not in source.images and not source.images.endswith(".*"):
-        return paths.tolist(), np.fromiter((path not in tree.known for path in paths), bool, len(paths))
-    files = [tree.resolve(path) for path in paths]
-    absent = np.array([file is None for file in files], dtype=bool)
-    return [file or path for file, path in zip(files, paths, strict=True)], absent
 
 
 def _unnamed(tree: Tree, train: pd.DataFrame, test: pd.DataFrame, notes: list[str]) -> None:

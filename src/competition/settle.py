@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from src.competition.samples import Samples
-from src.config import Config, check, load_tree, merge
+from src.config import load_tree, merge
 from src.images.decode import image_size
 from src.metrics import Metric
 from src.runs import Run
+from src.schema import Config, check
 
 LOOKED_AT = 200  # images whose size is read
 UNEVEN = 4  # largest to smallest class, from which the sampler helps more than it disturbs

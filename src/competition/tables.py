@@ -32,10 +32,7 @@ def read_table(path: Path, sheet: Sheet | None = None, columns: Iterable[str] | 
 
 
 def _read_csv(path: Path, sheet: Sheet, columns: set[str] | None) -> pd.DataFrame:
-    options = {"sep": sheet.separator, "encoding": _encoding(sheet), "dtype": str, "keep_default_na": False}
-    options |= {"index_col": False, "skipinitialspace": sheet.separator == " "}
-    first = pd.read_csv(path, header=None, nrows=1, **options).iloc[0].tolist()
-    names = first if sheet.header else [f"column{i + 1}" for i in range(len(first))]
+    options, names = _options(sheet), _header(path, sheet)
     if len(set(names)) < len(names):
         raise ValueError(f"two columns are named alike: {', '.join(map(repr, names))}")
     wanted = names if columns is None else [name for name in names if name in columns] or names[:1]
@@ -54,14 +51,16 @@ def _without_empty_tail(path: Path, sheet: Sheet, names: list[str], options: dic
     table = pd.read_csv(path, header=None, skiprows=int(sheet.header), names=padded, **options)
     surplus = table[table["\0"] != ""]
     if len(surplus):
-        raise ValueError(
-            f"line {surplus.index[0] + 1 + sheet.header} has more cells than the header: quote cells that hold {sheet.separator!r}"
-        )
+        line = surplus.index[0] + 1 + sheet.header
+        raise ValueError(f"line {line} has more cells than the header: quote cells that hold {sheet.separator!r}")
     return table[names]
 
 
-def _encoding(sheet: Sheet) -> str:
-    return "utf-8-sig" if sheet.encoding.lower() in ("utf-8", "utf8") else sheet.encoding
+def _options(sheet: Sheet) -> dict:
+    encoding = "utf-8-sig" if sheet.encoding.lower() in ("utf-8", "utf8") else sheet.encoding
+    blanks = sheet.separator == " "
+    options = {"sep": sheet.separator, "encoding": encoding, "dtype": str, "keep_default_na": False}
+    return options | {"index_col": False, "skipinitialspace": blanks}
 
 
 def source_table(data: Path, source: Table, columns: Iterable[str], tree: Tree) -> pd.DataFrame:
@@ -82,6 +81,20 @@ def source_table(data: Path, source: Table, columns: Iterable[str], tree: Tree) 
     for column in columns:
         need(table, column, source.name)
     return table
+
+
+def own_columns(data: Path, source: Table) -> set[str]:
+    """The columns that a table has by itself, without those that joins add."""
+    if source.files:
+        return {"path", *templates.fields(source.files)}
+    return {column for name in source.tables for column in _header(data / name, source)} | {"row", "row0"}
+
+
+def _header(path: Path, sheet: Sheet) -> list[str]:
+    if path.suffix.lower() in records.SUFFIXES:
+        return read_table(path, sheet).columns.tolist()
+    first = pd.read_csv(path, header=None, nrows=1, **_options(sheet)).iloc[0].tolist()
+    return first if sheet.header else [f"column{k + 1}" for k in range(len(first))]
 
 
 def _listing(source: Table, tree: Tree) -> pd.DataFrame:

@@ -89,7 +89,10 @@ def _change(word: str, template: str) -> Callable[[str], str] | None:
 
 
 def pattern(text: str) -> re.Pattern[str]:
-    """A pattern of paths as a regular expression, a group for each of `fields(text)`; a field named twice must match twice."""
+    """A pattern of paths as a regular expression with a group for each of `fields(text)`.
+
+    A field that is named twice must hold the same both times.
+    """
     out, seen, at = [], [], 0
     for match in re.finditer(rf"{_FIELD.pattern}|\*\*/|\*", text):
         out.append(re.escape(text[at : match.start()]))

@@ -3,11 +3,19 @@
 import os
 from collections import defaultdict
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 
 from src.competition.templates import name, stem, without_extension
 from src.errors import Problem
 from src.images.decode import SUFFIXES, looks_like_image
+
+
+def common_folder(paths: list[str]) -> str:
+    """The folder that holds all of these paths, with a / at its end, or empty."""
+    folders = [path.split("/")[:-1] for path in (min(paths), max(paths))]
+    shared = takewhile(lambda pair: pair[0] == pair[1], zip(*folders, strict=False))
+    return "".join(f"{one}/" for one, _ in shared)
 
 
 class Tree:
@@ -37,8 +45,7 @@ class Tree:
         """The folder that everything lies in, with a / at its end, or empty."""
         if not self.files:
             return ""
-        common = os.path.commonprefix([self.files[0], self.files[-1]])
-        return common[: common.rfind("/") + 1]
+        return common_folder(self.files)
 
     @cached_property
     def known(self) -> frozenset[str]:

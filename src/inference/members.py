@@ -35,9 +35,9 @@ def trained_members(run: Run, request: Request) -> list[Member]:
 
     Raises UsageError where one of them is not trained.
     """
-    command = f"python -m src.train run={run.name}"
     members = []
     for seed in request.seeds:
+        command = f"python -m src.train run={run.name}" + (f" seed={seed}" if seed else "")
         folds = request.folds or run.finished_folds(seed, request.config.data.folds) or (ALL,)
         missing = [str(fold) for fold in folds if not run.finished(seed, fold)]
         if missing and request.folds is None:

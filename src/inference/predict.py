@@ -134,7 +134,8 @@ def _score_table(opened: Opened, lines: list[Line], views: int) -> str:
 def _told(members: list[Member]) -> str:
     folds = sorted({str(m.fold) for m in members})
     seeds = sorted({m.seed for m in members})
-    return f"{len(members)} models (fold {', '.join(folds)}" + (
+    models = "one model" if len(members) == 1 else f"{len(members)} models"
+    return f"{models} (fold {', '.join(folds)}" + (
         f"; seeds {', '.join(map(str, seeds))})" if len(seeds) > 1 else ")"
     )
 

@@ -1,14 +1,15 @@
 """The scores of src/metrics.py under row weights, many weightings at once: what makes a thousand resamplings quick.
 
 Nearly every score is a function of sums over rows (a mean, the cells of a confusion table, moments), so that one
-matrix product scores all draws. The AUCs rank once and weigh after. Only `own` is scored draw by draw.
+matrix product scores all draws; the AUCs are so to first order. Only `own` is scored draw by draw.
 """
 
 import re
 from collections.abc import Callable
 
 import numpy as np
-from scipy.sparse import csr_array, hstack
+from scipy.sparse import csr_array
+from scipy.stats import rankdata
 
 from src.metrics import CLIP, Metric, decide
 
@@ -19,17 +20,13 @@ Finish = Callable[[np.ndarray], np.ndarray]  # (draws, s) sums over rows -> (dra
 def weighted_score(
     metric: Metric, targets: np.ndarray, probabilities: np.ndarray, decisions: np.ndarray | None = None
 ) -> Weighted:
-    """A function from row weights to scores. With whole weights it is `metric.score` of the rows so often repeated.
+    """A function from row weights to scores: `metric.score` of the rows so often repeated, the AUCs nearly.
 
     targets: (n,) int or (n, classes) 0/1. probabilities: (n, classes). decisions: as `metric.score` takes them.
     A score that is not defined under some weights is NaN there.
     """
     if not np.isfinite(probabilities).all():
         return lambda weights: np.full(len(weights), np.nan)
-    if metric.name == "auc":
-        return _auc(targets == 1, probabilities[:, 1])
-    if metric.name == "mean_column_auc":
-        return _mean_column_auc(_cells(targets, probabilities.shape[1]), probabilities)
     if metric.name == "own":
         return _repeated(metric, targets, probabilities, decisions)
     if metric.needs == "labels" and decisions is None:
@@ -44,6 +41,10 @@ def weighted_score(
 def _sums(name: str, targets: np.ndarray, answers: np.ndarray, classes: int) -> tuple[np.ndarray | csr_array, Finish]:
     """(n, s) columns whose weighted sums decide the score, and how."""
     several = targets.ndim == 2
+    if name == "auc":
+        return _placements(targets[:, None] == 1, answers[:, 1:]), _mean_area
+    if name == "mean_column_auc":
+        return _placements(_cells(targets, classes), answers), _mean_area
     if name == "qwk":
         return _moments(targets, answers), _kappa
     if name == "f1":
@@ -53,9 +54,8 @@ def _sums(name: str, targets: np.ndarray, answers: np.ndarray, classes: int) -> 
         truth = targets > 0.5
         return np.stack([2.0 * (truth & answers).sum(1), 1.0 * truth.sum(1) + answers.sum(1)], axis=1), _ratio
     if name in ("macro_f1", "balanced_accuracy"):
-        truth, answer = _cells(targets, classes), _cells(answers, classes)
-        stack = _joined if several else _joined_sparse
-        return stack(truth, answer), _macro_f1 if name == "macro_f1" else _mean_recall
+        table = _agreement(targets > 0.5, answers) if several else _sparse_agreement(targets, answers, classes)
+        return table, _macro_f1 if name == "macro_f1" else _mean_recall
     gains = _by_row(name, targets, answers).astype(float)
     return np.stack([gains, np.ones(len(gains))], axis=1), _mean
 
@@ -91,13 +91,17 @@ def _cells(labels: np.ndarray, classes: int) -> np.ndarray:
     return labels > 0.5 if labels.ndim == 2 else labels[:, None] == np.arange(classes)
 
 
-def _joined(truth: np.ndarray, answer: np.ndarray) -> np.ndarray:
+def _agreement(truth: np.ndarray, answer: np.ndarray) -> np.ndarray:
+    """(n, 3 classes) 0/1: a class is true and answered, is true, is answered."""
     return np.concatenate([truth & answer, truth, answer], axis=1).astype(float)
 
 
-def _joined_sparse(truth: np.ndarray, answer: np.ndarray) -> csr_array:
-    """One cell a row in each third: dense columns would be slow with many classes."""
-    return hstack([csr_array(part.astype(float)) for part in (truth & answer, truth, answer)], format="csr")
+def _sparse_agreement(targets: np.ndarray, labels: np.ndarray, classes: int) -> csr_array:
+    """The same of one class a row, with what is not 0 only: many classes would make it slow."""
+    right = np.flatnonzero(targets == labels)
+    rows = np.concatenate([right, np.arange(len(targets)), np.arange(len(targets))])
+    columns = np.concatenate([targets[right], classes + targets, 2 * classes + labels])
+    return csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(targets), 3 * classes))
 
 
 def _moments(targets: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -139,36 +143,33 @@ def _mean_where(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 
 
-def _auc(positive: np.ndarray, scores: np.ndarray) -> Weighted:
-    """The share of pairs, one of each class, that the scores put in order; equal scores count one half."""
-    order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
-    there = positive[order].astype(float)
+def _placements(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """(n, 4 classes): a positive's share of negatives below it and that it is one, then a negative's the same way round.
 
-    def under(weights: np.ndarray) -> np.ndarray:
-        held = weights[:, order]
-        hits = np.add.reduceat(held * there, starts, axis=1)
-        misses = np.add.reduceat(held, starts, axis=1) - hits
-        pairs = hits.sum(axis=1) * misses.sum(axis=1)
-        ordered = (hits * (misses.cumsum(axis=1) - misses / 2)).sum(axis=1)
-        return np.where(pairs > 0, ordered / np.where(pairs > 0, pairs, 1), np.nan)
+    Both shares are given less half the AUC, so that their means add up to it. Equal scores count one half.
+    A column that every row or none has is left out.
+    """
+    shares = np.zeros((4, *truth.shape))
+    shares[1], shares[3] = truth, ~truth
+    for column in np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0)):
+        there, scores = truth[:, column], probabilities[:, column]
+        rank = rankdata(scores)
+        below = (rank[there] - rankdata(scores[there])) / (~there).sum()
+        above = 1 - (rank[~there] - rankdata(scores[~there])) / there.sum()
+        shares[0, there, column] = below - below.mean() / 2
+        shares[2, ~there, column] = above - above.mean() / 2
+    return np.concatenate(list(shares), axis=1)
 
-    return under
 
+def _mean_area(sums: np.ndarray) -> np.ndarray:
+    """The AUC to first order, positives placed among all negatives and the reverse (DeLong, 1988); mean over columns.
 
-def _mean_column_auc(truth: np.ndarray, probabilities: np.ndarray) -> Weighted:
-    both = np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0))
-    columns = [_auc(truth[:, c], probabilities[:, c]) for c in both]
-
-    def under(weights: np.ndarray) -> np.ndarray:
-        if not columns:
-            return np.full(len(weights), np.nan)
-        scores = np.stack([column(weights) for column in columns], axis=1)
-        there = np.isfinite(scores)
-        number = there.sum(axis=1)
-        return np.where(number > 0, np.where(there, scores, 0).sum(axis=1) / np.maximum(number, 1), np.nan)
-
-    return under
+    Exact where all weights are alike; elsewhere what is left out is of the order of one over the rows.
+    """
+    below, positives, above, negatives = np.split(sums, 4, axis=1)
+    there = (positives > 0) & (negatives > 0)
+    area = below / np.where(there, positives, 1) + above / np.where(there, negatives, 1)
+    return _mean_where(np.where(there, area, 0), there.astype(float))
 
 
 def _repeated(metric: Metric, targets: np.ndarray, probabilities: np.ndarray, decisions: np.ndarray | None) -> Weighted:

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 import src.models.scratch  # noqa: F401  registers our own names
-from src.config import Model
 from src.errors import Problem, UsageError
 from src.models.weights import from_file, from_hub
+from src.schema import Model
 
 SMALL_INPUT = 96  # below this many pixels a stock stem throws away most of the picture
 TINY_INPUT = 40  # and below this nothing can be spared at all

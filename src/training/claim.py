@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 
 from src.competition.opened import Opened
-from src.config import Config
 from src.errors import Problem, UsageError
-from src.runs import REPOSITORY, Run, read_json, write_json, write_text
+from src.runs import DONE, REPOSITORY, Run, read_json, write_json, write_text
+from src.schema import Config
 
 PACKAGES = ("torch", "timm", "albumentations", "opencv-python-headless", "accelerate", "numpy")
 
@@ -22,7 +22,8 @@ def claim(run: Run, opened: Opened) -> None:
     """
     config = opened.config
     kept, record = run.folder / "config.yaml", run.folder / "run.json"
-    if not kept.exists():
+    begun = any(run.folder.glob("seed*/*/checkpoint.pt")) or any(run.folder.glob(f"seed*/*/{DONE}"))
+    if not kept.exists() or not begun:  # a name under which nothing was learned is free
         write_json(record, _origin(opened))
         write_text(kept, yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True))
     differing = _differing(yaml.safe_load(kept.read_text(encoding="utf-8")), config)

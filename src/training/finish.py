@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from src.images.loaders import Feed
 from src.inference.ensemble import likeliest
@@ -89,7 +89,7 @@ def _save(state: State, path: object) -> None:
         name: value.detach().cpu().contiguous() for name, value in state.answering_network.backbone.state_dict().items()
     }
     with written_whole(path) as part:
-        save_file(tensors, part, metadata={"format": "pt"})
+        part.write_bytes(save(tensors, metadata={"format": "pt"}))
 
 
 def _mistakes(job: FoldJob, targets: np.ndarray, logits: np.ndarray, say: Callable[[str], None]) -> None:

@@ -16,6 +16,7 @@ from src.inference.engine import Engine
 from src.models.factory import build
 from src.models.memory import fits, largest_batch
 from src.runs import Run
+from src.schema import Config
 from src.training import warn
 from src.training.evaluate import best_epoch, evaluate
 from src.training.finish import finish, keep_best
@@ -26,6 +27,12 @@ from src.training.randomness import key, seed_all
 from src.training.state import State
 from src.training.stopping import StopSignal
 from src.training.terminal import Teller
+
+
+def global_batch(config: Config) -> int:
+    """Images of one optimizer step."""
+    train = config.train
+    return train.global_batch or (64 if train.batch == "auto" else train.batch)
 
 
 @dataclass(frozen=True)
@@ -50,14 +57,9 @@ class FoldJob:
         return f"fold {self.fold}" + (f" seed {self.seed}" if self.seed else "")
 
     @property
-    def global_batch(self) -> int:
-        train = self.opened.config.train
-        return train.global_batch or (64 if train.batch == "auto" else train.batch)
-
-    @property
     def total_steps(self) -> int:
         rows, _ = self.opened.folds.rows(self.fold)
-        return self.epochs * steps_per_epoch(len(rows), self.global_batch)
+        return self.epochs * steps_per_epoch(len(rows), global_batch(self.opened.config))
 
     @property
     def engine(self) -> Engine:
@@ -71,7 +73,7 @@ class FoldTraining:
         self.job, self.teller, config = job, teller, job.opened.config
         self.config = config
         self.rows, self.held_out = job.opened.folds.rows(job.fold)
-        self.steps = steps_per_epoch(len(self.rows), job.global_batch)
+        self.steps = steps_per_epoch(len(self.rows), global_batch(config))
         seed_all(key(job.seed, job.fold))
         network = build(config.model, len(job.opened.samples.classes), config.images.size)
         self.state = State(config, job.machine, network, self.steps)
@@ -123,7 +125,9 @@ class FoldTraining:
 
     def _steps_left(self) -> list[Step]:
         job, progress = self.job, self.state.progress
-        chunks = epoch_steps(self.rows, self.weights, self.job.global_batch, key(job.seed, job.fold, progress.epoch))
+        chunks = epoch_steps(
+            self.rows, self.weights, global_batch(self.config), key(job.seed, job.fold, progress.epoch)
+        )
         steps = [Step(rows, key(job.seed, job.fold, progress.epoch, i)) for i, rows in enumerate(chunks)]
         return steps[progress.step :]
 
@@ -171,7 +175,7 @@ class FoldTraining:
             return "out of memory with a single image: lower images.size or choose a smaller model.name"
         return (
             f"out of memory with {tried} images at once; the largest batch that fits is {most}. Give "
-            f"train.batch={most} train.global_batch={self.job.global_batch}, or train.batch=auto: both keep the steps"
+            f"train.batch={most} train.global_batch={global_batch(self.config)}, or train.batch=auto: both keep the steps"
         )
 
     def _end_epoch(self) -> None:

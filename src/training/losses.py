@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from src.config import Loss
+from src.schema import Loss
 
 
 def loss_of(loss: Loss, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from src.config import Config
 from src.errors import Problem, UsageError
 from src.runs import read_json, write_json
+from src.schema import Config
 
 TINY = 1_000_000  # parameters below which half precision and several threads cost more than they bring
 

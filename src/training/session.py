@@ -20,10 +20,10 @@ from src.models.memory import largest_batch
 from src.runs import Run, only_one, read_json, submissions_folder
 from src.submission.layout import layout_of
 from src.training.claim import claim
-from src.training.fold import FoldJob, FoldTraining, try_batch
+from src.training.fold import FoldJob, FoldTraining, global_batch, try_batch
 from src.training.machine import Machine, choose, split_cores
 from src.training.side_by_side import run_tasks
-from src.training.state import State
+from src.training.state import State, optimizer_of
 from src.training.terminal import Teller, Terminal
 
 Say = Callable[[str], None]
@@ -41,9 +41,10 @@ def train(request: Request, say: Say = print) -> None:
     _check_writable(run)
     wanted = [(seed, fold) for seed in request.seeds for fold in folds]
     left = [member for member in wanted if not run.finished(*member)]
-    claim(run, opened)
     if left:
         _train(left, opened, run, say)
+    else:
+        claim(run, opened)
     done = [str(fold) for fold in folds if all(run.finished(seed, fold) for seed in request.seeds)]
     if not left:
         say(f"nothing to do: fold {', '.join(done)} of {run.name} {'is' if len(done) == 1 else 'are'} trained")
@@ -57,15 +58,16 @@ def _train(members: list[tuple[int, int | str]], opened: Opened, run: Run, say: 
     cv2.setNumThreads(0)
     # A throw-away network shows now whether name, weights and size fit, not after the images are decoded.
     network = build(config.model, len(opened.samples.classes), config.images.size)
+    optimizer_of(config, network)
     images = opened.images(say=say)
+    claim(run, opened)
     parameters = sum(p.numel() for p in network.parameters())
     record = run.folder / "machine.json"
     machine = choose(config, parameters, record, lambda trial: _fitting_batch(config, trial, network))
     jobs, threads = split_cores(config, machine.device, len(members))
-    on = f"{jobs} at once, a thread each" if jobs > 1 and threads == 1 else f"{jobs} at once, {threads} threads each"
     say(
         f"{config.model.name}: {parameters / 1e6:.2f} M parameters, {config.images.size} px, on {machine.device} in "
-        f"{machine.precision}, batch {machine.batch}" + (f"; folds {on}" if machine.device == "cpu" else "")
+        f"{machine.precision}, batch {global_batch(config)}{_cores_told(machine, jobs, threads)}"
     )
     work = [
         FoldJob(opened, images, run, machine, seed, fold, _epochs(opened, run, seed, fold, say), threads)
@@ -78,6 +80,13 @@ def _train(members: list[tuple[int, int | str]], opened: Opened, run: Run, say: 
         terminal.close()
 
 
+def _cores_told(machine: Machine, jobs: int, threads: int) -> str:
+    if machine.device != "cpu":
+        return ""
+    each = "one thread" if threads == 1 else f"{threads} threads"
+    return f"; {jobs} folds side by side, {each} each" if jobs > 1 else f", {each}"
+
+
 def _train_fold(job: FoldJob, teller: Teller) -> None:
     with only_one(job.folder, f"{job.name} of run {job.run.name}"):
         if not job.run.finished(job.seed, job.fold):  # another process may have finished it while this one waited
@@ -86,7 +95,7 @@ def _train_fold(job: FoldJob, teller: Teller) -> None:
 
 def _fitting_batch(config: object, machine: Machine, network: torch.nn.Module) -> int:
     """The largest even part of the global batch that fits, for train.batch=auto."""
-    whole = config.train.global_batch or 64
+    whole = global_batch(config)
     state = State(config, machine, network, steps=1)
     fits = largest_batch(lambda batch: try_batch(state, config, batch), whole)
     if fits == 0:

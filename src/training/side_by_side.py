@@ -1,5 +1,6 @@
 """Folds side by side: on a CPU one process of one thread a core does more than one process of many threads."""
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -24,10 +25,15 @@ class Pipe:
         self.connection = connection
 
     def say(self, text: str) -> None:
-        self.connection.send(("say", text))
+        self.send("say", text)
 
     def advance(self, steps: int) -> None:
-        self.connection.send(("advance", steps))
+        self.send("advance", steps)
+
+    def send(self, kind: str, value: object) -> None:
+        # A parent that is stopping has closed its end, and what is left to do is to keep the step.
+        with contextlib.suppress(BrokenPipeError):
+            self.connection.send((kind, value))
 
 
 def run_tasks(tasks: list[Task], jobs: int, teller: Teller) -> None:
@@ -70,10 +76,12 @@ def _child(task: Task, connection: Connection, parent: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
+    os.setpgrp()  # Ctrl-C reaches the parent alone, which asks each child once
+    pipe = Pipe(connection)
     try:
-        task(Pipe(connection))
-    except Problem as problem:
-        connection.send(("problem", problem))
+        task(pipe)
+    except (Problem, OSError) as problem:
+        pipe.send("problem", problem)
     except KeyboardInterrupt:
         os._exit(130)
     except BaseException:

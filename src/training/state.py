@@ -1,5 +1,6 @@
 """Everything that training changes, and its way to a checkpoint and back."""
 
+import io
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +14,9 @@ from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from src.config import Config
 from src.errors import Problem, UsageError
 from src.runs import written_whole
+from src.schema import Config
 from src.training.machine import Machine
 
 
@@ -40,7 +41,7 @@ class State:
         precision = "no" if machine.precision == "fp32" else machine.precision
         self.accelerator = Accelerator(mixed_precision=precision, cpu=machine.device == "cpu")
         network = network.to(self.accelerator.device, memory_format=torch.channels_last)
-        self.optimizer = _optimizer(config, network)
+        self.optimizer = optimizer_of(config, network)
         self.schedule = _schedule(config, self.optimizer, steps)
         decay = config.train.ema_decay
         # The decay warms up with the steps: an average over 500 steps would ruin a run of 60.
@@ -65,17 +66,18 @@ class State:
 
     def save(self, path: Path) -> None:
         scaler = self.accelerator.scaler
+        kept = {
+            "network": self.plain_network.state_dict(),
+            "ema": self.ema.module.state_dict() if self.ema else None,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": scaler.state_dict() if scaler else None,
+            "progress": vars(self.progress),
+        }
         with written_whole(path) as part:
-            torch.save(
-                {
-                    "network": self.plain_network.state_dict(),
-                    "ema": self.ema.module.state_dict() if self.ema else None,
-                    "optimizer": self.optimizer.state_dict(),
-                    "scaler": scaler.state_dict() if scaler else None,
-                    "progress": vars(self.progress),
-                },
-                part,
-            )
+            # Through memory: torch's own writer tells a full disk as an error of its own kind.
+            buffer = io.BytesIO()
+            torch.save(kept, buffer)
+            part.write_bytes(buffer.getbuffer())
 
     def restore(self, path: Path) -> None:
         """Go back to a checkpoint. Raises Problem where it cannot be read."""
@@ -94,7 +96,7 @@ class State:
         self.progress = Progress(**kept["progress"])
 
 
-def _optimizer(config: Config, network: nn.Module) -> torch.optim.Optimizer:
+def optimizer_of(config: Config, network: nn.Module) -> torch.optim.Optimizer:
     optim = config.optim
     try:
         return create_optimizer_v2(

@@ -121,7 +121,10 @@ def pick(rules: list[Rule], part: Role, what: str, values: list[str], context: C
     dropped = context.draft.get("on_bad_image") == "drop" and rule.hits > 0
     enough = dropped or (part == "test" and rule.hits >= (1 - FEW_MISSING) * len(rule.files))
     if not rule.full and not enough:
-        remedy = f"If files are missing, put them there, or leave their rows out: on_bad_image=drop. If the rule is wrong: {key}=TEMPLATE"
+        remedy = (
+            "If files are missing, put them there, or leave their rows out: on_bad_image=drop. "
+            f"If the rule is wrong: {key}=TEMPLATE"
+        )
         raise Undecided(f"{what}: no rule finds every image:", tries, remedy)
     return rule
 
@@ -143,7 +146,7 @@ def _fitting(rules: list[Rule], part: Role, context: Context) -> list[Rule]:
 def given_rule(template: str, cells: pd.DataFrame, context: Context) -> Rule:
     """The rule that the user gave as a template."""
     files = tuple(context.tree.resolve(path) for path in fill(template, cells))
-    return Rule(template, template.split("{")[0].split("*")[0].rpartition("/")[0], files)
+    return Rule(template, re.split(r"[{*]", template, maxsplit=1)[0].rpartition("/")[0], files)
 
 
 def _fills_its_folder(rule: Rule, context: Context) -> bool:

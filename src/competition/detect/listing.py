@@ -4,10 +4,11 @@ import pandas as pd
 
 from src.competition.detect.context import Context
 from src.competition.detect.labels import Label
-from src.competition.detect.names import REMEDY, Named, common_folder, label_in_names
+from src.competition.detect.names import REMEDY, Named, label_in_names
 from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.templates import fields, name, pattern
+from src.competition.tree import common_folder
 from src.errors import UsageError
 
 
@@ -17,21 +18,15 @@ def from_names(context: Context) -> Train:
     if given:
         found = matched(given, context.tree.images)
         if "label" not in found or not len(found):
-            raise UsageError(
-                f"train.files={given}: it must have a field {{label}} and fit some image, such as {context.tree.images[0]}"
-            )
+            such = context.tree.images[0]
+            raise UsageError(f"train.files={given}: it must have a field {{label}} and fit some image, such as {such}")
         paths, named = list(found["path"]), Named(given, tuple(found["label"]), "given on the command line")
     else:
         paths = _pool(context)
-        known = (
-            set(context.sample.answers if len(context.sample.answers) > 1 else context.sample.values)
-            if context.sample
-            else set()
-        )
-        named = label_in_names(paths, known - {""}) if paths else None
+        named = label_in_names(paths, _asked(context)) if paths else None
     if named is None:
         tries = [Try(table.path, 0, 0, f"columns {', '.join(map(str, table.columns[:5]))}") for table in context.tables]
-        what = f"no table names images and labels, and the names of the {len(paths)} images that could be for training hold none:"
+        what = f"no table names images and labels, and the names of {len(paths)} images hold no label either:"
         raise Undecided(what, tries, f"{REMEDY}, or train.table=TABLE train.images=TEMPLATE train.label=COLUMN")
     draft = context.draft
     cells = matched(named.files, context.tree.images)
@@ -46,6 +41,12 @@ def from_names(context: Context) -> Train:
     )
     context.taken.update(paths)
     return Train(cells, "path", tuple(paths), Label("label", named.how))
+
+
+def _asked(context: Context) -> set[str]:
+    """The classes that the sample submission names."""
+    sample = context.sample
+    return set(sample.answers if len(sample.answers) > 1 else sample.values) - {""} if sample else set()
 
 
 def matched(files: str, paths: list[str]) -> pd.DataFrame:
@@ -74,7 +75,7 @@ def same_pattern(train_files: str, part: str, context: Context) -> tuple[str, pd
     images = [path for path in context.tree.images if path not in context.taken and context.role(path) == part]
     if not images:
         return None
-    fixed = train_files.split("{")[0].rpartition("/")[0]
+    fixed = train_files.partition("{")[0].rpartition("/")[0]
     rest = train_files[len(fixed) + 1 :] if fixed else train_files
     root = common_folder(images)
     while True:

@@ -3,11 +3,11 @@
 import re
 from collections import Counter
 from dataclasses import dataclass
-from os.path import commonprefix
 
 from src.competition.detect.groups import NAMES as GROUPS
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.templates import fields, name, pattern
+from src.competition.tree import common_folder
 
 SEPARATORS = ("_", "-", ".", " ", "__")
 REMEDY = "Say how: train.files=PATTERN, such as train/{label}/{file} or train/{label}_{number:d}.jpg"
@@ -21,12 +21,6 @@ class Named:
     labels: tuple[str, ...]
     how: str
     guess: bool = False
-
-
-def common_folder(paths: list[str]) -> str:
-    """The folder that holds all paths, with a / at its end, or empty."""
-    common = commonprefix([paths[0], paths[-1]] if paths == sorted(paths) else paths)
-    return common[: common.rfind("/") + 1]
 
 
 def label_in_names(paths: list[str], known: set[str]) -> Named | None:

@@ -1,6 +1,5 @@
 """Which rule makes files of ids: every way to find them is tried, and counted on all rows."""
 
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -141,11 +140,16 @@ def _changed(column: str, change: str) -> Way:
 
 def _without_beginning(sample: list[str], column: str) -> Iterator[Way]:
     """The ids share a beginning that the files lack, such as a folder that is not there."""
-    common = os.path.commonprefix(sample)
+    common = _beginning(sample)
     for end in sorted({match.end() for match in re.finditer(r"[^a-zA-Z0-9]", common)} | {len(common)}):
         beginning = common[:end]
         if beginning and ":" not in beginning and "}" not in beginning:
             yield Way(f"{{{column}:without {beginning}}}", lambda value, b=beginning: value.removeprefix(b))
+
+
+def _beginning(values: list[str]) -> str:
+    low, high = min(values), max(values)
+    return low[: next((k for k, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))]
 
 
 def _with_affixes(sample: list[str], column: str, tree: Tree) -> Iterator[Way]:

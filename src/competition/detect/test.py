@@ -7,16 +7,16 @@ from src.competition.detect.context import Context, given_rule, pick, rules_for
 from src.competition.detect.draft import Draft
 from src.competition.detect.inventory import TableFile
 from src.competition.detect.listing import same_pattern
-from src.competition.detect.names import common_folder
 from src.competition.detect.sample import Sample
 from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
+from src.competition.tree import common_folder
 from src.errors import UsageError
 
 
 def find_test(train: Train | None, context: Context) -> pd.DataFrame | None:
     """Put the facts of a test part that a table or the sample lists: its rows with columns id and path, else None."""
-    if train and train.split and "test" in train.split[1]:
+    if train and train.split and "test" in train.split.values:
         return _from_split(train, context)
     table = _table(context)
     if table is not None:
@@ -54,16 +54,16 @@ def _from_table(table: TableFile, context: Context) -> pd.DataFrame:
 
 
 def _from_split(train: Train, context: Context) -> pd.DataFrame:
-    column, parts = train.split
-    draft, path = context.draft, context.draft.get("train.table")
-    draft.put("test.table", path, "the same table")
-    context.put_sheet("test", context.table(path).sheet)
-    draft.put("test.where", {column: parts["test"]}, "")
-    cells = context.table(path).cells
-    cells = cells[cells[column].isin(parts["test"])]
-    if context.table(path).pixels:
-        return _put_pixels(context.table(path), cells, context)
-    return _with_rule(cells, train.id, f"{path}, test rows ({len(cells)})", context)
+    split, draft, table = train.split, context.draft, context.table(context.draft.get("train.table"))
+    draft.put("test.table", table.path, "the same table")
+    context.put_sheet("test", table.sheet)
+    if draft.get("train.join"):
+        draft.put("test.join", draft.get("train.join"))
+    draft.put("test.where", {split.column: split.values["test"]})
+    cells = split.cells[split.cells[split.column].isin(split.values["test"])]
+    if table.pixels:
+        return _put_pixels(table, cells, context)
+    return _with_rule(cells, train.id, f"{table.path}, test rows ({len(cells)})", context)
 
 
 def _from_sample(sample: Sample, context: Context) -> pd.DataFrame:

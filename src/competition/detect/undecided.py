@@ -12,8 +12,8 @@ class Try:
     """One rule: its wording, how many of how many it found, and an example of each side."""
 
     rule: str
-    hits: int
-    of: int
+    hits: int = 0
+    of: int = 0
     found: str = ""
     missed: str = ""
 
@@ -37,7 +37,8 @@ def _cells(one: Try) -> tuple[str, ...]:
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    """Aligned columns, without those that no row fills."""
+    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    widths = [max(map(len, column)) for column in columns]
+    lines = zip(*columns, strict=True)
+    return ["  " + "  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]

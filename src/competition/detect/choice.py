@@ -1,0 +1,163 @@
+"""Which table is the training table, and what must be put beside it to give each image a label."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from src.competition import tables, templates
+from src.competition.card import Join
+from src.competition.detect.context import Context
+from src.competition.detect.inventory import TableFile, counted
+from src.competition.detect.labels import Label, complete, find_label
+from src.competition.detect.sniff import NUMBER
+from src.competition.detect.undecided import Try, Undecided
+from src.errors import UsageError
+
+MOST_SIDES = 3
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The files of the training table (several where they are aligned by line), its cells, its joins, its label."""
+
+    paths: list[str]
+    cells: pd.DataFrame
+    label: Label
+    joins: tuple[Join, ...] = ()
+
+
+def choose(context: Context) -> Choice | None:
+    """The training table, None where no table names images and has a label. Raises Undecided where several do."""
+    given = context.given("train.table")
+    names = given if isinstance(given, list) else [given] if given else []
+    candidates = [_known(name, context) for name in names] or _candidates(context)
+    if len(names) > 1:
+        cells = _aligned(candidates)
+        label = _label(cells, names[0], context)
+        found = [Choice(names, cells, label)] if label else []
+    else:
+        ways = (_alone, _with_partner, _with_sides, _with_folders)
+        found = next(
+            (made for way in ways if (made := [one for table in candidates if (one := way(table, context))])), []
+        )
+    for role in ("train", ""):
+        named = [one for one in found if context.table(one.paths[0]).role == role]
+        if len(named) == 1:
+            return named[0]
+    if len(found) > 1:
+        tries = [Try(", ".join(one.paths), found=f"{len(one.cells)} rows, label {one.label.column}") for one in found]
+        raise Undecided("several tables could be the training table:", tries, "Say which: train.table=TABLE")
+    if names and not found:
+        tries = [Try(table.path, found=f"columns {', '.join(table.columns[:8])}") for table in candidates]
+        raise Undecided("no column of the training table could be the label:", tries, "Say which: train.label=COLUMN")
+    return found[0] if found else None
+
+
+def _known(name: str, context: Context) -> TableFile:
+    table = context.table(name)
+    if table is None:
+        known = ", ".join(table.path for table in context.tables)
+        raise UsageError(f"train.table={name}: there is no such table. Tables: {known}")
+    return table
+
+
+def _candidates(context: Context) -> list[TableFile]:
+    """Tables that name images or hold their pixels, and are neither the sample nor another part by their name."""
+    others = ("test", "validation", "sample")
+    found = [t for t in context.tables if t.role not in others and (t.pixels or t.path in context.imaged)]
+    # A short side table, such as a list of classes, can name images by accident.
+    most = max(map(len, found), default=0)
+    return [table for table in found if len(table) >= most / 10 or table.role == "train"]
+
+
+def _alone(table: TableFile, context: Context) -> Choice | None:
+    """A table that holds the label itself; the user's joins, where there are any, belong to it."""
+    joins = tuple(Join.model_validate(join) for join in context.given("train.join") or ())
+    cells = table.cells
+    for join in joins:
+        cells = tables.joined(cells, tables.read_table(context.tree.root / join.table, join), join, table.path)
+    label = _label(cells, table.path, context)
+    if label and not joins and _speaks_otherwise(cells, label, context) and (other := _with_sides(table, context)):
+        return other
+    return Choice([table.path], cells, label, joins) if label else None
+
+
+def _label(cells: pd.DataFrame, name: str, context: Context) -> Label | None:
+    given = context.given("train.label")
+    if given:
+        columns = tuple(given) if isinstance(given, list) else (given,)
+        missing = [part for column in columns for part in tables.columns_of(column) if part not in cells]
+        if missing:
+            return None
+        return complete(cells, Label(columns if isinstance(given, list) else given, "given on the command line"))
+    test = next((table for table in context.tables if table.role == "test" and table.path in context.imaged), None)
+    used = [context.imaged.get(name), "row", "row0"]
+    return find_label(cells, used, context.sample, test.cells if test else None, name)
+
+
+def _speaks_otherwise(cells: pd.DataFrame, label: Label, context: Context) -> bool:
+    """Whether the sample answers in words that are not among the labels: a side table may hold these."""
+    sample = context.sample
+    if sample is None or not isinstance(label.column, str) or label.column not in cells or context.given("train.label"):
+        return False
+    asked = {value for value in sample.values if value and not NUMBER.fullmatch(value)}
+    return bool(asked) and not asked & set(cells[label.column])
+
+
+def _with_partner(table: TableFile, context: Context) -> Choice | None:
+    """Two tables aligned by line: one of the images, one of the labels, with as many rows."""
+    if len(table.columns) > 1:
+        return None
+    partners = [
+        other
+        for other in context.tables
+        if other is not table and (len(other), len(other.columns), other.sheet) == (len(table), 1, table.sheet)
+    ]
+    partners = [t for t in partners if t.path not in context.imaged and t.role not in ("test", "sample")]
+    if len(partners) != 1:
+        return None
+    cells = _aligned([table, partners[0]])
+    label = _label(cells, table.path, context) or Label(cells.columns[1], "the same line of the other table")
+    return Choice([table.path, partners[0].path], cells, label)
+
+
+def _aligned(parts: list[TableFile]) -> pd.DataFrame:
+    cells = pd.concat([part.cells[part.columns] for part in parts], axis=1)
+    if not parts[0].sheet.header:
+        cells.columns = [f"column{k + 1}" for k in range(cells.shape[1])]
+    return counted(cells.loc[:, ~cells.columns.duplicated()])
+
+
+def _with_sides(table: TableFile, context: Context) -> Choice | None:
+    """The image table with the tables that share a key with it; one of them brings the label."""
+    cells, joins = table.cells, []
+    for other in context.tables:
+        if other is table or other.role in ("test", "sample") or len(joins) == MOST_SIDES:
+            continue
+        own = cells.columns.drop(["row", "row0"])
+        keys = [(by, key) for by in own for key in other.columns if _is_key(cells[by], other.cells[key])]
+        if keys:
+            by, key = max(keys, key=lambda pair: (pair[0] == pair[1], cells[pair[0]].nunique()))
+            join = Join(table=other.path, by=by, key=None if by == key else key, **other.sheet.model_dump())
+            cells, joins = tables.joined(cells, other.cells[other.columns], join, table.path), [*joins, join]
+    label = _label(cells, table.path, context) if joins else None
+    if label is None or (label.column in table.cells and _speaks_otherwise(cells, label, context)):
+        return None
+    return Choice([table.path], cells, label, tuple(joins))
+
+
+def _with_folders(table: TableFile, context: Context) -> Choice | None:
+    """A list of paths whose folders are the labels."""
+    column = context.imaged.get(table.path)
+    if column not in table.columns or len(table.columns) > 1:
+        return None
+    template = f"{{{column}:folder}}"
+    counts = pd.Series(templates.fill(template, table.cells)).value_counts()
+    if not 1 < len(counts) <= len(table) / 3 or "" in counts:
+        return None
+    how = f"{len(counts)} folders in the paths, such as {counts.index[0]}"
+    return Choice([table.path], table.cells, Label(template, how))
+
+
+def _is_key(on: pd.Series, key: pd.Series) -> bool:
+    return on.nunique() > 1 and key.is_unique and bool(on.isin(key).all())

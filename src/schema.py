@@ -1,0 +1,195 @@
+"""The schema of an experiment: every key that may be set, and of which kind its value is.
+
+The values and their meaning stand in configs/default.yaml.
+"""
+
+import difflib
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from src.errors import UsageError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+# These say how the work is done or looked at, not what is learned: they may change between two commands on one run.
+FREE_SECTIONS = ("machine", "predict", "log")
+# Chosen from the images and the machine where they say auto; train.batch=auto is another matter: it asks the memory.
+AUTO_KEYS = ("images.size", "model.name", "data.sampler", "train.epochs", "train.global_batch")
+
+
+class Section(BaseModel):
+    # Strict: `true` is no learning rate, and 2.5 no number of epochs.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class Data(Section):
+    folds: Annotated[int, Field(ge=2)]
+    fold_seed: int
+    sampler: Literal["plain", "weighted", "auto"]
+    sampler_exponent: NotNegative
+
+
+class Images(Section):
+    size: Annotated[int, Field(ge=8)] | Literal["auto"]
+    load_size: Annotated[int, Field(ge=8)] | None
+    fit: Literal["stretch", "crop", "pad"]
+    prepare: list[str]
+
+    def load_side(self, size: int | None = None) -> int:
+        """Side length in the cache for networks that see `size` pixels (None: as trained).
+
+        The room for crops grows with the size that is asked for.
+        """
+        return round((size or self.size) * (self.load_size or round(self.size * 9 / 8)) / self.size)
+
+
+class Model(Section):
+    name: str
+    pretrained: bool
+    weights: str | None
+    stem: Literal["auto", "stock", "small"]
+    drop_rate: Fraction
+    args: dict[str, Any]
+
+
+class Loss(Section):
+    name: Literal["cross_entropy"]
+    smoothing: Fraction
+
+
+class Optim(Section):
+    name: str
+    lr: Annotated[float, Field(gt=0)]
+    weight_decay: NotNegative
+    momentum: Fraction
+    clip: Annotated[float, Field(gt=0)] | None
+    args: dict[str, Any]
+
+
+class Schedule(Section):
+    name: Literal["cosine", "constant"]
+    warmup_epochs: NotNegative
+
+
+class Train(Section):
+    epochs: Positive | Literal["auto"]
+    batch: Positive | Literal["auto"]
+    global_batch: Positive | Literal["auto"] | None
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    keep: Literal["last", "best"]
+    patience: Annotated[int, Field(ge=0)]
+
+
+class Machine(Section):
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    jobs: Positive | Literal["auto"]
+    threads: Positive | Literal["auto"]
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"]
+    checkpoint_minutes: Annotated[float, Field(gt=0)]
+    cache_max_gb: Annotated[float, Field(gt=0)]
+
+
+class Predict(Section):
+    views: Annotated[list[str], Field(min_length=1)]
+    size: Annotated[int, Field(ge=8)] | None
+    batch: Positive
+
+
+class Log(Section):
+    tensorboard: bool
+
+
+class Config(Section):
+    """One experiment, checked: every key known, every value of its kind."""
+
+    competition: str
+    data: Data
+    images: Images
+    model: Model
+    augment: list[str | dict[str, Any]]
+    loss: Loss
+    optim: Optim
+    schedule: Schedule
+    train: Train
+    machine: Machine
+    predict: Predict
+    log: Log
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """The keys that say auto and must be settled before there is anything to train."""
+        return tuple(key for key in AUTO_KEYS if self.value(key) == "auto")
+
+    def value(self, key: str) -> Any:
+        section, name = key.split(".")
+        return getattr(getattr(self, section), name)
+
+    def identity(self) -> dict[str, Any]:
+        """The keys that decide what is learned: a run folder belongs to exactly one such set."""
+        return self.model_dump(exclude=set(FREE_SECTIONS))
+
+    def hash(self) -> str:
+        """Eight hex digits of the identity's SHA-256."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def check(tree: dict[str, Any]) -> Config:
+    """A Config from a plain tree. Raises UsageError that names the first wrong key and what it may be."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(_told(error)) from None
+
+
+def _told(error: ValidationError) -> str:
+    """One line for the first wrong key. Kinds that a value may have are told together."""
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    depth = 2 if len(path) > 1 and path[1] in _keys(path[0]) else 1
+    key = ".".join(path if first["type"] == "extra_forbidden" else path[:depth])
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key}.{_nearest_key(key) or ' configs/default.yaml lists them all.'}"
+    same = [e for e in error.errors() if e["loc"][:depth] == first["loc"][:depth]]
+    reasons = dict.fromkeys(_lower(e["msg"]) for e in same)
+    return f"{key}={first['input']}: {' or '.join(reasons)} (configs/default.yaml tells what it means)"
+
+
+def _keys(path: str) -> set[str]:
+    model: Any = Config
+    for part in filter(None, path.split(".")):
+        field = getattr(model, "model_fields", {}).get(part)
+        model = field.annotation if field else None
+    return set(getattr(model, "model_fields", {}))
+
+
+def _all_keys() -> list[str]:
+    tops = Config.model_fields
+    return [*tops, *(f"{top}.{key}" for top in tops for key in _keys(top))]
+
+
+def _nearest_key(key: str) -> str:
+    """Keys are told with their section, also where it was left out or is another one."""
+    last = key.rsplit(".", maxsplit=1)[-1]
+    names = {name.split(".")[-1]: name for name in reversed(_all_keys())}
+    if last in names:
+        return f" Did you mean {names[last]}?"
+    near = difflib.get_close_matches(last, list(names), n=1) if "." not in key else []
+    return nearest(key, _all_keys()) or (f" Did you mean {names[near[0]]}?" if near else "")
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """A sentence that helps who misspelt a word."""
+    near = difflib.get_close_matches(word, known, n=1)
+    if near:
+        return f" Did you mean {near[0]}?"
+    return f" Known: {', '.join(known)}." if 0 < len(known) <= 20 else ""
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]

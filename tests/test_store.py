@@ -166,7 +166,22 @@ def test_what_made_a_table_is_written_in_it(predicted):
     assert names == {"oof-identity.npz", "oof-hflip.npz", "test-identity.npz", "test-hflip.npz"}
     for file in (predicted / "logits").iterdir():
         meta = load_logits(file, ("blue", "green", "red")).meta
+        images = meta.pop("images")
         assert meta == {"engine": "torch", "precision": "fp32", "size": 16, "weights": done["weights"]}
+        assert images
+
+
+def test_logits_of_other_pixels_are_made_again(tiny, predicted):
+    """The same ids with other images: what was computed of the old ones is no answer for the new ones."""
+    file, data = predicted / "logits" / "test-identity.npz", tiny / "competition" / "tiny" / "data"
+    with np.load(file) as table:
+        before, first = table["logits"], table["id"][0]
+    other = next(image for image in (data / "train").iterdir())
+    (data / "test" / f"{first}.png").write_bytes(other.read_bytes())
+    assert predict(AGAIN) == 0
+    with np.load(file) as table:
+        assert (table["logits"][0] != before[0]).any()
+        np.testing.assert_array_equal(table["logits"][1:], before[1:])
 
 
 def test_logits_of_other_weights_are_not_used(tiny, predicted, capsys):

@@ -1,7 +1,11 @@
 """A competition made ready for work: card, samples, folds, metric and images, all checked before the first epoch."""
 
+import hashlib
+import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from src.competition.archive import ensure_data
@@ -25,6 +29,16 @@ class Opened:
     folds: Folds
     metric: Metric
     config: Config
+
+    @cached_property
+    def images_hash(self) -> str:
+        """Of the names and sizes of all image files and what is done to them: logits of other pixels are stale."""
+        digest = hashlib.sha256(json.dumps([self.config.images.fit, self.config.images.prepare]).encode())
+        for table in (self.samples.train, self.samples.test):
+            for path in table["path"]:
+                size = os.stat(path).st_size if os.path.exists(path) else -1
+                digest.update(f"{os.path.relpath(path, self.card.folder)}\0{size}\0".encode())
+        return digest.hexdigest()[:16]
 
     def images(self, size: int | None = None, say: Callable[[str], None] = print) -> ImageCache:
         """Every image decoded for networks that see `size` pixels (None: as trained).

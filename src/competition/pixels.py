@@ -62,7 +62,7 @@ def _images(path: Path, source: Table) -> Iterator[tuple[str, np.ndarray]]:
 
 def _chunks(path: Path, source: Table, rows: int, columns: list[str] | None = None) -> Iterator[pd.DataFrame]:
     encoding = "utf-8-sig" if source.encoding.lower() in ("utf-8", "utf8") else source.encoding
-    options = {"sep": source.separator, "encoding": encoding, "dtype": str, "keep_default_na": False}
+    options = {"sep": source.separator, "encoding": encoding, "dtype": str, "na_filter": False}
     if not source.header:
         width = pd.read_csv(path, header=None, nrows=1, **options).shape[1]
         options |= {"header": None, "names": [f"column{i + 1}" for i in range(width)]}

@@ -11,6 +11,9 @@ from src.competition.card import Join, Sheet, Table
 from src.competition.tree import Tree
 from src.errors import Problem
 
+SURPLUS = "\0"  # the name of cells beyond the header
+WIDE = 64  # columns; of wider tables only those are read that are asked for
+
 
 def read_table(path: Path, sheet: Sheet | None = None, columns: Iterable[str] | None = None) -> pd.DataFrame:
     """One table; only `columns`, where given. Raises Problem where it is absent, broken or lacks a column."""
@@ -36,30 +39,34 @@ def _read_csv(path: Path, sheet: Sheet, columns: set[str] | None) -> pd.DataFram
     if len(set(names)) < len(names):
         raise ValueError(f"two columns are named alike: {', '.join(map(repr, names))}")
     wanted = names if columns is None else [name for name in names if name in columns] or names[:1]
+    for column in columns or ():
+        if column not in names:
+            raise Problem(f"{path.name} has no column {column!r}: it has {_listed(names)}. Mend the card or the table")
+    if len(names) > WIDE:
+        return pd.read_csv(path, header=0 if sheet.header else None, names=names, usecols=wanted, **options)
+    # All columns are read, since only then is a row told that has more cells than the header.
     with warnings.catch_warnings():
-        # A row with more cells than the header has would lose its last ones with no more than a warning.
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            return pd.read_csv(path, header=0 if sheet.header else None, names=names, usecols=wanted, **options)
+            return pd.read_csv(path, header=0 if sheet.header else None, names=names, **options)[wanted]
         except pd.errors.ParserWarning:
-            return _without_empty_tail(path, sheet, names, options)
+            return _without_empty_tail(path, sheet, names, options)[wanted]
 
 
 def _without_empty_tail(path: Path, sheet: Sheet, names: list[str], options: dict) -> pd.DataFrame:
-    """Some programs end each line with a separator; the header then has one cell less, or an empty one."""
-    padded = [*names, "\0"]
-    table = pd.read_csv(path, header=None, skiprows=int(sheet.header), names=padded, **options)
-    surplus = table[table["\0"] != ""]
-    if len(surplus):
-        line = surplus.index[0] + 1 + sheet.header
+    """Some programs end each line with a separator."""
+    table = pd.read_csv(path, header=None, skiprows=int(sheet.header), names=[*names, SURPLUS], **options)
+    surplus = table.pop(SURPLUS) != ""
+    if surplus.any():
+        line = int(surplus.to_numpy().argmax()) + 1 + sheet.header
         raise ValueError(f"line {line} has more cells than the header: quote cells that hold {sheet.separator!r}")
-    return table[names]
+    return table
 
 
 def _options(sheet: Sheet) -> dict:
     encoding = "utf-8-sig" if sheet.encoding.lower() in ("utf-8", "utf8") else sheet.encoding
     blanks = sheet.separator == " "
-    options = {"sep": sheet.separator, "encoding": encoding, "dtype": str, "keep_default_na": False}
+    options = {"sep": sheet.separator, "encoding": encoding, "dtype": str, "na_filter": False}
     return options | {"index_col": False, "skipinitialspace": blanks}
 
 
@@ -153,9 +160,14 @@ def joined(table: pd.DataFrame, side: pd.DataFrame, join: Join, name: str) -> pd
 def need(table: pd.DataFrame, column: str, name: str) -> pd.Series:
     """A column of a table. Raises Problem with the columns there are."""
     if column not in table:
-        known = ", ".join(map(repr, table.columns[:30]))
+        known = _listed(table.columns)
         raise Problem(f"{name} has no column {column!r}: it has {known}. Mend the card or the table")
     return table[column]
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(map(repr, names[:30])) + (f" and {len(names) - 30} more" if len(names) > 30 else "")
 
 
 def values(table: pd.DataFrame, spec: str, name: str) -> list[str]:

@@ -18,7 +18,7 @@ from src.inference.stacking import apply_stack, fit_stack
 
 Method = Literal["plain mean", "weighted mean", "rank mean", "linear stack"]
 Tables = dict[str, np.ndarray]  # {run: (rows, classes) probabilities}, the same rows in the same order
-STEPS = 40  # of the climb: weights are multiples of about 1/40
+STEPS, PATIENCE = 40, 10  # of the climb: weights are multiples of 1/40 at the finest
 
 
 @dataclass(frozen=True)
@@ -96,15 +96,16 @@ def choose_blend(held: HeldOut, tables: Tables) -> BlendChoice:
 def climbed(held: HeldOut, tables: Tables, rows: np.ndarray) -> np.ndarray:
     """(runs,) weights that sum to 1: greedy selection with replacement from the best single run (Caruana, 2004).
 
-    Each step adds the run that helps the mean most; of all steps the best is kept, the first of equals.
+    Each step adds the run that helps the mean most; of all steps the best is kept, the first of equals, and the climb
+    ends when PATIENCE steps were no better.
     """
-    stack = [table[rows] for table in tables.values()]
+    stack = [table[rows].astype(np.float32) for table in tables.values()]
     counts = np.zeros(len(stack))
-    total, best, kept = 0, -np.inf, counts
-    for step in range(1, STEPS + 1):
-        merits = [held.merit(((total + table) / step, None), rows) for table in stack]
+    total, best, kept = np.zeros_like(stack[0]), -np.inf, counts
+    while counts.sum() < min(STEPS, kept.sum() + PATIENCE):
+        merits = [held.merit(((total + table) / (counts.sum() + 1), None), rows) for table in stack]
         at = int(np.argmax(merits))
-        total, counts = total + stack[at], counts + np.eye(len(stack))[at]
+        total, counts = total + stack[at], counts + (np.arange(len(stack)) == at)
         if merits[at] > best:
             best, kept = merits[at], counts
     return kept / kept.sum() if kept.any() else np.full(len(stack), 1 / len(stack))

@@ -8,7 +8,7 @@ import pandas as pd
 
 from src.errors import Problem
 from src.inference.intervals import Answer, units
-from src.inference.weighted import weighted_score
+from src.inference.weighted import quick_score
 from src.metrics import Metric
 
 Apply = Callable[[np.ndarray], Answer]  # rows -> their answer
@@ -35,12 +35,12 @@ class HeldOut:
         return self.targets.ndim == 2
 
     def merit(self, answer: Answer, rows: np.ndarray | None = None) -> float:
-        """The score of an answer to these rows (None: all), turned so that larger is better; not defined is worst."""
-        targets = self.targets if rows is None else self.targets[rows]
-        if self.metric.name == "own":
-            score = self.metric.score(targets, *answer)
-        else:
-            score = weighted_score(self.metric, targets, *answer)(np.ones((1, len(targets))))[0]
+        """As `merit_of`, of an answer to these rows (None: all)."""
+        return self.merit_of(self.targets if rows is None else self.targets[rows], answer)
+
+    def merit_of(self, targets: np.ndarray, answer: Answer) -> float:
+        """The score turned so that larger is better; not defined is worst."""
+        score = quick_score(self.metric, targets, *answer)
         return -np.inf if np.isnan(score) else score if self.metric.higher_is_better else -score
 
     def nested(self, fit: Fit) -> Answer:

@@ -43,11 +43,11 @@ class Verdict:
             same = f"{way.same_rows:10.4f}" if way.same_rows is not None else " " * 10
             gain = "" if way.gain is None else str(way.gain)
             row = f"{way.name:30s} {same} {way.score:9.4f}   {way.interval[0]:.4f} to {way.interval[1]:.4f}   {gain}"
-            told.append(row.rstrip() + ("   taken" if way.name == self.taken else ""))
+            told.append(row.rstrip())
         if others:
-            at_once = f"the gains' intervals hold for all {others} at once" if others > 1 else "one gain was looked at"
-            as_good = self.taken == plain
-            told.append(f"{f'{plain}: nothing fitted is really better' if as_good else self.taken} ({at_once})")
+            why = ", for nothing fitted is really better" if self.taken == plain else ""
+            many = f"; the intervals of the gains hold for all {others} at once" if others > 1 else ""
+            told.append(f"taken: {self.taken}{why} (each fold by what was fitted on the others{many})")
         return tuple(told)
 
 

@@ -96,6 +96,7 @@ class ViewTables:
         network, weights = self._network(member)
         seen = self.size or self.config.images.size
         meta = {"engine": self.engine.name, "precision": self.engine.precision, "size": seen, "weights": weights}
+        meta |= {"images": self.opened.images_hash}
         for part, views in parts.items():
             rows = self._rows(member, part)
             tables = view_logits(
@@ -113,7 +114,14 @@ class ViewTables:
     def _missing(self, member: Member, part: str, views: tuple[str, ...]) -> tuple[str, ...]:
         if part == "oof" and member.fold == ALL:
             return ()
-        return tuple(view for view in views if not logits_file(member.folder, part, view, self.size).exists())
+        return tuple(view for view in views if not self._current(logits_file(member.folder, part, view, self.size)))
+
+    def _current(self, path: Path) -> bool:
+        """Whether a table is there and was made of today's images; one that does not tell is believed."""
+        if not path.exists():
+            return False
+        images = load_logits(path, self.opened.samples.classes).meta.get("images", self.opened.images_hash)
+        return images == self.opened.images_hash
 
     def _rows(self, member: Member, part: str) -> np.ndarray:
         """Rows of the image cache: the training rows, then the test rows."""

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from src.command import ALL, Request
+from src.competition.claim import hold
 from src.competition.opened import Opened, open_competition
 from src.errors import Problem, UsageError
 from src.inference.ensemble import mean_probabilities
@@ -44,11 +45,7 @@ def predict(request: Request, say: Say = print) -> Path:
         )
     views = view_names(request.config.predict.views) if "--tta" in request.flags else PLAIN
     opened = open_competition(request.config, run, say)
-    if read_json(run.folder / "run.json")["folds"] != opened.folds.hash:
-        raise Problem(
-            f"run {run.name} was made with other training rows or folds than there are now: "
-            f"train it anew under another name"
-        )
+    hold(run, opened)
     members = trained_members(run, request)
     tables = ViewTables(opened, run, say)
     tables.ensure(members, tuple(dict.fromkeys(PLAIN + views)))
@@ -135,9 +132,7 @@ def _told(members: list[Member]) -> str:
     folds = sorted({str(m.fold) for m in members})
     seeds = sorted({m.seed for m in members})
     models = "one model" if len(members) == 1 else f"{len(members)} models"
-    return f"{models} (fold {', '.join(folds)}" + (
-        f"; seeds {', '.join(map(str, seeds))})" if len(seeds) > 1 else ")"
-    )
+    return f"{models} (fold {', '.join(folds)}" + (f"; seeds {', '.join(map(str, seeds))})" if len(seeds) > 1 else ")")
 
 
 def _write_facts(

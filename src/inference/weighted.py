@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.stats import rankdata
 
 from src.metrics import CLIP, Metric, decide
 
@@ -36,6 +35,21 @@ def weighted_score(
     if isinstance(sums, csr_array):
         return lambda weights: finish((sums.T @ weights.T).T)
     return lambda weights: finish(weights @ sums)
+
+
+def quick_score(
+    metric: Metric, targets: np.ndarray, probabilities: np.ndarray, decisions: np.ndarray | None = None
+) -> float:
+    """`metric.score`, in a fraction of the time, for a search that asks hundreds of times. No warnings."""
+    if metric.name == "own":
+        return metric.score(targets, probabilities, decisions)
+    if metric.name in ("auc", "mean_column_auc") and np.isfinite(probabilities).all():
+        only = metric.name == "auc"
+        truth = targets[:, None] == 1 if only else _cells(targets, probabilities.shape[1])
+        scores = probabilities[:, 1:] if only else probabilities
+        areas = [_placed(scores[truth[:, c], c], scores[~truth[:, c], c]).mean() for c in _with_both(truth)]
+        return float(np.mean(areas)) if areas else np.nan
+    return float(weighted_score(metric, targets, probabilities, decisions)(np.ones((1, len(targets))))[0])
 
 
 def _sums(name: str, targets: np.ndarray, answers: np.ndarray, classes: int) -> tuple[np.ndarray | csr_array, Finish]:
@@ -151,14 +165,22 @@ def _placements(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """
     shares = np.zeros((4, *truth.shape))
     shares[1], shares[3] = truth, ~truth
-    for column in np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0)):
+    for column in _with_both(truth):
         there, scores = truth[:, column], probabilities[:, column]
-        rank = rankdata(scores)
-        below = (rank[there] - rankdata(scores[there])) / (~there).sum()
-        above = 1 - (rank[~there] - rankdata(scores[~there])) / there.sum()
+        below, above = _placed(scores[there], scores[~there]), 1 - _placed(scores[~there], scores[there])
         shares[0, there, column] = below - below.mean() / 2
         shares[2, ~there, column] = above - above.mean() / 2
     return np.concatenate(list(shares), axis=1)
+
+
+def _placed(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The share of the others below each score, equal ones counted half."""
+    ordered = np.sort(others)
+    return (np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")) / (2 * len(ordered))
+
+
+def _with_both(truth: np.ndarray) -> np.ndarray:
+    return np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0))
 
 
 def _mean_area(sums: np.ndarray) -> np.ndarray:

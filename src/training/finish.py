@@ -35,11 +35,11 @@ def finish(job: FoldJob, state: State, feed: Feed, say: Callable[[str], None]) -
     """Write model.safetensors, the out-of-fold logits and the per-class tables; then mark the fold as done."""
     folder, opened, history = job.folder, job.opened, state.progress.history
     weights, best = folder / "model.safetensors", folder / "best.safetensors"
-    _save(state, weights)
     done = {"epochs": len(history), "seconds": round(sum(entry["seconds"] for entry in history), 1)}
     _, held_out = opened.folds.rows(job.fold)
     if len(held_out):
         done |= _choose(job, state, say)
+        _save(state, weights)
         done["best_epoch"] = 1 + best_epoch(opened.metric, [entry["score"] for entry in history])
         done["weights"] = sha256_of(weights)
         scores = evaluate(job, state.answering_network, feed, held_out)
@@ -53,6 +53,7 @@ def finish(job: FoldJob, state: State, feed: Feed, say: Callable[[str], None]) -
                 "precision": job.machine.precision,
                 "size": opened.config.images.size,
                 "weights": done["weights"],
+                "images": opened.images_hash,
             },
         )
         done["score"] = scores.score
@@ -62,6 +63,7 @@ def finish(job: FoldJob, state: State, feed: Feed, say: Callable[[str], None]) -
             f"{done['seconds']:.0f} s"
         )
     else:
+        _save(state, weights)
         done["weights"] = sha256_of(weights)
         say(f"{job.name} done: trained on all rows for {len(history)} epochs, so no row is left to score it on")
     write_json(folder / DONE, done)
@@ -76,7 +78,6 @@ def _choose(job: FoldJob, state: State, say: Callable[[str], None]) -> dict[str,
     if job.opened.config.train.keep != "best":
         return {"last_score": scores[-1], "best_score": scores[best]}
     state.answering_network.backbone.load_state_dict(load_file(job.folder / "best.safetensors"))
-    (job.folder / "best.safetensors").replace(job.folder / "model.safetensors")
     say(
         f"{job.name} keeps epoch {best + 1}: {scores[best]:.4f} against {scores[-1]:.4f} at the last. "
         f"It was chosen on the rows that score it, so the score flatters by up to {abs(scores[best] - scores[-1]):.4f}"

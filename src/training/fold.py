@@ -23,7 +23,7 @@ from src.training.finish import finish, keep_best
 from src.training.logs import write_logs
 from src.training.losses import chance_loss, loss_of
 from src.training.machine import Machine
-from src.training.randomness import key, seed_all
+from src.training.randomness import ORDER, START, STEP, key, seed_all
 from src.training.state import State
 from src.training.stopping import StopSignal
 from src.training.terminal import Teller
@@ -74,14 +74,14 @@ class FoldTraining:
         self.config = config
         self.rows, self.held_out = job.opened.folds.rows(job.fold)
         self.steps = steps_per_epoch(len(self.rows), global_batch(config))
-        seed_all(key(job.seed, job.fold))
+        seed_all(key(job.seed, job.fold, START))
         network = build(config.model, len(job.opened.samples.classes), config.images.size)
         self.state = State(config, job.machine, network, self.steps)
         self.device = self.state.accelerator.device
         self.targets = torch.from_numpy(job.opened.samples.targets)
         data, truth = config.data, job.opened.samples.targets[self.rows]
         self.weights = row_weights(truth, data.sampler_exponent) if data.sampler == "weighted" else None
-        self.chance = chance_loss(truth, self.weights)
+        self.chance = chance_loss(truth, self.weights, config.loss.smoothing, len(job.opened.samples.classes))
         augmentation = Augmentation(config.augment, config.images.size, config.images.load_side())
         self.feed = Feed(AugmentedSteps(job.images, augmentation), job.machine.workers, self.device)
         self.plain_feed = Feed(PlainRows(job.images, config.images.size), job.machine.workers, self.device)
@@ -126,15 +126,15 @@ class FoldTraining:
     def _steps_left(self) -> list[Step]:
         job, progress = self.job, self.state.progress
         chunks = epoch_steps(
-            self.rows, self.weights, global_batch(self.config), key(job.seed, job.fold, progress.epoch)
+            self.rows, self.weights, global_batch(self.config), key(job.seed, job.fold, ORDER, progress.epoch)
         )
-        steps = [Step(rows, key(job.seed, job.fold, progress.epoch, i)) for i, rows in enumerate(chunks)]
+        steps = [Step(rows, key(job.seed, job.fold, STEP, progress.epoch, i)) for i, rows in enumerate(chunks)]
         return steps[progress.step :]
 
     def _step(self, images: torch.Tensor, rows: torch.Tensor) -> None:
         """One optimizer step over one global batch, in pieces of at most `machine.batch` images."""
         state, progress = self.state, self.state.progress
-        seed_all(key(self.job.seed, self.job.fold, progress.epoch, progress.step))
+        seed_all(key(self.job.seed, self.job.fold, STEP, progress.epoch, progress.step))
         state.network.train()
         state.schedule.step_update(state.updates)
         targets, loss_sum = self.targets[rows].to(self.device), 0.0
@@ -174,8 +174,8 @@ class FoldTraining:
         if most == 0:
             return "out of memory with a single image: lower images.size or choose a smaller model.name"
         return (
-            f"out of memory with {tried} images at once; the largest batch that fits is {most}. Give "
-            f"train.batch={most} train.global_batch={global_batch(self.config)}, or train.batch=auto: both keep the steps"
+            f"out of memory with {tried} images at once; the largest batch that fits is {most}. To keep the steps give "
+            f"train.batch={most} train.global_batch={global_batch(self.config)}, or train.batch=auto"
         )
 
     def _end_epoch(self) -> None:
@@ -191,6 +191,7 @@ class FoldTraining:
         if len(self.held_out):
             scores = evaluate(job, state.answering_network, self.plain_feed, self.held_out)
             entry |= {"held_out_loss": scores.loss, "score": scores.score}
+            warn.stop_on_nan(scores.loss, job.name, progress)
             keep_best(job, state, scores.score)
             warn.after_epoch(job, entry, scores, self.chance, self.teller.say)
         progress.history.append(entry)

@@ -24,11 +24,13 @@ def plain_loss(logits: np.ndarray, targets: np.ndarray) -> float:
     return loss_of(plain, torch.from_numpy(logits), torch.from_numpy(targets)).item()
 
 
-def chance_loss(targets: np.ndarray, weights: np.ndarray | None) -> float:
-    """The loss of always answering the class frequencies; `weights` are the sampler's, one a row."""
+def chance_loss(targets: np.ndarray, weights: np.ndarray | None, smoothing: float, classes: int) -> float:
+    """The training loss of always answering the class frequencies; `weights` are the sampler's, one a row."""
     if targets.ndim == 2:
-        shares = np.average(targets, axis=0, weights=weights).clip(1e-12, 1 - 1e-12)
+        shares = np.average(targets, axis=0, weights=weights) * (1 - smoothing) + smoothing / 2
+        shares = shares.clip(1e-12, 1 - 1e-12)
         return float(-(shares * np.log(shares) + (1 - shares) * np.log(1 - shares)).mean())
-    shares = np.bincount(targets, weights=weights)
-    shares = shares[shares > 0] / shares.sum()
+    shares = np.bincount(targets, weights=weights, minlength=classes)
+    shares = shares / shares.sum() * (1 - smoothing) + smoothing / classes
+    shares = shares[shares > 0]
     return float(-(shares * np.log(shares)).sum())

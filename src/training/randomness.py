@@ -10,10 +10,12 @@ import numpy as np
 import torch
 
 EVERY_ROW = 10_000  # stands for the fold `all`
+# What a stream is for. It stands in every key, because keys that differ in zeros at the end give one stream.
+START, ORDER, STEP = 1, 2, 3
 
 
-def key(seed: int, fold: int | str, *more: int) -> tuple[int, ...]:
-    return (seed, EVERY_ROW if isinstance(fold, str) else fold, *more)
+def key(seed: int, fold: int | str, purpose: int, *more: int) -> tuple[int, ...]:
+    return (seed, EVERY_ROW if isinstance(fold, str) else fold, purpose, *more)
 
 
 def seed_all(key: tuple[int, ...]) -> None:

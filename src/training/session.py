@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from src.command import ALL, Request
+from src.competition.claim import claim
 from src.competition.opened import Opened, open_competition
 from src.errors import Problem
 from src.images.augment import Augmentation
@@ -19,7 +20,6 @@ from src.models.factory import build
 from src.models.memory import largest_batch
 from src.runs import Run, only_one, read_json, submissions_folder
 from src.submission.layout import layout_of
-from src.training.claim import claim
 from src.training.fold import FoldJob, FoldTraining, global_batch, try_batch
 from src.training.machine import Machine, choose, split_cores
 from src.training.side_by_side import run_tasks

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2, list_optimizers
 from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch import nn
 
 from src.errors import Problem, UsageError
 from src.runs import written_whole
-from src.schema import Config
+from src.schema import Config, nearest
 from src.training.machine import Machine
 
 
@@ -46,13 +46,11 @@ class State:
         decay = config.train.ema_decay
         # The decay warms up with the steps: an average over 500 steps would ruin a run of 60.
         self.ema = ModelEmaV3(network, decay=decay, use_warmup=True) if decay else None
+        # Kept apart: taking the prepared network's wrapping off would switch its half precision off with it.
+        self.plain_network = network
         self.network, self.prepared_optimizer = self.accelerator.prepare(network, self.optimizer)
         self.steps = steps
         self.progress = Progress()
-
-    @property
-    def plain_network(self) -> nn.Module:
-        return self.accelerator.unwrap_model(self.network, keep_fp32_wrapper=False)
 
     @property
     def answering_network(self) -> nn.Module:
@@ -98,9 +96,18 @@ class State:
 
 def optimizer_of(config: Config, network: nn.Module) -> torch.optim.Optimizer:
     optim = config.optim
+    if optim.name not in list_optimizers():
+        raise UsageError(
+            f"optim.name={optim.name}: timm knows no such optimizer.{nearest(optim.name, list_optimizers())}"
+        )
     try:
         return create_optimizer_v2(
-            network, opt=optim.name, lr=optim.lr, weight_decay=optim.weight_decay, momentum=optim.momentum, **optim.args
+            network.backbone,
+            opt=optim.name,
+            lr=optim.lr,
+            weight_decay=optim.weight_decay,
+            momentum=optim.momentum,
+            **optim.args,
         )
     except (ValueError, AssertionError) as error:
         raise UsageError(f"optim.name={optim.name}: {error}") from None

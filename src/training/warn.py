@@ -28,7 +28,7 @@ def stop_on_nan(loss_sum: float, name: str, progress: Progress) -> None:
 
 def after_epoch(job: FoldJob, entry: dict[str, Any], scores: Scores, chance: float, say: Callable[[str], None]) -> None:
     """Once, at the first epoch after warm-up: a loss still at chance, or one answer for every image."""
-    if entry["epoch"] != math.floor(job.opened.config.schedule.warmup_epochs) + 1:
+    if entry["epoch"] != min(math.floor(job.opened.config.schedule.warmup_epochs) + 1, job.epochs):
         return
     if entry["loss"] >= 0.99 * chance:
         say(

@@ -95,7 +95,7 @@ def _rows(file: Path, sheet: Sheet) -> pd.DataFrame:
 
 def _head(file: Path, sheet: Sheet) -> pd.DataFrame:
     encoding = "utf-8-sig" if sheet.encoding == "utf-8" else sheet.encoding
-    options = {"sep": sheet.separator, "encoding": encoding, "dtype": str, "keep_default_na": False, "nrows": 20}
+    options = {"sep": sheet.separator, "encoding": encoding, "dtype": str, "na_filter": False, "nrows": 20}
     head = pd.read_csv(file, header=0 if sheet.header else None, index_col=False, **options)
     return head if sheet.header else head.set_axis([f"column{k + 1}" for k in range(head.shape[1])], axis=1)
 

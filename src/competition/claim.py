@@ -10,30 +10,40 @@ import yaml
 from src.competition.opened import Opened
 from src.errors import Problem, UsageError
 from src.runs import DONE, REPOSITORY, Run, read_json, write_json, write_text
-from src.schema import Config
+from src.schema import FREE_SECTIONS, Config
 
 PACKAGES = ("torch", "timm", "albumentations", "opencv-python-headless", "accelerate", "numpy")
 
 
 def claim(run: Run, opened: Opened) -> None:
-    """Write config.yaml and run.json, or compare with those that are there.
+    """Give the run this configuration, or hold it to the one that it has: see `hold`."""
+    begun = any(run.folder.glob("seed*/*/checkpoint.pt")) or any(run.folder.glob(f"seed*/*/{DONE}"))
+    if begun and (run.folder / "config.yaml").exists():
+        hold(run, opened)
+        return
+    # A name under which nothing was learned is free, and so is what was measured for it.
+    (run.folder / "machine.json").unlink(missing_ok=True)
+    write_json(run.folder / "run.json", _origin(opened))
+    tree = yaml.safe_dump(opened.config.model_dump(), sort_keys=False, allow_unicode=True)
+    write_text(run.folder / "config.yaml", tree)
+
+
+def hold(run: Run, opened: Opened) -> None:
+    """Compare what a run was made with and what is asked for now.
 
     Raises UsageError naming the keys that differ, and Problem where the training rows or their folds have changed.
     """
-    config = opened.config
-    kept, record = run.folder / "config.yaml", run.folder / "run.json"
-    begun = any(run.folder.glob("seed*/*/checkpoint.pt")) or any(run.folder.glob(f"seed*/*/{DONE}"))
-    if not kept.exists() or not begun:  # a name under which nothing was learned is free
-        write_json(record, _origin(opened))
-        write_text(kept, yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True))
-    differing = _differing(yaml.safe_load(kept.read_text(encoding="utf-8")), config)
+    differing = _differing(yaml.safe_load((run.folder / "config.yaml").read_text(encoding="utf-8")), opened.config)
     if differing:
         raise UsageError(
             f"run {run.name} was made with another configuration: {'; '.join(differing[:5])}. "
             f"Give run=NEWNAME, or delete {run.folder}"
         )
-    if read_json(record)["folds"] != opened.folds.hash:
-        raise Problem(f"run {run.name} was made with other training rows or folds than there are now: give run=NEWNAME")
+    if read_json(run.folder / "run.json")["folds"] != opened.folds.hash:
+        raise Problem(
+            f"run {run.name} was made with other training rows or folds than there are now: give run=NEWNAME to "
+            f"train on these"
+        )
 
 
 def commit() -> str:
@@ -56,8 +66,10 @@ def _origin(opened: Opened) -> dict[str, Any]:
 
 
 def _differing(kept: dict[str, Any], config: Config) -> list[str]:
-    before, now = (_flat(tree) for tree in (kept, config.identity()))
-    return [f"{key} was {before.get(key)}, now {value}" for key, value in now.items() if before.get(key) != value]
+    before = _flat({key: value for key, value in kept.items() if key not in FREE_SECTIONS})
+    now = _flat(config.identity())
+    keys = [key for key in now | before if before.get(key) != now.get(key)]
+    return [f"{key} was {before.get(key, 'not given')}, now {now.get(key, 'not given')}" for key in keys]
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

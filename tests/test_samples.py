@@ -241,7 +241,7 @@ def test_cards_are_strict(data):
         card(trian=1)
     with pytest.raises(UsageError, match="table or a pattern"):
         card(train={"table": None})
-    with pytest.raises(UsageError, match="src.prepare SOURCE"):
+    with pytest.raises(UsageError, match=r"python -m src\.prepare"):
         load_card("nowhere")
 
 

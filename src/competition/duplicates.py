@@ -40,9 +40,9 @@ def find_pairs(look: Look) -> Pairs:
     first = np.zeros(len(read), dtype=bool)
     first[np.unique(look.digest, return_index=True)[1]] = True
     rows = np.flatnonzero(large & first)
-    near, crowded = _near(look.hash[rows])
-    near = rows[near]
-    near = near[alike(look.thumb, near)] if len(near) else near
+    close, crowded = near(look.hash[rows])
+    close = rows[close]
+    close = close[alike(look.thumb, close)]
     notes = (
         [] if large.any() or not read.any() else [f"images below {SMALLEST} pixels: only equal files are looked for"]
     )
@@ -50,7 +50,7 @@ def find_pairs(look: Look) -> Pairs:
         notes.append(
             f"{crowded} images look much like more than {CROWD} others; near duplicates among them are not looked for"
         )
-    pairs = np.concatenate([equal, near]).reshape(-1, 2)
+    pairs = np.concatenate([equal, close]).reshape(-1, 2)
     return Pairs(np.sort(pairs, axis=1), np.arange(len(pairs)) < len(equal), tuple(notes))
 
 
@@ -103,7 +103,7 @@ def _compared(hashes: np.ndarray, order: np.ndarray, firsts: np.ndarray, counts:
         done = stop
 
 
-def _near(hashes: np.ndarray) -> tuple[np.ndarray, int]:
+def near(hashes: np.ndarray) -> tuple[np.ndarray, int]:
     """Candidates without repetition, and the number of entries that stand in crowds in every band."""
     found = [pairs for pairs in candidates(hashes) if len(pairs)]
     crowded = np.ones(len(hashes), dtype=bool)

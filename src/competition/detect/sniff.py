@@ -77,12 +77,13 @@ def has_header(rows: list[list[str]], is_image: Callable[[str], bool]) -> bool:
     for cell, column in zip(first, zip(*rest, strict=True), strict=True):
         if is_image(cell) or cell in column:
             return False  # an image, or a value that comes again below
-        numbers = sum(NUMBER.fullmatch(other) is not None for other in column)
-        if numbers == len(column):
+        if all(NUMBER.fullmatch(other) for other in column):
             votes += -1 if NUMBER.fullmatch(cell) else 1
         elif NUMBER.fullmatch(cell):
             votes -= 1
-        elif len({_shape(other) for other in column}) == 1 and len(column) > 1:
+        elif len(set(column)) <= len(column) / 2:
+            votes += 1  # the values come again and again, and this one never
+        elif len({_shape(other) for other in column}) == 1 and not column[0].isalpha():
             votes += -1 if _shape(cell) == _shape(column[0]) else 1
     return votes >= 0
 

@@ -46,6 +46,10 @@ def load(name: str, overrides: dict[str, str], competition: str | None = None) -
         raise UsageError(
             f"config={name} is for competition {tree['competition']}, not {competition}: drop one of the two"
         )
+    stages = tree["train"].get("stages") if isinstance(tree["train"], dict) else None
+    for stage in stages if isinstance(stages, list) else []:
+        if isinstance(stage, dict) and "augment" in stage:
+            stage["augment"] = merge({"only": None}, _section("augment", stage["augment"]))
     tree["competition"] = competition or tree.get("competition")
     if tree["competition"] is None:
         raise UsageError(f"config={name} names no competition: add competition=ID")
@@ -84,11 +88,13 @@ def from_words(overrides: dict[str, str]) -> dict[str, Any]:
 
 
 def _section(key: str, value: Any) -> Any:
+    if key == "augment" and isinstance(value, list):
+        return {"transforms": value}
     if key not in FILE_SECTIONS or not isinstance(value, str):
         return value
     if config_file(f"{key}/{value}") is None:
         raise UsageError(f"{key}={value}: there is no configs/{key}/{value}.yaml.{nearest(value, config_names(key))}")
-    return _read(config_file(f"{key}/{value}"))
+    return _section(key, _read(config_file(f"{key}/{value}")))
 
 
 def merge(below: Any, above: Any) -> Any:

@@ -54,12 +54,22 @@ class Model(Section):
     weights: str | None
     stem: Literal["auto", "stock", "small"]
     drop_rate: Fraction
+    pool: Literal["stock", "gem"]
+    head: Literal["linear", "cosine"]
     args: dict[str, Any]
 
 
+class Augment(Section):
+    transforms: list[str | dict[str, Any]]
+    only: list[str | int] | Literal["all_but_largest"] | None
+
+
 class Loss(Section):
-    name: Literal["cross_entropy"]
+    name: Literal["auto", "cross_entropy", "focal", "balanced_softmax", "ordinal", "smooth_l1", "arcface"]
     smoothing: Fraction
+    class_weights: Literal["none", "balanced", "effective"]
+    gamma: NotNegative
+    margin: NotNegative
 
 
 class Optim(Section):
@@ -68,12 +78,28 @@ class Optim(Section):
     weight_decay: NotNegative
     momentum: Fraction
     clip: Annotated[float, Field(gt=0)] | None
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None
     args: dict[str, Any]
 
 
 class Schedule(Section):
-    name: Literal["cosine", "constant"]
+    name: Literal["cosine", "constant", "step", "one_cycle", "plateau"]
     warmup_epochs: NotNegative
+    step_epochs: Positive
+    decay: Annotated[float, Field(gt=0, le=1)]
+    patience: Annotated[int, Field(ge=0)]
+
+
+class Stage(Section):
+    """Some epochs of a run. What a stage leaves out is as in the rest of the configuration."""
+
+    epochs: Positive
+    lr: Annotated[float, Field(gt=0)] | None = None
+    frozen: Literal["nothing", "trunk"] = "nothing"
+    size: Annotated[int, Field(ge=8)] | None = None
+    augment: Augment | None = None
+    sampler: Literal["plain", "weighted"] | None = None
+    sampler_exponent: NotNegative | None = None
 
 
 class Train(Section):
@@ -84,6 +110,10 @@ class Train(Section):
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     keep: Literal["last", "best"]
     patience: Annotated[int, Field(ge=0)]
+    frozen: Literal["nothing", "trunk"]
+    mixup: NotNegative
+    cutmix: NotNegative
+    stages: list[Stage]
 
 
 class Machine(Section):
@@ -103,6 +133,7 @@ class Predict(Section):
 
 class Log(Section):
     tensorboard: bool
+    train_scores: bool
 
 
 class Config(Section):
@@ -112,7 +143,7 @@ class Config(Section):
     data: Data
     images: Images
     model: Model
-    augment: list[str | dict[str, Any]]
+    augment: Augment
     loss: Loss
     optim: Optim
     schedule: Schedule
@@ -125,6 +156,11 @@ class Config(Section):
     def undecided(self) -> tuple[str, ...]:
         """The keys that say auto and must be settled before there is anything to train."""
         return tuple(key for key in AUTO_KEYS if self.value(key) == "auto")
+
+    @property
+    def epochs(self) -> int:
+        """All epochs: of the stages where there are any."""
+        return sum(stage.epochs for stage in self.train.stages) or self.train.epochs
 
     def value(self, key: str) -> Any:
         section, name = key.split(".")

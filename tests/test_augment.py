@@ -127,7 +127,7 @@ def test_choices_within_choices():
 
 @pytest.mark.parametrize("name", config_names("augment"))
 def test_every_shipped_list_makes_pictures_of_the_asked_size(name, photos):
-    transforms = parse([f"augment={name}"]).config.augment
+    transforms = parse([f"augment={name}"]).config.augment.transforms
     images = photos.batch(np.arange(6))
     made = Augmentation(transforms, 32)(images, (0, 0, 0, 0))
     assert (made.shape, made.dtype) == ((6, 32, 32, 3), np.uint8)

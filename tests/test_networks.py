@@ -25,7 +25,8 @@ from src.runs import REPOSITORY
 from src.schema import Model
 from src.train import main as train
 
-PLAIN = {"name": "resnet18", "pretrained": False, "weights": None, "stem": "auto", "drop_rate": 0.0, "args": {}}
+PLAIN = {"name": "resnet18", "pretrained": False, "weights": None, "stem": "auto", "drop_rate": 0.0}
+PLAIN |= {"pool": "stock", "head": "linear", "args": {}}
 # Millions of parameters with 1000 classes, as published.
 MILLIONS = {"resnet18": 11.7, "resnet34": 21.8, "resnet50": 25.6, "resnet101": 44.5, "resnet8": 0.1}
 MILLIONS |= {"vgg16": 138.4, "vgg16_bn": 138.4, "vgg19": 143.7, "vgg19_bn": 143.7}

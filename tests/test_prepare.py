@@ -447,3 +447,22 @@ def test_groups_make_the_score_honest(tmp_path):
 def test_whether_a_table_has_a_header(tmp_path, text, header):
     (tmp_path / "t.csv").write_text(text)
     assert sniff(tmp_path / "t.csv", lambda cell: cell.endswith(".jpg")).header is header
+
+
+def test_names_of_several_words_are_no_lists_unless_the_sample_says_so(host):
+    kinds = [("red fox", "red cat", "fox", "red", "cat")[k % 5] for k in range(30)]
+    csv(host / "train.csv", pd.DataFrame({"id": range(30), "kind": kinds}))
+    csv(host / "sample_submission.csv", pd.DataFrame({"id": range(8), "kind": "red fox cat"}))
+    assert prepare.main([str(host), "id=lists"]) == 0
+    assert load_samples(load_card("lists")).classes == ("cat", "fox", "red")
+    assert prepare.main([str(host), "id=names", "target=multiclass", "submission.kind=label"]) == 0
+    assert load_samples(load_card("names")).classes == ("cat", "fox", "red", "red cat", "red fox")
+
+
+def test_butterflies_hold_near_duplicates(home, monkeypatch):
+    source = REPOSITORY.parent / "shared" / "data" / "butterflies-100.zip"
+    if not source.is_file():
+        pytest.skip("../shared/data/butterflies-100.zip is not here")
+    assert prepare.main([str(source)]) == 0
+    doubles = read_json(runs_folder("butterflies-100") / "overview.json")["duplicates"]
+    assert 150 <= doubles["near"] <= 220

@@ -23,11 +23,17 @@ class Step:
 class AugmentedSteps(Dataset):
     """A step -> ((n, 3, size, size) uint8 images, rows). Batches are made whole: one random stream each."""
 
-    def __init__(self, images: ImageCache, augmentation: Augmentation) -> None:
-        self.images, self.augmentation = images, augmentation
+    def __init__(self, images: ImageCache, augmentation: Augmentation, only: np.ndarray | None = None) -> None:
+        """only: (rows of the cache,) bool, the rows that are augmented; None: every one."""
+        self.images, self.augmentation, self.only = images, augmentation, only
 
     def __getitem__(self, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
-        return _tensor(self.augmentation(self.images.batch(step.rows), step.key)), torch.from_numpy(step.rows)
+        images = self.images.batch(step.rows)
+        made = self.augmentation(images, step.key)
+        if self.only is not None:
+            for i in np.flatnonzero(~self.only[step.rows]):
+                made[i] = resized(images[i], self.augmentation.size)
+        return _tensor(made), torch.from_numpy(step.rows)
 
 
 class PlainRows(Dataset):

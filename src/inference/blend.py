@@ -1,7 +1,7 @@
 """Several runs become one answer: the plain mean, fitted weights, a mean of ranks or a linear stack, judged nested.
 
-Whatever is fitted on out-of-fold rows looks better there than it is: every way is scored by what was fitted on the other
-folds, and the plain mean is kept unless another way's gain over it is real.
+Whatever is fitted on out-of-fold rows looks better there than it is: every way is scored by what was fitted on the
+other folds, and the plain mean is kept unless another way's gain over it is real.
 """
 
 from dataclasses import asdict, dataclass
@@ -99,7 +99,7 @@ def climbed(held: HeldOut, tables: Tables, rows: np.ndarray) -> np.ndarray:
     Each step adds the run that helps the mean most; of all steps the best is kept, the first of equals, and the climb
     ends when PATIENCE steps were no better.
     """
-    stack = [table[rows].astype(np.float32) for table in tables.values()]
+    stack = [table[rows] for table in tables.values()]
     counts = np.zeros(len(stack))
     total, best, kept = np.zeros_like(stack[0]), -np.inf, counts
     while counts.sum() < min(STEPS, kept.sum() + PATIENCE):
@@ -139,4 +139,3 @@ def _ranks(table: np.ndarray, parts: np.ndarray | None) -> np.ndarray:
         rows = parts == part
         ranked[rows] = rankdata(table[rows], axis=0) / (rows.sum() + 1)
     return ranked
-

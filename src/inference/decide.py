@@ -1,4 +1,4 @@
-"""The decision that fits the metric, chosen out of fold: each rule judged nested, the plain one kept unless it loses."""
+"""The decision that fits the metric, chosen out of fold: each rule judged nested, the plain one kept if it can be."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from src.inference.thresholds import (
 
 Rule = Callable[[np.ndarray, np.ndarray], Decision]  # the truth and the probabilities of the rows to learn from
 TILTS = np.arange(-12, 13) / 8  # powers of the classes' shares
+DIVIDED = "prior divided out"
 HOTTEST = 10.0  # temperatures lie between one part of it and it
 
 
@@ -50,9 +51,6 @@ def choose_decision(held: HeldOut, probabilities: np.ndarray, shift: np.ndarray 
     verdict = judged(held, plain.name, ways)
     rule = rules.get(verdict.taken)
     return DecisionChoice(rule(held.targets, probabilities) if rule else plain, ways[verdict.taken][1], verdict)
-
-
-DIVIDED = "prior divided out"
 
 
 def prior_shift(targets: np.ndarray, weights: np.ndarray) -> np.ndarray:

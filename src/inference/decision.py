@@ -1,9 +1,10 @@
-"""How probabilities become the answer that a metric wants: a rule that is fitted out of fold and applied to test rows."""
+"""How probabilities become the answer that a metric wants: a rule fitted out of fold and applied to the test rows."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from src.errors import Problem
 from src.inference.intervals import Answer
@@ -53,7 +54,7 @@ class Decision:
         p = np.asarray(probabilities, np.float64)
         moved = log_strength(p, self.several) / self.temperature + (0 if self.shift is None else np.array(self.shift))
         if self.several:
-            return 1 / (1 + np.exp(-moved))
+            return expit(moved)
         exps = np.exp(moved - moved.max(axis=1, keepdims=True))
         return exps / exps.sum(axis=1, keepdims=True)
 

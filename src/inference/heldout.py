@@ -70,7 +70,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class RunTable:
-    """What one run answers. folds: the hash of its fold table. id: (n,) text in any order. probabilities: (n, classes)."""
+    """What one run answers. folds: its fold table's hash. id: (n,) text in any order. probabilities: (n, classes)."""
 
     run: str
     folds: str
@@ -96,7 +96,7 @@ def joined(
             )
         index = pd.Index(np.asarray(table.id, dtype=object))
         if not index.is_unique:
-            raise Problem(f"run {table.run} answers the id {index[index.duplicated()][0]!r} twice")
+            raise Problem(f"run {table.run} answers the id {str(index[index.duplicated()][0])!r} twice")
         positions[table.run] = index.get_indexer(np.asarray(ids, dtype=object))
     if len(positions) < len(tables):
         raise Problem(f"a run is named twice: {', '.join(table.run for table in tables)}")
@@ -114,8 +114,8 @@ def joined(
 def _refuse_gaps(positions: dict[str, np.ndarray], ids: np.ndarray) -> None:
     for run, at in positions.items():
         if (at < 0).any():
+            first = str(ids[np.flatnonzero(at < 0)[0]])
             raise Problem(
-                f"run {run} has no answer to {(at < 0).sum()} of {len(ids)} rows, the first is id "
-                f"{ids[np.flatnonzero(at < 0)[0]]!r}: train and predict the folds that it lacks, or blend on the rows "
-                f"that all runs share"
+                f"run {run} has no answer to {(at < 0).sum()} of {len(ids)} rows, the first is id {first!r}: "
+                f"train and predict the folds that it lacks, or blend on the rows that all runs share"
             )

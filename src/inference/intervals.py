@@ -22,7 +22,7 @@ Answer = tuple[np.ndarray, np.ndarray | None]  # probabilities (n, classes), and
 class Gain:
     """How much better one answer is than another, above 0 where it is better, whichever way the metric runs.
 
-    `low` and `high` bound it with 95 % confidence; where it is one of several, all of them at once. error: standard error.
+    `low` and `high` bound it with 95 % confidence; of several, all of them at once. error: its standard error.
     """
 
     value: float

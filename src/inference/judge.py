@@ -1,4 +1,4 @@
-"""Ways to answer, judged against the plain one: each nested, all intervals at once, and taken only if the gain is real."""
+"""Ways to answer, judged nested against the plain one, all intervals at once, and taken only if the gain is real."""
 
 from dataclasses import dataclass
 
@@ -62,7 +62,8 @@ def judged(held: HeldOut, plain: str, ways: dict[str, Judged], beside: dict[str,
 
 def _told(held: HeldOut, base: Answer, ways: dict[str, Judged], plain: str) -> tuple[Way, ...]:
     others = [name for name in ways if name != plain]
-    found = dict(zip(others, gains(held.metric, held.targets, base, [ways[n][1] for n in others], held.groups)))
+    over = gains(held.metric, held.targets, base, [ways[name][1] for name in others], held.groups)
+    found = dict(zip(others, over, strict=True))
     told = []
     for name, (same, nested) in ways.items():
         interval = bootstrap_interval(held.metric, held.targets, nested[0], held.groups, decisions=nested[1])

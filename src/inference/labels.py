@@ -7,54 +7,75 @@ import pandas as pd
 
 from src.errors import Problem
 
-COLUMNS = ("id", "class", "given", "suggested", "given_probability", "suggested_probability")
-
 
 def label_issues(
     ids: np.ndarray, targets: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]
 ) -> pd.DataFrame:
-    """The labels that look wrong, the most doubtful first: one row each, with the columns of COLUMNS.
+    """The labels that look wrong, the most doubtful first: columns id, given, suggested, and the probability of each.
 
     ids: (n,) text. targets: (n,) int or (n, classes) 0/1. probabilities: (n, classes), of networks that never saw the
-    row. Where one class applies, `class` and `given` are the label, `suggested` the likeliest class; where several may,
-    each class is looked at by itself: `given` and `suggested` are yes and no, the probabilities those of each.
+    row. Where several classes may apply each is looked at by itself: given `cat`, suggested `not cat`, or the reverse.
 
-    A label is doubted where the probability of another class is above that class's average among its own rows, and no
-    more often than these averages say that labels are wrong: networks that are too sure or too timid of a class do not
-    matter. Raises Problem where rows and shapes do not fit, or a probability is none.
+    A label is doubted by how often the method finds its class to be mistaken for another: it compares a probability
+    with the average of that class among its own rows, so that networks too sure or too timid of a class do no harm.
+    Raises Problem where the shapes do not fit, a probability is none, or all rows are of one class.
     """
     _check(ids, targets, probabilities, classes)
-    names = np.array(classes, dtype=object)
-    if targets.ndim == 2:
-        found = [
-            _column(ids, targets[:, c] > 0.5, probabilities[:, c], names[c])
-            for c in range(len(classes))
-            if 0 < (targets[:, c] > 0.5).sum() < len(targets)
-        ]
-        table = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(COLUMNS))
+    if targets.ndim == 1:
+        doubted = [_doubted(ids, targets, probabilities, np.array(classes, dtype=object))]
     else:
-        rows = _doubted(targets, probabilities)
-        best = probabilities[rows].argmax(axis=1)
-        table = _table(
-            ids[rows],
-            names[targets[rows]],
-            names[targets[rows]],
-            names[best],
-            probabilities[rows, targets[rows]],
-            probabilities[rows, best],
-        )
-    return table.sort_values("given_probability", kind="stable", ignore_index=True)
+        truth = targets > 0.5
+        doubted = [
+            _doubted(ids, truth[:, c].astype(int), np.stack([1 - p, p], axis=1), np.array([f"not {name}", name]))
+            for c, (name, p) in enumerate(zip(classes, probabilities.T, strict=True))
+            if truth[:, c].any() and not truth[:, c].all()
+        ]
+    return pd.concat(doubted).sort_values("given_probability", kind="stable", ignore_index=True)
 
 
-def issues_told(table: pd.DataFrame, labels: int, shown: int = 5) -> tuple[str, ...]:
-    """What to print: how many of so many labels are in doubt, and the most doubtful."""
+def issues_told(table: pd.DataFrame, rows: int, shown: int = 5) -> tuple[str, ...]:
+    """What to print of `label_issues` among so many rows."""
     if not len(table):
-        return (f"no label of {labels} looks wrong",)
-    first = [
-        f"  {row.id}: {row.given} by the table, {row.suggested} by the networks "
-        f"({row.given_probability:.3f} against {row.suggested_probability:.3f})"
-        if row.given not in ("yes", "no")
-        else f"  {row.id}, {row._2}: {row.given} by the table, {row.suggested} by the networks"
-        for row in table.head(shown).itertuples()
-    ]
-    return (f"{len(table)} of {labels} labels look wrong, the most doubtful first:", *first)
+        return (f"no label of {rows} rows looks wrong",)
+    images = table["id"].nunique()
+    return (
+        f"{len(table)} labels of {images} images among {rows} look wrong, the most doubtful first:",
+        *(
+            f"  {row.id}: {row.given} by the table ({row.given_probability:.3f}), "
+            f"{row.suggested} by the networks ({row.suggested_probability:.3f})"
+            for row in table.head(shown).itertuples()
+        ),
+    )
+
+
+def _doubted(ids: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, names: np.ndarray) -> pd.DataFrame:
+    from cleanlab.filter import find_label_issues
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that small classes are judged by little, and some not at all
+        doubted = np.flatnonzero(find_label_issues(labels, probabilities.astype(np.float64), n_jobs=1))
+    given, p = labels[doubted], probabilities[doubted]
+    suggested = p.argmax(axis=1)
+    return pd.DataFrame(
+        {
+            "id": np.asarray(ids)[doubted],
+            "given": names[given],
+            "suggested": names[suggested],
+            "given_probability": p[np.arange(len(p)), given],
+            "suggested_probability": p[np.arange(len(p)), suggested],
+        }
+    )
+
+
+def _check(ids: np.ndarray, targets: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]) -> None:
+    if not len(ids) == len(targets) == len(probabilities) or probabilities.shape[1:] != (len(classes),):
+        raise Problem(
+            f"{len(ids)} ids, targets of shape {targets.shape} and probabilities of shape {probabilities.shape} "
+            f"do not fit {len(classes)} classes"
+        )
+    sound = ((probabilities >= 0) & (probabilities <= 1 + 1e-6)).all(axis=1)  # NaN is not
+    if not sound.all():
+        first = str(ids[np.flatnonzero(~sound)[0]])
+        raise Problem(f"the probabilities of id {first!r} are none: delete its table of logits and predict anew")
+    if len(np.unique(targets)) < 2:
+        raise Problem("all held-out rows are of one class: no label can be compared with another")

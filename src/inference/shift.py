@@ -38,8 +38,8 @@ class Shift:
         measured = f"AUC {self.auc:.3f}, 95 % interval {self.interval[0]:.3f} to {self.interval[1]:.3f}"
         if not self.flagged:
             return (
-                f"test images look to the network like training images: {measured}, and the alarm begins where its lower "
-                f"end is above {ALARM}",
+                f"test images look to the network like training images: {measured}, and the alarm begins where its "
+                f"lower end is above {ALARM}",
             )
         most = ", ".join(str(ids[row]) for row in self.unlike[:SHOWN])
         return (

@@ -1,6 +1,7 @@
 """A linear stack of runs: for each class a logistic regression, "is it this one?", on the runs' log-odds of it."""
 
 import numpy as np
+from scipy.special import expit
 
 SURE = 1e-6  # probabilities are held this far from 0 and 1 before their odds are taken
 
@@ -26,7 +27,7 @@ def fit_stack(targets: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
 def apply_stack(weights: np.ndarray, tables: list[np.ndarray], several: bool) -> np.ndarray:
     """(n, classes) probabilities. With `several` classes a row each stands alone, else a row sums to 1."""
     odds = sum(factor * log_odds(table) for factor, table in zip(weights.T[:-1], tables, strict=True))
-    probabilities = 1 / (1 + np.exp(-(odds + weights[:, -1])))
+    probabilities = expit(odds + weights[:, -1])
     return probabilities if several else probabilities / probabilities.sum(axis=1, keepdims=True)
 
 

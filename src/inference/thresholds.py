@@ -77,9 +77,7 @@ def micro_thresholds(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray
     """
     score, found = 0.0, np.full(truth.shape[1], 0.5)
     for _ in range(SWEEPS):
-        found = np.array(
-            [_class_threshold(truth[:, c], probabilities[:, c], score) for c in range(truth.shape[1])]
-        )
+        found = np.array([_class_threshold(truth[:, c], probabilities[:, c], score) for c in range(truth.shape[1])])
         answers = probabilities >= found
         now = 2 * (truth & answers).sum() / max(1, truth.sum() + answers.sum())
         if now <= score:

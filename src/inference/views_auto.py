@@ -1,8 +1,8 @@
 """The views of test-time augmentation, chosen out of fold from stored logits: the set whose gain is real.
 
-A path is grown from the plain view: at each step the affordable view is added that helps the mean most. To look at 18
-views and keep the best flatters them, so that each fold is answered by a path that was grown on the other folds; what is
-left to pick is the path's length, and the intervals of all lengths hold at once.
+A path is grown from the plain view: at each step the affordable view is added that helps the mean most. To look at
+many views and keep the best flatters them, so that each fold is answered by a path that was grown on the other folds;
+what is left to pick is the path's length, and the intervals of all lengths hold at once.
 """
 
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ def choose_views(
     """The shortest set of views that has a real gain and is nearly the best; the plain view where there is none.
 
     probabilities: {view: (rows, classes)} of the held-out rows, `identity` among them. seconds: {view: of one image}.
-    budget: the most seconds an image may take in all its views. Raises UsageError where the plain view alone takes more.
+    budget: the most seconds that an image may take in all its views. Raises UsageError where one view takes more.
     """
     if budget is not None and seconds[PLAIN] > budget:
         raise UsageError(
@@ -77,7 +77,11 @@ def choose_views(
 
 
 def _path(
-    held: HeldOut, probabilities: dict[str, np.ndarray], rows: np.ndarray, seconds: dict[str, float], budget: float | None
+    held: HeldOut,
+    probabilities: dict[str, np.ndarray],
+    rows: np.ndarray,
+    seconds: dict[str, float],
+    budget: float | None,
 ) -> tuple[str, ...]:
     """Views in the order in which they help the mean of these rows most; of equals the quicker one, then the first."""
     tables = {view: table[rows] for view, table in probabilities.items()}

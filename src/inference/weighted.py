@@ -44,9 +44,7 @@ def quick_score(
     if metric.name == "own":
         return metric.score(targets, probabilities, decisions)
     if metric.name in ("auc", "mean_column_auc") and np.isfinite(probabilities).all():
-        only = metric.name == "auc"
-        truth = targets[:, None] == 1 if only else _cells(targets, probabilities.shape[1])
-        scores = probabilities[:, 1:] if only else probabilities
+        truth, scores = _columns(metric.name, targets, probabilities)
         areas = [_placed(scores[truth[:, c], c], scores[~truth[:, c], c]).mean() for c in _with_both(truth)]
         return float(np.mean(areas)) if areas else np.nan
     return float(weighted_score(metric, targets, probabilities, decisions)(np.ones((1, len(targets))))[0])
@@ -55,10 +53,8 @@ def quick_score(
 def _sums(name: str, targets: np.ndarray, answers: np.ndarray, classes: int) -> tuple[np.ndarray | csr_array, Finish]:
     """(n, s) columns whose weighted sums decide the score, and how."""
     several = targets.ndim == 2
-    if name == "auc":
-        return _placements(targets[:, None] == 1, answers[:, 1:]), _mean_area
-    if name == "mean_column_auc":
-        return _placements(_cells(targets, classes), answers), _mean_area
+    if name in ("auc", "mean_column_auc"):
+        return _placements(*_columns(name, targets, answers)), _mean_area
     if name == "qwk":
         return _moments(targets, answers), _kappa
     if name == "f1":
@@ -157,8 +153,15 @@ def _mean_where(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 
 
+def _columns(name: str, targets: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n, columns) truth and scores of what is ranked: of `auc` the second class alone, else every class."""
+    if name == "auc":
+        return targets[:, None] == 1, probabilities[:, 1:]
+    return _cells(targets, probabilities.shape[1]), probabilities
+
+
 def _placements(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """(n, 4 classes): a positive's share of negatives below it and that it is one, then a negative's the same way round.
+    """(n, 4 classes): a positive's share of negatives below it, and that it is one; then a negative's, the same way.
 
     Both shares are given less half the AUC, so that their means add up to it. Equal scores count one half.
     A column that every row or none has is left out.

@@ -1,6 +1,7 @@
 """A name becomes a network: any timm model or one of ours, with its weights and a stem that fits the input."""
 
 import difflib
+from typing import Any
 
 import timm
 import torch
@@ -8,9 +9,11 @@ from torch import nn
 
 import src.models.scratch  # noqa: F401  registers our own names
 from src.errors import Problem, UsageError
+from src.models.heads import use_cosine, use_gem
 from src.models.weights import from_file, from_hub
 from src.schema import Model
 
+RUN = "run:"  # model.weights=run:NAME goes on from another run
 SMALL_INPUT = 96  # below this many pixels a stock stem throws away most of the picture
 TINY_INPUT = 40  # and below this nothing can be spared at all
 
@@ -46,21 +49,32 @@ def build(model: Model, classes: int, size: int, load: bool = True) -> Network:
         )
     arguments = {**model.args, "drop_rate": model.drop_rate}
     try:
-        if model.weights and load:
-            backbone = from_file(model.name, model.weights, classes, arguments)
-        elif model.pretrained and load:
-            backbone = from_hub(model.name, classes, arguments)
-        else:
-            backbone = timm.create_model(model.name, num_classes=classes, **arguments)
+        backbone = _created(model, classes, arguments, load)
     except (TypeError, KeyError, ValueError, AssertionError, RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split()) or "the network refuses them"
         raise UsageError(f"model.name={model.name} with model.args={model.args}: {reason}") from None
-    started_from_weights = bool(model.weights or model.pretrained)
     if model.stem == "small" or (model.stem == "auto" and size <= SMALL_INPUT):
-        _fit_stem(backbone, size, started_from_weights, asked=model.stem == "small")
+        _fit_stem(backbone, size, _has_stock_kernel(model), asked=model.stem == "small")
+    if model.pool == "gem":
+        use_gem(backbone, model.name)
+    if model.head == "cosine":
+        use_cosine(backbone, model.name)
     network = Network(backbone)
     _try_size(network, model.name, size)
     return network
+
+
+def _created(model: Model, classes: int, arguments: dict[str, Any], load: bool) -> nn.Module:
+    if model.weights and load and not model.weights.startswith(RUN):  # a run's weights are put in fold by fold
+        return from_file(model.name, model.weights, classes, arguments)
+    if model.pretrained and load:
+        return from_hub(model.name, classes, arguments)
+    return timm.create_model(model.name, num_classes=classes, **arguments)
+
+
+def _has_stock_kernel(model: Model) -> bool:
+    """Whether the stem's first convolution comes trained, 7x7 as published."""
+    return model.pretrained or bool(model.weights and not model.weights.startswith(RUN))
 
 
 def _fit_stem(backbone: nn.Module, size: int, keep_kernel: bool, asked: bool) -> None:

@@ -1,9 +1,11 @@
 """One fold of one seed: from the last checkpoint, or from the start, to averaged weights and out-of-fold logits."""
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from src.competition.opened import Opened
@@ -21,12 +23,18 @@ from src.training import warn
 from src.training.evaluate import best_epoch, evaluate
 from src.training.finish import finish, keep_best
 from src.training.logs import write_logs
-from src.training.losses import chance_loss, loss_of
+from src.training.losses import Criterion, chance_loss
 from src.training.machine import Machine
+from src.training.mixing import augmented_rows, mixing
+from src.training.onward import continues, load_run
 from src.training.randomness import ORDER, START, STEP, key, seed_all
+from src.training.schedule import plateau_factor, rates, set_rate
+from src.training.stages import Stage, freeze, hold_norms, stage_at, stages_of
 from src.training.state import State
 from src.training.stopping import StopSignal
 from src.training.terminal import Teller
+
+SHOWN_ROWS = 2000
 
 
 def global_batch(config: Config) -> int:
@@ -75,15 +83,19 @@ class FoldTraining:
         self.rows, self.held_out = job.opened.folds.rows(job.fold)
         self.steps = steps_per_epoch(len(self.rows), global_batch(config))
         seed_all(key(job.seed, job.fold, START))
-        network = build(config.model, len(job.opened.samples.classes), config.images.size)
-        self.state = State(config, job.machine, network, self.steps)
+        samples = job.opened.samples
+        network = build(config.model, len(samples.classes), config.images.size)
+        if continues(config.model):
+            load_run(network, config.model, job)
+        self.state = State(config, job.machine, network)
         self.device = self.state.accelerator.device
-        self.targets = torch.from_numpy(job.opened.samples.targets)
-        data, truth = config.data, job.opened.samples.targets[self.rows]
-        self.weights = row_weights(truth, data.sampler_exponent) if data.sampler == "weighted" else None
-        self.chance = chance_loss(truth, self.weights, config.loss.smoothing, len(job.opened.samples.classes))
-        augmentation = Augmentation(config.augment, config.images.size, config.images.load_side())
-        self.feed = Feed(AugmentedSteps(job.images, augmentation), job.machine.workers, self.device)
+        self.targets = torch.from_numpy(samples.targets)
+        self.truth = samples.targets[self.rows]
+        self.criterion = Criterion(config.loss, samples.counts, job.opened.card.target)
+        self.mix = mixing(config.train, len(samples.classes))
+        self.stages = stages_of(config)
+        self.rates = rates(config, self.stages, self.steps)
+        self.stage: Stage | None = None
         self.plain_feed = Feed(PlainRows(job.images, config.images.size), job.machine.workers, self.device)
         self.checkpoint = job.folder / "checkpoint.pt"
         self.state.progress.threads = job.threads
@@ -91,24 +103,46 @@ class FoldTraining:
             self.state.restore(self.checkpoint)
         torch.set_num_threads(self.state.progress.threads)  # another number of threads adds up in another order
 
+    @property
+    def updates(self) -> int:
+        """Optimizer steps taken so far."""
+        return self.state.progress.epoch * self.steps + self.state.progress.step
+
     def run(self) -> None:
         """Train what is left, then write the fold's results; `done.json` comes last."""
         progress, job = self.state.progress, self.job
-        if self.state.updates:
+        if self.updates:
             self.teller.say(
                 f"{job.name} goes on at epoch {progress.epoch + 1}/{job.epochs}, step {progress.step + 1}/{self.steps}"
             )
-            self.teller.advance(self.state.updates)
+            self.teller.advance(self.updates)
         with StopSignal() as stop:
             while progress.epoch < job.epochs and not self._stopped_early():
                 self._epoch(stop)
                 if stop.asked:
                     raise KeyboardInterrupt
-        self.teller.advance(job.epochs * self.steps - self.state.updates)
+        self.teller.advance(job.epochs * self.steps - self.updates)
         finish(job, self.state, self.plain_feed, self.teller.say)
+
+    def _enter(self, stage: Stage) -> None:
+        """Make ready for a stage: what it freezes, shows and draws."""
+        job, data = self.job, self.job.opened.samples
+        freeze(self.state.plain_network.backbone, stage.frozen)
+        load_side = self.config.images.load_side()
+        augmentation = Augmentation(stage.augment.transforms, stage.size, load_side)
+        only = augmented_rows(stage.augment.only, data.targets, data.classes)
+        self.feed = Feed(AugmentedSteps(job.images, augmentation, only), job.machine.workers, self.device)
+        exponent = stage.sampler_exponent
+        self.weights = None if exponent is None else row_weights(self.truth, exponent)
+        self.stage = stage
 
     def _epoch(self, stop: StopSignal) -> None:
         progress = self.state.progress
+        stage = stage_at(self.stages, progress.epoch)
+        if stage != self.stage:
+            self._enter(stage)
+        losses = [entry["held_out_loss"] for entry in progress.history if "held_out_loss" in entry]
+        self.factor = plateau_factor(self.config.schedule, losses)
         saved = begun = time.monotonic()
         for images, rows in self.feed(self._steps_left()):
             self._step(images, rows)
@@ -136,8 +170,13 @@ class FoldTraining:
         state, progress = self.state, self.state.progress
         seed_all(key(self.job.seed, self.job.fold, STEP, progress.epoch, progress.step))
         state.network.train()
-        state.schedule.step_update(state.updates)
-        targets, loss_sum = self.targets[rows].to(self.device), 0.0
+        if self.stage.frozen:
+            hold_norms(state.plain_network.backbone)
+        momentum = self.rates.momentum
+        self.lr = float(self.rates.lr[self.updates] * self.factor)
+        set_rate(state.optimizer, self.lr, None if momentum is None else float(momentum[self.updates]))
+        images, targets = self.mix(images, self.targets[rows].to(self.device))
+        loss_sum = 0.0
         for part, truth in self._pieces(images, targets):
             loss_sum += self._forward_backward(part, truth, len(part) / len(rows)) * len(part)
         warn.stop_on_nan(loss_sum, self.job.name, progress)
@@ -146,7 +185,7 @@ class FoldTraining:
         state.prepared_optimizer.step()
         state.prepared_optimizer.zero_grad(set_to_none=True)
         if state.ema:
-            state.ema.update(state.plain_network, step=state.updates + 1)
+            state.ema.update(state.plain_network, step=self.updates + 1)
         progress.loss_sum += loss_sum
         progress.seen += len(rows)
 
@@ -160,7 +199,7 @@ class FoldTraining:
 
         def attempt() -> None:
             logits = self.state.network(images.contiguous(memory_format=torch.channels_last))
-            loss = loss_of(self.config.loss, logits, targets)
+            loss = self.criterion(logits, targets)
             self.state.accelerator.backward(loss * share)
             losses.append(loss.item())
 
@@ -184,16 +223,19 @@ class FoldTraining:
             "epoch": progress.epoch + 1,
             "steps": self.steps,
             "loss": progress.loss_sum / progress.seen,
-            "lr": state.optimizer.param_groups[0]["lr"],
+            "lr": self.lr,
             "seconds": round(progress.seconds, 3),
             "images_per_second": round(progress.seen / max(progress.seconds, 1e-9), 1),
         }
+        if self.config.log.train_scores:
+            seen = evaluate(job, state.answering_network, self.plain_feed, self._shown_rows())
+            entry |= {"train_loss": seen.loss, "train_score": seen.score}
         if len(self.held_out):
             scores = evaluate(job, state.answering_network, self.plain_feed, self.held_out)
             entry |= {"held_out_loss": scores.loss, "score": scores.score}
             warn.stop_on_nan(scores.loss, job.name, progress)
             keep_best(job, state, scores.score)
-            warn.after_epoch(job, entry, scores, self.chance, self.teller.say)
+            warn.after_epoch(job, entry, scores, self._chance(), self.teller.say)
         progress.history.append(entry)
         progress.epoch, progress.step, progress.loss_sum, progress.seen, progress.seconds = (
             progress.epoch + 1,
@@ -205,6 +247,17 @@ class FoldTraining:
         write_logs(job, state, entry)
         state.save(self.checkpoint)
         self.teller.say(_line(job, entry))
+
+    def _shown_rows(self) -> np.ndarray:
+        """The training rows that train_scores looks at: all, or every so many of a large table."""
+        return self.rows[:: -(-len(self.rows) // SHOWN_ROWS)]
+
+    def _chance(self) -> float:
+        """The loss of knowing the class frequencies only; no number for losses that have another scale."""
+        loss = self.config.loss
+        plain = loss.name in ("auto", "cross_entropy") and loss.class_weights == "none"
+        classes = len(self.job.opened.samples.classes)
+        return chance_loss(self.truth, self.weights, loss.smoothing, classes) if plain else math.inf
 
     def _stopped_early(self) -> bool:
         patience, history = self.config.train.patience, self.state.progress.history

@@ -1,31 +1,72 @@
-"""The losses: (n, classes) logits and targets -> one number, the mean over the rows.
+"""The losses, by name: (n, classes) logits and targets -> one number, the mean over the rows.
 
-Targets are (n,) class indices, or (n, classes) 0/1 where several classes may apply to one image.
+Targets are (n,) class indices; (n, classes) shares where images were mixed; or (n, classes) 0/1 where several
+classes may apply to one image (`multilabel`).
 """
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from src.errors import UsageError
+from src.models.heads import COSINE_SCALE
 from src.schema import Loss
 
+EFFECTIVE_BETA = 0.999  # Cui et al., 2019
 
-def loss_of(loss: Loss, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The training loss, with the configuration's label smoothing."""
-    if targets.ndim == 2:
-        smooth = targets * (1 - loss.smoothing) + loss.smoothing / 2
-        return F.binary_cross_entropy_with_logits(logits.float(), smooth)
-    return F.cross_entropy(logits.float(), targets, label_smoothing=loss.smoothing)
+
+class Criterion:
+    """The training loss of a configuration, for classes of `counts` training rows."""
+
+    def __init__(self, loss: Loss, counts: np.ndarray, target: str) -> None:
+        """Raises UsageError where the loss is not made for this kind of target."""
+        self.loss, self.target = loss, target
+        if target == "multilabel" and loss.name not in ("auto", "focal"):
+            raise UsageError(
+                f"loss.name={loss.name} is for one class an image: several may apply here; take auto or focal"
+            )
+        if loss.name in ("ordinal", "smooth_l1") and target != "ordinal":
+            raise UsageError(f"loss.name={loss.name} is for grades, and the card says target: {target}")
+        shown = np.maximum(counts, 1).astype(np.float64)
+        self.log_prior = torch.log(torch.tensor(shown / shown.sum(), dtype=torch.float32))
+        self.weights = class_weights(loss.class_weights, shown)
+
+    def __call__(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        logits = logits.float()
+        weights = None if self.weights is None else self.weights.to(logits.device)
+        if self.target == "multilabel":
+            return _several(self.loss, logits, targets, weights)
+        if self.loss.name == "focal":
+            return _focal(logits, targets, self.loss.gamma, weights)
+        if self.loss.name == "ordinal":
+            return _ordinal(logits, targets, weights)
+        if self.loss.name == "smooth_l1":
+            return _smooth_l1(logits, targets, weights)
+        if self.loss.name == "balanced_softmax":  # Ren et al., 2020
+            logits = logits + self.log_prior.to(logits.device)
+        if self.loss.name == "arcface":
+            logits = _with_margin(logits, targets, self.loss.margin)
+        return F.cross_entropy(logits, targets, weights, label_smoothing=self.loss.smoothing)
+
+
+def class_weights(kind: str, counts: np.ndarray) -> torch.Tensor | None:
+    """(classes,) weights of mean one over the rows: by the inverse count, or the inverse effective number of rows."""
+    if kind == "none":
+        return None
+    weights = 1 / counts if kind == "balanced" else (1 - EFFECTIVE_BETA) / (1 - EFFECTIVE_BETA**counts)
+    return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
 
 
 def plain_loss(logits: np.ndarray, targets: np.ndarray) -> float:
-    """The same without smoothing, to compare one epoch and run with another."""
-    plain = Loss(name="cross_entropy", smoothing=0.0)
-    return loss_of(plain, torch.from_numpy(logits), torch.from_numpy(targets)).item()
+    """Cross entropy without smoothing, weights or margins, to compare one epoch and run with another."""
+    scores, truth = torch.from_numpy(logits), torch.from_numpy(targets)
+    if targets.ndim == 2:
+        return F.binary_cross_entropy_with_logits(scores, truth).item()
+    return F.cross_entropy(scores, truth).item()
 
 
 def chance_loss(targets: np.ndarray, weights: np.ndarray | None, smoothing: float, classes: int) -> float:
-    """The training loss of always answering the class frequencies; `weights` are the sampler's, one a row."""
+    """The cross entropy of always answering the class frequencies; `weights` are the sampler's, one a row."""
     if targets.ndim == 2:
         shares = np.average(targets, axis=0, weights=weights) * (1 - smoothing) + smoothing / 2
         shares = shares.clip(1e-12, 1 - 1e-12)
@@ -34,3 +75,57 @@ def chance_loss(targets: np.ndarray, weights: np.ndarray | None, smoothing: floa
     shares = shares / shares.sum() * (1 - smoothing) + smoothing / classes
     shares = shares[shares > 0]
     return float(-(shares * np.log(shares)).sum())
+
+
+def _several(loss: Loss, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    smooth = targets * (1 - loss.smoothing) + loss.smoothing / 2
+    losses = F.binary_cross_entropy_with_logits(logits, smooth, reduction="none")
+    if loss.name == "focal":  # Lin et al., 2017
+        right = torch.where(targets > 0.5, logits, -logits).sigmoid()
+        losses = losses * (1 - right) ** loss.gamma
+    if weights is not None:
+        losses = losses * torch.where(targets > 0.5, weights, 1.0)
+    return losses.mean()
+
+
+def _focal(logits: torch.Tensor, targets: torch.Tensor, gamma: float, weights: torch.Tensor | None) -> torch.Tensor:
+    """Lin et al., 2017: what is already right weighs less."""
+    log_p = logits.log_softmax(1)
+    losses = -((1 - log_p.exp()) ** gamma) * log_p * _shares(logits, targets)
+    return (losses if weights is None else losses * weights).sum(1).mean()
+
+
+def _ordinal(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """Cross entropy of each "above grade k": a miss by two grades costs more than a miss by one."""
+    above, truth = (_above(shares) for shares in (logits.softmax(1), _shares(logits, targets)))
+    losses = F.binary_cross_entropy(above.clamp(1e-6, 1 - 1e-6), truth.clamp(0, 1), reduction="none").sum(1)
+    return _weighted(losses, targets, weights)
+
+
+def _smooth_l1(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """Of the expected grade."""
+    grades = torch.arange(logits.shape[1], device=logits.device, dtype=logits.dtype)
+    truth = (_shares(logits, targets) * grades).sum(1)
+    losses = F.smooth_l1_loss((logits.softmax(1) * grades).sum(1), truth, reduction="none")
+    return _weighted(losses, targets, weights)
+
+
+def _with_margin(logits: torch.Tensor, targets: torch.Tensor, margin: float) -> torch.Tensor:
+    """Deng et al., 2019: the angle to the true class counts as larger than it is."""
+    cosine = (logits / COSINE_SCALE).clamp(-1 + 1e-6, 1 - 1e-6)
+    return COSINE_SCALE * torch.cos(cosine.acos() + margin * _shares(logits, targets))
+
+
+def _above(shares: torch.Tensor) -> torch.Tensor:
+    """(n, classes) -> (n, classes - 1): the share of all grades above each."""
+    return shares.flip(1).cumsum(1).flip(1)[:, 1:]
+
+
+def _shares(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return targets.to(logits.dtype) if targets.ndim == 2 else F.one_hot(targets, logits.shape[1]).to(logits.dtype)
+
+
+def _weighted(losses: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    if weights is None:
+        return losses.mean()
+    return (losses * (targets @ weights if targets.ndim == 2 else weights[targets])).mean()

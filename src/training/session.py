@@ -12,7 +12,6 @@ from src.command import ALL, Request
 from src.competition.claim import claim
 from src.competition.opened import Opened, open_competition
 from src.errors import Problem
-from src.images.augment import Augmentation
 from src.inference.ensemble import mean_probabilities
 from src.inference.store import aligned, load_logits, logits_file
 from src.inference.views import view_names
@@ -20,6 +19,7 @@ from src.models.factory import build
 from src.models.memory import largest_batch
 from src.runs import Run, only_one, read_json, submissions_folder
 from src.submission.layout import layout_of
+from src.training.choices import check_choices
 from src.training.fold import FoldJob, FoldTraining, global_batch, try_batch
 from src.training.machine import Machine, choose, split_cores
 from src.training.side_by_side import run_tasks
@@ -36,7 +36,7 @@ def train(request: Request, say: Say = print) -> None:
     view_names(config.predict.views)
     opened = open_competition(config, run, say)
     layout_of(opened.card, opened.samples)  # a sample submission that cannot be answered is found now
-    Augmentation(config.augment, opened.config.images.size, opened.config.images.load_side())
+    check_choices(opened, say)
     _say_opening(opened, run, say)
     _check_writable(run)
     wanted = [(seed, fold) for seed in request.seeds for fold in folds]
@@ -96,7 +96,7 @@ def _train_fold(job: FoldJob, teller: Teller) -> None:
 def _fitting_batch(config: object, machine: Machine, network: torch.nn.Module) -> int:
     """The largest even part of the global batch that fits, for train.batch=auto."""
     whole = global_batch(config)
-    state = State(config, machine, network, steps=1)
+    state = State(config, machine, network)
     fits = largest_batch(lambda batch: try_batch(state, config, batch), whole)
     if fits == 0:
         raise Problem("not even one image fits into memory: lower images.size or choose a smaller model.name")
@@ -107,7 +107,7 @@ def _epochs(opened: Opened, run: Run, seed: int, fold: int | str, say: Say) -> i
     """How long to train. The fold `all` has no held-out rows to stop by: cross-validation tells it."""
     train = opened.config.train
     if fold != ALL or (train.keep == "last" and not train.patience):
-        return train.epochs
+        return opened.config.epochs
     folds = run.finished_folds(seed, opened.folds.count)
     if not folds:
         raise Problem(

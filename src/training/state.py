@@ -10,7 +10,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from timm.optim import create_optimizer_v2, list_optimizers
-from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch import nn
 
@@ -34,33 +33,26 @@ class Progress:
 
 
 class State:
-    """Network, averaged weights, optimizer, schedule and progress of one fold."""
+    """Network, averaged weights, optimizer and progress of one fold."""
 
-    def __init__(self, config: Config, machine: Machine, network: nn.Module, steps: int) -> None:
+    def __init__(self, config: Config, machine: Machine, network: nn.Module) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)  # a fold before this one may have had another precision
         precision = "no" if machine.precision == "fp32" else machine.precision
         self.accelerator = Accelerator(mixed_precision=precision, cpu=machine.device == "cpu")
         network = network.to(self.accelerator.device, memory_format=torch.channels_last)
         self.optimizer = optimizer_of(config, network)
-        self.schedule = _schedule(config, self.optimizer, steps)
         decay = config.train.ema_decay
         # The decay warms up with the steps: an average over 500 steps would ruin a run of 60.
         self.ema = ModelEmaV3(network, decay=decay, use_warmup=True) if decay else None
         # Kept apart: taking the prepared network's wrapping off would switch its half precision off with it.
         self.plain_network = network
         self.network, self.prepared_optimizer = self.accelerator.prepare(network, self.optimizer)
-        self.steps = steps
         self.progress = Progress()
 
     @property
     def answering_network(self) -> nn.Module:
         """The one that is scored and kept: the averaged weights where there are any."""
         return self.ema.module if self.ema else self.plain_network
-
-    @property
-    def updates(self) -> int:
-        """Optimizer steps taken so far."""
-        return self.progress.epoch * self.steps + self.progress.step
 
     def save(self, path: Path) -> None:
         scaler = self.accelerator.scaler
@@ -107,22 +99,10 @@ def optimizer_of(config: Config, network: nn.Module) -> torch.optim.Optimizer:
             lr=optim.lr,
             weight_decay=optim.weight_decay,
             momentum=optim.momentum,
+            layer_decay=optim.layer_decay,
             **optim.args,
         )
     except (ValueError, AssertionError) as error:
         raise UsageError(f"optim.name={optim.name}: {error}") from None
     except TypeError as error:
         raise UsageError(f"optim.args of {optim.name}: {error}") from None
-
-
-def _schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) -> Any:
-    schedule, _ = create_scheduler_v2(
-        optimizer,
-        sched=config.schedule.name,
-        num_epochs=config.train.epochs,
-        warmup_epochs=min(config.schedule.warmup_epochs, config.train.epochs / 2),
-        warmup_lr=config.optim.lr / 100,
-        step_on_epochs=False,
-        updates_per_epoch=steps,
-    )
-    return schedule

@@ -8,7 +8,8 @@ from src.competition import tables, templates
 from src.competition.card import Join
 from src.competition.detect.context import Context
 from src.competition.detect.inventory import TableFile, counted
-from src.competition.detect.labels import Label, complete, find_label
+from src.competition.detect.labels import find_label
+from src.competition.detect.several import Label, complete
 from src.competition.detect.sniff import NUMBER
 from src.competition.detect.undecided import Try, Undecided
 from src.errors import UsageError
@@ -89,7 +90,8 @@ def _label(cells: pd.DataFrame, name: str, context: Context) -> Label | None:
         missing = [part for column in columns for part in tables.columns_of(column) if part not in cells]
         if missing:
             return None
-        return complete(cells, Label(columns if isinstance(given, list) else given, "given on the command line"))
+        label = Label(columns if isinstance(given, list) else given, "given on the command line")
+        return complete(cells, label, context.sample)
     test = next((table for table in context.tables if table.role == "test" and table.path in context.imaged), None)
     used = [context.imaged.get(name), "row", "row0"]
     return find_label(cells, used, context.sample, test.cells if test else None, name)

@@ -1,6 +1,7 @@
 """What the label asks for: the target, the submission and the metric, put down as facts."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 from src.competition import templates
 from src.competition.classes import class_columns
 from src.competition.detect.context import Context
-from src.competition.detect.labels import Label
+from src.competition.detect.several import Label
 from src.competition.detect.target import class_order, spellings, submission_kind, target_kind, usual_metric
 from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
@@ -39,6 +40,7 @@ def class_counts(train: Train) -> dict[str, int]:
 
 def put_target(train: Train, tested: bool, context: Context) -> None:
     """Put the facts of the label, the target, the submission, the metric and the classes."""
+    train = replace(train, label=_as_given(train.label, context))
     counts = class_counts(train)
     draft, label, sample = context.draft, train.label, context.sample
     if draft.get("train.table"):
@@ -66,6 +68,14 @@ def put_target(train: Train, tested: bool, context: Context) -> None:
         draft.put(
             "classes", order, how, guess=how.endswith("last") and names != ["0", "1"] and set(names) != {"0", "1"}
         )
+
+
+def _as_given(label: Label, context: Context) -> Label:
+    """The label as the user's target or separator has it."""
+    target, separator = context.given("target"), context.given("train.label_separator")
+    if target not in (None, "multilabel"):
+        return Label(label.column, label.how)
+    return replace(label, separator=separator, several=True) if separator else label
 
 
 def _submission(train: Train, names: list[str], context: Context) -> None:

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import pandas as pd
 
 from src.competition.classes import class_columns
 from src.competition.detect.roles import role_of_word, words
 from src.competition.detect.sample import Sample
+from src.competition.detect.several import SEPARATORS, Label, complete
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.labels import NO, YES
 
@@ -26,17 +26,6 @@ WORDS = (
     "severity",
 )
 NAMES = (*WORDS, "y", "level", "variety", "disease", "type", "answer", "emotion", "digit", "outcome", "stage", "rating")
-SEPARATORS = (" ", "|", ",", ";", "/")
-
-
-@dataclass(frozen=True)
-class Label:
-    """The answer's column, or columns of 0 and 1; `separator` where a cell holds several labels; `how` in words."""
-
-    column: str | tuple[str, ...]
-    how: str
-    separator: str | None = None
-    several: bool = False  # more than one may apply
 
 
 def find_label(
@@ -62,7 +51,7 @@ def find_label(
     if len({label.column for label in strong}) > 1:
         tries = [Try(f"{label.how}: {label.column}", 0, 0) for label in strong]
         raise Undecided(f"{table}: the sample submission points at two labels:", tries, "Say which: train.label=COLUMN")
-    return complete(cells, strong[0]) if strong else _by_weak_signs(cells, free, sample, test, table)
+    return complete(cells, strong[0], sample) if strong else _by_weak_signs(cells, free, sample, test, table)
 
 
 def _same_columns(cells: pd.DataFrame, free: list[str], sample: Sample | None) -> Label | None:
@@ -93,7 +82,7 @@ def _same_name(cells: pd.DataFrame, free: list[str], sample: Sample | None) -> L
         return None
     for fold in (str, lambda name: name.strip().casefold()):
         same = [column for column in free if fold(column) == fold(sample.answers[0])]
-        if len(same) == 1 and cells[same[0]].nunique() > 1:
+        if len(same) == 1:
             return Label(same[0], "the sample submission asks for it")
     return None
 
@@ -112,7 +101,7 @@ def _by_weak_signs(
     }
     columns = _binary_columns(cells, could)
     if columns and not signs["its name"] and (not sample or len(sample.answers) != 1):
-        return complete(cells, Label(columns, "columns of 0 and 1, one for each class"))
+        return complete(cells, Label(columns, "columns of 0 and 1, one for each class"), sample)
     votes = {column: [sign for sign, held in signs.items() if column in held] for column in could}
     weights = {
         column: len(votes[column]) + (column in signs["the sample's answers are among its values"]) for column in could
@@ -121,7 +110,7 @@ def _by_weak_signs(
     best = [column for column in could if weights[column] == most and most]
     best = _without_twins(cells, best)
     if len(best) == 1:
-        return complete(cells, Label(best[0], " and ".join(votes[best[0]])))
+        return complete(cells, Label(best[0], " and ".join(votes[best[0]])), sample)
     tries = [
         Try(f"{column}: {', '.join(votes[column]) or 'nothing speaks for it'}", 0, 0, _some(cells[column]))
         for column in could
@@ -171,37 +160,6 @@ def _without_twins(cells: pd.DataFrame, columns: list[str]) -> list[str]:
         if not any(len(pair) == pair[column].nunique() == pair.iloc[:, 1].nunique() for pair in pairs):
             kept.append(column)
     return kept
-
-
-def complete(cells: pd.DataFrame, label: Label) -> Label:
-    """Whether several classes may apply, and how they are separated in a cell."""
-    if not isinstance(label.column, str):
-        sums = cells[list(label.column)].isin(YES).sum(axis=1)
-        return Label(label.column, label.how, several=bool((sums != 1).any()))
-    if label.separator:
-        return label
-    separator = _separator(cells[label.column].unique().tolist())
-    return Label(label.column, label.how, separator, several=separator is not None)
-
-
-def _separator(names: list[str]) -> str | None:
-    """What parts the labels of a cell: the parts must come again in many combinations, in numbers that differ.
-
-    Class names of several words, RED ADMIRAL and RED SPOTTED PURPLE, bring more new words than there are names.
-    """
-    for separator in SEPARATORS:
-        lists = [[part.strip() for part in name.split(separator)] for name in names if name]
-        longer = [parts for parts in lists if len(parts) > 1]
-        uses = pd.Series([part for parts in lists for part in parts], dtype=object).value_counts()
-        alone = {parts[0] for parts in lists if len(parts) == 1}
-        if not longer or len(uses) >= len(lists) or not alone:
-            continue
-        if all(
-            len(set(parts)) == len(parts) and all(part and (uses[part] > 1 or part in alone) for part in parts)
-            for parts in longer
-        ):
-            return separator
-    return None
 
 
 def _some(column: pd.Series) -> str:

@@ -3,8 +3,8 @@
 import pandas as pd
 
 from src.competition.detect.context import Context
-from src.competition.detect.labels import Label
 from src.competition.detect.names import REMEDY, Named, label_in_names
+from src.competition.detect.several import Label
 from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.templates import fields, name, pattern

@@ -55,16 +55,15 @@ def find_sample(tables: list[TableFile], tree: Tree, draft: Draft) -> Sample | N
 
 
 def _id_column(table: TableFile, tables: list[TableFile], tree: Tree) -> str:
-    """The column with the most different values that are images or ids of a test table; the first among equals."""
+    """The column whose values all differ, and most are images or ids of a test table; the first among equals."""
     others = [other for other in tables if other is not table and other.role == "test"]
     known = {value for other in others for column in other.columns for value in other.cells[column]}
     known |= {path.rpartition("/")[2] for path in tree.images} | tree.by_stem.keys()
 
-    def fitness(column: str) -> tuple[int, bool]:
+    def fitness(column: str) -> tuple[bool, int, bool]:
         values = table.cells[column].unique()
-        return sum(value in known or value.rpartition("/")[2] in known for value in values), not _is_index(
-            table, column
-        )
+        hits = sum(value in known or value.rpartition("/")[2] in known for value in values)
+        return len(values) == len(table), hits, not _is_index(table, column)
 
     return max(table.columns, key=fitness)
 

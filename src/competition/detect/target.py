@@ -39,12 +39,19 @@ def submission_kind(target: Target, names: list[str], sample: Sample | None, met
         return Choice("ranked", f"{metric} asks for ranks")
     lists = [cell.split() for cell in cells]
     if target == "multilabel":
-        return Choice("set", "one column for the labels that apply, separated by blanks", guess=not any(cells))
+        return _of_several(names, cells)
     if any(len(parts) > 1 for parts in lists) and not any(" " in name for name in names):
         return Choice("ranked", f"the sample lists {max(map(len, lists))} answers in a row")
     if target == "binary":
         return _of_two(names, cells, metric)
     return Choice("label", "one class for each image" if cells else "the usual form", guess=not cells)
+
+
+def _of_several(names: list[str], cells: list[str]) -> Choice:
+    """A list in one cell; without a sample, and with names that hold blanks, a column for each class."""
+    if not cells and any(" " in name for name in names):
+        return Choice("columns", "no sample; names with blanks cannot stand in a list", guess=True)
+    return Choice("set", "one column for the labels that apply, separated by blanks", guess=not any(cells))
 
 
 def _of_two(names: list[str], cells: list[str], metric: str | None) -> Choice:

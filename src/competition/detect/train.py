@@ -10,8 +10,8 @@ from src.competition.card import Join, Sheet
 from src.competition.detect.choice import choose
 from src.competition.detect.context import Context, given_rule, pick, rules_for
 from src.competition.detect.inventory import TableFile
-from src.competition.detect.labels import Label
 from src.competition.detect.roles import role_of_word, words
+from src.competition.detect.several import Label
 from src.competition.detect.undecided import Try, Undecided
 
 

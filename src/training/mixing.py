@@ -1,0 +1,47 @@
+"""Which images are augmented, and which are mixed with each other."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torchvision.transforms import v2
+
+from src.errors import UsageError
+from src.schema import Train
+
+Mix = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
+def mixing(train: Train, classes: int) -> Mix:
+    """Mixup (Zhang et al., 2018), cutmix (Yun et al., 2019), one of the two by turns, or nothing.
+
+    (n, 3, s, s) uint8 and targets -> float images and (n, classes) shares, or both as they were.
+    """
+    kinds = [v2.MixUp(alpha=train.mixup, num_classes=classes)] if train.mixup else []
+    kinds += [v2.CutMix(alpha=train.cutmix, num_classes=classes)] if train.cutmix else []
+    if not kinds:
+        return lambda images, targets: (images, targets)
+    pick = v2.RandomChoice(kinds)
+    return lambda images, targets: pick(images.float(), targets)
+
+
+def augmented_rows(
+    only: list[str | int] | str | None, targets: np.ndarray, classes: tuple[str, ...]
+) -> np.ndarray | None:
+    """(training rows,) bool: the rows whose class is augmented; None for every row.
+
+    Raises UsageError for a class that is not there.
+    """
+    if only is None:
+        return None
+    counts = targets.sum(0) if targets.ndim == 2 else np.bincount(targets, minlength=len(classes))
+    if only == "all_but_largest":
+        chosen = np.arange(len(classes)) != counts.argmax()
+    else:
+        unknown = [str(name) for name in only if str(name) not in classes]
+        if unknown:
+            raise UsageError(
+                f"augment.only: {', '.join(unknown)} is no class; the classes are {', '.join(classes[:20])}"
+            )
+        chosen = np.isin(classes, [str(name) for name in only])
+    return (targets[:, chosen] > 0).any(1) if targets.ndim == 2 else chosen[targets]

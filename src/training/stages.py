@@ -1,0 +1,77 @@
+"""The stages of a run, in order: each some epochs with a size, augmentation, sampler and frozen part of their own."""
+
+from dataclasses import dataclass
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from src.schema import Augment, Config
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`lr` is None where the schedule of the stage before goes on. `sampler_exponent` is None for the plain sampler."""
+
+    first: int
+    epochs: int
+    lr: float | None
+    frozen: bool
+    size: int
+    augment: Augment
+    sampler_exponent: float | None
+
+
+def stages_of(config: Config) -> list[Stage]:
+    """The configuration's stages, filled up from the rest of it; without any, one that is the whole run."""
+    whole = Stage(
+        first=0,
+        epochs=config.epochs,
+        lr=None,
+        frozen=config.train.frozen == "trunk",
+        size=config.images.size,
+        augment=config.augment,
+        sampler_exponent=config.data.sampler_exponent if config.data.sampler == "weighted" else None,
+    )
+    if not config.train.stages:
+        return [whole]
+    stages, first = [], 0
+    for asked in config.train.stages:
+        sampler = asked.sampler or config.data.sampler
+        exponent = config.data.sampler_exponent if asked.sampler_exponent is None else asked.sampler_exponent
+        stages.append(
+            Stage(
+                first=first,
+                epochs=asked.epochs,
+                lr=asked.lr,
+                frozen=asked.frozen == "trunk",
+                size=asked.size or config.images.size,
+                augment=asked.augment or config.augment,
+                sampler_exponent=exponent if sampler == "weighted" else None,
+            )
+        )
+        first += asked.epochs
+    return stages
+
+
+def stage_at(stages: list[Stage], epoch: int) -> Stage:
+    return next(stage for stage in reversed(stages) if stage.first <= epoch)
+
+
+def freeze(backbone: nn.Module, frozen: bool) -> None:
+    """Let only the last layer learn, or all of it."""
+    backbone.requires_grad_(not frozen)
+    last_layer(backbone).requires_grad_(True)
+
+
+def hold_norms(backbone: nn.Module) -> None:
+    """A frozen trunk's batch norms keep their running statistics too."""
+    for module in backbone.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()
+
+
+def last_layer(backbone: nn.Module) -> nn.Module:
+    """The classifier of a timm network or of one of ours."""
+    if hasattr(backbone, "get_classifier"):
+        return backbone.get_classifier()
+    return [module for module in backbone.modules() if isinstance(module, nn.Linear)][-1]

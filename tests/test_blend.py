@@ -22,31 +22,37 @@ def ways(choice) -> dict:
     return {way.name: way for way in choice.verdict.ways}
 
 
-def test_the_weights_are_those_of_the_known_mixture():
-    generator = np.random.default_rng(0)
-    tables = {run: generator.dirichlet(np.full(4, 0.3), 6000) for run in "abc"}
-    weights = np.array([0.6, 0.3, 0.1])
+def mixture(seed: int, weights: list[float], rows: int) -> tuple[np.ndarray, dict]:
+    """Truth drawn from a weighted mean of the runs' probabilities: no other way to join them can be better."""
+    generator = np.random.default_rng(seed)
+    tables = {run: generator.dirichlet(np.full(4, 0.3), rows) for run in "abcdef"[: len(weights)]}
     truth = sum(weight * table for weight, table in zip(weights, tables.values(), strict=True))
-    targets = (truth.cumsum(axis=1) > generator.random((6000, 1))).argmax(axis=1)
+    return (truth.cumsum(axis=1) > generator.random((rows, 1))).argmax(axis=1), tables
+
+
+def test_the_weights_are_those_of_the_known_mixture():
+    weights = [0.6, 0.3, 0.1]
+    targets, tables = mixture(0, weights, 6000)
     choice = choose_blend(held_out("log_loss", targets), tables)
     assert choice.taken.method == "weighted mean"
     np.testing.assert_allclose(choice.taken.weights, weights, atol=0.05)
     assert ways(choice)["weighted mean"].gain.real
 
 
-def test_the_plain_mean_is_kept_where_it_is_as_good():
+@pytest.mark.parametrize("name", ["log_loss", "accuracy"])
+def test_the_plain_mean_is_kept_where_it_is_as_good(name):
     kept, flattered = 0, 0
-    for seed in range(20):
-        targets, tables = runs(seed, {"a": 1.5, "b": 1.5, "c": 1.5}, rows=400)
-        choice = choose_blend(held_out("accuracy", targets), tables)
+    for seed in range(15):
+        targets, tables = mixture(seed, [1 / 3] * 3, 300)
+        choice = choose_blend(held_out(name, targets), tables)
         kept += choice.taken.method == "plain mean"
         way, plain = ways(choice)["weighted mean"], ways(choice)["plain mean"]
-        flattered += way.same_rows > plain.score
+        flattered += way.same_rows <= plain.score if name == "log_loss" else way.same_rows >= plain.score
         if choice.taken.method == "plain mean":
             assert "nothing fitted is really better" in choice.verdict.lines[-1]
             np.testing.assert_allclose(choice.answer, sum(tables.values()) / 3)
-    assert kept >= 19
-    assert flattered >= 15, "on the rows of the fit the weights look better nearly always"
+    assert kept >= 14
+    assert flattered >= 14, "on the rows of the fit the weights look better"
 
 
 def test_what_runs_of_pure_noise_promise_is_not_kept():

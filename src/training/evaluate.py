@@ -15,7 +15,7 @@ from src.metrics import Metric
 from src.training.losses import plain_loss
 
 if TYPE_CHECKING:
-    from src.training.fold import FoldJob
+    from src.training.job import FoldJob
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from src.runs import DONE, sha256_of, write_json, written_whole
 from src.training.evaluate import best_epoch, evaluate
 
 if TYPE_CHECKING:
-    from src.training.fold import FoldJob
+    from src.training.job import FoldJob
     from src.training.state import State
 
 SHOWN = 15  # classes up to which the whole confusion matrix is printed

@@ -2,76 +2,31 @@
 
 import math
 import time
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from src.competition.opened import Opened
-from src.errors import Problem
 from src.images.augment import Augmentation
-from src.images.cache import ImageCache
 from src.images.loaders import AugmentedSteps, Feed, PlainRows, Step
 from src.images.samplers import epoch_steps, row_weights, steps_per_epoch
-from src.inference.engine import Engine
 from src.models.factory import build
-from src.models.memory import fits, largest_batch
-from src.runs import Run
-from src.schema import Config
 from src.training import warn
 from src.training.evaluate import best_epoch, evaluate
 from src.training.finish import finish, keep_best
+from src.training.job import FoldJob, global_batch
 from src.training.logs import write_logs
-from src.training.losses import Criterion, chance_loss
-from src.training.machine import Machine
-from src.training.mixing import augmented_rows, mixing
+from src.training.losses import chance_loss
+from src.training.mixing import augmented_rows
 from src.training.onward import continues, load_run
 from src.training.randomness import ORDER, START, STEP, key, seed_all
 from src.training.schedule import plateau_factor, rates, set_rate
-from src.training.stages import Stage, freeze, hold_norms, stage_at, stages_of
+from src.training.stages import Stage, freeze, stage_at, stages_of
 from src.training.state import State
+from src.training.step import Stepper
 from src.training.stopping import StopSignal
 from src.training.terminal import Teller
 
-SHOWN_ROWS = 2000
-
-
-def global_batch(config: Config) -> int:
-    """Images of one optimizer step."""
-    train = config.train
-    return train.global_batch or (64 if train.batch == "auto" else train.batch)
-
-
-@dataclass(frozen=True)
-class FoldJob:
-    """What one fold's training is made of. `epochs` may be fewer than the schedule's: see the fold `all`."""
-
-    opened: Opened
-    images: ImageCache
-    run: Run
-    machine: Machine
-    seed: int
-    fold: int | str
-    epochs: int
-    threads: int
-
-    @property
-    def folder(self) -> Path:
-        return self.run.member(self.seed, self.fold)
-
-    @property
-    def name(self) -> str:
-        return f"fold {self.fold}" + (f" seed {self.seed}" if self.seed else "")
-
-    @property
-    def total_steps(self) -> int:
-        rows, _ = self.opened.folds.rows(self.fold)
-        return self.epochs * steps_per_epoch(len(rows), global_batch(self.opened.config))
-
-    @property
-    def engine(self) -> Engine:
-        return Engine(self.machine.device, self.machine.precision)
+SHOWN_ROWS = 2000  # training rows, at most, that log.train_scores looks at
 
 
 class FoldTraining:
@@ -89,10 +44,8 @@ class FoldTraining:
             load_run(network, config.model, job)
         self.state = State(config, job.machine, network)
         self.device = self.state.accelerator.device
-        self.targets = torch.from_numpy(samples.targets)
         self.truth = samples.targets[self.rows]
-        self.criterion = Criterion(config.loss, samples.counts, job.opened.card.target)
-        self.mix = mixing(config.train, len(samples.classes))
+        self.stepper = Stepper(job, self.state)
         self.stages = stages_of(config)
         self.rates = rates(config, self.stages, self.steps)
         self.stage: Stage | None = None
@@ -134,6 +87,7 @@ class FoldTraining:
         self.feed = Feed(AugmentedSteps(job.images, augmentation, only), job.machine.workers, self.device)
         exponent = stage.sampler_exponent
         self.weights = None if exponent is None else row_weights(self.truth, exponent)
+        self.stepper.frozen = stage.frozen
         self.stage = stage
 
     def _epoch(self, stop: StopSignal) -> None:
@@ -166,56 +120,12 @@ class FoldTraining:
         return steps[progress.step :]
 
     def _step(self, images: torch.Tensor, rows: torch.Tensor) -> None:
-        """One optimizer step over one global batch, in pieces of at most `machine.batch` images."""
-        state, progress = self.state, self.state.progress
+        """Everything random in a step is drawn anew from its key, so nothing random has to be kept."""
+        progress, momentum = self.state.progress, self.rates.momentum
         seed_all(key(self.job.seed, self.job.fold, STEP, progress.epoch, progress.step))
-        state.network.train()
-        if self.stage.frozen:
-            hold_norms(state.plain_network.backbone)
-        momentum = self.rates.momentum
         self.lr = float(self.rates.lr[self.updates] * self.factor)
-        set_rate(state.optimizer, self.lr, None if momentum is None else float(momentum[self.updates]))
-        images, targets = self.mix(images, self.targets[rows].to(self.device))
-        loss_sum = 0.0
-        for part, truth in self._pieces(images, targets):
-            loss_sum += self._forward_backward(part, truth, len(part) / len(rows)) * len(part)
-        warn.stop_on_nan(loss_sum, self.job.name, progress)
-        if self.config.optim.clip:
-            state.accelerator.clip_grad_norm_(state.network.parameters(), self.config.optim.clip)
-        state.prepared_optimizer.step()
-        state.prepared_optimizer.zero_grad(set_to_none=True)
-        if state.ema:
-            state.ema.update(state.plain_network, step=self.updates + 1)
-        progress.loss_sum += loss_sum
-        progress.seen += len(rows)
-
-    def _pieces(self, images: torch.Tensor, targets: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        count = -(-len(images) // self.job.machine.batch)
-        return list(zip(images.tensor_split(count), targets.tensor_split(count), strict=True))
-
-    def _forward_backward(self, images: torch.Tensor, targets: torch.Tensor, share: float) -> float:
-        """The mean loss of one piece; its gradients are added by its share of the step."""
-        losses: list[float] = []
-
-        def attempt() -> None:
-            logits = self.state.network(images.contiguous(memory_format=torch.channels_last))
-            loss = self.criterion(logits, targets)
-            self.state.accelerator.backward(loss * share)
-            losses.append(loss.item())
-
-        if not fits(attempt):
-            raise Problem(self._batch_that_fits(len(images)))
-        return losses[0]
-
-    def _batch_that_fits(self, tried: int) -> str:
-        self.state.prepared_optimizer.zero_grad(set_to_none=True)
-        most = largest_batch(lambda batch: try_batch(self.state, self.config, batch), max(1, tried - 1))
-        if most == 0:
-            return "out of memory with a single image: lower images.size or choose a smaller model.name"
-        return (
-            f"out of memory with {tried} images at once; the largest batch that fits is {most}. To keep the steps give "
-            f"train.batch={most} train.global_batch={global_batch(self.config)}, or train.batch=auto"
-        )
+        set_rate(self.state.optimizer, self.lr, None if momentum is None else float(momentum[self.updates]))
+        self.stepper.take(images, rows, self.updates)
 
     def _end_epoch(self) -> None:
         state, job, progress = self.state, self.job, self.state.progress
@@ -268,24 +178,6 @@ class FoldTraining:
             return False
         self.teller.say(f"{self.job.name} stops: {patience} epochs without a better {self.job.opened.metric.name}")
         return True
-
-
-def try_batch(state: State, config: object, batch: int) -> None:
-    """One forward and backward pass over `batch` blank images; the network and its gradients are left as they were."""
-    network = state.network
-    before = {name: value.clone() for name, value in network.named_buffers()}
-    images = torch.zeros(
-        batch, 3, config.images.size, config.images.size, dtype=torch.uint8, device=state.accelerator.device
-    )
-    try:
-        logits = network.train()(images.contiguous(memory_format=torch.channels_last))
-        state.accelerator.backward(logits.float().logsumexp(1).mean())
-    finally:
-        state.prepared_optimizer.zero_grad(set_to_none=True)
-        for name, value in network.named_buffers():
-            value.copy_(before[name])
-        if state.accelerator.device.type == "cuda":
-            torch.cuda.empty_cache()
 
 
 def _line(job: FoldJob, entry: dict[str, float]) -> str:

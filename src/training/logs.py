@@ -9,7 +9,7 @@ import pandas as pd
 from src.runs import written_whole
 
 if TYPE_CHECKING:
-    from src.training.fold import FoldJob
+    from src.training.job import FoldJob
     from src.training.state import State
 
 

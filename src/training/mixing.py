@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torchvision.transforms import v2
 
 from src.errors import UsageError
 from src.schema import Train
@@ -17,10 +16,12 @@ def mixing(train: Train, classes: int) -> Mix:
 
     (n, 3, s, s) uint8 and targets -> float images and (n, classes) shares, or both as they were.
     """
+    if not train.mixup and not train.cutmix:
+        return lambda images, targets: (images, targets)
+    from torchvision.transforms import v2
+
     kinds = [v2.MixUp(alpha=train.mixup, num_classes=classes)] if train.mixup else []
     kinds += [v2.CutMix(alpha=train.cutmix, num_classes=classes)] if train.cutmix else []
-    if not kinds:
-        return lambda images, targets: (images, targets)
     pick = v2.RandomChoice(kinds)
     return lambda images, targets: pick(images.float(), targets)
 

@@ -14,7 +14,7 @@ from src.runs import Run, read_json
 from src.schema import Model
 
 if TYPE_CHECKING:
-    from src.training.fold import FoldJob
+    from src.training.job import FoldJob
 
 
 def continues(model: Model) -> bool:

@@ -20,10 +20,12 @@ from src.models.memory import largest_batch
 from src.runs import Run, only_one, read_json, submissions_folder
 from src.submission.layout import layout_of
 from src.training.choices import check_choices
-from src.training.fold import FoldJob, FoldTraining, global_batch, try_batch
+from src.training.fold import FoldTraining
+from src.training.job import FoldJob, global_batch
 from src.training.machine import Machine, choose, split_cores
 from src.training.side_by_side import run_tasks
 from src.training.state import State, optimizer_of
+from src.training.step import try_batch
 from src.training.terminal import Teller, Terminal
 
 Say = Callable[[str], None]

@@ -13,7 +13,7 @@ from src.inference.ensemble import likeliest
 
 if TYPE_CHECKING:
     from src.training.evaluate import Scores
-    from src.training.fold import FoldJob
+    from src.training.job import FoldJob
     from src.training.state import Progress
 
 

@@ -1,0 +1,36 @@
+"""Compare runs: every combination of the values given is trained as a run of its own, then all are set side by side.
+
+usage: python -m src.sweep [config=NAME | competition=ID] key=VALUE,VALUE ... [fold=0..4] [seed=0,1,2] [key=value ...]
+       python -m src.sweep sweep=NAME [key=value ...]
+
+  optim.lr=2e-3,1e-3 model.name=vgg19_bn,resnet50     four runs; a value that is itself a list is quoted: '[a, b]'
+  sweep=NAME         reads configs/sweeps/NAME.yaml; what else is given replaces what stands there
+  machine.jobs=1     trains one run after the other; else as many side by side as the CPU has cores
+Runs are named as src.train names them: finished folds are skipped, stopped ones go on. One that fails is told, and the
+others go on. Tables and figures are written to runs/<competition>/sweeps/<name>/.
+"""
+
+import sys
+
+from src.errors import exit_code
+from src.training.grid import plan_of
+
+
+def door(argv: list[str]) -> None:
+    if "--help" in argv or "-h" in argv:
+        print(__doc__.strip())
+        return
+    plan = plan_of(argv)
+    # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
+    from src.training.sweep import sweep
+
+    sweep(plan)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0 done, 1 failed, 2 wrong usage, 130 stopped."""
+    return exit_code(door, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""What one fold's training is made of."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.competition.opened import Opened
+from src.images.cache import ImageCache
+from src.images.samplers import steps_per_epoch
+from src.inference.engine import Engine
+from src.runs import Run
+from src.schema import Config
+from src.training.machine import Machine
+
+
+def global_batch(config: Config) -> int:
+    """Images of one optimizer step."""
+    train = config.train
+    return train.global_batch or (64 if train.batch == "auto" else train.batch)
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """What one fold's training is made of. `epochs` may be fewer than the schedule's: see the fold `all`."""
+
+    opened: Opened
+    images: ImageCache
+    run: Run
+    machine: Machine
+    seed: int
+    fold: int | str
+    epochs: int
+    threads: int
+
+    @property
+    def folder(self) -> Path:
+        return self.run.member(self.seed, self.fold)
+
+    @property
+    def name(self) -> str:
+        return f"fold {self.fold}" + (f" seed {self.seed}" if self.seed else "")
+
+    @property
+    def total_steps(self) -> int:
+        rows, _ = self.opened.folds.rows(self.fold)
+        return self.epochs * steps_per_epoch(len(rows), global_batch(self.opened.config))
+
+    @property
+    def engine(self) -> Engine:
+        return Engine(self.machine.device, self.machine.precision)

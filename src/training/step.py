@@ -1,0 +1,90 @@
+"""One optimizer step: forward and backward in pieces that fit into memory, then the update and the average."""
+
+import torch
+
+from src.errors import Problem
+from src.models.memory import fits, largest_batch
+from src.training import warn
+from src.training.job import FoldJob, global_batch
+from src.training.losses import Criterion
+from src.training.mixing import mixing
+from src.training.stages import hold_norms
+from src.training.state import State
+
+
+class Stepper:
+    """Takes the steps of one fold; `frozen` says whether the trunk rests in them."""
+
+    def __init__(self, job: FoldJob, state: State) -> None:
+        self.job, self.state, self.config = job, state, job.opened.config
+        samples = job.opened.samples
+        self.targets = torch.from_numpy(samples.targets)
+        self.criterion = Criterion(self.config.loss, samples.counts, job.opened.card.target)
+        self.mix = mixing(self.config.train, len(samples.classes))
+        self.frozen = False
+
+    def take(self, images: torch.Tensor, rows: torch.Tensor, updates: int) -> None:
+        """One step over one global batch, in pieces of at most `machine.batch` images; the `updates`th, from 0."""
+        state, progress = self.state, self.state.progress
+        state.network.train()
+        if self.frozen:
+            hold_norms(state.plain_network.backbone)
+        images, targets = self.mix(images, self.targets[rows].to(images.device))
+        loss_sum = 0.0
+        for part, truth in self._pieces(images, targets):
+            loss_sum += self._forward_backward(part, truth, len(part) / len(rows)) * len(part)
+        warn.stop_on_nan(loss_sum, self.job.name, progress)
+        if self.config.optim.clip:
+            state.accelerator.clip_grad_norm_(state.network.parameters(), self.config.optim.clip)
+        state.prepared_optimizer.step()
+        state.prepared_optimizer.zero_grad(set_to_none=True)
+        if state.ema:
+            state.ema.update(state.plain_network, step=updates + 1)
+        progress.loss_sum += loss_sum
+        progress.seen += len(rows)
+
+    def _pieces(self, images: torch.Tensor, targets: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        count = -(-len(images) // self.job.machine.batch)
+        return list(zip(images.tensor_split(count), targets.tensor_split(count), strict=True))
+
+    def _forward_backward(self, images: torch.Tensor, targets: torch.Tensor, share: float) -> float:
+        """The mean loss of one piece; its gradients are added by its share of the step."""
+        losses: list[float] = []
+
+        def attempt() -> None:
+            logits = self.state.network(images.contiguous(memory_format=torch.channels_last))
+            loss = self.criterion(logits, targets)
+            self.state.accelerator.backward(loss * share)
+            losses.append(loss.item())
+
+        if not fits(attempt):
+            raise Problem(self._batch_that_fits(len(images)))
+        return losses[0]
+
+    def _batch_that_fits(self, tried: int) -> str:
+        self.state.prepared_optimizer.zero_grad(set_to_none=True)
+        most = largest_batch(lambda batch: try_batch(self.state, self.config, batch), max(1, tried - 1))
+        if most == 0:
+            return "out of memory with a single image: lower images.size or choose a smaller model.name"
+        return (
+            f"out of memory with {tried} images at once; the largest batch that fits is {most}. To keep the steps give "
+            f"train.batch={most} train.global_batch={global_batch(self.config)}, or train.batch=auto"
+        )
+
+
+def try_batch(state: State, config: object, batch: int) -> None:
+    """One forward and backward pass over `batch` blank images; the network and its gradients are left as they were."""
+    network = state.network
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    images = torch.zeros(
+        batch, 3, config.images.size, config.images.size, dtype=torch.uint8, device=state.accelerator.device
+    )
+    try:
+        logits = network.train()(images.contiguous(memory_format=torch.channels_last))
+        state.accelerator.backward(logits.float().logsumexp(1).mean())
+    finally:
+        state.prepared_optimizer.zero_grad(set_to_none=True)
+        for name, value in network.named_buffers():
+            value.copy_(before[name])
+        if state.accelerator.device.type == "cuda":
+            torch.cuda.empty_cache()

@@ -30,6 +30,9 @@ class Section(BaseModel):
 class Data(Section):
     folds: Annotated[int, Field(ge=2)]
     fold_seed: int
+    validation: Literal["folds", "host"]
+    duplicates: Literal["group", "ignore"]
+    extra: list[str]
     sampler: Literal["plain", "weighted", "auto"]
     sampler_exponent: NotNegative
 

@@ -76,6 +76,18 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     assert 0.90 <= held / 200 <= 0.99
 
 
+def test_a_metric_of_ones_own_has_intervals_too(tmp_path):
+    text = "higher_is_better = False\ndef score(targets, p):\n    return (p.argmax(1) != targets).mean()\n"
+    (tmp_path / "metric.py").write_text(text)
+    targets, p = table("multiclass", n=100)
+    own, accuracy = metric("own", tmp_path), metric("accuracy")
+    assert quick_score(own, targets, p) == pytest.approx(1 - accuracy.score(targets, p))
+    low, high = bootstrap_interval(accuracy, targets, p, ALONE[:100])
+    np.testing.assert_allclose(bootstrap_interval(own, targets, p, ALONE[:100]), (1 - high, 1 - low), atol=0.03)
+    better = 0.5 * p + 0.5 * np.eye(5)[targets]
+    assert paired_difference(own, targets, p, better, ALONE[:100]).value > 0
+
+
 def test_rows_of_a_group_are_drawn_together():
     targets, p = table("multiclass", n=80)
     groups = np.array([f"g{row}" for row in range(80)])

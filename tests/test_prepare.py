@@ -361,7 +361,10 @@ def test_inspect_ties_duplicates_and_sets_broken_test_images_aside(tmp_path, hom
     csv(folder / "train.csv", pd.DataFrame({"id": range(20), "kind": ["a", "b"] * 10}))
     csv(folder / "sample_submission.csv", pd.DataFrame({"id": range(4), "kind": "a"}))
     assert prepare.main([str(folder)]) == 0
-    card = load_card("photos")
+    stopping = load_card("photos")
+    with pytest.raises(Problem, match=r"1 of 4 test images cannot be read"):
+        inspect(stopping, load_samples(stopping), say=lambda line: None)
+    card = stopping.model_copy(update={"on_bad_image": "drop"})
     samples = inspect(card, load_samples(card), say=lambda line: None)
     cluster = samples.train["cluster"].tolist()
     assert cluster[0] == cluster[1] != ""
@@ -374,7 +377,7 @@ def test_inspect_ties_duplicates_and_sets_broken_test_images_aside(tmp_path, hom
     (card.data / "train" / "5.jpg").unlink()
     (card.data / "train" / "5.jpg").write_bytes(b"broken")
     with pytest.raises(Problem, match=r"1 of 20 training images cannot be read"):
-        inspect(card, load_samples(card), say=lambda line: None)
+        inspect(stopping, load_samples(stopping), say=lambda line: None)
 
 
 def test_extra_rows_that_show_a_held_out_image_are_left_out(tmp_path, home):

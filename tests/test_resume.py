@@ -17,7 +17,14 @@ from src.runs import REPOSITORY, only_one
 from src.train import main as train
 
 # Enough steps to be hit in the middle; a checkpoint after nearly every one, as "every few minutes" is in long runs.
-WORDS = ["config=tiny", "fold=0", "train.epochs=12", "train.batch=4", "machine.checkpoint_minutes=0.0005", "log.tensorboard=true"]
+WORDS = [
+    "config=tiny",
+    "fold=0",
+    "train.epochs=12",
+    "train.batch=4",
+    "machine.checkpoint_minutes=0.0005",
+    "log.tensorboard=true",
+]
 # Dropout and stochastic depth draw random numbers in every step.
 WORDS += ["model.drop_rate=0.3", "model.args.drop_path_rate=0.2"]
 
@@ -25,7 +32,9 @@ WORDS += ["model.drop_rate=0.3", "model.args.drop_path_rate=0.2"]
 def start(home: Path, run: str) -> subprocess.Popen:
     environment = {**os.environ, "PODIUM_HOME": str(home)}
     command = [sys.executable, "-m", "src.train", *WORDS, f"run={run}"]
-    return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def fold(home: Path, run: str) -> Path:

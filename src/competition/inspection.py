@@ -31,7 +31,7 @@ def inspect(card: Card, samples: Samples, say: Say = print, duplicates: bool = T
     look = look_at_samples(card, samples, say)
     train, test = look.of(samples.train["path"].tolist()), look.of(samples.test["path"].tolist())
     samples, train = _without_faults(card, samples, look, train)
-    samples = _without_test_faults(samples, look.fault[test])
+    samples = _without_test_faults(card, samples, look, test)
     if not duplicates:
         return samples
     pairs = find_pairs(look)
@@ -48,11 +48,7 @@ def _without_faults(card: Card, samples: Samples, look: Look, entries: np.ndarra
     bad = look.fault[entries] != ""
     if not bad.any():
         return samples, entries
-    listed = [
-        f"  {path}: {reason}" for path, reason in zip(look.paths[entries[bad]], look.fault[entries[bad]], strict=True)
-    ]
-    more = [f"  and {len(listed) - LISTED} more"] if len(listed) > LISTED else []
-    told = "\n".join([f"{len(listed)} of {len(bad)} training images cannot be read:", *listed[:LISTED], *more])
+    told = f"{bad.sum()} of {len(bad)} training images cannot be read:\n{_listed(look, entries[bad])}"
     if card.on_bad_image == "stop" or bad.all():
         raise Problem(
             f"{told}\nPut whole files in their place, or leave them out: "
@@ -61,19 +57,28 @@ def _without_faults(card: Card, samples: Samples, look: Look, entries: np.ndarra
     return samples.keeping(~bad, f"{told}\n  Their rows are left out"), entries[~bad]
 
 
-def _without_test_faults(samples: Samples, faults: np.ndarray) -> Samples:
-    bad = faults != ""
+def _without_test_faults(card: Card, samples: Samples, look: Look, entries: np.ndarray) -> Samples:
+    bad = look.fault[entries] != ""
     if not bad.any():
         return samples
-    ids = samples.test["id"][bad].tolist()
-    told = ", ".join(f"{name} ({reason})" for name, reason in list(zip(ids, faults[bad], strict=True))[:LISTED])
-    note = f"{len(ids)} test images cannot be read, and are answered from the classes' shares: {told}"
+    told = f"{bad.sum()} of {len(bad)} test images cannot be read:\n{_listed(look, entries[bad])}"
+    if card.on_bad_image == "stop":
+        raise Problem(
+            f"{told}\nPut whole files in their place, or let their rows be answered from the classes' shares: "
+            f"on_bad_image: drop in {card.folder / 'card.yaml'}"
+        )
     return replace(
         samples,
         test=samples.test[~bad].reset_index(drop=True),
-        test_without_image=(*samples.test_without_image, *ids),
-        notes=(*samples.notes, note),
+        test_without_image=(*samples.test_without_image, *samples.test["id"][bad]),
+        notes=(*samples.notes, f"{told}\n  They are answered from the classes' shares"),
     )
+
+
+def _listed(look: Look, entries: np.ndarray) -> str:
+    lines = [f"  {path}: {reason}" for path, reason in zip(look.paths[entries], look.fault[entries], strict=True)]
+    more = [f"  and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
+    return "\n".join([*lines[:LISTED], *more])
 
 
 def _without_leaks(samples: Samples, pairs: Pairs, train: np.ndarray, test: np.ndarray) -> tuple[Samples, np.ndarray]:

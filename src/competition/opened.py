@@ -11,10 +11,12 @@ from pathlib import Path
 from src.competition.archive import ensure_data
 from src.competition.card import Card, load_card
 from src.competition.folds import Folds, freeze_folds
+from src.competition.inspection import inspect
 from src.competition.samples import Samples, load_samples
 from src.competition.settle import settle
 from src.errors import Problem
 from src.images.cache import ImageCache
+from src.images.stream import ImageStream
 from src.metrics import Metric, metric
 from src.runs import Run, runs_folder
 from src.schema import Config
@@ -40,7 +42,7 @@ class Opened:
                 digest.update(f"{os.path.relpath(path, self.card.folder)}\0{size}\0".encode())
         return digest.hexdigest()[:16]
 
-    def images(self, size: int | None = None, say: Callable[[str], None] = print) -> ImageCache:
+    def images(self, size: int | None = None, say: Callable[[str], None] = print) -> ImageCache | ImageStream:
         """Every image decoded for networks that see `size` pixels (None: as trained).
 
         Raises Problem listing those that cannot be.
@@ -66,9 +68,11 @@ def open_competition(config: Config, run: Run, say: Callable[[str], None] = prin
     card = load_card(config.competition)
     measure = metric(card.metric, card.folder, card.target)
     ensure_data(card, say)
-    samples = load_samples(card)
+    data = config.data
+    samples = inspect(card, load_samples(card, tuple(data.extra)), say, duplicates=data.duplicates == "group")
     _check(card, samples)
-    folds = freeze_folds(samples, config.data.folds, config.data.fold_seed, runs_folder(card.id))
+    host = data.validation == "host"
+    folds = freeze_folds(samples, data.folds, data.fold_seed, runs_folder(card.id), host=host)
     return Opened(card, samples, folds, measure, settle(config, run, samples, measure, say))
 
 

@@ -179,6 +179,11 @@ def _test(card: Card, tree: Tree) -> tuple[pd.DataFrame, list[str]]:
             f"{card.test.name}: the test id {repeated.iloc[0]!r} stands for several images ({len(repeated)} such rows)"
         )
     rows["path"], absent = find_files(rows["path"], card.test, tree)
+    if absent.any() and card.on_bad_image == "stop":
+        raise Problem(
+            f"{absent.sum()} of {len(rows)} test images are missing: {_some(rows['path'][absent])}. Put them below "
+            f"{card.data}, or let their rows be answered from the classes' shares: on_bad_image: drop in the card"
+        )
     if absent.all():
         raise Problem(
             f"none of the {len(rows)} test images of {card.test.name} is there, such as {rows['path'].iloc[0]}"

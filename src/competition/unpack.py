@@ -8,6 +8,7 @@ import shutil
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ BROKEN = (
     EOFError,
     lzma.LZMAError,
     gzip.BadGzipFile,
+    zlib.error,
+    UnicodeDecodeError,
     RuntimeError,
     NotImplementedError,
 )

@@ -10,6 +10,7 @@ import pandas as pd
 
 from src.command import ALL, Request
 from src.competition.claim import hold
+from src.competition.folds import units_of
 from src.competition.opened import Opened, open_competition
 from src.errors import Problem, UsageError
 from src.inference.ensemble import mean_probabilities
@@ -46,6 +47,8 @@ def predict(request: Request, say: Say = print) -> Path:
     views = view_names(request.config.predict.views) if "--tta" in request.flags else PLAIN
     opened = open_competition(request.config, run, say)
     hold(run, opened)
+    if opened.card.submission is None:
+        raise UsageError(f"{opened.card.id} has no test images, so there is nothing to predict; train tells its scores")
     members = trained_members(run, request)
     tables = ViewTables(opened, run, say)
     tables.ensure(members, tuple(dict.fromkeys(PLAIN + views)))
@@ -55,10 +58,10 @@ def predict(request: Request, say: Say = print) -> Path:
     plain, tta = (_test_probabilities(opened, tables, members, names, test_ids) for names in (PLAIN, views))
     lines += _leaderboard(opened, test_ids, plain, tta)
     say(_score_table(opened, lines, len(views)))
-    table = answers(opened.card, opened.samples, test_ids, tta)
+    table = answers(opened.card, opened.samples, *_every_row(opened, test_ids, tta))
     file = write_submission(table, opened.card, opened.samples, submissions_folder(run.competition), run.name)
     _write_facts(file, opened, run, members, views, lines)
-    say(f"{file}: {len(table)} rows, checked against {opened.card.submission.sample}")
+    say(f"{file}: {len(table)} rows, checked against {opened.card.submission.sample or 'the list of test images'}")
     say(_how_to_submit(opened, file))
     return file
 
@@ -77,8 +80,8 @@ def out_of_fold(opened: Opened, tables: ViewTables, members: list[Member], views
         lines.append(_line(opened, f"fold {fold}", truth[-1], plain[-1], tta[-1]))
     if lines:
         overall = _line(opened, OVERALL, *map(np.concatenate, (truth, plain, tta)))
-        groups = opened.samples.train["group"].to_numpy()[np.concatenate(held_out)]
-        interval = bootstrap_interval(opened.metric, np.concatenate(truth), np.concatenate(tta), groups)
+        units = units_of(opened.samples.train)[np.concatenate(held_out)]
+        interval = bootstrap_interval(opened.metric, np.concatenate(truth), np.concatenate(tta), units)
         lines.append(replace(overall, interval=interval))
     return lines
 
@@ -94,6 +97,13 @@ def _probabilities(
 ) -> np.ndarray:
     logits = [tables.read(member, part, view, ids) for member in members for view in views]
     return mean_probabilities(logits, opened.card.target)
+
+
+def _every_row(opened: Opened, ids: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows without a usable image are answered too, from the classes' shares."""
+    absent = list(opened.samples.test_without_image)
+    shares = np.tile(opened.samples.shares, (len(absent), 1))
+    return np.append(ids, absent), np.vstack([probabilities, shares]) if absent else probabilities
 
 
 def _line(opened: Opened, name: str, truth: np.ndarray, plain: np.ndarray, tta: np.ndarray) -> Line:

@@ -97,10 +97,12 @@ def _suspicion(features: np.ndarray, is_test: np.ndarray, groups: np.ndarray, se
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    alone = len(np.unique(groups)) == len(groups)
-    split = (StratifiedKFold if alone else StratifiedGroupKFold)(FOLDS, shuffle=True, random_state=seed)
+    if len(np.unique(groups)) == len(groups):
+        splits = StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(features, is_test)
+    else:
+        splits = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(features, is_test, groups)
     found = np.zeros(len(features))
-    for others, rows in split.split(features, is_test, groups):
+    for others, rows in splits:
         if len(np.unique(is_test[others])) < 2:
             raise Problem("the test or the training rows are of too few groups to be compared")
         # Few directions and a strong penalty: with hundreds of features and few rows anything can be told apart.

@@ -76,16 +76,8 @@ class SweepFile(BaseModel):
 
 
 def plan_of(argv: list[str]) -> Plan:
-    """The runs that a command asks for. Raises UsageError for whatever is wrong with any of them, before any is begun."""
-    parse_words = [word for word in argv if "=" not in word or word.startswith("-")]
-    if parse_words:
-        parse(parse_words)  # which tells what is wrong with a word that is no key=value
-    given: dict[str, str] = {}
-    for word in argv:
-        key, _, value = word.partition("=")
-        if key in given:
-            raise UsageError(f"{key} is given twice")
-        given[key] = value
+    """The runs that a command asks for. Raises UsageError for whatever is wrong with any of them."""
+    given = _words(argv)
     if "run" in given:
         raise UsageError("run= does not go with a sweep: its runs are named by what they are given")
     name, words = given.pop("sweep", None), dict(given)
@@ -103,6 +95,18 @@ def plan_of(argv: list[str]) -> Plan:
     names = tuple(axis.name for axis in axes)
     command = shlex.join(["python", "-m", "src.sweep", *argv])
     return Plan(default_run(origin, told), title or " × ".join(names), command, names, cells)
+
+
+def _words(argv: list[str]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for word in argv:
+        key, equals, value = word.partition("=")
+        if word.startswith("-") or not (key and equals and value):
+            raise UsageError(f"{word!r} is not understood: write key=value, for example optim.lr=2e-3,1e-3")
+        if key in given:
+            raise UsageError(f"{key} is given twice: write its values with commas, {key}={given[key]},{value}")
+        given[key] = value
+    return given
 
 
 def _split(words: dict[str, str]) -> tuple[dict[str, str], list[Axis]]:
@@ -175,19 +179,17 @@ def _axis(
     if isinstance(choices, list):
         values = _values(name, given[name]) if name in given else choices
         return Axis(name, {value: {name: value} for value in values})
-    axis = Axis(name, choices)
-    for key in axis.keys & set(fixed):
-        if not any(words.get(key) == ASKED for words in choices.values()):
-            raise UsageError(f"{key}={fixed[key]}: {path} sets it in {name}; copy the file and change it there")
-    asked = sorted(key for words in choices.values() for key, value in words.items() if value == ASKED)
-    missing = [key for key in asked if key not in fixed]
-    if missing:
-        raise UsageError(f"add {missing[0]}=VALUE, which {path} asks for")
-    filled = {
-        label: {key: fixed[key] if value == ASKED else value for key, value in words.items()}
-        for label, words in choices.items()
-    }
-    return Axis(name, filled)
+    labels = _values(name, given[name]) if name in given else list(choices)
+    unknown = [label for label in labels if label not in choices]
+    if unknown:
+        raise UsageError(f"{name}={unknown[0]}: {path} has no such choice.{nearest(unknown[0], list(choices))}")
+    chosen = {label: choices[label] for label in labels}
+    asked = {key for words in chosen.values() for key, value in words.items() if value == ASKED}
+    for key in sorted(asked - set(fixed)):
+        raise UsageError(f"add {key}=VALUE, which {path} leaves to you")
+    for key in sorted({key for words in chosen.values() for key in words} & set(fixed) - asked):
+        raise UsageError(f"{key}={fixed[key]}: {path} sets it in {name}; copy the file and change it there")
+    return Axis(name, {label: {k: fixed[k] if v == ASKED else v for k, v in w.items()} for label, w in chosen.items()})
 
 
 def _cell(fixed: dict[str, str], axes: list[Axis], labels: tuple[str, ...]) -> Cell:

@@ -11,7 +11,7 @@ import torch
 from src.command import ALL, Request
 from src.competition.claim import claim
 from src.competition.opened import Opened, open_competition
-from src.errors import Problem
+from src.errors import Problem, UsageError
 from src.inference.ensemble import mean_probabilities
 from src.inference.store import aligned, load_logits, logits_file
 from src.inference.views import view_names
@@ -34,11 +34,15 @@ Say = Callable[[str], None]
 def train(request: Request, say: Say = print) -> None:
     """Train the asked folds and seeds; finished ones are skipped, stopped ones go on. See the doors for errors."""
     config, run = request.config, Run(request.competition, request.run)
-    folds = request.folds or tuple(range(config.data.folds))
     view_names(config.predict.views)
     opened = open_competition(config, run, say)
-    layout_of(opened.card, opened.samples)  # a sample submission that cannot be answered is found now
+    if opened.card.submission:
+        layout_of(opened.card, opened.samples)  # a sample submission that cannot be answered is found now
     check_choices(opened, say)
+    folds = request.folds or tuple(range(opened.folds.count))
+    absent = [fold for fold in folds if fold != ALL and fold >= opened.folds.count]
+    if absent:
+        raise UsageError(f"fold={absent[0]}: with data.validation=host there is fold 0 only")
     _say_opening(opened, run, say)
     _check_writable(run)
     wanted = [(seed, fold) for seed in request.seeds for fold in folds]
@@ -133,7 +137,7 @@ def _say_opening(opened: Opened, run: Run, say: Say) -> None:
         f"{len(samples.classes)} classes of {counts.min()} to {counts.max()} images; "
         f"{opened.folds.count} folds ({opened.folds.hash}); run {run.name}"
     )
-    for note in opened.folds.notes:
+    for note in (*samples.notes, *opened.folds.notes):
         say(f"note: {note}")
 
 

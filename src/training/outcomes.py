@@ -1,0 +1,124 @@
+"""What the runs of a sweep came to, read from their folders: scores, curves, and each class."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from src.competition.folds import units_of
+from src.competition.opened import Opened, open_competition
+from src.inference.ensemble import likeliest, probabilities_of
+from src.inference.intervals import gains
+from src.inference.store import aligned, load_logits, logits_file
+from src.metrics import METRICS
+from src.reporting.comparison import Outcomes
+from src.runs import DONE, Run, read_json
+from src.training.grid import Cell, Plan
+from src.training.losses import plain_loss
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One run. rows: (n,) of the training table that its folds held out, fold after fold.
+
+    probabilities: (n, classes), the mean over seeds. members, curves: one line a fold and seed, or an epoch of one.
+    shown, right: (classes,) how many held-out images of each class there were, and how many of them were recognised.
+    """
+
+    opened: Opened
+    rows: np.ndarray
+    probabilities: np.ndarray
+    members: list[dict[str, Any]]
+    curves: list[pd.DataFrame]
+    shown: np.ndarray
+    right: np.ndarray
+
+
+def outcomes_of(plan: Plan, cells: tuple[Cell, ...]) -> Outcomes:
+    """Of runs that are trained. Raises Problem where their folders do not hold what they should."""
+    readings = [_read(plan, cell) for cell in cells]
+    opened, labels = readings[0].opened, [cell.label for cell in cells]
+    members = pd.DataFrame([member for reading in readings for member in reading.members])
+    means = members.groupby("label", sort=False)[opened.metric.name].mean().fillna(-np.inf)
+    best = labels.index(means.idxmax() if opened.metric.higher_is_better else means.replace(-np.inf, np.inf).idxmin())
+    per_class = pd.DataFrame({"class": opened.samples.classes, "rows": readings[0].shown})
+    for label, reading in zip(labels, readings, strict=True):
+        with np.errstate(invalid="ignore"):  # a class that no fold held out has no share
+            per_class[label] = reading.right / reading.shown
+    return Outcomes(
+        metric=opened.metric.name,
+        axes=plan.axes,
+        cells=pd.DataFrame([{"label": cell.label} | cell.values for cell in cells]),
+        best=labels[best],
+        members=members,
+        curves=pd.concat([curve for reading in readings for curve in reading.curves], ignore_index=True),
+        per_class=per_class,
+        gains=_gains(readings, labels, best),
+    )
+
+
+def _read(plan: Plan, cell: Cell) -> Reading:
+    request, run = cell.request, Run(plan.competition, cell.request.run)
+    opened = open_competition(request.config, run, lambda _: None)
+    members, curves, rows, tables = [], [], [], []
+    right = shown = np.zeros(len(opened.samples.classes), dtype=int)
+    for fold in request.folds or range(opened.folds.count):
+        held_out = opened.folds.rows(fold)[1]
+        truth, answers = opened.samples.targets[held_out], []
+        for seed in request.seeds:
+            logits = _logits(opened, run, seed, fold, held_out)
+            answers.append(probabilities_of(logits, opened.card.target))
+            counts = _recognised(truth, likeliest(logits, opened.card.target), len(right))
+            shown, right = shown + counts[0], right + counts[1]
+            log = pd.read_csv(run.member(seed, fold) / "log.csv")
+            named = {"label": cell.label, "run": run.name, "seed": seed, "fold": fold}
+            curves.append(log.assign(**named))
+            members.append(named | _scores(opened, truth, logits, answers[-1]) | _cost(opened, run, seed, fold, log))
+        rows.append(held_out)
+        tables.append(np.mean(answers, axis=0))
+    return Reading(opened, np.concatenate(rows), np.concatenate(tables), members, curves, shown, right)
+
+
+def _logits(opened: Opened, run: Run, seed: int, fold: int | str, rows: np.ndarray) -> np.ndarray:
+    file = logits_file(run.member(seed, fold), "oof", "identity", None)
+    return aligned(load_logits(file, opened.samples.classes), opened.samples.train["id"].to_numpy()[rows], file)
+
+
+def _recognised(truth: np.ndarray, answers: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of each class the images that have it, and those of them that were answered so."""
+    if truth.ndim == 2:
+        return (truth > 0).sum(0), ((truth > 0) & answers).sum(0)
+    return np.bincount(truth, minlength=classes), np.bincount(truth[truth == answers], minlength=classes)
+
+
+def _scores(opened: Opened, truth: np.ndarray, logits: np.ndarray, answers: np.ndarray) -> dict[str, float]:
+    metrics = {"accuracy": METRICS["accuracy"]} | {opened.metric.name: opened.metric}
+    return {name: one.score(truth, answers) for name, one in metrics.items()} | {
+        "held_out_loss": plain_loss(logits, truth)
+    }
+
+
+def _cost(opened: Opened, run: Run, seed: int, fold: int | str, log: pd.DataFrame) -> dict[str, Any]:
+    """The time a fold took, and how it scored the rows it was trained on at the epoch that was kept."""
+    done = read_json(run.member(seed, fold) / DONE)
+    kept = log.iloc[done["best_epoch"] - 1 if opened.config.train.keep == "best" else -1]
+    seen = {f"train_{opened.metric.name}": kept.get("train_score"), "train_loss": kept.get("train_loss")}
+    device = read_json(run.folder / "machine.json")["device"]
+    return seen | {"epochs": done["epochs"], "seconds": done["seconds"], "device": device}
+
+
+def _gains(readings: list[Reading], labels: list[str], best: int) -> pd.DataFrame | None:
+    """How much better than the best run each other one is on the same images; None where they are not the same."""
+    first, others = readings[best], [i for i in range(len(readings)) if i != best]
+    if not others or any(not np.array_equal(reading.rows, first.rows) for reading in readings):
+        return None
+    tables = [(readings[i].probabilities, None) for i in others]
+    groups = units_of(first.opened.samples.train)[first.rows]
+    found = gains(
+        first.opened.metric, first.opened.samples.targets[first.rows], (first.probabilities, None), tables, groups
+    )
+    lines = [
+        {"label": labels[i], "gain": g.value, "low": g.low, "high": g.high} for i, g in zip(others, found, strict=True)
+    ]
+    return pd.DataFrame(lines)

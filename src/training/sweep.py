@@ -1,0 +1,97 @@
+"""A sweep: the runs of a plan are trained side by side, and what they came to is written down as one comparison."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from src.command import Request
+from src.errors import Problem
+from src.reporting.comparison import write_comparison
+from src.runs import only_one
+from src.schema import Config
+from src.training.grid import Cell, Plan
+from src.training.machine import cores
+from src.training.outcomes import outcomes_of
+from src.training.session import train
+from src.training.side_by_side import run_tasks
+from src.training.terminal import Teller
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Tells lines alone: each run has a bar of its own where it has the terminal to itself."""
+
+    say: Say
+
+    def advance(self, steps: int) -> None:
+        pass
+
+
+def sweep(plan: Plan, say: Say = print) -> None:
+    """Train what is not trained yet, then write tables and figures into the plan's folder.
+
+    A run that fails is told and left out, and the others go on; at the end Problem names those that failed.
+    """
+    with only_one(plan.folder, f"sweep {plan.name}"):
+        side, shared = _shared(plan)
+        say(f"{plan.title}: {len(shared)} runs, {side} at once" if side > 1 else f"{plan.title}: {len(shared)} runs")
+        failures = _train(plan.cells, shared, side, say)
+        done = tuple(cell for cell in plan.cells if cell.label not in failures)
+        if done:
+            outcomes = outcomes_of(plan, done)
+            say(write_comparison(plan.folder, plan.title, plan.command, outcomes, failures))
+            say(f"written to {plan.folder}: comparison.md, summary.csv, curves.png, per_class.png and their tables")
+    if failures:
+        told = "".join(f"\n  {label}: {reason}" for label, reason in failures.items())
+        raise Problem(f"{len(failures)} of {len(plan.cells)} runs failed; the same command tries them again:{told}")
+
+
+def _shared(plan: Plan) -> tuple[int, list[Request]]:
+    """How many runs at once, and their requests with the cores shared out among them; on a GPU one by one."""
+    asked = plan.cells[0].request.config.machine
+    on_cpu = all(_on_cpu(cell.request.config) for cell in plan.cells)
+    processes = (cores() if on_cpu else 1) if asked.jobs == "auto" else asked.jobs
+    side = min(processes, len(plan.cells)) if on_cpu else 1
+    if side == 1:
+        return 1, [cell.request for cell in plan.cells]
+    return side, [_with_share(cell.request, processes // side, side) for cell in plan.cells]
+
+
+def _with_share(request: Request, jobs: int, side: int) -> Request:
+    config, machine = request.config, request.config.machine
+    jobs = min(jobs, len(request.seeds) * len(request.folds or range(config.data.folds)))
+    threads = max(1, cores() // (side * jobs)) if machine.threads == "auto" else machine.threads
+    share = machine.model_copy(update={"jobs": jobs, "threads": threads})
+    return replace(request, config=config.model_copy(update={"machine": share}))
+
+
+def _on_cpu(config: Config) -> bool:
+    accelerator = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return config.machine.device == "cpu" or (config.machine.device == "auto" and not accelerator)
+
+
+def _train(cells: tuple[Cell, ...], requests: list[Request], side: int, say: Say) -> dict[str, str]:
+    """Why which runs failed: {label: reason}."""
+    with tempfile.TemporaryDirectory() as folder:
+        # A file for each, because most of them fail in a process of their own.
+        reasons = [Path(folder) / str(number) for number in range(len(cells))]
+        work = zip(cells, requests, reasons, strict=True)
+        run_tasks([partial(_train_one, *one) for one in work], side, Lines(say))
+        return {cell.label: file.read_text() for cell, file in zip(cells, reasons, strict=True) if file.exists()}
+
+
+def _train_one(cell: Cell, request: Request, reason: Path, teller: Teller) -> None:
+    def say(text: str) -> None:
+        teller.say("\n".join(f"{cell.label} | {line}" for line in text.splitlines()))
+
+    try:
+        train(request, say)
+    except Problem as problem:
+        reason.write_text(str(problem))
+        say(f"failed: {problem}")

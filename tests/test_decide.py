@@ -111,9 +111,9 @@ def test_the_samplers_prior_is_divided_out():
     shares = np.array([0.7, 0.2, 0.1])
     targets = generator.choice(3, 4000, p=shares)
     balanced = network(generator, targets, 3, 2.0)
-    shift = prior_shift(targets, row_weights(targets, 1.0))
+    shift = prior_shift(targets, row_weights(targets, 1.0), 3)
     np.testing.assert_allclose(shift, np.log(np.bincount(targets) / 4000 * 3), atol=1e-9)
-    np.testing.assert_allclose(prior_shift(targets, np.ones(4000)), 0, atol=1e-9)
+    np.testing.assert_allclose(prior_shift(targets, np.ones(4000), 4), 0, atol=1e-9)
     for name in ("accuracy", "log_loss", "map@2"):
         found = choose_decision(held_out(name, targets), balanced, shift)
         assert ways(found)["prior divided out"].gain.real
@@ -128,7 +128,7 @@ def test_the_samplers_prior_is_divided_out():
 def test_a_prior_of_several_classes_and_of_an_empty_one():
     targets, p = multilabel(0, 2000)
     targets[:, 3] = 0
-    shift = prior_shift(targets, 1 + 4 * targets[:, 0])
+    shift = prior_shift(targets, 1 + 4 * targets[:, 0], 4)
     assert shift[0] < -1
     assert shift[3] == 0
     true = Decision("x", True, shift=tuple(shift)).apply(p)[0]

@@ -130,8 +130,11 @@ def test_a_second_process_on_the_same_fold_is_refused(tiny, capsys):
 
 
 def test_the_lock_dies_with_its_process(tmp_path):
-    code = f"import time; from src.runs import only_one; from pathlib import Path\nwith only_one(Path({str(tmp_path)!r}), 'x'): print('held', flush=True); time.sleep(60)"
-    holder = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    code = "import sys, time; from pathlib import Path; from src.runs import only_one\n"
+    code += "with only_one(Path(sys.argv[1]), 'x'): print('held', flush=True); time.sleep(60)"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(Problem, match=str(holder.pid)), only_one(tmp_path, "x"):
         pass

@@ -53,14 +53,14 @@ def choose_decision(held: HeldOut, probabilities: np.ndarray, shift: np.ndarray 
     return DecisionChoice(rule(held.targets, probabilities) if rule else plain, ways[verdict.taken][1], verdict)
 
 
-def prior_shift(targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def prior_shift(targets: np.ndarray, weights: np.ndarray, classes: int) -> np.ndarray:
     """(classes,) what turns probabilities learned under row weights back: the logarithm of a class's true share over
     its share as drawn (Saerens and others, 2002); of multi-label targets, of its odds.
 
     targets: (n,) int or (n, classes) 0/1 of the rows trained on. weights: (n,) as `row_weights` gives the sampler.
     A class without a row is not moved.
     """
-    truth = targets if targets.ndim == 2 else targets[:, None] == np.arange(targets.max() + 1)
+    truth = targets if targets.ndim == 2 else targets[:, None] == np.arange(classes)
     true, drawn = truth.mean(axis=0), (weights / weights.sum()) @ truth
     if targets.ndim == 2:
         true, drawn = true / np.maximum(1 - true, 1e-12), drawn / np.maximum(1 - drawn, 1e-12)

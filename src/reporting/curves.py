@@ -78,7 +78,8 @@ def _looks(cells: pd.DataFrame, axes: tuple[str, ...]) -> dict[str, dict[str, st
     """{label: colour, line and mark}: of two axes, the longer one makes the colours and the other the lines."""
     longest = max(axes, key=lambda axis: cells[axis].nunique())
     colours = pd.factorize(cells[longest])[0]
-    others = pd.factorize(cells[[axis for axis in axes if axis != longest]].agg(", ".join, axis=1))[0]
+    rest = cells[[axis for axis in axes if axis != longest]]
+    others = pd.factorize(pd.Series([", ".join(values) for values in rest.itertuples(index=False)]))[0]
     looks = {}
     for label, colour, line in zip(cells["label"], colours, others, strict=True):
         again = colour // len(COLOURS) + line // len(LINES)

@@ -93,10 +93,9 @@ def _recognised(truth: np.ndarray, answers: np.ndarray, classes: int) -> tuple[n
 
 
 def _scores(opened: Opened, truth: np.ndarray, logits: np.ndarray, answers: np.ndarray) -> dict[str, float]:
-    metrics = {"accuracy": METRICS["accuracy"]} | {opened.metric.name: opened.metric}
-    return {name: one.score(truth, answers) for name, one in metrics.items()} | {
-        "held_out_loss": plain_loss(logits, truth)
-    }
+    metrics = {"accuracy": METRICS["accuracy"], opened.metric.name: opened.metric}
+    scores = {name: metric.score(truth, answers) for name, metric in metrics.items()}
+    return scores | {"held_out_loss": plain_loss(logits, truth)}
 
 
 def _cost(opened: Opened, run: Run, seed: int, fold: int | str, log: pd.DataFrame) -> dict[str, Any]:
@@ -113,12 +112,9 @@ def _gains(readings: list[Reading], labels: list[str], best: int) -> pd.DataFram
     first, others = readings[best], [i for i in range(len(readings)) if i != best]
     if not others or any(not np.array_equal(reading.rows, first.rows) for reading in readings):
         return None
+    samples, metric = first.opened.samples, first.opened.metric
+    groups, truth = units_of(samples.train)[first.rows], samples.targets[first.rows]
     tables = [(readings[i].probabilities, None) for i in others]
-    groups = units_of(first.opened.samples.train)[first.rows]
-    found = gains(
-        first.opened.metric, first.opened.samples.targets[first.rows], (first.probabilities, None), tables, groups
-    )
-    lines = [
-        {"label": labels[i], "gain": g.value, "low": g.low, "high": g.high} for i, g in zip(others, found, strict=True)
-    ]
-    return pd.DataFrame(lines)
+    found = gains(metric, truth, (first.probabilities, None), tables, groups)
+    table = pd.DataFrame([(one.value, one.low, one.high) for one in found], columns=["gain", "low", "high"])
+    return table.assign(label=[labels[i] for i in others])

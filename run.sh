@@ -56,7 +56,7 @@ set_up() {
   else
     "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $base is older than Python 3.11" >&2; exit 1; }
     "$base" -m venv "$home/.venv" || { echo "error: $base cannot make environments: install its venv package (Debian: apt install python3-venv)" >&2; exit 1; }
-    "$python" -m pip install --quiet --disable-pip-version-check -r "$need"
+    "$python" -m pip install -qq --disable-pip-version-check -r "$need"
   fi
   rm -f "$home"/.venv/requirements.*
   touch "$mark"  # written last, so its existence means that the environment is whole

@@ -112,7 +112,7 @@ def _check_keys(given: dict[str, Any]) -> None:
 def _download(source: str, name: str) -> Path | None:
     """The competition's archive, fetched by the kaggle command into competition/NAME/, and resumed where it stopped."""
     from src.runs import competition_folder
-    from src.submission.kaggle import download
+    from src.submission.download import download
 
     folder = competition_folder(name)
     return None if (folder / "data").is_dir() else download(SLUG.fullmatch(source)[1], folder, print)

@@ -1,4 +1,5 @@
-"""A small Kaggle on loopback: it speaks the protocol of the real kaggle command, stores uploads and scores them.
+"""A small Kaggle on loopback: it speaks the protocol of the real kaggle command, stores uploads and scores them, and
+serves a competition's files.
 
 It is reached as a proxy, which the unmodified command takes from its environment (`environment`). Faults are
 switched on per method with `fault`, in the order in which they shall happen.
@@ -7,10 +8,13 @@ switched on per method with `fault`, in the order in which they shall happen.
 import base64
 import contextlib
 import csv
+import hashlib
 import io
 import json
+import re
 import threading
 import time
+import zipfile
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +24,7 @@ from urllib.parse import urlsplit
 
 USER, KEY, TOKEN = "tester", "0123456789abcdef0123456789abcdef", "KGAT_fedcba9876543210fedcba9876543210"
 API = "/api/v1/competitions.CompetitionApiService/"
+FILES = "/files/"
 INTROSPECT = "/api/v1/security.OAuthService/IntrospectToken"
 
 
@@ -27,7 +32,7 @@ INTROSPECT = "/api/v1/security.OAuthService/IntrospectToken"
 class Fault:
     """What goes wrong with one call. `status` answers an error; `drop` closes the connection: "before" the call is
     carried out, "after" it, or "mid" way through the body; `slow` seconds pass before it is carried out; with `held`
-    it waits until the test opens the server's gate."""
+    it waits until the test opens the server's gate, a file half-way through."""
 
     status: int = 0
     message: str = ""
@@ -46,6 +51,7 @@ class Competition:
     entered: bool = True
     notebooks_only: bool = False
     deadline: str = "2099-01-01T00:00:00Z"
+    files: bytes = b""  # what a download brings
 
 
 class KaggleServer:
@@ -92,7 +98,7 @@ class KaggleServer:
     def count(self, method: str) -> int:
         return sum(name == method for name, _ in self.asked)
 
-    def answer(self, method: str, body: dict) -> tuple[int, dict]:
+    def answer(self, method: str, body: dict) -> tuple:
         if body.get("competitionName", self.competition.slug) != self.competition.slug:
             return error(404, "")
         return getattr(self, f"do_{method}")(body)
@@ -103,6 +109,15 @@ class KaggleServer:
         facts = {"id": 1, "ref": page, "title": one.slug, "url": page, "deadline": one.deadline, "category": "Research"}
         facts |= {"userHasEntered": one.entered, "maxDailySubmissions": one.daily, "teamCount": 3}
         return 200, {"competitions": [facts | {"isKernelsSubmissionsOnly": one.notebooks_only}]}
+
+    def do_ListDataFiles(self, _):
+        with zipfile.ZipFile(io.BytesIO(self.competition.files)) as file:
+            return 200, {"files": [{"name": one.filename, "totalBytes": one.file_size} for one in file.infolist()]}
+
+    def do_DownloadDataFiles(self, _):
+        if not self.competition.entered:
+            return error(403, "You must accept this competition's rules before you'll be able to download files.")
+        return 302, None, {"Location": f"http://localhost{FILES}archive.zip?signature=hush-{KEY}"}
 
     def do_StartSubmissionUpload(self, body):
         token = f"blob-{len(self.uploads)}"
@@ -195,6 +210,37 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(*error(401, "Unauthenticated"))
         return self.carry_out(method, lambda: self.kaggle.answer(method, body))
 
+    def do_GET(self):
+        """The file behind a download, or the rest of it where Range asks for that and If-Range still holds."""
+        data = self.kaggle.competition.files
+        tag = f'"{hashlib.sha256(data).hexdigest()[:16]}"'
+        asked, known = self.headers.get("Range", ""), self.headers.get("If-Range", tag)
+        self.kaggle.asked.append(("GET", {"range": asked, "if_range": self.headers.get("If-Range", "")}))
+        faults = self.kaggle.faults["GET"]
+        fault = faults.popleft() if faults else Fault()
+        if fault.status:
+            return self.reply(*error(fault.status, fault.message), fault.headers)
+        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and known == tag else 0
+        self.send_response(206 if start else 200)
+        headers = {"Content-Length": len(data) - start, "ETag": tag, "Accept-Ranges": "bytes"}
+        headers |= {"Last-Modified": "Mon, 02 Jan 2023 03:04:05 GMT", "Content-Type": "application/zip"}
+        headers |= {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
+        for name, value in headers.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        return self.send_file(data[start:], fault)
+
+    def send_file(self, data: bytes, fault: Fault):
+        half = len(data) // 2
+        with contextlib.suppress(OSError):  # the command may have been stopped meanwhile
+            self.wfile.write(data[:half])
+            if fault.held:
+                self.kaggle.gate.wait(60)
+            if fault.drop == "mid":
+                self.close_connection = True
+            else:
+                self.wfile.write(data[half:])
+
     def do_PUT(self):
         token = urlsplit(self.path).path.rpartition("/")[2]
         faults = self.kaggle.faults["PUT"]
@@ -223,9 +269,9 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(fault.slow)
             if fault.held:
                 self.kaggle.gate.wait(60)
-            status, answer = work()
+            answer = work()
             if not fault.drop:
-                return self.reply(status, answer)
+                return self.reply(*answer)
         self.close_connection = True
         return None
 

@@ -114,8 +114,8 @@ def _notes(outcomes: Outcomes) -> list[str]:
     ]
     if outcomes.gains is not None:
         notes[0] += (
-            " Against the best: the difference on the same held-out images (above 0 is better) with its 95 % interval "
-            "for the luck of the images; where that holds 0, no difference can be told. The best was picked on the "
+            " Against the best: the difference on the same held-out images (above 0 is better; several seeds answer "
+            "together) with its 95 % interval for the luck of the images; where that holds 0, no difference can be told. The best was picked on the "
             "rows that score it, so its own score flatters a little."
         )
     unseen = outcomes.members["train_loss"].isna()

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from src.reporting.figures import COLOURS, LINES, SHARES
 
@@ -29,9 +30,13 @@ def draw_curves(curves: pd.DataFrame, cells: pd.DataFrame, axes: tuple[str, ...]
         grid[1, at].set_xlabel("epoch")
     grid[0, 0].set_ylabel("cross entropy (log scale)")
     grid[0, 0].set_yscale("log")
+    grid[0, 0].yaxis.set_major_formatter(LogFormatter())
+    grid[0, 0].yaxis.set_minor_formatter(LogFormatter())
     grid[1, 0].set_ylabel(metric)
     handles, labels = grid[0, -1].get_legend_handles_labels()
-    figure.legend(handles, labels, title=", ".join(axes), loc="outside lower center", ncols=3, fontsize="small")
+    figure.legend(
+        handles, labels, title=", ".join(axes), loc="outside lower center", ncols=3, fontsize="small", handlelength=3
+    )
     return figure
 
 
@@ -66,7 +71,7 @@ def _draw(place: Axes, curves: pd.DataFrame, column: str, looks: dict[str, dict[
     for label, look in looks.items():
         epochs = curves[curves["label"] == label].groupby("epoch")[column]
         mean = epochs.mean().dropna()
-        place.plot(mean.index, mean, label=label, **look)
+        place.plot(mean.index, mean, label=label, markersize=4, **look)
         if epochs.size().max() > 1:
             low, high = epochs.min()[mean.index], epochs.max()[mean.index]
             place.fill_between(mean.index, low, high, color=look["color"], alpha=0.12)

@@ -23,7 +23,8 @@ class Reading:
     """One run. rows: (n,) of the training table that its folds held out, fold after fold.
 
     probabilities: (n, classes), the mean over seeds. members, curves: one line a fold and seed, or an epoch of one.
-    shown, right: (classes,) how many held-out images of each class there were, and how many of them were recognised.
+    shown, right: (classes,) how many held-out images of each class there were, once a seed, and how many of them were
+    recognised.
     """
 
     opened: Opened
@@ -42,7 +43,8 @@ def outcomes_of(plan: Plan, cells: tuple[Cell, ...]) -> Outcomes:
     members = pd.DataFrame([member for reading in readings for member in reading.members])
     means = members.groupby("label", sort=False)[opened.metric.name].mean().fillna(-np.inf)
     best = labels.index(means.idxmax() if opened.metric.higher_is_better else means.replace(-np.inf, np.inf).idxmin())
-    per_class = pd.DataFrame({"class": opened.samples.classes, "rows": readings[0].shown})
+    rows = readings[0].shown // len(cells[0].request.seeds)
+    per_class = pd.DataFrame({"class": opened.samples.classes, "rows": rows})
     for label, reading in zip(labels, readings, strict=True):
         with np.errstate(invalid="ignore"):  # a class that no fold held out has no share
             per_class[label] = reading.right / reading.shown

@@ -14,7 +14,6 @@ import json
 import re
 import threading
 import time
-import zipfile
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -109,10 +108,6 @@ class KaggleServer:
         facts = {"id": 1, "ref": page, "title": one.slug, "url": page, "deadline": one.deadline, "category": "Research"}
         facts |= {"userHasEntered": one.entered, "maxDailySubmissions": one.daily, "teamCount": 3}
         return 200, {"competitions": [facts | {"isKernelsSubmissionsOnly": one.notebooks_only}]}
-
-    def do_ListDataFiles(self, _):
-        with zipfile.ZipFile(io.BytesIO(self.competition.files)) as file:
-            return 200, {"files": [{"name": one.filename, "totalBytes": one.file_size} for one in file.infolist()]}
 
     def do_DownloadDataFiles(self, _):
         if not self.competition.entered:

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from src.errors import Problem
 from src.runs import REPOSITORY, only_one
 from src.train import main as train
+from src.training.fold import FoldTraining
 
 # Enough steps to be hit in the middle; a checkpoint after nearly every one, as "every few minutes" is in long runs.
 WORDS = [
@@ -87,6 +89,19 @@ def test_killed_runs_end_with_the_same_bits(tiny):
     assert list(logs[1]["epoch"]) == list(range(1, 13))
     same = ["epoch", "steps", "loss", "lr", "held_out_loss", "score"]
     pd.testing.assert_frame_equal(logs[0][same], logs[1][same])
+
+
+def test_a_kill_between_the_last_step_and_the_end_of_its_epoch(tiny, monkeypatch):
+    words = [word for word in WORDS if not word.startswith("machine.")] + ["machine.checkpoint_minutes=1e-9"]
+    assert train([*words, "run=whole"]) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(FoldTraining, "_end_epoch", lambda self: (_ for _ in ()).throw(SystemExit("killed")))
+        with pytest.raises(SystemExit):
+            train([*words, "run=killed"])
+    progress = torch.load(fold(tiny, "killed") / "checkpoint.pt", weights_only=True)["progress"]
+    assert (progress["epoch"], progress["step"]) == (0, 8), "every step of the epoch is in the checkpoint"
+    assert train([*words, "run=killed"]) == 0
+    assert result(tiny, "killed")[0] == result(tiny, "whole")[0]
 
 
 def test_tensorboard_holds_no_epoch_twice(tiny):

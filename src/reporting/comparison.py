@@ -115,8 +115,8 @@ def _notes(outcomes: Outcomes) -> list[str]:
     if outcomes.gains is not None:
         notes[0] += (
             " Against the best: the difference on the same held-out images (above 0 is better; several seeds answer "
-            "together) with its 95 % interval for the luck of the images; where that holds 0, no difference can be told. The best was picked on the "
-            "rows that score it, so its own score flatters a little."
+            "together) with its 95 % interval for the luck of the images; where that holds 0, no difference can be "
+            "told. The best was picked on the rows that score it, so its own score flatters a little."
         )
     unseen = outcomes.members["train_loss"].isna()
     if unseen.any():

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from src.reporting.figures import COLOURS, LINES, SHARES
 
@@ -30,13 +30,13 @@ def draw_curves(curves: pd.DataFrame, cells: pd.DataFrame, axes: tuple[str, ...]
         grid[1, at].set_xlabel("epoch")
     grid[0, 0].set_ylabel("cross entropy (log scale)")
     grid[0, 0].set_yscale("log")
-    grid[0, 0].yaxis.set_major_formatter(LogFormatter())
-    grid[0, 0].yaxis.set_minor_formatter(LogFormatter())
+    grid[0, 0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    grid[0, 0].yaxis.set_major_formatter("{x:g}")
+    grid[0, 0].yaxis.set_minor_formatter(NullFormatter())
     grid[1, 0].set_ylabel(metric)
     handles, labels = grid[0, -1].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, title=", ".join(axes), loc="outside lower center", ncols=3, fontsize="small", handlelength=3
-    )
+    place = {"loc": "outside lower center", "ncols": 3, "fontsize": "small", "handlelength": 3}
+    figure.legend(handles, labels, title=", ".join(axes), **place)
     return figure
 
 

@@ -1,16 +1,13 @@
-"""A competition's files, fetched whole by the kaggle command: watched, resumed where it stopped, and checked.
+"""A competition's files, fetched whole by the kaggle command: resumed where they stopped, and checked.
 
-The command writes into SLUG.zip itself and keeps SLUG.zip.kaggle-partial beside it, which tells the size on the
-server, for as long as the file is not whole. It takes an answer to its own retries for data whatever its status, so
-an error page may stand in the file; hence the zip is read through at the end, every checksum of it.
+The command's own retries take whatever the server answers for data, so an error page may stand in the file, and a
+later start would go on from it. Hence the zip is read through at the end, every checksum of it.
 """
 
 import contextlib
 import difflib
 import fcntl
-import json
-import shutil
-import signal
+import re
 import time
 import zipfile
 import zlib
@@ -20,18 +17,12 @@ from pathlib import Path
 from src.errors import Problem
 from src.submission import kaggle, listing
 from src.submission.kaggle import Call, Failed, ask, checked_slug
+from src.submission.partial import Partial, Stalled, watched
 from src.submission.reasons import SITE, explain, rules_not_accepted
 
-LOOK_SECONDS = 0.25
-TELL_SECONDS = 5.0  # between the first lines about progress; later they come less often
-QUIET_SECONDS = 300.0  # without a new byte, after which the command is stopped and started again
-MOST_SECONDS = 7 * 86400.0
+MOST_SECONDS = 7 * 86400.0  # of one run of the command
 
 Say = Callable[[str], None]
-
-
-class Stalled(Exception):
-    """No byte came for QUIET_SECONDS: the command itself would wait for ever."""
 
 
 def download(slug: str, folder: Path, say: Say = print) -> Path:
@@ -41,23 +32,23 @@ def download(slug: str, folder: Path, say: Say = print) -> Path:
     is none, and Problem with the reason where Kaggle gives no files, where the disk is too full, or where what came
     is no whole zip (which is then removed).
     """
-    archive = folder / f"{checked_slug(slug)}.zip"
+    archive = Partial(folder / f"{checked_slug(slug)}.zip")
     with _only_download(folder, slug) as lock:
-        begun_earlier = archive.exists()
+        begun_earlier = archive.path.exists()
         fault = _fetched(slug, archive, lock, say)
         if fault and begun_earlier:
-            say(f"{archive.name}, of which an earlier start left a part, is no whole zip: fetching it anew")
+            say(f"{archive.path.name}, which an earlier start left, does not become a whole zip: fetching it anew")
             fault = _fetched(slug, archive, lock, say)
     if fault:
         raise Problem(
-            f"Kaggle sent {archive.name}, but it is no whole zip ({fault}), and it was removed.\n"
+            f"Kaggle sent {archive.path.name}, but it is no whole zip ({fault}), and it was removed.\n"
             f"Give the same command again; or fetch it by hand from {SITE}/competitions/{slug}/data and give its path."
         )
-    say(f"{archive} is here and whole: {_size(archive) / 1e6:.1f} MB")
-    return archive
+    say(f"{archive.path} is here and whole: {archive.size / 1e6:.1f} MB")
+    return archive.path
 
 
-def _fetched(slug: str, archive: Path, lock: int, say: Say) -> str:
+def _fetched(slug: str, archive: Partial, lock: int, say: Say) -> str:
     """Fetch the archive; returns what is wrong with it and removes it then, "" where it is whole."""
     try:
         _fetch(slug, archive, lock, say)
@@ -65,139 +56,51 @@ def _fetched(slug: str, archive: Path, lock: int, say: Say) -> str:
         raise Problem(_reason(slug, failed.call)) from None
     fault = _fault(archive)
     if fault:
-        _remove(archive)
+        archive.remove()
     return fault
 
 
-def _fetch(slug: str, archive: Path, lock: int, say: Say) -> None:
-    """Give the command again until it ends well. Five times without a new byte are enough. Raises Failed."""
-    best, pauses = _size(archive), iter(kaggle.PAUSES)
-    reached = False
+def _fetch(slug: str, archive: Partial, lock: int, say: Say) -> None:
+    """Give the command again until it ends well; every new byte starts the count of tries anew. Raises Failed."""
+    best, pauses = archive.size, list(kaggle.PAUSES)
     while True:
-        _drop_error_page(archive)
-        before = _size(archive)
-        call = _run_watched(slug, archive, lock, say)
+        archive.drop_error_page()
+        before = archive.size
+        call = _run(slug, archive, lock, say)
         if call.exit == 0:
             return
-        have = _size(archive)
-        wrote = have != before
+        have = archive.size
         if have > best:
-            best, pauses = have, iter(kaggle.PAUSES)
-        usual = next(pauses, None)
-        # Where nothing ever answered there is likely no network, which is told soon.
-        again = call.busy or (call.lost and (reached or wrote or usual == kaggle.PAUSES[0])) or _broke_off(call, wrote)
-        reached = reached or wrote or call.busy
-        if usual is None or not again or call.pause(usual) > kaggle.LONGEST_PAUSE:
+            best, pauses = have, list(kaggle.PAUSES)
+        broke_off = call.status is None and have != before
+        # With nothing here yet there is likely no network at all: one more try is enough.
+        silent = call.lost and (best > 0 or len(pauses) == len(kaggle.PAUSES))
+        if not pauses or not (call.busy or broke_off or silent):
             raise Failed(call)
-        what = f"Kaggle answers {call.status}" if call.busy else "the download broke off"
-        say(f"{what}: going on from {have / 1e6:.1f} MB in {call.pause(usual):.0f} s")
-        time.sleep(call.pause(usual))
+        pause = call.pause(pauses.pop(0))
+        what = f"Kaggle answers {call.status}" if call.busy else "the download broke off" if have else "no answer"
+        say(f"{what}: going on from {have / 1e6:.1f} MB in {pause:.0f} s")
+        time.sleep(pause)
 
 
-def _broke_off(call: Call, wrote: bool) -> bool:
-    return wrote and call.status is None
-
-
-def _run_watched(slug: str, archive: Path, lock: int, say: Say) -> Call:
-    words = ("competitions", "download", slug, f"--path={archive.parent}")
+def _run(slug: str, archive: Partial, lock: int, say: Say) -> Call:
+    words = ("competitions", "download", slug, "-p", str(archive.path.parent))
     try:
-        with _ringing(_Watch(archive, say).look):
+        with watched(archive, say):
             return kaggle.run(*words, seconds=MOST_SECONDS, hold=(lock,))
     except Stalled:
         return Call(words, None, "", "", ())
 
 
-@contextlib.contextmanager
-def _ringing(look: Callable[[], None]) -> Iterator[None]:
-    """Call `look` every LOOK_SECONDS while the command runs. What it raises stops the command."""
-    before = signal.signal(signal.SIGALRM, lambda *_: look())
-    signal.setitimer(signal.ITIMER_REAL, LOOK_SECONDS, LOOK_SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-class _Watch:
-    """Looks at the growing file: tells how far it is, that the disk is too small, and that nothing comes any more."""
-
-    def __init__(self, archive: Path, say: Say) -> None:
-        self.archive, self.say = archive, say
-        self.have = self.first = _size(archive)
-        self.began = self.moved = time.monotonic()
-        self.due = self.began + TELL_SECONDS
-
-    def look(self) -> None:
-        """Raises Problem where the rest does not fit on the disk, Stalled where no byte came for long."""
-        now, have = time.monotonic(), _size(self.archive)
-        if have < self.have:  # begun anew
-            self.first, self.began = have, now
-        if have != self.have:
-            self.have, self.moved = have, now
-            self._check_space()
-        if now - self.moved > QUIET_SECONDS:
-            raise Stalled
-        if now >= self.due and self.moved > self.began:
-            total = _total(self.archive)
-            whole = f" of {total / 1e6:.1f}" if total else ""
-            speed = (have - self.first) / max(now - self.began, 0.1)
-            self.say(f"{self.archive.name}: {have / 1e6:.1f}{whole} MB, {speed / 1e6:.1f} MB/s")
-            self.due = now + max(TELL_SECONDS, (now - self.began) / 20)
-
-    def _check_space(self) -> None:
-        missing, free = _total(self.archive) - self.have, shutil.disk_usage(self.archive.parent).free
-        if missing > free:
-            raise Problem(
-                f"{self.archive.name} needs {missing / 1e9:.2f} GB more, but only {free / 1e9:.2f} GB are free in "
-                f"{self.archive.parent}.\nMake room (as much again to unpack it) and give the same command again: "
-                "it goes on from what is there."
-            )
-
-
-def _marker(archive: Path) -> Path:
-    return archive.with_name(f"{archive.name}.kaggle-partial")
-
-
-def _total(archive: Path) -> int:
-    """Bytes of the whole file as the server told them to the command; 0 where unknown."""
-    try:
-        size = json.loads(_marker(archive).read_text(encoding="utf-8")).get("size")
-    except (OSError, ValueError, AttributeError):  # not there, or only just being written
-        return 0
-    return size if isinstance(size, int) else 0
-
-
-def _size(archive: Path) -> int:
-    try:
-        return archive.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _drop_error_page(archive: Path) -> None:
-    """What the command would go on from must begin like a zip."""
-    if _marker(archive).exists() and archive.exists():
-        with archive.open("rb") as file:
-            begins = file.read(2)
-        if begins != b"PK":
-            _remove(archive)
-
-
-def _remove(archive: Path) -> None:
-    archive.unlink(missing_ok=True)
-    _marker(archive).unlink(missing_ok=True)
-
-
-def _fault(archive: Path) -> str:
+def _fault(archive: Partial) -> str:
     """Why the archive is no whole zip; "" where every checksum in it is right."""
-    if _marker(archive).exists():
+    if archive.marker.exists():
         return "its end is missing"
     try:
-        with zipfile.ZipFile(archive) as file:
+        with zipfile.ZipFile(archive.path) as file:
             bad = file.testzip()
     except FileNotFoundError:
-        return f"nothing came under the name {archive.name}"
+        return f"nothing came under the name {archive.path.name}"
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
         return str(error) or type(error).__name__
     except (RuntimeError, NotImplementedError):  # behind a password, or packed in a way that Python does not know:
@@ -207,6 +110,8 @@ def _fault(archive: Path) -> str:
 
 def _reason(slug: str, call: Call) -> str:
     """Why Kaggle gave no files, and what to do, in two lines."""
+    if call.status is None and re.search(r"accept\b.*\brules\b", call.out + call.err):
+        return rules_not_accepted(slug)
     if call.status not in (403, 404):
         return explain(slug, call)
     try:

@@ -1,4 +1,4 @@
-"""The learning-rate finder: some steps at a climbing rate, and what the loss said to it (Smith, 2017, as LR range test)."""
+"""The learning-rate finder: some steps at a climbing rate, and what the loss says to it (Smith, 2017)."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,9 +25,9 @@ from src.training.terminal import Terminal
 
 LOWEST, HIGHEST, STEPS = 1e-5, 10.0, 100
 SMOOTHING = 0.9  # of the running mean: it looks back about ten steps
-DIVERGED = 4.0  # times the lowest smoothed loss: beyond it nothing more is to be seen
-WARMING = 10  # steps in which the running mean still settles
-LEAST_FALL = 0.02  # of the first loss: less is noise, and no rate can be told from it
+SETTLING = 10  # steps in which that mean still settles, and the rate is too low to matter
+NOTICED = 0.02  # of the loss at the start: what changes less is noise
+CLIMB = 0.2  # of the fall so far: a loss that climbs back by this much has left its valley
 
 Say = Callable[[str], None]
 
@@ -72,15 +72,15 @@ class RateTest(FoldTraining):
 def find_lr(request: Request, say: Say = print) -> float:
     """Try rates on one fold (the first that is asked for, else 0), and propose one for optim.lr.
 
-    Writes lr-finder.csv and lr-finder.png into the run's folder, and nothing that belongs to a run: its name stays free.
-    Raises UsageError or Problem as training does, and Problem where no rate made the loss fall.
+    A tenth of the rate where the smoothed loss was lowest (Gugger, 2018) is proposed: where it falls most steeply is
+    told too, but is often too high for optimizers that are slow to answer. Writes lr-finder.csv and lr-finder.png into
+    the run's folder, and nothing else: the run's name stays free. Raises Problem where no rate made the loss fall.
     """
     run = Run(request.competition, request.run)
     with tempfile.TemporaryDirectory() as place:
-        job = _rehearsal(request, run, Path(place), say)
-        terminal = Terminal(STEPS, say)
+        job, terminal = _rehearsal(request, run, Path(place), say), Terminal(STEPS, say)
         try:
-            table = _tried(RateTest(job, terminal))
+            table = tried(RateTest(job, terminal).losses)
         finally:
             terminal.close()
     lowest, steepest = marks(table)
@@ -89,61 +89,66 @@ def find_lr(request: Request, say: Say = print) -> float:
         table.to_csv(part, index=False)
     figure = run.folder / "lr-finder.png"
     save(draw_rates(table, {"proposed": proposed, "steepest": steepest, "lowest": lowest}), figure)
-    begin = table["loss"].head(WARMING).median()
-    if begin - table["smoothed"].min() < LEAST_FALL * begin:
+    start = begin(table)
+    if start - table["smoothed"].min() < NOTICED * start:
         raise Problem(f"no rate from {LOWEST:g} to {HIGHEST:g} made the loss fall: look at {figure}, and at the labels")
-    if len(table) == STEPS and lowest == table["lr"].iloc[-1]:
-        say(f"note: the loss still fell at the highest rate that was tried, {HIGHEST:g}")
     say(
-        f"optim.lr={proposed:g} is proposed: a tenth of {lowest:.1e}, where the smoothed loss was lowest (Gugger, 2018). "
-        f"It fell most steeply at {steepest:.1e}. Look at {figure}"
+        f"optim.lr={proposed:g} is proposed: a tenth of {lowest:.1e}, where the smoothed loss was lowest. It fell most "
+        f"steeply at {steepest:.1e}. Look at {figure}"
     )
     return proposed
 
 
+def tried(losses: Callable[[np.ndarray], Iterator[float]]) -> pd.DataFrame:
+    """step, lr, loss, and smoothed: the running mean, corrected for its start at nothing (Kingma and Ba, 2015).
+
+    `losses` gives the loss at each of the rates it is given. Ends where the loss has left its valley. Raises Problem
+    where it is no number before anything could be seen.
+    """
+    rates = np.geomspace(LOWEST, HIGHEST, STEPS)
+    lines, mean = [], 0.0
+    for step, (rate, loss) in enumerate(zip(rates, losses(rates), strict=False), start=1):
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
+        lines.append({"step": step, "lr": rate, "loss": loss, "smoothed": mean / (1 - SMOOTHING**step)})
+        if step > SETTLING and _left_valley(pd.DataFrame(lines)):
+            break
+    if len(lines) <= SETTLING:
+        raise Problem(f"the loss is no number at a rate of {rates[len(lines)]:.1e}: look at the images and the weights")
+    return pd.DataFrame(lines)
+
+
 def marks(table: pd.DataFrame) -> tuple[float, float]:
-    """The rate where the smoothed loss was lowest, and the one before it where it fell most steeply by log(rate)."""
+    """The rate where the smoothed loss was lowest, and the one up to there where it fell most steeply by log(rate)."""
     smoothed = table["smoothed"].to_numpy()
-    low = int(smoothed.argmin())
-    if low < 2:
-        return float(table["lr"].iloc[low]), float(table["lr"].iloc[low])
-    slope = np.gradient(smoothed[: low + 1])
-    return float(table["lr"].iloc[low]), float(table["lr"].iloc[int(slope.argmin())])
+    low = SETTLING + int(smoothed[SETTLING:].argmin())
+    steepest = SETTLING + int(np.gradient(smoothed[: low + 1])[SETTLING:].argmin())
+    return float(table["lr"].iloc[low]), float(table["lr"].iloc[steepest])
+
+
+def begin(table: pd.DataFrame) -> float:
+    """The loss before the rate began to matter."""
+    return float(table["loss"].head(SETTLING).median())
+
+
+def _left_valley(table: pd.DataFrame) -> bool:
+    start, lowest = begin(table), table["smoothed"].iloc[SETTLING:].min()
+    fall, climb = start - lowest, table["smoothed"].iloc[-1] - lowest
+    return fall > NOTICED * start and climb > max(CLIMB * fall, NOTICED * start)
 
 
 def _rehearsal(request: Request, run: Run, place: Path, say: Say) -> Rehearsal:
-    fold = (request.folds or (0,))[0]
     opened = open_competition(request.config, run, say)
     check_choices(opened, say)
-    config = opened.config
+    config, fold = opened.config, (request.folds or (0,))[0]
     network = build(config.model, len(opened.samples.classes), config.images.size)
     parameters = sum(p.numel() for p in network.parameters())
     kept = run.folder / "machine.json"
     record = kept if kept.exists() else place / "machine.json"
     machine = choose(config, parameters, record, lambda _: global_batch(config))
     _, threads = split_cores(config, machine.device, 1)
-    say(f"{STEPS} steps of {config.model.name} on {machine.device}, from {LOWEST:g} to {HIGHEST:g}")
-    return Rehearsal(
-        opened, opened.images(say=say), run, machine, request.seeds[0], fold, config.epochs, threads, place
-    )
-
-
-def _tried(test: RateTest) -> pd.DataFrame:
-    """step, lr, loss, and smoothed: the running mean, corrected for its start at nothing."""
-    rates = np.geomspace(LOWEST, HIGHEST, STEPS)
-    lines, mean, best = [], 0.0, np.inf
-    for step, loss in enumerate(test.losses(rates), start=1):
-        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
-        smoothed = mean / (1 - SMOOTHING**step)
-        lines.append({"step": step, "lr": rates[step - 1], "loss": loss, "smoothed": smoothed})
-        best = min(best, smoothed)
-        if step > WARMING and smoothed > DIVERGED * best:
-            break
-    if not lines:
-        raise Problem(
-            f"{test.job.name}: the loss of the very first step is no number: look at the images and the weights"
-        )
-    return pd.DataFrame(lines)
+    say(f"{STEPS} steps of {config.model.name} on {machine.device}, at rates from {LOWEST:g} to {HIGHEST:g}")
+    images = opened.images(say=say)
+    return Rehearsal(opened, images, run, machine, request.seeds[0], fold, config.epochs, threads, place)
 
 
 def _finite(criterion: Callable) -> Callable:

@@ -123,8 +123,7 @@ class FoldTraining:
         """Everything random in a step is drawn anew from its key, so nothing random has to be kept."""
         progress, momentum = self.state.progress, self.rates.momentum
         seed_all(key(self.job.seed, self.job.fold, STEP, progress.epoch, progress.step))
-        self.lr = float(self.rates.lr[self.updates] * self.factor)
-        set_rate(self.state.optimizer, self.lr, None if momentum is None else float(momentum[self.updates]))
+        set_rate(self.state.optimizer, self._lr(self.updates), None if momentum is None else momentum[self.updates])
         self.stepper.take(images, rows, self.updates)
 
     def _end_epoch(self) -> None:
@@ -133,7 +132,7 @@ class FoldTraining:
             "epoch": progress.epoch + 1,
             "steps": self.steps,
             "loss": progress.loss_sum / progress.seen,
-            "lr": self.lr,
+            "lr": self._lr(self.updates - 1),
             "seconds": round(progress.seconds, 3),
             "images_per_second": round(progress.seen / max(progress.seconds, 1e-9), 1),
         }
@@ -157,6 +156,9 @@ class FoldTraining:
         write_logs(job, state, entry)
         state.save(self.checkpoint)
         self.teller.say(_line(job, entry))
+
+    def _lr(self, update: int) -> float:
+        return float(self.rates.lr[update] * self.factor)
 
     def _shown_rows(self) -> np.ndarray:
         """The training rows that train_scores looks at: all, or every so many of a large table."""

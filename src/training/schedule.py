@@ -33,6 +33,7 @@ def rates(config: Config, stages: list[Stage], steps: int) -> Rates:
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float, momentum: float | None) -> None:
     """To every group its share: `lr_scale` is the layer-wise decay's."""
+    momentum = None if momentum is None else float(momentum)  # a numpy number would not load safely again
     for group in optimizer.param_groups:
         group["lr"] = lr * group.get("lr_scale", 1.0)
         if momentum is not None and "betas" in group:

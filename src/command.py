@@ -4,6 +4,7 @@ import glob
 import hashlib
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from src import config as configs
 from src.errors import UsageError
@@ -38,7 +39,7 @@ def parse(argv: list[str], flags: tuple[str, ...] = ()) -> Request:
     run, competition = picked["run"], picked["competition"]
     if run is not None and not re.fullmatch(r"\w[\w.+=-]*", run):
         raise UsageError(f"run={run}: a run's name holds letters, digits and . _ - + = only")
-    if run and not picked["config"]:
+    if run and not picked["config"] and not (competition and not _configs_of(run, competition)):
         config = _config_of(run, competition, words)
     else:
         name = picked["config"] or (UNTUNED if competition else DEMO)
@@ -51,8 +52,8 @@ def default_run(config: str, overrides: dict[str, str]) -> str:
     """The config's name plus the sorted overrides that decide what is learned, fit for a folder's name."""
     told = [f"{key}={value}" for key, value in sorted(overrides.items()) if key.split(".")[0] not in FREE_SECTIONS]
     name = re.sub(r"[^\w.=+-]+", "-", "+".join([config, *told]))
-    if len(name) > 120:
-        name = f"{name[:110]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    if len(name) > 80:
+        name = f"{name[:70]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return name
 
 
@@ -77,13 +78,17 @@ def _split(argv: list[str], allowed: tuple[str, ...]) -> tuple[dict[str, str], d
 
 def _config_of(run: str, competition: str | None, overrides: dict[str, str]) -> Config:
     """The configuration that an existing run was made with; the free sections may be set anew."""
-    found = sorted((home() / "runs").glob(f"{competition or '*'}/{glob.escape(run)}/config.yaml"))
+    found = _configs_of(run, competition)
     if not found:
         raise UsageError(f"run={run}: there is no such run yet. To begin one, add config=NAME or competition=ID")
     if len(found) > 1:
         names = ", ".join(path.parent.parent.name for path in found)
         raise UsageError(f"run={run} exists in several competitions ({names}): add competition=ID")
     return check(configs.merge(configs.load_tree(found[0]), configs.from_words(overrides)))
+
+
+def _configs_of(run: str, competition: str | None) -> list[Path]:
+    return sorted((home() / "runs").glob(f"{competition or '*'}/{glob.escape(run)}/config.yaml"))
 
 
 def _folds(word: str | None, count: int) -> tuple[Fold, ...] | None:
@@ -96,7 +101,9 @@ def _folds(word: str | None, count: int) -> tuple[Fold, ...] | None:
     folds: list[int] = []
     for part in word.split(","):
         first, _, last = part.partition("..")
-        folds += range(int(first), int(last or first) + 1) or [count]
+        if last and int(last) < int(first):
+            raise UsageError(f"fold={word}: write ranges upwards, {last}..{first}")
+        folds += range(int(first), int(last or first) + 1)
     wrong = [fold for fold in folds if fold >= count]
     if wrong or len(set(folds)) < len(folds):
         raise UsageError(f"fold={word}: folds are 0 to {count - 1}, each once (data.folds={count})")

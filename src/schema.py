@@ -129,6 +129,7 @@ class Machine(Section):
 
 
 class Predict(Section):
+    decide: Literal["auto", "plain"]
     views: Annotated[list[str], Field(min_length=1)]
     size: Annotated[int, Field(ge=8)] | None
     batch: Positive

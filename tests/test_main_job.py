@@ -67,6 +67,7 @@ def write_shares(home: Path) -> None:
     pd.DataFrame({"image_id": sorted(ids)}).to_csv(folder / "data" / "test.csv", index=False)
     pd.DataFrame({"image_id": ids, "red": 0.5, "blue": 0.25, "green": 0.25}).to_csv(sample, index=False)
     config = (home / "configs" / "tiny.yaml").read_text().replace("competition: tiny", "competition: shares")
+    config += "predict: {decide: plain}\n"  # the probabilities as they are, but where a test asks for more
     (home / "configs" / "shares.yaml").write_text(config)
 
 
@@ -442,3 +443,24 @@ def test_seeds_are_bagged_on_the_same_folds(shop):
     assert figures(printed, "out of fold")[1] == pytest.approx(
         log_loss(right, (first + np.concatenate(second)) / 2), abs=6e-5
     )
+
+
+def test_what_is_fitted_out_of_fold_is_applied_to_the_test_rows(shop):
+    """A temperature for the log loss: its nested score is told and kept, and every row still sums to one."""
+    out = said(predict, "--tta", "config=shares", "predict.decide=auto")
+    taken = re.search(r"^taken: (.*) \(each fold", out, re.M)[1]
+    assert taken in ("temperature", "prior and temperature")
+    nested = float(re.search(rf"^{taken} +[\d.]+ +([\d.]+)", out, re.M)[1])
+    stem = Path(re.search(r"^(.*\.csv): 15 rows", out, re.M)[1]).stem
+    facts = json.loads((shop.home / "runs/shares/shares/predictions" / f"{stem}.json").read_text())
+    assert facts["score"]["value"] == pytest.approx(nested, abs=6e-5)
+    assert facts["score"]["low"] <= nested <= facts["score"]["high"]
+    assert facts["decision"]["temperature"] < 1, "a network stopped early is too unsure"
+    answers = pd.read_csv(shop.latest("shares", "shares"), index_col=0)
+    np.testing.assert_allclose(answers.sum(axis=1), 1)
+    rows = [
+        averaged(shop, ("identity", "hflip"), [(0, fold)]).loc[[f"{i:04d}" for i in answers.index]] for fold in range(3)
+    ]
+    shift = np.array(facts["decision"]["shift"] or [0, 0, 0])
+    expected = np.mean([softmax(np.log(p) / facts["decision"]["temperature"] + shift) for p in rows], axis=0)
+    np.testing.assert_allclose(answers[CLASSES], expected, atol=1e-9)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.competition import labels as labels_module
 from src.competition.card import check_card, load_card
 from src.competition.samples import load_samples
 from src.competition.templates import fields, fill, pattern
@@ -265,3 +266,65 @@ def test_patterns():
     assert pattern("{label}.{n:d}.jpg").fullmatch("a.b.3.jpg").groups() == ("a.b", "3")
     assert pattern("x/**/{file}").fullmatch("x/1/2/f.png").groups() == ("f.png",)
     assert pattern("{label}/{rest:path}").fullmatch("a/b/c.png").groups() == ("a", "b/c.png")
+
+
+# Answers of the test rows, kept apart
+
+
+def kept_apart(data, text, **facts):
+    """The answers to t0 and t1 as the file says, by a card with these facts."""
+    file = data.parent / "answers" / "test.csv"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    made = card(test_labels="answers/test.csv", **facts)
+    return labels_module.test_answers(made, load_samples(made), np.array(["t0", "t1"], dtype=object))
+
+
+def test_a_card_without_answers_has_none(data):
+    made = card()
+    assert labels_module.test_answers(made, load_samples(made), np.array(["t0"], dtype=object)) is None
+
+
+def test_answers_of_one_class_come_in_the_order_asked_for(data):
+    found = kept_apart(data, "id,kind\nt9,unknown\nt1,NA\nt0,moth\n")
+    assert (found.tolist(), found.dtype) == ([1, 0], np.int64)
+    assert kept_apart(data, "id,remark,kind\nt1,NA,moth\nt0,NA,NA\n").tolist() == [0, 1], "the label's own column"
+
+
+@pytest.mark.parametrize(("first", "second"), [("moth", "NA"), ("m", "n")])
+def test_answers_may_bear_the_names_of_the_submission(data, first, second):
+    found = kept_apart(data, f"id,kind\nt1,{second}\nt0,{first}\n", classes={"moth": "m", "NA": "n"})
+    assert found.tolist() == [0, 1]
+
+
+def test_answers_of_several_classes(data):
+    csv(data / "train.csv", pd.DataFrame({"id": [f"00{k}" for k in range(6)], "kind": ["a|b c", "", "d"] * 2}))
+    csv(data / "sample.csv", pd.DataFrame({"id": ["t1", "t0"], "kind": "a"}))
+    words = {"train": {"label_separator": "|"}, "target": "multilabel", "metric": "sample_f1"}
+    words["submission"] = {"sample": "sample.csv", "kind": "set", "label_separator": "|"}
+    found = kept_apart(data, "id,kind\nt1,\nt0,b c|d\n", **words)
+    assert (found.tolist(), found.dtype) == ([[0, 1, 1], [0, 0, 0]], np.float32)
+    assert kept_apart(data, "id,other\nt1,a\nt0,d\nt0,a\n", **words).tolist() == [[1, 0, 1], [1, 0, 0]]
+
+
+def test_answers_in_columns_of_0_and_1(data):
+    marks = {"moth": [1, 0] * 3, "NA": [0, 1] * 3}
+    csv(data / "train.csv", pd.DataFrame({"id": [f"00{k}" for k in range(6)]} | marks))
+    assert kept_apart(data, "id,NA,moth\nt1,1,0\nt0,0,1\n", train={"label": ["moth", "NA"]}).tolist() == [0, 1]
+    assert kept_apart(data, "id,label\nt1,moth\nt0,NA\n", train={"label": ["moth", "NA"]}).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("id,kind\nt1,NA\n", "no known class for test id 't0' (1 of 2 ids)"),
+        ("id,kind\nt1,NA\nt0,wasp\n", "line 3: 'wasp' is no known class for test id 't0'"),
+        ("id,kind\nt1,NA\nt0,moth\nt1,NA\n", "names the test id 't1' twice"),
+        ("id\nt1\nt0\n", "a column of labels"),
+    ],
+)
+def test_answers_that_cannot_be_scored(data, text, told):
+    with pytest.raises(Problem) as caught:
+        kept_apart(data, text)
+    assert told in str(caught.value)
+    assert "answers/test.csv" in str(caught.value)

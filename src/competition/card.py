@@ -84,7 +84,7 @@ class TrainTable(Table):
 
 class Submission(Facts):
     """`label`: a class a row. `probability`: of the last class. `columns`: one probability a class.
-    `ranked`: the `top` likeliest classes by space. `set`: every class that applies, by space.
+    `ranked`: the `top` likeliest classes. `set`: every class that applies; `label_separator` parts them in a cell.
 
     Without a `sample`, the test images in their order are the sample, under the names of `header`.
     """
@@ -95,6 +95,7 @@ class Submission(Facts):
     header: list[str] | None = None
     separator: str = ","
     encoding: str = "utf-8"
+    label_separator: str = " "
     top: int = 5
 
 

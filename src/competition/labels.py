@@ -3,13 +3,17 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from src.competition.card import Card, TrainTable
-from src.competition.tables import need, values
+from src.competition.tables import need, read_table, values
 from src.errors import Problem
+
+if TYPE_CHECKING:
+    from src.competition.samples import Samples
 
 YES = {"1", "1.0", "true", "True", "TRUE", "yes", "Yes"}
 NO = {"0", "0.0", "false", "False", "FALSE", "no", "No", ""}
@@ -74,10 +78,7 @@ def targets_of(
     answers: Answers, table: pd.DataFrame, source: TrainTable, card: Card, classes: tuple[str, ...]
 ) -> np.ndarray:
     """(rows,) int64 indices into `classes`, or (rows, classes) float32 of 0 and 1 where several may apply."""
-    names = answers.names
-    if isinstance(card.classes, dict):
-        names = pd.Series(names, dtype=object).map(card.classes).fillna("\0").to_numpy()
-    codes = pd.Index(classes, dtype=object).get_indexer(names)
+    codes = _codes(answers.names, card, classes)
     unknown = np.flatnonzero(codes < 0)
     if len(unknown):
         raise Problem(
@@ -89,6 +90,72 @@ def targets_of(
     targets = np.zeros((len(table), len(classes)), np.float32)
     targets[answers.rows, codes] = 1
     return targets
+
+
+def _codes(names: np.ndarray, card: Card, classes: tuple[str, ...]) -> np.ndarray:
+    """Indices into `classes`, -1 for a name that is none of them, (names,)."""
+    if isinstance(card.classes, dict):
+        names = pd.Series(names, dtype=object).map(card.classes).fillna("\0").to_numpy()
+    return pd.Index(classes, dtype=object).get_indexer(names)
+
+
+def test_answers(card: Card, samples: "Samples", ids: np.ndarray) -> np.ndarray | None:
+    """What the card's `test_labels` say of the test rows `ids`, (n,) text, each once: (n,) int64 indices into the
+    classes, or (n, classes) float32 of 0 and 1. None where the card has none.
+
+    The file's first column holds the ids; its labels are written as the training table's. Where the classes have other
+    names in the submission, these will do too. Raises Problem for an id that has no known class.
+    """
+    if card.test_labels is None:
+        return None
+    remedy, wanted = "mend it, or drop test_labels from the card", pd.Index(ids, dtype=object)
+    source, table = _rows_of(card, wanted, remedy)
+    answers = read_answers(table, source, card)
+    codes = _codes(answers.names, card, samples.classes)
+    codes = np.where(codes < 0, pd.Index(samples.classes, dtype=object).get_indexer(answers.names), codes)
+    unknown = np.flatnonzero(codes < 0)
+    held = table[source.id].to_numpy()[answers.rows]
+    if len(unknown):
+        row = unknown[0]
+        raise Problem(
+            f"{where(source, table, answers.rows[row])}: {answers.names[row]!r} is no known class for test id "
+            f"{held[row]!r}: {remedy}"
+        )
+    marks = np.zeros((len(wanted), len(samples.classes)), np.float32)
+    marks[wanted.get_indexer(held), codes] = 1
+    return marks if card.target == "multilabel" else marks.argmax(axis=1).astype(np.int64)
+
+
+def _rows_of(card: Card, wanted: pd.Index, remedy: str) -> tuple[TrainTable, pd.DataFrame]:
+    """How `test_labels` are written, and their rows of these ids: one each, unless several classes may apply."""
+    path = card.folder / card.test_labels
+    if not path.is_file():
+        raise Problem(f"{path} is missing: bring it back, or drop test_labels from the card")
+    table = read_table(path)
+    source = _like_training(card, table)
+    table = table[table[source.id].isin(wanted)]
+    absent = wanted[~wanted.isin(table[source.id])]
+    if len(absent):
+        raise Problem(
+            f"{path} has no known class for test id {absent[0]!r} ({len(absent)} of {len(wanted)} ids): {remedy}"
+        )
+    repeated = table[source.id][table[source.id].duplicated()]
+    if len(repeated) and card.target != "multilabel":
+        raise Problem(f"{path} names the test id {repeated.iloc[0]!r} twice: {remedy}")
+    return source, table
+
+
+def _like_training(card: Card, table: pd.DataFrame) -> TrainTable:
+    """How the labels of `test_labels` are written: in the training label's columns, else in the second."""
+    label = card.train.label
+    if table.shape[1] < 2:
+        raise Problem(f"{card.test_labels} must have a column of ids and a column of labels: mend it")
+    if not set([label] if isinstance(label, str) else label) <= set(table.columns):
+        label = table.columns[1]
+    separator = card.train.label_separator
+    if separator is None and card.target == "multilabel" and isinstance(label, str) and label != card.train.label:
+        separator = card.submission.label_separator if card.submission else " "
+    return TrainTable(table=card.test_labels, id=table.columns[0], label=label, label_separator=separator)
 
 
 def sorted_classes(names: Iterable[str]) -> list[str]:

@@ -12,6 +12,7 @@ from src.competition.archive import ensure_data
 from src.competition.card import Card, load_card
 from src.competition.folds import Folds, freeze_folds
 from src.competition.inspection import inspect
+from src.competition.labels import test_answers
 from src.competition.samples import Samples, load_samples
 from src.competition.settle import settle
 from src.errors import Problem
@@ -80,5 +81,4 @@ def _check(card: Card, samples: Samples) -> None:
     """What would only show when folds have been trained for hours."""
     if card.target != "multilabel" and (samples.counts > 0).sum() < 2:
         raise Problem(f"every training row of {card.id} is of one class: mend the card's label column")
-    if card.test_labels and not (card.folder / card.test_labels).is_file():
-        raise Problem(f"{card.folder / card.test_labels} is missing: bring it back, or drop test_labels from the card")
+    test_answers(card, samples, samples.test["id"].to_numpy())

@@ -1,7 +1,7 @@
 """The decision that fits the metric, chosen out of fold: each rule judged nested, the plain one kept if it can be."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -33,14 +33,19 @@ class DecisionChoice:
     verdict: Verdict
 
 
-def choose_decision(held: HeldOut, probabilities: np.ndarray, shift: np.ndarray | None = None) -> DecisionChoice:
+def choose_decision(
+    held: HeldOut, probabilities: np.ndarray, shift: np.ndarray | None = None, never_empty: bool = False
+) -> DecisionChoice:
     """Try the rules that fit the metric on the held-out probabilities, (rows, classes).
 
     shift: (classes,) what divides a resampling out, from `prior_shift`; None where training saw the classes as they
-    are. Ranks and areas under curves want no decision: then the plain one is all there is.
+    are. Ranks and areas under curves want no decision: then the plain one is all there is. never_empty: of several
+    classes, at least one is always answered.
     """
-    plain = Decision(_plain_name(held), held.several)
-    rules = _rules(held, shift)
+    classes, sets = probabilities.shape[1], held.several and held.metric.needs == "labels"
+    plain = Decision(_plain_name(held), held.several, thresholds=(0.5,) * classes if sets else None)
+    plain = replace(plain, never_empty=never_empty and sets)
+    rules = {name: _filled(rule, plain.never_empty) for name, rule in _rules(held, shift).items()}
     ways: dict[str, Judged] = {plain.name: (None, plain.apply(probabilities))}
     for name, rule in rules.items():
         same = rule(held.targets, probabilities).apply(probabilities)
@@ -66,6 +71,10 @@ def prior_shift(targets: np.ndarray, weights: np.ndarray, classes: int) -> np.nd
         true, drawn = true / np.maximum(1 - true, 1e-12), drawn / np.maximum(1 - drawn, 1e-12)
     there = (true > 0) & (drawn > 0)
     return np.where(there, np.log(np.where(there, true, 1) / np.where(there, drawn, 1)), 0.0)
+
+
+def _filled(rule: Rule, never_empty: bool) -> Rule:
+    return lambda targets, p: replace(rule(targets, p), never_empty=never_empty)
 
 
 def _learned(rule: Rule, held: HeldOut, probabilities: np.ndarray, rows: np.ndarray) -> Apply:

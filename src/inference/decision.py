@@ -20,6 +20,7 @@ class Decision:
     thresholds: (classes,) a class is answered where its probability reaches its own, several classes a row;
     of two classes where one applies, the second is answered. cuts: (classes - 1,) rising points on the expected grade.
     With neither, the plain rule of the metric stands: the likeliest class, one half, or the probabilities as they are.
+    never_empty: a row that reaches no threshold is answered with its likeliest class.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Decision:
     shift: tuple[float, ...] | None = None
     thresholds: tuple[float, ...] | None = None
     cuts: tuple[float, ...] | None = None
+    never_empty: bool = False
 
     def apply(self, probabilities: np.ndarray) -> Answer:
         """(n, classes) probabilities -> the same changed, and decisions, (n,) int or (n, classes) bool, or None.
@@ -40,15 +42,21 @@ class Decision:
                     f"the decision {self.name!r} was fitted for {len(values) + classes} classes, "
                     f"not for {probabilities.shape[1]}"
                 )
-        changed = self._changed(probabilities)
+        return self.decided(self.changed(probabilities))
+
+    def decided(self, changed: np.ndarray) -> Answer:
+        """What the thresholds or cuts make of changed probabilities: of a mean over networks, say."""
         if self.cuts is not None:
             return changed, np.searchsorted(self.cuts, expected_grade(changed), side="right")
         if self.thresholds is None:
             return changed, None
         reached = changed >= np.array(self.thresholds)
+        if self.never_empty:
+            reached[np.flatnonzero(~reached.any(axis=1)), changed[~reached.any(axis=1)].argmax(axis=1)] = True
         return changed, reached if self.several else reached[:, 1].astype(np.int64)
 
-    def _changed(self, probabilities: np.ndarray) -> np.ndarray:
+    def changed(self, probabilities: np.ndarray) -> np.ndarray:
+        """The probabilities after temperature and shift, which belong to one network each."""
         if self.temperature == 1 and self.shift is None:
             return probabilities
         p = np.asarray(probabilities, np.float64)

@@ -1,39 +1,38 @@
 """One prediction command: views, folds and seeds become out-of-fold scores and a checked submission."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from src.command import ALL, Request
+from src.command import Request
 from src.competition.claim import hold
-from src.competition.folds import units_of
+from src.competition.labels import test_answers
 from src.competition.opened import Opened, open_competition
-from src.errors import Problem, UsageError
-from src.inference.ensemble import mean_probabilities
-from src.inference.intervals import bootstrap_interval
+from src.errors import UsageError
+from src.images.samplers import row_weights
+from src.inference.decide import DecisionChoice, choose_decision, prior_shift
+from src.inference.decision import Decision
+from src.inference.intervals import Answer
 from src.inference.members import Member, ViewTables, trained_members
+from src.inference.scores import (
+    OVERALL,
+    PLAIN,
+    Line,
+    OutOfFold,
+    out_of_fold,
+    probabilities,
+    score_line,
+    score_lines,
+    score_table,
+)
 from src.inference.views import view_names
 from src.runs import Run, read_json, runs_folder, sha256_of, submissions_folder, write_json
+from src.submission.check import never_empty
 from src.submission.table import answers, write_submission
 
 Say = Callable[[str], None]
-PLAIN = ("identity",)
-OVERALL = "out of fold"
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the score table: without and with TTA, and for the latter the interval where it was computed."""
-
-    name: str
-    rows: int
-    plain: float
-    tta: float
-    interval: tuple[float, float] | None = None
 
 
 def predict(request: Request, say: Say = print) -> Path:
@@ -53,89 +52,84 @@ def predict(request: Request, say: Say = print) -> Path:
     tables = ViewTables(opened, run, say)
     tables.ensure(members, tuple(dict.fromkeys(PLAIN + views)))
     say(f"{run.name}: {_told(members)}, views {', '.join(views)}")
-    lines = out_of_fold(opened, tables, members, views)
+    oof = out_of_fold(opened, tables, members, views)
+    lines = score_lines(opened, oof) if oof else []
+    if not oof:
+        say("no out-of-fold score: a model of fold=all has seen every training row")
+    choice = _decision(opened, oof, say)
     test_ids = opened.samples.test["id"].to_numpy()
-    plain, tta = (_test_probabilities(opened, tables, members, names, test_ids) for names in (PLAIN, views))
-    lines += _leaderboard(opened, test_ids, plain, tta)
-    say(_score_table(opened, lines, len(views)))
-    table = answers(opened.card, opened.samples, *_every_row(opened, test_ids, tta))
+    answer = _test_answer(opened, tables, members, views, choice.decision if choice else None, test_ids)
+    lines += _leaderboard(opened, tables, members, views, test_ids)
+    if lines:
+        say(score_table(opened, lines, len(views)))
+    if choice and len(choice.verdict.ways) > 1:
+        say("\n".join(choice.verdict.lines))
+    table = answers(opened.card, opened.samples, *_every_row(opened, test_ids, answer))
     file = write_submission(table, opened.card, opened.samples, submissions_folder(run.competition), run.name)
-    _write_facts(file, opened, run, members, views, lines)
+    _write_facts(file, opened, run, members, views, lines, choice)
     say(f"{file}: {len(table)} rows, checked against {opened.card.submission.sample or 'the list of test images'}")
     say(_how_to_submit(opened, file))
     return file
 
 
-def out_of_fold(opened: Opened, tables: ViewTables, members: list[Member], views: tuple[str, ...]) -> list[Line]:
-    """Scores of the held-out rows, each answered by the models that never saw it: per fold, then over all folds."""
-    lines, held_out, truth, plain, tta = [], [], [], [], []
-    for fold in sorted({m.fold for m in members if m.fold != ALL}):
-        _, rows = opened.folds.rows(fold)
-        ids = opened.samples.train["id"].to_numpy()[rows]
-        here = [m for m in members if m.fold == fold]
-        held_out.append(rows)
-        truth.append(opened.samples.targets[rows])
-        plain.append(_probabilities(opened, tables, here, "oof", PLAIN, ids))
-        tta.append(_probabilities(opened, tables, here, "oof", views, ids))
-        lines.append(_line(opened, f"fold {fold}", truth[-1], plain[-1], tta[-1]))
-    if lines:
-        overall = _line(opened, OVERALL, *map(np.concatenate, (truth, plain, tta)))
-        units = units_of(opened.samples.train)[np.concatenate(held_out)]
-        interval = bootstrap_interval(opened.metric, np.concatenate(truth), np.concatenate(tta), units)
-        lines.append(replace(overall, interval=interval))
-    return lines
+def _decision(opened: Opened, oof: OutOfFold | None, say: Say) -> DecisionChoice | None:
+    """The rule that makes answers of probabilities, chosen on held-out rows; None leaves the metric's plain one."""
+    config = opened.config
+    if oof is None or config.predict.decide == "plain":
+        return None
+    shift = None
+    if config.data.sampler == "weighted" and not config.train.stages:
+        targets = opened.samples.targets
+        weights = row_weights(targets, config.data.sampler_exponent)
+        shift = prior_shift(targets, weights, len(opened.samples.classes))
+    return choose_decision(oof.held, oof.tta, shift, never_empty(opened.samples))
 
 
-def _test_probabilities(
-    opened: Opened, tables: ViewTables, members: list[Member], views: tuple[str, ...], ids: np.ndarray
-) -> np.ndarray:
-    return _probabilities(opened, tables, members, "test", views, ids)
+def _test_answer(
+    opened: Opened,
+    tables: ViewTables,
+    members: list[Member],
+    views: tuple[str, ...],
+    decision: Decision | None,
+    ids: np.ndarray,
+) -> Answer:
+    """Probabilities (n, classes) and decisions of the test rows.
+
+    What was fitted on answers of one fold's models is applied to one fold's models, and averaged after that.
+    """
+    if decision is None:
+        return probabilities(opened, tables, members, views, "test", ids), None
+    of_fold = [[m for m in members if m.fold == fold] for fold in dict.fromkeys(m.fold for m in members)]
+    each = [probabilities(opened, tables, here, views, "test", ids) for here in of_fold]
+    sizes = [len(here) for here in of_fold]
+    return decision.decided(np.average([decision.changed(p) for p in each], axis=0, weights=sizes))
 
 
-def _probabilities(
-    opened: Opened, tables: ViewTables, members: list[Member], part: str, views: tuple[str, ...], ids: np.ndarray
-) -> np.ndarray:
-    logits = [tables.read(member, part, view, ids) for member in members for view in views]
-    return mean_probabilities(logits, opened.card.target)
-
-
-def _every_row(opened: Opened, ids: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _every_row(opened: Opened, ids: np.ndarray, answer: Answer) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Rows without a usable image are answered too, from the classes' shares."""
+    shown, decisions = answer
     absent = list(opened.samples.test_without_image)
+    if not absent:
+        return ids, shown, decisions
     shares = np.tile(opened.samples.shares, (len(absent), 1))
-    return np.append(ids, absent), np.vstack([probabilities, shares]) if absent else probabilities
-
-
-def _line(opened: Opened, name: str, truth: np.ndarray, plain: np.ndarray, tta: np.ndarray) -> Line:
-    return Line(name, len(truth), opened.metric.score(truth, plain), opened.metric.score(truth, tta))
-
-
-def _leaderboard(opened: Opened, ids: np.ndarray, plain: np.ndarray, tta: np.ndarray) -> list[Line]:
-    """The score that a leaderboard would show, where the answers are at hand. Printed, never used to choose."""
-    if opened.card.test_labels is None:
-        return []
-    table = pd.read_csv(opened.card.folder / opened.card.test_labels, dtype=str, keep_default_na=False)
-    labels = table.set_index(table.columns[0]).iloc[:, 0].reindex(ids)
-    truth = pd.Index(opened.samples.classes).get_indexer(labels)
-    if (truth < 0).any():
-        raise Problem(
-            f"{opened.card.test_labels} has no known class for test id {ids[truth < 0][0]!r}: "
-            f"mend it, or drop test_labels from the card"
+    if decisions is not None:
+        likeliest = shares.argmax(1)
+        several = decisions.ndim == 2
+        decisions = np.concatenate(
+            [decisions, np.eye(shares.shape[1], dtype=bool)[likeliest] if several else likeliest]
         )
-    return [_line(opened, "test, its answers kept apart", truth, plain, tta)]
+    return np.append(ids, absent), np.vstack([shown, shares]), decisions
 
 
-def _score_table(opened: Opened, lines: list[Line], views: int) -> str:
-    if not lines:
-        return "no out-of-fold score: a model of fold=all has seen every training row"
-    with_tta = f"{f'TTA of {views}':>12s}" if views > 1 else ""
-    head = f"{opened.metric.name:30s} {'rows':>7s} {'plain':>9s}{with_tta}"
-    body = []
-    for line in lines:
-        tta = f"{line.tta:12.4f}" if views > 1 else ""
-        interval = f"   95 % interval {line.interval[0]:.4f} to {line.interval[1]:.4f}" if line.interval else ""
-        body.append(f"{line.name:30s} {line.rows:7d} {line.plain:9.4f}{tta}{interval}")
-    return "\n".join([head, *body])
+def _leaderboard(
+    opened: Opened, tables: ViewTables, members: list[Member], views: tuple[str, ...], ids: np.ndarray
+) -> list[Line]:
+    """The score that a leaderboard would show, where the answers are at hand. Printed, never used to choose."""
+    truth = test_answers(opened.card, opened.samples, ids)
+    if truth is None:
+        return []
+    plain, tta = (probabilities(opened, tables, members, names, "test", ids) for names in (PLAIN, views))
+    return [score_line(opened, "test, its answers kept apart", truth, plain, tta)]
 
 
 def _told(members: list[Member]) -> str:
@@ -152,10 +146,15 @@ def _write_facts(
     members: list[Member],
     views: tuple[str, ...],
     lines: list[Line],
+    choice: DecisionChoice | None,
 ) -> None:
     """Beside the run: where this submission came from, for the ledger."""
     overall = next((line for line in lines if line.name == OVERALL), None)
     low, high = overall.interval if overall else (None, None)
+    value = overall.tta if overall else None
+    if choice:  # nested: each fold by what was fitted on the others
+        taken = next(way for way in choice.verdict.ways if way.name == choice.verdict.taken)
+        value, (low, high) = taken.score, taken.interval
     facts: dict[str, Any] = {
         "file": file.name,
         "sha256": sha256_of(file),
@@ -163,8 +162,10 @@ def _write_facts(
         "seeds": sorted({m.seed for m in members}),
         "folds": sorted({str(m.fold) for m in members}),
         "views": list(views),
+        "size": opened.config.predict.size or opened.config.images.size,
+        "decision": choice.decision.to_json() if choice else None,
         "metric": opened.metric.name,
-        "score": {"value": overall.tta if overall else None, "low": low, "high": high},
+        "score": {"value": value, "low": low, "high": high},
         "config_hash": opened.config.hash(),
         "commit": read_json(run.folder / "run.json")["commit"],
     }

@@ -1,0 +1,90 @@
+"""Scores of held-out and of labelled test rows, without and with TTA, as numbers and as the table that is printed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from src.command import ALL
+from src.competition.folds import units_of
+from src.competition.opened import Opened
+from src.inference.ensemble import mean_probabilities
+from src.inference.heldout import HeldOut
+from src.inference.intervals import bootstrap_interval
+from src.inference.members import Member, ViewTables
+
+PLAIN = ("identity",)
+OVERALL = "out of fold"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the score table: without and with TTA, and for the latter the interval where it was computed."""
+
+    name: str
+    rows: int
+    plain: float
+    tta: float
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Rows that some fold held out, (n,) each; plain and tta: (n, classes), from the models that never saw them."""
+
+    held: HeldOut
+    plain: np.ndarray
+    tta: np.ndarray
+
+
+def probabilities(
+    opened: Opened, tables: ViewTables, members: list[Member], views: tuple[str, ...], part: str, ids: np.ndarray
+) -> np.ndarray:
+    """(len(ids), classes): the mean over members and views."""
+    logits = [tables.read(member, part, view, ids) for member in members for view in views]
+    return mean_probabilities(logits, opened.card.target)
+
+
+def out_of_fold(opened: Opened, tables: ViewTables, members: list[Member], views: tuple[str, ...]) -> OutOfFold | None:
+    """The held-out rows of every fold there is a model of; None where there is only a model of all rows."""
+    folds = sorted({member.fold for member in members if member.fold != ALL})
+    if not folds:
+        return None
+    samples = opened.samples
+    held_out, plain, tta = [], [], []
+    for fold in folds:
+        held_out.append(opened.folds.rows(fold)[1])
+        ids = samples.train["id"].to_numpy()[held_out[-1]]
+        here = [member for member in members if member.fold == fold]
+        plain.append(probabilities(opened, tables, here, PLAIN, "oof", ids))
+        tta.append(probabilities(opened, tables, here, views, "oof", ids) if views != PLAIN else plain[-1])
+    rows = np.concatenate(held_out)
+    of_row = np.repeat(folds, [len(part) for part in held_out])
+    ids, units = samples.train["id"].to_numpy()[rows], units_of(samples.train)[rows]
+    held = HeldOut(opened.metric, ids, samples.targets[rows], of_row, units)
+    return OutOfFold(held, np.concatenate(plain), np.concatenate(tta))
+
+
+def score_lines(opened: Opened, oof: OutOfFold) -> list[Line]:
+    """A line a fold, then one over all of them with its interval."""
+    held = oof.held
+    lines = []
+    for fold in np.unique(held.folds):
+        rows = held.folds == fold
+        lines.append(score_line(opened, f"fold {fold}", held.targets[rows], oof.plain[rows], oof.tta[rows]))
+    overall = score_line(opened, OVERALL, held.targets, oof.plain, oof.tta)
+    interval = bootstrap_interval(opened.metric, held.targets, oof.tta, held.groups)
+    return [*lines, Line(overall.name, overall.rows, overall.plain, overall.tta, interval)]
+
+
+def score_line(opened: Opened, name: str, truth: np.ndarray, plain: np.ndarray, tta: np.ndarray) -> Line:
+    return Line(name, len(truth), opened.metric.score(truth, plain), opened.metric.score(truth, tta))
+
+
+def score_table(opened: Opened, lines: list[Line], views: int) -> str:
+    with_tta = f"{f'TTA of {views}':>12s}" if views > 1 else ""
+    body = [f"{opened.metric.name:30s} {'rows':>7s} {'plain':>9s}{with_tta}"]
+    for line in lines:
+        tta = f"{line.tta:12.4f}" if views > 1 else ""
+        interval = f"   95 % interval {line.interval[0]:.4f} to {line.interval[1]:.4f}" if line.interval else ""
+        body.append(f"{line.name:30s} {line.rows:7d} {line.plain:9.4f}{tta}{interval}")
+    return "\n".join(body)

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -462,5 +463,5 @@ def test_what_is_fitted_out_of_fold_is_applied_to_the_test_rows(shop):
         averaged(shop, ("identity", "hflip"), [(0, fold)]).loc[[f"{i:04d}" for i in answers.index]] for fold in range(3)
     ]
     shift = np.array(facts["decision"]["shift"] or [0, 0, 0])
-    expected = np.mean([softmax(np.log(p) / facts["decision"]["temperature"] + shift) for p in rows], axis=0)
+    expected = np.mean([softmax(np.log(p.to_numpy()) / facts["decision"]["temperature"] + shift) for p in rows], axis=0)
     np.testing.assert_allclose(answers[CLASSES], expected, atol=1e-9)

@@ -60,9 +60,10 @@ def write_comparison(folder: Path, title: str, command: str, outcomes: Outcomes,
 def summarised(outcomes: Outcomes) -> pd.DataFrame:
     """One row a run: its axes, how many folds and seeds, and mean and standard deviation (_sd) of every score."""
     groups = outcomes.members.groupby("label", sort=False)[outcomes.scores]
-    spread = groups.std(ddof=1).add_suffix("_sd")
+    # A mean over some of the folds would be compared with one over all of them, so one that lacks makes it none.
+    spread = groups.std(ddof=1, skipna=False).add_suffix("_sd")
     columns = [name + end for name in outcomes.scores for end in ("", "_sd")]
-    numbers = groups.mean().join(spread)[columns]
+    numbers = groups.mean(skipna=False).join(spread)[columns]
     numbers.insert(0, "members", outcomes.members.groupby("label", sort=False).size())
     table = outcomes.cells.merge(numbers.reset_index(), on="label")
     return table if outcomes.gains is None else table.merge(outcomes.gains, on="label", how="left")
@@ -118,6 +119,7 @@ def _notes(outcomes: Outcomes) -> list[str]:
             "together) with its 95 % interval for the luck of the images; where that holds 0, no difference can be "
             "told. The best was picked on the rows that score it, so its own score flatters a little."
         )
+    notes.append("Seconds are those of the training steps, on a machine that other runs may have shared.")
     unseen = outcomes.members["train_loss"].isna()
     if unseen.any():
         runs = _listed(outcomes.members.loc[unseen, "label"])

@@ -41,8 +41,9 @@ def outcomes_of(plan: Plan, cells: tuple[Cell, ...]) -> Outcomes:
     readings = [_read(plan, cell) for cell in cells]
     opened, labels = readings[0].opened, [cell.label for cell in cells]
     members = pd.DataFrame([member for reading in readings for member in reading.members])
-    means = members.groupby("label", sort=False)[opened.metric.name].mean().fillna(-np.inf)
-    best = labels.index(means.idxmax() if opened.metric.higher_is_better else means.replace(-np.inf, np.inf).idxmin())
+    means = members.groupby("label", sort=False)[opened.metric.name].mean(skipna=False)
+    merits = (means if opened.metric.higher_is_better else -means).fillna(-np.inf)
+    best = labels.index(merits.idxmax())
     rows = readings[0].shown // len(cells[0].request.seeds)
     per_class = pd.DataFrame({"class": opened.samples.classes, "rows": rows})
     for label, reading in zip(labels, readings, strict=True):

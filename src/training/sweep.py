@@ -1,6 +1,7 @@
 """A sweep: the runs of a plan are trained side by side, and what they came to is written down as one comparison."""
 
 import tempfile
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -92,6 +93,9 @@ def _train_one(cell: Cell, request: Request, reason: Path, teller: Teller) -> No
 
     try:
         train(request, say)
-    except Problem as problem:
-        reason.write_text(str(problem))
-        say(f"failed: {problem}")
+    except Exception as error:  # whatever is wrong with one run must not cost the others
+        if not isinstance(error, Problem):
+            traceback.print_exc()
+        told = str(error) if isinstance(error, Problem) else f"{type(error).__name__}: {error}"
+        reason.write_text(told)
+        say(f"failed: {told}")

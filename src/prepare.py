@@ -7,6 +7,7 @@ usage: python -m src.prepare SOURCE [id=NAME] [key=value ...]
   id=NAME     the competition's name here; by default that of SOURCE
   key=value   a fact of the card that goes before what is found, for example metric=auc target=ordinal group=patient
               train.table=labels.csv train.label=species train.images='train/{image_id}.jpg' on_bad_image=drop
+              group=none takes no column to group the images by, whatever the files say
 
 Leaves competition/NAME/data/, competition/NAME/card.yaml and runs/NAME/overview.json.
 A second start goes on with what is there; a card is never overwritten.
@@ -16,11 +17,15 @@ import difflib
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from src.errors import UsageError, exit_code
+
+if TYPE_CHECKING:
+    from src.competition.card import Card
+    from src.competition.samples import Samples
 
 SLUG = re.compile(r"(?:https?://(?:www\.)?kaggle\.com/c(?:ompetitions)?/)?([A-Za-z0-9][\w-]*)/?(?:\?.*)?")
 
@@ -35,11 +40,11 @@ def door(argv: list[str]) -> None:
     from src.competition.prepared import prepare
 
     if Path(source).exists():
-        card = prepare(Path(source), name, given)
+        card = prepare(Path(source), name, given, fits=_fits)
     elif card_file(source):
         card = prepare(None, source, given)
     else:
-        card = prepare(_download(source, name), name, given, slug=SLUG.fullmatch(source)[1])
+        card = prepare(_download(source, name), name, given, slug=SLUG.fullmatch(source)[1], fits=_fits)
     print(f"next: ./run.sh fold=0..4 competition={card.id}")
 
 
@@ -74,6 +79,8 @@ def _parse(argv: list[str]) -> tuple[str, str, dict[str, Any]]:
 
 def _value(key: str, word: str) -> Any:
     """A word as it stands, but for lists and mappings, whose parts stay text too. {id}.jpg is a template."""
+    if (key, word) == ("group", "none"):
+        return None
     if not re.fullmatch(r"\[.*\]|\{.*: .*\}", word, re.DOTALL):
         return word
     try:
@@ -107,6 +114,14 @@ def _check_keys(given: dict[str, Any]) -> None:
             near = difflib.get_close_matches(key, known, n=1)
             told = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}"
             raise UsageError(f"unknown key {key}. {told}")
+
+
+def _fits(card: "Card", samples: "Samples") -> None:
+    """Whether a submission can be written. Raises UsageError or Problem."""
+    from src.submission.layout import layout_of
+
+    if card.submission:
+        layout_of(card, samples)
 
 
 def _download(source: str, name: str) -> Path | None:

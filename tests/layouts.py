@@ -37,6 +37,7 @@ class Layout:
     prepare: list[str] = field(default_factory=list)
     group: dict[str, str] | None = None
     lost: int = 0
+    separator: str = " "
 
 
 BUILDERS: dict[str, Callable[[Path], Layout]] = {}
@@ -285,6 +286,58 @@ def sets(folder: Path) -> Layout:
         "multilabel",
         "set",
         ["image", "labels"],
+    )
+
+
+@layout
+def tags(folder: Path) -> Layout:
+    """Lists of labels with | between them, in the table and in the sample; blanks within the labels; WebP."""
+    train = [SETS[k] for k in numbers(98, 7)]
+    test = [SETS[k] for k in numbers(28, 7, 3)]
+    names = ["blue sky", "deep snow", "tree"]
+    for part, rows in (("train", train), ("test", test)):
+        for i, one in enumerate(rows):
+            path = folder / part / f"photo.{i}.webp"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture_of = picture(frozenset(one), i + 700 * (part == "test"))
+            path.write_bytes(cv2.imencode(".webp", picture_of[:, :, ::-1])[1].tobytes())
+    cells = ["|".join(names[k] for k in sorted(one)) for one in train]
+    csv(folder / "annotations.csv", pd.DataFrame({"photo": [f"photo.{i}" for i in range(98)], "tags": cells}))
+    ids = [f"photo.{i}" for i in range(28)]
+    csv(folder / "sampleSubmission.csv", pd.DataFrame({"photo": ids, "tags": "blue sky|tree"}))
+    return Layout(
+        folder,
+        {f"train/photo.{i}.webp": {names[k] for k in one} for i, one in enumerate(train)},
+        {one: f"test/{one}.webp" for one in ids},
+        {one: {names[k] for k in held} for one, held in zip(ids, test, strict=True)},
+        names,
+        "multilabel",
+        "set",
+        ["photo", "tags"],
+        separator="|",
+    )
+
+
+@layout
+def subsets(folder: Path) -> Layout:
+    """One table of all images in one folder, whose column says train, val or test; the test rows are labelled too."""
+    names, rows = ["ant", "bee", "cow"], numbers(130, 3)
+    part = ["train" if i < 80 else "val" if i < 100 else "test" for i in range(130)]
+    for i, label in enumerate(rows):
+        save(folder / "img" / f"{i:05}.png", picture(label, i))
+    order = shuffled(list(range(130)))
+    table = {"image": [f"{i:05}.png" for i in order], "subset": [part[i] for i in order]}
+    csv(folder / "metadata.csv", pd.DataFrame(table | {"species": [names[rows[i]] for i in order]}))
+    tested = [i for i in order if part[i] == "test"]
+    return Layout(
+        folder,
+        {f"img/{i:05}.png": names[rows[i]] for i in order if part[i] != "test"},
+        {f"{i:05}.png": f"img/{i:05}.png" for i in tested},
+        {f"{i:05}.png": names[rows[i]] for i in tested},
+        names,
+        "multiclass",
+        "label",
+        ["id", "species"],
     )
 
 

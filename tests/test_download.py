@@ -25,13 +25,18 @@ SLUG = "shapes-cup"
 MB = 1 << 20  # the command writes in pieces of this size
 
 
-def files_of(folder) -> bytes:
-    """A competition of 12 training and 4 test images, and a file that makes the zip several pieces long."""
+def files_of(folder, undecided: bool = False) -> bytes:
+    """A competition of 12 training and 4 test images, and a file that makes the zip several pieces long.
+
+    Undecided: with a second table that could as well be the training table.
+    """
     for k in range(16):
         part = "train" if k < 12 else "test"
         save(folder / part / f"{part}{k}.png", picture(k % 2, k))
     rows = [f"train{k}.png,{('disc', 'ring')[k % 2]}" for k in range(12)]
     (folder / "train.csv").write_text("\n".join(["id,shape", *rows]) + "\n")
+    if undecided:
+        (folder / "train_more.csv").write_bytes((folder / "train.csv").read_bytes())
     (folder / "sample_submission.csv").write_text(
         "\n".join(["id,shape", *(f"test{k}.png,disc" for k in range(12, 16))])
     )
@@ -53,9 +58,9 @@ class Host:
         self.archive = self.folder / f"{SLUG}.zip"
         self.marker = self.folder / f"{SLUG}.zip.kaggle-partial"
 
-    def prepared(self, slug: str = SLUG) -> tuple[int, str, str]:
-        """Exit code, stdout and stderr of `python -m src.prepare SLUG`."""
-        code = prepare.main([slug])
+    def prepared(self, slug: str = SLUG, *words: str) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of `python -m src.prepare SLUG WORDS`."""
+        code = prepare.main([slug, *words])
         out, err = self.cup.capsys.readouterr()
         self.cup.no_secret(out + err)
         return code, out, err
@@ -97,6 +102,19 @@ def test_from_a_slug_to_a_card(host):
     host.archive.unlink()
     assert host.prepared()[0] == 0
     assert len(host.asked()) == 1, "what is unpacked is not fetched again"
+
+
+def test_a_fact_that_was_missing_is_given_in_a_second_start(host):
+    """The first start stops with the data here and no card."""
+    host.server.competition = Competition(SLUG, {}, files=files_of(host.cup.home / "more", undecided=True))
+    code, _, err = host.prepared()
+    assert code == 1 and "train.table=TABLE" in err and not (host.folder / "card.yaml").exists()
+    code, out, err = host.prepared(SLUG, "train.table=train.csv")
+    assert (code, err) == (0, "")
+    assert len(host.asked()) == 1, "what is here is not fetched again"
+    card = load_card(SLUG)
+    assert (card.kaggle, card.archive, card.train.table) == (SLUG, f"{SLUG}.zip", "train.csv")
+    assert f"the files of {SLUG}" in (host.folder / "card.yaml").read_text().splitlines()[0]
 
 
 def test_a_dropped_connection_is_gone_on_from(host):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from src import predict, prepare, train
+from src.competition import labels
 from src.competition.card import load_card
 from src.competition.folds import freeze_folds
 from src.competition.inspection import inspect
@@ -90,10 +91,19 @@ def test_the_host_s_validation_set_is_known(tmp_path):
     assert set(folds.rows(0)[1]) == set(np.flatnonzero(held))
 
 
-def test_labels_of_test_folders_are_kept_apart(tmp_path):
-    built, card, _ = prepared("collection", tmp_path)
-    table = (card.folder / card.test_labels).read_text().splitlines()
-    assert dict(line.split(",") for line in table[1:]) == built.truth
+@pytest.mark.parametrize("name", ["collection", "subsets", "birds"])
+def test_labels_of_test_images_are_kept_apart(name, tmp_path):
+    built, card, samples = prepared(name, tmp_path)
+    file = card.folder / card.test_labels
+    assert not file.is_relative_to(card.data)
+    found = labels.test_answers(card, samples, samples.test["id"].to_numpy())
+    assert dict(zip(samples.test["id"], [samples.classes[k] for k in found], strict=True)) == built.truth
+
+
+def test_a_column_that_names_a_validation_part(tmp_path):
+    _, card, samples = prepared("subsets", tmp_path)
+    assert (samples.train["part"] == "validation").sum() == 20
+    assert card.validation.label == card.train.label == "species"
 
 
 def test_the_card_is_short_and_says_how(tmp_path):
@@ -106,7 +116,7 @@ def test_the_card_is_short_and_says_how(tmp_path):
 
 # The whole way takes about two seconds each; the others are as good, and slow.
 WHOLE = ("cactus", "grades", "headerless", "onehot", "sets", "seedlings", "tubes", "whales", "drivers", "herbarium")
-WHOLE += ("pixels", "food", "dirty", "cancer")
+WHOLE += ("pixels", "food", "dirty", "cancer", "tags", "subsets")
 TINY = "data.folds=2 data.sampler=plain model=resnet8 images.size=24 images.load_size=24 augment=none optim.lr=5e-3"
 TINY += " train.epochs=10 train.batch=8 train.ema_decay=0 train.precision=fp32"
 TINY += " machine.device=cpu machine.jobs=1 machine.threads=1 machine.workers=0"
@@ -149,7 +159,7 @@ def judge(built, columns, cells):
             [1 / (1 + row.index(true)) if true in row else 0 for row, true in zip(ranks, truth, strict=True)]
         ), 0.7
     if built.kind == "set":
-        pairs = [(set(row[0].split(" ")), true) for row, true in zip(cells, truth, strict=True)]
+        pairs = [(set(row[0].split(built.separator)), true) for row, true in zip(cells, truth, strict=True)]
         return np.mean([2 * len(a & b) / (len(a) + len(b)) for a, b in pairs]), 0.6
     chances = np.array(cells, dtype=float)
     if built.target == "multilabel":

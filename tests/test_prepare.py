@@ -123,7 +123,7 @@ def test_archives_in_archives(tmp_path):
         {"deep/train.zip": inner.read_bytes(), "deep/test.zip": flat.read_bytes(), "train.csv.zip": table.read_bytes()},
     )
     data = bring(outer, tmp_path / "c", say=lambda line: None)
-    found = sorted(str(path.relative_to(data)) for path in data.rglob("*") if path.is_file())
+    found = sorted(str(path.relative_to(data)) for path in data.rglob("*") if path.is_file() and path.name[0] != ".")
     assert found == ["deep/test/2.txt", "deep/train/1.txt", "train.csv"]
 
 
@@ -199,6 +199,122 @@ def test_a_given_template_and_an_empty_folder(host, capsys, tmp_path):
     assert load_card("insects").train.images == "train/{id}.*"
     (tmp_path / "empty").mkdir()
     assert "holds no images" in refused(capsys, tmp_path / "empty")
+
+
+def test_a_source_that_is_not_what_was_taken(host, tmp_path, capsys):
+    other = BUILDERS["grades"](tmp_path / "grades").source
+    assert prepare.main([str(host), "id=mine"]) == 0
+    told = refused(capsys, other, "id=mine", code=2)
+    assert f"data came from {host}: delete" in told
+    assert "id=NAME" in told
+    csv(host / "train.csv", pd.DataFrame({"id": range(30), "kind": ["bee", "wasp"] * 15}))
+    assert "which has changed since" in refused(capsys, host, "id=mine", code=2)
+    assert "demo-digits is a competition of Podium's own" in refused(capsys, host, "id=demo-digits", code=2)
+    by_hand = competition_folder("by_hand") / "data"
+    save(by_hand / "train" / "a.png", picture(0, 0))
+    assert "came from elsewhere" in refused(capsys, host, "id=by_hand", code=2)
+    assert (by_hand / "train" / "a.png").is_file()
+
+
+def test_a_source_is_taken_anew_until_there_is_a_card(host, capsys):
+    (host / "train" / "7.png").rename(host / "gone.bin")
+    folder = competition_folder("insects")
+    assert f"put them into {folder / 'data'}" in refused(capsys, host)
+    (host / "gone.bin").rename(host / "train" / "7.png")
+    assert prepare.main([str(host)]) == 0
+    assert "no card was written yet: it is taken anew" in capsys.readouterr().out
+    assert len(load_samples(load_card("insects")).train) == 30
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["metric=foo"], "metric 'foo' is unknown"),
+        (["metric=auc"], "auc' cannot judge multiclass"),
+        (["submission.kind=probability", "metric=accuracy"], "there are 3 classes"),
+        (["submission.separator=;"], "one column only, 'id,kind', when it is read with ';'"),
+        (["submission.separator=ab"], "submission.separator: "),
+        (["group=[a, b]"], "group: must be one text, not ['a', 'b']"),
+        (["validation.table=train.csv"], "validation.id is missing: say it, validation.id=..."),
+        (["submission.kind=ranked", "submission.label_separator=e"], "class 'bee' holds 'e'"),
+    ],
+)
+def test_no_card_that_the_next_command_refuses(host, capsys, words, told):
+    assert prepare.main([str(host), *words]) != 0
+    assert told in capsys.readouterr().err
+    assert not (competition_folder("insects") / "card.yaml").exists()
+
+
+def test_a_column_for_each_class_is_no_label(tmp_path, capsys):
+    built = BUILDERS["breeds"](tmp_path / "breeds")
+    assert "set submission.kind to columns" in refused(capsys, built.source, "submission.kind=label", code=2)
+
+
+def test_group_none_switches_the_groups_off(tmp_path):
+    built = BUILDERS["tubes"](tmp_path / "tubes")
+    assert prepare.main([str(built.source)]) == 0
+    assert prepare.main([str(built.source), "id=free", "group=none"]) == 0
+    assert (load_card("tubes").group, load_card("free").group) == ("PatientID", None)
+
+
+def test_classes_that_differ_in_capitals_are_told_of(host, capsys):
+    kinds = [("cat", "Cat", "NA")[k % 3] for k in range(30)]
+    csv(host / "train.csv", pd.DataFrame({"id": range(30), "kind": kinds}))
+    csv(host / "sample_submission.csv", pd.DataFrame({"id": range(8), "kind": "NA"}))
+    assert prepare.main([str(host), "id=merged"]) == 0
+    told = capsys.readouterr().out
+    assert "'cat' (10 rows) and 'Cat' (10 rows) are taken for one class" in told
+    assert "classes=[cat, Cat, NA]" in told
+    assert prepare.main([str(host), "id=apart", "classes=[cat, Cat, NA]"]) == 0
+    merged, apart = load_card("merged"), load_card("apart")
+    assert (load_samples(merged).counts.tolist(), merged.target) == ([10, 20], "binary")
+    assert (load_samples(apart).counts.tolist(), apart.target) == ([10, 10, 10], "multiclass")
+
+
+def test_images_that_belong_to_no_part(tmp_path, capsys):
+    folder = tmp_path / "rocks"
+    for k in range(30):
+        save(folder / "pics" / f"a{k}.png", picture(k % 3, k))
+    for k in range(6):
+        save(folder / "later" / f"b{k}.png", picture(k % 3, 50 + k))
+    csv(folder / "labels.csv", pd.DataFrame({"name": [f"a{k}.png" for k in range(30)], "rock": ["x", "y", "z"] * 10}))
+    assert prepare.main([str(folder)]) == 0
+    told = capsys.readouterr().out
+    assert "WARNING: no test images were found" in told
+    assert "6 images in later/ belong to no part; if they are the test images: test.files='later/{file}'" in told
+    assert told.count("Where a guess is wrong") == 1
+    assert prepare.main([str(folder), "id=whole", "test.files=later/{file}"]) == 0
+    assert "belong to no part" not in capsys.readouterr().out
+    assert load_samples(load_card("whole")).test["id"].tolist() == [f"b{k}.png" for k in range(6)]
+    assert "fits no image" in refused(capsys, folder, "id=wrong", "test.files=never/{file}", code=2)
+
+
+def test_small_images_are_told_of_in_the_overview_alone(host, capsys):
+    assert prepare.main([str(host)]) == 0
+    assert "images below 32 pixels" in capsys.readouterr().out
+    card = load_card("insects")
+    assert not any("pixels" in note for note in inspect(card, load_samples(card), say=lambda line: None).notes)
+
+
+@pytest.mark.parametrize(
+    ("answers", "separator", "guessed"),
+    [
+        (["red fox|cat", "owl"], "|", False),
+        (["red fox, cat", "owl"], ", ", False),
+        (["owl", "cat"], "|", True),
+        (["owl;cat", "cat"], ";", False),
+    ],
+)
+def test_what_parts_the_classes_in_the_sample(host, answers, separator, guessed):
+    kinds = [("red fox|cat", "owl|red fox", "owl", "cat", "red fox")[k % 5] for k in range(30)]
+    csv(host / "train.csv", pd.DataFrame({"id": range(30), "kind": kinds}))
+    csv(host / "sample_submission.csv", pd.DataFrame({"id": range(8), "kind": answers * 4}))
+    assert prepare.main([str(host)]) == 0
+    card = load_card("insects")
+    assert (card.submission.kind, card.submission.label_separator) == ("set", separator)
+    text = (card.folder / "card.yaml").read_text()
+    line = text[text.index("submission:") :].partition("label_separator:")[2].splitlines()[0]
+    assert ("guess" in line) is guessed
 
 
 # What it refuses to guess

@@ -1,5 +1,6 @@
 """A competition's files come to its data/ folder: written by a builder, unpacked, or taken from a folder."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -8,11 +9,12 @@ from pathlib import Path
 from src.competition import digits, pixels
 from src.competition.card import Card
 from src.competition.unpack import existing, litter, unpack, unpack_nested
-from src.errors import Problem
-from src.runs import home, only_one
+from src.errors import Problem, UsageError
+from src.runs import home, only_one, read_json, write_json
 
 EMBEDDED: dict[str, Callable[[Path, Path], None]] = {"digits": digits.write}
 Say = Callable[[str], None]
+ORIGIN = ".source.json"  # in data/: where it came from
 
 
 def ensure_data(card: Card, say: Say = print) -> Path:
@@ -34,31 +36,65 @@ def ensure_data(card: Card, say: Say = print) -> Path:
     return card.data
 
 
-def bring(source: Path, folder: Path, say: Say = print) -> Path:
-    """Make `folder`/data from an archive or a folder, the source left as it is; nothing is done where it exists.
+def bring(source: Path, folder: Path, say: Say = print, again: bool = False) -> Path:
+    """Make `folder`/data from an archive or a folder, the source left as it is. What was taken from the same source,
+    unchanged since, is kept; else it is taken `again`, or refused.
 
-    Raises Problem where an archive is unsafe or the disk is too full.
+    Raises UsageError where data/ came from elsewhere, Problem where an archive is unsafe or the disk is too full.
     """
 
     def whole(part: Path) -> None:
-        say(f"{'taking' if source.is_dir() else 'unpacking'} {source} to {folder / 'data'}")
+        say(f"{'taking' if source.is_dir() else 'unpacking'} {source} to {data}")
         (_copy if source.is_dir() else unpack)(source, part)
         unpack_nested(part, say)
 
-    if (folder / "data").is_dir():
-        say(f"{folder / 'data'} is there already, and is kept")
-
-    return _appear(folder, whole)
-
-
-def _appear(folder: Path, fill: Callable[[Path], None]) -> Path:
-    data, part = folder / "data", folder / ".data.part"
-    if data.is_dir():
+    data, origin = folder / "data", origin_of(source)
+    if not data.is_dir():
+        return _appear(folder, whole, origin)
+    held = _origin(folder)
+    if held.get("stamp") == origin["stamp"]:
+        say(f"{data} is there already, and is kept")
         return data
+    changed = ", which has changed since" if held.get("path") == origin["path"] else ""
+    came = f"{data} came from {held.get('path', 'elsewhere')}{changed}"
+    if not again or "stamp" not in held:
+        raise UsageError(
+            f"{came}: delete {data} to take {source} anew, or choose another name for this competition, id=NAME"
+        )
+    say(f"{came}, and no card was written yet: it is taken anew")
+    return _appear(folder, whole, origin)
+
+
+def origin_of(source: Path) -> dict[str, str]:
+    """Where data come from: the path, and a hash of the names, sizes and times of the files there."""
+    paths = [Path(root) / name for root, name in _files(source)] if source.is_dir() else [source]
+    digest = hashlib.sha256()
+    for path in paths:
+        facts = path.stat()
+        name = path.relative_to(source) if source.is_dir() else path.name
+        digest.update(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode(errors="surrogateescape"))
+    return {"path": str(source.resolve()), "stamp": digest.hexdigest()[:16]}
+
+
+def _origin(folder: Path) -> dict[str, str]:
+    """What is known of where `folder`/data came from; nothing where it was put there by hand."""
+    note = folder / "data" / ORIGIN
+    return read_json(note) if note.is_file() else {}
+
+
+def _appear(folder: Path, fill: Callable[[Path], None], origin: dict[str, str] | None = None) -> Path:
+    """data/, whole; what stands there is replaced where its `origin` is another."""
+    data, part = folder / "data", folder / ".data.part"
     with only_one(folder, f"setting up competition/{folder.name}"):
+        if data.is_dir() and (origin is None or _origin(folder).get("stamp") == origin["stamp"]):
+            return data  # another process made it while this one came here
         shutil.rmtree(part, ignore_errors=True)
         try:
             fill(part)
+            if origin:
+                write_json(part / ORIGIN, origin)
+            if data.is_dir():
+                shutil.rmtree(data)
             part.rename(data)
         finally:
             shutil.rmtree(part, ignore_errors=True)

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from yaml import YAMLError
 
 from src.errors import UsageError
@@ -93,9 +93,9 @@ class Submission(Facts):
     kind: SubmissionKind
     id: str | None = None  # the sample's column of ids: its first, unless given
     header: list[str] | None = None
-    separator: str = ","
+    separator: str = Field(",", min_length=1, max_length=1)
     encoding: str = "utf-8"
-    label_separator: str = " "
+    label_separator: str = Field(" ", min_length=1)
     top: int = 5
 
 
@@ -167,6 +167,18 @@ def check_card(competition: str, facts: dict[str, Any], where: str) -> Card:
     try:
         return Card.model_validate({"id": competition, **facts})
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(part for part in map(str, first["loc"]) if not part.startswith(("dict[", "list[")))
-        raise UsageError(f"{where}: {key}: {first['msg']}") from None
+        raise UsageError((f"{where}: " if where else "") + _wording(error.errors()[0])) from None
+
+
+def _wording(fault: dict[str, Any]) -> str:
+    """A fault of a card in one line: the key, what is wrong, and what it must be."""
+    parts = [part for part in map(str, fault["loc"]) if not part.startswith(("dict[", "list[", "function-"))]
+    key = ".".join(parts[:-1] if parts[-1:] == ["str"] else parts)
+    what = fault["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if fault["type"] == "missing":
+        return f"{key} is missing: say it, {key}=..."
+    if fault["type"] == "extra_forbidden":
+        return f"{key} is no key of a card: see the README for those there are"
+    if fault["type"] == "string_type":
+        what = "must be one text"
+    return f"{key or 'the card'}: {what}" + ("" if fault["type"] == "value_error" else f", not {fault['input']!r}")

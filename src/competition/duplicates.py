@@ -43,9 +43,7 @@ def find_pairs(look: Look) -> Pairs:
     close, crowded = near(look.hash[rows])
     close = rows[close]
     close = close[alike(look.thumb, close)]
-    notes = (
-        [] if large.any() or not read.any() else [f"images below {SMALLEST} pixels: only equal files are looked for"]
-    )
+    notes = []
     if crowded:
         notes.append(
             f"{crowded} images look much like more than {CROWD} others; near duplicates among them are not looked for"

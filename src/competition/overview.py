@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from src.competition.card import Card
-from src.competition.duplicates import Pairs, clusters, find_pairs
+from src.competition.duplicates import SMALLEST, Pairs, clusters, find_pairs
 from src.competition.folds import units_of
 from src.competition.inspection import look_at_samples
 from src.competition.look import Look
@@ -41,10 +41,13 @@ def overview(card: Card, samples: Samples, say: Callable[[str], None] = print) -
 
 
 def _warnings(card: Card, look: Look, train: np.ndarray) -> list[str]:
-    bad = int((look.fault[train] != "").sum())
-    if not bad or card.on_bad_image == "drop":
-        return []
-    return [f"training will stop at {bad} unreadable images, unless the card says on_bad_image: drop"]
+    told, read = [], look.fault == ""
+    if read.any() and (look.size[read].min(axis=1) < SMALLEST).all():
+        told.append(f"images below {SMALLEST} pixels: of duplicates only equal files are looked for")
+    bad = int((~read[train]).sum())
+    if bad and card.on_bad_image != "drop":
+        told.append(f"training will stop at {bad} unreadable images, unless the card says on_bad_image: drop")
+    return told
 
 
 def _sizes(look: Look) -> dict[str, Any]:
@@ -142,7 +145,10 @@ def _print(facts: dict[str, Any], say: Callable[[str], None]) -> None:
         many = f", {sizes['different']} different" if sizes["different"] > 1 else ""
         rows.insert(3, ("sizes", f"width {_span(sizes['width'])}, height {_span(sizes['height'])} pixels{many}"))
     if facts["groups"]:
-        rows.append(("groups", "{groups} of {smallest} to {largest} images".format(**facts["groups"])))
+        groups, least, most = facts["groups"].values()
+        rows.append(
+            ("groups", f"{groups} of {least} images" if least == most else f"{groups} of {least} to {most} images")
+        )
     for name, text in rows:
         say(f"  {name:<11} {text}")
     for note in facts["notes"]:

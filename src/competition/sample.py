@@ -15,6 +15,11 @@ def sample_of(card: Card, test_ids: set[str], test: pd.DataFrame, classes: tuple
     if wanted.sample is None:
         return _listing(card, test, classes)
     sample = read_table(card.data / wanted.sample, Sheet(separator=wanted.separator, encoding=wanted.encoding))
+    if sample.shape[1] < 2:
+        raise Problem(
+            f"{wanted.sample} has one column only, {sample.columns[0]!r}, when it is read with {wanted.separator!r} "
+            "between its columns: mend submission.separator in the card, or take it out"
+        )
     key = wanted.id or sample.columns[0]
     ids = need(sample, key, wanted.sample)
     for wrong, what in (
@@ -27,7 +32,7 @@ def sample_of(card: Card, test_ids: set[str], test: pd.DataFrame, classes: tuple
                 f"{wanted.sample}, line {line}: id {ids[wrong].iloc[0]!r} {what} ({wrong.sum()} such rows). "
                 "Mend the card or the file"
             )
-    if wanted.kind in ("label", "ranked", "set") and sample.shape[1] > 1:
+    if wanted.kind in ("label", "ranked", "set"):
         _check_answers(card, sample.drop(columns=key).iloc[:, -1], classes)
     return sample
 
@@ -44,11 +49,13 @@ def _check_answers(card: Card, answers: pd.Series, classes: tuple[str, ...]) -> 
     """Differing answers must be classes; one value in every row is the host's placeholder, class or not."""
     if answers.nunique() < 2:
         return
-    known, several = set(classes), card.submission.kind != "label"
-    wrong = [k for k, cell in enumerate(answers) if not known.issuperset(cell.split() if several else [cell])]
+    known, several, separator = set(classes), card.submission.kind != "label", card.submission.label_separator
+    lists = [[part for part in cell.split(separator) if part] if several else [cell] for cell in answers]
+    wrong = [k for k, parts in enumerate(lists) if not known.issuperset(parts)]
     if wrong:
         place = f"{card.submission.sample}, line {wrong[0] + 2}"
         raise Problem(
             f"{place}: {answers.iloc[wrong[0]]!r} is no class of {card.train.name} "
             f"({len(wrong)} such rows). Correct the file, or name every class in the card (classes: [...])"
+            + (f"; classes are parted by {separator!r}, mend submission.label_separator if not" if several else "")
         )

@@ -146,8 +146,8 @@ def never_empty(samples: Samples) -> bool:
 
 
 def _word_faults(cells: pd.Series, classes: frozenset[str], card: Card) -> list[str]:
-    """Faults of classes parted by blanks: unknown or repeated ones, or more than the card's `top`."""
-    words = [cell.split(" ") if cell else [] for cell in cells.tolist()]
+    """Faults of classes in one cell: unknown or repeated ones, or more than the card's `top`."""
+    words = [cell.split(card.submission.label_separator) if cell else [] for cell in cells.tolist()]
     unknown = np.array([row for row, held in enumerate(words) if not classes.issuperset(held)], int)
     repeated = np.array([row for row, held in enumerate(words) if len(set(held)) < len(held)], int)
     faults = _listed(

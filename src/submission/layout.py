@@ -1,12 +1,12 @@
 """What the sample submission asks for: which column holds the ids, and which the answers."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from src.competition.card import Card
+from src.competition.classes import class_columns
 from src.competition.samples import Samples
 from src.errors import Problem, UsageError
 
@@ -34,7 +34,7 @@ def layout_of(card: Card, samples: Samples) -> Layout:
     if card.submission.kind == "columns":
         answers = _class_columns(samples.classes, others)
     else:
-        answers = (_answer_column(card, samples.sample, others),)
+        answers = (_answer_column(card, samples, others),)
     return Layout(tuple(header), key, answers, tuple(name for name in others if name not in answers))
 
 
@@ -51,29 +51,13 @@ def _check_kind(card: Card, classes: tuple[str, ...]) -> None:
             f"the card's submission kind is probability, of the positive class, but there are {len(classes)} classes: "
             "set kind to columns or label"
         )
-    blank = next((name for name in classes if " " in name), None)
-    if kind in ("set", "ranked") and blank is not None:
-        raise UsageError(f"class {blank!r} holds a blank, and submissions of kind {kind} part the classes by blanks")
-
-
-def class_columns(classes: Sequence[str], columns: Sequence[str]) -> tuple[str, ...] | None:
-    """The column of each class: named as the class, or all with one same prefix and suffix, as in prob_cat, prob_dog.
-
-    Capitals and blanks around a name count only where names differ in nothing else. None where no rule, or more than
-    one, finds every class.
-    """
-    for spelt in (str, lambda name: name.strip().casefold()):
-        wanted, held = [spelt(name) for name in classes], {spelt(name): name for name in columns}
-        if len(set(wanted)) < len(classes) or len(held) < len(columns):
-            continue
-        ends = {
-            (name[: at.start()], name[at.end() :]) for name in held for at in re.finditer(re.escape(wanted[0]), name)
-        }
-        fitting = [(a, z) for a, z in ends if all(a + name + z in held for name in wanted)]
-        if ("", "") in fitting or len(fitting) == 1:
-            a, z = ("", "") if ("", "") in fitting else fitting[0]
-            return tuple(held[a + name + z] for name in wanted)
-    return None
+    separator = card.submission.label_separator
+    holding = next((name for name in classes if separator in name), None)
+    if kind in ("set", "ranked") and holding is not None:
+        raise UsageError(
+            f"class {holding!r} holds {separator!r}, which parts the classes in submissions of kind {kind}: "
+            "set submission.label_separator to what the host writes between them"
+        )
 
 
 def _class_columns(classes: tuple[str, ...], columns: list[str]) -> tuple[str, ...]:
@@ -87,8 +71,14 @@ def _class_columns(classes: tuple[str, ...], columns: list[str]) -> tuple[str, .
     return found
 
 
-def _answer_column(card: Card, sample: pd.DataFrame, others: list[str]) -> str:
+def _answer_column(card: Card, samples: Samples, others: list[str]) -> str:
     """The one column beside the id, an index left apart; among several the one named as the training label."""
+    sample = samples.sample
+    if len(others) > 1 and class_columns(samples.classes, others):
+        raise UsageError(
+            f"the card's submission kind is {card.submission.kind}, but the sample has a column for each class: "
+            "set submission.kind to columns"
+        )
     if len(others) > 1:
         others = [name for name in others if not _counts(sample[name])]
     if len(others) > 1:

@@ -45,9 +45,10 @@ def answers(
         table[layout.answers[0]] = names[(p if d is None else d).argmax(axis=1)]
     elif kind == "ranked":
         best = np.argsort(-p, axis=1, kind="stable")[:, : card.submission.top]
-        table[layout.answers[0]] = [" ".join(row) for row in names[best].tolist()]
+        table[layout.answers[0]] = [card.submission.label_separator.join(row) for row in names[best].tolist()]
     elif kind == "set":
-        table[layout.answers[0]] = _sets(p, decide(card.target == "multilabel", p) if d is None else d, samples)
+        chosen = decide(card.target == "multilabel", p) if d is None else d
+        table[layout.answers[0]] = _sets(p, chosen, samples, card.submission.label_separator)
     else:
         columns = _printed(p, sums) if d is None else d.astype(int).astype(str).T
         for name, cells in zip(layout.answers, columns if kind == "columns" else columns[1:], strict=True):
@@ -116,14 +117,14 @@ def _decided(d: np.ndarray, classes: int) -> np.ndarray:
     return d[:, None] == np.arange(classes) if d.ndim == 1 else d.astype(bool)
 
 
-def _sets(p: np.ndarray, chosen: np.ndarray, samples: Samples) -> list[str]:
+def _sets(p: np.ndarray, chosen: np.ndarray, samples: Samples, separator: str) -> list[str]:
     """The classes that apply, in the order of the classes. Where no training row is without a class, no answer is:
     the likeliest class stands in."""
     chosen = _decided(chosen, p.shape[1])
     if never_empty(samples):
         none = np.flatnonzero(~chosen.any(axis=1))
         chosen[none, p[none].argmax(axis=1)] = True
-    return [" ".join(compress(samples.classes, row)) for row in chosen.tolist()]
+    return [separator.join(compress(samples.classes, row)) for row in chosen.tolist()]
 
 
 def _printed(p: np.ndarray, sums: bool) -> list[list[str]]:

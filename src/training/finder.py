@@ -26,7 +26,7 @@ from src.training.terminal import Terminal
 LOWEST, HIGHEST, STEPS = 1e-5, 10.0, 100
 SMOOTHING = 0.9  # of the running mean: it looks back about ten steps
 SETTLING = 10  # steps in which that mean still settles, and the rate is too low to matter
-NOTICED = 0.02  # of the loss at the start: what changes less is noise
+NOTICED = 0.02  # of the loss at the start: what changes less, or less than batches differ there, is noise
 CLIMB = 0.2  # of the fall so far: a loss that climbs back by this much has left its valley
 
 Say = Callable[[str], None]
@@ -89,8 +89,8 @@ def find_lr(request: Request, say: Say = print) -> float:
         table.to_csv(part, index=False)
     figure = run.folder / "lr-finder.png"
     save(draw_rates(table, {"proposed": proposed, "steepest": steepest, "lowest": lowest}), figure)
-    start = begin(table)
-    if start - table["smoothed"].min() < NOTICED * start:
+    start, noise = beginning(table)
+    if start - table["smoothed"].iloc[SETTLING:].min() < noise:
         raise Problem(f"no rate from {LOWEST:g} to {HIGHEST:g} made the loss fall: look at {figure}, and at the labels")
     say(
         f"optim.lr={proposed:g} is proposed: a tenth of {lowest:.1e}, where the smoothed loss was lowest. It fell most "
@@ -125,15 +125,16 @@ def marks(table: pd.DataFrame) -> tuple[float, float]:
     return float(table["lr"].iloc[low]), float(table["lr"].iloc[steepest])
 
 
-def begin(table: pd.DataFrame) -> float:
-    """The loss before the rate began to matter."""
-    return float(table["loss"].head(SETTLING).median())
+def beginning(table: pd.DataFrame) -> tuple[float, float]:
+    """The loss before the rate began to matter, and what has to be taken for noise."""
+    losses = table["loss"].head(SETTLING)
+    return float(losses.median()), float(max(NOTICED * losses.median(), losses.std()))
 
 
 def _left_valley(table: pd.DataFrame) -> bool:
-    start, lowest = begin(table), table["smoothed"].iloc[SETTLING:].min()
+    (start, noise), lowest = beginning(table), table["smoothed"].iloc[SETTLING:].min()
     fall, climb = start - lowest, table["smoothed"].iloc[-1] - lowest
-    return fall > NOTICED * start and climb > max(CLIMB * fall, NOTICED * start)
+    return fall > noise and climb > max(CLIMB * fall, noise)
 
 
 def _rehearsal(request: Request, run: Run, place: Path, say: Say) -> Rehearsal:

@@ -122,7 +122,7 @@ def pick(rules: list[Rule], part: Role, what: str, values: list[str], context: C
     enough = dropped or (part == "test" and rule.hits >= (1 - FEW_MISSING) * len(rule.files))
     if not rule.full and not enough:
         remedy = (
-            "If files are missing, put them there, or leave their rows out: on_bad_image=drop. "
+            f"If files are missing, put them into {context.tree.root}, or leave their rows out: on_bad_image=drop. "
             f"If the rule is wrong: {key}=TEMPLATE"
         )
         raise Undecided(f"{what}: no rule finds every image:", tries, remedy)

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,8 +9,17 @@ import pandas as pd
 from src.competition import templates
 from src.competition.classes import class_columns
 from src.competition.detect.context import Context
+from src.competition.detect.draft import flow
+from src.competition.detect.sample import Sample
 from src.competition.detect.several import Label
-from src.competition.detect.target import class_order, spellings, submission_kind, target_kind, usual_metric
+from src.competition.detect.target import (
+    class_order,
+    list_separator,
+    spellings,
+    submission_kind,
+    target_kind,
+    usual_metric,
+)
 from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.labels import YES
@@ -38,19 +46,27 @@ def class_counts(train: Train) -> dict[str, int]:
     return cells[cells != ""].value_counts(sort=False).to_dict()
 
 
-def put_target(train: Train, tested: bool, context: Context) -> None:
-    """Put the facts of the label, the target, the submission, the metric and the classes."""
+def put_label(train: Train, context: Context) -> Train:
+    """Put train.label and train.label_separator; the same training part with the label as the user has it."""
     train = replace(train, label=_as_given(train.label, context))
-    counts = class_counts(train)
-    draft, label, sample = context.draft, train.label, context.sample
+    draft, label = context.draft, train.label
     if draft.get("train.table"):
         draft.put("train.label", label.column if isinstance(label.column, str) else list(label.column), label.how)
         if label.separator:
             draft.put("train.label_separator", label.separator, "cells hold several labels")
     else:
         draft.put("train.label", "label")
-    merged = spellings(counts, sample) if isinstance(label.column, str) else None
-    names = list(dict.fromkeys(merged.values())) if merged else list(counts)
+    return train
+
+
+def put_target(train: Train, tested: bool, context: Context) -> None:
+    """Put target, submission.*, metric and classes, once the label is put."""
+    counts = class_counts(train)
+    draft, label, sample = context.draft, train.label, context.sample
+    given = draft.given.get("classes")
+    merged = spellings(counts, sample) if isinstance(label.column, str) and not given else None
+    mapped = given if isinstance(given, dict) else merged
+    names = list(dict.fromkeys(mapped.values())) if mapped else given or list(counts)
     _check_classes(names, label, context)
     several = label.several or _several_rows(train)
     kind = target_kind(names, str(label.column), several)
@@ -63,11 +79,21 @@ def put_target(train: Train, tested: bool, context: Context) -> None:
     if merged:
         if order:
             merged = dict(sorted(merged.items(), key=lambda pair: order.index(pair[1])))
-        draft.put("classes", merged, "labels on the left are spellings of the classes on the right")
+        alike = _alike(merged, counts)
+        told = f"{alike} are taken for one class; to keep them apart: classes={flow(list(counts))}"
+        how = "labels on the left are spellings of the classes on the right"
+        draft.put("classes", merged, told if alike else how, guess=bool(alike))
     elif order:
         draft.put(
             "classes", order, how, guess=how.endswith("last") and names != ["0", "1"] and set(names) != {"0", "1"}
         )
+
+
+def _alike(merged: dict[str, str], counts: dict[str, int]) -> str:
+    """The labels that become one class, with their rows; empty where each stays by itself."""
+    spelt = {name: [one for one in merged if merged[one] == name] for name in merged.values()}
+    groups = [" and ".join(f"{one!r} ({counts[one]} rows)" for one in held) for held in spelt.values() if len(held) > 1]
+    return "; ".join(groups)
 
 
 def _as_given(label: Label, context: Context) -> Label:
@@ -80,15 +106,19 @@ def _as_given(label: Label, context: Context) -> Label:
 
 def _submission(train: Train, names: list[str], context: Context) -> None:
     draft, sample, label = context.draft, context.sample, train.label
-    choice = submission_kind(draft.get("target"), names, sample, draft.given.get("metric"))
+    parted = list_separator(names, sample, label.separator)
+    separator = draft.given.get("submission.label_separator") or parted.value
+    choice = submission_kind(draft.get("target"), names, sample, draft.given.get("metric"), separator)
     if sample is not None:
         draft.put("submission.sample", sample.table.path, f"{len(sample.ids)} rows")
         context.put_sheet("submission", sample.table.sheet.model_copy(update={"header": True}))
         if sample.id != sample.table.columns[0]:
             draft.put("submission.id", sample.id, "its column of ids")
     draft.put("submission.kind", choice.value, choice.how, choice.guess)
+    if draft.get("submission.kind") in ("set", "ranked") and (separator != " " or parted.guess):
+        draft.put("submission.label_separator", separator, parted.how, parted.guess)
     if draft.get("submission.kind") == "ranked":
-        draft.put("submission.top", _top(sample, draft.given.get("metric")), "answers in a row")
+        draft.put("submission.top", _top(sample, draft.given.get("metric"), separator), "answers in a row")
     if sample is None and draft.get("submission.kind") != "columns":
         name = label.column if isinstance(label.column, str) and label.column in train.cells else "label"
         header = ["id", "label" if re.search(r"column\d+$", name) else name]
@@ -128,7 +158,7 @@ def _several_rows(train: Train) -> bool:
     return bool(pairs["file"].duplicated().any())
 
 
-def _top(sample: Any, metric: str | None) -> int:
+def _top(sample: Sample | None, metric: str | None, separator: str) -> int:
     if metric and metric.startswith("map@"):
         return int(metric.removeprefix("map@"))
-    return max((len(value.split()) for value in sample.values), default=5) if sample else 5
+    return max((len(value.split(separator)) for value in sample.values), default=5) if sample else 5

@@ -1,5 +1,6 @@
 """The steps of detection in their order: tables, sample, training part, test part, target, groups."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from src.competition import templates
-from src.competition.detect.context import Context, pick, rules_for
-from src.competition.detect.decide import label_cells, put_target
+from src.competition.detect.context import Context, given_rule, pick, rules_for
+from src.competition.detect.decide import label_cells, put_label, put_target
 from src.competition.detect.draft import Draft
 from src.competition.detect.groups import find_groups
 from src.competition.detect.inventory import read_tables
@@ -18,6 +19,8 @@ from src.competition.detect.test import find_test, test_folder
 from src.competition.detect.train import Train, from_table
 from src.competition.tree import Tree
 from src.errors import Problem
+
+FOLDERS = 5  # of images left over that are told
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,13 @@ def detect(data: Path, given: dict[str, Any], title: str) -> Found:
     context.sample = find_sample(tables, tree, draft)
     train = None if "train.files" in given else from_table(context)
     test = find_test(train, context)
-    train = train or from_names(context)
+    train = put_label(train or from_names(context), context)
     _validation(train, context)
     test = test_folder(train, context) if test is None else test
     put_target(train, test is not None, context)
     _groups(train, context)
     labels = _test_labels(test, context)
+    _left_over(test, context)
     draft.finish()
     return Found(draft, context.notes, labels)
 
@@ -63,6 +67,7 @@ def _validation(train: Train, context: Context) -> None:
     if train.split and "validation" in train.split.values:
         where = {train.split.column: train.split.values["validation"]}
         _copy_part("validation", {"where": where}, context, "the same table")
+        context.taken.update(_files(train, "validation", context))
         return
     if files:
         found = same_pattern(files, "validation", context)
@@ -101,6 +106,19 @@ def _copy_part(part: str, changes: dict[str, Any], context: Context, how: str) -
         context.draft.put(f"{part}.{name}", value, how if name == "table" else "")
 
 
+def _files(train: Train, part: str, context: Context) -> list[str]:
+    """The images of another part of the training table that are there. Raises Undecided where most are not."""
+    cells = train.split.cells[train.split.cells[train.split.column].isin(train.split.values[part])]
+    template = context.draft.get("train.images")
+    if template.startswith("pixels/"):
+        return []
+    rule = given_rule(template, cells, context)
+    if not rule.full:
+        what = f"{context.draft.get('train.table')}, {part} rows ({len(cells)})"
+        rule = pick([rule], part, what, cells[train.id].tolist(), context)
+    return [path for path in rule.files if path]
+
+
 def _unique_ids(train: Train, more: pd.Series, context: Context) -> None:
     """Training and validation images must not share an id."""
     names = [templates.name(path) for path in [*train.cells["path"], *more]]
@@ -116,15 +134,28 @@ def _groups(train: Train, context: Context) -> None:
     sure = [group for group in groups if group.sure]
     if sure:
         context.draft.put("group", sure[0].spec, sure[0].how)
-    for group in [group for group in groups if group not in sure[:1]]:
+    for group in [group for group in groups if group not in sure[:1] and "group" not in context.draft.given]:
         context.notes.append(f"group={group.spec} could keep images together in the folds: {group.how}")
 
 
 def _test_labels(test: pd.DataFrame | None, context: Context) -> pd.DataFrame | None:
-    """The answers of a test part whose folders name the classes; they are kept apart, to print a score."""
-    if test is None or "label" not in test or context.given("test_labels"):
+    """The answers of a test part that tells its classes; they are kept apart, to print a score."""
+    if test is None or test.columns.isin(["id", "path"]).all() or context.given("test_labels"):
         return None
-    context.draft.put(
-        "test_labels", "answers/test.csv", "the folders of the test images name their classes; only for a printed score"
-    )
-    return test[["id", "label"]]
+    context.draft.put("test_labels", "answers/test.csv", "the test images' classes are known; only for a printed score")
+    return test[["id", *test.columns.drop(["id", "path"])]].drop_duplicates()
+
+
+def _left_over(test: pd.DataFrame | None, context: Context) -> None:
+    """Tell of folders whose images belong to no part. Beside images that do, the samples tell of them."""
+    used = {path.rpartition("/")[0] for path in context.taken}
+    own = [str(value).partition("{")[0] for key, value in context.draft.given.items() if key.startswith("extra.")]
+    left = [path for path in context.tree.images if path not in context.taken and path.rpartition("/")[0] not in used]
+    left = [path for path in left if not any(head and path.startswith(head) for head in own)]
+    counts = Counter(path.rpartition("/")[0] for path in left)
+    for folder, count in counts.most_common(FOLDERS):
+        place = f"{folder}/" if folder else ""
+        hint = f"; if they are the test images: test.files='{place}{{file}}'" if test is None else ""
+        context.notes.append(f"{count} images in {place or 'the top folder'} belong to no part{hint}")
+    if len(counts) > FOLDERS:
+        context.notes.append(f"and {len(left)} such images in all, in {len(counts)} folders")

@@ -7,7 +7,7 @@ import pandas as pd
 from src.competition.detect.sample import Sample
 from src.competition.labels import YES
 
-SEPARATORS = (" ", "|", ",", ";", "/")
+SEPARATORS = ("|", ";", ",", "/", " ")  # a blank last: it may stand in names too
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from src.competition.card import SubmissionKind, Target
 from src.competition.detect.roles import words
 from src.competition.detect.sample import Sample
+from src.competition.detect.several import SEPARATORS
 from src.competition.labels import sorted_classes
 
 GRADED = {"level", "grade", "severity", "stage", "diagnosis", "rating", "score", "isup"}
@@ -30,28 +31,49 @@ def target_kind(names: list[str], label: str, several: bool) -> Choice:
     return Choice("multiclass", f"{len(names)} classes")
 
 
-def submission_kind(target: Target, names: list[str], sample: Sample | None, metric: str | None) -> Choice:
-    """What a row of the submission holds. A metric that the user has given decides between answers that look alike."""
+def list_separator(names: list[str], sample: Sample | None, own: str | None) -> Choice:
+    """What parts the classes where an answer lists several: that by which all the sample's lists fall into classes.
+
+    `own`: what parts them in the training table, the likeliest where the sample shows no list.
+    """
+    known = set(names)
+    lists = [cell for cell in sample.values if cell and cell not in known] if sample else []
+    for mark in SEPARATORS:
+        for separator in (f"{mark} ", mark) if mark.strip() else (mark,):
+            if lists and all(known.issuperset(cell.split(separator)) for cell in lists):
+                return Choice(separator, f"it parts {lists[0]!r} in the sample into classes")
+    free = [mark for mark in (own, " ", *SEPARATORS) if mark and not any(mark in name for name in names)]
+    told = "as in the training table" if own in free else "no class holds it" if free else "every mark is in a class"
+    return Choice(free[0] if free else " ", f"the sample shows no list of classes; {told}", guess=True)
+
+
+def submission_kind(
+    target: Target, names: list[str], sample: Sample | None, metric: str | None, separator: str
+) -> Choice:
+    """What a row of the submission holds. A metric that the user has given decides between answers that look alike.
+
+    `separator` parts the classes of a list, see `list_separator`.
+    """
     if sample is not None and len(sample.answers) > 1:
         return Choice("columns", f"{len(sample.answers)} columns, one for each class")
     cells = sample.table.cells[sample.answers[0]].tolist() if sample and sample.answers else []
     if metric and metric.startswith("map@"):
         return Choice("ranked", f"{metric} asks for ranks")
-    lists = [cell.split() for cell in cells]
+    lists = [cell.split(separator) for cell in cells]
     if target == "multilabel":
-        return _of_several(names, cells)
-    if any(len(parts) > 1 for parts in lists) and not any(" " in name for name in names):
+        return _of_several(names, cells, separator)
+    if any(len(parts) > 1 for parts in lists) and not any(separator in name for name in names):
         return Choice("ranked", f"the sample lists {max(map(len, lists))} answers in a row")
     if target == "binary":
         return _of_two(names, cells, metric)
     return Choice("label", "one class for each image" if cells else "the usual form", guess=not cells)
 
 
-def _of_several(names: list[str], cells: list[str]) -> Choice:
+def _of_several(names: list[str], cells: list[str], separator: str) -> Choice:
     """A list in one cell; without a sample, and with names that hold blanks, a column for each class."""
     if not cells and any(" " in name for name in names):
-        return Choice("columns", "no sample; names with blanks cannot stand in a list", guess=True)
-    return Choice("set", "one column for the labels that apply, separated by blanks", guess=not any(cells))
+        return Choice("columns", "no sample; names with blanks seldom stand in a list", guess=True)
+    return Choice("set", f"one column for the labels that apply, with {separator!r} between them", guess=not any(cells))
 
 
 def _of_two(names: list[str], cells: list[str], metric: str | None) -> Choice:

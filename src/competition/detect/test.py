@@ -4,9 +4,10 @@ import pandas as pd
 
 from src.competition import templates
 from src.competition.detect.context import Context, given_rule, pick, rules_for
+from src.competition.detect.decide import label_cells
 from src.competition.detect.draft import Draft
 from src.competition.detect.inventory import TableFile
-from src.competition.detect.listing import same_pattern
+from src.competition.detect.listing import matched, same_pattern
 from src.competition.detect.sample import Sample
 from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
@@ -17,13 +18,40 @@ from src.errors import UsageError
 def find_test(train: Train | None, context: Context) -> pd.DataFrame | None:
     """Put the facts of a test part that a table or the sample lists: its rows with columns id and path, else None."""
     if train and train.split and "test" in train.split.values:
-        return _from_split(train, context)
+        cells = train.split.cells[train.split.cells[train.split.column].isin(train.split.values["test"])]
+        return _with_answers(_from_split(train, cells, context), cells, train)
     table = _table(context)
     if table is not None:
-        return _from_pixels(table, context) if table.pixels else _from_table(table, context)
+        found = _from_pixels(table, context) if table.pixels else _from_table(table, context)
+        return _with_answers(found, table.cells, train)
     if context.sample is not None:
         return _from_sample(context.sample, context)
     return None
+
+
+def _with_answers(found: pd.DataFrame, cells: pd.DataFrame, train: Train | None) -> pd.DataFrame:
+    """The test rows with the columns of their answers, where the same columns as in training tell every one.
+
+    A single answer in all rows is the host's placeholder.
+    """
+    if train is None:
+        return found
+    label = train.label.column
+    columns = [label] if isinstance(label, str) else list(label)
+    if not set(columns) <= set(cells) or {"id", "path"}.intersection(columns):
+        return found
+    held = set(map(tuple, cells[columns].to_numpy()))
+    empty = ("",) * len(columns)
+    if len(held) < 2 or empty in held or not _classes_in(held, train) <= _classes_in(train.cells[columns], train):
+        return found
+    return found.assign(**{column: cells[column].to_numpy() for column in columns})
+
+
+def _classes_in(rows: set[tuple[str, ...]] | pd.DataFrame, train: Train) -> set[object]:
+    """The classes of some label cells: parts of a list, or else whole cells."""
+    rows = set(map(tuple, rows.to_numpy())) if isinstance(rows, pd.DataFrame) else rows
+    separator = train.label.separator
+    return {part.strip() for (cell,) in rows for part in cell.split(separator)} if separator else rows
 
 
 def _table(context: Context) -> TableFile | None:
@@ -53,14 +81,13 @@ def _from_table(table: TableFile, context: Context) -> pd.DataFrame:
     return _with_rule(table.cells, context.imaged[table.path], f"{table.path} ({len(table)} rows)", context)
 
 
-def _from_split(train: Train, context: Context) -> pd.DataFrame:
+def _from_split(train: Train, cells: pd.DataFrame, context: Context) -> pd.DataFrame:
     split, draft, table = train.split, context.draft, context.table(context.draft.get("train.table"))
     draft.put("test.table", table.path, "the same table")
     context.put_sheet("test", table.sheet)
     if draft.get("train.join"):
         draft.put("test.join", draft.get("train.join"))
     draft.put("test.where", {split.column: split.values["test"]})
-    cells = split.cells[split.cells[split.column].isin(split.values["test"])]
     if table.pixels:
         return _put_pixels(table, cells, context)
     return _with_rule(cells, train.id, f"{table.path}, test rows ({len(cells)})", context)
@@ -127,23 +154,30 @@ def _put_pixels(table: TableFile, cells: pd.DataFrame, context: Context) -> pd.D
 
 
 def test_folder(train: Train, context: Context) -> pd.DataFrame | None:
-    """No table and no sample: the images in folders named test, whose names may hold a label too; None without any."""
-    draft = context.draft
-    files = draft.get("train.files")
-    labelled = same_pattern(files, "test", context) if files else None
-    if labelled and not set(labelled[1]["label"]) <= set(train.cells["label"]):
-        labelled = None
+    """No table and no sample: the images in folders named test, or those of the pattern that was given; None without.
+
+    Their names may hold a label too. Raises UsageError for a pattern that fits no image.
+    """
+    draft, files, given = context.draft, context.draft.get("train.files"), context.given("test.files")
     images = [path for path in context.tree.images if path not in context.taken and context.role(path) == "test"]
-    given = context.given("test.files")
-    if not images and not given:
+    if given:
+        pattern, found = given, matched(given, [path for path in context.tree.images if path not in context.taken])
+        if not len(found):
+            raise UsageError(f"test.files={given}: it fits no image that is free, such as {context.tree.images[0]}")
+    elif images:
+        same = same_pattern(files, "test", context) if files else None
+        if same and not set(same[1]["label"]) <= set(train.cells["label"]):
+            same = None
+        pattern, found = same or (f"{common_folder(images)}{{file:path}}", pd.DataFrame({"path": images}, dtype=object))
+    else:
         return None
-    pattern = labelled[0] if labelled else given or f"{common_folder(images)}{{file:path}}"
-    found = labelled[1] if labelled else pd.DataFrame({"path": images}, dtype=object)
     draft.put("test.files", pattern, f"{len(found)} images in folders named test; there is no sample submission")
     spec = _like_training_ids(found, train, draft)
     draft.put("test.id", spec, "as the training ids are written" if spec != "path" else "file names come again")
     context.taken.update(found["path"])
-    return found.assign(id=found["path"] if spec == "path" else templates.fill(spec, found))
+    ids = found["path"].tolist() if spec == "path" else templates.fill(spec, found)
+    labelled = "label" in found and set(found["label"]) <= set(label_cells(train))
+    return found[["path", "label"] if labelled else ["path"]].assign(id=ids)
 
 
 def _like_training_ids(found: pd.DataFrame, train: Train, draft: Draft) -> str:

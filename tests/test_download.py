@@ -109,7 +109,7 @@ def test_a_fact_that_was_missing_is_given_in_a_second_start(host):
     host.server.competition = Competition(SLUG, {}, files=files_of(host.cup.home / "more", undecided=True))
     code, _, err = host.prepared()
     assert code == 1 and "train.table=TABLE" in err and not (host.folder / "card.yaml").exists()
-    code, out, err = host.prepared(SLUG, "train.table=train.csv")
+    code, _, err = host.prepared(SLUG, "train.table=train.csv")
     assert (code, err) == (0, "")
     assert len(host.asked()) == 1, "what is here is not fetched again"
     card = load_card(SLUG)

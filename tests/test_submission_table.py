@@ -114,6 +114,16 @@ def test_one_probability_is_the_positive_class_s(tmp_path):
     np.testing.assert_allclose([float(row[1]) for row in rows], p[:, 1], rtol=1e-8)
 
 
+@pytest.mark.parametrize(("kind", "written"), [("ranked", "blue sky|tree"), ("set", "tree|blue sky")])
+def test_lists_are_parted_as_the_card_says(tmp_path, kind, written):
+    facts = {"target": "multilabel", "targets": [[1, 0, 1]], "label_separator": "|", "top": 2}
+    card, samples = one_column(kind, ["tree", "snow", "blue sky"], **facts)
+    path = write(card, samples, np.tile([0.7, 0.1, 0.9], (5, 1)), tmp_path)
+    assert [row[1] for row in cells(path)[1:]] == [written] * 5
+    path.write_text(path.read_text().replace("|", " "))
+    assert f"{written.replace('|', ' ')!r} is no class" in check(path, card, samples)[0]
+
+
 def test_ranked_names_the_likeliest_first_and_no_more_than_asked_for(tmp_path):
     card, samples = one_column("ranked", ["w1", "w2", "w3", "new"], top=3)
     p = np.array([[0.1, 0.2, 0.3, 0.4], [0.25] * 4, [0, 0, 1, 0], [0.4, 0.3, 0.2, 0.1], [0.3, 0.3, 0.3, 0.1]])

@@ -1,5 +1,6 @@
 """The card: the facts that the host of a competition published, and nothing tuned."""
 
+import difflib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -138,6 +139,9 @@ class Card(Facts):
         return self.folder / "data"
 
 
+KINDS = (Card, TrainTable, Join, Pixels, Submission)
+
+
 def card_file(competition: str) -> Path | None:
     """The card of the user's folder before the repository's; None where there is none."""
     candidates = [root / "competition" / competition / "card.yaml" for root in (home(), REPOSITORY)]
@@ -178,7 +182,8 @@ def _wording(fault: dict[str, Any]) -> str:
     if fault["type"] == "missing":
         return f"{key} is missing: say it, {key}=..."
     if fault["type"] == "extra_forbidden":
-        return f"{key} is no key of a card: see the README for those there are"
+        near = difflib.get_close_matches(parts[-1], [name for kind in KINDS for name in kind.model_fields], n=1)
+        return f"{key} is no key of a card: " + (f"did you mean {near[0]}?" if near else "take it out")
     if fault["type"] == "string_type":
         what = "must be one text"
     return f"{key or 'the card'}: {what}" + ("" if fault["type"] == "value_error" else f", not {fault['input']!r}")

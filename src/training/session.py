@@ -132,9 +132,10 @@ def _epochs(opened: Opened, run: Run, seed: int, fold: int | str, say: Say) -> i
 def _say_opening(opened: Opened, run: Run, say: Say) -> None:
     samples, counts = opened.samples, opened.samples.counts
     counts = counts[counts > 0]
+    sizes = f"{counts.min()} to {counts.max()}" if counts.min() < counts.max() else f"{counts.min()}"
     say(
         f"{opened.card.id}: {len(samples.train)} training and {len(samples.test)} test images, "
-        f"{len(samples.classes)} classes of {counts.min()} to {counts.max()} images; "
+        f"{len(samples.classes)} classes of {sizes} images; "
         f"{opened.folds.count} folds ({opened.folds.hash}); run {run.name}"
     )
     for note in (*samples.notes, *opened.folds.notes):

@@ -93,7 +93,7 @@ def test_its_proposal_trains(tiny, capsys):
 
 
 def test_the_name_stays_free(tiny):
-    find_lr(parse(["config=tiny", "run=mine"]))
+    assert train(["--find-lr", "config=tiny", "run=mine"]) == 0
     assert files(tiny, "mine") == {"lr-finder.csv", "lr-finder.png"}
     assert train(["run=mine", "fold=0"]) == 2  # there is no such run yet
     assert train(["config=tiny", "run=mine", "fold=0", "train.epochs=1", "optim.name=sgd"]) == 0

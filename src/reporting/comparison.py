@@ -119,7 +119,10 @@ def _notes(outcomes: Outcomes) -> list[str]:
             "together) with its 95 % interval for the luck of the images; where that holds 0, no difference can be "
             "told. The best was picked on the rows that score it, so its own score flatters a little."
         )
-    notes.append("Seconds are those of the training steps, on a machine that other runs may have shared.")
+    notes.append(
+        "Train: the training rows as they are, a fixed sample where there are many. Seconds: of the training steps, on "
+        "a machine that other runs may have shared."
+    )
     unseen = outcomes.members["train_loss"].isna()
     if unseen.any():
         runs = _listed(outcomes.members.loc[unseen, "label"])

@@ -54,7 +54,8 @@ def train(request: Request, say: Say = print) -> None:
     done = [str(fold) for fold in folds if all(run.finished(seed, fold) for seed in request.seeds)]
     if not left:
         say(f"nothing to do: fold {', '.join(done)} of {run.name} {'is' if len(done) == 1 else 'are'} trained")
-    _say_scores(opened, run, request.seeds, say)
+    if folds != (ALL,):  # the model of all rows has no score of its own
+        _say_scores(opened, run, request.seeds, say)
 
 
 def _train(members: list[tuple[int, int | str]], opened: Opened, run: Run, say: Say) -> None:

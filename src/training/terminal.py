@@ -1,5 +1,6 @@
 """What the user sees of training: lines, and on a terminal one bar over all folds with the time left."""
 
+import multiprocessing
 from collections.abc import Callable
 from typing import Protocol
 
@@ -18,7 +19,9 @@ class Terminal:
     """Lines through `say`; a bar of `total` steps below them where standard error is a terminal."""
 
     def __init__(self, total: int, say: Callable[[str], None]) -> None:
-        self.bar = tqdm(total=total, unit="step", desc="training", leave=False, disable=None, smoothing=0.05)
+        # Cells of a sweep run in processes of their own, whose bars would write over each other.
+        hidden = True if multiprocessing.parent_process() else None
+        self.bar = tqdm(total=total, unit="step", desc="training", leave=False, disable=hidden, smoothing=0.05)
         self._say = say
 
     def say(self, text: str) -> None:

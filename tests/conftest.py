@@ -1,6 +1,7 @@
 """What every test stands on: a home folder of its own, no network, one thread, and a tiny competition to learn."""
 
 import os
+import signal
 
 os.environ.update(HF_HUB_OFFLINE="1", NO_ALBUMENTATIONS_UPDATE="1", OMP_NUM_THREADS="1")
 
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import write_tiny
+
+# A shell's background job ignores Ctrl-C, and so would every process that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from src.errors import Problem
 
@@ -70,20 +70,29 @@ def sha256_of(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def only_one(folder: Path, what: str) -> Iterator[None]:
-    """Hold the lock of `folder`. The kernel frees it when the process dies, however it dies.
+def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[IO[str]]:
+    """Hold the lock file `path`. The kernel frees it when the last process that inherited it dies, however it dies.
 
-    Raises Problem where another process holds it.
+    Raises Problem where another process holds it: with `refusal` of the text that the file holds.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as file:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise Problem(
-                f"{what} is at work in another process (pid {file.read().strip() or '?'}): wait for it, or stop it"
-            ) from None
+            raise Problem(refusal(file.read().strip())) from None
+        yield file
+
+
+@contextlib.contextmanager
+def only_one(folder: Path, what: str) -> Iterator[None]:
+    """Let one process at a time work in `folder`. Raises Problem, naming that process, where it is not this one."""
+
+    def refusal(pid: str) -> str:
+        return f"{what} is at work in another process (pid {pid or '?'}): wait for it, or stop it"
+
+    with locked(folder / "lock", refusal) as file:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

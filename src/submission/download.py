@@ -6,7 +6,6 @@ later start would go on from it. Hence the zip is read through at the end, every
 
 import contextlib
 import difflib
-import fcntl
 import re
 import time
 import zipfile
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from src.errors import Problem
+from src.runs import locked
 from src.submission import kaggle, listing
 from src.submission.kaggle import Call, Failed, ask, checked_slug
 from src.submission.partial import Partial, Stalled, watched
@@ -152,12 +152,6 @@ def _silent(_: str) -> None:
 @contextlib.contextmanager
 def _only_download(folder: Path, slug: str) -> Iterator[int]:
     """Hold the right to write the archive. The command inherits the lock: one whose parent was killed keeps it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".download.lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Problem(
-                f"another download of {slug} is at work.\nWait until it ends, and give the same command again."
-            ) from None
+    refusal = f"another download of {slug} is at work.\nWait until it ends, and give the same command again."
+    with locked(folder / ".download.lock", lambda _: refusal) as file:
         yield file.fileno()

@@ -1,14 +1,13 @@
 """A file is submitted once: the push with the ledger around it, and the ledger brought up to Kaggle's list."""
 
 import contextlib
-import fcntl
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from src.errors import Problem
-from src.runs import sha256_of, submissions_folder
+from src.runs import locked, sha256_of, submissions_folder
 from src.submission import ledger, listing, push
 from src.submission.ledger import NOT_PUSHED, PUSHING, Entry
 from src.submission.listing import Submission
@@ -165,13 +164,6 @@ def _repeated(entry: Entry, file: Path) -> Problem:
 def _only_push(competition: str) -> Iterator[int]:
     """Hold the right to push to this competition. The kaggle command inherits the lock: a push whose parent was
     killed keeps it until it ends. Raises Problem where another process holds it."""
-    folder = submissions_folder(competition)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".push.lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Problem(
-                f"another push to {competition} is at work.\nWait until it ends, and give the same command again."
-            ) from None
+    refusal = f"another push to {competition} is at work.\nWait until it ends, and give the same command again."
+    with locked(submissions_folder(competition) / ".push.lock", lambda _: refusal) as file:
         yield file.fileno()

@@ -65,9 +65,8 @@ class FoldTraining:
         """Train what is left, then write the fold's results; `done.json` comes last."""
         progress, job = self.state.progress, self.job
         if self.updates:
-            self.teller.say(
-                f"{job.name} goes on at epoch {progress.epoch + 1}/{job.epochs}, step {progress.step + 1}/{self.steps}"
-            )
+            step = min(progress.step + 1, self.steps)  # all steps may be done, and only the epoch's end be missing
+            self.teller.say(f"{job.name} goes on at epoch {progress.epoch + 1}/{job.epochs}, step {step}/{self.steps}")
             self.teller.advance(self.updates)
         with StopSignal() as stop:
             while progress.epoch < job.epochs and not self._stopped_early():

@@ -16,7 +16,7 @@ TARGETS = torch.tensor([0, 1, 2])
 
 
 def loss(target: str = "multiclass", counts: np.ndarray = COUNTS, **choices) -> Criterion:
-    plain = {"name": "auto", "smoothing": 0.0, "class_weights": "none", "gamma": 2.0, "margin": 0.3}
+    plain = {"name": "auto", "smoothing": 0.0, "class_weights": "none", "beta": 0.999, "gamma": 2.0, "margin": 0.3}
     return Criterion(Loss(**plain | choices), counts, target)
 
 
@@ -29,12 +29,14 @@ def test_plain_is_cross_entropy_and_smoothing_mixes_in_every_class():
 
 
 def test_class_weights_make_classes_count_alike():
-    weights = class_weights("balanced", COUNTS)
+    weights = class_weights("balanced", COUNTS, 0)
     shares = weights.numpy() * COUNTS
     np.testing.assert_allclose(shares, shares[0])
     np.testing.assert_allclose((weights.numpy() * COUNTS).sum() / COUNTS.sum(), 1, rtol=1e-6)
-    effective = class_weights("effective", np.array([5000, 10])).numpy()
+    effective = class_weights("effective", np.array([5000, 10]), 0.999).numpy()
     assert 1 < effective[1] / effective[0] < 500, "milder than the inverse count"
+    alike = class_weights("effective", np.array([5000, 10]), 0.0).numpy()
+    np.testing.assert_allclose(alike, 1)
 
 
 def test_focal_weighs_what_is_right_already_by_less():

@@ -88,6 +88,15 @@ def test_a_small_image_is_not_thrown_away_by_the_stem(name, size, stem, side):
     assert seen == [(2, 64, side, side)]
 
 
+@pytest.mark.parametrize(("size", "side"), [(32, 32), (64, 32), (128, 32)])
+def test_a_deep_stem_is_fitted_too(size, side):
+    seen = []
+    network = build(model(name="resnet10t"), 5, size)
+    network.backbone.layer1.register_forward_hook(lambda layer, inputs, output: seen.append(inputs[0].shape[-1]))
+    network(torch.zeros(2, 3, size, size, dtype=torch.uint8))
+    assert seen == [side]
+
+
 def test_a_stem_that_cannot_be_made_small_is_told():
     with pytest.raises(UsageError, match=r"model\.stem"):
         build(model(name="mobilenetv3_small_050", stem="small"), 5, 32)

@@ -9,7 +9,7 @@ from pathlib import Path
 from src import config as configs
 from src.errors import UsageError
 from src.runs import home
-from src.schema import FREE_SECTIONS, Config, check
+from src.schema import FREE_SECTIONS, Config, check, nearest
 
 DEMO = "demo-digits"
 UNTUNED = "auto"  # the configuration of a competition that is named without one
@@ -19,26 +19,41 @@ Fold = int | str
 
 @dataclass(frozen=True)
 class Request:
-    """What a command asks for. `folds` is None where the command line does not name any."""
+    """What a command asks for. `folds` is None where the command line does not name any.
+
+    Of several runs (`runs=a,b`) `runs` holds the names and `configs` a configuration each; `run` is then the name of
+    the whole, `config` that of the first run, and `seeds` is empty where the command line does not name any.
+    """
 
     config: Config
     run: str
     folds: tuple[Fold, ...] | None
     seeds: tuple[int, ...]
     flags: dict[str, str]
+    runs: tuple[str, ...] = ()
+    configs: tuple[Config, ...] = ()
 
     @property
     def competition(self) -> str:
         return self.config.competition
 
 
-def parse(argv: list[str], flags: tuple[str, ...] = ()) -> Request:
-    """Read the words of one command. Raises UsageError with one line for anything that is not understood."""
+def parse(argv: list[str], flags: tuple[str, ...] = (), several_runs: bool = False) -> Request:
+    """Read the words of one command. Raises UsageError with one line for anything that is not understood.
+
+    several_runs: whether the command understands runs=a,b.
+    """
     given_flags, words = _split(argv, flags)
-    picked = {key: words.pop(key, None) for key in ("config", "competition", "run", "fold", "seed")}
+    picked = {key: words.pop(key, None) for key in ("config", "competition", "run", "runs", "fold", "seed")}
     run, competition = picked["run"], picked["competition"]
-    if run is not None and not re.fullmatch(r"\w[\w.+=-]*", run):
-        raise UsageError(f"run={run}: a run's name holds letters, digits and . _ - + = only")
+    if picked["runs"] is not None:
+        if not several_runs:
+            raise UsageError(
+                f"runs={picked['runs']}: only python -m src.predict joins several runs; name one, run=NAME"
+            )
+        return _joint(picked, words, given_flags)
+    if run is not None:
+        _check_name("run", run)
     if run and not picked["config"] and not (competition and not _configs_of(run, competition)):
         config = _config_of(run, competition, words)
     else:
@@ -51,7 +66,10 @@ def parse(argv: list[str], flags: tuple[str, ...] = ()) -> Request:
 def default_run(config: str, overrides: dict[str, str]) -> str:
     """The config's name plus the sorted overrides that decide what is learned, fit for a folder's name."""
     told = [f"{key}={value}" for key, value in sorted(overrides.items()) if key.split(".")[0] not in FREE_SECTIONS]
-    name = re.sub(r"[^\w.=+-]+", "-", "+".join([config, *told]))
+    return _short(re.sub(r"[^\w.=+-]+", "-", "+".join([config, *told])))
+
+
+def _short(name: str) -> str:
     if len(name) > 80:
         name = f"{name[:70]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return name
@@ -76,6 +94,11 @@ def _split(argv: list[str], allowed: tuple[str, ...]) -> tuple[dict[str, str], d
     return flags, words
 
 
+def _check_name(key: str, run: str) -> None:
+    if not re.fullmatch(r"\w[\w.+=-]*", run):
+        raise UsageError(f"{key}={run}: a run's name holds letters, digits and . _ - + = only")
+
+
 def _config_of(run: str, competition: str | None, overrides: dict[str, str]) -> Config:
     """The configuration that an existing run was made with; the free sections may be set anew."""
     found = _configs_of(run, competition)
@@ -84,11 +107,71 @@ def _config_of(run: str, competition: str | None, overrides: dict[str, str]) -> 
     if len(found) > 1:
         names = ", ".join(path.parent.parent.name for path in found)
         raise UsageError(f"run={run} exists in several competitions ({names}): add competition=ID")
-    return check(configs.merge(configs.load_tree(found[0]), configs.from_words(overrides)))
+    # A run that is older than a key of the free sections takes that key's default.
+    usual = configs.load_tree(configs.config_file("default"))
+    stored = configs.merge({key: usual[key] for key in FREE_SECTIONS}, configs.load_tree(found[0]))
+    return check(configs.merge(stored, configs.from_words(overrides)))
 
 
 def _configs_of(run: str, competition: str | None) -> list[Path]:
     return sorted((home() / "runs").glob(f"{competition or '*'}/{glob.escape(run)}/config.yaml"))
+
+
+def _joint(picked: dict[str, str | None], overrides: dict[str, str], flags: dict[str, str]) -> Request:
+    """Several runs of one competition. Those that were trained elsewhere have no configuration, and take the first
+    one's of those that have."""
+    runs = _run_names(picked)
+    competition = _competition_of(runs, picked["competition"])
+    own = {run: _config_of(run, competition, overrides) for run in runs if _configs_of(run, competition)}
+    first = next(iter(own.values()), None) or configs.load("default", overrides, competition)
+    seeds = _seeds(picked["seed"]) if picked["seed"] else ()
+    folds = _folds(picked["fold"], first.data.folds)
+    each = tuple(own.get(run, first) for run in runs)
+    return Request(each[0], _joint_name(competition, runs), folds, seeds, flags, runs, each)
+
+
+def _joint_name(competition: str, runs: tuple[str, ...]) -> str:
+    """Fit for files. A run that bears this name already keeps it."""
+    name = "+".join(runs)
+    taken = (home() / "runs" / competition / name / "run.json").exists()
+    return _short(name) if not taken else f"{name[:70]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _run_names(picked: dict[str, str | None]) -> tuple[str, ...]:
+    word = picked["runs"]
+    runs = tuple(part.strip() for part in word.removeprefix("[").removesuffix("]").split(","))
+    for key in ("run", "config"):
+        if picked[key]:
+            raise UsageError(
+                f"runs={word} and {key}={picked[key]}: each of several runs brings its own configuration and name; "
+                f"leave {key}= out"
+            )
+    for run in runs:
+        _check_name("runs", run)
+    if len(set(runs)) < len(runs):
+        raise UsageError(f"runs={word}: each run once")
+    if len(runs) == 1:
+        raise UsageError(f"runs={word} names one run, and to join takes two: write run={runs[0]} for it alone")
+    return runs
+
+
+def _competition_of(runs: tuple[str, ...], competition: str | None) -> str:
+    """The competition in which all these runs lie. Raises UsageError where there is none, or more than one."""
+    made = [path.parent for path in (home() / "runs").glob(f"{competition or '*'}/*/run.json")]
+    homes = {run: sorted(folder.parent.name for folder in made if folder.name == run) for run in runs}
+    for run, places in homes.items():
+        if not places:
+            near = nearest(run, sorted({folder.name for folder in made}))
+            raise UsageError(f"runs: there is no run {run}{f' of {competition}' if competition else ''}.{near}")
+    shared = sorted(set.intersection(*(set(places) for places in homes.values())))
+    if not shared:
+        told = ", ".join(f"{run} of {' and '.join(places)}" for run, places in homes.items())
+        raise UsageError(f"runs: only runs of one competition can be joined, and these are {told}")
+    if len(shared) > 1:
+        raise UsageError(
+            f"runs: {', '.join(runs)} exist in several competitions ({', '.join(shared)}): add competition=ID"
+        )
+    return shared[0]
 
 
 def _folds(word: str | None, count: int) -> tuple[Fold, ...] | None:

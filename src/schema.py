@@ -8,7 +8,14 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from src.errors import UsageError
 
@@ -33,6 +40,7 @@ class Data(Section):
     validation: Literal["folds", "host"]
     duplicates: Literal["group", "ignore"]
     extra: list[str]
+    ignore: Annotated[str, Field(min_length=1)] | None = None  # a run's own file may come without it
     sampler: Literal["plain", "weighted", "auto"]
     sampler_exponent: NotNegative
 
@@ -71,6 +79,7 @@ class Loss(Section):
     name: Literal["auto", "cross_entropy", "focal", "balanced_softmax", "ordinal", "smooth_l1", "arcface"]
     smoothing: Fraction
     class_weights: Literal["none", "balanced", "effective"]
+    beta: Annotated[float, Field(ge=0, lt=1)] = 0.999
     gamma: NotNegative
     margin: NotNegative
 
@@ -119,6 +128,12 @@ class Train(Section):
     stages: list[Stage]
 
 
+class Teach(Section):
+    run: Annotated[str, Field(pattern=r"^\w[\w.+=-]*$")] | None = None
+    distill: Fraction = 0.5
+    pseudo: Fraction | None = None
+
+
 class Machine(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     jobs: Positive | Literal["auto"]
@@ -131,6 +146,9 @@ class Machine(Section):
 class Predict(Section):
     decide: Literal["auto", "plain"]
     views: Annotated[list[str], Field(min_length=1)]
+    budget: Annotated[float, Field(gt=0)] | None
+    blend: Literal["auto", "mean"]
+    shared: bool
     size: Annotated[int, Field(ge=8)] | None
     batch: Positive
 
@@ -152,9 +170,16 @@ class Config(Section):
     optim: Optim
     schedule: Schedule
     train: Train
+    teach: Teach = Teach()  # a run's own file comes without it where nobody taught it
     machine: Machine
     predict: Predict
     log: Log
+
+    @model_serializer(mode="wrap")
+    def _what_is_learned(self, told: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a teacher the section says nothing about a run."""
+        off = self.teach.run is None and self.teach.pseudo is None
+        return {key: value for key, value in told(self).items() if key != "teach" or not off}
 
     @property
     def undecided(self) -> tuple[str, ...]:

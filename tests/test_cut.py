@@ -1,4 +1,4 @@
-"""A competition cut from another: the long tail that is asked for, balanced rows held out, no near duplicate between."""
+"""A competition cut from another: the tail that is asked for, balanced rows held out, no near duplicate between."""
 
 from pathlib import Path
 

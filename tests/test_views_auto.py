@@ -1,12 +1,25 @@
 """Views are chosen by rows that did not choose them, within the time allowed, and none where none really helps."""
 
+import io
+import json
+import re
+import shutil
+from contextlib import redirect_stdout
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from src.errors import UsageError
+from src.inference import members
 from src.inference.ensemble import probabilities_of
+from src.inference.views import VIEWS
 from src.inference.views_auto import choose_views
+from src.predict import main as predict
+from src.train import main as train
 from tests.made_up import held_out
+from tests.tiny import COLOURS, write_tiny
 
 SECONDS = {"identity": 0.010, "hflip": 0.010, "vflip": 0.010, "zoom": 0.020, "rot90": 0.010}
 
@@ -106,3 +119,136 @@ def test_one_view_alone_is_what_there_is():
     choice = choose_views(held_out("accuracy", targets), {"identity": tables["identity"]}, SECONDS)
     assert choice.views == ("identity",)
     assert len(choice.lines) == 2
+
+
+def test_the_answer_is_the_nested_one():
+    targets, tables = views(1, helpful=("hflip",), useless=())
+    held = held_out("accuracy", targets)
+    choice = choose_views(held, tables, SECONDS)
+    assert choice.views == ("identity", "hflip")
+    assert held.metric.score(targets, choice.answer) == choice.taken.score
+    np.testing.assert_allclose(choice.answer, (tables["identity"] + tables["hflip"]) / 2)  # all folds chose alike
+
+
+# Through the door
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory) -> Path:
+    home = tmp_path_factory.mktemp("auto")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PODIUM_HOME", str(home))
+        write_tiny(home)
+        assert train(["config=tiny", "train.epochs=1", "run=r", "fold=0..1"]) == 0
+    return home
+
+
+@pytest.fixture
+def trained(once: Path, home: Path) -> Path:
+    shutil.copytree(once, home, dirs_exist_ok=True)
+    return home
+
+
+def said(*words: str) -> str:
+    """What prediction prints when all goes well."""
+    out = io.StringIO()
+    with redirect_stdout(out):
+        assert predict(["run=r", *words]) == 0
+    return out.getvalue()
+
+
+def table(home: Path, fold: int, name: str) -> Path:
+    return home / "runs" / "tiny" / "r" / "seed0" / f"fold{fold}" / "logits" / f"{name}.npz"
+
+
+def tables(home: Path, part: str) -> set[str]:
+    return {file.stem.removeprefix(f"{part}-") for file in table(home, 0, "x").parent.glob(f"{part}-*.npz")}
+
+
+def told_seconds(home: Path, fold: int, view: str) -> float | None:
+    with np.load(table(home, fold, f"oof-{view}")) as stored:
+        return json.loads(str(stored["meta"])).get("seconds_per_image")
+
+
+def put(home: Path, view: str, seconds: float, right: float) -> None:
+    """Stored out-of-fold answers of a view become made-up ones, of this skill and time."""
+    truth = pd.read_csv(home / "competition/tiny/data/train.csv", dtype=str).set_index("image_id")["colour"]
+    for fold in (0, 1):
+        with np.load(table(home, fold, f"oof-{view}")) as stored:
+            arrays = dict(stored)
+        logits = np.random.default_rng(fold).normal(0, 1, arrays["logits"].shape)
+        logits[np.arange(len(logits)), [sorted(COLOURS).index(truth[one]) for one in arrays["id"]]] += right
+        meta = json.loads(str(arrays["meta"])) | {"seconds_per_image": seconds}
+        np.savez(table(home, fold, f"oof-{view}"), **arrays | {"logits": logits, "meta": json.dumps(meta)})
+
+
+def test_every_view_is_measured_and_only_the_chosen_are_made_of_test_images(trained):
+    identity = table(trained, 1, "oof-identity").read_bytes()
+    with np.load(table(trained, 0, "oof-identity")) as stored:
+        logits = stored["logits"]
+    assert tables(trained, "oof") == {"identity"}
+    printed = said("--tta=auto")
+    assert tables(trained, "oof") == set(VIEWS)
+    taken = re.search(r"^r: 2 models .*views (.*)$", printed, re.M)[1].split(", ")
+    assert tables(trained, "test") == {"identity", *taken}
+    assert all(0 < told_seconds(trained, fold, view) < 1 for fold in (0, 1) for view in set(VIEWS) - {"identity"})
+    # Training stored the plain view without its time: one model was timed on a batch, the answers stay as they were.
+    assert "identity: stored without its time, so that it was timed on 15 images now" in printed
+    assert 0 < told_seconds(trained, 0, "identity") < 1
+    assert table(trained, 1, "oof-identity").read_bytes() == identity
+    with np.load(table(trained, 0, "oof-identity")) as stored:
+        np.testing.assert_array_equal(stored["logits"], logits)
+    shown = re.findall(r"^(?:\+ )?(\w+) +(\d\.\d{5}) +\d\.\d{4}", printed, re.M)
+    assert {view for view, _ in shown} == set(VIEWS)
+    spent = sum(np.median([s for f in (0, 1) if (s := told_seconds(trained, f, view))]) for view in VIEWS)
+    assert float(shown[-1][1]) == pytest.approx(spent, abs=2e-5)
+
+
+def test_a_view_that_helps_is_taken_and_answers_the_test_rows(trained, monkeypatch):
+    said("--tta=auto")
+    for view in VIEWS:
+        put(trained, view, 0.01, 9 if view == "vflip" else 0)
+    table(trained, 0, "test-vflip").unlink(missing_ok=True)
+    printed = said("--tta=auto")
+    assert re.search(r"^r: 2 models .*views identity, vflip$", printed, re.M)
+    assert re.search(r"^\+ vflip +0\.02000 .*   taken$", printed, re.M)
+    assert "the 2 models of this run take 0.04 s for a test image" in printed
+    (facts,) = [
+        facts
+        for file in (trained / "runs/tiny/r/predictions").iterdir()
+        if (facts := json.loads(file.read_text()))["views"] == ["identity", "vflip"]
+    ]
+    assert facts["file"] in printed
+    answer = []
+    for fold in (0, 1):
+        for view in ("identity", "vflip"):
+            with np.load(table(trained, fold, f"test-{view}")) as stored:
+                order = np.argsort(stored["id"])
+                answer.append(probabilities_of(stored["logits"][order], "multiclass"))
+    named = pd.read_csv(trained / "submissions/tiny" / facts["file"], dtype=str).sort_values("image_id")["colour"]
+    assert [sorted(COLOURS)[k] for k in np.mean(answer, axis=0).argmax(axis=1)] == named.tolist()
+    # And all that again without a network.
+    monkeypatch.setattr(members, "build", lambda *_, **__: pytest.fail("a network was built"))
+    assert said("--tta=auto").splitlines()[1:20] == printed.splitlines()[1:20]
+
+
+def test_the_budget_bounds_what_is_taken(trained, capsys):
+    said("--tta=auto")
+    for view in VIEWS:
+        put(trained, view, 0.03 if view == "vflip" else 0.01, 9 if view == "vflip" else 0)
+    assert "views identity, vflip" in said("--tta=auto")
+    printed = said("--tta=auto", "predict.budget=0.035")  # too little for the view that helps most
+    steps = [float(spent) for spent in re.findall(r"^(?:\+ )?\w+ +(\d\.\d{5}) +\d\.\d{4}", printed, re.M)]
+    assert steps == [0.01, 0.02, 0.03]
+    assert "vflip" not in printed
+    capsys.readouterr()
+    assert predict(["run=r", "--tta=auto", "predict.budget=0.005"]) == 2
+    assert "the image as it is alone takes 0.01 seconds" in capsys.readouterr().err
+    assert predict(["run=r", "--tta=auto", "predict.budget=0"]) == 2
+    assert "greater than 0" in capsys.readouterr().err
+
+
+def test_plain_tta_means_what_it_meant(trained):
+    assert "views identity, hflip" in said("--tta")
+    assert tables(trained, "test") == tables(trained, "oof") == {"identity", "hflip"}
+    assert "views identity\n" in said()

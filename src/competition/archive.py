@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from src.competition import digits, pixels
-from src.competition.card import Card
+from src.competition import cut, digits, pixels
+from src.competition.card import Card, load_card
 from src.competition.unpack import existing, litter, unpack, unpack_nested
 from src.errors import Problem, UsageError
 from src.runs import home, only_one, read_json, write_json
@@ -26,6 +26,11 @@ def ensure_data(card: Card, say: Say = print) -> Path:
         if card.embedded:
             say(f"writing the images of {card.id} to {card.data}")
             _appear(card.folder, lambda part: EMBEDDED[card.embedded](part, card.folder / "answers"))
+        elif card.cut:
+            base = _base(card)
+            ensure_data(base, say)
+            say(f"cutting {card.id} from {base.id}")
+            _appear(card.folder, lambda part: cut.write(card.cut, base, part, say))
         elif card.archive:
             bring(find_archive(card), card.folder, say)
         else:
@@ -99,6 +104,13 @@ def _appear(folder: Path, fill: Callable[[Path], None], origin: dict[str, str] |
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return data
+
+
+def _base(card: Card) -> Card:
+    base = load_card(card.cut.of)
+    if base.cut:
+        raise UsageError(f"competition/{card.id}/card.yaml: {base.id} is a cut itself; cut from {base.cut.of}")
+    return base
 
 
 def find_archive(card: Card) -> Path:

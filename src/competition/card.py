@@ -100,6 +100,16 @@ class Submission(Facts):
     top: int = 5
 
 
+class Cut(Facts):
+    """What is taken of another competition's training rows; `held_out` rows of every class become the validation."""
+
+    of: str
+    without: list[str] = []  # classes
+    tail: int | None = Field(None, ge=2)  # the largest class is so many times the smallest
+    held_out: int = Field(0, ge=0)
+    seed: int = 0
+
+
 class Card(Facts):
     """One competition. Paths are relative to its data/ folder, `test_labels` to the competition's folder.
 
@@ -110,6 +120,7 @@ class Card(Facts):
     id: str
     title: str
     embedded: Literal["digits"] | None = None
+    cut: Cut | None = None
     archive: str | None = None
     kaggle: str | None = None
     train: TrainTable
@@ -139,7 +150,7 @@ class Card(Facts):
         return self.folder / "data"
 
 
-KINDS = (Card, TrainTable, Join, Pixels, Submission)
+KINDS = (Card, TrainTable, Join, Pixels, Submission, Cut)
 
 
 def card_file(competition: str) -> Path | None:

@@ -7,22 +7,33 @@ from typing import Any
 
 import yaml
 
+from src.competition.ignored import ONLY_TRAINED
 from src.competition.opened import Opened
+from src.competition.tables import read_table
 from src.errors import Problem, UsageError
 from src.runs import DONE, REPOSITORY, Run, read_json, write_json, write_text
 from src.schema import FREE_SECTIONS, Config
 
+IGNORED = "ignored.csv"  # the rows that data.ignore named when the run was made
 PACKAGES = ("torch", "timm", "albumentations", "opencv-python-headless", "accelerate", "numpy")
 
 
 def claim(run: Run, opened: Opened) -> None:
     """Give the run this configuration, or hold it to the one that it has: see `hold`."""
+    if not (run.folder / "config.yaml").exists() and any(run.folder.glob("seed*/*/logits/*.npz")):
+        raise UsageError(
+            f"run {run.name} was trained elsewhere and brings its logits alone: give run=NEWNAME to train one here"
+        )
     begun = any(run.folder.glob("seed*/*/checkpoint.pt")) or any(run.folder.glob(f"seed*/*/{DONE}"))
     if begun and (run.folder / "config.yaml").exists():
         hold(run, opened)
         return
     # A name under which nothing was learned is free, and so is what was measured for it.
     (run.folder / "machine.json").unlink(missing_ok=True)
+    if opened.ignored:
+        write_text(run.folder / IGNORED, opened.ignored.csv())
+    else:
+        (run.folder / IGNORED).unlink(missing_ok=True)
     write_json(run.folder / "run.json", _origin(opened))
     tree = yaml.safe_dump(opened.config.model_dump(), sort_keys=False, allow_unicode=True)
     write_text(run.folder / "config.yaml", tree)
@@ -39,11 +50,30 @@ def hold(run: Run, opened: Opened) -> None:
             f"run {run.name} was made with another configuration: {'; '.join(differing[:5])}. "
             f"Give run=NEWNAME, or delete {run.folder}"
         )
-    if read_json(run.folder / "run.json")["folds"] != opened.folds.hash:
+    record = read_json(run.folder / "run.json")
+    if record["folds"] != opened.folds.hash:
         raise Problem(
             f"run {run.name} was made with other training rows or folds than there are now: give run=NEWNAME to "
             f"train on these"
         )
+    if record.get("ignored") != _ignored(opened):
+        raise Problem(
+            f"{opened.ignored.file} ignores other rows than when run {run.name} was made: give run=NEWNAME to train "
+            f"with these, or put back those that {run.folder / IGNORED} tells"
+        )
+
+
+def seen_though_held_out(run: Run, opened: Opened) -> list[str]:
+    """The ids that an earlier `run` on the same folds trained on in every fold, and that a fold holds out here.
+
+    Its weights must not teach this one: data.ignore had these rows trained on and never held out there.
+    """
+    if not (run.folder / IGNORED).exists():
+        return []
+    earlier = read_table(run.folder / IGNORED)
+    only_trained = earlier["id"][earlier["use"] == ONLY_TRAINED]
+    held_out = opened.samples.train["id"][opened.folds.of_row >= 0]
+    return only_trained[only_trained.isin(held_out)].tolist()
 
 
 def commit() -> str:
@@ -58,11 +88,16 @@ def commit() -> str:
 def _origin(opened: Opened) -> dict[str, Any]:
     return {
         "folds": opened.folds.hash,
+        "ignored": _ignored(opened),
         "config_hash": opened.config.hash(),
         "commit": commit(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
     }
+
+
+def _ignored(opened: Opened) -> str | None:
+    return opened.ignored.digest if opened.ignored else None
 
 
 def _differing(kept: dict[str, Any], config: Config) -> list[str]:

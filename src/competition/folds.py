@@ -18,18 +18,25 @@ SHOWN = 12  # classes named in a note
 
 @dataclass(frozen=True)
 class Folds:
-    """of_row: (rows of train,) the fold that each row is held out in, or -1 for rows that are only trained on."""
+    """of_row: (rows of train,) the fold that each row is held out in, or -1 for rows that are only trained on.
+
+    hash: of the table as it was frozen, with all rows. barred: (rows of train,) where not None, the fold whose training
+    must not see a row though it does not hold it out, or -1.
+    """
 
     count: int
     of_row: np.ndarray
     hash: str
     notes: tuple[str, ...]
+    barred: np.ndarray | None = None
 
     def rows(self, fold: int | str) -> tuple[np.ndarray, np.ndarray]:
         """Training and held-out rows of one fold; the fold `all` trains on every row and holds out none."""
         if fold == "all":
             return np.arange(len(self.of_row)), np.zeros(0, dtype=np.int64)
-        return np.flatnonzero(self.of_row != fold), np.flatnonzero(self.of_row == fold)
+        held_out = self.of_row == fold
+        hidden = held_out if self.barred is None else held_out | (self.barred == fold)
+        return np.flatnonzero(~hidden), np.flatnonzero(held_out)
 
 
 def freeze_folds(samples: Samples, count: int, seed: int, folder: Path, host: bool = False) -> Folds:

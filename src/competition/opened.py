@@ -11,6 +11,7 @@ from pathlib import Path
 from src.competition.archive import ensure_data
 from src.competition.card import Card, load_card
 from src.competition.folds import Folds, freeze_folds
+from src.competition.ignored import Ignored, leave_out, read_ignored
 from src.competition.inspection import inspect
 from src.competition.labels import test_answers
 from src.competition.samples import Samples, load_samples
@@ -25,13 +26,14 @@ from src.schema import Config
 
 @dataclass(frozen=True)
 class Opened:
-    """Rows of `images` are the training rows, then the test rows."""
+    """Rows of `images` are the training rows, then the test rows. What data.ignore leaves out is not among them."""
 
     card: Card
     samples: Samples
     folds: Folds
     metric: Metric
     config: Config
+    ignored: Ignored | None = None
 
     @cached_property
     def images_hash(self) -> str:
@@ -74,7 +76,10 @@ def open_competition(config: Config, run: Run, say: Callable[[str], None] = prin
     _check(card, samples)
     host = data.validation == "host"
     folds = freeze_folds(samples, data.folds, data.fold_seed, runs_folder(card.id), host=host)
-    return Opened(card, samples, folds, measure, settle(config, run, samples, measure, say))
+    ignored = read_ignored(data.ignore, samples) if data.ignore else None
+    if ignored:  # only now: the frozen folds are those of all rows
+        samples, folds = leave_out(samples, folds, ignored)
+    return Opened(card, samples, folds, measure, settle(config, run, samples, measure, say), ignored)
 
 
 def _check(card: Card, samples: Samples) -> None:

@@ -39,10 +39,14 @@ class Samples:
 
     @property
     def counts(self) -> np.ndarray:
-        """Training rows of each class, (classes,)."""
+        """Labelled rows of each class, (classes,), those of a host's validation table among them."""
+        return self.counts_in(np.arange(len(self.train)))
+
+    def counts_in(self, rows: np.ndarray) -> np.ndarray:
+        """How many of these rows each class has, (classes,)."""
         if self.targets.ndim == 2:
-            return self.targets.sum(axis=0).astype(np.int64)
-        return np.bincount(self.targets, minlength=len(self.classes))
+            return self.targets[rows].sum(axis=0).astype(np.int64)
+        return np.bincount(self.targets[rows], minlength=len(self.classes))
 
     @property
     def shares(self) -> np.ndarray:

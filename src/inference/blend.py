@@ -71,9 +71,15 @@ class BlendChoice:
     verdict: Verdict
 
 
-def choose_blend(held: HeldOut, tables: Tables) -> BlendChoice:
+def plain_mean(runs: tuple[str, ...], several: bool) -> Blend:
+    """The blend that nothing is fitted for."""
+    return Blend("plain mean", runs, several, (1 / len(runs),) * len(runs))
+
+
+def choose_blend(held: HeldOut, tables: Tables, fitted: bool = True) -> BlendChoice:
     """Judge the ways to join these runs' held-out probabilities. Raises Problem for a single run.
 
+    fitted: whether more than the plain mean is tried.
     The networks that made a row's probabilities never saw it, but those of the rows that a fit learns from did: what
     is left of that in the nested scores is small, and the same for every way.
     """
@@ -83,12 +89,12 @@ def choose_blend(held: HeldOut, tables: Tables) -> BlendChoice:
     for run, table in tables.items():
         singles[f"run {run}"] = (None, (table, None))
     ways: dict[str, tuple[Answer | None, Answer]] = {}
-    for method in _methods(held):
-        fitted = _fit(method, held, tables, every).apply(tables, held.folds), None
+    for method in _methods(held) if fitted else ("plain mean",):
+        same = _fit(method, held, tables, every).apply(tables, held.folds), None
         if method in ("plain mean", "rank mean"):
-            ways[method] = None, fitted
+            ways[method] = None, same
         else:
-            ways[method] = fitted, held.nested(lambda rows, method=method: _applied(method, held, tables, rows))
+            ways[method] = same, held.nested(lambda rows, method=method: _applied(method, held, tables, rows))
     verdict = judged(held, "plain mean", ways, beside=singles)
     return BlendChoice(_fit(verdict.taken, held, tables, every), ways[verdict.taken][1][0], verdict)
 

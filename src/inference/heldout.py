@@ -1,7 +1,7 @@
 """The rows that every choice is made on and judged by, those that some fold held out, and the runs' answers to them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,12 @@ class HeldOut:
     def several(self) -> bool:
         """Whether several classes may apply to a row."""
         return self.targets.ndim == 2
+
+    def only(self, ids: np.ndarray) -> "HeldOut":
+        """Those of the rows whose id is among `ids`, in their order."""
+        rows = np.flatnonzero(pd.Index(self.id, dtype=object).isin(ids))
+        parts = {name: getattr(self, name)[rows] for name in ("id", "targets", "folds", "groups")}
+        return replace(self, **parts)
 
     def merit(self, answer: Answer, rows: np.ndarray | None = None) -> float:
         """As `merit_of`, of an answer to these rows (None: all)."""
@@ -87,13 +93,8 @@ def joined(
     Raises Problem where a run lacks rows, has an id twice, stands on other folds than `folds`, or has other classes.
     """
     positions = {}
+    refuse_other_folds({table.run: table.folds for table in tables}, folds)
     for table in tables:
-        if table.folds != folds:
-            raise Problem(
-                f"run {table.run} stands on other folds ({table.folds}) than the competition has now ({folds}): its "
-                f"held-out rows were seen by other runs' networks. Train it anew with the same data.folds and "
-                f"data.fold_seed"
-            )
         index = pd.Index(np.asarray(table.id, dtype=object))
         if not index.is_unique:
             raise Problem(f"run {table.run} answers the id {str(index[index.duplicated()][0])!r} twice")
@@ -111,11 +112,21 @@ def joined(
     return np.asarray(ids)[answered], {t.run: t.probabilities[positions[t.run][answered]] for t in tables}
 
 
+def refuse_other_folds(runs: dict[str, str], folds: str) -> None:
+    """Raises Problem for the first run whose fold table has another hash than `folds`."""
+    for run, own in runs.items():
+        if own != folds:
+            raise Problem(
+                f"run {run} stands on other folds ({own}) than the rest ({folds}): its held-out rows were seen by the "
+                f"other runs' networks. Train it anew with the same rows, data.folds and data.fold_seed"
+            )
+
+
 def _refuse_gaps(positions: dict[str, np.ndarray], ids: np.ndarray) -> None:
     for run, at in positions.items():
         if (at < 0).any():
             first = str(ids[np.flatnonzero(at < 0)[0]])
             raise Problem(
                 f"run {run} has no answer to {(at < 0).sum()} of {len(ids)} rows, the first is id {first!r}: "
-                f"train and predict the folds that it lacks, or blend on the rows that all runs share"
+                f"train the folds that it lacks, or give predict.shared=true to judge on the rows that all runs share"
             )

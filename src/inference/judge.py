@@ -35,6 +35,11 @@ class Verdict:
     taken: str
 
     @property
+    def way(self) -> Way:
+        """The one that is taken."""
+        return next(way for way in self.ways if way.name == self.taken)
+
+    @property
     def lines(self) -> tuple[str, ...]:
         """A table to print: what a fit promises on its own rows, what it holds on others, and what is taken."""
         plain, others = self.ways[0].name, len(self.ways) - 1

@@ -1,8 +1,7 @@
 """The trained members of a run, a seed and a fold each, and the logits of each in every view."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,35 +15,24 @@ from src.errors import Problem, UsageError
 from src.images.loaders import Feed, PlainRows
 from src.inference.engine import Engine
 from src.inference.predictor import view_logits
-from src.inference.store import aligned, load_logits, logits_file, save_logits
+from src.inference.store import save_logits
+from src.inference.tables import NAMES, PARTS, SECONDS, Member, Say, StoredTables
 from src.models.factory import Network, build
 from src.runs import DONE, Run, only_one, read_json, sha256_of
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Member:
-    seed: int
-    fold: int | str
-    folder: Path
 
 
 def trained_members(run: Run, request: Request) -> list[Member]:
     """The members asked for; without fold=, every finished fold, or `all` where there is no other.
 
-    Raises UsageError where one of them is not trained.
+    Where the request names no seed, every seed that has a finished fold. Raises UsageError where one is not trained.
     """
-    members = []
-    for seed in request.seeds:
+    members, count = [], request.config.data.folds
+    for seed in request.seeds or trained_seeds(run, count):
         command = f"python -m src.train run={run.name}" + (f" seed={seed}" if seed else "")
-        folds = request.folds or run.finished_folds(seed, request.config.data.folds) or (ALL,)
+        folds = request.folds or run.finished_folds(seed, count) or (ALL,)
         missing = [str(fold) for fold in folds if not run.finished(seed, fold)]
         if missing and request.folds is None:
-            raise UsageError(
-                f"run {run.name} has no trained fold of seed {seed} yet: "
-                f"{command} fold=0..{request.config.data.folds - 1}"
-            )
+            raise UsageError(f"run {run.name} has no trained fold of seed {seed} yet: {command} fold=0..{count - 1}")
         if missing:
             raise UsageError(
                 f"run {run.name}, seed {seed}: fold {', '.join(missing)} is not trained yet: "
@@ -54,73 +42,99 @@ def trained_members(run: Run, request: Request) -> list[Member]:
     return members
 
 
-class ViewTables:
+def trained_seeds(run: Run, count: int) -> tuple[int, ...]:
+    """The seeds with a finished one of `count` folds, or of `all`; seed 0 where there is none."""
+    names = (folder.name.removeprefix("seed") for folder in run.folder.glob("seed*"))
+    seeds = sorted(int(name) for name in names if name.isdecimal())
+    return tuple(s for s in seeds if run.finished_folds(s, count) or run.finished(s, ALL)) or (0,)
+
+
+class ViewTables(StoredTables):
     """Logits of one member by view: those stored are read, the rest are computed in one pass and stored."""
 
     def __init__(self, opened: Opened, run: Run, say: Say) -> None:
-        self.opened, self.run, self.say = opened, run, say
+        super().__init__(opened, run, say)
         self.config = opened.config
         self.machine = read_json(run.folder / "machine.json")
         self.engine = Engine(self.machine["device"], self.machine["precision"])
         size = self.config.predict.size
-        self.size = size if size != self.config.images.size else None  # None: as trained
+        self.size = size if size != self.config.images.size else None
         self._feed: Feed | None = None
 
-    def ensure(self, members: list[Member], views: tuple[str, ...]) -> None:
-        """Compute what is missing of the out-of-fold and test logits of these members."""
-        missing = {(m, part): self._missing(m, part, views) for m in members for part in ("oof", "test")}
+    def ensure(self, members: list[Member], views: tuple[str, ...], parts: tuple[str, ...] = PARTS) -> None:
+        """Compute what is missing of the logits of these members."""
+        missing = {(m, part): self._missing(m, part, views) for m in members for part in parts}
         missing = {key: names for key, names in missing.items() if names}
         if not missing:
-            self.say(f"all logits of {len(members)} models in {len(views)} views are stored already")
+            many = f"{len(views)} view{'s' if len(views) > 1 else ''}"
+            self.say(f"all {NAMES[parts]} of {len(members)} models in {many} are stored already")
             return
-        self._feed = self._feed or self._images_feed()
         total = sum(len(self._rows(m, part)) for m, part in missing)
         with tqdm(total=total, desc="predicting", unit="image", leave=False, disable=None) as bar:
             for member in members:
-                parts = {part: missing[member, part] for part in ("oof", "test") if (member, part) in missing}
-                if parts:
+                wanted = {part: missing[member, part] for part in parts if (member, part) in missing}
+                if wanted:
                     with only_one(member.folder, f"fold {member.fold} of run {self.run.name}"):
-                        self._compute(member, parts, bar)
+                        self._compute(member, wanted, bar)
 
-    def read(self, member: Member, part: str, view: str, ids: np.ndarray) -> np.ndarray:
-        """(len(ids), classes) logits by id."""
-        path = logits_file(member.folder, part, view, self.size)
-        table = load_logits(path, self.opened.samples.classes)
-        if table.meta.get("weights") != read_json(member.folder / DONE)["weights"]:
-            raise Problem(
-                f"{path} was made by other weights than {member.folder} holds: delete it, and predict makes it anew"
-            )
-        return aligned(table, ids, path)
+    def seconds(self, members: list[Member], views: tuple[str, ...]) -> dict[str, float]:
+        """As stored; views without a record, as training leaves the plain one, are timed on one batch and noted."""
+        unknown = tuple(view for view, told in super().seconds(members, views).items() if math.isnan(told))
+        if unknown:
+            member = members[0]
+            with only_one(member.folder, f"fold {member.fold} of run {self.run.name}"):
+                self._time(member, unknown)
+        return super().seconds(members, views)
 
-    def _compute(self, member: Member, parts: dict[str, tuple[str, ...]], bar: tqdm) -> None:
+    def _compute(self, member: Member, wanted: dict[str, tuple[str, ...]], bar: tqdm) -> None:
         network, weights = self._network(member)
         seen = self.size or self.config.images.size
         meta = {"engine": self.engine.name, "precision": self.engine.precision, "size": seen, "weights": weights}
         meta |= {"images": self.opened.images_hash}
-        for part, views in parts.items():
+        for part, views in wanted.items():
             rows = self._rows(member, part)
-            tables = view_logits(
-                network, self._feed, rows, views, self.config.predict.batch, self.engine.autocast, bar.update
-            )
+            seconds = {} if part == "oof" else None  # views are chosen, and so timed, out of fold
+            tables = self._logits(network, rows, views, seconds, bar.update)
             for view, logits in tables.items():
-                save_logits(
-                    logits_file(member.folder, part, view, self.size),
-                    self._ids(part, rows),
-                    logits,
-                    self.opened.samples.classes,
-                    meta,
-                )
+                told = meta | ({SECONDS: seconds[view]} if seconds else {})
+                self._save(member, part, view, self._ids(part, rows), logits, told)
+
+    def _time(self, member: Member, views: tuple[str, ...]) -> None:
+        """Note in the member's held-out tables what one batch of images takes; their logits stay as they are."""
+        network, _ = self._network(member)
+        rows, seconds = self._rows(member, "oof")[: self.config.predict.batch], {}
+        self._logits(network, rows, views, seconds)
+        for view in views:
+            table = self._load(self.file(member, "oof", view))
+            self._save(member, "oof", view, table.id, table.logits, table.meta | {SECONDS: seconds[view]})
+        self.say(f"{', '.join(views)}: stored without its time, so that it was timed on {len(rows)} images now")
+
+    def _logits(
+        self,
+        network: Network,
+        rows: np.ndarray,
+        views: tuple[str, ...],
+        seconds: dict[str, float] | None,
+        progress: Callable[[int], object] = lambda _: None,
+    ) -> dict[str, np.ndarray]:
+        self._feed = self._feed or self._images_feed()
+        batch = self.config.predict.batch
+        return view_logits(network, self._feed, rows, views, batch, self.engine.autocast, progress, seconds)
+
+    def _save(self, member: Member, part: str, view: str, ids: np.ndarray, logits: np.ndarray, meta: dict) -> None:
+        save_logits(self.file(member, part, view), ids, logits, self.opened.samples.classes, meta)
 
     def _missing(self, member: Member, part: str, views: tuple[str, ...]) -> tuple[str, ...]:
         if part == "oof" and member.fold == ALL:
             return ()
-        return tuple(view for view in views if not self._current(logits_file(member.folder, part, view, self.size)))
+        return tuple(view for view in views if not self._current(member, part, view))
 
-    def _current(self, path: Path) -> bool:
+    def _current(self, member: Member, part: str, view: str) -> bool:
         """Whether a table is there and was made of today's images; one that does not tell is believed."""
+        path = self.file(member, part, view)
         if not path.exists():
             return False
-        images = load_logits(path, self.opened.samples.classes).meta.get("images", self.opened.images_hash)
+        images = self._load(path).meta.get("images", self.opened.images_hash)
         return images == self.opened.images_hash
 
     def _rows(self, member: Member, part: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A trained network and rows of images become logits, one table per view; every image is fetched once."""
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -12,6 +13,8 @@ from src.images.loaders import Feed
 from src.inference.views import VIEWS
 from src.models.memory import fits, largest_batch
 
+WARM_UP = 8  # images that a network answers before it is timed: its first pass is slower than all others
+
 
 @torch.inference_mode()
 def view_logits(
@@ -22,8 +25,13 @@ def view_logits(
     batch: int,
     autocast: Callable[[], AbstractContextManager],
     progress: Callable[[int], object] = lambda _: None,
+    seconds: dict[str, float] | None = None,
 ) -> dict[str, np.ndarray]:
-    """{view: (len(rows), classes) float32 logits}, in the order of `rows`. `progress` is told the images done."""
+    """{view: (len(rows), classes) float32 logits}, in the order of `rows`. `progress` is told the images done.
+
+    seconds: where given, each view's seconds per image are put in: making the view and the network's pass, not
+    reading the image, which all views share.
+    """
     network.eval()
 
     def answer(seen: torch.Tensor) -> torch.Tensor:
@@ -31,9 +39,13 @@ def view_logits(
             return network(seen.contiguous(memory_format=torch.channels_last)).float()
 
     parts: dict[str, list[np.ndarray]] = {view: [] for view in views}
+    spent = dict.fromkeys(views, 0.0)
     requests = [rows[start : start + batch] for start in range(0, len(rows), batch)]
-    for images, done in feed(requests):
+    for at, (images, done) in enumerate(feed(requests)):
+        if seconds is not None and at == 0:
+            fits(lambda images=images: answer(images[:WARM_UP]).cpu())
         for view in views:
+            start = time.perf_counter()
             seen = VIEWS[view](images)
             if not fits(lambda seen=seen, view=view: parts[view].append(answer(seen).cpu().numpy())):
                 most = largest_batch(lambda size, seen=seen: answer(seen[:size]), max(1, len(seen) - 1))
@@ -42,5 +54,8 @@ def view_logits(
                     if most
                     else "out of memory with a single image: lower predict.size"
                 )
+            spent[view] += time.perf_counter() - start  # the copy to the CPU has waited for a GPU's end
         progress(len(done))
+    if seconds is not None and len(rows):
+        seconds.update({view: total / len(rows) for view, total in spent.items()})
     return {view: np.concatenate(part) if part else np.zeros((0, 0), np.float32) for view, part in parts.items()}

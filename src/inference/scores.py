@@ -4,15 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.command import ALL
 from src.competition.folds import units_of
 from src.competition.opened import Opened
 from src.inference.ensemble import mean_probabilities
 from src.inference.heldout import HeldOut
 from src.inference.intervals import bootstrap_interval
-from src.inference.members import Member, ViewTables
+from src.inference.tables import Member, StoredTables
 
-PLAIN = ("identity",)
 OVERALL = "out of fold"
 
 
@@ -29,7 +27,10 @@ class Line:
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """Rows that some fold held out, (n,) each; plain and tta: (n, classes), from the models that never saw them."""
+    """Rows that some fold held out, (n,) each; plain and tta: (n, classes), from the models that never saw them.
+
+    Where the views were chosen on these rows, each fold is answered in `tta` by views that were chosen on the others.
+    """
 
     held: HeldOut
     plain: np.ndarray
@@ -37,31 +38,30 @@ class OutOfFold:
 
 
 def probabilities(
-    opened: Opened, tables: ViewTables, members: list[Member], views: tuple[str, ...], part: str, ids: np.ndarray
+    opened: Opened, tables: StoredTables, members: list[Member], views: tuple[str, ...], part: str, ids: np.ndarray
 ) -> np.ndarray:
     """(len(ids), classes): the mean over members and views."""
     logits = [tables.read(member, part, view, ids) for member in members for view in views]
     return mean_probabilities(logits, opened.card.target)
 
 
-def out_of_fold(opened: Opened, tables: ViewTables, members: list[Member], views: tuple[str, ...]) -> OutOfFold | None:
-    """The held-out rows of every fold there is a model of; None where there is only a model of all rows."""
-    folds = sorted({member.fold for member in members if member.fold != ALL})
-    if not folds:
-        return None
-    samples = opened.samples
-    held_out, plain, tta = [], [], []
-    for fold in folds:
-        held_out.append(opened.folds.rows(fold)[1])
-        ids = samples.train["id"].to_numpy()[held_out[-1]]
-        here = [member for member in members if member.fold == fold]
-        plain.append(probabilities(opened, tables, here, PLAIN, "oof", ids))
-        tta.append(probabilities(opened, tables, here, views, "oof", ids) if views != PLAIN else plain[-1])
-    rows = np.concatenate(held_out)
-    of_row = np.repeat(folds, [len(part) for part in held_out])
+def held_out(opened: Opened, folds: list[int]) -> HeldOut:
+    """The rows that these folds hold out, fold by fold."""
+    samples, parts = opened.samples, [opened.folds.rows(fold)[1] for fold in folds]
+    rows, of_row = np.concatenate(parts), np.repeat(folds, [len(part) for part in parts])
     ids, units = samples.train["id"].to_numpy()[rows], units_of(samples.train)[rows]
-    held = HeldOut(opened.metric, ids, samples.targets[rows], of_row, units)
-    return OutOfFold(held, np.concatenate(plain), np.concatenate(tta))
+    return HeldOut(opened.metric, ids, samples.targets[rows], of_row, units)
+
+
+def held_out_answers(
+    opened: Opened, tables: StoredTables, members: list[Member], views: tuple[str, ...], held: HeldOut
+) -> np.ndarray:
+    """(rows, classes) probabilities of held-out rows, each from the members of its fold."""
+    parts = []
+    for fold in dict.fromkeys(held.folds.tolist()):
+        here = [member for member in members if member.fold == fold]
+        parts.append(probabilities(opened, tables, here, views, "oof", held.id[held.folds == fold]))
+    return np.concatenate(parts)
 
 
 def score_lines(opened: Opened, oof: OutOfFold) -> list[Line]:

@@ -36,12 +36,13 @@ class Shift:
     def lines(self, ids: np.ndarray) -> tuple[str, ...]:
         """What to print; ids: (test rows,) text."""
         measured = f"AUC {self.auc:.3f}, 95 % interval {self.interval[0]:.3f} to {self.interval[1]:.3f}"
+        most = ", ".join(str(ids[row]) for row in self.unlike[:SHOWN])
         if not self.flagged:
             return (
                 f"test images look to the network like training images: {measured}, and the alarm begins where its "
                 f"lower end is above {ALARM}",
+                f"the most unlike all the same: {most}",
             )
-        most = ", ".join(str(ids[row]) for row in self.unlike[:SHOWN])
         return (
             f"test images look to the network unlike training images: {measured}, above {ALARM}",
             f"the most unlike: {most}",
@@ -49,6 +50,11 @@ class Shift:
             "shares, patients or sites); then hold that out in the folds (a group column) or bring the two together "
             "(images.prepare, augment), and trust small gains less than their intervals say",
         )
+
+
+def drawn(rows: np.ndarray, seed: int = 0) -> np.ndarray:
+    """As many of these rows as are compared: all, or 3000 drawn at random, in their order."""
+    return np.sort(np.random.default_rng(seed).permutation(rows)[:MOST])
 
 
 def compare_sets(

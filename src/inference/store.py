@@ -4,7 +4,23 @@
     runs/<competition>/<run>/seed0/fold0/logits/test-hflip@96.npz     test rows, seen at another size than trained
 
 Arrays: `id` (n,) text, `logits` (n, classes) float32, `classes` (classes,) text, `meta` one JSON text that holds
-engine, precision, size and the SHA-256 of the weights. Rows are joined by id, never by position.
+engine, precision, size, the SHA-256 of the weights, and of held-out rows the seconds that one image took
+(`seconds_per_image`). Rows are joined by id, never by position.
+
+A run that was trained elsewhere joins by bringing such tables, and `meta` may be "{}". It must have held out the same
+rows: `fold` of runs/<competition>/folds-<key>.csv (columns id and fold; -1 is never held out), the table that any run
+here stands on. That run's run.json tells its hash, the first 8 hex digits of the SHA-256 of the csv. (Without any run
+here, write {} into run.json: python -m src.predict run=<run> competition=<competition> then makes the csv and tells the
+hash.) In runs/<competition>/<run>/, which holds no config.yaml, write
+
+    table = pandas.read_csv("runs/<competition>/folds-<key>.csv", dtype={"id": str}, keep_default_na=False)
+    held_out = table["id"][table["fold"] == 0]                        # what the network of fold 0 must not have seen
+    numpy.savez("seed0/fold0/logits/oof-identity.npz", id=held_out.to_numpy(dtype=str), logits=logits,
+                classes=["blue", "green", "red"], meta="{}")          # classes in the order of any table made here
+    pathlib.Path("run.json").write_text(json.dumps({"folds": "<hash>"}))
+
+and test-identity.npz likewise for every test id, in each fold; other views of views.py may join, in all folds alike.
+Logits of probabilities p are log(p), or log(p / (1 - p)) where several classes may apply.
 """
 
 import json
@@ -17,6 +33,9 @@ import numpy as np
 
 from src.errors import Problem
 from src.runs import written_whole
+
+MADE_ANEW = "delete it, and predict makes it anew"
+WRITTEN_ANEW = "it was brought, and is never computed here: write it anew, as the head of src/inference/store.py tells"
 
 
 @dataclass(frozen=True)
@@ -45,16 +64,23 @@ def save_logits(
         )
 
 
-def load_logits(path: Path, classes: tuple[str, ...]) -> Logits:
-    """Read one table. Raises Problem where it is damaged or belongs to other classes."""
+def load_logits(path: Path, classes: tuple[str, ...], remedy: str = MADE_ANEW) -> Logits:
+    """Read one table. Raises Problem, with the remedy, where it is damaged or belongs to other classes."""
     try:
         with np.load(path, allow_pickle=False) as file:
             table = Logits(file["id"], file["logits"], tuple(file["classes"].tolist()), json.loads(str(file["meta"])))
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise Problem(f"{path} is no table of logits ({error}): delete it, and predict makes it anew") from None
+        raise Problem(f"{path} is no table of logits ({error}): {remedy}") from None
     if table.classes != classes:
+        train_anew = "train this run anew under another name"
         raise Problem(
-            f"{path} was made for other classes than the competition has now: train this run anew under another name"
+            f"{path} was made for other classes, or for another order of them, than the competition has now: "
+            f"{train_anew if remedy == MADE_ANEW else remedy}"
+        )
+    if table.id.dtype.kind != "U" or table.logits.dtype.kind not in "fiu" or not isinstance(table.meta, dict):
+        raise Problem(
+            f"{path}: id is {table.id.dtype} and must be text, logits are {table.logits.dtype} and must be numbers, "
+            f"meta is a {type(table.meta).__name__} and must be a dict: {remedy}"
         )
     if len(table.id) != len(table.logits) or table.logits.shape[1:] != (len(classes),):
         raise Problem(
@@ -63,19 +89,16 @@ def load_logits(path: Path, classes: tuple[str, ...]) -> Logits:
     return table
 
 
-def aligned(table: Logits, ids: np.ndarray, path: Path) -> np.ndarray:
+def aligned(table: Logits, ids: np.ndarray, path: Path, remedy: str = MADE_ANEW) -> np.ndarray:
     """The logits in the order of `ids`, (len(ids), classes). Raises Problem where an id is missing or doubled."""
     order = np.argsort(table.id, kind="stable")
     sorted_ids = table.id[order]
     if (sorted_ids[1:] == sorted_ids[:-1]).any():
-        raise Problem(f"{path} holds an id twice: delete it, and predict makes it anew")
+        raise Problem(f"{path} holds an id twice: {remedy}")
     at = np.searchsorted(sorted_ids, ids)
     at = np.minimum(at, max(len(sorted_ids) - 1, 0))
     found = sorted_ids[at] == ids if len(sorted_ids) else np.zeros(len(ids), dtype=bool)
     if not found.all():
         missing = np.asarray(ids)[~found]
-        raise Problem(
-            f"{path} lacks {len(missing)} of {len(ids)} rows, the first is id {missing[0]!r}: "
-            f"delete it, and predict makes it anew"
-        )
+        raise Problem(f"{path} lacks {len(missing)} of {len(ids)} rows, the first is id {str(missing[0])!r}: {remedy}")
     return table.logits[order[at]]

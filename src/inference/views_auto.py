@@ -28,11 +28,16 @@ class Step:
 
 @dataclass(frozen=True)
 class ViewChoice:
-    """taken: the step whose views to use. steps: the whole path, the plain view first."""
+    """taken: the step whose views to use. steps: the whole path, the plain view first.
+
+    answer: (rows, classes) the nested out-of-fold probabilities of a set of the taken length: each fold is answered by
+    views that were chosen on the others.
+    """
 
     metric: str
     steps: tuple[Step, ...]
     taken: Step
+    answer: np.ndarray
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -47,7 +52,7 @@ class ViewChoice:
             name = step.views[-1] if step.gain is None else f"+ {step.views[-1]}"
             gain = "" if step.gain is None else f"   {step.gain}"
             mark = "   taken" if step is self.taken else ""
-            told.append(f"{name:30s} {step.seconds:9.4f} {step.score:9.4f}{gain}{mark}")
+            told.append(f"{name:30s} {step.seconds:9.5f} {step.score:9.4f}{gain}{mark}")
         why = f"each fold by views chosen on the others; intervals hold for all {others} lengths at once"
         if others and self.taken.gain is None:
             return (*told, f"no view has a real gain, so the image as it is is all that is used ({why})")
@@ -73,7 +78,8 @@ def choose_views(
         Step(path[: k + 1], sum(seconds[v] for v in path[: k + 1]), held.metric.score(held.targets, *answer), gain)
         for k, (answer, gain) in enumerate(zip(answers, [None, *found], strict=True))
     )
-    return ViewChoice(held.metric.name, steps, steps[_enough(held, answers, found)])
+    enough = _enough(held, answers, found)
+    return ViewChoice(held.metric.name, steps, steps[enough], answers[enough][0])
 
 
 def _path(

@@ -36,8 +36,9 @@ class Outcomes:
     @property
     def scores(self) -> list[str]:
         """The columns of `members` that are compared; what no run has (train_scores may be off) is left out."""
-        wanted = [self.metric, "accuracy", "held_out_loss", f"train_{self.metric}", "train_loss", "seconds"]
-        return [name for name in dict.fromkeys(wanted) if self.members[name].notna().any()]
+        tail = ["balanced_accuracy", "macro_f1", "rarest", "as_trained"]
+        wanted = [self.metric, "accuracy", *tail, "held_out_loss", f"train_{self.metric}", "train_loss", "seconds"]
+        return [name for name in dict.fromkeys(wanted) if name in self.members and self.members[name].notna().any()]
 
 
 def write_comparison(folder: Path, title: str, command: str, outcomes: Outcomes, failures: dict[str, str]) -> str:
@@ -118,6 +119,11 @@ def _notes(outcomes: Outcomes) -> list[str]:
             " Against the best: the difference on the same held-out images (above 0 is better; several seeds answer "
             "together) with its 95 % interval for the luck of the images; where that holds 0, no difference can be "
             "told. The best was picked on the rows that score it, so its own score flatters a little."
+        )
+    if "rarest" in outcomes.members:
+        notes.append(
+            "Rarest: the mean recall of the third of the classes with the fewest training rows. As trained: accuracy "
+            "if the held-out rows came in the classes' shares of training."
         )
     notes.append(
         "Train: the training rows as they are, a fixed sample where there are many. Seconds: of the training steps, on "

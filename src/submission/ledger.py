@@ -125,8 +125,10 @@ def submitted_before(competition: str, sha256: str) -> Entry | None:
 
 
 def facts(competition: str, sha256: str) -> dict[str, str | float]:
-    """Where these bytes came from, as prediction noted it beside its run; empty where it made no such file."""
-    for path in sorted(runs_folder(competition).glob("*/predictions/*.json")):
+    """Where these bytes came from, as prediction noted it beside its run, or its blend of runs; empty where it made
+    no such file."""
+    folder = runs_folder(competition)
+    for path in sorted([*folder.glob("*/predictions/*.json"), *folder.glob("blends/*/predictions/*.json")]):
         try:
             noted = read_json(path)
         except (ValueError, OSError):

@@ -340,6 +340,13 @@ def test_a_brought_run_joins_like_any_other(brought):
     assert {path.name for path in (brought / "runs/tiny/ext").iterdir()} == {"run.json", "seed0", "predictions"}
 
 
+def test_a_brought_run_is_never_trained_over(brought, capsys):
+    record = (brought / "runs/tiny/ext/run.json").read_bytes()
+    assert train(["config=tiny", "run=ext", "fold=0", "train.epochs=1"]) == 2
+    assert "was trained elsewhere" in capsys.readouterr().err
+    assert (brought / "runs/tiny/ext/run.json").read_bytes() == record
+
+
 def test_what_a_brought_run_lacks_is_named(brought, refused):
     file = logits_of(brought, "ext", 1, "test-identity")
     whole = file.read_bytes()

@@ -120,6 +120,8 @@ def _notes(outcomes: Outcomes) -> list[str]:
             "together) with its 95 % interval for the luck of the images; where that holds 0, no difference can be "
             "told. The best was picked on the rows that score it, so its own score flatters a little."
         )
+    if "data.ignore" in outcomes.axes:
+        notes.append("Scored on the images that every run held out: what one of them ignores counts for none.")
     if "rarest" in outcomes.members:
         notes.append(
             "Rarest: the mean recall of the third of the classes with the fewest training rows. As trained: accuracy "

@@ -8,6 +8,7 @@ from src.training.losses import Criterion
 from src.training.mixing import augmented_rows
 from src.training.onward import continues, earlier_run
 from src.training.stages import stages_of
+from src.training.teacher import check_teaching
 
 
 def check_choices(opened: Opened, say: Callable[[str], None]) -> None:
@@ -19,7 +20,8 @@ def check_choices(opened: Opened, say: Callable[[str], None]) -> None:
         Augmentation(stage.augment.transforms, stage.size, config.images.load_side())
         augmented_rows(stage.augment.only, samples.targets, samples.classes)
     if continues(config.model):
-        earlier_run(config.model, opened.card.id, opened.folds.hash)
+        earlier_run("model.weights", config.model.weights, opened)
+    check_teaching(opened)
     drawn = max((stage.sampler_exponent or 0 for stage in stages), default=0)
     corrections = [f"data.sampler=weighted ({drawn:g})"] if drawn else []
     corrections += [f"loss.class_weights={config.loss.class_weights}"] if config.loss.class_weights != "none" else []

@@ -1,4 +1,4 @@
-"""How good a network is on the rows that its fold held out."""
+"""How good a network is on the rows that its fold held out, and what it answered to them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import nn
 
+from src.competition.opened import Opened
 from src.images.loaders import Feed
-from src.inference.ensemble import probabilities_of
+from src.inference.ensemble import mean_probabilities, probabilities_of
 from src.inference.predictor import view_logits
+from src.inference.store import aligned, load_logits, logits_file
 from src.metrics import Metric
+from src.runs import Run
 from src.training.losses import plain_loss
 
 if TYPE_CHECKING:
@@ -35,6 +38,14 @@ def evaluate(job: FoldJob, network: nn.Module, feed: Feed, rows: np.ndarray) -> 
     return Scores(
         logits, plain_loss(logits, targets), opened.metric.score(targets, probabilities_of(logits, opened.card.target))
     )
+
+
+def stored_answers(opened: Opened, run: Run, seeds: tuple[int, ...], fold: int, rows: np.ndarray) -> np.ndarray:
+    """(len(rows), classes) probabilities of rows that the fold held out: the stored plain view, the mean over seeds."""
+    ids = opened.samples.train["id"].to_numpy()[rows]
+    files = [logits_file(run.member(seed, fold), "oof", "identity", None) for seed in seeds]
+    tables = [aligned(load_logits(file, opened.samples.classes), ids, file) for file in files]
+    return mean_probabilities(tables, opened.card.target)
 
 
 def best_epoch(metric: Metric, scores: list[float]) -> int:

@@ -16,11 +16,13 @@ from src.models.factory import build
 from src.reporting.figures import save
 from src.reporting.rates import draw_rates
 from src.runs import Run, written_whole
+from src.training.asking import ask_all
 from src.training.choices import check_choices
 from src.training.fold import FoldTraining
 from src.training.job import FoldJob, global_batch
 from src.training.machine import choose, split_cores
 from src.training.schedule import Rates
+from src.training.teacher import check_teacher, teacher_of
 from src.training.terminal import Terminal
 
 LOWEST, HIGHEST, STEPS = 1e-5, 10.0, 100
@@ -78,7 +80,9 @@ def find_lr(request: Request, say: Say = print) -> float:
     """
     run = Run(request.competition, request.run)
     with tempfile.TemporaryDirectory() as place:
-        job, terminal = _rehearsal(request, run, Path(place), say), Terminal(STEPS, say)
+        job = _rehearsal(request, run, Path(place), say)
+        ask_all([job], 1, say)
+        terminal = Terminal(STEPS, say)
         try:
             table = tried(RateTest(job, terminal).losses)
         finally:
@@ -141,6 +145,7 @@ def _rehearsal(request: Request, run: Run, place: Path, say: Say) -> Rehearsal:
     opened = open_competition(request.config, run, say)
     check_choices(opened, say)
     config, fold = opened.config, (request.folds or (0,))[0]
+    check_teacher(opened, run, [(request.seeds[0], fold)], say)
     network = build(config.model, len(opened.samples.classes), config.images.size)
     parameters = sum(p.numel() for p in network.parameters())
     kept = run.folder / "machine.json"
@@ -149,7 +154,8 @@ def _rehearsal(request: Request, run: Run, place: Path, say: Say) -> Rehearsal:
     _, threads = split_cores(config, machine.device, 1)
     say(f"{STEPS} steps of {config.model.name} on {machine.device}, at rates from {LOWEST:g} to {HIGHEST:g}")
     images = opened.images(say=say)
-    return Rehearsal(opened, images, run, machine, request.seeds[0], fold, config.epochs, threads, place)
+    teacher = teacher_of(opened, say)
+    return Rehearsal(opened, images, run, machine, request.seeds[0], fold, config.epochs, threads, teacher, place)
 
 
 def _finite(criterion: Callable) -> Callable:

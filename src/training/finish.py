@@ -13,10 +13,13 @@ from src.images.loaders import Feed
 from src.inference.ensemble import likeliest
 from src.inference.store import logits_file, save_logits
 from src.runs import DONE, sha256_of, write_json, written_whole
+from src.training.asking import forget
 from src.training.evaluate import best_epoch, evaluate
+from src.training.taught import taught_by
 
 if TYPE_CHECKING:
     from src.training.job import FoldJob
+    from src.training.lesson import Lesson
     from src.training.state import State
 
 SHOWN = 15  # classes up to which the whole confusion matrix is printed
@@ -31,11 +34,13 @@ def keep_best(job: FoldJob, state: State, score: float) -> None:
         _save(state, job.folder / "best.safetensors")
 
 
-def finish(job: FoldJob, state: State, feed: Feed, say: Callable[[str], None]) -> None:
+def finish(job: FoldJob, state: State, feed: Feed, lesson: Lesson, say: Callable[[str], None]) -> None:
     """Write model.safetensors, the out-of-fold logits and the per-class tables; then mark the fold as done."""
     folder, opened, history = job.folder, job.opened, state.progress.history
     weights, best = folder / "model.safetensors", folder / "best.safetensors"
     done = {"epochs": len(history), "seconds": round(sum(entry["seconds"] for entry in history), 1)}
+    if job.teacher:
+        done["teacher"] = taught_by(lesson)
     _, held_out = opened.folds.rows(job.fold)
     if len(held_out):
         done |= _choose(job, state, say)
@@ -69,6 +74,7 @@ def finish(job: FoldJob, state: State, feed: Feed, say: Callable[[str], None]) -
     write_json(folder / DONE, done)
     for passing in (best, folder / "checkpoint.pt"):
         passing.unlink(missing_ok=True)
+    forget(job)
 
 
 def _choose(job: FoldJob, state: State, say: Callable[[str], None]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from src.training import warn
 from src.training.evaluate import best_epoch, evaluate
 from src.training.finish import finish, keep_best
 from src.training.job import FoldJob, global_batch
+from src.training.lesson import lesson_of, told
 from src.training.logs import write_logs
 from src.training.losses import chance_loss
 from src.training.mixing import augmented_rows
@@ -36,7 +37,8 @@ class FoldTraining:
         self.job, self.teller, config = job, teller, job.opened.config
         self.config = config
         self.rows, self.held_out = job.opened.folds.rows(job.fold)
-        self.steps = steps_per_epoch(len(self.rows), global_batch(config))
+        self.lesson = lesson_of(job)
+        self.steps = steps_per_epoch(len(self.lesson.rows), global_batch(config))
         seed_all(key(job.seed, job.fold, START))
         samples = job.opened.samples
         network = build(config.model, len(samples.classes), config.images.size)
@@ -44,8 +46,7 @@ class FoldTraining:
             load_run(network, config.model, job)
         self.state = State(config, job.machine, network)
         self.device = self.state.accelerator.device
-        self.truth = samples.targets[self.rows]
-        self.stepper = Stepper(job, self.state)
+        self.stepper = Stepper(job, self.state, self.lesson.targets)
         self.stages = stages_of(config)
         self.rates = rates(config, self.stages, self.steps)
         self.stage: Stage | None = None
@@ -68,13 +69,15 @@ class FoldTraining:
             step = min(progress.step + 1, self.steps)  # all steps may be done, and only the epoch's end be missing
             self.teller.say(f"{job.name} goes on at epoch {progress.epoch + 1}/{job.epochs}, step {step}/{self.steps}")
             self.teller.advance(self.updates)
+        elif job.teacher:
+            self.teller.say(told(job, self.lesson))
         with StopSignal() as stop:
             while progress.epoch < job.epochs and not self._stopped_early():
                 self._epoch(stop)
                 if stop.asked:
                     raise KeyboardInterrupt
         self.teller.advance(job.epochs * self.steps - self.updates)
-        finish(job, self.state, self.plain_feed, self.teller.say)
+        finish(job, self.state, self.plain_feed, self.lesson, self.teller.say)
 
     def _enter(self, stage: Stage) -> None:
         """Make ready for a stage: what it freezes, shows and draws."""
@@ -82,10 +85,10 @@ class FoldTraining:
         freeze(self.state.plain_network.backbone, stage.frozen)
         load_side = self.config.images.load_side()
         augmentation = Augmentation(stage.augment.transforms, stage.size, load_side)
-        only = augmented_rows(stage.augment.only, data.targets, data.classes)
+        only = augmented_rows(stage.augment.only, data.targets, data.classes, self.lesson.answered)
         self.feed = Feed(AugmentedSteps(job.images, augmentation, only), job.machine.workers, self.device)
         exponent = stage.sampler_exponent
-        self.weights = None if exponent is None else row_weights(self.truth, exponent)
+        self.weights = None if exponent is None else row_weights(self.lesson.labels, exponent)
         self.stepper.frozen = stage.frozen
         self.stage = stage
 
@@ -113,7 +116,7 @@ class FoldTraining:
     def _steps_left(self) -> list[Step]:
         job, progress = self.job, self.state.progress
         chunks = epoch_steps(
-            self.rows, self.weights, global_batch(self.config), key(job.seed, job.fold, ORDER, progress.epoch)
+            self.lesson.rows, self.weights, global_batch(self.config), key(job.seed, job.fold, ORDER, progress.epoch)
         )
         steps = [Step(rows, key(job.seed, job.fold, STEP, progress.epoch, i)) for i, rows in enumerate(chunks)]
         return steps[progress.step :]
@@ -164,11 +167,11 @@ class FoldTraining:
         return self.rows[:: -(-len(self.rows) // SHOWN_ROWS)]
 
     def _chance(self) -> float:
-        """The loss of knowing the class frequencies only; no number for losses that have another scale."""
+        """The loss of knowing the class frequencies only; no number for losses and targets of another scale."""
         loss = self.config.loss
-        plain = loss.name in ("auto", "cross_entropy") and loss.class_weights == "none"
+        plain = loss.name in ("auto", "cross_entropy") and loss.class_weights == "none" and not self.job.teacher
         classes = len(self.job.opened.samples.classes)
-        return chance_loss(self.truth, self.weights, loss.smoothing, classes) if plain else math.inf
+        return chance_loss(self.lesson.labels, self.weights, loss.smoothing, classes) if plain else math.inf
 
     def _stopped_early(self) -> bool:
         patience, history = self.config.train.patience, self.state.progress.history

@@ -9,7 +9,9 @@ from src.images.samplers import steps_per_epoch
 from src.inference.engine import Engine
 from src.runs import Run
 from src.schema import Config
+from src.training.lesson import lesson_of
 from src.training.machine import Machine
+from src.training.teacher import Teacher
 
 
 def global_batch(config: Config) -> int:
@@ -30,6 +32,7 @@ class FoldJob:
     fold: int | str
     epochs: int
     threads: int
+    teacher: Teacher | None
 
     @property
     def folder(self) -> Path:
@@ -41,8 +44,7 @@ class FoldJob:
 
     @property
     def total_steps(self) -> int:
-        rows, _ = self.opened.folds.rows(self.fold)
-        return self.epochs * steps_per_epoch(len(rows), global_batch(self.opened.config))
+        return self.epochs * steps_per_epoch(len(lesson_of(self).rows), global_batch(self.opened.config))
 
     @property
     def engine(self) -> Engine:

@@ -12,8 +12,6 @@ from src.errors import UsageError
 from src.models.heads import COSINE_SCALE
 from src.schema import Loss
 
-EFFECTIVE_BETA = 0.999  # Cui et al., 2019
-
 
 class Criterion:
     """The training loss of a configuration, for classes of `counts` training rows."""
@@ -29,7 +27,7 @@ class Criterion:
             raise UsageError(f"loss.name={loss.name} is for grades, and the card says target: {target}")
         shown = np.maximum(counts, 1).astype(np.float64)
         self.log_prior = torch.log(torch.tensor(shown / shown.sum(), dtype=torch.float32))
-        self.weights = class_weights(loss.class_weights, shown)
+        self.weights = class_weights(loss.class_weights, shown, loss.beta)
 
     def __call__(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logits = logits.float()
@@ -49,11 +47,14 @@ class Criterion:
         return F.cross_entropy(logits, targets, weights, label_smoothing=self.loss.smoothing)
 
 
-def class_weights(kind: str, counts: np.ndarray) -> torch.Tensor | None:
-    """(classes,) weights of mean one over the rows: by the inverse count, or the inverse effective number of rows."""
+def class_weights(kind: str, counts: np.ndarray, beta: float) -> torch.Tensor | None:
+    """(classes,) weights of mean one over the rows: by the inverse count, or the inverse effective number of rows.
+
+    A class's effective number grows with its rows to at most 1 / (1 - beta) (Cui et al., 2019).
+    """
     if kind == "none":
         return None
-    weights = 1 / counts if kind == "balanced" else (1 - EFFECTIVE_BETA) / (1 - EFFECTIVE_BETA**counts)
+    weights = 1 / counts if kind == "balanced" else (1 - beta) / (1 - beta**counts)
     return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
 
 

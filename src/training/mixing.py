@@ -27,10 +27,14 @@ def mixing(train: Train, classes: int) -> Mix:
 
 
 def augmented_rows(
-    only: list[str | int] | str | None, targets: np.ndarray, classes: tuple[str, ...]
+    only: list[str | int] | str | None,
+    targets: np.ndarray,
+    classes: tuple[str, ...],
+    answered: np.ndarray | None = None,
 ) -> np.ndarray | None:
     """(training rows,) bool: the rows whose class is augmented; None for every row.
 
+    answered: the classes that further rows are taken for; they follow the training rows, and count for no class.
     Raises UsageError for a class that is not there.
     """
     if only is None:
@@ -45,4 +49,5 @@ def augmented_rows(
                 f"augment.only: {', '.join(unknown)} is no class; the classes are {', '.join(classes[:20])}"
             )
         chosen = np.isin(classes, [str(name) for name in only])
-    return (targets[:, chosen] > 0).any(1) if targets.ndim == 2 else chosen[targets]
+    every = targets if answered is None else np.concatenate([targets, answered])
+    return (every[:, chosen] > 0).any(1) if every.ndim == 2 else chosen[every]

@@ -1,4 +1,4 @@
-"""Training that goes on from another run's weights, fold by fold: `model.weights=run:NAME`."""
+"""What another run left, fold by fold, for this one: weights to go on from (`model.weights=run:NAME`), or a teacher."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from src.competition.claim import IGNORED
+from src.competition.ignored import ONLY_TRAINED
+from src.competition.opened import Opened
+from src.competition.tables import read_table
 from src.errors import Problem, UsageError
 from src.models.factory import RUN
 from src.runs import Run, read_json
@@ -21,24 +25,40 @@ def continues(model: Model) -> bool:
     return (model.weights or "").startswith(RUN)
 
 
-def earlier_run(model: Model, competition: str, folds_hash: str) -> Run:
-    """The run to go on from. Raises UsageError where it is absent, or has seen rows that a fold holds out here."""
-    run = Run(competition, model.weights.removeprefix(RUN))
-    record = run.folder / "run.json"
-    if not record.exists():
-        raise UsageError(f"model.weights={model.weights}: there is no run {run.name} of {competition}")
-    if read_json(record)["folds"] != folds_hash:
+def earlier_run(key: str, word: str, opened: Opened) -> Run:
+    """The run that `key`=`word` names. Raises UsageError where it is absent, or has seen rows that a fold holds out."""
+    run = Run(opened.card.id, word.removeprefix(RUN))
+    if not (run.folder / "run.json").exists():
+        raise UsageError(f"{key}={word}: there is no run {run.name} of {opened.card.id}")
+    record = read_json(run.folder / "run.json")
+    if record["folds"] != opened.folds.hash:
         raise UsageError(
-            f"model.weights={model.weights}: run {run.name} has other folds, so its weights have seen rows that are "
-            f"held out here. Train both with the same data.folds and data.fold_seed"
+            f"{key}={word}: run {run.name} has other folds, so its weights have seen rows that are held out here. "
+            f"Train both with the same data.folds and data.fold_seed"
+        )
+    ignored = record.get("ignored")
+    if ignored and ignored != (opened.ignored.digest if opened.ignored else None) and _trains_on_unscored(run):
+        raise UsageError(
+            f"{key}={word}: run {run.name} trained on rows that its data.ignore keeps from scoring (use: train), and "
+            f"they, or near duplicates of them, may be held out here. Train both with the same data.ignore"
         )
     return run
 
 
+def _trains_on_unscored(run: Run) -> bool:
+    """Rows that it left out altogether do no harm: it has seen the less."""
+    return (read_table(run.folder / IGNORED)["use"] == ONLY_TRAINED).any()
+
+
+def seed_of(run: Run, seed: int, fold: int | str) -> int:
+    """The seed of that run's model of this fold: the same one, or 0 where it has none of the same."""
+    return seed if run.finished(seed, fold) else 0
+
+
 def load_run(network: nn.Module, model: Model, job: FoldJob) -> None:
     """Put the weights of the same fold, and of the same seed or else seed 0, into `network`."""
-    run = earlier_run(model, job.run.competition, job.opened.folds.hash)
-    seed = job.seed if run.finished(job.seed, job.fold) else 0
+    run = earlier_run("model.weights", model.weights, job.opened)
+    seed = seed_of(run, job.seed, job.fold)
     file = run.member(seed, job.fold) / "model.safetensors"
     if not run.finished(seed, job.fold):
         raise Problem(f"model.weights={model.weights}: fold {job.fold} of {run.name} is not trained yet")

@@ -1,6 +1,7 @@
 """What the runs of a sweep came to, read from their folders: scores, curves, and each class."""
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 
 from src.competition.folds import units_of
 from src.competition.opened import Opened, open_competition
+from src.errors import Problem
 from src.inference.ensemble import likeliest, probabilities_of
 from src.inference.intervals import gains
 from src.inference.store import aligned, load_logits, logits_file
@@ -16,11 +18,12 @@ from src.reporting.comparison import Outcomes
 from src.runs import DONE, Run, read_json
 from src.training.grid import Cell, Plan
 from src.training.losses import plain_loss
+from src.training.rarity import rarity_scores
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One run. rows: (n,) of the training table that its folds held out, fold after fold.
+    """One run. rows: (n,) of its own training table that its folds held out, fold after fold; ids: of these, text.
 
     probabilities: (n, classes), the mean over seeds. members, curves: one line a fold and seed, or an epoch of one.
     shown, right: (classes,) how many held-out images of each class there were, once a seed, and how many of them were
@@ -35,11 +38,22 @@ class Reading:
     shown: np.ndarray
     right: np.ndarray
 
+    @property
+    def ids(self) -> np.ndarray:
+        return self.opened.samples.train["id"].to_numpy()[self.rows]
+
 
 def outcomes_of(plan: Plan, cells: tuple[Cell, ...]) -> Outcomes:
-    """Of runs that are trained. Raises Problem where their folders do not hold what they should."""
-    readings = [_read(plan, cell) for cell in cells]
-    opened, labels = readings[0].opened, [cell.label for cell in cells]
+    """Of runs that are trained. Raises Problem where their folders do not hold what they should.
+
+    Runs on one fold table are scored on the images that every one of them held out: one that ignores wrong labels must
+    not win by being spared them.
+    """
+    runs = [Run(plan.competition, cell.request.run) for cell in cells]
+    every = [open_competition(c.request.config, run, lambda _: None) for c, run in zip(cells, runs, strict=True)]
+    shared = _shared(every)
+    readings = [_read(cell, run, own, shared) for cell, run, own in zip(cells, runs, every, strict=True)]
+    opened, labels = every[0], [cell.label for cell in cells]
     members = pd.DataFrame([member for reading in readings for member in reading.members])
     means = members.groupby("label", sort=False)[opened.metric.name].mean(skipna=False)
     merits = (means if opened.metric.higher_is_better else -means).fillna(-np.inf)
@@ -61,13 +75,30 @@ def outcomes_of(plan: Plan, cells: tuple[Cell, ...]) -> Outcomes:
     )
 
 
-def _read(plan: Plan, cell: Cell) -> Reading:
-    request, run = cell.request, Run(plan.competition, cell.request.run)
-    opened = open_competition(request.config, run, lambda _: None)
+def _shared(every: list[Opened]) -> pd.Index | None:
+    """The ids that all runs hold out; None where their fold tables differ, and each is scored on its own."""
+    if len({opened.folds.hash for opened in every}) > 1:
+        return None
+    held = [pd.Index(opened.samples.train["id"][opened.folds.of_row >= 0]) for opened in every]
+    return reduce(pd.Index.intersection, held)
+
+
+def _held_out(opened: Opened, fold: int | str, shared: pd.Index | None) -> np.ndarray:
+    rows = opened.folds.rows(fold)[1]
+    if shared is not None:
+        rows = rows[opened.samples.train["id"].iloc[rows].isin(shared).to_numpy()]
+    if not len(rows):
+        raise Problem(f"there is no image in fold {fold} that every run holds out: let data.ignore leave some")
+    return rows
+
+
+def _read(cell: Cell, run: Run, opened: Opened, shared: pd.Index | None) -> Reading:
+    request = cell.request
     members, curves, rows, tables = [], [], [], []
     right = shown = np.zeros(len(opened.samples.classes), dtype=int)
     for fold in request.folds or range(opened.folds.count):
-        held_out = opened.folds.rows(fold)[1]
+        held_out = _held_out(opened, fold, shared)
+        trained = opened.samples.counts_in(opened.folds.rows(fold)[0])
         truth, answers = opened.samples.targets[held_out], []
         for seed in request.seeds:
             logits = _logits(opened, run, seed, fold, held_out)
@@ -75,9 +106,11 @@ def _read(plan: Plan, cell: Cell) -> Reading:
             counts = _recognised(truth, likeliest(logits, opened.card.target), len(right))
             shown, right = shown + counts[0], right + counts[1]
             log = pd.read_csv(run.member(seed, fold) / "log.csv")
-            named = {"label": cell.label, "run": run.name, "seed": seed, "fold": fold}
+            named = {"label": cell.label, "run": run.name, "seed": seed, "fold": fold, "rows": len(held_out)}
             curves.append(log.assign(**named))
-            members.append(named | _scores(opened, truth, logits, answers[-1]) | _cost(opened, run, seed, fold, log))
+            members.append(
+                named | _scores(opened, truth, logits, answers[-1], trained) | _cost(opened, run, seed, fold, log)
+            )
         rows.append(held_out)
         tables.append(np.mean(answers, axis=0))
     return Reading(opened, np.concatenate(rows), np.concatenate(tables), members, curves, shown, right)
@@ -95,10 +128,12 @@ def _recognised(truth: np.ndarray, answers: np.ndarray, classes: int) -> tuple[n
     return np.bincount(truth, minlength=classes), np.bincount(truth[truth == answers], minlength=classes)
 
 
-def _scores(opened: Opened, truth: np.ndarray, logits: np.ndarray, answers: np.ndarray) -> dict[str, float]:
+def _scores(
+    opened: Opened, truth: np.ndarray, logits: np.ndarray, answers: np.ndarray, trained: np.ndarray
+) -> dict[str, float]:
     metrics = {"accuracy": METRICS["accuracy"], opened.metric.name: opened.metric}
     scores = {name: metric.score(truth, answers) for name, metric in metrics.items()}
-    return scores | {"held_out_loss": plain_loss(logits, truth)}
+    return scores | rarity_scores(truth, answers, trained) | {"held_out_loss": plain_loss(logits, truth)}
 
 
 def _cost(opened: Opened, run: Run, seed: int, fold: int | str, log: pd.DataFrame) -> dict[str, Any]:
@@ -113,7 +148,7 @@ def _cost(opened: Opened, run: Run, seed: int, fold: int | str, log: pd.DataFram
 def _gains(readings: list[Reading], labels: list[str], best: int) -> pd.DataFrame | None:
     """How much better than the best run each other one is on the same images; None where they are not the same."""
     first, others = readings[best], [i for i in range(len(readings)) if i != best]
-    if not others or any(not np.array_equal(reading.rows, first.rows) for reading in readings):
+    if not others or any(not np.array_equal(reading.ids, first.ids) for reading in readings):
         return None
     samples, metric = first.opened.samples, first.opened.metric
     groups, truth = units_of(samples.train)[first.rows], samples.targets[first.rows]

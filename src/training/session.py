@@ -12,20 +12,22 @@ from src.command import ALL, Request
 from src.competition.claim import claim
 from src.competition.opened import Opened, open_competition
 from src.errors import Problem, UsageError
-from src.inference.ensemble import mean_probabilities
-from src.inference.store import aligned, load_logits, logits_file
 from src.inference.views import view_names
 from src.models.factory import build
 from src.models.memory import largest_batch
 from src.runs import Run, only_one, read_json, submissions_folder
 from src.submission.layout import layout_of
+from src.training.asking import ask_all
 from src.training.choices import check_choices
+from src.training.evaluate import stored_answers
 from src.training.fold import FoldTraining
 from src.training.job import FoldJob, global_batch
 from src.training.machine import Machine, choose, split_cores
 from src.training.side_by_side import run_tasks
 from src.training.state import State, optimizer_of
 from src.training.step import try_batch
+from src.training.taught import say_before_and_after
+from src.training.teacher import check_teacher, teacher_of
 from src.training.terminal import Teller, Terminal
 
 Say = Callable[[str], None]
@@ -60,13 +62,14 @@ def train(request: Request, say: Say = print) -> None:
 
 def _train(members: list[tuple[int, int | str]], opened: Opened, run: Run, say: Say) -> None:
     config = opened.config
+    check_teacher(opened, run, members, say)
     # Folds are forked off this process, so it must not start threads of its own.
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     # A throw-away network shows now whether name, weights and size fit, not after the images are decoded.
     network = build(config.model, len(opened.samples.classes), config.images.size)
     optimizer_of(config, network)
-    images = opened.images(say=say)
+    images, teacher = opened.images(say=say), teacher_of(opened, say)
     claim(run, opened)
     parameters = sum(p.numel() for p in network.parameters())
     record = run.folder / "machine.json"
@@ -77,9 +80,10 @@ def _train(members: list[tuple[int, int | str]], opened: Opened, run: Run, say: 
         f"{machine.precision}, batch {global_batch(config)}{_cores_told(machine, jobs, threads)}"
     )
     work = [
-        FoldJob(opened, images, run, machine, seed, fold, _epochs(opened, run, seed, fold, say), threads)
+        FoldJob(opened, images, run, machine, seed, fold, _epochs(opened, run, seed, fold, say), threads, teacher)
         for seed, fold in members
     ]
+    ask_all(work, jobs, say)
     terminal = Terminal(sum(job.total_steps for job in work), say)
     try:
         run_tasks([partial(_train_fold, job) for job in work], jobs, terminal)
@@ -162,13 +166,11 @@ def _say_scores(opened: Opened, run: Run, seeds: tuple[int, ...], say: Say) -> N
     scores, truth, answers = [], [], []
     for fold in folds:
         _, rows = opened.folds.rows(fold)
-        ids = opened.samples.train["id"].to_numpy()[rows]
-        files = [logits_file(run.member(seed, fold), "oof", "identity", None) for seed in seeds]
-        tables = [aligned(load_logits(file, opened.samples.classes), ids, file) for file in files]
-        answers.append(mean_probabilities(tables, opened.card.target))
+        answers.append(stored_answers(opened, run, seeds, fold, rows))
         truth.append(opened.samples.targets[rows])
         scores.append(opened.metric.score(truth[-1], answers[-1]))
     overall = opened.metric.score(np.concatenate(truth), np.concatenate(answers))
     told = "  ".join(f"fold {fold} {score:.4f}" for fold, score in zip(folds, scores, strict=True))
     spread = f", over folds {np.mean(scores):.4f} ± {np.std(scores, ddof=1):.4f}" if len(folds) > 1 else ""
     say(f"{opened.metric.name} out of fold: {overall:.4f}{spread}   ({told})")
+    say_before_and_after(opened, run, seeds, folds, say)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from src.models.features import last_layer
 from src.schema import Augment, Config
 
 
@@ -68,10 +69,3 @@ def hold_norms(backbone: nn.Module) -> None:
     for module in backbone.modules():
         if isinstance(module, _BatchNorm):
             module.eval()
-
-
-def last_layer(backbone: nn.Module) -> nn.Module:
-    """The classifier of a timm network or of one of ours."""
-    if hasattr(backbone, "get_classifier"):
-        return backbone.get_classifier()
-    return [module for module in backbone.modules() if isinstance(module, nn.Linear)][-1]

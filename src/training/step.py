@@ -1,5 +1,6 @@
 """One optimizer step: forward and backward in pieces that fit into memory, then the update and the average."""
 
+import numpy as np
 import torch
 
 from src.errors import Problem
@@ -15,11 +16,12 @@ from src.training.state import State
 class Stepper:
     """Takes the steps of one fold; `frozen` says whether the trunk rests in them."""
 
-    def __init__(self, job: FoldJob, state: State) -> None:
+    def __init__(self, job: FoldJob, state: State, targets: np.ndarray) -> None:
+        """targets: of every row of the image cache that a step may hold."""
         self.job, self.state, self.config = job, state, job.opened.config
-        samples = job.opened.samples
-        self.targets = torch.from_numpy(samples.targets)
-        self.criterion = Criterion(self.config.loss, samples.counts, job.opened.card.target)
+        samples, (rows, _) = job.opened.samples, job.opened.folds.rows(job.fold)
+        self.targets = torch.from_numpy(targets)
+        self.criterion = Criterion(self.config.loss, samples.counts_in(rows), job.opened.card.target)
         self.mix = mixing(self.config.train, len(samples.classes))
         self.frozen = False
 

@@ -16,12 +16,12 @@ class Teller(Protocol):
 
 
 class Terminal:
-    """Lines through `say`; a bar of `total` steps below them where standard error is a terminal."""
+    """Lines through `say`; a bar of `total` steps (or other units) below them where standard error is a terminal."""
 
-    def __init__(self, total: int, say: Callable[[str], None]) -> None:
+    def __init__(self, total: int, say: Callable[[str], None], what: str = "training", unit: str = "step") -> None:
         # Cells of a sweep run in processes of their own, whose bars would write over each other.
         hidden = True if multiprocessing.parent_process() else None
-        self.bar = tqdm(total=total, unit="step", desc="training", leave=False, disable=hidden, smoothing=0.05)
+        self.bar = tqdm(total=total, unit=unit, desc=what, leave=False, disable=hidden, smoothing=0.05)
         self._say = say
 
     def say(self, text: str) -> None:

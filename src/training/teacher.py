@@ -1,0 +1,107 @@
+"""The teacher of fold k: another run's fold k, and no other model, for it never saw the rows that fold k holds out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from src.competition.opened import Opened
+from src.config import config_file, load_tree, merge
+from src.errors import Problem, UsageError
+from src.images.cache import ImageCache
+from src.images.stream import ImageStream
+from src.models.factory import Network, build
+from src.runs import DONE, Run, read_json, sha256_of
+from src.schema import Config, check
+from src.training.onward import earlier_run, seed_of
+
+HARD = ("ordinal", "smooth_l1", "arcface")  # losses made for one true class or grade, not for shares of several
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A run that teaches, its configuration, and the images as its networks see them."""
+
+    run: Run
+    config: Config
+    images: ImageCache | ImageStream
+
+
+def check_teaching(opened: Opened) -> None:
+    """Raises UsageError where the section `teach` contradicts itself, the loss or the competition."""
+    teach, loss, target = opened.config.teach, opened.config.loss.name, opened.card.target
+    if teach.run is None:
+        if teach.pseudo is not None:
+            raise UsageError(f"teach.pseudo={teach.pseudo} needs a teacher: add teach.run=NAME")
+        return
+    if loss in HARD or (loss == "focal" and target == "multilabel"):
+        raise UsageError(
+            f"loss.name={loss} needs true classes, and a teacher's answers are shares of several: take loss.name=auto"
+        )
+    if teach.distill == 0 and teach.pseudo is None:
+        raise UsageError("teach.distill=0 without teach.pseudo leaves nothing to learn from the teacher: set one")
+    if teach.pseudo is not None and not len(opened.samples.test):
+        raise UsageError(f"teach.pseudo={teach.pseudo}: {opened.card.id} has no test images to learn from")
+
+
+def check_teacher(opened: Opened, run: Run, members: list[tuple[int, int | str]], say: Callable[[str], None]) -> None:
+    """Whether every seed and fold that is to be trained has its teacher.
+
+    Raises UsageError, with the command that helps, where one has not, or has one that saw its held-out rows.
+    """
+    name = opened.config.teach.run
+    if name is None:
+        return
+    if name == run.name:
+        raise UsageError(f"teach.run={name}: a run cannot teach itself; give this one another name, run=NAME")
+    teacher = earlier_run("teach.run", name, opened)
+    if not (teacher.folder / "config.yaml").exists():
+        raise UsageError(f"teach.run={name}: {name} was trained elsewhere, and there is no network of it here to teach")
+    lacking = [fold for seed, fold in members if not teacher.finished(seed_of(teacher, seed, fold), fold)]
+    if lacking:
+        folds = ",".join(dict.fromkeys(map(str, lacking)))
+        raise UsageError(
+            f"teach.run={name}: fold {folds} of {name} is not trained, and the model of another fold has seen the rows "
+            f"that this one holds out. First: python -m src.train competition={run.competition} run={name} fold={folds}"
+        )
+    train = config_of(teacher).train
+    if train.keep == "best" or train.patience:
+        say(
+            f"note: run {name} chose its epochs by their score on the held-out rows, which flatters its score, and may "
+            f"flatter this run's a little"
+        )
+
+
+def config_of(run: Run) -> Config:
+    """The configuration that a run was made with; keys that came later are as today's defaults."""
+    return check(merge(load_tree(config_file("default")), load_tree(run.folder / "config.yaml")))
+
+
+def teacher_of(opened: Opened, say: Callable[[str], None]) -> Teacher | None:
+    """The teacher that the configuration names, its images decoded where they are not; None without one."""
+    if opened.config.teach.run is None:
+        return None
+    run = Run(opened.card.id, opened.config.teach.run)
+    config = config_of(run)
+    seen = replace(opened, config=config.model_copy(update={"machine": opened.config.machine}))
+    return Teacher(run, config, seen.images(say=say))
+
+
+def network_of(teacher: Teacher, seed: int, fold: int | str, classes: int) -> tuple[Network, str]:
+    """The trained network of one seed and fold, on the CPU, and the SHA-256 of its weights.
+
+    Raises Problem where the file is damaged or was changed.
+    """
+    folder = teacher.run.member(seed, fold)
+    file = folder / "model.safetensors"
+    network = build(teacher.config.model, classes, teacher.config.images.size, load=False)
+    remedy = f"delete {folder} and train that fold again"
+    try:
+        network.backbone.load_state_dict(load_file(file))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise Problem(f"{file} cannot teach ({type(error).__name__}): {remedy}") from None
+    weights = sha256_of(file)
+    if weights != read_json(folder / DONE)["weights"]:
+        raise Problem(f"{file} was changed after training: {remedy}")
+    return network, weights

@@ -213,7 +213,7 @@ def test_from_stored_logits_nothing_is_built_or_decoded(trained, monkeypatch):
     def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("a network was built, or the images were opened")
 
-    monkeypatch.setattr(members, "build", forbidden)
+    monkeypatch.setattr(members, "trained_network", forbidden)
     monkeypatch.setattr(ImageCache, "open", forbidden)
     for words in (("--tta=auto", "runs=a,b,c"), ("--tta", "runs=a,b,c"), ("runs=a,b",), ("--tta=auto", "run=c")):
         said(predict, *words)

@@ -522,7 +522,7 @@ def test_a_changed_teacher_file_is_refused(tiny, capsys):
     assert "was changed after training" in capsys.readouterr().err
     file.write_bytes(b"nothing")
     assert train([*TAUGHT, "fold=0"]) == 1
-    assert "cannot teach" in capsys.readouterr().err
+    assert "cannot be used" in capsys.readouterr().err
 
 
 def test_side_by_side_is_the_same_as_one_by_one(tiny):

@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from tqdm import tqdm
 
 from src.competition.opened import Opened
@@ -24,10 +22,10 @@ from src.errors import Problem
 from src.images.loaders import Feed, PlainRows
 from src.inference.engine import Engine
 from src.inference.members import Member
+from src.inference.networks import trained_network
 from src.inference.predictor import view_logits
-from src.models.factory import Network, build
 from src.models.features import FeaturesOf
-from src.runs import DONE, Run, only_one, read_json, sha256_of, written_whole
+from src.runs import DONE, Run, only_one, read_json, written_whole
 
 Say = Callable[[str], None]
 PLAIN = "identity"
@@ -65,21 +63,6 @@ def features_of(opened: Opened, run: Run, member: Member, held_out: np.ndarray, 
     return found
 
 
-def trained_network(opened: Opened, member: Member) -> tuple[Network, str]:
-    """The network of a member on the CPU, and the SHA-256 of its weights. Raises Problem where they are not whole."""
-    file = member.folder / "model.safetensors"
-    again = f"delete {member.folder} and train the fold again"
-    network = build(opened.config.model, len(opened.samples.classes), opened.config.images.size, load=False)
-    try:
-        network.backbone.load_state_dict(load_file(file))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise Problem(f"{file} cannot be used ({type(error).__name__}): {again}") from None
-    weights = sha256_of(file)
-    if weights != read_json(member.folder / DONE)["weights"]:
-        raise Problem(f"{file} was changed after training: {again}")
-    return network, weights
-
-
 def _stored(file: Path, opened: Opened, member: Member, ids: tuple[np.ndarray, np.ndarray]) -> Features | None:
     """What is stored, if it is of these rows, weights and images."""
     if not file.exists():
@@ -100,7 +83,7 @@ def _computed(
 ) -> tuple[Features, dict[str, Any]]:
     config, machine = opened.config, read_json(run.folder / "machine.json")
     engine, size = Engine(machine["device"], machine["precision"]), config.images.size
-    network, weights = trained_network(opened, member)
+    network, weights = trained_network(config, member.folder, len(opened.samples.classes))
     features = FeaturesOf(network).to(engine.device, memory_format=torch.channels_last)
     feed = Feed(PlainRows(opened.images(say=say), size), machine["workers"], torch.device(engine.device))
     rows = np.concatenate([held_out, len(opened.samples.train) + test])

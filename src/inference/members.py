@@ -5,20 +5,19 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from tqdm import tqdm
 
 from src.command import ALL, Request
 from src.competition.opened import Opened
-from src.errors import Problem, UsageError
+from src.errors import UsageError
 from src.images.loaders import Feed, PlainRows
 from src.inference.engine import Engine
+from src.inference.networks import trained_network
 from src.inference.predictor import view_logits
 from src.inference.store import save_logits
 from src.inference.tables import NAMES, PARTS, SECONDS, Member, Say, StoredTables
-from src.models.factory import Network, build
-from src.runs import DONE, Run, only_one, read_json, sha256_of
+from src.models.factory import Network
+from src.runs import Run, only_one, read_json
 
 
 def trained_members(run: Run, request: Request) -> list[Member]:
@@ -157,15 +156,5 @@ class ViewTables(StoredTables):
         )
 
     def _network(self, member: Member) -> tuple[Network, str]:
-        file = member.folder / "model.safetensors"
-        network = build(self.config.model, len(self.opened.samples.classes), self.config.images.size, load=False)
-        try:
-            network.backbone.load_state_dict(load_file(file))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise Problem(
-                f"{file} cannot be used ({type(error).__name__}): delete {member.folder} and train the fold again"
-            ) from None
-        weights = sha256_of(file)
-        if weights != read_json(member.folder / DONE)["weights"]:
-            raise Problem(f"{file} was changed after training: delete {member.folder} and train the fold again")
+        network, weights = trained_network(self.config, member.folder, len(self.opened.samples.classes))
         return network.to(self.engine.device, memory_format=torch.channels_last), weights

@@ -93,9 +93,7 @@ def _fit_stem(backbone: nn.Module, size: int, keep_kernel: bool, asked: bool) ->
             backbone.conv1 = nn.Conv2d(conv.in_channels, conv.out_channels, 3, stride, 1, bias=conv.bias is not None)
             nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
         backbone.maxpool = nn.Identity()
-    elif isinstance(conv, nn.Sequential) and hasattr(
-        backbone, "maxpool"
-    ):  # a deep stem, as resnet10t's
+    elif isinstance(conv, nn.Sequential) and hasattr(backbone, "maxpool"):  # a deep stem, as resnet10t's
         if size <= TINY_INPUT:
             conv[0].stride = (1, 1)
         backbone.maxpool = nn.Identity()

@@ -18,12 +18,12 @@ import torch
 from src.errors import Problem
 from src.images.loaders import Feed, PlainRows
 from src.inference.engine import Engine
+from src.inference.networks import trained_network
 from src.inference.predictor import view_logits
 from src.inference.store import Logits, load_logits, save_logits
 from src.runs import only_one, read_json
 from src.training.onward import seed_of
 from src.training.side_by_side import run_tasks
-from src.training.teacher import network_of
 from src.training.terminal import Teller, Terminal
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def _ask(job: FoldJob, teller: Teller) -> None:
         torch.set_num_threads(job.threads)
         teacher, samples = job.teacher, job.opened.samples
         seed = seed_of(teacher.run, job.seed, job.fold)
-        network, weights = network_of(teacher, seed, job.fold, len(samples.classes))
+        folder = teacher.run.member(seed, job.fold)
+        network, weights = trained_network(teacher.config, folder, len(samples.classes))
         engine = Engine(job.machine.device, read_json(teacher.run.folder / "machine.json")["precision"])
         network.to(engine.device, memory_format=torch.channels_last)
         plain = PlainRows(teacher.images, teacher.config.images.size)

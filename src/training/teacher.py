@@ -3,16 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
 from src.competition.opened import Opened
 from src.config import config_file, load_tree, merge
-from src.errors import Problem, UsageError
+from src.errors import UsageError
 from src.images.cache import ImageCache
 from src.images.stream import ImageStream
-from src.models.factory import Network, build
-from src.runs import DONE, Run, read_json, sha256_of
+from src.runs import Run
 from src.schema import Config, check
 from src.training.onward import earlier_run, seed_of
 
@@ -86,22 +82,3 @@ def teacher_of(opened: Opened, say: Callable[[str], None]) -> Teacher | None:
     config = config_of(run)
     seen = replace(opened, config=config.model_copy(update={"machine": opened.config.machine}))
     return Teacher(run, config, seen.images(say=say))
-
-
-def network_of(teacher: Teacher, seed: int, fold: int | str, classes: int) -> tuple[Network, str]:
-    """The trained network of one seed and fold, on the CPU, and the SHA-256 of its weights.
-
-    Raises Problem where the file is damaged or was changed.
-    """
-    folder = teacher.run.member(seed, fold)
-    file = folder / "model.safetensors"
-    network = build(teacher.config.model, classes, teacher.config.images.size, load=False)
-    remedy = f"delete {folder} and train that fold again"
-    try:
-        network.backbone.load_state_dict(load_file(file))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise Problem(f"{file} cannot teach ({type(error).__name__}): {remedy}") from None
-    weights = sha256_of(file)
-    if weights != read_json(folder / DONE)["weights"]:
-        raise Problem(f"{file} was changed after training: {remedy}")
-    return network, weights

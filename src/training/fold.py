@@ -43,7 +43,7 @@ class FoldTraining:
         samples = job.opened.samples
         network = build(config.model, len(samples.classes), config.images.size)
         if continues(config.model):
-            load_run(network, config.model, job)
+            load_run(network, job.opened, job.seed, job.fold)
         self.state = State(config, job.machine, network)
         self.device = self.state.accelerator.device
         self.stepper = Stepper(job, self.state, self.lesson.targets)

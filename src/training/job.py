@@ -5,11 +5,9 @@ from pathlib import Path
 
 from src.competition.opened import Opened
 from src.images.cache import ImageCache
-from src.images.samplers import steps_per_epoch
 from src.inference.engine import Engine
 from src.runs import Run
 from src.schema import Config
-from src.training.lesson import lesson_of
 from src.training.machine import Machine
 from src.training.teacher import Teacher
 
@@ -41,10 +39,6 @@ class FoldJob:
     @property
     def name(self) -> str:
         return f"fold {self.fold}" + (f" seed {self.seed}" if self.seed else "")
-
-    @property
-    def total_steps(self) -> int:
-        return self.epochs * steps_per_epoch(len(lesson_of(self).rows), global_batch(self.opened.config))
 
     @property
     def engine(self) -> Engine:

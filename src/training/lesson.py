@@ -1,17 +1,14 @@
 """What a fold learns from: labelled rows, a teacher's answers to them, and test images that the teacher is sure of."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from src.images.samplers import steps_per_epoch
 from src.inference.ensemble import likeliest, probabilities_of
 from src.training.asking import answers_of
-
-if TYPE_CHECKING:
-    from src.training.job import FoldJob
+from src.training.job import FoldJob, global_batch
 
 NONE = np.zeros(0, dtype=np.int64)
 
@@ -62,6 +59,11 @@ def lesson_of(job: FoldJob) -> Lesson:
     answered = likeliest(logits, target).astype(labels.dtype)
     rows, labels = np.concatenate([rows, count + taken]), np.concatenate([labels, answered[taken]])
     return Lesson(rows, labels, targets, taken, sure, answered, meta)
+
+
+def epoch_length(job: FoldJob) -> int:
+    """Optimizer steps of one epoch over the fold's lesson."""
+    return steps_per_epoch(len(lesson_of(job).rows), global_batch(job.opened.config))
 
 
 def sureness(shares: np.ndarray, target: str) -> np.ndarray:

@@ -1,9 +1,5 @@
 """What another run left, fold by fold, for this one: weights to go on from (`model.weights=run:NAME`), or a teacher."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -16,9 +12,6 @@ from src.errors import Problem, UsageError
 from src.models.factory import RUN
 from src.runs import Run, read_json
 from src.schema import Model
-
-if TYPE_CHECKING:
-    from src.training.job import FoldJob
 
 
 def continues(model: Model) -> bool:
@@ -55,13 +48,15 @@ def seed_of(run: Run, seed: int, fold: int | str) -> int:
     return seed if run.finished(seed, fold) else 0
 
 
-def load_run(network: nn.Module, model: Model, job: FoldJob) -> None:
-    """Put the weights of the same fold, and of the same seed or else seed 0, into `network`."""
-    run = earlier_run("model.weights", model.weights, job.opened)
-    seed = seed_of(run, job.seed, job.fold)
-    file = run.member(seed, job.fold) / "model.safetensors"
-    if not run.finished(seed, job.fold):
-        raise Problem(f"model.weights={model.weights}: fold {job.fold} of {run.name} is not trained yet")
+def load_run(network: nn.Module, opened: Opened, seed: int, fold: int | str) -> None:
+    """Put the weights that model.weights=run:NAME asks for into `network`: of the same fold, and of the same seed or
+    else seed 0."""
+    word = opened.config.model.weights
+    run = earlier_run("model.weights", word, opened)
+    folder = run.member(seed_of(run, seed, fold), fold)
+    if not run.finished(seed_of(run, seed, fold), fold):
+        raise Problem(f"model.weights={word}: fold {fold} of {run.name} is not trained yet")
+    file = folder / "model.safetensors"
     try:
         network.backbone.load_state_dict(load_file(file))
     except (OSError, SafetensorError, RuntimeError) as error:

@@ -22,6 +22,7 @@ from src.training.choices import check_choices
 from src.training.evaluate import stored_answers
 from src.training.fold import FoldTraining
 from src.training.job import FoldJob, global_batch
+from src.training.lesson import epoch_length
 from src.training.machine import Machine, choose, split_cores
 from src.training.side_by_side import run_tasks
 from src.training.state import State, optimizer_of
@@ -84,7 +85,7 @@ def _train(members: list[tuple[int, int | str]], opened: Opened, run: Run, say: 
         for seed, fold in members
     ]
     ask_all(work, jobs, say)
-    terminal = Terminal(sum(job.total_steps for job in work), say)
+    terminal = Terminal(sum(job.epochs * epoch_length(job) for job in work), say)
     try:
         run_tasks([partial(_train_fold, job) for job in work], jobs, terminal)
     finally:

@@ -8,7 +8,6 @@ import os
 import random
 from typing import Any
 
-import cv2
 import numpy as np
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for its newest version
@@ -16,6 +15,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the netwo
 import albumentations as A
 
 from src.errors import UsageError
+from src.images.stream import resized
 
 
 class Augmentation:
@@ -44,14 +44,6 @@ class Augmentation:
     def _one(self, image: np.ndarray) -> np.ndarray:
         image = self.compose(image=image)["image"]
         return resized(image, self.size)
-
-
-def resized(image: np.ndarray, size: int) -> np.ndarray:
-    """(h, w, 3) uint8 -> (size, size, 3) uint8."""
-    if image.shape[:2] == (size, size):
-        return image
-    shrinks = image.shape[0] >= size and image.shape[1] >= size
-    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def _built(entry: str | dict[str, Any], size: int) -> A.BasicTransform | A.BaseCompose:

@@ -1,15 +1,21 @@
 """Rows become batches: cached images are augmented and handed over as uint8 tensors."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from src.images.augment import Augmentation, resized
 from src.images.cache import ImageCache
+from src.images.stream import resized
+
+if TYPE_CHECKING:  # who only predicts does without albumentations
+    from src.images.augment import Augmentation
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class AugmentedSteps(Dataset):
         if self.only is not None:
             for i in np.flatnonzero(~self.only[step.rows]):
                 made[i] = resized(images[i], self.augmentation.size)
-        return _tensor(made), torch.from_numpy(step.rows)
+        return to_tensor(made), torch.from_numpy(step.rows)
 
 
 class PlainRows(Dataset):
@@ -43,7 +49,7 @@ class PlainRows(Dataset):
         self.images, self.size = images, size
 
     def __getitem__(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        return _tensor(np.stack([resized(image, self.size) for image in self.images.batch(rows)])), torch.from_numpy(
+        return to_tensor(np.stack([resized(image, self.size) for image in self.images.batch(rows)])), torch.from_numpy(
             rows
         )
 
@@ -70,7 +76,8 @@ class Feed:
             yield images.to(self.device, non_blocking=True), rows
 
 
-def _tensor(images: np.ndarray) -> torch.Tensor:
+def to_tensor(images: np.ndarray) -> torch.Tensor:
+    """(n, h, w, 3) uint8 -> (n, 3, h, w) uint8."""
     # The memory stays as it is, channels last: the layout that convolutions are fastest in.
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 

@@ -39,6 +39,14 @@ def fitted(image: np.ndarray, side: int, fit: str) -> np.ndarray:
     raise UsageError(f"images.fit={fit}: must be one of {', '.join(FITS)}")
 
 
+def resized(image: np.ndarray, size: int) -> np.ndarray:
+    """An image (h, w, 3) uint8, of the cache or augmented, as the network sees it: (size, size, 3) uint8."""
+    if image.shape[:2] == (size, size):
+        return image
+    shrinks = image.shape[0] >= size and image.shape[1] >= size
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
 def _resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
     # Each axis by what it needs: area averages without aliasing but only shrinks well, cubic only enlarges well.
     small = min(image.shape[1], width), min(image.shape[0], height)

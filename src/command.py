@@ -109,7 +109,7 @@ def _config_of(run: str, competition: str | None, overrides: dict[str, str]) -> 
         raise UsageError(f"run={run} exists in several competitions ({names}): add competition=ID")
     # A run that is older than a key of the free sections takes that key's default.
     usual = configs.load_tree(configs.config_file("default"))
-    stored = configs.merge({key: usual[key] for key in FREE_SECTIONS}, configs.load_tree(found[0]))
+    stored = configs.merge({key: usual[key] for key in FREE_SECTIONS if key in usual}, configs.load_tree(found[0]))
     return check(configs.merge(stored, configs.from_words(overrides)))
 
 

@@ -497,7 +497,7 @@ def test_a_fold_that_never_began_asks_anew(tiny, monkeypatch):
 
 
 def test_damaged_answers_are_told(tiny, monkeypatch, capsys):
-    words = [*LONG, "run=student"]
+    words = [*(word.replace("=0.002", "=1e-9") for word in LONG), "run=student"]  # a checkpoint after every step
     with monkeypatch.context() as patched:
         patched.setattr(FoldTraining, "_end_epoch", lambda self: (_ for _ in ()).throw(SystemExit("killed")))
         with pytest.raises(SystemExit):

@@ -40,9 +40,9 @@ class Samples:
     @property
     def counts(self) -> np.ndarray:
         """Labelled rows of each class, (classes,), those of a host's validation table among them."""
-        return self.counts_in(np.arange(len(self.train)))
+        return self.counts_in(slice(None))
 
-    def counts_in(self, rows: np.ndarray) -> np.ndarray:
+    def counts_in(self, rows: np.ndarray | slice) -> np.ndarray:
         """How many of these rows each class has, (classes,)."""
         if self.targets.ndim == 2:
             return self.targets[rows].sum(axis=0).astype(np.int64)

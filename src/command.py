@@ -49,7 +49,7 @@ def parse(argv: list[str], flags: tuple[str, ...] = (), several_runs: bool = Fal
     if picked["runs"] is not None:
         if not several_runs:
             raise UsageError(
-                f"runs={picked['runs']}: only python -m src.predict joins several runs; name one, run=NAME"
+                f"runs={picked['runs']}: only src.predict and src.report take several runs; name one, run=NAME"
             )
         return _joint(picked, words, given_flags)
     if run is not None:

@@ -20,7 +20,7 @@ FLOORS = (
     ("competition",),
     ("submission", "reporting"),
     ("inference",),
-    ("training",),
+    ("training", "findings"),
 )
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 TOP = {"competition", "configs", "src", "submissions", "tests", "requirements.txt", "run.sh"}
@@ -81,7 +81,8 @@ def test_what_is_read_here_is_not_empty():
     assert len(MODULES) > 40
     assert {"src.train", "src.predict", "src.submit"} <= DOORS
     rooms = {room(name) for name in MODULES if name.count(".") > 1}
-    assert rooms == {"images", "models", "competition", "submission", "reporting", "inference", "training"}
+    known = {"images", "models", "competition", "submission", "reporting", "inference", "training", "findings"}
+    assert rooms == known
 
 
 def test_every_module_has_a_floor():

@@ -1,0 +1,34 @@
+"""The page of several runs of one competition, side by side."""
+
+import datetime
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from src.command import Request
+from src.findings.compared import compared_of
+from src.findings.side_by_side import answer, classes, differences, flipped, learning
+from src.findings.subject import Say, subject_of
+from src.reporting.page.blocks import Page
+from src.reporting.page.write import write_page
+from src.runs import only_one, runs_folder
+
+
+def compare(request: Request, say: Say = print) -> Path:
+    """Write the page of request.runs and return its path. Raises Problem where they stand on different folds."""
+    each = zip(request.runs, request.configs, strict=True)
+    alone = [replace(request, run=name, config=config, runs=(), configs=()) for name, config in each]
+    bar = tqdm(alone, desc="report: runs", unit="run", leave=False, disable=None)
+    subjects = {one.run: subject_of(one, lambda _: None) for one in bar}
+    compared = compared_of(subjects)
+    folder = runs_folder(request.competition) / "comparisons" / request.run
+    sections = (answer, learning, flipped, classes, differences)
+    title = " against ".join(request.runs) if len(request.runs) == 2 else f"{len(request.runs)} runs side by side"
+    told = (
+        f"Competition {request.competition}; page made on {datetime.date.today().isoformat()} by python -m src.report"
+    )
+    with only_one(folder, f"the comparison {request.run}"):
+        file = write_page(Page(title, told, tuple(section(compared) for section in sections)), folder)
+    say(f"{file}: {file.stat().st_size / 1e6:.1f} MB, open it in a browser")
+    return file

@@ -1,0 +1,45 @@
+"""A run's report: what its folder holds, gathered section by section and written as one page."""
+
+import datetime
+from pathlib import Path
+
+from tqdm import tqdm
+
+from src.command import Request
+from src.findings.again import again
+from src.findings.answer import answer
+from src.findings.augmented import augmented
+from src.findings.comparison import compare
+from src.findings.data import data
+from src.findings.learning import learning
+from src.findings.mistakes import mistakes
+from src.findings.subject import Say, subject_of
+from src.findings.trust import trust
+from src.reporting.page.blocks import Page
+from src.reporting.page.write import write_page
+from src.runs import only_one
+
+SECTIONS = (answer, data, augmented, learning, mistakes, trust, again)
+
+
+def report(request: Request, say: Say = print) -> Path:
+    """Write the page of a run, or of several side by side, and return its path. See the door for errors."""
+    if request.runs:
+        return compare(request, say)
+    subject = subject_of(request, lambda _: None)
+    run, folder = subject.run, subject.run.folder / "report"
+    with (
+        only_one(folder, f"the report of run {run.name}"),
+        tqdm(total=len(SECTIONS) + 1, unit="section", leave=False, disable=None) as bar,
+    ):
+        made = []
+        for section in SECTIONS:
+            bar.set_description(f"report: {section.__name__}")
+            made.append(section(subject))
+            bar.update()
+        bar.set_description("report: figures")
+        today = datetime.date.today().isoformat()
+        told = f"Competition {run.competition}, run {run.name}; page made on {today} by python -m src.report"
+        file = write_page(Page(f"{run.name}: {subject.opened.card.title}", told, tuple(made)), folder)
+    say(f"{file}: {file.stat().st_size / 1e6:.1f} MB, open it in a browser")
+    return file

@@ -1,0 +1,155 @@
+"""The sections of a page on several runs: scores, curves over each other, the images that flip, and what differs."""
+
+import numpy as np
+import pandas as pd
+
+from src.findings.classes import wilson
+from src.findings.compared import Compared
+from src.findings.tiles import joined, names_of, pictures
+from src.inference.intervals import bootstrap_interval, difference_told, gains
+from src.reporting.page.blocks import Block, Chart, Gallery, Section, Table, Tile
+from src.reporting.page.charts import curves, intervals
+
+FLIPS, CLASSES = 24, 40
+
+
+def answer(compared: Compared) -> Section:
+    held, tables, best = compared.held, compared.tables, compared.best
+    metric, others = held.metric, [run for run in tables if run != best]
+    over = gains(metric, held.targets, (tables[best], None), [(tables[run], None) for run in others], held.groups)
+    found, lines = dict(zip(others, over, strict=True)), []
+    for run, table in tables.items():
+        low, high = bootstrap_interval(metric, held.targets, table, held.groups)
+        line = {"name": run, "series": "plain", "rows": len(held.id), "value": metric.score(held.targets, table)}
+        gain = found.get(run)
+        told = (np.nan,) * 3 if gain is None else (gain.value, gain.low, gain.high)
+        lines.append(
+            line | {"low": low, "high": high} | dict(zip(("gain", "gain_low", "gain_high"), told, strict=True))
+        )
+    scores = pd.DataFrame(lines)
+    alt = f"{metric.name} of {len(tables)} runs with 95 % intervals"
+    chart = Chart(
+        "scores", f"Score: {metric.name} on the same {len(held.id)} images", alt, intervals(scores, metric.name), scores
+    )
+    table = Table("", f"Gain: against {best}, on the same images; the intervals hold all at once", scores)
+    reading = "; ".join(difference_told(best, run, gain) for run, gain in found.items())
+    return Section(
+        "answer",
+        "The answer",
+        f"{best} scores best, {metric.name} {metric.score(held.targets, tables[best]):.4f}; {reading}.",
+        (chart, table),
+    )
+
+
+def learning(compared: Compared) -> Section:
+    logs = {run: subject.log for run, subject in compared.subjects.items() if not subject.log.empty}
+    blocks: list[Block] = []
+    for column, title, unit, log_scale in (
+        ("loss", "Training loss, mean of the folds", "loss (log scale)", True),
+        ("held_out_loss", "Held-out loss, mean of the folds", "loss (log scale)", True),
+        ("score", f"Held-out {compared.held.metric.name}, mean of the folds", compared.held.metric.name, False),
+        ("lr", "Learning rate", "learning rate", False),
+    ):
+        means = {run: log.groupby("epoch")[column].mean() for run, log in logs.items() if column in log}
+        if means:
+            lines = {run: (mean.index, mean.to_numpy()) for run, mean in means.items()}
+            numbers = pd.concat([mean.reset_index().assign(run=run) for run, mean in means.items()], ignore_index=True)
+            blocks.append(
+                Chart(
+                    column, title, f"{title} by epoch, one line a run", curves(lines, "epoch", unit, log_scale), numbers
+                )
+            )
+    told = "; ".join(f"{run}: {_cost(log)}" for run, log in logs.items())
+    reading = f"{told}." if told else "None of these runs brings logs: they were trained elsewhere."
+    return Section("learning", "Learning", reading, tuple(blocks))
+
+
+def _cost(log: pd.DataFrame) -> str:
+    networks = len(log[["seed", "fold"]].drop_duplicates())
+    return f"{networks} networks of {log['epoch'].max()} epochs in {log['seconds'].sum() / 60:.1f} minutes"
+
+
+def flips(compared: Compared) -> pd.DataFrame:
+    """row (of the held ones), id, truth and each run's answer of the images that some runs recognise and others not.
+
+    First those of which the runs differ most in the probability of the truth.
+    """
+    right, held, subject = compared.right, compared.held, compared.first
+    rows = np.flatnonzero(right.any(axis=1) & ~right.all(axis=1))
+    truth = held.targets > 0.5 if held.several else held.targets[:, None] == np.arange(len(subject.classes))
+    of_truth = np.stack([np.where(truth, p, np.nan) for p in compared.tables.values()])[:, rows]
+    with np.errstate(invalid="ignore"):
+        apart = np.nan_to_num(
+            np.nanmax(of_truth.max(axis=0) - of_truth.min(axis=0), axis=1, initial=0, where=truth[rows])
+        )
+    table = pd.DataFrame({"row": rows, "id": held.id[rows], "apart": apart.round(4)})
+    table["truth"] = [joined(names_of(subject, row)) for row in subject.opened.samples.positions(held.id[rows])]
+    for run, answers in compared.answers.items():
+        table[run] = [
+            joined([subject.classes[k] for k in np.atleast_1d(np.flatnonzero(a) if held.several else a)])
+            for a in answers[rows]
+        ]
+    return table.sort_values("apart", ascending=False, kind="stable", ignore_index=True)
+
+
+def flipped(compared: Compared) -> Section:
+    table, right, title = flips(compared), compared.right, "Which images flip"
+    if not len(table):
+        return Section("flips", title, "The runs recognise exactly the same images.", ())
+    subject, first = compared.first, table.head(FLIPS)
+    rows = subject.opened.samples.positions(first["id"].to_numpy())
+    tiles = tuple(
+        Tile(
+            (image,),
+            (f"id {line['id']}, {line['truth']} by the table",),
+            (f"truth {line['truth']}", *(f"{run}: {line[run]}" for run in compared.tables), f"id {line['id']}"),
+            names_of(subject, row),
+        )
+        for (_, line), row, image in zip(first.iterrows(), rows, pictures(subject, rows), strict=True)
+    )
+    only = {run: int((right[run] & ~right.drop(columns=run).any(axis=1)).sum()) for run in right}
+    told = ", ".join(f"{run} alone {count}" for run, count in only.items())
+    reading = (
+        f"{len(table)} of {len(right)} images are recognised by some of these runs and not by others ({told}); "
+        f"{int(right.all(axis=1).sum())} by all, {int((~right.any(axis=1)).sum())} by none."
+    )
+    more = f", the first {FLIPS} of {len(table)}" if len(table) > FLIPS else ""
+    gallery = Gallery("flips", f"The images on which the runs differ most{more}", tiles, table.drop(columns="row"))
+    return Section("flips", title, reading, (gallery,))
+
+
+def classes(compared: Compared) -> Section:
+    held, names = compared.held, compared.first.classes
+    truth = held.targets > 0.5 if held.several else held.targets[:, None] == np.arange(len(names))
+    rows = truth.sum(axis=0)
+    table = pd.DataFrame({"class": names, "rows": rows})
+    for run, answers in compared.answers.items():
+        found = answers if held.several else answers[:, None] == np.arange(len(names))
+        with np.errstate(invalid="ignore"):
+            table[run] = (truth & found).sum(axis=0) / rows
+    shares = table[list(compared.tables)]
+    apart = shares.max(axis=1) - shares.min(axis=1)
+    table = table.assign(apart=apart).sort_values("apart", ascending=False, kind="stable", ignore_index=True)
+    title = "Share of each class's images that is recognised, the classes that differ most first"
+    most = table.iloc[0]
+    low, high = wilson(np.array([most[compared.best] * most["rows"]]), np.array([most["rows"]]))
+    told = ", ".join(f"{run} {most[run]:.3f}" for run in compared.tables)
+    reading = (
+        f"The runs differ most in {most['class']}: {told} of its {most['rows']} images, which alone pin a share down "
+        f"to {low[0]:.3f} to {high[0]:.3f} only."
+    )
+    blocks = (Table("classes", title, table.head(CLASSES)),)
+    return Section("classes", "Class by class", reading, blocks)
+
+
+def differences(compared: Compared) -> Section:
+    flat = {run: pd.json_normalize(s.opened.config.identity()).iloc[0].map(str) for run, s in compared.subjects.items()}
+    table = pd.DataFrame(flat).fillna("not given")
+    table = table[table.nunique(axis=1) > 1].rename_axis("key").reset_index()
+    reading = f"{len(table)} keys of the configuration differ." if len(table) else "The configurations are the same."
+    return Section(
+        "differences",
+        "What is different",
+        reading,
+        (Table("differences", "Keys that differ", table),) if len(table) else (),
+    )

@@ -1,0 +1,33 @@
+"""Rows of a competition as pictures for a gallery."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from src.findings.subject import Subject
+from src.reporting.page.pictures import shown
+
+SIDE = 112  # pixels of a picture in the page, at most
+
+
+def pictures(subject: Subject, rows: Sequence[int] | np.ndarray, side: int = SIDE) -> list[np.ndarray]:
+    """(h, w, 3) uint8 of each row: of samples.train, or, counted on from there, of samples.test."""
+    return [shown(image, side) for image in subject.images.batch(np.asarray(rows, dtype=np.int64))]
+
+
+def names_of(subject: Subject, row: int) -> tuple[str, ...]:
+    """The classes of a training row by the table."""
+    target = subject.opened.samples.targets[row]
+    if np.ndim(target) == 0:
+        return (subject.classes[int(target)],)
+    return tuple(subject.classes[k] for k in np.flatnonzero(target > 0.5))
+
+
+def id_of(subject: Subject, row: int) -> str:
+    samples = subject.opened.samples
+    count = len(samples.train)
+    return str(samples.train["id"].iloc[row] if row < count else samples.test["id"].iloc[row - count])
+
+
+def joined(names: Sequence[str]) -> str:
+    return ", ".join(names) or "no class"

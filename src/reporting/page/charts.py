@@ -1,0 +1,240 @@
+"""The figures of the page. Each is drawn once, and becomes a PNG file and vectors in the page's own colours."""
+
+import io
+import re
+from collections.abc import Callable, Sequence
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from src.reporting.figures import COLOURS, LINES
+from src.reporting.lettering import families, legible
+
+INK, RULE = "#2b2b2b", "#c9c9c9"  # text and lines of the frame
+STYLE = {
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+}
+# In the page a colour is the name of one, so that a dark page can have lighter ones.
+NAMED = {colour.lower(): f"var(--c{number})" for number, colour in enumerate(COLOURS)}
+NAMED |= {INK: "var(--ink)", RULE: "var(--rule)"}
+WIDTH, HEIGHT = 4.3, 3.0  # inches: 310 points, which a telephone shows a little larger than they are
+
+
+def png_of(draw: Callable[[], Figure]) -> bytes:
+    with matplotlib.rc_context(STYLE):
+        file = io.BytesIO()
+        draw().savefig(file, format="png", dpi=140, facecolor="white")
+    return file.getvalue()
+
+
+def svg_of(draw: Callable[[], Figure], name: str) -> str:
+    """The figure as <svg>, its colours and font those of the page around it. name: its own in that page."""
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):  # what it refers to within itself is named by this
+        file = io.StringIO()
+        draw().savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = re.sub(r'<g id="[^"]*">', "<g>", text)  # these names repeat from figure to figure
+    text = re.sub(r"font-family: [^;\"]*;?", "", text)
+    text = re.sub(r"(font: [\d.]+px) [^;\"]*", r"\1 var(--font)", text)
+    size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)
+    head = f'<svg viewBox="0 0 {size[1]} {size[2]}" aria-hidden="true" focusable="false">'
+    text = re.sub(r"<svg[^>]*>", head, text, count=1)
+    return re.sub("|".join(NAMED), lambda found: NAMED[found[0]], text).replace("xlink:href", "href")
+
+
+def curves(
+    lines: dict[str, tuple[Sequence[float], Sequence[float]]],
+    xlabel: str,
+    ylabel: str,
+    log: bool = False,
+    looks: dict[str, tuple[int, int]] | None = None,
+    legend: bool = True,
+) -> Callable[[], Figure]:
+    """Lines by name, each (x, y). looks: {name: (colour, kind of line)} by number.
+
+    A name that begins with _ stands in no legend.
+    """
+
+    def draw() -> Figure:
+        figure, place = _empty()
+        for number, (name, (x, y)) in enumerate(lines.items()):
+            colour, line = (looks or {}).get(name, (number, number // len(COLOURS)))
+            mark = "o" if len(x) < 3 else None
+            place.plot(
+                *(x, y),
+                color=COLOURS[colour % len(COLOURS)],
+                linestyle=LINES[line % len(LINES)],
+                linewidth=1.4,
+                marker=mark,
+                label=name,
+            )
+        if log:
+            place.set_yscale("log")
+            place.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            place.yaxis.set_major_formatter("{x:g}")
+            place.yaxis.set_minor_formatter(NullFormatter())
+        place.xaxis.get_major_locator().set_params(integer=True)
+        place.set_xlabel(xlabel)
+        place.set_ylabel(ylabel)
+        if legend and len(lines) > 1:
+            figure.legend(loc="outside lower center", ncols=3, fontsize=9, handlelength=2.4)
+        return figure
+
+    return draw
+
+
+def intervals(table: pd.DataFrame, xlabel: str) -> Callable[[], Figure]:
+    """A dot with its interval for each line of `table`: name, series, value, low, high (NaN where none is known)."""
+
+    def draw() -> Figure:
+        names, series = list(dict.fromkeys(table["name"])), list(dict.fromkeys(table["series"]))
+        figure, place = _empty(height=1.1 + 0.3 * len(names) + 0.2 * (len(series) > 1))
+        for number, one in enumerate(series):
+            part = table[table["series"] == one]
+            y = [names.index(name) + 0.16 * (number - (len(series) - 1) / 2) for name in part["name"]]
+            error = np.nan_to_num([part["value"] - part["low"], part["high"] - part["value"]]).clip(0)
+            look = {"color": COLOURS[number], "marker": "os^D"[number % 4], "markersize": 4.5, "linestyle": "none"}
+            place.errorbar(part["value"], y, xerr=error, label=one, elinewidth=1.4, capsize=2.5, **look)
+        place.set_yticks(range(len(names)), [name if len(name) < 31 else f"{name[:30]}…" for name in names])
+        place.set_ylim(len(names) - 0.5, -0.5)
+        place.xaxis.set_major_locator(MaxNLocator(5))
+        place.set_xlabel(xlabel)
+        if len(series) > 1:
+            figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+        return figure
+
+    return draw
+
+
+def reliability(table: pd.DataFrame) -> Callable[[], Figure]:
+    """table: confidence, right, low, high of each bin. Above the dashed line it is too modest, below too sure."""
+
+    def draw() -> Figure:
+        figure, place = _empty(height=3.6)
+        place.plot([0, 1], [0, 1], color=COLOURS[6], linestyle="--", linewidth=1, label="as sure as right")
+        error = np.array([table["right"] - table["low"], table["high"] - table["right"]]).clip(0)
+        place.errorbar(
+            table["confidence"],
+            table["right"],
+            yerr=error,
+            color=COLOURS[0],
+            marker="o",
+            markersize=4,
+            capsize=2.5,
+            linewidth=1.2,
+            label="held-out images",
+        )
+        place.set_xlim(0, 1)
+        place.set_ylim(0, 1)
+        place.set_xlabel("how sure the network is")
+        place.set_ylabel("share that is right")
+        place.legend(loc="best", fontsize=9)
+        return figure
+
+    return draw
+
+
+def histograms(table: pd.DataFrame, xlabel: str, ylabel: str) -> Callable[[], Figure]:
+    """Shares by bin, one outline a column: left, right (the bin's edges), then each column's share."""
+
+    def draw() -> Figure:
+        figure, place = _empty()
+        edges = [*table["left"], table["right"].iloc[-1]]
+        for number, name in enumerate(table.columns[2:]):
+            look = {"color": COLOURS[number], "linestyle": LINES[number], "linewidth": 1.5}
+            place.stairs(table[name], edges, label=name, **look)
+            place.stairs(table[name], edges, fill=True, color=COLOURS[number], alpha=0.12)
+        place.set_xlabel(xlabel)
+        place.set_ylabel(ylabel)
+        figure.legend(loc="outside lower center", ncols=3, fontsize=9)
+        return figure
+
+    return draw
+
+
+def points(sets: dict[str, tuple[np.ndarray, np.ndarray]], xlabel: str, ylabel: str) -> Callable[[], Figure]:
+    """Points by name, each (x, y)."""
+
+    def draw() -> Figure:
+        figure, place = _empty()
+        for number, (name, (x, y)) in enumerate(sets.items()):
+            look = {"color": COLOURS[number], "marker": "os^D"[number % 4], "alpha": 0.5, "linewidths": 0}
+            place.scatter(x, y, s=14, label=name, **look)
+        place.set_xlabel(xlabel)
+        place.set_ylabel(ylabel)
+        figure.legend(loc="outside lower center", ncols=3, fontsize=9)
+        return figure
+
+    return draw
+
+
+def class_bars(table: pd.DataFrame, xlabel: str) -> Callable[[], Figure]:
+    """table: class, value, and perhaps low and high."""
+
+    def draw() -> Figure:
+        fonts = families(list(table["class"]))
+        figure, place = _empty(6.5, 0.9 + 0.19 * len(table))
+        rows = np.arange(len(table))
+        place.barh(rows, table["value"], color=COLOURS[0], height=0.7)
+        if "low" in table:
+            error = np.nan_to_num([table["value"] - table["low"], table["high"] - table["value"]]).clip(0)
+            place.errorbar(table["value"], rows, xerr=error, fmt="none", ecolor=INK, elinewidth=0.8)
+        place.set_yticks(rows, [legible(name, fonts) for name in table["class"]], fontsize=8, parse_math=False)
+        for label in place.get_yticklabels():
+            label.set_fontfamily(fonts)
+        place.set_ylim(len(table) - 0.4, -0.6)
+        place.set_xlabel(xlabel)
+        return figure
+
+    return draw
+
+
+def confusion(names: Sequence[str], counts: np.ndarray) -> Callable[[], Figure]:
+    """counts: (classes, classes), rows the truth. Coloured by the share of a row, its square root: small ones show."""
+
+    def draw() -> Figure:
+        fonts, many = families(list(names)), len(names)
+        side = float(np.clip(0.17 * many, 3.5, 22))
+        figure, place = _empty(side + 2, side + 1.6)
+        place.grid(False)
+        shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
+        place.imshow(np.where(counts > 0, np.sqrt(shares), np.nan), cmap="cividis_r", vmin=0, vmax=1)
+        told = [legible(name, fonts, 20) for name in names]
+        size = 8 if many <= 40 else 6
+        place.set_xticks(range(many), told, rotation=90, fontsize=size, parse_math=False)
+        place.set_yticks(range(many), told, fontsize=size, parse_math=False)
+        for label in (*place.get_xticklabels(), *place.get_yticklabels()):
+            label.set_fontfamily(fonts)
+        if many <= 20:
+            for (row, column), count in np.ndenumerate(counts):
+                if count:
+                    colour = "white" if shares[row, column] > 0.3 else "black"
+                    place.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=7)
+        place.set_xlabel("answer")
+        place.set_ylabel("truth")
+        return figure
+
+    return draw
+
+
+def _empty(width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, matplotlib.axes.Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()

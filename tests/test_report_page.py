@@ -1,0 +1,224 @@
+"""The page in a real Chromium: nothing fails, everything is there, and it can be used by mouse, keys and telephone."""
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.predict import main as predict
+from src.report import main as report
+from src.train import main as train
+from tests.chromium import Browser
+from tests.made_up_run import STRANGE, note_prediction, write_many, write_run
+from tests.tiny import write_tiny
+
+WIDTHS = [(1280, False), (1280, True), (375, False), (375, True)]
+PAGES = ("tiny", "hundred", "comparison")
+PICTURED = {  # sections that show a picture, of each page
+    "tiny": ("answer", "data", "seen", "learning", "mistakes", "trust"),
+    "hundred": ("answer", "data", "seen", "learning", "mistakes", "trust"),
+    "comparison": ("answer", "learning", "flips"),
+}
+CLASSES = 100
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory) -> dict[str, Path]:
+    """A trained run's page, one of a run of a hundred classes, and one of two such runs."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PODIUM_HOME", str(home))
+        write_tiny(home)
+        words = ["config=tiny", "train.epochs=2", "fold=0..1"]
+        assert train(words) == 0 and predict(["--tta", *words]) == 0 and report(words) == 0
+        write_many(home, CLASSES, each=6)
+        note_prediction(write_run("hundred", skill=3.5), "hundred", ("identity", "hflip"), 0.5)
+        write_run("other", skill=3.0)
+        assert report(["run=hundred"]) == 0 and report(["runs=hundred,other"]) == 0
+    runs = home / "runs"
+    return {
+        "tiny": runs / "tiny" / "tiny+train.epochs=2" / "report" / "report.html",
+        "hundred": runs / "many" / "hundred" / "report" / "report.html",
+        "comparison": runs / "many" / "comparisons" / "hundred+other" / "report.html",
+    }
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    made = Browser(tmp_path_factory.mktemp("chromium"))
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(("width", "dark"), WIDTHS)
+def test_it_opens_without_a_complaint_and_nothing_overflows(browser, pages, name, width, dark):
+    browser.open(pages[name], width, dark=dark)
+    assert browser.complaints == []
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    # Nor is anything cut off at the side, but for what scrolls by itself.
+    beyond = browser.run(
+        "[...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll, pre, svg, .across, .unseen') "
+        f"&& e.getBoundingClientRect().right > {width} + 1).map(e => e.outerHTML.slice(0, 120))"
+    )
+    assert beyond == []
+    paper = browser.run("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, paper.strip("rgb()").split(","))) < 384) == dark
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_section_is_there_with_its_picture(browser, pages, name):
+    browser.open(pages[name])
+    sections = browser.run(
+        "Object.fromEntries([...document.querySelectorAll('section')].map(s => [s.id, {"
+        "reading: s.querySelector('.reading').textContent.trim(), "
+        "pictures: [...s.querySelectorAll('svg, img')].filter(e => e.getBoundingClientRect().width > 20 && "
+        "e.getBoundingClientRect().height > 10 && (e.tagName != 'IMG' || e.naturalWidth > 0)).length}]))"
+    )
+    assert all(len(told["reading"]) > 20 for told in sections.values())
+    assert {key for key, told in sections.items() if told["pictures"]} == set(PICTURED[name])
+    links = browser.run("[...document.querySelectorAll('nav a')].map(a => a.getAttribute('href').slice(1))")
+    assert links == list(sections)
+    assert pages[name].stat().st_size < 10_000_000
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_what_is_seen_is_told_in_words_too(browser, pages, name):
+    browser.open(pages[name])
+    assert browser.run("[...document.images].filter(i => !i.alt.trim() || !i.hasAttribute('width')).length") == 0
+    silent = "[...document.querySelectorAll('svg')].filter(s => !s.closest('[role=img][aria-label]')).length"
+    assert browser.run(silent) == 0
+    ids = browser.run("[...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))
+    assert browser.run("document.documentElement.lang") == "en"
+    # What scrolls by itself can be reached by the Tab key.
+    stuck = "[...document.querySelectorAll('.scroll, .tall, pre')].filter(e => e.tabIndex != 0).length"
+    assert browser.run(stuck) == 0
+
+
+def test_nothing_moves_after_it_is_shown(browser, pages):
+    browser.open(pages["hundred"], 375)
+    moved = browser.run(
+        "new Promise(done => { let sum = 0; new PerformanceObserver(list => { for (const e of list.getEntries()) "
+        "sum += e.value; }).observe({type: 'layout-shift', buffered: true}); setTimeout(() => done(sum), 300); })"
+    )
+    assert moved < 0.01
+
+
+def test_colours_stand_out_in_light_and_dark(browser, pages):
+    """By the contrast of WCAG 2: 4.5 for text, 3 for lines and marks."""
+    for dark in (False, True):
+        browser.open(pages["tiny"], dark=dark)
+        names = ["paper", "panel", "ink", "quiet", "focus", *(f"c{number}" for number in range(7))]
+        style = "n => getComputedStyle(document.documentElement).getPropertyValue('--' + n).trim()"
+        colours = dict(zip(names, map(luminance, browser.run(f"{json.dumps(names)}.map({style})")), strict=True))
+        for name, least in (("ink", 7), ("quiet", 4.5), ("focus", 4.5), *((f"c{number}", 3) for number in range(7))):
+            for ground in ("paper", "panel"):
+                light, low = sorted((colours[name], colours[ground]), reverse=True)
+                assert (light + 0.05) / (low + 0.05) >= least, (name, ground, dark)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_names_in_any_script_are_shown_and_none_becomes_a_tag(browser, pages):
+    browser.open(pages["hundred"])
+    labels = browser.run("[...document.querySelectorAll('#figure-per_class .label')].map(e => e.textContent)")
+    assert len(labels) == CLASSES and set(STRANGE) <= set(labels)
+    assert browser.run("document.title") == 'hundred: Many <classes> & "names"'
+    assert browser.run("window.broken === undefined && !document.querySelector('main b, img[src=x]')")
+    told = browser.run("[...document.images].map(i => i.alt)")
+    assert any("a&b <" in alt for alt in told)
+    # Were a tag to slip through all the same, the page would run no script but its own.
+    browser.run(
+        "(s => { s.textContent = 'window.broken = 1'; document.body.append(s); })(document.createElement('script'))"
+    )
+    assert browser.run("window.broken === undefined")
+    assert any("Content Security Policy" in complaint for complaint in browser.complaints)
+
+
+def test_classes_are_found_by_name(browser, pages):
+    browser.open(pages["hundred"])
+    rows, examples = "#figure-per_class .label", "#figure-examples .line"
+    assert len(browser.texts(rows)) == CLASSES
+    browser.click("#filter")
+    browser.type("SPECIES 04")
+    wanted = {f"species {number:03d}" for number in range(40, 50)}
+    assert set(browser.texts(rows)) == set(browser.texts(examples)) == wanted
+    left, entries = browser.run("document.getElementById('found').textContent").split(" of ")
+    assert int(left) == len(browser.texts("[data-class]")) < int(entries.split()[0])
+    change = "(f => {{ f.value = '{}'; f.dispatchEvent(new Event('input')); }})(document.getElementById('filter'))"
+    browser.run(change.format("猫"))
+    assert browser.texts(rows) == ["猫と蝶"]
+    browser.run(change.format(""))
+    assert len(browser.texts(rows)) == CLASSES
+
+
+def test_the_confusion_matrix_is_zoomed_by_mouse_and_keys(browser, pages):
+    browser.open(pages["hundred"])
+    order = browser.run("JSON.parse(document.querySelector('.names').textContent)")
+    down, across = ".field .down span", ".field .across span"
+
+    def box() -> list[int]:
+        return [int(n) for n in browser.run("document.querySelector('.field svg').getAttribute('viewBox')").split()]
+
+    assert box() == [0, 0, 100, 100] and browser.texts(down) == []
+    browser.click("[data-zoom=in]")
+    assert box() == [25, 25, 50, 50]
+    browser.click("[data-zoom=in]")
+    left, top, width, _ = box()
+    assert width == 25 and browser.texts(down) == order[top : top + 25] and browser.texts(across) == order[left:][:25]
+    browser.run("document.querySelector('.field svg').focus()")
+    browser.press("ArrowRight")
+    assert box()[:2] == [left + 6, top]
+    browser.press("-")
+    assert box()[2] == 50
+    browser.press("0")
+    assert box() == [0, 0, 100, 100]
+    browser.press("+")
+    assert box()[2] == 50
+    browser.click("[data-zoom=out]")
+    browser.click(".field svg")  # its middle, the corner of the cells 49 and 50
+    assert box()[2] == 50
+    (told,) = browser.texts(".told")
+    told = re.fullmatch("truth (.*), answer (.*): (.*) images", told)
+    row, column = order.index(told[1]), order.index(told[2])
+    cell = f"document.querySelector('rect[x=\"{column}\"][y=\"{row}\"]')?.dataset.n ?? '0'"
+    assert {row, column} <= {49, 50} and browser.run(cell) == told[3]
+
+
+def test_the_numbers_of_the_matrix_are_those_of_its_table(browser, pages):
+    browser.open(pages["hundred"])
+    order = browser.run("JSON.parse(document.querySelector('.names').textContent)")
+    cell = "r => [+r.getAttribute('y'), +r.getAttribute('x'), +r.dataset.n]"
+    cells = browser.run(f"[...document.querySelectorAll('.field rect')].map({cell})")
+    told = pd.read_csv(pages["hundred"].parent / "confusion.csv", keep_default_na=False)
+    assert {(order[y], order[x]): n for y, x, n in cells} == {(t, a): n for t, a, n in told.itertuples(index=False)}
+
+
+def test_the_keyboard_alone_reaches_everything(browser, pages):
+    browser.open(pages["hundred"])
+    reached = []
+    for _ in range(40):
+        browser.press("Tab")
+        reached.append(browser.run("(e => e.id || e.getAttribute('class') || e.tagName)(document.activeElement)"))
+    assert reached[0] == "skip" and "filter" in reached
+    seen = browser.run("getComputedStyle(document.querySelector(':focus-visible')).outlineStyle")
+    assert seen == "solid"
+
+
+def test_on_paper_everything_is_there(browser, pages, tmp_path):
+    browser.open(pages["hundred"], dark=True)
+    browser.ask("Emulation.setEmulatedMedia", media="print")
+    cut = "[...document.querySelectorAll('.tall, pre')].filter(e => e.scrollHeight > e.clientHeight + 1).length"
+    assert browser.run(cut) == 0
+    assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert browser.run("document.querySelector('.filter').offsetParent === null")
+    browser.paper(tmp_path / "page.pdf")
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+    browser.ask("Emulation.setEmulatedMedia", media="")

@@ -22,6 +22,7 @@ from src.inference import members
 from src.inference.blend import Blend
 from src.inference.decision import Decision
 from src.predict import main as predict
+from src.review import main as review
 from src.submit import main as submit
 from src.train import main as train
 from tests.tiny import COLOURS, write_tiny
@@ -345,6 +346,11 @@ def test_a_brought_run_is_never_trained_over(brought, capsys):
     assert train(["config=tiny", "run=ext", "fold=0", "train.epochs=1"]) == 2
     assert "was trained elsewhere" in capsys.readouterr().err
     assert (brought / "runs/tiny/ext/run.json").read_bytes() == record
+
+
+def test_a_brought_run_has_no_network_to_review(brought, capsys):
+    assert review(["run=ext", "competition=tiny", "data.folds=3"]) == 2
+    assert "brings logits alone" in capsys.readouterr().err
 
 
 def test_what_a_brought_run_lacks_is_named(brought, refused):

@@ -11,10 +11,9 @@ import pandas as pd
 from src.command import ALL, Request
 from src.competition.claim import hold
 from src.competition.opened import Opened, open_competition
-from src.errors import UsageError
 from src.images.cache import ImageCache
 from src.images.stream import ImageStream
-from src.inference.brought import BroughtTables, brought_members, hold_brought, is_brought
+from src.inference.brought import BroughtTables, brought_members, existing_run, hold_brought, is_brought
 from src.inference.ensemble import likeliest
 from src.inference.heldout import HeldOut
 from src.inference.members import trained_members
@@ -104,12 +103,7 @@ class Subject:
 
 def subject_of(request: Request, say: Say) -> Subject:
     """Open a run. Raises UsageError where it does not exist or was made otherwise, Problem where files do not fit."""
-    run = Run(request.competition, request.run)
-    if not (run.folder / "run.json").exists():
-        raise UsageError(
-            f"run {run.name} of {run.competition} does not exist yet: train it first, "
-            f"python -m src.train with the same words"
-        )
+    run = existing_run(request)
     opened = open_competition(request.config, run, say)
     if is_brought(run):
         hold_brought(run, opened)

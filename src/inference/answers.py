@@ -10,7 +10,7 @@ from src.competition.claim import hold
 from src.competition.opened import Opened, open_competition
 from src.errors import UsageError
 from src.images.samplers import row_weights
-from src.inference.brought import BroughtTables, brought_members, hold_brought, is_brought
+from src.inference.brought import BroughtTables, brought_members, existing_run, hold_brought, is_brought
 from src.inference.decide import prior_shift
 from src.inference.members import ViewTables, trained_members
 from src.inference.scores import OutOfFold, held_out, held_out_answers, probabilities
@@ -66,12 +66,7 @@ class RunAnswers:
 
 def open_run(request: Request, say: Say) -> tuple[Run, Opened]:
     """A run that exists, and its competition. Raises UsageError or Problem where they do not fit each other."""
-    run = Run(request.competition, request.run)
-    if not (run.folder / "run.json").exists():
-        raise UsageError(
-            f"run {run.name} of {run.competition} does not exist yet: train it first, "
-            f"python -m src.train with the same words"
-        )
+    run = existing_run(request)
     if "--export" in request.flags and is_brought(run):
         raise UsageError(f"--export writes weights into one file, and run {run.name} brings logits alone: leave it out")
     _views(request)

@@ -15,6 +15,17 @@ from src.inference.tables import PARTS, PLAIN, Member, StoredTables
 from src.runs import Run, read_json
 
 
+def existing_run(request: Request) -> Run:
+    """The run that is asked for, trained here or brought. Raises UsageError where there is none."""
+    run = Run(request.competition, request.run)
+    if not (run.folder / "run.json").exists():
+        raise UsageError(
+            f"run {run.name} of {run.competition} does not exist yet: train it first, "
+            f"python -m src.train with the same words"
+        )
+    return run
+
+
 def is_brought(run: Run) -> bool:
     return (run.folder / "run.json").exists() and not (run.folder / "config.yaml").exists()
 

@@ -14,6 +14,7 @@ from src.competition.claim import hold
 from src.competition.folds import units_of
 from src.competition.opened import Opened, open_competition
 from src.errors import Problem, UsageError
+from src.inference.brought import existing_run, is_brought
 from src.inference.ensemble import mean_probabilities
 from src.inference.features import features_of
 from src.inference.labels import issues_told, label_issues, one_line_an_image
@@ -30,11 +31,10 @@ UNORDERED = ("binary", "multiclass", "multilabel")  # the targets whose labels c
 
 def review(request: Request, say: Say = print) -> Path:
     """Write tables and galleries into the run's review/ folder, and return it. See the door for errors."""
-    run = Run(request.competition, request.run)
-    if not (run.folder / "run.json").exists():
+    run = existing_run(request)
+    if is_brought(run):
         raise UsageError(
-            f"run {run.name} of {run.competition} does not exist yet: train it first, "
-            f"python -m src.train with the same words"
+            f"run {run.name} brings logits alone, and a review needs networks: name a run trained here"
         )
     opened = open_competition(request.config, run, say)
     hold(run, opened)

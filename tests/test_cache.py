@@ -57,7 +57,9 @@ def other_process(paths: list[Path], then: str = "", **how) -> subprocess.Popen:
         f"cache = ImageCache.open(paths[0].parent.parent / 'cache', paths, {SIDE}, 'stretch', **{how})\n"
         f"print('ready', int(cache.batch(range(len(cache))).sum()), flush=True)\n{then}"
     )
-    return subprocess.Popen([sys.executable, "-uc", code], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-uc", code], cwd=REPOSITORY, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
 
 
 def wait_for(condition, seconds: float = 20) -> None:

@@ -11,7 +11,7 @@ from src.runs import REPOSITORY
 
 # Low to high: a module may import from its own room and from lower floors. Rooms on one floor keep apart.
 FLOORS = (
-    ("errors",),
+    ("errors", "progress"),
     ("runs",),
     ("schema", "metrics"),
     ("config",),
@@ -110,6 +110,10 @@ def test_doors_parse_and_call_and_no_more():
 
 def test_one_module_knows_albumentations():
     assert knowing("albumentations") == {"src.images.augment"}
+
+
+def test_one_module_shows_how_far_work_is():
+    assert knowing("tqdm") == {"src.progress"}
 
 
 def test_one_module_decodes_images():

@@ -4,12 +4,11 @@ import datetime
 from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from src.command import Request
 from src.findings.compared import compared_of
 from src.findings.side_by_side import answer, classes, differences, flipped, learning
 from src.findings.subject import Say, subject_of
+from src.progress import progress
 from src.reporting.page.blocks import Page
 from src.reporting.page.write import write_page
 from src.runs import only_one, runs_folder
@@ -19,8 +18,11 @@ def compare(request: Request, say: Say = print) -> Path:
     """Write the page of request.runs and return its path. Raises Problem where they stand on different folds."""
     each = zip(request.runs, request.configs, strict=True)
     alone = [replace(request, run=name, config=config, runs=(), configs=()) for name, config in each]
-    bar = tqdm(alone, desc="report: runs", unit="run", leave=False, disable=None)
-    subjects = {one.run: subject_of(one, lambda _: None) for one in bar}
+    subjects = {}
+    with progress(len(alone), "report: runs", "run") as bar:
+        for one in alone:
+            subjects[one.run] = subject_of(one, lambda _: None)
+            bar.update()
     compared = compared_of(subjects)
     folder = runs_folder(request.competition) / "comparisons" / request.run
     sections = (answer, learning, flipped, classes, differences)

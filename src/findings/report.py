@@ -3,8 +3,6 @@
 import datetime
 from pathlib import Path
 
-from tqdm import tqdm
-
 from src.command import Request
 from src.findings.again import again
 from src.findings.answer import answer
@@ -15,6 +13,7 @@ from src.findings.learning import learning
 from src.findings.mistakes import mistakes
 from src.findings.subject import Say, subject_of
 from src.findings.trust import trust
+from src.progress import progress
 from src.reporting.page.blocks import Page
 from src.reporting.page.write import write_page
 from src.runs import only_one
@@ -30,7 +29,7 @@ def report(request: Request, say: Say = print) -> Path:
     run, folder = subject.run, subject.run.folder / "report"
     with (
         only_one(folder, f"the report of run {run.name}"),
-        tqdm(total=len(SECTIONS) + 1, unit="section", leave=False, disable=None) as bar,
+        progress(len(SECTIONS) + 1, "report", "section") as bar,
     ):
         made = []
         for section in SECTIONS:

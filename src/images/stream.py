@@ -7,11 +7,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from src.errors import UsageError
 from src.images.decode import ImageFault, decode, image_size
 from src.images.prepare import preparations
+from src.progress import progress
 
 FITS = ("stretch", "crop", "pad")
 
@@ -110,7 +110,7 @@ class ImageStream:
 
 
 def each_in_threads(work: Callable[[int], object], rows: int, workers: int | None, title: str) -> dict[int, str]:
-    """Call `work(row)` for every row, on `workers` threads (default: one a core), with a bar on a terminal.
+    """Call `work(row)` for every row, on `workers` threads (default: one a core), with a bar.
 
     Returns the reasons of the ImageFaults met, by row. Threads are enough: decoding and resizing free the
     interpreter's lock.
@@ -130,7 +130,7 @@ def each_in_threads(work: Callable[[int], object], rows: int, workers: int | Non
     own_threads = cv2.getNumThreads()
     with (
         ThreadPoolExecutor(workers or os.cpu_count()) as pool,
-        tqdm(total=rows, desc=title, unit="image", disable=None) as bar,
+        progress(rows, title, "image") as bar,
     ):
         try:
             cv2.setNumThreads(1)  # the images are the parallel part: threads within each would only get in the way

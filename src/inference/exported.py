@@ -25,7 +25,6 @@ from typing import Literal, TextIO
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from src.errors import Problem, UsageError, exit_code
 from src.images import decode as decoder
@@ -40,6 +39,7 @@ from src.inference.exported_networks import engine_for, network_of
 from src.inference.predictor import view_logits
 from src.metrics import decide
 from src.models.factory import Network
+from src.progress import progress
 from src.runs import written_whole
 
 Logits = dict[tuple[int, str], np.ndarray]  # of the model's place and the view: (n, classes) float32
@@ -182,7 +182,7 @@ def write_answers(exported: Exported, parts: Iterable[Answers], total: int, out:
     """A CSV, row by row as the answers come; what could not be read is told on stderr."""
     table = csv.writer(out, lineterminator="\n")
     table.writerow(["file", "answer", *exported.facts.classes])
-    with tqdm(total=total, desc="predicting", unit="image", leave=False, disable=None) as bar:
+    with progress(total, "predicting", "image") as bar:
         for part in parts:
             for path, word, row in zip(part.paths, exported.words(part.decisions), part.probabilities, strict=True):
                 table.writerow([path, word, *(f"{p:.9g}" for p in row)])

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from src.competition.opened import Opened
 from src.errors import Problem
@@ -25,6 +24,7 @@ from src.inference.members import Member
 from src.inference.networks import trained_network
 from src.inference.predictor import view_logits
 from src.models.features import FeaturesOf
+from src.progress import progress
 from src.runs import DONE, Run, only_one, read_json, written_whole
 
 Say = Callable[[str], None]
@@ -87,7 +87,7 @@ def _computed(
     features = FeaturesOf(network).to(engine.device, memory_format=torch.channels_last)
     feed = Feed(PlainRows(opened.images(say=say), size), machine["workers"], torch.device(engine.device))
     rows = np.concatenate([held_out, len(opened.samples.train) + test])
-    with tqdm(total=len(rows), desc="features", unit="image", leave=False, disable=None) as bar:
+    with progress(len(rows), "features", "image") as bar:
         seen = view_logits(features, feed, rows, (PLAIN,), config.predict.batch, engine.autocast, bar.update)[PLAIN]
     meta = {"engine": engine.name, "precision": engine.precision, "size": size, "weights": weights}
     return Features(seen[: len(held_out)], seen[len(held_out) :]), meta | {"images": opened.images_hash}

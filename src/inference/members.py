@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from src.command import ALL, Request
 from src.competition.opened import Opened
@@ -17,7 +16,10 @@ from src.inference.predictor import view_logits
 from src.inference.store import save_logits
 from src.inference.tables import NAMES, PARTS, SECONDS, Member, Say, StoredTables
 from src.models.factory import Network
+from src.progress import progress
 from src.runs import Run, only_one, read_json
+
+Advance = Callable[[int], object]  # told how many images more are done
 
 
 def trained_members(run: Run, request: Request) -> list[Member]:
@@ -69,12 +71,12 @@ class ViewTables(StoredTables):
             self.say(f"all {NAMES[parts]} of {len(members)} models in {many} are stored already")
             return
         total = sum(len(self._rows(m, part)) for m, part in missing)
-        with tqdm(total=total, desc="predicting", unit="image", leave=False, disable=None) as bar:
+        with progress(total, "predicting", "image") as bar:
             for member in members:
                 wanted = {part: missing[member, part] for part in parts if (member, part) in missing}
                 if wanted:
                     with only_one(member.folder, f"fold {member.fold} of run {self.run.name}"):
-                        self._compute(member, wanted, bar)
+                        self._compute(member, wanted, bar.update)
 
     def seconds(self, members: list[Member], views: tuple[str, ...]) -> dict[str, float]:
         """As stored; views without a record, as training leaves the plain one, are timed on one batch and noted."""
@@ -85,7 +87,7 @@ class ViewTables(StoredTables):
                 self._time(member, unknown)
         return super().seconds(members, views)
 
-    def _compute(self, member: Member, wanted: dict[str, tuple[str, ...]], bar: tqdm) -> None:
+    def _compute(self, member: Member, wanted: dict[str, tuple[str, ...]], advance: Advance) -> None:
         network, weights = self._network(member)
         seen = self.size or self.config.images.size
         meta = {"engine": self.engine.name, "precision": self.engine.precision, "size": seen, "weights": weights}
@@ -93,7 +95,7 @@ class ViewTables(StoredTables):
         for part, views in wanted.items():
             rows = self._rows(member, part)
             seconds = {} if part == "oof" else None  # views are chosen, and so timed, out of fold
-            tables = self._logits(network, rows, views, seconds, bar.update)
+            tables = self._logits(network, rows, views, seconds, advance)
             for view, logits in tables.items():
                 told = meta | ({SECONDS: seconds[view]} if seconds else {})
                 self._save(member, part, view, self._ids(part, rows), logits, told)

@@ -1,10 +1,9 @@
-"""What the user sees of training: lines, and on a terminal one bar over all folds with the time left."""
+"""What the user sees of training: lines, and one bar over all folds with the time left."""
 
-import multiprocessing
 from collections.abc import Callable
 from typing import Protocol
 
-from tqdm import tqdm
+from src.progress import progress
 
 
 class Teller(Protocol):
@@ -16,12 +15,10 @@ class Teller(Protocol):
 
 
 class Terminal:
-    """Lines through `say`; a bar of `total` steps (or other units) below them where standard error is a terminal."""
+    """Lines through `say`; a bar of `total` steps (or other units) below them."""
 
     def __init__(self, total: int, say: Callable[[str], None], what: str = "training", unit: str = "step") -> None:
-        # Cells of a sweep run in processes of their own, whose bars would write over each other.
-        hidden = True if multiprocessing.parent_process() else None
-        self.bar = tqdm(total=total, unit=unit, desc=what, leave=False, disable=hidden, smoothing=0.05)
+        self.bar = progress(total, what, unit)
         self._say = say
 
     def say(self, text: str) -> None:

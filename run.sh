@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole way, in order: environment, training, prediction.
+# The whole way, in order: environment, training, prediction, and a page that shows them.
 #   ./run.sh fold=0..4                            the embedded demo competition
 #   ./run.sh fold=0..4 config=NAME key=value ...  your own
 #   ./run.sh test [pytest words]                  the tests
@@ -78,4 +78,5 @@ if [ "$1" = test ]; then
   exec "$python" -m pytest "$@"
 fi
 "$python" -m src.train "$@"
-exec "$python" -m src.predict --tta "$@"
+"$python" -m src.predict --tta "$@"
+exec "$python" -m src.report "$@"

@@ -24,6 +24,9 @@ class _Lines(tqdm):
     def external_write_mode(cls, *_: object, **__: object) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()  # lines stay, so nothing needs to be cleared for others
 
+    def set_description_str(self, desc: str | None = None, refresh: bool = True) -> None:
+        super().set_description_str(desc, refresh=False)  # the next line tells it
+
     def close(self) -> None:
         self.fp = io.StringIO()  # where the carriage return goes that would clear a bar
         super().close()

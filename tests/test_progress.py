@@ -16,8 +16,9 @@ p.LINES_SECONDS = {every}
 
 def work():
     with p.progress(40, "hashing", "image") as bar:
-        for _ in range(40):
+        for done in range(40):
             time.sleep(0.01)
+            bar.set_description_str(f"hashing block {{done // 20}}")
             bar.update()
 
 if {child}:
@@ -56,7 +57,7 @@ def told_terminal() -> str:
 def test_a_log_gets_a_line_now_and_then():
     lines = told(every=0.1).splitlines()
     assert 2 <= len(lines) <= 8
-    done = [re.fullmatch(r"hashing: (\d+) of 40 images, +[\d.]+ ?images?/s, [\d:]+ left", line) for line in lines]
+    done = [re.fullmatch(r"hashing block [01]: (\d+) of 40 images, +[\d.]+ ?images?/s, [\d:]+ left", line) for line in lines]
     assert all(done), lines
     counts = [int(one[1]) for one in done]
     assert counts == sorted(set(counts)) and counts[0] > 0
@@ -69,7 +70,7 @@ def test_short_work_leaves_no_line():
 def test_a_terminal_gets_a_bar_that_goes_away():
     text = told_terminal()
     *bars, last = [part.strip() for part in text.split("\r") if part]
-    assert any(re.search(r"hashing: +\d+%.*/40 \[.*<\d\d:\d\d, .*image/s\]", bar) for bar in bars), text
+    assert any(re.search(r"hashing block 1: +\d+%.*/40 \[.*<\d\d:\d\d, .*image/s\]", bar) for bar in bars), text
     assert last == "" and "\n" not in text
 
 

@@ -79,7 +79,7 @@ class Bare:
         return done, self.log.read_text().splitlines()
 
 
-WORK = ["python -m src.train fold=0", "python -m src.predict --tta fold=0"]
+WORK = ["python -m src.train fold=0", "python -m src.predict --tta fold=0", "python -m src.report fold=0"]
 
 
 @pytest.fixture
@@ -112,7 +112,8 @@ def test_help_needs_no_set_up(bare):
 def test_no_words_are_the_five_folds_of_the_demo(bare):
     bare.start("fold=0")
     _, calls = bare.start()
-    assert calls == ["python -m src.train fold=0..4", "python -m src.predict --tta fold=0..4"]
+    doors = ("src.train", "src.predict --tta", "src.report")
+    assert calls == [f"python -m {door} fold=0..4" for door in doors]
 
 
 def test_tests_get_their_own_words(bare):
@@ -136,7 +137,7 @@ def test_the_environment_is_made_once(tmp_path, maker):
     assert calls[made].startswith(maker) and calls[made].endswith(str(venv))
     assert calls[installed].endswith(f"-r {bare.clone / 'requirements.txt'}")
     assert calls[installed].startswith("uv pip" if maker == "uv" else "python -m pip")
-    assert calls[-2:] == WORK and len(bare.marks) == 1
+    assert calls[-3:] == WORK and len(bare.marks) == 1
 
     done, calls = bare.start("fold=0")
     assert calls == WORK, "a second start must not set up again"
@@ -159,7 +160,7 @@ def test_a_set_up_that_failed_is_not_taken_for_whole(tmp_path, maker, failing):
     assert not set(WORK) & set(calls)
     done, calls = bare.start("fold=0")
     assert done.returncode == 0, done.stderr
-    assert calls[-2:] == WORK and len(bare.marks) == 1
+    assert calls[-3:] == WORK and len(bare.marks) == 1
 
 
 def test_an_environment_that_lost_its_python_is_made_anew(bare):
@@ -168,7 +169,7 @@ def test_an_environment_that_lost_its_python_is_made_anew(bare):
     (bare.clone / ".venv" / "bin" / "python").unlink()
     done, calls = bare.start("fold=0")
     assert done.returncode == 0, done.stderr
-    assert calls[-2:] == WORK
+    assert calls[-3:] == WORK
 
 
 def test_a_machine_without_a_python_that_fits_is_told_so(tmp_path):
@@ -196,7 +197,7 @@ def test_an_active_environment_that_lacks_something_is_told_and_not_used(bare, t
     assert done.returncode == 0
     assert "torch==0.1" in done.stderr and str(bare.clone / ".venv") in done.stderr
     assert not any(call.startswith("active -m src") for call in calls)
-    assert calls[-2:] == WORK
+    assert calls[-3:] == WORK
 
 
 @pytest.mark.parametrize("variable", ["VIRTUAL_ENV", "CONDA_PREFIX"])
@@ -205,7 +206,7 @@ def test_an_active_environment_that_has_all_is_used(bare, tmp_path, variable):
     executable(active / "bin" / "python", HEAD + "exit 0\n")
     done, calls = bare.start("fold=0", **{variable: str(active)})
     assert done.returncode == 0 and done.stderr == ""
-    assert calls[-2:] == WORK and not any("uv" in call for call in calls)
+    assert calls[-3:] == WORK and not any("uv" in call for call in calls)
     assert not (bare.clone / ".venv").exists()
 
 

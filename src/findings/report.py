@@ -33,10 +33,10 @@ def report(request: Request, say: Say = print) -> Path:
     ):
         made = []
         for section in SECTIONS:
-            bar.set_description(f"report: {section.__name__}")
+            bar.set_description_str(f"report: {section.__name__}")
             made.append(section(subject))
             bar.update()
-        bar.set_description("report: figures")
+        bar.set_description_str("report: figures")
         today = datetime.date.today().isoformat()
         told = f"Competition {run.competition}, run {run.name}; page made on {today} by python -m src.report"
         file = write_page(Page(f"{run.name}: {subject.opened.card.title}", told, tuple(made)), folder)

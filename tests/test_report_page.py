@@ -190,6 +190,14 @@ def test_the_confusion_matrix_is_zoomed_by_mouse_and_keys(browser, pages):
     row, column = order.index(told[1]), order.index(told[2])
     cell = f"document.querySelector('rect[x=\"{column}\"][y=\"{row}\"]')?.dataset.n ?? '0'"
     assert {row, column} <= {49, 50} and browser.run(cell) == told[3]
+    assert browser.texts(".field text") == []
+    browser.click("[data-zoom=in]")
+    browser.click("[data-zoom=in]")
+    left, top, width, _ = box()
+    inside = f"r => [[r.x.baseVal.value - {left}, r.y.baseVal.value - {top}], r.dataset.n]"
+    cells = browser.run(f"[...document.querySelectorAll('.field rect')].map({inside})")
+    shown = sorted(n for place, n in cells if all(0 <= each < width for each in place))
+    assert width == 13 and sorted(browser.texts(".field text")) == shown != []
 
 
 def test_the_numbers_of_the_matrix_are_those_of_its_table(browser, pages):

@@ -16,6 +16,7 @@ filter.addEventListener("input", () => {
 for (const matrix of document.querySelectorAll(".matrix")) {
   const size = Number(matrix.dataset.size);
   const labelled = Number(matrix.dataset.labelled); // classes up to which each has its name at the edge
+  const numbered = 13; // and up to which each cell shows its number
   const names = JSON.parse(matrix.querySelector(".names").textContent);
   const field = matrix.querySelector("svg");
   const told = matrix.querySelector(".told");
@@ -30,6 +31,20 @@ for (const matrix of document.querySelectorAll(".matrix")) {
     field.setAttribute("viewBox", `${left} ${top} ${span} ${span}`);
     label(matrix.querySelector(".across"), "left", left);
     label(matrix.querySelector(".down"), "top", top);
+    number();
+  };
+  const number = () => {
+    field.querySelectorAll("text").forEach((one) => one.remove());
+    if (span > numbered) return;
+    for (const [key, n] of counts) {
+      const [row, column] = key.split(",").map(Number);
+      if (row < top || row >= top + span || column < left || column >= left + span) continue;
+      const one = document.createElementNS(field.namespaceURI, "text");
+      one.setAttribute("x", column + 0.5);
+      one.setAttribute("y", row + 0.5);
+      one.textContent = n;
+      field.append(one);
+    }
   };
   const label = (place, side, first) => {
     place.replaceChildren();

@@ -8,14 +8,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-)
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from src.errors import UsageError
 
@@ -24,7 +17,7 @@ Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 # These say how the work is done or looked at, not what is learned: they may change between two commands on one run.
-FREE_SECTIONS = ("machine", "predict", "log")
+FREE_SECTIONS = ("machine", "predict", "log", "kernel")
 # Chosen from the images and the machine where they say auto; train.batch=auto is another matter: it asks the memory.
 AUTO_KEYS = ("images.size", "model.name", "data.sampler", "train.epochs", "train.global_batch")
 
@@ -158,6 +151,13 @@ class Log(Section):
     train_scores: bool
 
 
+class Kernel(Section):
+    hours: Annotated[float, Field(gt=0, le=24)] = 9
+    machine: Annotated[str, Field(pattern=r"^\w+$")] | None = None
+    wheels: Annotated[str, Field(min_length=1)] | None = None
+    user: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")] | None = None
+
+
 class Config(Section):
     """One experiment, checked: every key known, every value of its kind."""
 
@@ -174,6 +174,7 @@ class Config(Section):
     machine: Machine
     predict: Predict
     log: Log
+    kernel: Kernel = Kernel()  # a run's own file may come without it
 
     @model_serializer(mode="wrap")
     def _what_is_learned(self, told: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -221,7 +222,7 @@ def _told(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"unknown key {key}.{_nearest_key(key) or ' configs/default.yaml lists them all.'}"
     same = [e for e in error.errors() if e["loc"][:depth] == first["loc"][:depth]]
-    reasons = dict.fromkeys(_lower(e["msg"]) for e in same)
+    reasons = dict.fromkeys(e["msg"][:1].lower() + e["msg"][1:] for e in same)
     return f"{key}={first['input']}: {' or '.join(reasons)} (configs/default.yaml tells what it means)"
 
 
@@ -254,7 +255,3 @@ def nearest(word: str, known: list[str]) -> str:
     if near:
         return f" Did you mean {near[0]}?"
     return f" Known: {', '.join(known)}." if 0 < len(known) <= 20 else ""
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]

@@ -1,5 +1,5 @@
 """A small Kaggle on loopback: it speaks the protocol of the real kaggle command, stores uploads and scores them, and
-serves a competition's files.
+serves a competition's files. Datasets and notebooks: see kaggle_hosting.py.
 
 It is reached as a proxy, which the unmodified command takes from its environment (`environment`). Faults are
 switched on per method with `fault`, in the order in which they shall happen.
@@ -21,9 +21,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tests.kaggle_hosting import Hosting
+
 USER, KEY, TOKEN = "tester", "0123456789abcdef0123456789abcdef", "KGAT_fedcba9876543210fedcba9876543210"
-API = "/api/v1/competitions.CompetitionApiService/"
-FILES = "/files/"
+API = re.compile(r"/api/v1/(competitions\.Competition|datasets\.Dataset|kernels\.Kernels|blobs\.Blob)ApiService/")
+FILES, OUTPUTS = "/files/", "/outputs/"
 INTROSPECT = "/api/v1/security.OAuthService/IntrospectToken"
 
 
@@ -53,8 +55,9 @@ class Competition:
     files: bytes = b""  # what a download brings
 
 
-class KaggleServer:
+class KaggleServer(Hosting):
     def __init__(self, competition: Competition):
+        super().__init__()
         self.competition = competition
         self.submissions: list[dict] = []
         self.used_before = 0  # submissions of today that are not in the list
@@ -199,7 +202,7 @@ class Handler(BaseHTTPRequestHandler):
         if path == INTROSPECT:
             fine = self.kaggle.token_works and body.get("token") == TOKEN
             return self.reply(200, {"active": True, "username": USER} if fine else {})
-        method = path.removeprefix(API)
+        method = API.sub("", path)
         self.kaggle.asked.append((method, body))
         if not self.allowed():
             return self.reply(*error(401, "Unauthenticated"))
@@ -207,7 +210,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         """The file behind a download, or the rest of it where Range asks for that and If-Range still holds."""
+        path = urlsplit(self.path).path
         data = self.kaggle.competition.files
+        if path.startswith(OUTPUTS):
+            data = self.kaggle.outputs[path.removeprefix(OUTPUTS)]
         tag = f'"{hashlib.sha256(data).hexdigest()[:16]}"'
         asked, known = self.headers.get("Range", ""), self.headers.get("If-Range", tag)
         self.kaggle.asked.append(("GET", {"range": asked, "if_range": self.headers.get("If-Range", "")}))

@@ -210,6 +210,7 @@ def test_a_name_is_fit_for_a_folder_and_stays_apart():
 
 
 FREE = ["machine.workers=3", "machine.device=cpu", "predict.size=32", "predict.views=[hflip]", "log.tensorboard=true"]
+FREE += ["kernel.hours=0.5"]
 
 
 @pytest.mark.parametrize("word", FREE)

@@ -84,6 +84,20 @@ class Call:
         return max(usual, float(asked)) if re.fullmatch(r"\d{1,9}(\.\d+)?", asked) else usual
 
 
+@dataclass(frozen=True)
+class NotebookVersion:
+    """A run of a notebook at Kaggle, whose file `output` is submitted. sha256: of all that the run is made of."""
+
+    kernel: str  # user/slug
+    version: int
+    sha256: str
+    output: str = "submission.csv"
+
+    @property
+    def name(self) -> str:
+        return f"{self.kernel} version {self.version}"
+
+
 class Failed(Exception):
     """The command did not do what it was asked; src.submission.reasons says why."""
 
@@ -154,10 +168,10 @@ def _noted(notes: Path) -> tuple[dict[str, Any], ...]:
     return tuple(answer for answer in answers if isinstance(answer, dict))
 
 
-def ask(*words: str, say: Callable[[str], None] = print) -> Call:
+def ask(*words: str, say: Callable[[str], None] = print, seconds: float = READ_SECONDS) -> Call:
     """Run a command that only reads. 429, 5xx and a dropped connection are waited out, within limits."""
     for attempt, usual in enumerate((*PAUSES, None)):
-        call = run(*words)
+        call = run(*words, seconds=seconds)
         if call.exit == 0 or usual is None or not (call.busy or (call.lost and attempt == 0)):
             break
         pause = call.pause(usual)
@@ -177,8 +191,16 @@ def checked_slug(slug: str) -> str:
     return slug
 
 
-def submit(slug: str, file: Path, message: str, hold: Sequence[int] = ()) -> Call:
+def submit(slug: str, file: Path | NotebookVersion, message: str, hold: Sequence[int] = ()) -> Call:
     """Run `kaggle competitions submit` once, whatever comes of it."""
     # --key=value, so that a message that begins with a dash is still a message.
-    words = ("competitions", "submit", checked_slug(slug), f"--file={file}", f"--message={message}")
-    return run(*words, seconds=UPLOAD_SECONDS + file.stat().st_size / 50_000, hold=hold)
+    words = ["competitions", "submit", checked_slug(slug), f"--message={message}"]
+    if isinstance(file, NotebookVersion):
+        words += [f"--kernel={file.kernel}", f"--version={file.version}", f"--file={file.output}"]
+        return run(*words, seconds=UPLOAD_SECONDS, hold=hold)
+    return run(*words, f"--file={file}", seconds=upload_seconds(file.stat().st_size), hold=hold)
+
+
+def upload_seconds(size: int) -> float:
+    """How long the command may take to upload so many bytes."""
+    return UPLOAD_SECONDS + size / 50_000

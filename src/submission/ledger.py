@@ -125,10 +125,11 @@ def submitted_before(competition: str, sha256: str) -> Entry | None:
 
 
 def facts(competition: str, sha256: str) -> dict[str, str | float]:
-    """Where these bytes came from, as prediction noted it beside its run, or its blend of runs; empty where it made
-    no such file."""
+    """Where these bytes came from, as prediction noted it beside its run, or its blend of runs, or src.kernel beside
+    the run of a notebook; empty where none made such a file."""
     folder = runs_folder(competition)
-    for path in sorted([*folder.glob("*/predictions/*.json"), *folder.glob("blends/*/predictions/*.json")]):
+    patterns = ("*/predictions/*.json", "blends/*/predictions/*.json", "*/kernel-*.json")
+    for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
         try:
             noted = read_json(path)
         except (ValueError, OSError):

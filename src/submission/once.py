@@ -9,6 +9,7 @@ from pathlib import Path
 from src.errors import Problem
 from src.runs import locked, sha256_of, submissions_folder
 from src.submission import ledger, listing, push
+from src.submission.kaggle import NotebookVersion
 from src.submission.ledger import NOT_PUSHED, PUSHING, Entry
 from src.submission.listing import Submission
 from src.submission.push import NotPushed, Say, ScoringFailed
@@ -20,28 +21,28 @@ FRESH_SECONDS = 600  # a push that was cut off less than so long ago may still b
 def submit_once(
     competition: str,
     slug: str,
-    file: Path,
+    file: Path | NotebookVersion,
     message: str,
     *,
     wait_minutes: float = 10,
     again: bool = False,
     say: Say = print,
 ) -> Submission:
-    """Push `file` to Kaggle's competition `slug`, note it in the ledger, and wait for its score.
+    """Push `file`, or a notebook's version, to the competition `slug`, note it in the ledger, and wait for its score.
 
     Bytes that were submitted before are refused, unless `again`. A push that was cut off earlier is looked up first;
     where it had arrived, its score is waited for and nothing is pushed. Returns the submission, PENDING where the
     wait ended before it was scored. Raises Problem.
     """
-    sha256 = sha256_of(file)
+    sha256 = sha256_of(file) if isinstance(file, Path) else file.sha256
     before = None if again else ledger.submitted_before(competition, sha256)
     if before and before.status not in (PUSHING, "PENDING"):
-        raise _repeated(before, file)
+        raise repeated(before, file.name)
     with _only_push(competition) as lock:
         sync(competition, slug, say)
         entry = None if again else _arrived(competition, slug, sha256, say)
         if entry and not before:
-            raise _repeated(entry, file)
+            raise repeated(entry, file.name)
         if entry:
             say("an earlier push of these bytes had arrived: nothing is pushed now")
         else:
@@ -69,7 +70,7 @@ def sync(competition: str, slug: str, say: Say = print) -> list[Entry]:
     return rows
 
 
-def _begun(competition: str, sha256: str, file: Path, message: str) -> Entry:
+def _begun(competition: str, sha256: str, file: Path | NotebookVersion, message: str) -> Entry:
     """The row that stands in the ledger before the push, so that no kill can hide it."""
     token = push.new_token(sha256)
     entry = Entry(
@@ -86,7 +87,7 @@ def _begun(competition: str, sha256: str, file: Path, message: str) -> Entry:
     return entry
 
 
-def _pushed(entry: Entry, slug: str, file: Path, say: Say, lock: int) -> Entry:
+def _pushed(entry: Entry, slug: str, file: Path | NotebookVersion, say: Say, lock: int) -> Entry:
     try:
         ref = push.send(slug, file, entry.message, entry.token, say=say, hold=(lock,))
     except NotPushed as problem:
@@ -151,11 +152,12 @@ def _made_elsewhere(competition: str, mine: Submission) -> Entry:
     return replace(_told(entry, mine), time=entry.time)
 
 
-def _repeated(entry: Entry, file: Path) -> Problem:
+def repeated(entry: Entry, name: str) -> Problem:
+    """The refusal of something that was submitted before."""
     score = "" if entry.public_score is None else f", public score {entry.public_score:g}"
     reason = f": {entry.reason}" if entry.status == "ERROR" and entry.reason else ""
     return Problem(
-        f"{file.name} was submitted before, on {entry.time[:10]} as {entry.ref or entry.token} "
+        f"{name} was submitted before, on {entry.time[:10]} as {entry.ref or entry.token} "
         f"({entry.status}{score}{reason}).\nThe same bytes give the same score. To push them all the same, add --again."
     )
 

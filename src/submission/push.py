@@ -14,7 +14,7 @@ from pathlib import Path
 from src.errors import Problem
 from src.runs import sha256_of
 from src.submission import kaggle, listing
-from src.submission.kaggle import Call, Failed
+from src.submission.kaggle import Call, Failed, NotebookVersion
 from src.submission.listing import Limits, Submission
 from src.submission.reasons import explain, none_left, rules_not_accepted, told, until_midnight
 
@@ -69,13 +69,22 @@ def push(slug: str, file: Path, message: str, *, wait_minutes: float = 10, say: 
     return await_score(slug, token, ref, wait_minutes, say)
 
 
-def send(slug: str, file: Path, message: str, token: str, *, say: Say = print, hold: Sequence[int] = ()) -> str:
-    """Submit `file` with a `message` that holds `token`.
+def send(
+    slug: str,
+    file: Path | NotebookVersion,
+    message: str,
+    token: str,
+    *,
+    say: Say = print,
+    hold: Sequence[int] = (),
+) -> str:
+    """Submit `file`, or a notebook's version, with a `message` that holds `token`.
 
     Returns the submission's ref, or "" where the command does not tell it. `hold`: open locks that live as long as
     the kaggle command does. Raises NotPushed where Kaggle certainly has no such submission, else Unsure.
     """
-    say(f"pushing {file.name} ({file.stat().st_size:,} bytes) to {slug}")
+    size = f" ({file.stat().st_size:,} bytes)" if isinstance(file, Path) else ""
+    say(f"pushing {file.name}{size} to {slug}")
     end = time.monotonic() + RETRY_SECONDS
     for usual in (*kaggle.PAUSES, None):
         call = kaggle.submit(slug, file, message, hold)
@@ -163,15 +172,16 @@ def _certainly_absent(call: Call) -> bool:
     """Whether Kaggle can't hold the submission. After a 5xx, or no answer, it may have been stored all the same."""
     if call.exit == 0:
         return _upload_failed(call)
-    if call.asked("CreateSubmission") is False or "/StartSubmissionUpload" in call.err:
+    asked = [call.asked(method) for method in ("CreateSubmission", "CreateCodeSubmission")]
+    if asked == [False, False] or "/StartSubmissionUpload" in call.err:
         return True
     refused = call.status is not None and call.status < kaggle.SERVER_FAULT and call.status != 408  # 429 and the 4xx
     return call.exit is not None and (refused or "Authentication required" in call.out)
 
 
-def _not_pushed(slug: str, call: Call, file: Path) -> str:
+def _not_pushed(slug: str, call: Call, file: Path | NotebookVersion) -> str:
     if not _upload_failed(call):
-        return explain(slug, call, file)
+        return explain(slug, call, file if isinstance(file, Path) else None)
     lines = [line.strip() for line in call.out.splitlines() if line.strip() and "Could not submit" not in line]
     why = f" ({kaggle.clean(lines[-1])[:200]})" if lines else ""
     return f"the upload of {file.name} broke off{why}.\nNothing was submitted. Give the same command again."

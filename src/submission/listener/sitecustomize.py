@@ -12,14 +12,18 @@ import functools
 import importlib.util
 import json
 import os
+import re
 import sys
 from importlib.machinery import PathFinder
 from typing import Any
 
-SERVICE = "/competitions.CompetitionApiService/"
+SERVICES = re.compile(
+    r"/(?:competitions\.CompetitionApiService|datasets\.DatasetApiService|kernels\.KernelsApiService)/"
+)
 FIELDS = {
     *("error", "code", "message", "ref", "submissions", "errorDescription", "nextPageToken"),
     *("competitions", "userHasEntered", "submissionsDisabled", "isKernelsSubmissionsOnly", "maxDailySubmissions"),
+    *("metadata", "currentVersionNumber", "versionNumber"),
 }
 
 
@@ -43,17 +47,17 @@ def listen(notes: str) -> None:
 
     @functools.wraps(send)
     def heard(session: requests.Session, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        _, service, method = (request.url or "").partition(SERVICE)
-        if not service or options.get("stream"):
+        _, *method = SERVICES.split(request.url or "", maxsplit=1)
+        if not method or options.get("stream"):
             return send(session, request, **options)
-        note(method=method)
+        note(method=method[0])
         response = send(session, request, **options)
         try:
             answer = kept(response.json())
         except ValueError:
             answer = None
         pause = response.headers.get("Retry-After", "")
-        note(method=method, status=response.status_code, retry_after=pause, answer=answer)
+        note(method=method[0], status=response.status_code, retry_after=pause, answer=answer)
         return response
 
     requests.Session.send = heard

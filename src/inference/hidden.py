@@ -1,0 +1,137 @@
+"""Answer a test set that nobody has seen yet with one exported file: what a notebook does at Kaggle, internet off.
+
+usage: python -m src.inference.hidden PARTS DATA [hours=9] [out=submission.csv]
+
+  PARTS    a folder with model.safetensors, which python -m src.predict --export wrote, and the competition's card.yaml
+  DATA     the host's files, the hidden test set among them
+  hours=   the time for all of it; views are left out where the first 200 images tell that it would not do
+  out=     the submission, whole or not at all
+"""
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from src.competition.card import Card
+from src.competition.rows import columns_needed, find_files, ids_and_paths
+from src.competition.sample import sample_of
+from src.competition.samples import Samples
+from src.competition.tables import source_table
+from src.competition.tree import Tree
+from src.errors import Problem, exit_code
+from src.inference.exported import Exported
+from src.inference.exported_file import Facts
+from src.inference.in_time import answers_in_time
+from src.inference.mounted import competition_at, places_of
+from src.runs import written_whole
+from src.submission.table import answers, write_submission
+
+MODEL = "model.safetensors"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class HiddenTest:
+    """The rows to answer: `samples` has the test rows and the sample submission, and `absent` the ids without a file.
+
+    Of the training rows there is only what a submission is checked by: the classes, and whether each row has one.
+    """
+
+    samples: Samples
+    absent: list[str]
+
+
+def read_hidden(card: Card, facts: Facts) -> HiddenTest:
+    """The test rows and sample submission below card.data. Raises Problem where they do not fit the card."""
+    tree = Tree(card.data)
+    table = source_table(card.data, card.test, columns_needed(card.test), tree)
+    rows = ids_and_paths(card.test, table).drop_duplicates(ignore_index=True)
+    if rows["id"].duplicated().any():
+        repeated = rows["id"][rows["id"].duplicated()].iloc[0]
+        raise Problem(f"{card.test.name}: the test id {repeated!r} stands for several images: mend the card")
+    rows["path"], missing = find_files(rows["path"], card.test, tree)
+    sample = sample_of(card, set(rows["id"]), rows, tuple(facts.classes))
+    test = rows[~missing].reset_index(drop=True)
+    test["path"] = f"{tree.root.resolve()}/" + test["path"]
+    one_row = np.zeros(1, np.int64)
+    if facts.target == "multilabel":
+        one_row = np.full((1, len(facts.classes)), float(facts.never_empty), np.float32)
+    samples = Samples(rows[:0], test, one_row, tuple(facts.classes), sample)
+    return HiddenTest(samples, rows["id"][missing].tolist())
+
+
+def answer_hidden(exported: Exported, card: Card, seconds: float, out: Path, say: Say = print) -> Path:
+    """Write the checked submission of the hidden test set to `out`, within `seconds`.
+
+    Rows whose image is missing or broken are answered by the classes' shares. Raises Problem.
+    """
+    facts = exported.facts
+    hidden = read_hidden(card, facts)
+    test = hidden.samples.test
+    say(
+        f"{card.id}: {len(test)} test images, {len(hidden.absent)} missing; {len(hidden.samples.sample)} rows to answer"
+    )
+    # Room for every answer, taken once: beside it there are two batches of images at a time.
+    probabilities = np.empty((len(test) + len(hidden.absent), len(facts.classes)))
+    probabilities[len(test) :] = facts.shares
+    decisions: np.ndarray | None = None
+    done, faults = 0, 0
+    for part in answers_in_time(exported, [Path(path) for path in test["path"]], seconds, say):
+        if decisions is None:
+            decisions = np.empty((len(probabilities), *part.decisions.shape[1:]), part.decisions.dtype)
+        rows = slice(done, done + len(part.paths))
+        probabilities[rows], decisions[rows] = part.probabilities, part.decisions
+        done += len(part.paths)
+        faults += len(part.faults)
+        for path, reason in part.faults.items():
+            say(f"{path.name}: {reason}: answered by the classes' shares")
+    if decisions is None:
+        raise Problem(f"none of the {len(hidden.absent)} test images of {card.test.name} is there")
+    likeliest = int(np.argmax(facts.shares))
+    decisions[done:] = likeliest if decisions.ndim == 1 else np.arange(decisions.shape[1]) == likeliest
+    ids = np.array([*test["id"], *hidden.absent], dtype=object)
+    table = answers(card, hidden.samples, ids, probabilities, decisions if _decides(exported) else None)
+    with tempfile.TemporaryDirectory() as folder, written_whole(out) as file:
+        shutil.copyfile(write_submission(table, card, hidden.samples, Path(folder), out.stem), file)
+    say(f"{out}: {len(table)} rows, checked; {faults + len(hidden.absent)} images were missing or broken")
+    return out
+
+
+def _decides(exported: Exported) -> bool:
+    """Whether the run's submission is made of decisions; else the probabilities themselves are the answer."""
+    decision = exported.decision
+    return decision is not None and (decision.thresholds is not None or decision.cuts is not None)
+
+
+def door(argv: list[str]) -> None:
+    begun = time.monotonic()
+    if "--help" in argv or "-h" in argv:
+        print(__doc__.strip())
+        return
+    parts, data, hours, out = places_of(argv, out="submission.csv")
+    exported = Exported.open(parts / MODEL)
+    facts = exported.facts
+    print(
+        f"{facts.run} of {facts.competition}: {len(facts.models)} models, views {', '.join(facts.views)}, on "
+        f"{exported.engine.device} in {exported.engine.precision}"
+    )
+    with tempfile.TemporaryDirectory(prefix="podium-") as home:
+        card = competition_at(Path(home), facts.competition, parts, data)
+        left = hours * 3600 - (time.monotonic() - begun)
+        answer_hidden(exported, card, left, out)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0 done, 1 failed, 2 wrong usage, 130 stopped."""
+    return exit_code(door, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

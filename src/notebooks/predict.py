@@ -1,0 +1,120 @@
+"""The notebook that answers a hidden test set: built from an exported file, pushed, run, and submitted."""
+
+import shutil
+from pathlib import Path
+
+from src.command import Request
+from src.competition.card import Card, load_card
+from src.errors import Problem, UsageError
+from src.inference.exported_file import Facts, read_export
+from src.inference.hidden import MODEL
+from src.notebooks.cells import PREDICT
+from src.notebooks.folder import Folder, FolderWriter, Say, size_told, slug_for
+from src.runs import DONE, Run, only_one, read_json, write_json
+from src.submission import hosted, hosted_run, ledger, once
+from src.submission.kaggle import NotebookVersion
+from src.submission.submit import slug_of
+
+ROOT = "src.inference.hidden"  # what runs there
+
+
+def build(request: Request, say: Say = print) -> Folder:
+    """Write runs/<competition>/<run>/kernel/ anew. Raises UsageError or Problem for what is missing."""
+    run, card = Run(request.competition, request.run), load_card(request.competition)
+    slug_of(card)
+    _check_card(card)
+    export = run.folder / "export" / f"{run.name}.safetensors"
+    facts = _facts(run, export)
+    user = request.config.kernel.user or hosted.user_name(say)
+    writer = FolderWriter(run.folder / "kernel", request, card, user, slug_for(card.kaggle, run.name))
+    shutil.copyfile(export, writer.parts / MODEL)
+    writer.add_card()
+    writer.add_wheels([ROOT])
+    folder = writer.finish(PREDICT)
+    _note_origin(run, facts, folder)
+    say(
+        f"{folder.path}: {size_told(folder.path)}; {len(facts.models)} models, views {', '.join(facts.views)}, "
+        f"{request.config.kernel.hours:g} hours at Kaggle, internet off"
+    )
+    return folder
+
+
+def push(request: Request, folder: Folder, message: str, minutes: float, again: bool, say: Say = print) -> None:
+    """Upload, run and submit what was built; where an earlier push got so far, go on from there. Raises Problem."""
+    card, kernel = load_card(request.competition), request.config.kernel
+    slug, record = slug_of(card), Run(request.competition, request.run).folder / "kernel.json"
+    before = None if again else ledger.submitted_before(card.id, folder.digest)
+    if before and before.status not in (ledger.PUSHING, "PENDING"):
+        raise once.repeated(before, f"the notebook {folder.kernel}")
+    version = run_there(slug, folder, kernel.hours, record, say)
+    facts = ledger.facts(card.id, folder.digest)
+    score = f", out of fold {facts['oof_score']:.4f}" if "oof_score" in facts else ""
+    made = NotebookVersion(folder.kernel, version, folder.digest)
+    mine = once.submit_once(
+        card.id, slug, made, message or f"{request.run}{score}", wait_minutes=minutes, again=again, say=say
+    )
+    if mine.scored:
+        shown = {"public": mine.public_score, "private": mine.private_score, "out of fold": facts.get("oof_score")}
+        told = ", ".join(f"{name} {value:.5g}" for name, value in shown.items() if value is not None)
+        say(f"submission {mine.ref} is scored: {told}")
+    else:
+        say(
+            f"submission {mine.ref} arrived; Kaggle now runs the notebook on the hidden test set, which may take "
+            f"{kernel.hours:g} hours. Its score, later: python -m src.submit --sync competition={card.id}"
+        )
+
+
+def run_there(slug: str, folder: Folder, hours: float, record: Path, say: Say = print) -> int:
+    """Let Kaggle have the folder, wait until its notebook has run, and return the notebook's version.
+
+    record: what is noted of it. Raises Problem, also where another process is at it.
+    """
+    with only_one(record.with_suffix(".lock"), f"the push of {folder.kernel}"):
+        return _run_there(slug, folder, hours, record, say)
+
+
+def _run_there(slug: str, folder: Folder, hours: float, record: Path, say: Say) -> int:
+    made = hosted.push_once(hosted.DATASET, slug, folder.parts, folder.dataset, folder.contents, record, say)
+    hosted_run.await_dataset(slug, folder.dataset, made, say)
+    # A notebook that ran on another version of the dataset is another one.
+    digest = f"{folder.digest}-{made}"
+    version = hosted.push_once(hosted.KERNEL, slug, folder.notebook, folder.kernel, digest, record, say)
+    hosted_run.await_run(slug, folder.kernel, version, hours, record, say)
+    return version
+
+
+def _check_card(card: Card) -> None:
+    if card.test is None:
+        raise UsageError(f"{card.id} has no test images, so there is nothing to answer")
+    if card.test.pixels:
+        raise UsageError(f"the test images of {card.id} stand in a table; a notebook reads image files only")
+
+
+def _facts(run: Run, export: Path) -> Facts:
+    """What the exported file tells, once it is known to hold the models that the run has now."""
+    make = f"python -m src.predict --tta --export run={run.name} competition={run.competition}"
+    if not export.is_file():
+        raise Problem(f"there is no {export} yet.\nMake it: {make}")
+    facts, _ = read_export(export)
+    for model in facts.models:
+        done = run.member(model.seed, model.fold) / DONE
+        if done.exists() and read_json(done)["weights"] != model.weights:
+            raise Problem(f"{export} was made before {model.name} was trained anew.\nMake it again: {make}")
+    return facts
+
+
+def _note_origin(run: Run, facts: Facts, folder: Folder) -> None:
+    """Where the notebook's answers come from, for the ledger: like what prediction notes beside its files."""
+    note = {
+        "file": folder.kernel,
+        "sha256": folder.digest,
+        "runs": [facts.run],
+        "seeds": sorted({model.seed for model in facts.models}),
+        "folds": sorted({str(model.fold) for model in facts.models}),
+        "views": facts.views,
+        "metric": facts.score.metric,
+        "score": facts.score.model_dump(include={"value", "low", "high"}),
+        "config_hash": facts.config_hash,
+        "commit": facts.commit,
+    }
+    write_json(run.folder / f"kernel-{folder.digest[:8]}.json", note)

@@ -1,0 +1,131 @@
+"""A run is trained by a notebook at Kaggle, on its GPU, and brought back; as often as its time limit asks for."""
+
+import shutil
+import tempfile
+from pathlib import Path, PurePosixPath
+
+import yaml
+
+from src import config as configs
+from src.command import Request
+from src.competition.card import load_card
+from src.errors import Problem, UsageError
+from src.notebooks.cells import TRAIN
+from src.notebooks.folder import Folder, FolderWriter, Say, size_told, slug_for
+from src.notebooks.predict import run_there
+from src.runs import REPOSITORY, Run, home, write_json, write_text
+from src.schema import Config, check
+from src.submission import hosted, hosted_run
+from src.submission.submit import slug_of
+from src.training.away import CONFIG, IGNORE, REQUEST
+from src.training.carried import FILE, NotBegun, bring, checkpoints, pack
+
+ROOTS = ("src.training.away", "src.train", "src.predict")  # what runs there
+MOST_TURNS = 50  # notebooks, one after the other
+
+
+def train_there(request: Request, dry: bool = False, say: Say = print) -> None:
+    """Train the folds and seeds asked for at Kaggle. A command that was stopped goes on where it was.
+
+    dry: build runs/<competition>/<run>/kernel-train/ and send nothing. Raises UsageError or Problem.
+    """
+    card, run = load_card(request.competition), Run(request.competition, request.run)
+    slug = slug_of(card)
+    _check_config(request.config)
+    user = request.config.kernel.user or hosted.user_name(say)
+    if _complete(request, run):
+        say(f"nothing to do: {run.name} is trained and exported")
+        return
+    record = run.folder / "training.json"
+    for _ in range(MOST_TURNS):
+        folder = build(request, run, user)
+        say(f"{folder.path}: {size_told(folder.path)}; {request.config.kernel.hours:g} hours at Kaggle")
+        if dry:
+            say("nothing was sent: the same command without --dry-run trains there")
+            return
+        begun = checkpoints(run)
+        before = _progress(request, run)
+        with tempfile.TemporaryDirectory(prefix="podium-") as temporary:
+            run_there(slug, folder, request.config.kernel.hours, record, say)
+            fetched = hosted_run.fetch_output(slug, folder.kernel, FILE, Path(temporary), say)
+            try:
+                bring(fetched, run, begun)
+            except NotBegun:
+                hosted.forget(record, hosted.KERNEL)  # the same command may try it anew
+                raise
+        say(f"brought here: {_told(request, run)}")
+        if _complete(request, run):
+            say(f"to answer the test set at Kaggle: python -m src.kernel run={run.name} --push")
+            return
+        if _progress(request, run) == before:
+            hosted.forget(record, hosted.KERNEL)
+            raise Problem(
+                f"the notebook of {request.config.kernel.hours:g} hours did not get further:\n"
+                f"{hosted_run.log_end(slug, folder.kernel, say)}"
+            )
+        say("going on from there")
+    raise Problem(f"not done after {MOST_TURNS} notebooks: give the same command again to go on")
+
+
+def build(request: Request, run: Run, user: str) -> Folder:
+    """Write runs/<competition>/<run>/kernel-train/ anew, with what was learned so far."""
+    card, config = load_card(request.competition), request.config
+    writer = FolderWriter(run.folder / "kernel-train", request, card, user, slug_for(card.kaggle, run.name, "train"))
+    writer.add_card()
+    learned = _for_there(config)
+    write_text(writer.parts / CONFIG, yaml.safe_dump(learned.model_dump(), sort_keys=False, allow_unicode=True))
+    words = [f"seed={','.join(map(str, request.seeds))}"]
+    words += [f"fold={','.join(map(str, request.folds))}"] if request.folds else []
+    asked = {"competition": card.id, "run": run.name, "words": words, "ignore": config.data.ignore}
+    write_json(writer.parts / REQUEST, asked)
+    if config.data.ignore:
+        shutil.copyfile(home() / config.data.ignore, writer.parts / IGNORE)
+    if (run.folder / "run.json").exists():
+        pack(run, writer.parts / FILE)
+    kinds = ("default.yaml", "model/*.yaml", "augment/*.yaml")
+    files = [str(path.relative_to(REPOSITORY)) for kind in kinds for path in (REPOSITORY / "configs").glob(kind)]
+    writer.add_wheels(ROOTS, files)
+    # Published weights come from timm's hub: only that needs the internet.
+    return writer.finish(TRAIN, internet=config.model.pretrained and not config.model.weights)
+
+
+def _for_there(config: Config) -> Config:
+    """The configuration with the machine's own choices left to that machine."""
+    usual = configs.load_tree(configs.config_file("default"))
+    return check(config.model_dump() | {"machine": usual["machine"]})
+
+
+def _check_config(config: Config) -> None:
+    """Files of this machine that the notebook would need and does not get."""
+    if config.model.weights:
+        raise UsageError(f"model.weights={config.model.weights}: a notebook does not have these weights; train here")
+    if config.teach.run:
+        raise UsageError(f"teach.run={config.teach.run}: a notebook does not have that run; train here")
+    ignore = config.data.ignore
+    if ignore and (PurePosixPath(ignore).is_absolute() or ".." in PurePosixPath(ignore).parts):
+        raise UsageError(f"data.ignore={ignore}: for a notebook, name it from the folder that holds configs/")
+
+
+def _members(request: Request) -> list[tuple[int, int | str]]:
+    folds = request.folds or tuple(range(1 if _host(request) else request.config.data.folds))
+    return [(seed, fold) for seed in request.seeds for fold in folds]
+
+
+def _host(request: Request) -> bool:
+    return request.config.data.validation == "host"
+
+
+def _complete(request: Request, run: Run) -> bool:
+    exported = (run.folder / "export" / f"{run.name}.safetensors").exists()
+    return exported and all(run.finished(*member) for member in _members(request))
+
+
+def _progress(request: Request, run: Run) -> object:
+    """What changes as long as training gets further."""
+    return checkpoints(run), [run.finished(*member) for member in _members(request)], _complete(request, run)
+
+
+def _told(request: Request, run: Run) -> str:
+    members = _members(request)
+    done, begun = sum(run.finished(*member) for member in members), len(checkpoints(run))
+    return f"{done} of {len(members)} folds are trained" + (f", {begun} under way" if begun else "")

@@ -1,0 +1,206 @@
+"""Datasets and notebooks at Kaggle: pushed once each, and looked up where a push may have arrived.
+
+What was pushed is noted beside the run before the push begins: the version that Kaggle had then. Where it has a
+later one, the push has arrived, whatever its answer was.
+"""
+
+import json
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.errors import Problem
+from src.runs import read_json, write_json
+from src.submission import kaggle
+from src.submission.kaggle import BUSY, Call, Failed, ask, clean
+from src.submission.reasons import explain, told
+
+Say = Callable[[str], None]
+
+LOOKS = (1.0, 3.0, 6.0, 12.0)  # seconds before each look for a push that may have arrived
+ABSENT = (403, 404)  # what Kaggle answers about something private that isn't there
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one kind of thing is pushed. version: the newest one's number at Kaggle; None: no such thing."""
+
+    name: str
+    version: Callable[[str, Say], int | None]
+    words: Callable[[Path, str, bool], tuple[str, ...]]  # of the folder, the contents' hash, and whether it is new
+    done: str  # what the command prints where all went well
+    failed: str  # and where not, before the reason: it exits 0 then, too
+
+
+def user_name(say: Say = print) -> str:
+    """The name under which the kaggle command is logged in. Raises Problem."""
+    with told("kaggle"):
+        call = ask("config", "view", say=say)
+    found = re.search(r"^- username: (\S+)", call.out, re.MULTILINE)
+    if not found or found[1] == "None":
+        raise Problem("the kaggle command does not tell your name at Kaggle: add kernel.user=NAME")
+    return found[1]
+
+
+def dataset_version(address: str, say: Say = print) -> int | None:
+    return dataset_state(address, say)[0]
+
+
+def dataset_state(address: str, say: Say) -> tuple[int | None, str]:
+    """The newest version of a dataset and its status; None where there is no such dataset. Raises Failed."""
+    try:
+        call = ask("datasets", "status", address, "--format", "json", say=say)
+    except Failed as failed:
+        if failed.call.status in ABSENT:
+            return None, ""
+        raise
+    found = re.search(r"\{.*\}", call.out)
+    try:
+        facts = json.loads(found[0]) if found else {}
+        return int(facts["current_version_number"] or 1), str(facts["status"]).lower()
+    except (ValueError, KeyError, TypeError):
+        raise Failed(call) from None
+
+
+def kernel_version(address: str, say: Say = print) -> int | None:
+    """The newest version of a notebook, 0 where Kaggle does not tell its number; None where there is no such notebook.
+
+    Raises Failed.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="podium-") as folder:
+            call = ask("kernels", "pull", address, "-p", folder, say=say)
+    except Failed as failed:
+        if failed.call.status in ABSENT:
+            return None
+        raise
+    # The command keeps the number to itself; the listener hears it.
+    heard = [answer["answer"] for answer in call.answers if answer.get("answer")]
+    if not heard:
+        raise Failed(call)
+    number = (heard[-1].get("metadata") or {}).get("currentVersionNumber")
+    return number if isinstance(number, int) else 0
+
+
+def _dataset_words(folder: Path, contents: str, new: bool) -> tuple[str, ...]:
+    kept = ("-p", str(folder), "--keep-tabular")
+    return ("datasets", "create", *kept) if new else ("datasets", "version", *kept, "-m", f"podium {contents[:12]}")
+
+
+def _kernel_words(folder: Path, contents: str, new: bool) -> tuple[str, ...]:
+    return ("kernels", "push", "-p", str(folder))
+
+
+DATASET = Kind("dataset", dataset_version, _dataset_words, "is being created", r"[Dd]ataset.* creation error: *(.*)")
+KERNEL = Kind("notebook", kernel_version, _kernel_words, "successfully pushed", r"Kernel push error: *(.*)")
+
+
+def push_once(kind: Kind, slug: str, folder: Path, address: str, contents: str, record: Path, say: Say = print) -> int:
+    """Let Kaggle have what is in `folder` as the newest version of `address`, and return the version's number.
+
+    slug: the competition, for messages. contents: a hash of what is pushed; where the record says that Kaggle has it,
+    nothing is pushed. Raises Problem where the push failed, or where it is not known whether it has arrived.
+    """
+    with told(slug):
+        now = kind.version(address, say)
+    noted = _noted(record).get(kind.name, {})
+    same = noted.get("contents") == contents and noted.get("address") == address
+    if same and now is not None and noted.get("version") is not None and now <= noted["version"]:
+        say(f"{kind.name} {address}: version {noted['version']} is at Kaggle already")
+        return noted["version"]
+    new, now = now is None, now or 0
+    if same and noted.get("version") is None and now == noted.get("before", now) + 1:
+        say(f"{kind.name} {address}: an earlier push had arrived, as version {now}")
+        return _note(record, kind, address, contents, now - 1, now)
+    _note(record, kind, address, contents, now, None)
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    say(f"pushing {kind.name} {address} ({size / 1e6:.1f} MB)")
+    call = _sent(kind.words(folder, contents, new), size, say)
+    if not _arrived(kind, slug, call, address, now, say):
+        raise Problem(
+            f"it is not known whether the {kind.name} arrived. {explain(slug, call).splitlines()[0]}\n"
+            "Give the same command again: it looks first, and pushes only where Kaggle has none."
+        )
+    _refuse_half(kind, call, record)
+    number = re.search(r"Kernel version (\d+) successfully", call.out)
+    if number:
+        return _note(record, kind, address, contents, now, int(number[1]))
+    with told(slug):  # the command may have made two
+        return _note(record, kind, address, contents, now, max(now + 1, kind.version(address, say) or 0))
+
+
+def _sent(words: tuple[str, ...], size: int, say: Say) -> Call:
+    """Run the command; too many requests are waited out, since Kaggle has taken nothing then."""
+    for usual in (*kaggle.PAUSES, None):
+        call = kaggle.run(*words, seconds=kaggle.upload_seconds(size))
+        if call.exit == 0 or call.status != BUSY or usual is None or call.pause(usual) > kaggle.LONGEST_PAUSE:
+            return call
+        say(f"Kaggle answers {BUSY}: trying again in {call.pause(usual):.0f} s")
+        time.sleep(call.pause(usual))
+    raise AssertionError("the last attempt returns")
+
+
+def _arrived(kind: Kind, slug: str, call: Call, address: str, before: int, say: Say) -> bool:
+    """Whether Kaggle has it; Problem where Kaggle said that it has not."""
+    if call.exit == 0 and kind.done in call.out:
+        return True
+    said = re.search(kind.failed, call.out)
+    refused = call.status is not None and call.status < kaggle.SERVER_FAULT and call.status != 408
+    looks = (0.0,) if said or refused else LOOKS
+    if not (said or refused):
+        say(f"the answer to the push of the {kind.name} was lost: looking whether it arrived")
+    # After a refusal too: the command repeats by itself what got no answer, and is then told that it is there.
+    for wait in looks:
+        time.sleep(wait)
+        with told(slug):
+            if (kind.version(address, say) or 0) > before:
+                say("it arrived")
+                return True
+    if said:
+        reason = clean(said[1])
+        raise Problem(f'Kaggle refused the {kind.name}: "{reason}"\nMend that, and give the same command again.')
+    if refused:
+        raise Problem(explain(slug, call))
+    return False
+
+
+def _refuse_half(kind: Kind, call: Call, record: Path) -> None:
+    """The command goes on where a file was not uploaded, or an input cannot be attached, and exits 0."""
+    lost = re.findall(r"Upload unsuccessful: (.*)", call.out)
+    invalid = re.findall(r"not valid (\w+) sources? and could +not be added to the kernel: (.*)", call.out)
+    if lost or invalid:
+        forget(record, kind)
+    if lost:
+        raise Problem(
+            f"Kaggle took the {kind.name} without {', '.join(map(clean, lost))}: the upload broke off.\n"
+            "Give the same command again: it pushes another version."
+        )
+    if invalid:
+        what = ", ".join(f"{name} {clean(each)}" for name, each in invalid)
+        raise Problem(
+            f"Kaggle took the {kind.name}, but could not attach its inputs: {what}.\n"
+            "Accept the competition's rules, look whether the dataset is there, and give the same command again."
+        )
+
+
+def _noted(record: Path) -> dict[str, Any]:
+    try:
+        noted = read_json(record)
+    except (OSError, ValueError):
+        return {}
+    return noted if isinstance(noted, dict) else {}
+
+
+def _note(record: Path, kind: Kind, address: str, contents: str, before: int, version: int | None) -> int:
+    facts = {"address": address, "contents": contents, "before": before, "version": version}
+    write_json(record, _noted(record) | {kind.name: facts})
+    return version or 0
+
+
+def forget(record: Path, kind: Kind) -> None:
+    """Let the same contents be pushed as another version."""
+    write_json(record, {key: value for key, value in _noted(record).items() if key != kind.name})

@@ -12,17 +12,19 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from src.competition.card import Card
+from src.competition import templates
+from src.competition.card import Card, Sheet
 from src.competition.rows import columns_needed, find_files, ids_and_paths
 from src.competition.sample import sample_of
 from src.competition.samples import Samples
-from src.competition.tables import source_table
+from src.competition.tables import need, read_table, source_table
 from src.competition.tree import Tree
 from src.errors import Problem, exit_code
 from src.inference.exported import Exported
@@ -51,8 +53,7 @@ class HiddenTest:
 def read_hidden(card: Card, facts: Facts) -> HiddenTest:
     """The test rows and sample submission below card.data. Raises Problem where they do not fit the card."""
     tree = Tree(card.data)
-    table = source_table(card.data, card.test, columns_needed(card.test), tree)
-    rows = ids_and_paths(card.test, table).drop_duplicates(ignore_index=True)
+    rows = _rows(card, tree)
     if rows["id"].duplicated().any():
         repeated = rows["id"][rows["id"].duplicated()].iloc[0]
         raise Problem(f"{card.test.name}: the test id {repeated!r} stands for several images: mend the card")
@@ -67,41 +68,70 @@ def read_hidden(card: Card, facts: Facts) -> HiddenTest:
     return HiddenTest(samples, rows["id"][missing].tolist())
 
 
+def _rows(card: Card, tree: Tree) -> pd.DataFrame:
+    """Columns id and path of the test rows. Where the images themselves are the list, the sample submission tells of
+    those that are not there: a hidden test set shows few images, or none, before it is swapped in."""
+    listed = card.test.files is not None
+    if listed and not any(templates.pattern(card.test.files).fullmatch(path) for path in tree.images):
+        rows = pd.DataFrame({"id": [], "path": []}, dtype=object)
+    else:
+        table = source_table(card.data, card.test, columns_needed(card.test), tree)
+        rows = ids_and_paths(card.test, table).drop_duplicates(ignore_index=True)
+    wanted = card.submission
+    if not listed or wanted is None or wanted.sample is None:
+        return rows
+    sample = read_table(card.data / wanted.sample, Sheet(separator=wanted.separator, encoding=wanted.encoding))
+    ids = need(sample, wanted.id or sample.columns[0], wanted.sample)
+    unseen = ids[~ids.isin(rows["id"])].drop_duplicates()
+    # The path is one that no file has: find_files calls it missing.
+    return pd.concat([rows, pd.DataFrame({"id": unseen, "path": ""}, dtype=object)], ignore_index=True)
+
+
 def answer_hidden(exported: Exported, card: Card, seconds: float, out: Path, say: Say = print) -> Path:
     """Write the checked submission of the hidden test set to `out`, within `seconds`.
 
     Rows whose image is missing or broken are answered by the classes' shares. Raises Problem.
     """
-    facts = exported.facts
-    hidden = read_hidden(card, facts)
-    test = hidden.samples.test
-    say(
-        f"{card.id}: {len(test)} test images, {len(hidden.absent)} missing; {len(hidden.samples.sample)} rows to answer"
-    )
+    hidden = read_hidden(card, exported.facts)
+    test, absent = hidden.samples.test, hidden.absent
+    say(f"{card.id}: {len(test)} test images, {len(absent)} missing; {len(hidden.samples.sample)} rows to answer")
+    if not len(test):
+        say(
+            f"warning: NONE OF THE TEST IMAGES IS HERE. All {len(absent)} rows are answered by the classes' shares, "
+            f"which is right only where the host swaps the test set in later. The card looks for {card.test.images}"
+        )
+    probabilities, decisions, faults = _answered(exported, test["path"], len(absent), seconds, say)
+    ids = np.array([*test["id"], *absent], dtype=object)
+    table = answers(card, hidden.samples, ids, probabilities, decisions if _decides(exported) else None)
+    with tempfile.TemporaryDirectory() as folder, written_whole(out) as file:
+        shutil.copyfile(write_submission(table, card, hidden.samples, Path(folder), out.stem), file)
+    say(f"{out}: {len(table)} rows, checked; {faults + len(absent)} images were missing or broken")
+    return out
+
+
+def _answered(
+    exported: Exported, paths: Iterable[str], absent: int, seconds: float, say: Say
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Probabilities (n, classes) and decisions, (n,) int or (n, classes) bool, of the images at `paths` and after them
+    of `absent` rows without one; and how many images were broken."""
+    facts, paths = exported.facts, [Path(path) for path in paths]
+    classes = len(facts.classes)
     # Room for every answer, taken once: beside it there are two batches of images at a time.
-    probabilities = np.empty((len(test) + len(hidden.absent), len(facts.classes)))
-    probabilities[len(test) :] = facts.shares
-    decisions: np.ndarray | None = None
-    done, faults = 0, 0
-    for part in answers_in_time(exported, [Path(path) for path in test["path"]], seconds, say):
-        if decisions is None:
-            decisions = np.empty((len(probabilities), *part.decisions.shape[1:]), part.decisions.dtype)
+    probabilities = np.empty((len(paths) + absent, classes))
+    several = facts.target == "multilabel"
+    decisions = np.empty((len(probabilities), classes), bool) if several else np.empty(len(probabilities), np.int64)
+    done = faults = 0
+    for part in answers_in_time(exported, paths, seconds, say):
         rows = slice(done, done + len(part.paths))
         probabilities[rows], decisions[rows] = part.probabilities, part.decisions
         done += len(part.paths)
         faults += len(part.faults)
         for path, reason in part.faults.items():
             say(f"{path.name}: {reason}: answered by the classes' shares")
-    if decisions is None:
-        raise Problem(f"none of the {len(hidden.absent)} test images of {card.test.name} is there")
     likeliest = int(np.argmax(facts.shares))
-    decisions[done:] = likeliest if decisions.ndim == 1 else np.arange(decisions.shape[1]) == likeliest
-    ids = np.array([*test["id"], *hidden.absent], dtype=object)
-    table = answers(card, hidden.samples, ids, probabilities, decisions if _decides(exported) else None)
-    with tempfile.TemporaryDirectory() as folder, written_whole(out) as file:
-        shutil.copyfile(write_submission(table, card, hidden.samples, Path(folder), out.stem), file)
-    say(f"{out}: {len(table)} rows, checked; {faults + len(hidden.absent)} images were missing or broken")
-    return out
+    probabilities[done:] = facts.shares
+    decisions[done:] = np.arange(classes) == likeliest if several else likeliest
+    return probabilities, decisions, faults
 
 
 def _decides(exported: Exported) -> bool:

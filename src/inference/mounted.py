@@ -54,4 +54,7 @@ def places_of(argv: list[str], out: str) -> tuple[Path, Path, float, Path]:
         hours = 0.0
     if len(folders) != 2 or not 0 < hours < 1000:
         raise UsageError("name the folder of the parts, then that of the host's files, and hours= above 0; see --help")
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"{folder}: there is no such folder")
     return *folders, hours, Path(options["out"])

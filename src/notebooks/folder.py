@@ -1,9 +1,13 @@
 """A folder with everything that a notebook needs at Kaggle: `dataset/` is uploaded once, `notebook/` runs on it."""
 
+import contextlib
 import hashlib
+import os
 import re
 import shutil
-from collections.abc import Callable, Iterable
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +19,10 @@ from src.errors import Problem, UsageError
 from src.inference.mounted import CARD, METRIC
 from src.notebooks.cells import as_text, notebook_of
 from src.notebooks.sources import modules_of, requirements_of, write_wheel
-from src.runs import sha256_of, write_json, write_text
+from src.runs import locked, sha256_of, write_json, write_text
 
 CODE = "podium.ipynb"
+CPU = "cpu"  # kernel.machine: none of Kaggle's accelerators, and none of the weekly GPU hours
 LONGEST = 50  # letters of an address at Kaggle
 # Of what Podium imports, what Kaggle publishes as installed in its image; versions change with the image.
 AT_KAGGLE = {"accelerate", "albumentations", "huggingface_hub", "matplotlib", "numpy", "omegaconf", "pandas", "pillow"}
@@ -56,6 +61,24 @@ def slug_for(*words: str) -> str:
     return f"{slug[: LONGEST - 7].strip('-')}-{hashlib.sha256(whole.encode()).hexdigest()[:6]}"
 
 
+@contextlib.contextmanager
+def only_user(path: Path) -> Iterator[int]:
+    """Let one process at a time build the folder `path` or have it uploaded; gives the lock, to be held by the kaggle
+    command too. Raises Problem where another one is at it."""
+
+    def refusal(pid: str) -> str:
+        return (
+            f"{path} is in use by another process (pid {pid or '?'}), or by the kaggle command that it began: "
+            "wait for it, or stop it"
+        )
+
+    with locked(path.with_name(f".{path.name}.lock"), refusal) as file:
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield file.fileno()
+
+
 class FolderWriter:
     """Fills a fresh folder beside `path`, and puts it in the place of the old one when it is whole."""
 
@@ -82,10 +105,7 @@ class FolderWriter:
     def add_wheels(self, roots: Iterable[str], more: Iterable[str] = ()) -> None:
         """Podium's own wheel, and those of kernel.wheels. Raises Problem where one is needed and not there."""
         write_wheel(self.parts, roots, more)
-        folder = self.request.config.kernel.wheels
-        given = sorted(Path(folder).expanduser().glob("*.whl")) if folder else []
-        if folder and not given:
-            raise UsageError(f"kernel.wheels={folder}: there is no .whl file in this folder")
+        given = _wheels(self.request.config.kernel.wheels)
         for wheel in given:
             shutil.copyfile(wheel, self.parts / wheel.name)
         there = {_project(name) for name in (*AT_KAGGLE, *(wheel.name.split("-")[0] for wheel in given))}
@@ -112,13 +132,13 @@ class FolderWriter:
             "language": "python",
             "kernel_type": "notebook",
             "is_private": True,
-            "enable_gpu": True,
+            "enable_gpu": config.machine != CPU,
             "enable_internet": internet,
             "dataset_sources": [self.address],
             "competition_sources": [self.card.kaggle],
             "kernel_sources": [],
             "model_sources": [],
-            "machine_shape": config.machine,
+            "machine_shape": None if config.machine == CPU else config.machine,
         }
         write_json(self.part / "notebook" / "kernel-metadata.json", kernel)
         digest = digest_of(self.part)
@@ -142,6 +162,26 @@ def digest_of(folder: Path) -> str:
 def size_told(folder: Path) -> str:
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return f"{size / 1e6:.1f} MB"
+
+
+def _wheels(word: str | None) -> list[Path]:
+    """The wheels of kernel.wheels. Raises UsageError where there is none, or one is damaged."""
+    if not word:
+        return []
+    folder = Path(word).expanduser()
+    wheels = sorted(folder.glob("*.whl"))
+    if not wheels:
+        what = "there is no .whl file in this folder" if folder.is_dir() else "there is no such folder"
+        raise UsageError(f"kernel.wheels={word}: {what}")
+    for wheel in wheels:
+        try:
+            with zipfile.ZipFile(wheel) as file:
+                damaged = file.testzip()
+        except (zipfile.BadZipFile, OSError, EOFError, ValueError, zlib.error) as error:
+            damaged = str(error)
+        if damaged:
+            raise UsageError(f"kernel.wheels={word}: {wheel.name} is no whole wheel ({damaged}): download it again")
+    return wheels
 
 
 def _project(name: str) -> str:

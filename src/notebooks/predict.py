@@ -8,10 +8,12 @@ from src.competition.card import Card, load_card
 from src.errors import Problem, UsageError
 from src.inference.exported_file import Facts, read_export
 from src.inference.hidden import MODEL
+from src.notebooks.ahead import look_ahead
 from src.notebooks.cells import PREDICT
-from src.notebooks.folder import Folder, FolderWriter, Say, size_told, slug_for
-from src.runs import DONE, Run, only_one, read_json, write_json
+from src.notebooks.folder import Folder, FolderWriter, Say, digest_of, only_user, size_told, slug_for
+from src.runs import DONE, Run, read_json, write_json
 from src.submission import hosted, hosted_run, ledger, once
+from src.submission.hosted_run import RunFailed
 from src.submission.kaggle import NotebookVersion
 from src.submission.submit import slug_of
 
@@ -26,12 +28,13 @@ def build(request: Request, say: Say = print) -> Folder:
     export = run.folder / "export" / f"{run.name}.safetensors"
     facts = _facts(run, export)
     user = request.config.kernel.user or hosted.user_name(say)
-    writer = FolderWriter(run.folder / "kernel", request, card, user, slug_for(card.kaggle, run.name))
-    shutil.copyfile(export, writer.parts / MODEL)
-    writer.add_card()
-    writer.add_wheels([ROOT])
-    folder = writer.finish(PREDICT)
-    _note_origin(run, facts, folder)
+    path = run.folder / "kernel"
+    with only_user(path):
+        writer = FolderWriter(path, request, card, user, slug_for(card.kaggle, run.name))
+        shutil.copyfile(export, writer.parts / MODEL)
+        writer.add_card()
+        writer.add_wheels([ROOT])
+        folder = writer.finish(PREDICT)
     say(
         f"{folder.path}: {size_told(folder.path)}; {len(facts.models)} models, views {', '.join(facts.views)}, "
         f"{request.config.kernel.hours:g} hours at Kaggle, internet off"
@@ -41,12 +44,22 @@ def build(request: Request, say: Say = print) -> Folder:
 
 def push(request: Request, folder: Folder, message: str, minutes: float, again: bool, say: Say = print) -> None:
     """Upload, run and submit what was built; where an earlier push got so far, go on from there. Raises Problem."""
-    card, kernel = load_card(request.competition), request.config.kernel
-    slug, record = slug_of(card), Run(request.competition, request.run).folder / "kernel.json"
+    card, run, kernel = load_card(request.competition), Run(request.competition, request.run), request.config.kernel
+    slug, record = slug_of(card), run.folder / "kernel.json"
     before = None if again else ledger.submitted_before(card.id, folder.digest)
     if before and before.status not in (ledger.PUSHING, "PENDING"):
         raise once.repeated(before, f"the notebook {folder.kernel}")
-    version = run_there(slug, folder, kernel.hours, record, say)
+    if before is None:
+        look_ahead(slug, say)
+    with only_user(folder.path) as lock:
+        if digest_of(folder.path) != folder.digest:
+            raise Problem(f"{folder.path} was built anew by another process meanwhile: give the same command again")
+        _note_origin(run, folder)
+        try:
+            version = run_there(slug, folder, kernel.hours, record, lock, say)
+        except RunFailed:
+            hosted.forget(record, hosted.KERNEL)  # the same command runs it anew
+            raise
     facts = ledger.facts(card.id, folder.digest)
     score = f", out of fold {facts['oof_score']:.4f}" if "oof_score" in facts else ""
     made = NotebookVersion(folder.kernel, version, folder.digest)
@@ -64,22 +77,19 @@ def push(request: Request, folder: Folder, message: str, minutes: float, again: 
         )
 
 
-def run_there(slug: str, folder: Folder, hours: float, record: Path, say: Say = print) -> int:
+def run_there(slug: str, folder: Folder, hours: float, record: Path, lock: int, say: Say = print) -> int:
     """Let Kaggle have the folder, wait until its notebook has run, and return the notebook's version.
 
-    record: what is noted of it. Raises Problem, also where another process is at it.
+    record: what is noted of it. lock: of the folder, which the uploads hold too. Raises RunFailed where the notebook
+    failed, and Problem.
     """
-    with only_one(record.with_suffix(".lock"), f"the push of {folder.kernel}"):
-        return _run_there(slug, folder, hours, record, say)
-
-
-def _run_there(slug: str, folder: Folder, hours: float, record: Path, say: Say) -> int:
-    made = hosted.push_once(hosted.DATASET, slug, folder.parts, folder.dataset, folder.contents, record, say)
+    what = (hosted.DATASET, slug, folder.parts, folder.dataset, folder.contents)
+    made = hosted.push_once(*what, record, say, hold=(lock,))
     hosted_run.await_dataset(slug, folder.dataset, made, say)
     # A notebook that ran on another version of the dataset is another one.
     digest = f"{folder.digest}-{made}"
-    version = hosted.push_once(hosted.KERNEL, slug, folder.notebook, folder.kernel, digest, record, say)
-    hosted_run.await_run(slug, folder.kernel, version, hours, record, say)
+    version = hosted.push_once(hosted.KERNEL, slug, folder.notebook, folder.kernel, digest, record, say, hold=(lock,))
+    hosted_run.await_run(slug, folder.kernel, version, hours, say)
     return version
 
 
@@ -103,8 +113,9 @@ def _facts(run: Run, export: Path) -> Facts:
     return facts
 
 
-def _note_origin(run: Run, facts: Facts, folder: Folder) -> None:
+def _note_origin(run: Run, folder: Folder) -> None:
     """Where the notebook's answers come from, for the ledger: like what prediction notes beside its files."""
+    facts, _ = read_export(folder.parts / MODEL)
     note = {
         "file": folder.kernel,
         "sha256": folder.digest,

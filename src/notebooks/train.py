@@ -1,7 +1,7 @@
 """A run is trained by a notebook at Kaggle, on its GPU, and brought back; as often as its time limit asks for."""
 
 import shutil
-import tempfile
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import yaml
@@ -11,16 +11,18 @@ from src.command import Request
 from src.competition.card import load_card
 from src.errors import Problem, UsageError
 from src.notebooks.cells import TRAIN
-from src.notebooks.folder import Folder, FolderWriter, Say, size_told, slug_for
+from src.notebooks.folder import Folder, FolderWriter, Say, only_user, size_told, slug_for
 from src.notebooks.predict import run_there
 from src.runs import REPOSITORY, Run, home, write_json, write_text
 from src.schema import Config, check
 from src.submission import hosted, hosted_run
+from src.submission.hosted_run import NoOutput, RunFailed
 from src.submission.submit import slug_of
 from src.training.away import CONFIG, IGNORE, REQUEST
-from src.training.carried import FILE, NotBegun, bring, checkpoints, pack
+from src.training.carried import FILE, STOPPED, NotBegun, bring, checkpoints, pack, whole
 
 ROOTS = ("src.training.away", "src.train", "src.predict")  # what runs there
+FOLDER = "kernel-train"
 MOST_TURNS = 50  # notebooks, one after the other
 
 
@@ -36,41 +38,86 @@ def train_there(request: Request, dry: bool = False, say: Say = print) -> None:
     if _complete(request, run):
         say(f"nothing to do: {run.name} is trained and exported")
         return
-    record = run.folder / "training.json"
-    for _ in range(MOST_TURNS):
-        folder = build(request, run, user)
-        say(f"{folder.path}: {size_told(folder.path)}; {request.config.kernel.hours:g} hours at Kaggle")
-        if dry:
-            say("nothing was sent: the same command without --dry-run trains there")
-            return
-        begun = checkpoints(run)
-        before = _progress(request, run)
-        with tempfile.TemporaryDirectory(prefix="podium-") as temporary:
-            run_there(slug, folder, request.config.kernel.hours, record, say)
-            fetched = hosted_run.fetch_output(slug, folder.kernel, FILE, Path(temporary), say)
-            try:
-                bring(fetched, run, begun)
-            except NotBegun:
-                hosted.forget(record, hosted.KERNEL)  # the same command may try it anew
-                raise
-        say(f"brought here: {_told(request, run)}")
-        if _complete(request, run):
-            say(f"to answer the test set at Kaggle: python -m src.kernel run={run.name} --push")
-            return
-        if _progress(request, run) == before:
-            hosted.forget(record, hosted.KERNEL)
-            raise Problem(
-                f"the notebook of {request.config.kernel.hours:g} hours did not get further:\n"
-                f"{hosted_run.log_end(slug, folder.kernel, say)}"
-            )
-        say("going on from there")
+    with only_user(run.folder / FOLDER) as lock:
+        for _ in range(MOST_TURNS):
+            folder = build(request, run, user)
+            say(f"{folder.path}: {size_told(folder.path)}; {request.config.kernel.hours:g} hours at Kaggle")
+            if dry:
+                say("nothing was sent: the same command without --dry-run trains there")
+                return
+            _turn(Turn(slug, folder, run, request, lock), say)
+            if _complete(request, run):
+                say(f"to answer the test set at Kaggle: python -m src.kernel run={run.name} --push")
+                return
+            say("going on from there")
     raise Problem(f"not done after {MOST_TURNS} notebooks: give the same command again to go on")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One notebook, and the run that it trains. lock: of the folder."""
+
+    slug: str
+    folder: Folder
+    run: Run
+    request: Request
+    lock: int
+
+    @property
+    def record(self) -> Path:
+        return self.run.folder / "training.json"
+
+
+def _turn(turn: Turn, say: Say) -> None:
+    """Push the notebook, wait until it has run, and bring the run back, also where it failed there.
+
+    Raises Problem where it failed or did not get further; the same command then begins another one.
+    """
+    begun, before = checkpoints(turn.run), _progress(turn.request, turn.run)
+    failed: Problem | None = None
+    try:
+        run_there(turn.slug, turn.folder, turn.request.config.kernel.hours, turn.record, turn.lock, say)
+    except RunFailed as problem:
+        failed = problem
+    try:
+        code = _brought(turn, begun, say)
+    except (NoOutput, NotBegun) as problem:
+        hosted.forget(turn.record, hosted.KERNEL)
+        raise failed or problem from None
+    say(f"brought here: {_told(turn.request, turn.run)}")
+    if not failed and code not in (0, STOPPED):
+        failed = Problem(f"training failed there (exit code {code}){_log(turn, say)}")
+    elif not failed and not _complete(turn.request, turn.run) and _progress(turn.request, turn.run) == before:
+        hours = turn.request.config.kernel.hours
+        failed = Problem(f"the notebook of {hours:g} hours did not get further{_log(turn, say)}")
+    if failed:
+        hosted.forget(turn.record, hosted.KERNEL)
+        raise failed
+
+
+def _brought(turn: Turn, begun: dict[str, str], say: Say) -> int:
+    """Fetch what the notebook packed and take it in; returns the exit code of its training. Once it has come it is
+    kept until it is taken in, so that it comes once however often the command is given. Raises Problem."""
+    fetched = turn.run.folder / "fetched"
+    folder = fetched / turn.folder.digest[:12]
+    file = hosted_run.fetch_output(turn.slug, turn.folder.kernel, FILE, folder, whole, say)
+    try:
+        code = bring(file, turn.run, begun)
+    except NotBegun as problem:
+        shutil.rmtree(fetched)
+        raise NotBegun(f"{problem}{_log(turn, say)}") from None
+    shutil.rmtree(fetched)
+    return code
+
+
+def _log(turn: Turn, say: Say) -> str:
+    return f". The end of its log:\n{hosted_run.log_end(turn.slug, turn.folder.kernel, say)}"
 
 
 def build(request: Request, run: Run, user: str) -> Folder:
     """Write runs/<competition>/<run>/kernel-train/ anew, with what was learned so far."""
     card, config = load_card(request.competition), request.config
-    writer = FolderWriter(run.folder / "kernel-train", request, card, user, slug_for(card.kaggle, run.name, "train"))
+    writer = FolderWriter(run.folder / FOLDER, request, card, user, slug_for(card.kaggle, run.name, "train"))
     writer.add_card()
     learned = _for_there(config)
     write_text(writer.parts / CONFIG, yaml.safe_dump(learned.model_dump(), sort_keys=False, allow_unicode=True))
@@ -121,8 +168,9 @@ def _complete(request: Request, run: Run) -> bool:
 
 
 def _progress(request: Request, run: Run) -> object:
-    """What changes as long as training gets further."""
-    return checkpoints(run), [run.finished(*member) for member in _members(request)], _complete(request, run)
+    """What changes as long as training, and the prediction after it, get further."""
+    answered = sorted(path.relative_to(run.folder) for path in run.folder.glob("seed*/*/logits/*"))
+    return checkpoints(run), [run.finished(*member) for member in _members(request)], answered
 
 
 def _told(request: Request, run: Run) -> str:

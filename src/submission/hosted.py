@@ -4,11 +4,9 @@ What was pushed is noted beside the run before the push begins: the version that
 later one, the push has arrived, whatever its answer was.
 """
 
-import json
 import re
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +14,11 @@ from typing import Any
 from src.errors import Problem
 from src.runs import read_json, write_json
 from src.submission import kaggle
+from src.submission.hosted_state import Say, dataset_version, kernel_version
 from src.submission.kaggle import BUSY, Call, Failed, ask, clean
 from src.submission.reasons import explain, told
 
-Say = Callable[[str], None]
-
 LOOKS = (1.0, 3.0, 6.0, 12.0)  # seconds before each look for a push that may have arrived
-ABSENT = (403, 404)  # what Kaggle answers about something private that isn't there
 
 
 @dataclass(frozen=True)
@@ -38,52 +34,15 @@ class Kind:
 
 def user_name(say: Say = print) -> str:
     """The name under which the kaggle command is logged in. Raises Problem."""
-    with told("kaggle"):
+    try:
         call = ask("config", "view", say=say)
+    except Failed as failed:
+        remedy = "To build without asking Kaggle, and send nothing: add kernel.user=NAME, your name there"
+        raise Problem(f"{explain('kaggle', failed.call)}\n{remedy}") from None
     found = re.search(r"^- username: (\S+)", call.out, re.MULTILINE)
     if not found or found[1] == "None":
         raise Problem("the kaggle command does not tell your name at Kaggle: add kernel.user=NAME")
     return found[1]
-
-
-def dataset_version(address: str, say: Say = print) -> int | None:
-    return dataset_state(address, say)[0]
-
-
-def dataset_state(address: str, say: Say) -> tuple[int | None, str]:
-    """The newest version of a dataset and its status; None where there is no such dataset. Raises Failed."""
-    try:
-        call = ask("datasets", "status", address, "--format", "json", say=say)
-    except Failed as failed:
-        if failed.call.status in ABSENT:
-            return None, ""
-        raise
-    found = re.search(r"\{.*\}", call.out)
-    try:
-        facts = json.loads(found[0]) if found else {}
-        return int(facts["current_version_number"] or 1), str(facts["status"]).lower()
-    except (ValueError, KeyError, TypeError):
-        raise Failed(call) from None
-
-
-def kernel_version(address: str, say: Say = print) -> int | None:
-    """The newest version of a notebook, 0 where Kaggle does not tell its number; None where there is no such notebook.
-
-    Raises Failed.
-    """
-    try:
-        with tempfile.TemporaryDirectory(prefix="podium-") as folder:
-            call = ask("kernels", "pull", address, "-p", folder, say=say)
-    except Failed as failed:
-        if failed.call.status in ABSENT:
-            return None
-        raise
-    # The command keeps the number to itself; the listener hears it.
-    heard = [answer["answer"] for answer in call.answers if answer.get("answer")]
-    if not heard:
-        raise Failed(call)
-    number = (heard[-1].get("metadata") or {}).get("currentVersionNumber")
-    return number if isinstance(number, int) else 0
 
 
 def _dataset_words(folder: Path, contents: str, new: bool) -> tuple[str, ...]:
@@ -99,11 +58,22 @@ DATASET = Kind("dataset", dataset_version, _dataset_words, "is being created", r
 KERNEL = Kind("notebook", kernel_version, _kernel_words, "successfully pushed", r"Kernel push error: *(.*)")
 
 
-def push_once(kind: Kind, slug: str, folder: Path, address: str, contents: str, record: Path, say: Say = print) -> int:
+def push_once(
+    kind: Kind,
+    slug: str,
+    folder: Path,
+    address: str,
+    contents: str,
+    record: Path,
+    say: Say = print,
+    hold: Sequence[int] = (),
+) -> int:
     """Let Kaggle have what is in `folder` as the newest version of `address`, and return the version's number.
 
     slug: the competition, for messages. contents: a hash of what is pushed; where the record says that Kaggle has it,
-    nothing is pushed. Raises Problem where the push failed, or where it is not known whether it has arrived.
+    nothing is pushed. hold: open locks that live as long as the command does, so that nobody looks for the push, or
+    changes the folder, before it has ended. Raises Problem where the push failed, or where it is not known whether it
+    has arrived.
     """
     with told(slug):
         now = kind.version(address, say)
@@ -119,7 +89,7 @@ def push_once(kind: Kind, slug: str, folder: Path, address: str, contents: str, 
     _note(record, kind, address, contents, now, None)
     size = sum(file.stat().st_size for file in folder.iterdir())
     say(f"pushing {kind.name} {address} ({size / 1e6:.1f} MB)")
-    call = _sent(kind.words(folder, contents, new), size, say)
+    call = _sent(kind.words(folder, contents, new), size, say, hold)
     if not _arrived(kind, slug, call, address, now, say):
         raise Problem(
             f"it is not known whether the {kind.name} arrived. {explain(slug, call).splitlines()[0]}\n"
@@ -133,10 +103,10 @@ def push_once(kind: Kind, slug: str, folder: Path, address: str, contents: str, 
         return _note(record, kind, address, contents, now, max(now + 1, kind.version(address, say) or 0))
 
 
-def _sent(words: tuple[str, ...], size: int, say: Say) -> Call:
+def _sent(words: tuple[str, ...], size: int, say: Say, hold: Sequence[int]) -> Call:
     """Run the command; too many requests are waited out, since Kaggle has taken nothing then."""
     for usual in (*kaggle.PAUSES, None):
-        call = kaggle.run(*words, seconds=kaggle.upload_seconds(size))
+        call = kaggle.run(*words, seconds=kaggle.upload_seconds(size), hold=hold)
         if call.exit == 0 or call.status != BUSY or usual is None or call.pause(usual) > kaggle.LONGEST_PAUSE:
             return call
         say(f"Kaggle answers {BUSY}: trying again in {call.pause(usual):.0f} s")
@@ -180,19 +150,24 @@ def _refuse_half(kind: Kind, call: Call, record: Path) -> None:
             "Give the same command again: it pushes another version."
         )
     if invalid:
-        what = ", ".join(f"{name} {clean(each)}" for name, each in invalid)
+        what = ", ".join(f"{name} {clean(each).strip('[]')}" for name, each in invalid)
         raise Problem(
             f"Kaggle took the {kind.name}, but could not attach its inputs: {what}.\n"
             "Accept the competition's rules, look whether the dataset is there, and give the same command again."
         )
 
 
-def _noted(record: Path) -> dict[str, Any]:
+def _noted(record: Path) -> dict[str, dict[str, Any]]:
+    """What was pushed, by the name of its kind; nothing where there is no record. Raises Problem for a damaged one."""
     try:
         noted = read_json(record)
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return {}
-    return noted if isinstance(noted, dict) else {}
+    except ValueError:
+        noted = None
+    if not isinstance(noted, dict) or not all(isinstance(one, dict) for one in noted.values()):
+        raise Problem(f"{record}, which tells what was pushed, is damaged: delete it, and all of it is pushed anew")
+    return noted
 
 
 def _note(record: Path, kind: Kind, address: str, contents: str, before: int, version: int | None) -> int:

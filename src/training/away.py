@@ -19,16 +19,16 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from src.errors import Problem, exit_code
+from src.errors import Problem, UsageError, exit_code
 from src.inference.mounted import competition_at, places_of
 from src.runs import Run, read_json
-from src.training.carried import FILE, bring, pack
+from src.training.carried import FILE, STOPPED, bring, pack
 
 CONFIG, REQUEST, IGNORE = "config.yaml", "request.json", "ignore.csv"
 SPARE = 0.1  # of the time, for the last checkpoint and the packing
 MOST_SPARE = 900.0  # seconds
-STOPPED = 130
 
 Say = Callable[[str], None]
 
@@ -36,10 +36,10 @@ Say = Callable[[str], None]
 def train_away(parts: Path, data: Path, seconds: float, out: Path, say: Say = print) -> None:
     """Train what request.json asks for, for `seconds` at most, predict where all of it is trained, and pack the run.
 
-    Raises Problem where training failed; what was learned is packed before.
+    Raises Problem where training failed; what was learned is packed before, with the exit code.
     """
     end = time.monotonic() + seconds - min(SPARE * seconds, MOST_SPARE)
-    asked = read_json(parts / REQUEST)
+    asked = _asked(parts)
     with tempfile.TemporaryDirectory(prefix="podium-") as home:
         competition_at(Path(home), asked["competition"], parts, data, say)
         (Path(home) / "configs").mkdir()
@@ -50,16 +50,25 @@ def train_away(parts: Path, data: Path, seconds: float, out: Path, say: Say = pr
         run = Run(asked["competition"], asked["run"])
         if (parts / FILE).exists():
             bring(parts / FILE, run, {})
+        code = 1
         try:
             code = _within(end, "src.train", ["config=away", f"run={run.name}", *asked["words"]], say)
             if code == 0:
                 words = ["--tta", "--export", f"run={run.name}", f"competition={run.competition}", *asked["words"]]
                 code = _within(end, "src.predict", words, say)
         finally:
-            pack(run, out / FILE)
+            pack(run, out / FILE, ended=code)
     if code not in (0, STOPPED):
-        raise Problem(f"the command above failed with exit code {code}")
+        raise Problem(f"the command above failed with exit code {code}; what was learned before is in {out / FILE}")
     say("all of it is done" if code == 0 else "the time is up: the run goes on from its last checkpoint")
+
+
+def _asked(parts: Path) -> dict[str, Any]:
+    try:
+        return read_json(parts / REQUEST)
+    except (OSError, ValueError):
+        made = "python -m src.kernel --train makes such a folder"
+        raise UsageError(f"{parts} holds no {REQUEST} that can be read: {made}") from None
 
 
 def _within(end: float, module: str, words: list[str], say: Say) -> int:

@@ -1,5 +1,7 @@
 """A run on its way between two machines: its folder and the fold tables, in one file."""
 
+import io
+import json
 import re
 import shutil
 import tarfile
@@ -13,6 +15,8 @@ from src.runs import DONE, Run, read_json, runs_folder, sha256_of, written_whole
 from src.schema import check
 
 FILE = "run.carried"  # a tar, under a name that Kaggle does not unpack
+ENDED = "ended.json"  # in it: the exit code with which training elsewhere ended
+STOPPED = 130  # of training that was stopped at its time limit
 CHECKPOINT = "checkpoint.pt"
 MEMBER = re.compile(r"seed\d+/(fold\d+|all)")
 SHARED = ("config.yaml", "run.json", "machine.json", "ignored.csv")
@@ -23,9 +27,16 @@ class NotBegun(Problem):
     """A packed run in which nothing was learned."""
 
 
-def pack(run: Run, file: Path) -> None:
-    """Write what was learned in `run` so far, and the folds that it stands on, to `file`."""
+def pack(run: Run, file: Path, ended: int = 0) -> None:
+    """Write what was learned in `run` so far, and the folds that it stands on, to `file`.
+
+    ended: the exit code of the training that leaves it, for `bring`.
+    """
     with written_whole(file) as part, tarfile.open(part, "w") as tar:
+        told = json.dumps({"code": ended}).encode()
+        entry = tarfile.TarInfo(ENDED)
+        entry.size = len(told)
+        tar.addfile(entry, io.BytesIO(told))
         for pattern in KEPT:
             for path in sorted(run.folder.glob(pattern)):
                 if path.is_file() and path.name != "lock":
@@ -34,17 +45,29 @@ def pack(run: Run, file: Path) -> None:
             tar.add(path, f"folds/{path.name}")
 
 
+def whole(file: Path) -> bool:
+    """Whether `file` is a packed run with nothing missing at its end."""
+    try:
+        with tarfile.open(file) as tar:
+            return (
+                all(entry.offset_data + entry.size <= file.stat().st_size for entry in tar) and ENDED in tar.getnames()
+            )
+    except (tarfile.TarError, OSError, EOFError):
+        return False
+
+
 def checkpoints(run: Run) -> dict[str, str]:
     """{seed0/fold1: SHA-256 of its checkpoint} of the folds that are under way."""
     files = run.folder.glob(f"seed*/*/{CHECKPOINT}")
     return {str(path.parent.relative_to(run.folder)): sha256_of(path) for path in sorted(files)}
 
 
-def bring(file: Path, run: Run, begun: dict[str, str]) -> None:
-    """Put a packed run into `run`. What is finished here stays; a fold under way is replaced by what was made of it.
+def bring(file: Path, run: Run, begun: dict[str, str]) -> int:
+    """Put a packed run into `run`, and return the exit code with which it ended. What is finished here stays; a fold
+    under way is replaced by what was made of it.
 
-    begun: the `checkpoints` of `run` when it was packed. Raises Problem where another run was packed, or where folds
-    were trained here meanwhile.
+    begun: the `checkpoints` of `run` when it was packed. Raises NotBegun where nothing was learned, Problem where
+    another run was packed, or where folds were trained here meanwhile.
     """
     with tempfile.TemporaryDirectory(dir=_made(runs_folder(run.competition)), prefix=".carried-") as temporary:
         folder = Path(temporary)
@@ -68,6 +91,7 @@ def bring(file: Path, run: Run, begun: dict[str, str]) -> None:
                 _place(path, run.folder / name)
         for member in members:
             _bring_member(member, run.folder / member.relative_to(new))
+        return int(read_json(folder / "new" / ENDED)["code"])
 
 
 def _bring_member(new: Path, old: Path) -> None:

@@ -40,6 +40,8 @@ class Hosting:
         self.outputs: dict[str, bytes] = {}
         self.execute: Callable[[Kernel], Ran] = lambda kernel: Ran(output={"submission.csv": b"id,label\n"})
         self.looks_until_ready = self.looks_until_ended = 0
+        self.dataset_ends = "READY"
+        self.not_attached: list[str] = []  # competitions of which it doesn't let a notebook have the files
         self.refuses = ""  # what it says to a dataset or a notebook, with status 200
 
     def do_StartBlobUpload(self, body):
@@ -54,7 +56,7 @@ class Hosting:
         if one.looks_until_ready > 0:
             one.looks_until_ready -= 1
             return 200, {"status": "BLOBS_RECEIVED"}
-        return 200, {"status": "READY"}
+        return 200, {"status": self.dataset_ends}
 
     def do_GetDataset(self, body):
         address = f"{body['ownerSlug']}/{body['datasetSlug']}"
@@ -88,6 +90,7 @@ class Hosting:
         absent = [name for name in body.get("datasetDataSources", []) if name not in self.datasets]
         kernel.runs.append(self.execute(kernel))
         kernel.looks_until_ended = self.looks_until_ended
+        answer |= {"invalidCompetitionSources": self.not_attached} if self.not_attached else {}
         return 200, answer | ({"invalidDatasetSources": absent} if absent else {})
 
     def kernel_of(self, body) -> Kernel | None:

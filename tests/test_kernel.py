@@ -1,103 +1,49 @@
 """The notebook for a competition that runs it: built from a run, executed as at Kaggle, pushed and submitted."""
 
-import contextlib
-import io
 import json
+import re
 import shutil
-import subprocess
-import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pandas as pd
 import pytest
 
 from src.inference import in_time
 from src.inference.exported import Exported
+from src.inference.hidden import main as hidden_main
 from src.inference.in_time import affordable_passes, answers_in_time, passes
 from src.kernel import main as kernel
+from src.notebooks import folder as folder_module
 from src.notebooks.sources import modules_of
 from src.predict import main as predict
 from src.runs import REPOSITORY
 from src.train import main as train
+from tests.kernel_shop import ME, SLUG, USER, address, built, hidden_data, said
 from tests.offline import Machine
 from tests.test_export import write_shares, write_spots
-from tests.tiny import CARD, COLOURS, write_tiny
+from tests.tiny import CARD, write_tiny
 
-SLUG, USER = "three-colours", "tester"
-
-
-def said(door, *words: str) -> str:
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        assert door(list(words)) == 0
-    return out.getvalue()
+pytest_plugins = ["tests.kernel_fixtures"]
 
 
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory) -> Iterator[Path]:
-    """A home in which `tiny`, which is at Kaggle, is trained, predicted and exported."""
-    home = tmp_path_factory.mktemp("shop")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PODIUM_HOME", str(home))
-        write_tiny(home)
-        (home / "competition" / "tiny" / "card.yaml").write_text(CARD + f"kaggle: {SLUG}\n")
-        said(train, "config=tiny")
-        said(predict, "--tta", "--export", "config=tiny")
-        yield home
+def mounted(machine: Machine, folder: Path, hidden: Path, parts: str, data: str) -> None:
+    machine.mount(folder / "dataset", parts.format(slug=address(folder).split("/")[1]))
+    machine.mount(hidden, data)
 
 
-def hidden_data(data: Path, goal: Path, count: int) -> None:
-    """The host's files with another test set: other ids, another number, sizes of their own."""
-    goal.mkdir(parents=True)
-    generator = np.random.default_rng(5)
-    shutil.copy(data / "train.csv", goal)
-    shutil.copytree(data / "train", goal / "train")
-    (goal / "test").mkdir()
-    ids = [f"h{number:05d}" for number in generator.permutation(count)]
-    for number, name in enumerate(ids):
-        colour = list(COLOURS.values())[number % 3]
-        image = np.array(colour) + generator.normal(0, 60, (18 + number % 5, 24, 3))
-        cv2.imwrite(str(goal / "test" / f"{name}.png"), image.clip(0, 255).astype(np.uint8))
-    sample = pd.read_csv(data / "sample_submission.csv", dtype=str, nrows=1)
-    pd.DataFrame({"image_id": ids, **{name: sample[name][0] for name in sample.columns[1:]}}).to_csv(
-        goal / "sample_submission.csv", index=False
-    )
-
-
-def built(home: Path, *words: str) -> Path:
-    said(kernel, "config=tiny", f"kernel.user={USER}", *words)
-    return home / "runs" / "tiny" / "tiny" / "kernel"
-
-
-def address(folder: Path) -> str:
-    return json.loads((folder / "dataset" / "dataset-metadata.json").read_text())["id"]
-
-
-PLACES = [
-    ("{slug}", "three-colours"),
-    ("datasets/tester/{slug}", "competitions/three-colours"),
-]
-
-
-@pytest.mark.parametrize("places", PLACES, ids=["flat", "by kind"])
-def test_the_notebook_answers_a_hidden_test_set_offline_as_predict_does(shop, tmp_path, monkeypatch, places):
+def test_the_notebook_answers_a_hidden_test_set_offline_as_predict_does(shop, tmp_path, monkeypatch):
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     write_marker(wheels)
     folder = built(shop, f"kernel.wheels={wheels}")
-    slug = address(folder).split("/")[1]
     hidden = tmp_path / "hidden"
     hidden_data(shop / "competition" / "tiny" / "data", hidden, 37)
     broken, missing = sorted((hidden / "test").iterdir())[3:5]
     broken.write_bytes(broken.read_bytes()[:-30])
     missing.unlink()
     machine = Machine(tmp_path / "kaggle")
-    for source, place in zip((folder / "dataset", hidden), places, strict=True):
-        machine.mount(source, place.format(slug=slug))
+    mounted(machine, folder, hidden, "{slug}", SLUG)
     ended = machine.run(folder / "notebook" / "podium.ipynb")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "2 wheels installed" in ended.stdout and "36 test images, 1 missing; 37 rows" in ended.stdout
@@ -105,7 +51,7 @@ def test_the_notebook_answers_a_hidden_test_set_offline_as_predict_does(shop, tm
     site = next((machine.folder / "venv" / "lib").glob("python*/site-packages"))
     assert (site / "marker.py").exists() and (site / "src" / "inference" / "hidden.py").exists()
 
-    home = tmp_path / "home"
+    home = tmp_path / "at home"
     for part in ("configs", "runs/tiny"):
         shutil.copytree(shop / part, home / part)
     shutil.copytree(hidden, home / "competition" / "tiny" / "data")
@@ -117,6 +63,19 @@ def test_the_notebook_answers_a_hidden_test_set_offline_as_predict_does(shop, tm
     answers = pd.read_csv(machine.written(), dtype=str).set_index("image_id")["colour"]
     assert answers.nunique() == 3 and answers[broken.stem] == answers[missing.stem] == "blue"
     assert list(answers.index) == list(pd.read_csv(hidden / "sample_submission.csv", dtype=str)["image_id"])
+
+
+def test_inputs_mounted_by_their_kind_are_found_and_the_hours_are_kept_in_mind(shop, tmp_path):
+    folder = built(shop, "kernel.hours=1")
+    hidden = tmp_path / "hidden"
+    hidden_data(shop / "competition" / "tiny" / "data", hidden, 203)
+    machine = Machine(tmp_path / "kaggle")
+    mounted(machine, folder, hidden, f"datasets/{USER}/{{slug}}", f"competitions/{SLUG}")
+    ended = machine.run(folder / "notebook" / "podium.ipynb")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    minutes = re.search(r"200 images timed: all 203 take .* and (\S+) min may be spent", ended.stdout)
+    assert 40 < float(minutes[1]) < 51, "of an hour, less what installing took"
+    assert len(pd.read_csv(machine.written())) == 203
 
 
 def write_marker(folder: Path) -> None:
@@ -150,11 +109,14 @@ def test_probabilities_and_sets_are_answered_as_predict_does(tmp_path, monkeypat
     parts.mkdir()
     shutil.copy(tmp_path / "runs" / name / name / "export" / f"{name}.safetensors", parts / "model.safetensors")
     shutil.copy(tmp_path / "competition" / name / "card.yaml", parts)
-    line = [sys.executable, "-m", "src.inference.hidden", parts, tmp_path / "competition" / name / "data"]
-    line += [f"out={parts}/submission.csv"]
-    ended = subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
+    said(hidden_main, str(parts), str(tmp_path / "competition" / name / "data"), f"out={parts}/submission.csv")
     assert (parts / "submission.csv").read_bytes() == (tmp_path / "submissions" / name / f"{name}.csv").read_bytes()
+    rows = len(pd.read_csv(parts / "submission.csv"))
+    shutil.rmtree(tmp_path / "competition" / name / "data" / "test")
+    words = [str(parts), str(tmp_path / "competition" / name / "data"), f"out={parts}/shares.csv"]
+    assert "NONE OF THE TEST IMAGES IS HERE" in said(hidden_main, *words)
+    table = pd.read_csv(parts / "shares.csv", dtype=str, keep_default_na=False)
+    assert len(table) == rows and len(table.drop(columns=table.columns[0]).drop_duplicates()) == 1
 
 
 def test_the_folder_is_valid_and_whole(shop):
@@ -262,28 +224,41 @@ def test_a_machine_that_slows_down_later_loses_views_then(shop, monkeypatch):
 # What is wrong is told
 
 
-def test_what_is_missing_is_told_with_the_remedy(shop, tmp_path, monkeypatch, capsys):
-    home = tmp_path / "home"
-    for part in ("competition/tiny", "configs", "runs/tiny"):
-        shutil.copytree(shop / part, home / part)
-    shutil.rmtree(home / "runs" / "tiny" / "tiny" / "kernel", ignore_errors=True)
-    monkeypatch.setenv("PODIUM_HOME", str(home))
+def test_what_is_missing_is_told_with_the_remedy(shop, tmp_path, capsys):
+    run = shop / "runs" / "tiny" / "tiny"
 
     def refused(code: int, *words: str) -> str:
         assert kernel(["config=tiny", *words]) == code
         return capsys.readouterr().err
 
-    user = f"kernel.user={USER}"
-    assert "there is no .whl file" in refused(2, user, f"kernel.wheels={home}")
-    assert "kernel.hours" in refused(2, user, "kernel.hours=0")
-    assert "--push and --train" in refused(2, user, "--push", "--train")
-    assert "when the models are exported" in refused(2, user, "fold=0")
-    done = home / "runs" / "tiny" / "tiny" / "seed0" / "fold1" / "done.json"
+    (tmp_path / "odd-1-py3-none-any.whl").write_bytes(b"<html>Not found</html>")
+    assert "odd-1-py3-none-any.whl is no whole wheel" in refused(2, ME, f"kernel.wheels={tmp_path}")
+    assert "there is no .whl file" in refused(2, ME, f"kernel.wheels={shop}")
+    assert "there is no such folder" in refused(2, ME, f"kernel.wheels={shop}/nowhere")
+    assert "kernel.hours" in refused(2, ME, "kernel.hours=0")
+    assert "--push and --train" in refused(2, ME, "--push", "--train")
+    assert "when the models are exported" in refused(2, ME, "fold=0")
+    done = run / "seed0" / "fold1" / "done.json"
     facts = json.loads(done.read_text())
     done.write_text(json.dumps(facts | {"weights": "0" * 64}))
-    assert "before seed0.fold1 was trained anew" in refused(1, user)
-    (home / "runs" / "tiny" / "tiny" / "export" / "tiny.safetensors").unlink()
-    assert "python -m src.predict --tta --export run=tiny" in refused(1, user)
-    (home / "competition" / "tiny" / "card.yaml").write_text(CARD)
-    assert "tiny is not at Kaggle" in refused(2, user)
-    assert not (home / "runs" / "tiny" / "tiny" / "kernel").exists()
+    assert "before seed0.fold1 was trained anew" in refused(1, ME)
+    (run / "export" / "tiny.safetensors").unlink()
+    assert "python -m src.predict --tta --export run=tiny" in refused(1, ME)
+    (shop / "competition" / "tiny" / "card.yaml").write_text(CARD)
+    assert "tiny is not at Kaggle" in refused(2, ME)
+    assert not (run / "kernel").exists()
+
+
+def test_a_package_that_the_image_lacks_is_named_until_its_wheel_is_given(shop, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(folder_module, "AT_KAGGLE", folder_module.AT_KAGGLE - {"timm"})
+    assert kernel(["config=tiny", ME]) == 1
+    told = capsys.readouterr().err
+    assert "not known to have timm" in told and "pip download --no-deps timm" in told
+    with zipfile.ZipFile(tmp_path / "timm-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("timm.py", "")
+    assert (built(shop, f"kernel.wheels={tmp_path}") / "dataset" / "timm-1-py3-none-any.whl").exists()
+
+
+def test_without_an_accelerator_no_gpu_hours_are_asked_for(shop):
+    facts = json.loads((built(shop, "kernel.machine=cpu") / "notebook" / "kernel-metadata.json").read_text())
+    assert (facts["enable_gpu"], facts["machine_shape"]) == (False, None)

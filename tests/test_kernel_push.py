@@ -1,21 +1,23 @@
 """The built notebook goes to Kaggle, with the unmodified command against a Kaggle on loopback."""
 
 import json
-import os
-import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from src.kernel import main
-from src.submission import hosted, hosted_run, kaggle, ledger, push
+from src.runs import REPOSITORY
+from src.submission import ledger
 from tests.kaggle_hosting import Kernel, Ran
-from tests.kaggle_server import KEY, TOKEN, Competition, KaggleServer
-from tests.test_kernel import SLUG, USER, built, shop  # noqa: F401 (a fixture)
-from tests.tiny import COLOURS, TEST_EACH
+from tests.kaggle_server import KEY, TOKEN, KaggleServer
+from tests.kernel_shop import ANSWERS, ME, SLUG, USER, loopback
 
-ANSWERS = dict(zip([f"{number}" for number in range(501, 501 + 3 * TEST_EACH)], list(COLOURS) * TEST_EACH, strict=True))
-ANSWERS = {f"{int(key):04d}": colour for key, colour in ANSWERS.items()}
+pytest_plugins = ["tests.kernel_fixtures"]
 
 
 class Hosted:
@@ -34,6 +36,11 @@ class Hosted:
             assert secret not in out + err
             assert not any(secret.encode() in each for each in written)
         return code, out, err
+
+    def started(self, *words: str) -> subprocess.Popen:
+        """The same as a process of its own."""
+        line = [sys.executable, "-m", "src.kernel", "config=tiny", *words]
+        return subprocess.Popen(line, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def entries(self):
         return ledger.read("tiny")[0]
@@ -55,32 +62,21 @@ def right(kernel: Kernel) -> Ran:
 
 
 @pytest.fixture
-def at_kaggle(shop, tmp_path, monkeypatch, capsys):  # noqa: F811
-    home = tmp_path / "home"
-    for part in ("competition/tiny", "configs", "runs/tiny"):
-        shutil.copytree(shop / part, home / part)
-    for name in [name for name in os.environ if name.upper().startswith(("KAGGLE_", "HTTP_PROXY", "HTTPS_PROXY"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PODIUM_HOME", str(home))
-    for module, name in (
-        (kaggle, "PAUSES"),
-        (push, "LOOKS"),
-        (push, "POLLS"),
-        (hosted, "LOOKS"),
-        (hosted_run, "POLLS"),
-    ):
-        monkeypatch.setattr(module, name, (0.05, 0.05))
-    with KaggleServer(Competition(SLUG, dict(ANSWERS), columns=("image_id", "colour"))) as server:
-        for name, value in server.environment(tmp_path / "user").items():
-            monkeypatch.setenv(name, value)
+def at_kaggle(shop, tmp_path, monkeypatch, capsys):
+    with loopback(tmp_path, monkeypatch) as server:
         server.execute = right
-        yield Hosted(home, server, capsys)
+        yield Hosted(shop, server, capsys)
 
 
-def test_a_push_uploads_runs_and_submits_the_right_version(at_kaggle):
+def test_a_failed_run_is_told_and_the_next_one_is_submitted(at_kaggle):
     server = at_kaggle.server
     server.looks_until_ready = server.looks_until_ended = 1
-    code, out, err = at_kaggle.run("--push", "-m", "the first")
+    server.execute = lambda kernel: Ran("ERROR", "RuntimeError: no GPU", why="Your notebook threw an error")
+    code, _, err = at_kaggle.run("--push", "-m", "the first")
+    assert code == 1 and "version 1 failed: Your notebook threw an error" in err and "| RuntimeError: no GPU" in err
+    assert not server.submissions and not at_kaggle.entries()
+    server.execute = right
+    code, out, err = at_kaggle.run("--push", "-m", "the first", ME)
     assert (code, err) == (0, ""), err
     assert at_kaggle.dataset.private
     (files,) = at_kaggle.dataset.versions
@@ -92,95 +88,109 @@ def test_a_push_uploads_runs_and_submits_the_right_version(at_kaggle):
     assert asked["machineShape"] == "NvidiaTeslaT4"
     assert json.loads(asked["text"])["cells"][0]["source"].startswith("# Made by")
     (sent,) = [body for method, body in server.asked if method == "CreateCodeSubmission"]
-    assert (sent["kernelOwner"], sent["kernelVersion"], sent["fileName"]) == (USER, 1, "submission.csv")
+    assert (sent["kernelOwner"], sent["kernelVersion"], sent["fileName"]) == (USER, 2, "submission.csv")
     assert sent["submissionDescription"].startswith("the first [podium ")
+    assert "version 1 is at Kaggle already" in out, "the dataset"
     assert "running" in out and "complete" in out and "is scored: public 1, private 1, out of fold" in out
     (entry,) = at_kaggle.entries()
-    assert (entry.status, entry.public_score, entry.file) == ("COMPLETE", 1.0, f"{asked['slug']} version 1")
+    assert (entry.status, entry.public_score, entry.file) == ("COMPLETE", 1.0, f"{asked['slug']} version 2")
     assert entry.runs == "tiny" and entry.views == "identity hflip" and entry.oof_score and entry.config_hash
-    # The same once more is refused, and costs no upload, no run and no submission.
-    code, out, err = at_kaggle.run("--push")
-    assert code == 1 and "was submitted before" in err and "--again" in err
-    assert (server.count("SaveKernel"), server.count("CreateCodeSubmission"), len(at_kaggle.dataset.versions)) == (
-        1,
-    ) * 3
-    # Another time limit is another notebook on the same dataset; its own version is submitted.
-    code, out, err = at_kaggle.run("--push", "kernel.hours=2")
-    assert code == 0 and "version 1 is at Kaggle already" in out, err
-    assert [body.get("kernelVersion") for method, body in server.asked if method == "CreateCodeSubmission"] == [1, 2]
-    assert len(at_kaggle.dataset.versions) == 1
-
-
-@pytest.mark.parametrize("method", ["CreateDataset", "SaveKernel", "CreateCodeSubmission"])
-def test_a_lost_answer_is_looked_up_and_nothing_is_done_twice(at_kaggle, method):
-    at_kaggle.server.fault(method, status=0, drop="after")
-    code, out, err = at_kaggle.run("--push")
+    # The same once more is refused, and asks nothing of Kaggle.
+    before = len(server.asked)
+    code, _, err = at_kaggle.run("--push", ME)
+    assert code == 1 and "was submitted before" in err and "--again" in err and len(server.asked) == before
+    assert len(list(at_kaggle.run_folder.glob("kernel-*.json"))) == 1
+    # With --again the version that is at Kaggle already is submitted once more.
+    code, _, err = at_kaggle.run("--push", "--again", ME)
     assert code == 0, err
-    assert "it arrived" in out
-    assert at_kaggle.server.count(method) == 1 or method == "CreateDataset"  # which the command repeats by itself
+    assert [body["kernelVersion"] for method, body in server.asked if method == "CreateCodeSubmission"] == [2, 2]
+    assert (server.count("SaveKernel"), len(at_kaggle.dataset.versions)) == (2, 1)
+
+
+def test_lost_answers_are_looked_up_and_nothing_is_done_twice(at_kaggle):
+    methods = ("CreateDataset", "SaveKernel", "CreateCodeSubmission")
+    for method in methods:
+        at_kaggle.server.fault(method, status=0, drop="after")
+    code, out, err = at_kaggle.run("--push", ME)
+    assert code == 0, err
+    assert out.count("it arrived") >= 2 and [at_kaggle.server.count(method) for method in methods[1:]] == [1, 1]
     assert len(at_kaggle.dataset.versions) == len(at_kaggle.kernel.runs) == len(at_kaggle.server.submissions) == 1
 
 
-def test_a_push_that_was_cut_off_goes_on_where_it_was(at_kaggle):
+def test_a_killed_push_keeps_its_folder_until_the_command_ends(at_kaggle):
+    """The command goes on after the kill: only when it has ended is it known whether another version is needed."""
     server = at_kaggle.server
-    server.fault("GetKernelSessionStatus", status=503, times=4)  # Kaggle lapses while the notebook runs
-    code, _, err = at_kaggle.run("--push")
-    assert code == 1 and "503" in err and not server.submissions
-    record = json.loads((at_kaggle.run_folder / "kernel.json").read_text())
-    assert (record["dataset"]["version"], record["notebook"]["version"]) == (1, 1)
-    # As a kill before the answer would leave it.
-    for one in record.values():
-        one["version"] = None
-    (at_kaggle.run_folder / "kernel.json").write_text(json.dumps(record))
-    code, out, err = at_kaggle.run("--push")
-    assert code == 0, err
-    assert out.count("an earlier push had arrived, as version 1") == 2
-    assert len(at_kaggle.dataset.versions) == len(at_kaggle.kernel.runs) == len(server.submissions) == 1
-
-
-def test_a_failed_run_shows_the_end_of_its_log_and_may_run_anew(at_kaggle):
-    server = at_kaggle.server
-    lines = [{"stream_name": "stdout", "time": 1.0, "data": f"line {n} {'k' * 3}\n"} for n in range(60)]
-    lines.append(
-        {"stream_name": "stderr", "time": 2.0, "data": f"RuntimeError: no GPU, Authorization: Bearer {TOKEN}\n"}
-    )
-    server.execute = lambda kernel: Ran("ERROR", json.dumps(lines), why="Your notebook threw an error")
-    code, _, err = at_kaggle.run("--push")
-    assert code == 1 and "version 1 failed: Your notebook threw an error" in err
-    assert "RuntimeError: no GPU" in err and "line 59" in err and "line 10 " not in err
-    assert not server.submissions and not at_kaggle.entries()
-    server.execute = right
-    code, _, err = at_kaggle.run("--push")
-    assert code == 0, err
-    assert [body["kernelVersion"] for method, body in server.asked if method == "CreateCodeSubmission"] == [2]
-
-
-def test_what_kaggle_refuses_is_told_though_the_command_exits_0(at_kaggle):
-    server = at_kaggle.server
-    server.refuses = 'The requested title "x" is already in use.'
-    code, _, err = at_kaggle.run("--push")
-    assert code == 1 and "already in use" in err and not server.kernels
-    server.refuses = ""
-    server.fault("SaveKernel", status=400, message="You have used all of your weekly GPU quota (30 h).")
-    code, _, err = at_kaggle.run("--push")
-    assert code == 1 and "weekly GPU quota" in err and server.count("SaveKernel") == 1
+    server.fault("SaveKernel", held=True)
+    door = at_kaggle.started("--push", ME)
+    wait_for(lambda: server.count("SaveKernel"))
+    before = (at_kaggle.run_folder / "kernel" / "notebook" / "podium.ipynb").read_bytes()
+    door.send_signal(signal.SIGKILL)
+    door.wait()
+    for words in (("--push",), ("kernel.hours=2",)):
+        code, _, err = at_kaggle.run(ME, *words)
+        assert code == 1 and "kernel is in use by another process" in err and "wait for it, or stop it" in err
+    assert (at_kaggle.run_folder / "kernel" / "notebook" / "podium.ipynb").read_bytes() == before
+    server.gate.set()
+    wait_for(lambda: at_kaggle.run(ME)[0] == 0)
     server.fault("CreateCodeSubmission", status=400, message="Your Notebook cannot use internet access here.")
-    code, _, err = at_kaggle.run("--push")
-    assert code == 1 and "cannot use internet access" in err
+    code, out, err = at_kaggle.run("--push", ME)
+    assert "an earlier push had arrived, as version 1" in out
+    assert len(at_kaggle.dataset.versions) == len(at_kaggle.kernel.runs) == 1
+    # What Kaggle has against this notebook is told and noted.
+    assert code == 1 and "cannot use internet access" in err and not server.submissions
     assert [entry.status for entry in at_kaggle.entries()] == ["NOT PUSHED"]
 
 
-def test_a_file_that_was_not_uploaded_is_noticed(at_kaggle):
-    at_kaggle.server.fault("PUT", status=404, times=1)
-    code, _, err = at_kaggle.run("--push")
-    assert code == 1 and "the upload broke off" in err and not at_kaggle.server.kernels
-    code, _, err = at_kaggle.run("--push")
-    assert code == 0, err
-    assert len(at_kaggle.dataset.versions[-1]) == 3
+def wait_for(done) -> None:
+    end = time.monotonic() + 120
+    while not done():
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.05)
+
+
+def test_where_the_rules_are_not_accepted_nothing_is_uploaded(at_kaggle):
+    at_kaggle.server.competition.entered = False
+    code, _, err = at_kaggle.run("--push", ME)
+    assert code == 1 and f"competitions/{SLUG}/rules" in err
+    assert {method for method, _ in at_kaggle.server.asked} == {"GetSubmissionLimits", "ListCompetitions"}
+
+
+def test_a_folder_that_another_process_built_anew_is_not_uploaded(at_kaggle, monkeypatch):
+    """Between this command's build and its upload."""
+    monkeypatch.setattr(
+        "src.notebooks.predict.look_ahead", lambda slug, say: main(["config=tiny", ME, "kernel.hours=3"])
+    )
+    code, _, err = at_kaggle.run("--push", ME)
+    assert code == 1 and "was built anew by another process meanwhile" in err and not at_kaggle.server.datasets
 
 
 def test_without_push_and_with_dry_run_nothing_is_sent(at_kaggle):
     for words in ((), ("--push", "--dry-run")):
-        code, out, _ = at_kaggle.run(f"kernel.user={USER}", *words)
+        code, out, _ = at_kaggle.run(ME, *words)
         assert code == 0 and "nothing was sent" in out
     assert at_kaggle.server.asked == []
+
+
+def test_without_credentials_the_remedies_are_told(at_kaggle, monkeypatch):
+    monkeypatch.delenv("KAGGLE_KEY")
+    code, _, err = at_kaggle.run()
+    assert code == 1 and "no credentials were found" in err and "kaggle auth login" in err
+    assert "add kernel.user=NAME, your name there" in err
+    code, _, err = at_kaggle.run("--push", ME)
+    assert code == 1 and "no credentials were found" in err
+
+
+def test_an_expired_token_is_named(at_kaggle, monkeypatch):
+    monkeypatch.delenv("KAGGLE_KEY")
+    monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
+    at_kaggle.server.token_works = False
+    code, _, err = at_kaggle.run("--push", ME)
+    assert code == 1 and "does not accept your credentials from KAGGLE_API_TOKEN: they are expired" in err
+
+
+def test_without_a_network_it_is_told(at_kaggle, monkeypatch):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        code, _, err = at_kaggle.run("--push", ME)
+    assert code == 1 and "Kaggle cannot be reached: the connection was refused" in err

@@ -1,12 +1,10 @@
 """A run is trained by notebooks at Kaggle, one after the other, and comes back whole."""
 
-import contextlib
 import io
 import json
-import os
 import shutil
-import subprocess
-import sys
+import tarfile
+import threading
 import time
 from pathlib import Path
 
@@ -16,99 +14,214 @@ import yaml
 from src.command import parse
 from src.errors import Problem
 from src.kernel import main
+from src.notebooks.cells import TRAIN
 from src.predict import main as predict
-from src.runs import REPOSITORY, Run, read_json
-from src.submission import hosted, hosted_run, kaggle
-from src.training.carried import FILE, bring, checkpoints, pack
+from src.runs import REPOSITORY, Run, home, read_json
+from src.training.away import train_away
+from src.training.carried import FILE, STOPPED, bring, checkpoints, pack, whole
 from tests.kaggle_hosting import Kernel, Ran
-from tests.kaggle_server import Competition, KaggleServer
+from tests.kaggle_server import KaggleServer
+from tests.kernel_shop import ME, SLUG, loopback, said
 from tests.offline import Machine
 from tests.tiny import CARD
 
-SLUG = "three-colours"
-EPOCHS = 100
-
-
-def said(door, *words: str) -> str:
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        assert door(list(words)) == 0, out.getvalue()
-    return out.getvalue()
+EPOCHS = 40  # more than can be trained between a line and its reader's answer
 
 
 class Lent:
-    """Kaggle's machine: it mounts what was pushed, runs the notebook offline, and keeps its output."""
+    """Kaggle's machines: what the notebooks of a run leave, one after the other, without that anything is trained.
 
-    def __init__(self, folder: Path, server: KaggleServer, data: Path):
-        self.folder, self.server, self.data = folder, server, data
-        self.told: list[str] = []
-        self.left = 99  # notebooks that it will run
+    Each of `outcomes` gets the run as it is uploaded and returns what came of it."""
+
+    def __init__(self, server: KaggleServer, *outcomes):
+        self.server, self.outcomes, self.carried = server, list(outcomes), []
+        server.execute = self.execute
 
     def execute(self, kernel: Kernel) -> Ran:
-        if self.left == 0:
-            return Ran("ERROR", "no machine is free", why="no machine is free")
-        self.left -= 1
-        machine = Machine(self.folder / f"run{len(list(self.folder.glob('*')))}")
-        machine.mount(self.data, f"competitions/{SLUG}")
         (source,) = kernel.asked["datasetDataSources"]
-        mounted = machine.input / "datasets" / source
-        mounted.mkdir(parents=True)
-        for name, data in self.server.datasets[source].versions[-1].items():
-            (mounted / name).write_bytes(data)
-        notebook = machine.folder / "pushed.ipynb"
-        notebook.write_text(kernel.asked["text"])
-        ended = machine.run(notebook)
-        self.told.append(ended.stdout + ended.stderr)
-        output = {path.name: path.read_bytes() for path in machine.written().parent.iterdir() if path.is_file()}
-        return Ran("ERROR" if ended.returncode else "COMPLETE", ended.stdout + ended.stderr, output)
+        self.carried.append(self.server.datasets[source].versions[-1].get(FILE))
+        return self.outcomes.pop(0)()
 
 
 @pytest.fixture
 def lent(tiny, tmp_path, monkeypatch):
-    card = tiny / "competition" / "tiny" / "card.yaml"
-    card.write_text(CARD + f"kaggle: {SLUG}\n")
-    for name in [name for name in os.environ if name.upper().startswith(("KAGGLE_", "HTTP_PROXY", "HTTPS_PROXY"))]:
-        monkeypatch.delenv(name)
-    for module, name in ((kaggle, "PAUSES"), (hosted, "LOOKS"), (hosted_run, "POLLS")):
-        monkeypatch.setattr(module, name, (0.05, 0.05))
-    # The command waits until the notebook has run, since this Kaggle runs it while it answers.
-    monkeypatch.setattr(kaggle, "UPLOAD_SECONDS", 1800.0)
-    with KaggleServer(Competition(SLUG, {"0501": "red"})) as server:
-        for name, value in server.environment(tmp_path / "user").items():
-            monkeypatch.setenv(name, value)
-        lent = Lent(tmp_path / "lent", server, tiny / "competition" / "tiny" / "data")
-        server.execute = lent.execute
-        yield lent
+    (tiny / "competition" / "tiny" / "card.yaml").write_text(CARD + f"kaggle: {SLUG}\n")
+    with loopback(tmp_path, monkeypatch) as server:
+        yield Lent(server)
 
 
-def test_training_goes_on_past_the_time_limit_from_the_last_checkpoint(lent, tiny, capsys):
-    probe = [sys.executable, "-m", "src.train", "config=tiny", "run=probe", "fold=0", "train.epochs=1"]
-    begun = time.monotonic()
-    subprocess.run(probe, cwd=REPOSITORY, check=True, capture_output=True)
-    start = time.monotonic() - begun
-    words = ["--train", "config=tiny", "run=away", "fold=0", f"train.epochs={EPOCHS}"]
-    for times in (2, 3, 5, 8):  # too little for all epochs; how much installing takes beside depends on the day
-        lent.left, lent.told = 1, []
-        assert main([*words, f"kernel.hours={times * start / 3600:.5f}"]) == 1
-        out, err = capsys.readouterr()
-        if "ended before it had begun" not in err and "did not get further" not in err:
-            break
-    assert "no machine is free" in err and "0 of 1 folds are trained, 1 under way" in out and "going on" in out
-    assert "the time is up: the run goes on from its last checkpoint" in lent.told[0]
+WORDS = ["--train", "config=tiny", "run=away", "fold=0,1", ME]
+
+
+def packed(folder: Path, files: dict[str, str], ended: int = 0) -> bytes:
+    """run.carried with these files of the run `away`."""
+    with pytest.MonkeyPatch.context() as patch:
+        shutil.copytree(home() / "configs", folder / "configs")
+        patch.setenv("PODIUM_HOME", str(folder))
+        run = Run("tiny", "away")
+        if files:
+            written(run, files)
+        pack(run, folder / FILE, ended)
+    return (folder / FILE).read_bytes()
+
+
+def test_turn_after_turn_goes_on_from_what_came_back(lent, tmp_path, capsys):
+    """The time is up, then a notebook that is killed after it has packed, then one that fails in its last step."""
+    first = packed(tmp_path / "1", {"seed0/fold0/done.json": done("a"), "seed0/fold1/checkpoint.pt": "early"}, STOPPED)
+    second = packed(tmp_path / "2", {"seed0/fold0/done.json": done("a"), "seed0/fold1/checkpoint.pt": "late"}, STOPPED)
+    files = {"seed0/fold0/done.json": done("a"), "seed0/fold1/done.json": done("b")}
+    third = packed(tmp_path / "3", files, ended=1)
+    lent.outcomes = [
+        lambda: Ran(output={FILE: first}),
+        lambda: Ran("ERROR", "killed: out of memory", {FILE: second}, why="it was killed"),
+        lambda: Ran(log="src.predict: no space left", output={FILE: third}),
+        lambda: Ran(output={FILE: packed(tmp_path / "4", files | {"export/away.safetensors": "models"})}),
+    ]
     run = Run("tiny", "away")
-    assert list(checkpoints(run)) == ["seed0/fold0"]
-    lent.left = 1
-    assert main(words) == 0
-    out, _ = capsys.readouterr()
-    assert "1 of 1 folds are trained" in out and f"python -m src.kernel run={run.name} --push" in out
-    assert "goes on at epoch" in lent.told[1] and "all of it is done" in lent.told[1]
+    assert main(WORDS) == 1
+    out, err = capsys.readouterr()
+    assert "1 of 2 folds are trained, 1 under way\ngoing on from there" in out
+    assert "version 2 failed: it was killed" in err and "out of memory" in err
+    assert (run.member(0, 1) / "checkpoint.pt").read_text() == "late", "what a failed notebook left came back, too"
+    assert main(WORDS) == 1
+    out, err = capsys.readouterr()
+    assert "2 of 2 folds are trained" in out and "training failed there (exit code 1)" in err
+    assert "src.predict: no space left" in err
+    assert main(WORDS) == 0
+    assert "python -m src.kernel run=away --push" in capsys.readouterr().out
+    sent = [set(names(data)) for data in lent.carried[1:]]
+    assert lent.carried[0] is None and "run/seed0/fold1/checkpoint.pt" in sent[0] & sent[1]
+    assert "run/seed0/fold1/done.json" in sent[2]
+    assert not (run.folder / "fetched").exists()
+
+
+def names(data: bytes) -> list[str]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        return tar.getnames()
+
+
+def test_a_notebook_that_leaves_nothing_is_told_and_another_one_is_begun(lent, tmp_path, capsys):
+    lent.outcomes = [
+        lambda: Ran("ERROR", "no machine is free", why="no machine is free"),
+        lambda: Ran(log="config.yaml: unknown key", output={FILE: packed(tmp_path / "1", {}, ended=2)}),
+        lambda: Ran(log="still decoding", output={FILE: packed(tmp_path / "2", {"run.json": "{}"}, STOPPED)}),
+    ]
+    for told in ("no machine is free", "config.yaml: unknown key", "did not get further"):
+        assert main(WORDS) == 1
+        assert told in capsys.readouterr().err
+    (kernel,) = lent.server.kernels.values()
+    (dataset,) = lent.server.datasets.values()
+    assert (len(kernel.runs), len(dataset.versions)) == (3, 1)
+
+
+def test_what_was_fetched_is_kept_until_it_is_taken_in(lent, tmp_path, capsys):
+    """Here another fold table stands in the way, until it is moved."""
+    files = {"seed0/fold0/done.json": done("a"), "seed0/fold1/done.json": done("b"), "export/away.safetensors": "m"}
+    folder = tmp_path / "there"
+    (folder / "runs" / "tiny").mkdir(parents=True)
+    (folder / "runs" / "tiny" / "folds-0123abcd.csv").write_text("id,fold\n1,0\n")
+    data = packed(folder, files)
+    lent.outcomes = [lambda: Ran(output={FILE: data})]
+    odd = home() / "runs" / "tiny" / "folds-0123abcd.csv"
+    odd.parent.mkdir(parents=True)
+    odd.write_text("id,fold\n1,2\n")
+    assert main(WORDS) == 1 and "other folds" in capsys.readouterr().err
+    (kept,) = (home() / "runs" / "tiny" / "away" / "fetched").glob(f"*/{FILE}")
+    assert kept.read_bytes() == data
+    odd.unlink()
+    before = lent.server.count("GET")
+    assert main(WORDS) == 0
+    assert "1 of 2" not in capsys.readouterr().out and lent.server.count("GET") == before
+    assert len(next(iter(lent.server.kernels.values())).runs) == 1
+
+
+@pytest.mark.parametrize("harm", [lambda data: data[:-2000], lambda data: b"<html>403</html>", lambda data: data[:700]])
+def test_a_packed_run_is_known_to_be_whole(tmp_path, monkeypatch, tiny, harm):
+    data = packed(tmp_path / "1", {"seed0/fold0/done.json": done("a"), "seed0/fold0/model.safetensors": "x" * 20_000})
+    file = tmp_path / FILE
+    file.write_bytes(data)
+    assert whole(file)
+    file.write_bytes(harm(data[: len(data) - 10_240] if len(harm(data)) > 10_000 else data))
+    assert not whole(file)
+
+
+class AtLine:
+    """A time limit that comes when a certain line is said, on a machine of any speed."""
+
+    def __init__(self, seconds: float, stop, words: list):
+        self.stop = lambda: stop(*words)
+
+    def start(self) -> None:
+        AtLine.running = self
+
+    def cancel(self) -> None:
+        AtLine.running = None
+
+
+def test_training_goes_on_past_the_time_limit_from_the_last_checkpoint(tiny, tmp_path, monkeypatch):
+    """Its first hours are stopped early; the rest is done by the notebook itself, offline."""
+    (tiny / "competition" / "tiny" / "card.yaml").write_text(CARD + f"kaggle: {SLUG}\n")
+    words = ["--train", "--dry-run", "config=tiny", "run=away", "fold=0", f"train.epochs={EPOCHS}", ME]
+    run, data = Run("tiny", "away"), tiny / "competition" / "tiny" / "data"
+    said(main, *words)
+    monkeypatch.setattr(threading, "Timer", AtLine)
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    lines = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if "epoch 2/" in line and AtLine.running:
+            AtLine.running.stop()
+
+    train_away(run.folder / "kernel-train" / "dataset", data, 3600, tmp_path, say)
+    monkeypatch.setenv("PODIUM_HOME", str(tiny))
+    assert "the time is up: the run goes on from its last checkpoint" in lines[-1]
+    assert bring(tmp_path / FILE, run, {}) == STOPPED and list(checkpoints(run)) == ["seed0/fold0"]
+
+    begun = checkpoints(run)
+    said(main, *words)
+    folder = run.folder / "kernel-train"
+    facts = json.loads((folder / "notebook" / "kernel-metadata.json").read_text())
+    assert not facts["enable_internet"] and facts["enable_gpu"] and facts["competition_sources"] == [SLUG]
+    machine = Machine(tmp_path / "kaggle")
+    machine.mount(folder / "dataset", f"datasets/{facts['dataset_sources'][0]}")
+    machine.mount(data, f"competitions/{SLUG}")
+    ended = machine.run(folder / "notebook" / "podium.ipynb")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "goes on at epoch" in ended.stdout and "all of it is done" in ended.stdout
+    assert bring(machine.written(FILE), run, begun) == 0
     assert read_json(run.member(0, 0) / "done.json")["epochs"] == EPOCHS
     # What came back answers here without another look at an image, and is the exported file that a notebook takes.
     assert "are stored already" in said(predict, "--tta", "run=away", "competition=tiny")
-    assert main(["run=away", "competition=tiny", "kernel.user=tester"]) == 0
-    assert main(words) == 0 and "nothing to do" in capsys.readouterr().out
-    folder = json.loads((run.folder / "kernel-train" / "notebook" / "kernel-metadata.json").read_text())
-    assert not folder["enable_internet"] and folder["enable_gpu"] and folder["competition_sources"] == [SLUG]
+    said(main, "run=away", "competition=tiny", ME)
+    assert "nothing to do" in said(main, *words)
+
+
+def test_training_that_fails_leaves_what_it_learned_with_its_exit_code(tiny, tmp_path, monkeypatch):
+    """Its notebook ends well, or Kaggle might not keep its output."""
+    (tiny / "competition" / "tiny" / "card.yaml").write_text(CARD + f"kaggle: {SLUG}\n")
+    said(main, "--train", "--dry-run", "config=tiny", "run=away", "fold=0", "train.epochs=1", ME)
+    run, data = Run("tiny", "away"), tiny / "competition" / "tiny" / "data"
+    parts = run.folder / "kernel-train" / "dataset"
+    broken = tmp_path / "broken"
+    shutil.copytree(data, broken)
+    for path in (broken / "test").iterdir():  # training stands, prediction fails
+        path.write_bytes(b"no image")
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        settings = {"PARTS": parts, "DATA": broken, "HOURS": 9, "BEGUN": time.monotonic(), "time": time, "Path": Path}
+        exec(compile(TRAIN, "run", "exec"), settings)
+    monkeypatch.setenv("PODIUM_HOME", str(tiny))
+    assert settings["code"] == 1 and whole(tmp_path / FILE)
+    assert bring(tmp_path / FILE, run, {}) == 1 and run.finished(0, 0)
+
+
+def test_a_notebook_that_packed_nothing_fails(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = {"PARTS": tmp_path, "DATA": tmp_path, "HOURS": 9, "BEGUN": time.monotonic(), "time": time, "Path": Path}
+    with pytest.raises(RuntimeError, match=r"training failed \(exit code 2\)"):
+        exec(compile(TRAIN, "run", "exec"), settings)
 
 
 def written(run: Run, files: dict[str, str], *words: str) -> None:

@@ -150,7 +150,8 @@ def _refuse_half(kind: Kind, call: Call, record: Path) -> None:
             "Give the same command again: it pushes another version."
         )
     if invalid:
-        what = ", ".join(f"{name} {clean(each).strip('[]')}" for name, each in invalid)
+        slugs = re.compile(r"[\w/.-]+")  # in a list as Python prints it
+        what = "; ".join(f"{name} {', '.join(slugs.findall(clean(each)))}" for name, each in invalid)
         raise Problem(
             f"Kaggle took the {kind.name}, but could not attach its inputs: {what}.\n"
             "Accept the competition's rules, look whether the dataset is there, and give the same command again."

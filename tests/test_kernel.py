@@ -148,6 +148,7 @@ def test_the_wheel_holds_what_prediction_imports_and_no_more(shop):
     checkers = {"__init__.py", "check.py", "layout.py", "table.py"}
     assert {name for name in files if "/submission/" in name} == {f"src/submission/{one}" for one in checkers}
     assert not {"src/train.py", "src/images/augment.py", "src/competition/archive.py"} & set(files)
+    assert "Requires-Python: >=3.11" in needs
     assert "Requires-Dist: timm" in needs and "kaggle" not in needs and "albumentations" not in needs
     exported = modules_of(["src.inference.exported"])
     assert {str(file.relative_to(REPOSITORY)) for file in exported.values()} < set(files)

@@ -25,7 +25,7 @@ from tests.kernel_shop import ME, SLUG, loopback, said
 from tests.offline import Machine
 from tests.tiny import CARD
 
-EPOCHS = 40  # more than can be trained between a line and its reader's answer
+EPOCHS = 12  # more than can be trained between a line and the answer of its reader
 
 
 class Lent:

@@ -11,6 +11,7 @@ from pathlib import Path
 from src.runs import REPOSITORY
 
 NAME, VERSION = "podium_notebook", "1"
+PYTHON = ">=3.11"
 WHEEL = f"{NAME}-{VERSION}-py3-none-any.whl"
 DATE = (2020, 1, 1, 0, 0, 0)  # of every file in the wheel: the same sources give the same bytes
 
@@ -61,7 +62,8 @@ def write_wheel(folder: Path, roots: Iterable[str], more: Iterable[str] = ()) ->
     modules = modules_of(roots)
     names = [str(file.relative_to(REPOSITORY)) for file in modules.values()] + list(more)
     contents = {name: (REPOSITORY / name).read_bytes() for name in sorted(names)}
-    needs = "".join(f"Requires-Dist: {name}\n" for name in requirements_of(modules.values()))
+    needs = f"Requires-Python: {PYTHON}\n"  # pip names it where the image is too old
+    needs += "".join(f"Requires-Dist: {name}\n" for name in requirements_of(modules.values()))
     described = f"{NAME}-{VERSION}.dist-info"
     contents |= {
         f"{described}/METADATA": f"Metadata-Version: 2.1\nName: {NAME}\nVersion: {VERSION}\n{needs}".encode(),

@@ -12,7 +12,7 @@ from src.errors import Problem
 from src.submission import kaggle
 from src.submission.hosted_state import Say, dataset_state, kernel_version, run_state
 from src.submission.kaggle import Call, Failed, ask, clean
-from src.submission.reasons import explain, told
+from src.submission.reasons import explain
 
 POLLS = (2.0, 5.0, 10.0, 20.0, 30.0)  # seconds between the looks at a dataset or a run; the last one repeats
 LAPSE_SECONDS = 2 * 3600.0  # without an answer, after which a wait is given up: what runs at Kaggle runs on
@@ -53,25 +53,25 @@ def await_run(slug: str, address: str, version: int, hours: float, say: Say = pr
     Problem where that cannot be told."""
     before = ""
 
-    def look() -> tuple[str, str] | None:
+    def look() -> tuple[str, str, int] | None:
         nonlocal before
         status, why = run_state(address, _silent)
         if status != before:
             say(f"notebook {address} version {version}: {(status or 'unknown').lower()}")
         before = status
-        return (status, why) if status == "COMPLETE" or status in FAILED else None
+        if status != "COMPLETE" and status not in FAILED:
+            return None
+        return status, why, kernel_version(address, _silent) or 0  # the command tells of the newest run only
 
     ended = _until(slug, look, hours * 3600 + SPARE_SECONDS, say)
     if not ended:
         raise Problem(f"the notebook {address} is still {before or 'unknown'}: give the same command again later")
-    with told(slug):  # the command tells of the newest run only
-        newest = kernel_version(address, say) or 0
+    status, why, newest = ended
     if newest > version:
         raise Problem(
             f"the notebook {address} was pushed by somebody else meanwhile, as version {newest}: what came of version "
             f"{version} is not told any more.\nGive the same command again: it pushes another version."
         )
-    status, why = ended
     if status in FAILED:
         raise RunFailed(
             f"the notebook {address} version {version} failed{f': {why}' if why else ''}. The end of its log:\n"

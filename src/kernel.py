@@ -17,25 +17,26 @@ Without a flag the folder runs/<competition>/<run>/kernel/ is built: the exporte
   kernel.user=NAME kernel.machine=NvidiaTeslaT4   your name at Kaggle, and the accelerator
 """
 
-import math
 import sys
 
 from src.command import parse
 from src.errors import UsageError, exit_code
+from src.submission.options import minutes_of, take_message
 
-FLAGS = ("--push", "--train", "--dry-run", "--wait", "--again", "-m", "--message")
+PLAIN = ("--push", "--train", "--dry-run", "--again")
+FLAGS = (*PLAIN, "--wait")
+OF_PUSH = ("--wait", "--again", "-m")
 
 
 def door(argv: list[str]) -> None:
     if "--help" in argv or "-h" in argv:
         print(__doc__.strip())
         return
-    request = parse(_joined(argv), FLAGS)
+    message, words = take_message(argv, FLAGS)
+    request = parse(words, FLAGS)
     flags = request.flags
-    valued = [flag for flag in ("--push", "--train", "--dry-run", "--again") if flags.get(flag)]
-    if valued or {"--push", "--train"} <= set(flags):
-        raise UsageError(f"{valued[0]} takes no value" if valued else "--push and --train: one at a time")
-    minutes = _minutes(flags.get("--wait") or "10")
+    _check_flags(flags, message)
+    minutes = minutes_of(flags)
     if "--train" in flags:
         from src.notebooks.train import train_there
 
@@ -48,29 +49,22 @@ def door(argv: list[str]) -> None:
 
     folder = build(request)
     if "--push" in flags and "--dry-run" not in flags:
-        push(request, folder, flags.get("-m") or flags.get("--message") or "", minutes, again="--again" in flags)
+        push(request, folder, message, minutes, again="--again" in flags)
     else:
-        print("nothing was sent. To upload, run and submit it: the same command with --push")
+        instead = "without --dry-run" if "--push" in flags else "with --push"
+        print(f"nothing was sent. To upload, run and submit it: the same command {instead}")
 
 
-def _joined(words: list[str]) -> list[str]:
-    """-m MESSAGE as the one word -m=MESSAGE."""
-    place = next((place for place, word in enumerate(words) if word in ("-m", "--message")), None)
-    if place is None:
-        return words
-    if place + 1 == len(words):
-        raise UsageError(f"{words[place]}: give a message, for example {words[place]} 'resnet50, five folds'")
-    return [*words[:place], f"{words[place]}={words[place + 1]}", *words[place + 2 :]]
-
-
-def _minutes(word: str) -> float:
-    try:
-        minutes = float(word)
-    except ValueError:
-        minutes = math.nan
-    if not 0 <= minutes < math.inf:
-        raise UsageError(f"--wait={word}: write minutes, such as --wait=10, or --wait=0 to wait not at all")
-    return minutes
+def _check_flags(flags: dict[str, str], message: str) -> None:
+    """Raises UsageError for a value where none is taken, two actions at once, and a flag that would do nothing."""
+    valued = [flag for flag in PLAIN if flags.get(flag)]
+    if valued:
+        raise UsageError(f"{valued[0]} takes no value")
+    if {"--push", "--train"} <= set(flags):
+        raise UsageError("--push and --train: one at a time")
+    idle = [flag for flag in (*flags, *(["-m"] if message else [])) if flag in OF_PUSH and "--push" not in flags]
+    if idle:
+        raise UsageError(f"{idle[0]} belongs to --push: nothing is submitted without it")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -15,13 +15,13 @@ usage: python -m src.submit [config=NAME | run=NAME | FILE] [-m MESSAGE] [--dry-
 Without config=, competition=, run= and FILE the last three mean every competition in the ledger.
 """
 
-import math
 import sys
 from pathlib import Path
 
 from src.command import Request, parse
 from src.competition.card import card_file, load_card
 from src.errors import UsageError, exit_code
+from src.submission.options import minutes_of, take_message
 
 ACTIONS = ("--dry-run", "--sync", "--history", "--final")
 FLAGS = (*ACTIONS, "--wait", "--again")
@@ -31,14 +31,14 @@ def door(argv: list[str]) -> None:
     if "--help" in argv or "-h" in argv:
         print(__doc__.strip())
         return
-    message, words = _message(argv)
+    message, words = take_message(argv, FLAGS)
     file, words = _file(words)
     request = parse(words, FLAGS)
     actions = [flag for flag in request.flags if flag in ACTIONS]
     valued = [flag for flag, value in request.flags.items() if value and flag != "--wait"]
     if len(actions) > 1 or valued:
         raise UsageError(f"{valued[0]} takes no value" if valued else f"{' and '.join(actions)}: one at a time")
-    minutes = _minutes(request.flags.get("--wait") or "10")
+    minutes = minutes_of(request.flags)
     if actions and actions != ["--dry-run"]:
         _look(actions[0], request, named=any("=" in word and word[0] != "-" for word in words))
         return
@@ -67,21 +67,6 @@ def _look(action: str, request: Request, named: bool) -> None:
             (sync if action == "--sync" else final)(load_card(competition))
 
 
-def _message(words: list[str]) -> tuple[str, list[str]]:
-    """Take -m MESSAGE, or -m=MESSAGE, out of the words."""
-    places = [place for place, word in enumerate(words) if word.split("=")[0] in ("-m", "--message")]
-    if not places:
-        return "", words
-    place = places[0]
-    flag, equals, message = words[place].partition("=")
-    rest = words[place + 1 :] if equals else words[place + 2 :]
-    if not equals:
-        message = "".join(words[place + 1 : place + 2])
-    if len(places) > 1 or not message.strip():
-        raise UsageError(f"{flag}: give one message, for example {flag} 'resnet50, five folds'")
-    return message, [*words[:place], *rest]
-
-
 def _file(words: list[str]) -> tuple[Path | None, list[str]]:
     """Take FILE out of the words, and put its competition in, where none is named."""
     # The name of a run, and so of its file, may hold "=".
@@ -100,16 +85,6 @@ def _file(words: list[str]) -> tuple[Path | None, list[str]]:
     if card_file(folder) is None:
         raise UsageError(f"{file}: its folder {folder!r} is no competition; add competition=ID")
     return file, [*others, f"competition={folder}"]
-
-
-def _minutes(word: str) -> float:
-    try:
-        minutes = float(word)
-    except ValueError:
-        minutes = math.nan
-    if not 0 <= minutes < math.inf:
-        raise UsageError(f"--wait={word}: write minutes, such as --wait=10, or --wait=0 to wait not at all")
-    return minutes
 
 
 def main(argv: list[str] | None = None) -> int:

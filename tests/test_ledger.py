@@ -115,6 +115,16 @@ def test_a_line_that_cannot_be_read_is_named(home, capsys):
     assert "ledger.csv, line 3: cannot be read" in capsys.readouterr().out
 
 
+def test_nothing_that_a_terminal_obeys_is_shown(home, capsys):
+    ledger.append(entry(1, file="a\x1b]0;title\x07.csv", reason="\x1b[2Jgone\x9b1m", status="ERROR"))
+    with ledger.ledger_file().open("a") as file:  # as another program may write it
+        file.write(ledger.ledger_file().read_text().splitlines()[1].replace("t1", "t2").replace("a ]0", "b\x1b]0"))
+        file.write("\n")
+    history.history("cup")
+    shown = capsys.readouterr().out
+    assert "title" in shown and "b ]0" in shown and not set(shown) & set("\x1b\x07\x9b")
+
+
 def test_processes_write_at_once(home):
     writers = [
         subprocess.Popen([sys.executable, "-c", WRITER, name, "60"], stdout=subprocess.DEVNULL) for name in "abc"

@@ -75,7 +75,11 @@ CLOSED = "This competition is closed and no longer accepts submissions."
     ("method", "status", "said", "remedy"),
     [
         ("CreateSubmission", 400, ALLOWANCE, "free at 00:00 UTC"),
-        ("StartSubmissionUpload", 400, NOTEBOOKS, "python -m src.kernel config=NAME"),
+        ("StartSubmissionUpload", 400, NOTEBOOKS, "python -m src.kernel --push config=NAME"),
+        ("CreateSubmission", 400, "Phone verification is required to use a GPU in a Notebook.", "com/settings"),
+        ("CreateSubmission", 400, "Maximum batch GPU session count of 2 reached.", "Stop a running notebook"),
+        ("CreateSubmission", 400, "Your weekly GPU quota is used up.", "when it starts anew"),
+        ("CreateSubmission", 400, "Your Notebook cannot use internet access in this competition.", "without internet"),
         ("CreateSubmission", 400, NAMED, "submission.csv && python -m src.submit"),
         ("StartSubmissionUpload", 403, RULES, f"https://www.kaggle.com/competitions/{SLUG}/rules"),
         ("CreateSubmission", 400, CLOSED, f"https://www.kaggle.com/competitions/{SLUG}/overview"),
@@ -338,6 +342,8 @@ def test_a_file_that_does_not_fit_the_sample_is_not_pushed(cup):
     [
         (["--wait=soon"], "--wait=soon"),
         (["-m"], "give one message"),
+        (["-m", "--dry-run"], "--dry-run is a flag, so the message is missing"),
+        (["-m=one", "-m", "two"], "give one message"),
         (["nowhere.csv"], "there is no file nowhere.csv"),
         (["--push"], "unknown flag --push"),
         (["--sync", "--final"], "one at a time"),
@@ -372,6 +378,10 @@ def test_what_is_quoted_from_the_command_holds_no_credential():
         f"Authorization: Basic {base64.b64encode(USER.encode()).decode()} {TOKEN} http://x/up?sig=1&b=2 end"
     )
     assert told == "Authorization: *** *** http://x/up?*** end"
+    told = kaggle.clean(
+        "via http://me:pass%40word@proxy:3128/ with KGAT_a-b.c, \x1b[2J\x1b]0;title\x07two\nlines"
+    )
+    assert told == "via http://***@proxy:3128/ with ***,  [2J ]0;title two\nlines"
 
 
 def wait_for(happened, seconds=30):

@@ -117,12 +117,14 @@ def command() -> Path:
 
 
 def clean(text: str) -> str:
-    """`text` with everything that may be a credential masked."""
+    """`text` with everything that may be a credential masked, and nothing that a terminal would obey."""
+    text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]+", " ", text)
     for name in ("KAGGLE_KEY", "KAGGLE_API_TOKEN"):
         if len(os.environ.get(name, "")) >= 8:
             text = text.replace(os.environ[name], "***")
     text = re.sub(r"(?i)(authorization\W+|bearer |basic )(\S+ )?\S+", r"\1***", text)
-    text = re.sub(r"\b(KGAT_\w+|[0-9a-fA-F]{32,})", "***", text)
+    text = re.sub(r"\b(KGAT_[\w.-]+|[0-9a-fA-F]{32,})", "***", text)
+    text = re.sub(r"(\w://)[^\s/@]+@", r"\1***@", text)  # a proxy's password
     return re.sub(r"(https?://[^\s?]+|url: /[^\s?]*)\?\S+", r"\1?***", text)  # signed addresses let anyone upload
 
 

@@ -10,6 +10,7 @@ import fcntl
 import io
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from src.runs import home, read_json, runs_folder
 
 PUSHING = "PUSHING"  # written before the push: without a later row it may or may not have arrived
 NOT_PUSHED = "NOT PUSHED"  # Kaggle has none of it
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def _prepared(file: BinaryIO, path: Path) -> tuple[tuple[str, ...], bytes]:
 def _lines(held: bytes) -> list[str]:
     # Not splitlines: only our own line end parts rows, whatever characters a message holds.
     lines = held.decode("utf-8", "replace").lstrip("\ufeff").split("\n")
-    return [line.rstrip("\r").replace("\r", " ") for line in (lines[:-1] if lines[-1] == "" else lines)]
+    return [CONTROL.sub(" ", line.rstrip("\r")) for line in (lines[:-1] if lines[-1] == "" else lines)]
 
 
 def _header(line: str) -> tuple[str, ...] | None:
@@ -211,8 +213,8 @@ def _folded(rows: Iterable[Entry]) -> list[Entry]:
 
 def _cells(entry: Entry) -> list[str]:
     values = (getattr(entry, name) for name in COLUMNS)
-    # One line a row: blanks take the place of line ends and other control characters.
-    return ["" if value is None else " ".join(str(value).replace("\0", " ").split()) for value in values]
+    # One line a row, and nothing that a terminal would obey: blanks take the place of control characters.
+    return ["" if value is None else " ".join(CONTROL.sub(" ", str(value)).split()) for value in values]
 
 
 def _line(cells: Iterable[str], columns: tuple[str, ...] | None) -> str:

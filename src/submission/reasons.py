@@ -16,6 +16,10 @@ from src.submission.access import no_answer, no_command, no_credentials
 from src.submission.kaggle import Call, Failed, clean
 
 SITE = "https://www.kaggle.com"
+NOTEBOOKS = (
+    "This competition runs your notebook: python -m src.predict --tta --export config=NAME packs the models, then "
+    "python -m src.kernel --push config=NAME uploads, runs and submits them."
+)
 
 
 @contextlib.contextmanager
@@ -78,11 +82,13 @@ def _said_by_server(slug: str, call: Call, file: Path | None) -> tuple[str, str]
             r"daily submission|submission allowance|submission limit",
             lambda: f"The next ones are free at 00:00 UTC, in {until_midnight()}. Give the same command again then.",
         ),
+        (r"submissions? from (notebooks|kernels)|(notebooks|kernels)[- ]only", lambda: NOTEBOOKS),
+        (r"phone", lambda: f"Verify your phone at {SITE}/settings, and give the same command again."),
+        (r"session count", lambda: f"Stop a running notebook ({SITE}/work/code), or wait until one has ended."),
+        (r"quota", lambda: f"{SITE}/settings tells what is left of it, and when it starts anew."),
         (
-            r"only accepts submissions from notebooks|notebook|kernel",
-            lambda: (
-                "This competition runs your notebook: python -m src.kernel config=NAME builds, pushes and submits it."
-            ),
+            r"internet",
+            lambda: "The notebook must run without internet: build it anew with python -m src.kernel, which says so.",
         ),
         (r"must be named", lambda: _renamed(file, name[1] if name else "submission.csv")),
         (r"\brules?\b", lambda: f"Open {page}/rules in a browser, accept them, and give the same command again."),
@@ -143,7 +149,7 @@ def _looked_up(slug: str) -> tuple[str, str] | None:
         if facts.get("isKernelsSubmissionsOnly"):
             return (
                 f"{slug} takes notebooks only, no CSV.",
-                "Use python -m src.kernel config=NAME: it builds, pushes and submits the notebook.",
+                NOTEBOOKS,
             )
         if facts.get("submissionsDisabled") or _passed(facts["deadline"]):
             return (

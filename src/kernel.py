@@ -14,7 +14,8 @@ Without a flag the folder runs/<competition>/<run>/kernel/ is built: the exporte
   --dry-run        build the folder and send nothing, also with --push and --train
   kernel.hours=9   the time limit: the notebook times its first 200 images and leaves out views where it must
   kernel.wheels=FOLDER   wheels that Kaggle's image lacks, or that it has in another version
-  kernel.user=NAME kernel.machine=NvidiaTeslaT4   your name at Kaggle, and the accelerator
+  kernel.user=NAME kernel.machine=NvidiaTeslaT4   your name at Kaggle, and the accelerator; cpu takes none of
+                   the week's GPU hours
 """
 
 import sys

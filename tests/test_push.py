@@ -378,9 +378,7 @@ def test_what_is_quoted_from_the_command_holds_no_credential():
         f"Authorization: Basic {base64.b64encode(USER.encode()).decode()} {TOKEN} http://x/up?sig=1&b=2 end"
     )
     assert told == "Authorization: *** *** http://x/up?*** end"
-    told = kaggle.clean(
-        "via http://me:pass%40word@proxy:3128/ with KGAT_a-b.c, \x1b[2J\x1b]0;title\x07two\nlines"
-    )
+    told = kaggle.clean("via http://me:pass%40word@proxy:3128/ with KGAT_a-b.c, \x1b[2J\x1b]0;title\x07two\nlines")
     assert told == "via http://***@proxy:3128/ with ***,  [2J ]0;title two\nlines"
 
 

@@ -68,6 +68,7 @@ def at_kaggle(shop, tmp_path, monkeypatch, capsys):
         yield Hosted(shop, server, capsys)
 
 
+@pytest.mark.slow  # many calls of the kaggle command
 def test_a_failed_run_is_told_and_the_next_one_is_submitted(at_kaggle):
     server = at_kaggle.server
     server.looks_until_ready = server.looks_until_ended = 1

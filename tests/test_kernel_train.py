@@ -65,6 +65,7 @@ def packed(folder: Path, files: dict[str, str], ended: int = 0) -> bytes:
     return (folder / FILE).read_bytes()
 
 
+@pytest.mark.slow  # several trainings
 def test_turn_after_turn_goes_on_from_what_came_back(lent, tmp_path, capsys):
     """The time is up, then a notebook that is killed after it has packed, then one that fails in its last step."""
     first = packed(tmp_path / "1", {"seed0/fold0/done.json": done("a"), "seed0/fold1/checkpoint.pt": "early"}, STOPPED)
@@ -197,6 +198,7 @@ def test_training_goes_on_past_the_time_limit_from_the_last_checkpoint(tiny, tmp
     assert "nothing to do" in said(main, *words)
 
 
+@pytest.mark.slow  # several trainings
 def test_training_that_fails_leaves_what_it_learned_with_its_exit_code(tiny, tmp_path, monkeypatch):
     """Here the host's files are gone when the trained run is to predict."""
     (tiny / "competition" / "tiny" / "card.yaml").write_text(CARD + f"kaggle: {SLUG}\n")

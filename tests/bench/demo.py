@@ -13,7 +13,7 @@ from tests.bench.process import podium
 from tests.bench.row import PODIUM, Figures, Line, Row, Trial
 
 PLAIN = "one fold after the other, no cache"
-PLAIN_WORDS = ("machine.jobs=1", "machine.cache_max_gb=0")
+PLAIN_WORDS = ("machine.jobs=1", "machine.cache_max_gb=1e-6")
 
 
 def with_podium(trial: Trial, words: tuple[str, ...] = ()) -> Figures:

@@ -53,7 +53,7 @@ def _told(line: Line, measured: dict[int, Figures]) -> str:
         values = [one[name] for one in measured.values() if name in one]
         if name and values:
             told += f"; {name} {mean(values):.4g}"
-    return told + ("" if len(measured) >= 3 else f"; {len(measured)} of 3 repeats")
+    return told + {1: "; once", 2: "; twice"}.get(len(measured), "")
 
 
 def _reason(results: Results, row: Row, side: str, absent: str | None) -> str:

@@ -105,6 +105,6 @@ ROW = Row(
         ),
     ),
     "Both train a resnet18 from scratch on the same rows; fastai as vision_learner(pretrained=False) makes it and "
-    "fit_one_cycle(8) trains it, Podium by configs/fast.yaml, with its stem for small pictures. The time to accuracy "
-    "counts where the mean accuracy on the test over the seeds is no lower than fastai's.",
+    "fit_one_cycle(8) trains it, Podium by configs/fast.yaml; the trunks are the same, fastai's head is "
+    "larger. The time to accuracy counts where the mean accuracy on the test over the seeds is no lower than fastai's.",
 )

@@ -15,6 +15,7 @@ in the folder PODIUM_DATA. Peers are installed by pip into runs/bench/peers. Let
 
 import argparse
 import datetime
+import os
 import sys
 
 from src.errors import Problem, UsageError, exit_code
@@ -27,6 +28,7 @@ from tests.bench.record import Results
 from tests.bench.table import table
 
 ROWS = {one.ROW.name: one.ROW for one in (five_folds, fast_recipe, eight_views, input_pipeline, demo, on_gpu)}
+BUSY = 0.5  # processes at work in the last minute
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,6 +44,8 @@ def _main(argv: list[str]) -> None:
         results = Results(folder / "results.jsonl", machine(), asked.tiny)
         if asked.anew:
             results.forget({row.name for row in rows})
+        if (load := os.getloadavg()[0]) > BUSY and not asked.table:
+            print(f"note: the machine is at other work (load {load:.1f}): these figures will be worth little")
         failed = []
         for row in [] if asked.table else rows:
             if reason := row.absent():

@@ -47,6 +47,8 @@ def test_each_schedule_has_its_shape():
     assert step.reshape(3, 6) == pytest.approx(np.array([[0.1], [0.01], [0.001]]).repeat(6, 1))
     cycle = curve("train.epochs=10", "schedule.name=one_cycle", "schedule.warmup_epochs=3")
     assert cycle.max() == pytest.approx(0.1) and 7 <= cycle.argmax() <= 9 and cycle[-1] < 1e-4
+    at_once = curve("train.epochs=2", "schedule.name=one_cycle", "schedule.warmup_epochs=0")
+    assert at_once.argmax() == 1 and at_once[-1] < 1e-4
 
 
 def test_a_plateau_lowers_the_rate_when_nothing_gets_better(tiny):

@@ -92,7 +92,7 @@ def _one_cycle(optimizer: SGD, peak: float, total: int, rising: float) -> tuple[
     curve, momentum = np.full(total, peak), np.full(total, 0.9)
     if total < 2:
         return curve, momentum
-    scheduler = OneCycleLR(optimizer, peak, total_steps=total, pct_start=max(rising, 1 / total), final_div_factor=1e4)
+    scheduler = OneCycleLR(optimizer, peak, total_steps=total, pct_start=max(rising, 2 / total), final_div_factor=1e4)
     for update in range(total):
         curve[update] = optimizer.param_groups[0]["lr"]
         momentum[update] = optimizer.param_groups[0]["momentum"]

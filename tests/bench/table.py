@@ -1,0 +1,99 @@
+"""From recorded measurements to a Markdown table: medians and ranges of the repeats, and ratios taken pair by pair."""
+
+from collections.abc import Sequence
+from statistics import mean, median
+
+from scipy import stats
+
+from tests.bench.record import Results
+from tests.bench.row import Figures, Line, Row
+
+HEAD = ("what", "figure", "Podium", "against", "theirs", "Podium's advantage", "goal")
+
+
+def table(rows: Sequence[Row], results: Results, date: str) -> str:
+    """The whole file: the machine, the table and the rows' notes."""
+    lines = [cells for row in rows for cells in line_cells(row, results)]
+    made = [one for one in results.all() if not one.failed]
+    commits = ", ".join(dict.fromkeys(one.commit or "none" for one in made)) or "none yet"
+    text = [f"{results.machine}; {date}; commit {commits}", ""]
+    if results.tiny:
+        text += ["**A trial at a tiny size: these figures mean nothing.**", ""]
+    text += [_joined(HEAD), _joined(["---"] * len(HEAD)), *map(_joined, lines), ""]
+    text += ["Medians of the repeats, in brackets the lowest and the highest; the sides took turns. An advantage is"]
+    text += ["the median of the ratios of the repeats: above 1, Podium is better.", ""]
+    text += [f"- {row.name}: {row.note}" for row in rows]
+    return "\n".join(text) + "\n"
+
+
+def line_cells(row: Row, results: Results) -> list[tuple[str, ...]]:
+    """The cells of a row's lines, in the order of HEAD. A side without measurements says why."""
+    absent = row.absent()
+    return [_cells(row, line, results, absent) for line in row.lines]
+
+
+def _cells(row: Row, line: Line, results: Results, absent: str | None) -> tuple[str, ...]:
+    own, theirs = results.of(row.name, line.side), results.of(row.name, line.peer)
+    told = [_told(line, figures) or _reason(results, row, side, absent) for side, figures in
+            ((line.side, own), (line.peer, theirs))]  # fmt: skip
+    shared = sorted(own.keys() & theirs.keys())
+    pairs = [(own[k], theirs[k]) for k in shared]
+    advantage, reached = _compared(line, pairs) if pairs else ("", "")
+    side = "" if line.side == "Podium" else f"{line.side.removeprefix('Podium, ')}: "
+    goal = "better" if line.difference else f"{line.goal:g}"
+    return (line.title, line.figure, side + told[0], line.peer, told[1], advantage, f"{goal} {reached}".strip())
+
+
+def _told(line: Line, measured: dict[int, Figures]) -> str:
+    """Median and range over the repeats; the figures beside it as means."""
+    if not measured:
+        return ""
+    told = spread([one[line.figure] for one in measured.values()])
+    for name in dict.fromkeys((line.provided, line.beside)):
+        values = [one[name] for one in measured.values() if name in one]
+        if name and values:
+            told += f"; {name} {mean(values):.4g}"
+    return told + {1: "; once", 2: "; twice"}.get(len(measured), "")
+
+
+def _reason(results: Results, row: Row, side: str, absent: str | None) -> str:
+    reason = absent or results.failure(row.name, side) or "not run yet"
+    return "not measured: " + " ".join(reason.replace("|", "/").split())[:300]
+
+
+def _compared(line: Line, pairs: list[tuple[Figures, Figures]]) -> tuple[str, str]:
+    """The advantage, and whether the goal is reached."""
+    values = [(one[line.figure], other[line.figure]) for one, other in pairs]
+    if line.difference:
+        gains = [one - other for one, other in values]
+        low, high = interval(gains)
+        return f"{mean(gains):+.3f}, 95 % interval {low:+.3f} to {high:+.3f}", _verdict(mean(gains) > line.goal)
+    ratios = [other / one if line.less_is_better else one / other for one, other in values]
+    good = median(ratios) >= line.goal
+    if line.provided and mean(one[line.provided] for one, _ in pairs) < mean(two[line.provided] for _, two in pairs):
+        return f"{spread(ratios)}, at a lower {line.provided}", _verdict(False)
+    return spread(ratios), _verdict(good)
+
+
+def _verdict(good: bool) -> str:
+    return "reached" if good else "not reached"
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Student's 95 % interval of the mean of a few values; of a single one nothing is known."""
+    if len(values) < 2:
+        return float("-inf"), float("inf")
+    if len(set(values)) == 1:
+        return values[0], values[0]
+    return stats.t.interval(0.95, len(values) - 1, loc=mean(values), scale=stats.sem(values))
+
+
+def spread(values: Sequence[float]) -> str:
+    """The median, and in brackets the lowest and the highest."""
+    if len(values) == 1:
+        return f"{values[0]:.3g}"
+    return f"{median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
+
+
+def _joined(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

@@ -112,6 +112,12 @@ def test_one_module_knows_albumentations():
     assert knowing("albumentations") == {"src.images.augment"}
 
 
+def test_one_module_knows_openvino():
+    """It also sees to it that nothing is sent."""
+    assert knowing("openvino") | knowing("nncf") == {"src.inference.openvino_engine"}
+    assert not knowing("openvino_telemetry")
+
+
 def test_one_module_decodes_images():
     readers = {
         name

@@ -69,6 +69,12 @@ def facts(home: Path) -> dict:
     return json.loads(newest.read_text())
 
 
+def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test set of any size be worth a measurement."""
+    monkeypatch.setattr(engine_choice, "PAYS", 0)
+    monkeypatch.setattr(engine_choice, "EACH", 0)
+
+
 def test_a_small_test_set_is_answered_as_the_run_was_trained(trained, capsys):
     assert predict(COMMAND) == 0
     assert "engine:" not in capsys.readouterr().out
@@ -153,7 +159,7 @@ def _made_of(data: bytes) -> str:
 
 @needs_nncf
 def test_auto_takes_the_fastest_that_answers_alike_and_remembers_it(trained, capsys, monkeypatch):
-    monkeypatch.setattr(engine_choice, "PAYS", 0)
+    any_size(monkeypatch)
     speeds = {"torch fp32": 4.0, "torch bf16": 3.0, "openvino fp32": 2.0, "openvino bf16": 2.5, "openvino int8": 1.0}
     measured = Trial.seconds
 
@@ -189,7 +195,7 @@ def test_an_absent_package_is_named_with_the_remedy(trained, capsys, monkeypatch
     assert "pip install openvino" in capsys.readouterr().err
     assert predict([*COMMAND, "predict.engine=torch", "predict.precision=int8"]) == 2
     assert "torch can fp32 and bf16" in capsys.readouterr().err
-    monkeypatch.setattr(engine_choice, "PAYS", 0)
+    any_size(monkeypatch)
     assert predict(COMMAND) == 0
     told = capsys.readouterr().out
     assert "engine: torch " in told and "no openvino int8: the package openvino is not installed" in told
@@ -198,7 +204,7 @@ def test_an_absent_package_is_named_with_the_remedy(trained, capsys, monkeypatch
 def test_an_exported_file_is_of_torch(trained, capsys, monkeypatch):
     assert predict([*COMMAND, "--export", "predict.engine=openvino"]) == 2
     assert "predict.engine=openvino" in capsys.readouterr().err
-    monkeypatch.setattr(engine_choice, "PAYS", 0)
+    any_size(monkeypatch)
     assert predict([*COMMAND, "--export"]) == 0
     assert facts(trained)["engines"] == ["torch fp32"]
 

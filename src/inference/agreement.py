@@ -1,6 +1,7 @@
 """How fast an engine answers, and how far from what torch says in fp32, on images that a model has not seen."""
 
 import math
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +11,12 @@ from src.command import ALL
 from src.inference.engine import Engine
 from src.inference.engine_networks import EngineNetworks
 from src.inference.ensemble import mean_probabilities
-from src.inference.tables import Member
+from src.inference.tables import PLAIN, Member
 from src.metrics import decide
 
-ROWS = 640  # images that all members together are asked
-EACH = 64  # and at least so many of each
-ROUNDS = 3  # of a timing
+MOST = 640  # images that all members together are asked
+EACH = 32  # and at least so many of each
+ROUNDS, ENOUGH = 5, 3.0  # of a timing, and the seconds after which no further round begins
 
 
 @dataclass(frozen=True)
@@ -41,24 +42,28 @@ class Agreement:
 class Trial:
     """Engines side by side, on the same images in the same views; an answer is the mean of a model's views."""
 
-    def __init__(self, networks: EngineNetworks, members: list[Member], views: tuple[str, ...]) -> None:
-        self.networks, self.members, self.views = networks, members, views
+    def __init__(
+        self, networks: EngineNetworks, members: list[Member], views: tuple[str, ...], most: int = MOST
+    ) -> None:
+        """most: images that all members together are asked."""
+        self.networks, self.members, self.views, self.most = networks, members, views, most
         self.reference = Engine("cpu", "fp32")
         self._answers: dict[tuple[Member, Engine], np.ndarray] = {}
 
     def seconds(self, ready: dict[Engine, nn.Module], rounds: int = ROUNDS) -> dict[Engine, float]:
-        """{engine: seconds of an image in one view}, making the view and the pass of a network of the first member.
+        """{engine: seconds of an image in the plain view}, of a network of the first member.
 
         The engines take turns, and the quickest round of each is told: other work on the machine slows every one.
         """
-        member, best = self.members[0], dict.fromkeys(ready, math.inf)
-        rows = self._rows(member)
-        for _ in range(rounds):
+        rows, best = self._rows(self.members[0]), dict.fromkeys(ready, math.inf)
+        start = time.monotonic()
+        for turn in range(rounds):
+            if turn and time.monotonic() - start > ENOUGH:
+                break
             for engine, network in ready.items():
                 seconds: dict[str, float] = {}
-                tables = self.networks.logits(network, engine, rows, self.views, seconds)
-                best[engine] = min(best[engine], sum(seconds.values()) / len(self.views))
-                self._keep(member, engine, tables)
+                self.networks.logits(network, engine, rows, PLAIN, seconds)
+                best[engine] = min(best[engine], seconds[PLAIN[0]])
         return best
 
     def agreement(self, engine: Engine, tolerance: float) -> Agreement:
@@ -77,11 +82,9 @@ class Trial:
         """(rows, classes) probabilities."""
         if (member, engine) not in self._answers:
             ready, rows = self.networks.ready(member, engine), self._rows(member)
-            self._keep(member, engine, self.networks.logits(ready, engine, rows, self.views))
+            tables = list(self.networks.logits(ready, engine, rows, self.views).values())
+            self._answers[member, engine] = mean_probabilities(tables, self.networks.opened.card.target)
         return self._answers[member, engine]
-
-    def _keep(self, member: Member, engine: Engine, tables: dict[str, np.ndarray]) -> None:
-        self._answers[member, engine] = mean_probabilities(list(tables.values()), self.networks.opened.card.target)
 
     def _changed(self, own: np.ndarray, other: np.ndarray) -> np.ndarray:
         several = self.networks.opened.card.target == "multilabel"
@@ -90,5 +93,5 @@ class Trial:
     def _rows(self, member: Member) -> np.ndarray:
         """Spread over the rows that the member held out; test images where it has seen every training row."""
         rows = self.networks.rows(member, "test" if member.fold == ALL else "oof")
-        most = max(EACH, ROWS // len(self.members))
+        most = max(EACH, self.most // len(self.members))
         return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)]

@@ -12,7 +12,7 @@ import torch
 
 from src.errors import Problem, UsageError
 from src.inference import openvino_engine
-from src.inference.agreement import Agreement, Trial
+from src.inference.agreement import EACH, MOST, Agreement, Trial
 from src.inference.engine import TORCH, Engine
 from src.inference.engine_networks import EngineNetworks, hashed, processor
 from src.inference.members import ViewTables
@@ -22,6 +22,7 @@ from src.runs import read_json, write_json
 AUTO = "auto"
 CAN = {TORCH: ("fp32", "bf16"), openvino_engine.NAME: ("fp32", "bf16", "int8")}
 PAYS = 120  # seconds of torch below which a measurement of engines costs more than it saves
+TIMES = 20  # and so many times what is measured must be left to compute
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,12 @@ def use_engine(
     file = _file(networks, members, views)
     if file.exists():
         choice = Choice.from_json(read_json(file))
-    elif free and _seconds(tables, members, wanted) < PAYS:
-        return
     else:
-        choice = choose(networks, members, views)
+        passes = _passes(tables, members, wanted)
+        asked_images = passes // (TIMES * len(views))
+        if free and (asked_images < EACH * len(members) or passes * _seconds(tables, members[0]) < PAYS):
+            return
+        choice = choose(networks, members, views, min(MOST, asked_images) if free else MOST)
         write_json(file, asdict(choice))
     tables.say(str(choice))
     tables.use(choice.engine)
@@ -93,13 +96,13 @@ def candidates(networks: EngineNetworks) -> tuple[list[Engine], list[str]]:
     return possible, left_out
 
 
-def choose(networks: EngineNetworks, members: list[Member], views: tuple[str, ...]) -> Choice:
-    """The fastest candidate that keeps predict.tolerance in every member, measured.
+def choose(networks: EngineNetworks, members: list[Member], views: tuple[str, ...], most: int = MOST) -> Choice:
+    """The fastest candidate that keeps predict.tolerance in every member, measured on `most` images of all together.
 
     Raises Problem where none keeps it, or none can run the network.
     """
     possible, refused = candidates(networks)
-    trial, ready = Trial(networks, members, views), {}
+    trial, ready = Trial(networks, members, views, most), {}
     for engine in dict.fromkeys((trial.reference, *possible)):
         try:
             ready[engine] = networks.ready(members[0], engine)
@@ -116,14 +119,16 @@ def choose(networks: EngineNetworks, members: list[Member], views: tuple[str, ..
     )
 
 
-def _seconds(tables: ViewTables, members: list[Member], wanted: dict[str, tuple[str, ...]]) -> float:
-    """What is missing would take the run's own engine so long, as one batch of one view tells; 0 where nothing is."""
+def _passes(tables: ViewTables, members: list[Member], wanted: dict[str, tuple[str, ...]]) -> int:
+    """The images times views that the run's own engine has not answered yet."""
     missing = [tables.missing(members, views, (part,)) for part, views in wanted.items()]
-    passes = sum(len(tables.networks.rows(*key)) * len(views) for part in missing for key, views in part.items())
-    if not passes:
-        return 0
-    ready = {tables.engine: tables.networks.ready(members[0], tables.engine)}
-    return passes * Trial(tables.networks, members[:1], PLAIN).seconds(ready, rounds=1)[tables.engine]
+    return sum(len(tables.networks.rows(*key)) * len(views) for part in missing for key, views in part.items())
+
+
+def _seconds(tables: ViewTables, member: Member) -> float:
+    """Of the run's own engine, for one pass, as a few images tell."""
+    ready = {tables.engine: tables.networks.ready(member, tables.engine)}
+    return Trial(tables.networks, [member], PLAIN, EACH).seconds(ready, rounds=1)[tables.engine]
 
 
 def _file(networks: EngineNetworks, members: list[Member], views: tuple[str, ...]) -> Path:

@@ -18,7 +18,7 @@ from scipy.stats import rankdata
 from src.command import parse
 from src.errors import UsageError
 from src.images.cache import ImageCache
-from src.inference import members
+from src.inference import engine_networks
 from src.inference.blend import Blend
 from src.inference.decision import Decision
 from src.predict import main as predict
@@ -214,7 +214,7 @@ def test_from_stored_logits_nothing_is_built_or_decoded(trained, monkeypatch):
     def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("a network was built, or the images were opened")
 
-    monkeypatch.setattr(members, "trained_network", forbidden)
+    monkeypatch.setattr(engine_networks, "trained_network", forbidden)
     monkeypatch.setattr(ImageCache, "open", forbidden)
     for words in (("--tta=auto", "runs=a,b,c"), ("--tta", "runs=a,b,c"), ("runs=a,b",), ("--tta=auto", "run=c")):
         said(predict, *words)

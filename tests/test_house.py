@@ -117,6 +117,12 @@ def test_one_module_shows_how_far_work_is():
     assert knowing("tqdm") == {"src.progress"}
 
 
+def test_one_module_knows_openvino():
+    """It also sees to it that nothing is sent."""
+    assert knowing("openvino") | knowing("nncf") == {"src.inference.openvino_engine"}
+    assert not knowing("openvino_telemetry")
+
+
 def test_one_module_decodes_images():
     readers = {
         name

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from src.errors import UsageError
-from src.inference import members
+from src.inference import engine_networks
 from src.inference.ensemble import probabilities_of
 from src.inference.views import VIEWS
 from src.inference.views_auto import choose_views
@@ -228,7 +228,7 @@ def test_a_view_that_helps_is_taken_and_answers_the_test_rows(trained, monkeypat
     named = pd.read_csv(trained / "submissions/tiny" / facts["file"], dtype=str).sort_values("image_id")["colour"]
     assert [sorted(COLOURS)[k] for k in np.mean(answer, axis=0).argmax(axis=1)] == named.tolist()
     # And all that again without a network.
-    monkeypatch.setattr(members, "trained_network", lambda *_, **__: pytest.fail("a network was built"))
+    monkeypatch.setattr(engine_networks, "trained_network", lambda *_, **__: pytest.fail("a network was built"))
     assert said("--tta=auto").splitlines()[1:20] == printed.splitlines()[1:20]
 
 

@@ -12,9 +12,11 @@ from src.errors import UsageError
 from src.images.samplers import row_weights
 from src.inference.brought import BroughtTables, brought_members, existing_run, hold_brought, is_brought
 from src.inference.decide import prior_shift
+from src.inference.engine import TORCH
+from src.inference.engine_choice import use_engine
 from src.inference.members import ViewTables, trained_members
 from src.inference.scores import OutOfFold, held_out, held_out_answers, probabilities
-from src.inference.tables import PLAIN, Member, Say, StoredTables
+from src.inference.tables import PARTS, PLAIN, Member, Say, StoredTables
 from src.inference.views import VIEWS, view_names
 from src.inference.views_auto import ViewChoice, choose_views
 from src.runs import Run
@@ -61,7 +63,8 @@ class RunAnswers:
         models = "one model" if len(self.members) == 1 else f"{len(self.members)} models"
         told = f"{models} (fold {', '.join(sorted(map(str, self.folds)))}"
         told += f"; seeds {', '.join(map(str, seeds))})" if len(seeds) > 1 else ")"
-        return f"{self.run.name}: {told}, views {', '.join(self.views)}"
+        engine = f", by {self.tables.place.replace('-', ' ')}" if self.tables.place else ""
+        return f"{self.run.name}: {told}, views {', '.join(self.views)}{engine}"
 
 
 def open_run(request: Request, say: Say) -> tuple[Run, Opened]:
@@ -69,6 +72,8 @@ def open_run(request: Request, say: Say) -> tuple[Run, Opened]:
     run = existing_run(request)
     if "--export" in request.flags and is_brought(run):
         raise UsageError(f"--export writes weights into one file, and run {run.name} brings logits alone: leave it out")
+    if "--export" in request.flags and request.config.predict.engine not in (AUTO, TORCH):
+        raise UsageError(f"--export writes a file for torch: leave predict.engine={request.config.predict.engine} out")
     _views(request)
     opened = open_competition(request.config, run, say)
     (hold_brought if is_brought(run) else hold)(run, opened)
@@ -83,6 +88,9 @@ def answers_of(request: Request, run: Run, opened: Opened, say: Say) -> RunAnswe
         members, tables = brought_members(run, request, opened.folds.count), BroughtTables(opened, run, say)
     else:
         members, tables = trained_members(run, request), ViewTables(opened, run, say)
+        if "--export" not in request.flags:
+            auto = request.flags.get("--tta") == AUTO
+            use_engine(tables, members, _wanted(request), PLAIN if auto else _views(request))
     folds = sorted({member.fold for member in members if member.fold != ALL})
     if request.flags.get("--tta") == AUTO:
         views, oof = _chosen(opened, run, members, tables, folds, say)
@@ -95,6 +103,14 @@ def answers_of(request: Request, run: Run, opened: Opened, say: Say) -> RunAnswe
 
 def _views(request: Request) -> tuple[str, ...]:
     return view_names(request.config.predict.views) if "--tta" in request.flags else PLAIN
+
+
+def _wanted(request: Request) -> dict[str, tuple[str, ...]]:
+    """The views of each part that a command asks for; with --tta=auto more test views may be wanted later."""
+    if request.flags.get("--tta") == AUTO:
+        return {"oof": tuple(VIEWS), "test": PLAIN}
+    views = tuple(dict.fromkeys(PLAIN + _views(request)))
+    return dict.fromkeys(PARTS, views)
 
 
 def _out_of_fold(

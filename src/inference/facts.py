@@ -32,6 +32,7 @@ def write_facts(
         **{key: _union(facts[key] for facts in each) for key in ("seeds", "folds")},
         "views": list(dict.fromkeys(view for facts in each for view in facts["views"])),
         "size": sizes[0] if len(sizes) == 1 else sizes,
+        "engines": list(dict.fromkeys(facts["engine"] for facts in each if facts["engine"])),
         "decision": decision.to_json() if decision else None,
         "metric": runs[0].opened.metric.name,
         "score": {"value": value, "low": low, "high": high},
@@ -52,6 +53,7 @@ def _of_run(one: RunAnswers) -> dict[str, Any]:
         "folds": sorted({str(member.fold) for member in one.members}),
         "views": list(one.views),
         "size": None if brought else config.predict.size or config.images.size,
+        "engine": "" if brought else str(one.tables.engine),
         "config_hash": "" if brought else config.hash(),
         "commit": "" if brought else read_json(one.run.folder / "run.json")["commit"],
     }

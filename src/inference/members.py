@@ -2,22 +2,19 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-import torch
 
 from src.command import ALL, Request
 from src.competition.opened import Opened
 from src.errors import UsageError
-from src.images.loaders import Feed, PlainRows
 from src.inference.engine import Engine
-from src.inference.networks import trained_network
-from src.inference.predictor import view_logits
+from src.inference.engine_networks import EngineNetworks
 from src.inference.store import save_logits
 from src.inference.tables import NAMES, PARTS, SECONDS, Member, Say, StoredTables
-from src.models.factory import Network
 from src.progress import progress
-from src.runs import Run, only_one, read_json
+from src.runs import Run, only_one
 
 Advance = Callable[[int], object]  # told how many images more are done
 
@@ -51,26 +48,37 @@ def trained_seeds(run: Run, count: int) -> tuple[int, ...]:
 
 
 class ViewTables(StoredTables):
-    """Logits of one member by view: those stored are read, the rest are computed in one pass and stored."""
+    """Logits of one member by view: those stored are read, the rest are computed in one pass and stored.
+
+    engine: what computes them, torch as the run was trained where `use` does not tell otherwise.
+    """
 
     def __init__(self, opened: Opened, run: Run, say: Say) -> None:
         super().__init__(opened, run, say)
-        self.config = opened.config
-        self.machine = read_json(run.folder / "machine.json")
-        self.engine = Engine(self.machine["device"], self.machine["precision"])
-        size = self.config.predict.size
-        self.size = size if size != self.config.images.size else None
-        self._feed: Feed | None = None
+        self.networks = EngineNetworks(opened, run, say)
+        self.engine = self.networks.usual
+        self.size = self.networks.size if self.networks.size != opened.config.images.size else None
+
+    def use(self, engine: Engine) -> None:
+        """Let another engine answer, in tables of its own."""
+        self.engine = engine
+        self.place = "" if engine == self.networks.usual else engine.place
+
+    def missing(
+        self, members: list[Member], views: tuple[str, ...], parts: tuple[str, ...] = PARTS
+    ) -> dict[tuple[Member, str], tuple[str, ...]]:
+        """{(member, part): the views whose tables must be computed}, where there are any."""
+        found = {(m, part): self._missing(m, part, views) for m in members for part in parts}
+        return {key: names for key, names in found.items() if names}
 
     def ensure(self, members: list[Member], views: tuple[str, ...], parts: tuple[str, ...] = PARTS) -> None:
         """Compute what is missing of the logits of these members."""
-        missing = {(m, part): self._missing(m, part, views) for m in members for part in parts}
-        missing = {key: names for key, names in missing.items() if names}
+        missing = self.missing(members, views, parts)
         if not missing:
             many = f"{len(views)} view{'s' if len(views) > 1 else ''}"
             self.say(f"all {NAMES[parts]} of {len(members)} models in {many} are stored already")
             return
-        total = sum(len(self._rows(m, part)) for m, part in missing)
+        total = sum(len(self.networks.rows(m, part)) for m, part in missing)
         with progress(total, "predicting", "image") as bar:
             for member in members:
                 wanted = {part: missing[member, part] for part in parts if (member, part) in missing}
@@ -88,39 +96,31 @@ class ViewTables(StoredTables):
         return super().seconds(members, views)
 
     def _compute(self, member: Member, wanted: dict[str, tuple[str, ...]], advance: Advance) -> None:
-        network, weights = self._network(member)
-        seen = self.size or self.config.images.size
-        meta = {"engine": self.engine.name, "precision": self.engine.precision, "size": seen, "weights": weights}
-        meta |= {"images": self.opened.images_hash}
+        ready = self.networks.ready(member, self.engine)
+        meta = self._meta(member) | {"images": self.opened.images_hash}
         for part, views in wanted.items():
-            rows = self._rows(member, part)
+            rows = self.networks.rows(member, part)
             seconds = {} if part == "oof" else None  # views are chosen, and so timed, out of fold
-            tables = self._logits(network, rows, views, seconds, advance)
+            tables = self.networks.logits(ready, self.engine, rows, views, seconds, advance)
             for view, logits in tables.items():
                 told = meta | ({SECONDS: seconds[view]} if seconds else {})
                 self._save(member, part, view, self._ids(part, rows), logits, told)
 
     def _time(self, member: Member, views: tuple[str, ...]) -> None:
         """Note in the member's held-out tables what one batch of images takes; their logits stay as they are."""
-        network, _ = self._network(member)
-        rows, seconds = self._rows(member, "oof")[: self.config.predict.batch], {}
-        self._logits(network, rows, views, seconds)
+        rows, seconds = self.networks.rows(member, "oof")[: self.opened.config.predict.batch], {}
+        self.networks.logits(self.networks.ready(member, self.engine), self.engine, rows, views, seconds)
         for view in views:
             table = self._load(self.file(member, "oof", view))
             self._save(member, "oof", view, table.id, table.logits, table.meta | {SECONDS: seconds[view]})
         self.say(f"{', '.join(views)}: stored without its time, so that it was timed on {len(rows)} images now")
 
-    def _logits(
-        self,
-        network: Network,
-        rows: np.ndarray,
-        views: tuple[str, ...],
-        seconds: dict[str, float] | None,
-        progress: Callable[[int], object] = lambda _: None,
-    ) -> dict[str, np.ndarray]:
-        self._feed = self._feed or self._images_feed()
-        batch = self.config.predict.batch
-        return view_logits(network, self._feed, rows, views, batch, self.engine.autocast, progress, seconds)
+    def _meta(self, member: Member) -> dict[str, Any]:
+        """What a table must tell of itself to be this engine's."""
+        meta = {"engine": self.engine.name, "precision": self.engine.precision, "size": self.networks.size}
+        meta |= {"weights": self.networks.weights(member)}
+        made_of = self.networks.made_of(member, self.engine)
+        return meta | ({"made_of": made_of} if made_of else {})
 
     def _save(self, member: Member, part: str, view: str, ids: np.ndarray, logits: np.ndarray, meta: dict) -> None:
         save_logits(self.file(member, part, view), ids, logits, self.opened.samples.classes, meta)
@@ -131,32 +131,17 @@ class ViewTables(StoredTables):
         return tuple(view for view in views if not self._current(member, part, view))
 
     def _current(self, member: Member, part: str, view: str) -> bool:
-        """Whether a table is there and was made of today's images; one that does not tell is believed."""
+        """Whether a table is there and was made of today's images; one that does not tell is believed.
+
+        Another quantisation, as another processor makes it, is another network.
+        """
         path = self.file(member, part, view)
         if not path.exists():
             return False
-        images = self._load(path).meta.get("images", self.opened.images_hash)
-        return images == self.opened.images_hash
-
-    def _rows(self, member: Member, part: str) -> np.ndarray:
-        """Rows of the image cache: the training rows, then the test rows."""
-        count = len(self.opened.samples.train)
-        if part == "test":
-            return count + np.arange(len(self.opened.samples.test))
-        return self.opened.folds.rows(member.fold)[1]
+        meta = self._load(path).meta
+        same = meta.get("images", self.opened.images_hash) == self.opened.images_hash
+        return same and meta.get("made_of") == self.networks.made_of(member, self.engine)
 
     def _ids(self, part: str, rows: np.ndarray) -> np.ndarray:
         samples = self.opened.samples
         return samples.test["id"].to_numpy() if part == "test" else samples.train["id"].to_numpy()[rows]
-
-    def _images_feed(self) -> Feed:
-        size = self.size or self.config.images.size
-        return Feed(
-            PlainRows(self.opened.images(size, say=self.say), size),
-            self.machine["workers"],
-            torch.device(self.engine.device),
-        )
-
-    def _network(self, member: Member) -> tuple[Network, str]:
-        network, weights = trained_network(self.config, member.folder, len(self.opened.samples.classes))
-        return network.to(self.engine.device, memory_format=torch.channels_last), weights

@@ -2,10 +2,12 @@
 
     runs/<competition>/<run>/seed0/fold0/logits/oof-identity.npz      rows that this fold held out
     runs/<competition>/<run>/seed0/fold0/logits/test-hflip@96.npz     test rows, seen at another size than trained
+    runs/<competition>/<run>/seed0/fold0/logits/openvino-int8/...     the same of another engine than the run's own
 
 Arrays: `id` (n,) text, `logits` (n, classes) float32, `classes` (classes,) text, `meta` one JSON text that holds
-engine, precision, size, the SHA-256 of the weights, and of held-out rows the seconds that one image took
-(`seconds_per_image`). Rows are joined by id, never by position.
+engine, precision, size, the SHA-256 of the weights, of held-out rows the seconds that one image took
+(`seconds_per_image`), and of int8 the hash of what its network was made of (`made_of`). Rows are joined by id, never
+by position.
 
 A run that was trained elsewhere joins by bringing such tables, and `meta` may be "{}". It must have held out the same
 rows: `fold` of runs/<competition>/folds-<key>.csv (columns id and fold; -1 is never held out), the table that any run
@@ -46,9 +48,10 @@ class Logits:
     meta: dict[str, Any]
 
 
-def logits_file(member: Path, part: str, view: str, size: int | None) -> Path:
-    """`part` is oof or test; `size` is None where the view is seen as trained."""
-    return member / "logits" / f"{part}-{view}{f'@{size}' if size else ''}.npz"
+def logits_file(member: Path, part: str, view: str, size: int | None, engine: str = "") -> Path:
+    """`part` is oof or test; `size` is None where the view is seen as trained; `engine` is the folder of one that is
+    not the run's own, so that two engines never answer from one table."""
+    return member / "logits" / engine / f"{part}-{view}{f'@{size}' if size else ''}.npz"
 
 
 def save_logits(

@@ -31,6 +31,7 @@ class StoredTables:
 
     remedy = MADE_ANEW
     size: int | None = None  # None: as trained
+    place: str = ""  # the folder of the engine's tables, where it is not the run's own
 
     def __init__(self, opened: Opened, run: Run, say: Say) -> None:
         self.opened, self.run, self.say = opened, run, say
@@ -61,7 +62,7 @@ class StoredTables:
         return aligned(table, ids, path, self.remedy)
 
     def file(self, member: Member, part: str, view: str) -> Path:
-        return logits_file(member.folder, part, view, self.size)
+        return logits_file(member.folder, part, view, self.size, self.place)
 
     def _load(self, path: Path) -> Logits:
         return load_logits(path, self.opened.samples.classes, self.remedy)

@@ -1,0 +1,150 @@
+"""Which engine answers a command: as the run was trained, the one that is named, or the fastest that answers alike.
+
+An engine is held to what torch says in fp32 of images that a model has not seen: its own held-out rows. No label is
+looked at. The choice is kept beside the run, in engines/<hash of all that it depends on>.json.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from src.errors import Problem, UsageError
+from src.inference import openvino_engine
+from src.inference.agreement import EACH, MOST, Agreement, Trial
+from src.inference.engine import TORCH, Engine
+from src.inference.engine_networks import EngineNetworks, hashed, processor
+from src.inference.members import ViewTables
+from src.inference.tables import PLAIN, Member
+from src.runs import read_json, write_json
+
+AUTO = "auto"
+CAN = {TORCH: ("fp32", "bf16"), openvino_engine.NAME: ("fp32", "bf16", "int8")}
+PAYS = 120  # seconds of torch below which a measurement of engines costs more than it saves
+TIMES = 20  # and so many times what is measured must be left to compute
+
+
+@dataclass(frozen=True)
+class Choice:
+    """images_per_second: of the engine and of torch in fp32, in one view of one model. left_out: what and why."""
+
+    engine: Engine
+    images_per_second: tuple[float, float]
+    agreement: Agreement
+    left_out: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        own, torchs = self.images_per_second
+        told = f"engine: {self.engine}, {own / torchs:.1f} times torch fp32 ({own:.0f} against {torchs:.0f} images/s)"
+        return "; ".join((f"{told}; {self.agreement}", *self.left_out))
+
+    @classmethod
+    def from_json(cls, tree: dict[str, Any]) -> "Choice":
+        agreement, speeds = Agreement(**tree["agreement"]), tuple(tree["images_per_second"])
+        return cls(Engine(**tree["engine"]), speeds, agreement, tuple(tree["left_out"]))
+
+
+def use_engine(
+    tables: ViewTables, members: list[Member], wanted: dict[str, tuple[str, ...]], views: tuple[str, ...]
+) -> None:
+    """Let `tables` be computed by the engine that the configuration asks for; a choice is told in one line.
+
+    wanted: {part: views} to be computed. views: those whose mean is the answer. Raises UsageError, with the remedy, for
+    an engine that is not to be had here, Problem for one that does not answer as torch does.
+    """
+    networks, asked = tables.networks, tables.opened.config.predict
+    free = asked.engine == asked.precision == AUTO
+    as_trained = asked.engine == TORCH and asked.precision in (AUTO, networks.usual.precision)
+    if as_trained or (free and networks.usual.device != "cpu"):
+        return
+    if networks.usual.device != "cpu":
+        raise UsageError(
+            f"{_asked(networks)} is of a CPU; this run is predicted on {networks.usual.device}: leave it out"
+        )
+    file = _file(networks, members, views)
+    if file.exists():
+        choice = Choice.from_json(read_json(file))
+    else:
+        passes = _passes(tables, members, wanted)
+        asked_images = passes // (TIMES * len(views))
+        if free and (asked_images < EACH * len(members) or passes * _seconds(tables, members[0]) < PAYS):
+            return
+        choice = choose(networks, members, views, min(MOST, asked_images) if free else MOST)
+        write_json(file, asdict(choice))
+    tables.say(str(choice))
+    tables.use(choice.engine)
+
+
+def candidates(networks: EngineNetworks) -> tuple[list[Engine], list[str]]:
+    """The engines that the configuration allows and this machine has, and why others are left out.
+
+    Raises UsageError where that leaves none.
+    """
+    asked, possible, left_out = networks.opened.config.predict, [], []
+    for name, precisions in CAN.items():
+        for precision in precisions:
+            if asked.engine in (AUTO, name) and asked.precision in (AUTO, precision):
+                reason = _torch_lacks(precision) if name == TORCH else openvino_engine.lacking(precision)
+                if reason:
+                    left_out.append(f"no {name} {precision}: {reason}")
+                else:
+                    possible.append(Engine("cpu", precision, name))
+    if not possible:
+        told = "; ".join(left_out) or f"{asked.engine} can {' and '.join(CAN[asked.engine])}"
+        raise UsageError(f"{_asked(networks)} cannot be had here: {told}")
+    return possible, left_out
+
+
+def choose(networks: EngineNetworks, members: list[Member], views: tuple[str, ...], most: int = MOST) -> Choice:
+    """The fastest candidate that keeps predict.tolerance in every member, measured on `most` images of all together.
+
+    Raises Problem where none keeps it, or none can run the network.
+    """
+    possible, refused = candidates(networks)
+    trial, ready = Trial(networks, members, views, most), {}
+    for engine in dict.fromkeys((trial.reference, *possible)):
+        try:
+            ready[engine] = networks.ready(members[0], engine)
+        except Problem as problem:
+            refused.append(f"not {engine}: {problem}")
+    seconds = trial.seconds(ready)
+    for engine in sorted(set(possible) & set(ready), key=seconds.__getitem__):
+        agreement = trial.agreement(engine, networks.opened.config.predict.tolerance)
+        if agreement.kept:
+            return Choice(engine, (1 / seconds[engine], 1 / seconds[trial.reference]), agreement, tuple(refused))
+        refused.append(f"not {engine}: {agreement}")
+    raise Problem(
+        f"{_asked(networks)}: {'; '.join(refused)}. Allow more with predict.tolerance=, or name another precision"
+    )
+
+
+def _passes(tables: ViewTables, members: list[Member], wanted: dict[str, tuple[str, ...]]) -> int:
+    """The images times views that the run's own engine has not answered yet."""
+    missing = [tables.missing(members, views, (part,)) for part, views in wanted.items()]
+    return sum(len(tables.networks.rows(*key)) * len(views) for part in missing for key, views in part.items())
+
+
+def _seconds(tables: ViewTables, member: Member) -> float:
+    """Of the run's own engine, for one pass, as a few images tell."""
+    ready = {tables.engine: tables.networks.ready(member, tables.engine)}
+    return Trial(tables.networks, [member], PLAIN, EACH).seconds(ready, rounds=1)[tables.engine]
+
+
+def _file(networks: EngineNetworks, members: list[Member], views: tuple[str, ...]) -> Path:
+    """Named by all that a choice depends on, so that a changed weight, processor or package makes another."""
+    predict = networks.opened.config.predict
+    models = [[member.seed, member.fold, networks.weights(member)] for member in members]
+    facts = [models, views, networks.size, networks.opened.images_hash, networks.opened.folds.hash]
+    facts += [predict.engine, predict.precision, predict.tolerance, predict.batch, openvino_engine.versions()]
+    return networks.run.folder / "engines" / f"{hashed([*facts, processor(), torch.get_num_threads()])}.json"
+
+
+def _asked(networks: EngineNetworks) -> str:
+    asked = networks.opened.config.predict
+    return f"predict.engine={asked.engine} predict.precision={asked.precision}"
+
+
+def _torch_lacks(precision: str) -> str | None:
+    slow = precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "this processor has none" if slow else None

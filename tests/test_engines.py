@@ -1,0 +1,278 @@
+"""Another engine gives the answers of the run's own, faster; where it does not, or is not there, that is told."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from src.errors import Problem
+from src.images.stream import ImageStream
+from src.inference import engine_choice, engine_networks, openvino_engine
+from src.inference.agreement import Trial
+from src.models.factory import build
+from src.predict import main as predict
+from src.runs import REPOSITORY
+from src.schema import Model
+from src.train import main as train
+from tests.tiny import write_tiny
+
+needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
+needs_nncf = pytest.mark.skipif(
+    find_spec("openvino") is None or find_spec("nncf") is None, reason="openvino or nncf is not installed"
+)
+COMMAND = ["config=tiny", "run=r", "fold=0", "--tta"]
+MEMBER = Path("runs/tiny/r/seed0/fold0")
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    write_tiny(home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PODIUM_HOME", str(home))
+        assert train(["config=tiny", "run=r", "fold=0", "train.epochs=6"]) == 0
+    return home
+
+
+@pytest.fixture
+def trained(once: Path, home: Path) -> Path:
+    """A home with a trained fold in it."""
+    shutil.copytree(once, home, dirs_exist_ok=True)
+    text = (home / "runs/tiny/r/config.yaml").read_text()
+    (home / "configs/tiny.yaml").write_text(text)
+    return home
+
+
+def tables(folder: Path) -> dict[str, dict[str, np.ndarray]]:
+    found = {}
+    for file in sorted(folder.glob("*.npz")):
+        with np.load(file) as table:
+            found[file.name] = dict(table)
+    return found
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*.npz"))}
+
+
+def facts(home: Path) -> dict:
+    newest = max((home / "runs/tiny/r/predictions").iterdir(), key=lambda file: file.stat().st_mtime_ns)
+    return json.loads(newest.read_text())
+
+
+def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test set of any size be worth a measurement."""
+    monkeypatch.setattr(engine_choice, "PAYS", 0)
+    monkeypatch.setattr(engine_choice, "EACH", 0)
+
+
+def test_a_small_test_set_is_answered_as_the_run_was_trained(trained, capsys):
+    assert predict(COMMAND) == 0
+    assert "engine:" not in capsys.readouterr().out
+    assert facts(trained)["engines"] == ["torch fp32"]
+    assert not (trained / "runs/tiny/r/engines").exists()
+    assert [path.name for path in (trained / MEMBER / "logits").iterdir() if path.is_dir()] == []
+
+
+@needs_openvino
+def test_a_named_engine_answers_in_tables_of_its_own(trained, capsys):
+    assert predict(COMMAND) == 0
+    submission = trained / "submissions/tiny/r.csv"
+    before, expected = files(trained / MEMBER / "logits"), submission.read_bytes()
+    capsys.readouterr()
+    assert predict([*COMMAND, "predict.engine=openvino", "predict.precision=fp32"]) == 0
+    told = capsys.readouterr().out
+    assert "engine: openvino fp32, " in told and "times torch fp32" in told and "changes 0 % of the answers" in told
+    assert "views identity, hflip, by openvino fp32" in told
+    assert facts(trained)["engines"] == ["openvino fp32"]
+    assert submission.read_bytes() == expected
+    own, others = tables(trained / MEMBER / "logits"), tables(trained / MEMBER / "logits/openvino-fp32")
+    assert set(own) == set(others) and len(own) == 4
+    for name, table in own.items():
+        np.testing.assert_array_equal(table["id"], others[name]["id"])
+        np.testing.assert_allclose(table["logits"], others[name]["logits"], atol=1e-4)
+        meta = json.loads(str(others[name]["meta"]))
+        assert (meta["engine"], meta["precision"]) == ("openvino", "fp32")
+    assert {name: data for name, data in files(trained / MEMBER / "logits").items() if "/" not in name} == before
+
+
+@needs_nncf
+def test_int8_is_calibrated_on_the_folds_training_rows_and_kept(trained, capsys, monkeypatch):
+    seen, quantise = [], openvino_engine.quantised
+    monkeypatch.setattr(
+        openvino_engine, "quantised", lambda model, images: seen.append(images) or quantise(model, images)
+    )
+    words = [*COMMAND, "predict.precision=int8", "predict.tolerance=0.3"]
+    assert predict(words) == 0
+    assert "engine: openvino int8" in capsys.readouterr().out
+    (cache,) = (trained / "competition/tiny/cache").glob("*.npy")
+    squares, (images,) = np.load(cache), seen
+    held = tables(trained / MEMBER / "logits/openvino-int8")["oof-identity.npz"]["id"]
+    rows = [
+        int(np.flatnonzero((squares == image).all(axis=(1, 2, 3)))[0]) for image in images
+    ]  # noise: no two images are alike
+    assert len(set(rows)) == len(images) == 45 - len(held)
+    assert max(rows) < 45, "a test image was seen"
+
+    kept, logits = trained / MEMBER / "engines/openvino-int8@16.npz", trained / MEMBER / "logits/openvino-int8"
+    network, answers = kept.read_bytes(), files(logits)
+    (logits / "test-hflip.npz").unlink()
+    assert predict(words) == 0  # the choice, the network and three tables are read, one is computed
+    assert len(seen) == 1
+    assert kept.read_bytes() == network
+    again = tables(logits)
+    assert (again["test-hflip.npz"]["logits"] == _logits(answers["test-hflip.npz"])).all()
+
+    kept.write_bytes(network[: len(network) // 2])
+    (logits / "test-hflip.npz").unlink()
+    assert predict(words) == 0
+    assert len(seen) == 2, "a damaged network was used"
+    assert (tables(logits)["test-hflip.npz"]["logits"] == _logits(answers["test-hflip.npz"])).all()
+
+    monkeypatch.setattr(engine_networks, "processor", lambda: "another one")
+    assert predict(words) == 0
+    assert len(seen) == 3
+    assert kept.read_bytes() != network
+    after = files(logits)
+    assert after.keys() == answers.keys()
+    assert all(_made_of(after[name]) != _made_of(answers[name]) for name in after), "answers of two networks are mixed"
+
+
+def _logits(data: bytes) -> np.ndarray:
+    with np.load(io.BytesIO(data)) as table:
+        return table["logits"]
+
+
+def _made_of(data: bytes) -> str:
+    with np.load(io.BytesIO(data)) as table:
+        return json.loads(str(table["meta"]))["made_of"]
+
+
+@needs_nncf
+def test_auto_takes_the_fastest_that_answers_alike_and_remembers_it(trained, capsys, monkeypatch):
+    any_size(monkeypatch)
+    speeds = {"torch fp32": 4.0, "torch bf16": 3.0, "openvino fp32": 2.0, "openvino bf16": 2.5, "openvino int8": 1.0}
+    measured = Trial.seconds
+
+    def timed(trial: Trial, ready: dict, rounds: int = 1) -> dict:
+        assert measured(trial, ready, 1).keys() == ready.keys()
+        return {engine: speeds[str(engine)] for engine in ready}
+
+    monkeypatch.setattr(Trial, "seconds", timed)
+    assert predict([*COMMAND, "predict.tolerance=0.0001"]) == 0
+    told = capsys.readouterr().out
+    assert "engine: openvino fp32, 2.0 times torch fp32" in told
+    assert "not openvino int8: on " in told and "(0.0001 is allowed)" in told
+    choice = next(line for line in told.splitlines() if line.startswith("engine:"))
+
+    monkeypatch.setattr(Trial, "seconds", lambda *_, **__: pytest.fail("measured again"))
+    assert predict([*COMMAND, "predict.tolerance=0.0001"]) == 0
+    told = capsys.readouterr().out
+    assert choice in told
+    assert "stored already" in told
+
+
+@needs_openvino
+def test_what_answers_otherwise_is_refused(trained, capsys):
+    assert predict([*COMMAND, "predict.engine=openvino", "predict.precision=fp32", "predict.tolerance=1e-12"]) == 1
+    told = capsys.readouterr().err
+    assert "openvino fp32" in told and "(1e-12 is allowed)" in told and "predict.tolerance=" in told
+    assert not list((trained / "submissions").rglob("*.csv"))
+
+
+def test_an_absent_package_is_named_with_the_remedy(trained, capsys, monkeypatch):
+    monkeypatch.setattr(openvino_engine, "find_spec", lambda _: None)
+    assert predict([*COMMAND, "predict.engine=openvino"]) == 2
+    assert "pip install openvino" in capsys.readouterr().err
+    assert predict([*COMMAND, "predict.engine=torch", "predict.precision=int8"]) == 2
+    assert "torch can fp32 and bf16" in capsys.readouterr().err
+    any_size(monkeypatch)
+    assert predict(COMMAND) == 0
+    told = capsys.readouterr().out
+    assert "engine: torch " in told and "no openvino int8: the package openvino is not installed" in told
+
+
+def test_an_exported_file_is_of_torch(trained, capsys, monkeypatch):
+    assert predict([*COMMAND, "--export", "predict.engine=openvino"]) == 2
+    assert "predict.engine=openvino" in capsys.readouterr().err
+    any_size(monkeypatch)
+    assert predict([*COMMAND, "--export"]) == 0
+    assert facts(trained)["engines"] == ["torch fp32"]
+
+
+def test_all_views_of_an_image_come_from_one_decode(trained, monkeypatch):
+    decoded, decode = [], ImageStream.__getitem__
+
+    def counted(stream: ImageStream, row: int) -> np.ndarray:
+        decoded.append(row)
+        return decode(stream, row)
+
+    monkeypatch.setattr(ImageStream, "__getitem__", counted)
+    words = [*COMMAND, "machine.cache_max_gb=1e-9", "predict.views=[square]", "predict.engine=torch"]
+    assert predict(words) == 0
+    test = [row for row in decoded if row >= 45]
+    assert sorted(test) == list(range(45, 60))
+
+
+@needs_openvino
+@pytest.mark.parametrize("count", [1, 15, 40])
+def test_any_number_of_images_is_answered_as_torch_does(count):
+    torch.manual_seed(0)
+    model = Model(name="resnet8", pretrained=False, weights=None, stem="auto", drop_rate=0.0, pool="stock",
+                  head="linear", args={})  # fmt: skip
+    network = build(model, 3, 24, load=False).eval()
+    ready = openvino_engine.OpenVinoNetwork(openvino_engine.converted(network, 24), "fp32", batch=40)
+    images = torch.randint(0, 256, (40, 3, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    images = images.contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        expected, every, some = network(images), ready(images), ready(images[:count])
+    torch.testing.assert_close(every, expected, atol=1e-4, rtol=1e-4)
+    assert (some == every[:count]).all()
+
+
+@needs_openvino
+def test_a_network_that_openvino_does_not_know_is_told():
+    class Odd(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.float().mean((2, 3)) if images.sum() > 3 else images.float().amax((2, 3))
+
+    with pytest.raises(Problem, match="OpenVINO cannot run this network"):
+        openvino_engine.converted(Odd(), 16)
+
+
+@needs_nncf
+def test_nothing_is_sent_and_nothing_is_written_home(tmp_path):
+    """OpenVINO and nncf count their users through a package that sends unless it was told not to."""
+    script = """
+import sys
+from src.inference import openvino_engine
+import numpy as np, torch
+sys.addaudithook(lambda event, args: event == "socket.connect" and print("sent", args))
+network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+class Plain(torch.nn.Module):
+    def forward(self, images): return network(images.float() / 255)
+model = openvino_engine.converted(Plain().eval(), 16)
+openvino_engine.quantised(model, np.random.default_rng(0).integers(0, 255, (8, 16, 16, 3), np.uint8))
+print([name for name, module in sys.modules.items() if name.startswith("openvino_telemetry") and module])
+"""
+    clean = {key: value for key, value in os.environ.items() if key not in ("CI", "TF_BUILD", "JENKINS_URL")}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=REPOSITORY,
+        check=False,
+        env=clean | {"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+    assert not (tmp_path / "intel").exists()

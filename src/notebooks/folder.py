@@ -27,6 +27,7 @@ LONGEST = 50  # letters of an address at Kaggle
 # Of what Podium imports, what Kaggle publishes as installed in its image; versions change with the image.
 AT_KAGGLE = {"accelerate", "albumentations", "huggingface_hub", "matplotlib", "numpy", "omegaconf", "pandas", "pillow"}
 AT_KAGGLE |= {"pydantic", "pyyaml", "safetensors", "scikit-learn", "scipy", "timm", "torch", "torchvision", "tqdm"}
+SPARE = {"openvino", "nncf"}  # engines that prediction does without where they are absent
 PRIVATE = ("test_labels", "archive")  # of the card: they name files of this machine
 
 Say = Callable[[str], None]
@@ -108,7 +109,7 @@ class FolderWriter:
         given = _wheels(self.request.config.kernel.wheels)
         for wheel in given:
             shutil.copyfile(wheel, self.parts / wheel.name)
-        there = {_project(name) for name in (*AT_KAGGLE, *(wheel.name.split("-")[0] for wheel in given))}
+        there = {_project(name) for name in (*AT_KAGGLE, *SPARE, *(wheel.name.split("-")[0] for wheel in given))}
         absent = [name for name in requirements_of(modules_of(roots).values()) if _project(name) not in there]
         if absent:
             raise Problem(

@@ -1,7 +1,10 @@
 """One training command: everything is checked before the first epoch, then the folds are trained one by one."""
 
 import os
+import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 
 import cv2
@@ -22,23 +25,34 @@ from src.training.choices import check_choices
 from src.training.evaluate import stored_answers
 from src.training.fold import FoldTraining
 from src.training.job import FoldJob, global_batch
-from src.training.lesson import epoch_length
+from src.training.lesson import epoch_length, lesson_of
 from src.training.machine import Machine, choose, split_cores
+from src.training.ranks import Ranks, together
 from src.training.side_by_side import run_tasks
 from src.training.state import State, optimizer_of
 from src.training.step import try_batch
 from src.training.taught import say_before_and_after
 from src.training.teacher import check_teacher, teacher_of
-from src.training.terminal import Teller, Terminal
+from src.training.terminal import Quiet, Teller, Terminal
 
 Say = Callable[[str], None]
 
 
 def train(request: Request, say: Say = print) -> None:
-    """Train the asked folds and seeds; finished ones are skipped, stopped ones go on. See the doors for errors."""
+    """Train the asked folds and seeds; finished ones are skipped, stopped ones go on. See the doors for errors.
+
+    Processes that a launcher started train each fold together.
+    """
+    with together() as ranks:
+        _train_asked(request, ranks, ranks.voice(say))
+
+
+def _train_asked(request: Request, ranks: Ranks, say: Say) -> None:
     config, run = request.config, Run(request.competition, request.run)
     view_names(config.predict.views)
-    opened = open_competition(config, run, say)
+    with ranks.leader_first():
+        opened = open_competition(config, run, say)
+    opened = replace(opened, config=ranks.same(opened.config))  # what was auto, as the leader chose it
     if opened.card.submission:
         layout_of(opened.card, opened.samples)  # a sample submission that cannot be answered is found now
     check_choices(opened, say)
@@ -49,10 +63,12 @@ def train(request: Request, say: Say = print) -> None:
     _say_opening(opened, run, say)
     _check_writable(run)
     wanted = [(seed, fold) for seed in request.seeds for fold in folds]
-    left = [member for member in wanted if not run.finished(*member)]
+    left = ranks.same([member for member in wanted if not run.finished(*member)])
     if left:
-        _train(left, opened, run, say)
-    else:
+        _train(left, opened, run, ranks, say)
+    if not ranks.leads:
+        return
+    if not left:
         claim(run, opened)
     done = [str(fold) for fold in folds if all(run.finished(seed, fold) for seed in request.seeds)]
     if not left:
@@ -61,7 +77,7 @@ def train(request: Request, say: Say = print) -> None:
         _say_scores(opened, run, request.seeds, say)
 
 
-def _train(members: list[tuple[int, int | str]], opened: Opened, run: Run, say: Say) -> None:
+def _train(members: list[tuple[int, int | str]], opened: Opened, run: Run, ranks: Ranks, say: Say) -> None:
     config = opened.config
     check_teacher(opened, run, members, say)
     # Folds are forked off this process, so it must not start threads of its own.
@@ -70,22 +86,32 @@ def _train(members: list[tuple[int, int | str]], opened: Opened, run: Run, say: 
     # A throw-away network shows now whether name, weights and size fit, not after the images are decoded.
     network = build(config.model, len(opened.samples.classes), config.images.size)
     optimizer_of(config, network)
-    images, teacher = opened.images(say=say), teacher_of(opened, say)
-    claim(run, opened)
+    with ranks.leader_first():
+        images, teacher = opened.images(say=say), teacher_of(opened, say)
+        if ranks.leads:
+            claim(run, opened)
+    _check_shared(run)
     parameters = sum(p.numel() for p in network.parameters())
     record = run.folder / "machine.json"
-    machine = choose(config, parameters, record, lambda trial: _fitting_batch(config, trial, network))
-    jobs, threads = split_cores(config, machine.device, len(members))
+    machine = choose(config, parameters, record, lambda trial: _fitting_batch(config, trial, network, ranks), ranks)
+    jobs, threads = split_cores(config, machine.device, len(members), ranks)
     say(
         f"{config.model.name}: {parameters / 1e6:.2f} M parameters, {config.images.size} px, on {machine.device} in "
         f"{machine.precision}, batch {global_batch(config)}{_cores_told(machine, jobs, threads)}"
+        f"{f'; {ranks.count} processes share each batch' if ranks.count > 1 else ''}"
     )
     work = [
-        FoldJob(opened, images, run, machine, seed, fold, _epochs(opened, run, seed, fold, say), threads, teacher)
+        FoldJob(
+            opened, images, run, machine, seed, fold, _epochs(opened, run, seed, fold, say), threads, teacher, ranks
+        )
         for seed, fold in members
     ]
-    ask_all(work, jobs, say)
-    terminal = Terminal(sum(job.epochs * epoch_length(job) for job in work), say)
+    if ranks.leads:
+        ask_all(work, jobs, say)
+    ranks.meet()
+    _check_steps(work, ranks)
+    steps = sum(job.epochs * epoch_length(job) for job in work)
+    terminal = Terminal(steps, say) if ranks.leads else Quiet()
     try:
         run_tasks([partial(_train_fold, job) for job in work], jobs, terminal)
     finally:
@@ -100,15 +126,37 @@ def _cores_told(machine: Machine, jobs: int, threads: int) -> str:
 
 
 def _train_fold(job: FoldJob, teller: Teller) -> None:
-    with only_one(job.folder, f"{job.name} of run {job.run.name}"):
-        if not job.run.finished(job.seed, job.fold):  # another process may have finished it while this one waited
+    leads = job.ranks.leads
+    with only_one(job.folder, f"{job.name} of run {job.run.name}") if leads else nullcontext():
+        if not job.ranks.same(
+            job.run.finished(job.seed, job.fold)
+        ):  # another process may have finished it while this one waited
             FoldTraining(job, teller).run()
 
 
-def _fitting_batch(config: object, machine: Machine, network: torch.nn.Module) -> int:
-    """The largest even part of the global batch that fits, for train.batch=auto."""
-    whole = global_batch(config)
-    state = State(config, machine, network)
+def _check_shared(run: Run) -> None:
+    """Whether this rank sees what the leader wrote; a network disk may take a while to show it."""
+    until = time.monotonic() + 60
+    while not (run.folder / "config.yaml").exists():
+        if time.monotonic() > until:
+            raise Problem(f"{run.folder} is not the first machine's: all machines must share PODIUM_HOME")
+        time.sleep(1)
+
+
+def _check_steps(work: list[FoldJob], ranks: Ranks) -> None:
+    """Every rank needs an image of every step."""
+    fewest = min(len(lesson_of(job).rows) // epoch_length(job) for job in work)
+    if fewest < ranks.count:
+        raise UsageError(
+            f"a step of {fewest} images cannot be shared by {ranks.count} processes: raise train.batch (or "
+            f"train.global_batch), or launch fewer"
+        )
+
+
+def _fitting_batch(config: object, machine: Machine, network: torch.nn.Module, ranks: Ranks) -> int:
+    """The largest even part of a rank's share of the global batch that fits, for train.batch=auto."""
+    whole = -(-global_batch(config) // ranks.count)
+    state = State(config, machine, network, ranks)
     fits = largest_batch(lambda batch: try_batch(state, config, batch), whole)
     if fits == 0:
         raise Problem("not even one image fits into memory: lower images.size or choose a smaller model.name")

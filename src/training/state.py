@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,26 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
 from timm.optim import create_optimizer_v2, list_optimizers
 from timm.utils import ModelEmaV3
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from src.errors import Problem, UsageError
 from src.runs import written_whole
 from src.schema import Config, nearest
 from src.training.machine import Machine
+from src.training.ranks import ALONE, Ranks
+from src.training.stages import stages_of
 
 
 @dataclass
 class Progress:
-    """Where training stands, and with how many threads. `loss_sum` and `seen` belong to the epoch under way."""
+    """Where training stands, and with how many threads and processes.
+
+    `loss_sum` and `seen` belong to the epoch under way, over all processes.
+    """
 
     epoch: int = 0
     step: int = 0
@@ -29,16 +37,24 @@ class Progress:
     seen: int = 0
     seconds: float = 0.0
     threads: int = 1
+    ranks: int = 1
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
 class State:
-    """Network, averaged weights, optimizer and progress of one fold."""
+    """Network, averaged weights, optimizer and progress of one fold; the same in every rank but for batch norms."""
 
-    def __init__(self, config: Config, machine: Machine, network: nn.Module) -> None:
+    def __init__(self, config: Config, machine: Machine, network: nn.Module, ranks: Ranks = ALONE) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)  # a fold before this one may have had another precision
         precision = "no" if machine.precision == "fp32" else machine.precision
-        self.accelerator = Accelerator(mixed_precision=precision, cpu=machine.device == "cpu")
+        self.ranks = ranks
+        sharing = DistributedDataParallelKwargs(
+            broadcast_buffers=False,  # see share_statistics
+            find_unused_parameters=any(stage.frozen for stage in stages_of(config)),
+        )
+        self.accelerator = Accelerator(
+            mixed_precision=precision, cpu=machine.device == "cpu", kwargs_handlers=[sharing]
+        )
         network = network.to(self.accelerator.device, memory_format=torch.channels_last)
         self.optimizer = optimizer_of(config, network)
         decay = config.train.ema_decay
@@ -46,7 +62,9 @@ class State:
         self.ema = ModelEmaV3(network, decay=decay, use_warmup=True) if decay else None
         # Kept apart: taking the prepared network's wrapping off would switch its half precision off with it.
         self.plain_network = network
-        self.network, self.prepared_optimizer = self.accelerator.prepare(network, self.optimizer)
+        with warnings.catch_warnings():  # torch would rather have another word for broadcast_buffers
+            warnings.simplefilter("ignore", FutureWarning)
+            self.network, self.prepared_optimizer = self.accelerator.prepare(network, self.optimizer)
         self.progress = Progress()
 
     @property
@@ -54,7 +72,20 @@ class State:
         """The one that is scored and kept: the averaged weights where there are any."""
         return self.ema.module if self.ema else self.plain_network
 
+    def share_statistics(self) -> None:
+        """Give every rank the mean of all ranks' running statistics of batch norms, of which each saw its own images.
+
+        They follow the batches linearly, and nothing learns from them: when they are averaged does not matter.
+        """
+        networks = [self.plain_network, *([self.ema.module] if self.ema else [])]
+        norms = [module for network in networks for module in network.modules() if isinstance(module, _BatchNorm)]
+        told = [tensor for norm in norms for tensor in (norm.running_mean, norm.running_var) if tensor is not None]
+        self.ranks.average(told)
+
     def save(self, path: Path) -> None:
+        """Write a checkpoint, if this is the rank that writes."""
+        if not self.ranks.leads:
+            return
         scaler = self.accelerator.scaler
         kept = {
             "network": self.plain_network.state_dict(),

@@ -95,6 +95,7 @@ class FoldTraining:
         """Make ready for a stage: what it freezes, shows and draws."""
         job, data = self.job, self.job.opened.samples
         freeze(self.state.plain_network.backbone, stage.frozen)
+        self.state.share_gradients()
         load_side = self.config.images.load_side()
         augmentation = Augmentation(stage.augment.transforms, stage.size, load_side)
         only = augmented_rows(stage.augment.only, data.targets, data.classes, self.lesson.answered)

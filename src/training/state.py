@@ -2,7 +2,6 @@
 
 import io
 import pickle
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,18 +9,17 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs
 from timm.optim import create_optimizer_v2, list_optimizers
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
 
 from src.errors import Problem, UsageError
 from src.runs import written_whole
 from src.schema import Config, nearest
 from src.training.machine import Machine
 from src.training.ranks import ALONE, Ranks
-from src.training.stages import stages_of
 
 
 @dataclass
@@ -47,14 +45,7 @@ class State:
     def __init__(self, config: Config, machine: Machine, network: nn.Module, ranks: Ranks = ALONE) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)  # a fold before this one may have had another precision
         precision = "no" if machine.precision == "fp32" else machine.precision
-        self.ranks = ranks
-        sharing = DistributedDataParallelKwargs(
-            broadcast_buffers=False,  # see share_statistics
-            find_unused_parameters=any(stage.frozen for stage in stages_of(config)),
-        )
-        self.accelerator = Accelerator(
-            mixed_precision=precision, cpu=machine.device == "cpu", kwargs_handlers=[sharing]
-        )
+        self.accelerator, self.ranks = Accelerator(mixed_precision=precision, cpu=machine.device == "cpu"), ranks
         network = network.to(self.accelerator.device, memory_format=torch.channels_last)
         self.optimizer = optimizer_of(config, network)
         decay = config.train.ema_decay
@@ -62,15 +53,25 @@ class State:
         self.ema = ModelEmaV3(network, decay=decay, use_warmup=True) if decay else None
         # Kept apart: taking the prepared network's wrapping off would switch its half precision off with it.
         self.plain_network = network
-        with warnings.catch_warnings():  # torch would rather have another word for broadcast_buffers
-            warnings.simplefilter("ignore", FutureWarning)
-            self.network, self.prepared_optimizer = self.accelerator.prepare(network, self.optimizer)
+        # Without the ranks' sharing of gradients, which waits for what a stage freezes: see share_gradients.
+        self.network = self._alone = self.accelerator.prepare_model(network, evaluation_mode=True)
+        self.prepared_optimizer = self.accelerator.prepare_optimizer(self.optimizer)
         self.progress = Progress()
 
     @property
     def answering_network(self) -> nn.Module:
         """The one that is scored and kept: the averaged weights where there are any."""
         return self.ema.module if self.ema else self.plain_network
+
+    def share_gradients(self) -> None:
+        """Let each backward pass end in the mean of the ranks' gradients, of the parameters that learn now."""
+        if self.ranks.count > 1:
+            device = self.accelerator.device
+            self.network = DistributedDataParallel(
+                self._alone,
+                device_ids=[device] if device.type == "cuda" else None,
+                forward_sync_buffers=False,  # it would give all ranks the first one's: see share_statistics
+            )
 
     def share_statistics(self) -> None:
         """Give every rank the mean of all ranks' running statistics of batch norms, of which each saw its own images.

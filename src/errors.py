@@ -62,9 +62,13 @@ def exit_code(door: Callable[[list[str]], None], argv: list[str] | None, several
     except OSError as error:
         # Only what the user can mend becomes a message; anything else is our defect and keeps its traceback.
         if error.errno not in REMEDIES:
+            first_to_tell()
             raise
         _tell(f"error: {error.filename or 'writing a file'}: {REMEDIES[error.errno]}")
         return 1
+    except Exception:
+        first_to_tell()  # the traceback tells enough
+        raise
     return 0
 
 

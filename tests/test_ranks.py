@@ -28,9 +28,6 @@ from src.models.scratch.resnet8 import resnet8
 from src.predict import main as predict
 from src.runs import REPOSITORY
 from src.train import main as train
-from src.training.losses import Criterion
-from src.training.ranks import Ranks
-from src.training.turns import Turns
 
 LIMIT = 60  # seconds that any of these may take before it counts as hanging
 # A group norm looks at each image alone: the batch may be split. SGD, because Adam's first steps blow the last digits
@@ -87,7 +84,7 @@ def _rank(output: Path, environment: dict[str, str], door: Callable, words: list
 def together(home: Path, run: str, *words: str) -> str:
     """Train with two ranks to the end; what the first one told."""
     lot = Lot(home / f"lot-{run}", [*words, f"run={run}"])
-    assert lot.codes() == [0, 0], lot.told
+    assert lot.codes() == [0, 0], "".join(lot.told)
     assert not lot.told[1].strip(), "the second rank is to be silent"
     return lot.told[0]
 
@@ -136,7 +133,7 @@ def assert_same(home: Path, one: str, other: str, fold: int = 0) -> None:
 MIXED = ["train.mixup=0.4", "train.cutmix=1", "train.epochs=4", "schedule.name=plateau", "schedule.patience=0"]
 MIXED += ["train.stages=[{epochs: 1, frozen: trunk}, {epochs: 2, size: 24}, {epochs: 1, sampler: plain}]"]
 WEIGHED = ["loss.class_weights=balanced", "loss.smoothing=0.1", "data.sampler=plain", "augment=strong"]
-WEIGHED += ["train.global_batch=7", "train.keep=best", "train.epochs=6", "train.patience=2", "optim.clip=0.5"]
+WEIGHED += ["train.global_batch=9", "train.keep=best", "train.epochs=6", "train.patience=2", "optim.clip=0.5"]
 
 
 def test_mixed_batches_stages_and_a_teacher(tiny):
@@ -148,13 +145,197 @@ def test_mixed_batches_stages_and_a_teacher(tiny):
     assert_same(tiny, "one", "two")
 
 
-@pytest.mark.parametrize("batch", ["train.batch=2", "train.batch=1"])
+@pytest.mark.parametrize("batch", [3, 1])
 def test_weighed_classes_uneven_pieces_and_early_stopping(tiny, batch):
-    """30 rows in steps of 6 and batches of 7 at most: parts of 3 and 3, in pieces of 2 and 1."""
-    words = [*GROUPS[:-1], *WEIGHED, batch, "fold=0..1"]
-    alone("one", *words[:-1], "machine.jobs=1", "fold=0..1")
+    """Steps of 8 and 7 images, so parts of 4 and 3: with batch=3 one rank needs two pieces and the other one."""
+    words = [*GROUPS[:-1], *WEIGHED, f"train.batch={batch}", "fold=0..1"]
+    alone("one", *words, "machine.jobs=1")
     told = together(tiny, "two", *words)
     for fold in range(2):
         assert_same(tiny, "one", "two", fold)
         assert told.count(f"fold {fold} done") == 1
     assert told.count("accuracy out of fold") == 1
+
+
+def test_batch_norms_see_a_rank_s_part_and_keep_the_mean(tiny):
+    """As accumulation in one process: gradients of two parts. Of the running statistics no rank's part is lost."""
+    words = ["config=tiny", *GROUPS[2:-1], "fold=0", "augment=none", "train.ema_decay=0"]
+    alone("pieces", *words, "train.batch=4", "train.global_batch=8")
+    together(tiny, "parts", *words, "train.batch=8")
+    one, two = weights(tiny, "pieces"), weights(tiny, "parts")
+    learned = [name for name in one if "running" not in name and "num_batches" not in name]
+    assert learned != list(one)
+    assert max((one[name] - two[name]).abs().max().item() for name in learned) < ORDER
+    # After a single step of two equal parts the mean of their means is that of the whole batch.
+    single = [*words, "train.batch=30", "train.epochs=1", "data.sampler=plain"]
+    alone("whole", *single)
+    together(tiny, "halves", *single)
+    whole, halves = (weights(tiny, run)["bn1.running_mean"] for run in ("whole", "halves"))
+    torch.testing.assert_close(halves, whole, rtol=0, atol=1e-6)
+    assert whole.abs().max() > 1e-3, "this run shows nothing: no statistics were kept"
+
+
+def test_every_batch_that_fits_is_found_by_all(tiny):
+    together(tiny, "auto", *GROUPS[:-1], "fold=0", "train.batch=auto", "train.global_batch=15", "train.epochs=1")
+    assert json.loads((tiny / "runs/tiny/auto/machine.json").read_text())["batch"] == 8  # the larger part of 15
+    assert log(tiny, "auto")["steps"].tolist() == [2]
+
+
+# Stopping and going on
+
+DRAWN = ["config=tiny", "fold=0", "train.batch=4", "train.epochs=8", "machine.checkpoint_minutes=0.0005"]
+DRAWN += ["model.drop_rate=0.3", "model.args.drop_path_rate=0.2"]  # random in every step, and in every rank
+LONG = [*GROUPS[:-1], "fold=0", "train.batch=4", "train.epochs=8", "machine.checkpoint_minutes=0.0005"]
+
+
+def in_the_middle(home: Path, run: str, processes: list[BaseProcess] | list[subprocess.Popen]) -> None:
+    """Until an epoch is done, and a step or two of the next."""
+    told, until = member(home, run) / "log.csv", time.monotonic() + LIMIT
+    while not told.exists() or len(told.read_text().splitlines()) < 3:
+        assert time.monotonic() < until, "training did not begin in time"
+        time.sleep(0.005)
+    time.sleep(0.03)
+
+
+def progress(home: Path, run: str) -> dict:
+    return torch.load(member(home, run) / "checkpoint.pt", weights_only=True)["progress"]
+
+
+def test_a_signal_to_one_rank_stops_both_after_the_same_step_and_they_go_on_to_the_same_bits(tiny):
+    together(tiny, "whole", *DRAWN)
+    lot = Lot(tiny / "lot", [*DRAWN, "run=stopped"])
+    in_the_middle(tiny, "stopped", lot.processes)
+    for _ in range(2):  # launchers repeat a signal, and a step must not be lost by that
+        os.kill(lot.processes[1].pid, signal.SIGTERM)
+    assert lot.codes() == [130, 130], lot.told
+    assert "".join(lot.told).count("The same command goes on") == 1
+    assert "Traceback" not in "".join(lot.told)
+    kept = progress(tiny, "stopped")
+    assert 0 < kept["epoch"] < 8, "stopped too late to show anything"
+    assert kept["ranks"] == 2
+    assert "goes on at epoch" in together(tiny, "stopped", *DRAWN)
+    assert farthest(tiny, "whole", "stopped") == 0
+    assert held_out(tiny, "whole").equals(held_out(tiny, "stopped"))
+
+
+def test_what_one_process_began_two_go_on_with(tiny):
+    alone("whole", *LONG)
+    lot = Lot(tiny / "lot", [*LONG, "run=handed"], count=1)
+    in_the_middle(tiny, "handed", lot.processes)
+    lot.processes[0].kill()
+    assert lot.codes() == [-signal.SIGKILL]
+    assert progress(tiny, "handed")["epoch"] < 8
+    assert "; 1 process began it, now 2" in together(tiny, "handed", *LONG)
+    assert_same(tiny, "whole", "handed")
+
+
+def launched(home: Path, *words: str) -> subprocess.Popen:
+    """As the README tells it, on two processors in place of two GPUs."""
+    accelerate = [str(Path(sys.executable).with_name("accelerate")), "launch", "--multi_gpu", "--num_processes", "2"]
+    rest = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    environment = {**os.environ, "PODIUM_HOME": str(home), "GLOO_SOCKET_IFNAME": "lo"}
+    command = [*accelerate, *rest, "-m", "src.train", *words]
+    files = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=REPOSITORY, env=environment, **files)
+
+
+def ranks_of(launcher: subprocess.Popen) -> dict[int, int]:
+    """{rank: process id} of what the launcher started."""
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    told = {pid: Path(f"/proc/{pid}/environ").read_text().split("\0") for pid in children}
+    return {int(word.removeprefix("RANK=")): int(pid) for pid in told for word in told[pid] if word.startswith("RANK=")}
+
+
+def test_a_rank_that_is_killed_ends_the_launch_and_one_process_goes_on(tiny, capsys):
+    """Through accelerate's launcher itself."""
+    alone("whole", *LONG)
+    launcher = launched(tiny, *LONG, "run=killed")
+    try:
+        in_the_middle(tiny, "killed", [launcher])
+        ranks = ranks_of(launcher)
+        assert sorted(ranks) == [0, 1]
+        os.kill(ranks[1], signal.SIGKILL)
+        output, _ = launcher.communicate(timeout=LIMIT)
+    finally:
+        launcher.kill()
+    assert launcher.returncode != 0
+    assert output.count("2 processes share each batch") == 1
+    assert output.count("fold 0   epoch 1/8") == 1
+    assert output.count("another process of this training has ended") == 1, output
+    assert not any(Path(f"/proc/{pid}").exists() for pid in ranks.values()), "a rank outlived its launcher"
+    assert progress(tiny, "killed")["epoch"] < 8, "killed too late to show anything"
+    capsys.readouterr()
+    alone("killed", *LONG)
+    assert "; 2 processes began it, now 1" in capsys.readouterr().out
+    assert_same(tiny, "whole", "killed")
+    assert list(log(tiny, "killed")["epoch"]) == list(range(1, 9))
+
+
+# What goes wrong is told once
+
+
+class CrampedSecond(nn.Module):
+    """A network that is too large for the second rank's device."""
+
+    def __init__(self, **choices: object) -> None:
+        super().__init__()
+        self.inner = resnet8(norm_layer="groupnorm1", **choices)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.training and os.environ.get("RANK") == "1" and len(images) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return self.inner(images)
+
+
+@register_model
+def cramped_second(pretrained: bool = False, num_classes: int = 3, drop_rate: float = 0.0, **_: object) -> nn.Module:
+    return CrampedSecond(num_classes=num_classes, drop_rate=drop_rate)
+
+
+def failed(home: Path, name: str, *words: str, door: Callable = train) -> tuple[list[int | None], str]:
+    lot = Lot(home / name, list(words), door=door)
+    return lot.codes(), "".join(lot.told)
+
+
+def test_one_rank_s_problem_is_told_once_and_ends_all(tiny):
+    words = ["config=tiny", "fold=0", "model.name=cramped_second", "train.batch=8", "run=a"]
+    codes, told = failed(tiny, "one", *words)
+    assert codes == [1, 1]
+    assert told.count("error: ") == 1
+    assert "the largest batch that fits is 2." in told
+    assert "Traceback" not in told
+    together(tiny, "b", *words[:3], "train.batch=2", "train.global_batch=8")
+
+
+def test_a_problem_of_all_is_told_once(tiny):
+    for number, (code, said, words) in enumerate(
+        [
+            (2, "Did you mean optim.lr?", ["optim.lrr=1"]),
+            (2, "optim.name=adamx", ["optim.name=adamx"]),
+            (1, "the loss is nan", ["optim.lr=1e30"]),
+            (2, "a step of 1 images cannot be shared by 2 processes", ["train.batch=1"]),
+            (2, "machine.jobs=2", ["machine.jobs=2"]),
+            (2, "--find-lr works in one process", ["--find-lr"]),
+        ]
+    ):
+        codes, told = failed(tiny, f"lot{number}", "config=tiny", f"run=r{number}", *words)
+        assert codes == [code, code], told
+        assert told.count("error: ") == 1, told
+        assert said in told
+        assert "Traceback" not in told
+
+
+def test_other_commands_are_not_run_by_several_processes(tiny):
+    codes, told = failed(tiny, "lot", "config=tiny", door=predict)
+    assert codes == [2, 2]
+    assert told.count("without a launcher") == 1
+
+
+def test_a_run_in_use_is_refused_once(tiny):
+    lot = Lot(tiny / "first", [*LONG, "run=a"])
+    in_the_middle(tiny, "a", lot.processes)
+    codes, told = failed(tiny, "second", *LONG, "run=a")
+    assert codes == [1, 1]
+    assert told.count("error: ") == 1
+    assert "is at work in another process" in told
+    assert lot.codes() == [0, 0]

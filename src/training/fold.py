@@ -46,7 +46,7 @@ class FoldTraining:
         if continues(config.model):
             load_run(network, job.opened, job.seed, job.fold)
         self.state = State(config, job.machine, network, job.ranks)
-        self.device = self.state.accelerator.device
+        self.device = self.state.device
         self.stepper = Stepper(job, self.state, self.lesson.targets)
         self.stages = stages_of(config)
         self.rates = rates(config, self.stages, self.steps)
@@ -137,7 +137,6 @@ class FoldTraining:
 
     def _keep(self) -> None:
         """A checkpoint; no rank goes on, or ends, before it is written."""
-        self.state.share_statistics()
         self.state.save(self.checkpoint)
         self.job.ranks.meet()
 

@@ -85,7 +85,8 @@ class Ranks:
 
     def hand_out(self, tensor: torch.Tensor, owner: int) -> torch.Tensor:
         """Fill the others' `tensor` with the owner's."""
-        dist.broadcast(tensor, src=owner)
+        if self.count > 1:
+            dist.broadcast(tensor, src=owner)
         return tensor
 
 

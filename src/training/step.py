@@ -97,9 +97,7 @@ def try_batch(state: State, config: object, batch: int) -> None:
     """One forward and backward pass over `batch` blank images; the network and its gradients are left as they were."""
     network = state.network
     before = {name: value.clone() for name, value in network.named_buffers()}
-    images = torch.zeros(
-        batch, 3, config.images.size, config.images.size, dtype=torch.uint8, device=state.accelerator.device
-    )
+    images = torch.zeros(batch, 3, config.images.size, config.images.size, dtype=torch.uint8, device=state.device)
     try:
         with state.accelerator.no_sync(network):  # other ranks may try another batch
             logits = network.train()(images.contiguous(memory_format=torch.channels_last))
@@ -108,5 +106,5 @@ def try_batch(state: State, config: object, batch: int) -> None:
         state.prepared_optimizer.zero_grad(set_to_none=True)
         for name, value in network.named_buffers():
             value.copy_(before[name])
-        if state.accelerator.device.type == "cuda":
+        if state.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -151,9 +151,9 @@ class FoldTraining:
     def _step(self, images: torch.Tensor, rows: torch.Tensor) -> None:
         """Everything random in a step is drawn anew from its key, so nothing random has to be kept."""
         progress, momentum = self.state.progress, self.rates.momentum
-        stream = key(self.job.seed, self.job.fold, STEP, progress.epoch, progress.step)
+        seed_all(key(self.job.seed, self.job.fold, STEP, progress.epoch, progress.step))
         set_rate(self.state.optimizer, self._lr(self.updates), None if momentum is None else momentum[self.updates])
-        self.stepper.take(images, rows, self.updates, stream)
+        self.stepper.take(images, rows, self.updates)
 
     def _end_epoch(self) -> None:
         state, job, progress = self.state, self.job, self.state.progress

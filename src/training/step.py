@@ -11,7 +11,6 @@ from src.training import warn
 from src.training.job import FoldJob, global_batch
 from src.training.losses import Criterion
 from src.training.mixing import mixing
-from src.training.randomness import seed_all
 from src.training.stages import hold_norms
 from src.training.state import State
 
@@ -25,29 +24,29 @@ class Stepper:
         samples, (rows, _) = job.opened.samples, job.opened.folds.rows(job.fold)
         self.targets = torch.from_numpy(targets)
         self.criterion = Criterion(self.config.loss, samples.counts_in(rows), job.opened.card.target)
+        self.mass = self.criterion.mass
         self.mix = mixing(self.config.train, len(samples.classes))
         self.frozen = False
 
-    def take(self, images: torch.Tensor, rows: torch.Tensor, updates: int, stream: tuple[int, ...]) -> None:
+    def take(self, images: torch.Tensor, rows: torch.Tensor, updates: int) -> None:
         """One step over one global batch, of which each rank takes its part in pieces of at most `machine.batch`.
 
-        updates: how many steps were taken before. stream: the key of all that is random here. The whole batch is mixed
-        by every rank alike; the network's own randomness (dropout) is drawn by each for its part.
+        updates: how many steps were taken before. The whole batch is mixed by every rank alike, with the randomness
+        that the step begins with; that of the network itself (dropout) each rank draws for its part.
         """
         state, progress, ranks = self.state, self.state.progress, self.job.ranks
-        seed_all(stream)
         state.network.train()
         if self.frozen:
             hold_norms(state.plain_network.backbone)
         images, targets = self.mix(images, self.targets[rows].to(images.device))
         if ranks.index:  # the leader goes on in the stream, as a single process would
-            seed_all((*stream, ranks.index))
-        whole, loss_sum = self.criterion.mass(targets), 0.0
+            torch.manual_seed(torch.initial_seed() + ranks.index)
+        whole, loss_sum = self.mass(targets), 0.0
         pieces = self._pieces(images, targets)
         for left, (part, truth) in zip(reversed(range(len(pieces))), pieces, strict=True):
             # Gradients are added up over the ranks once a step, with the last piece.
             with state.accelerator.no_sync(state.network) if left else nullcontext():
-                mass = self.criterion.mass(truth)
+                mass = self.mass(truth)
                 loss_sum += self._forward_backward(part, truth, mass / whole) * (mass * len(rows) / whole)
         (loss_sum,) = ranks.total(loss_sum)
         warn.stop_on_nan(loss_sum, self.job.name, progress)

@@ -26,6 +26,12 @@ def place() -> Place:
     return Place(*map(int, found)) if all(word.isdigit() for word in found) else Place()
 
 
+def left_alone() -> bool:
+    """Whether accelerate's launcher was asked for several processes and started one, as it does with --cpu."""
+    of_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_PORT" in os.environ
+    return of_accelerate and "RANK" not in os.environ
+
+
 def first_to_tell() -> bool:
     """Whether this process is the first one on its machine that has to tell why it ends.
 

@@ -74,6 +74,7 @@ class Lot:
 
 def _rank(output: Path, environment: dict[str, str], door: Callable, words: list[str]) -> None:
     os.environ.update(environment)
+    os.setsid()  # as the launcher starts them
     with output.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -183,9 +184,10 @@ def test_every_batch_that_fits_is_found_by_all(tiny):
 
 # Stopping and going on
 
-DRAWN = ["config=tiny", "fold=0", "train.batch=4", "train.epochs=8", "machine.checkpoint_minutes=0.0005"]
+DRAWN = ["config=tiny", "fold=0", "train.batch=4", "train.epochs=5", "machine.checkpoint_minutes=0.002"]
 DRAWN += ["model.drop_rate=0.3", "model.args.drop_path_rate=0.2"]  # random in every step, and in every rank
-LONG = [*GROUPS[:-1], "fold=0", "train.batch=4", "train.epochs=8", "machine.checkpoint_minutes=0.0005"]
+DRAWN += ["machine.workers=1"]
+LONG = [*GROUPS[:-1], "fold=0", "train.batch=4", "train.epochs=5", "machine.checkpoint_minutes=0.002"]
 
 
 def in_the_middle(home: Path, run: str, processes: list[BaseProcess] | list[subprocess.Popen]) -> None:
@@ -205,13 +207,13 @@ def test_a_signal_to_one_rank_stops_both_after_the_same_step_and_they_go_on_to_t
     together(tiny, "whole", *DRAWN)
     lot = Lot(tiny / "lot", [*DRAWN, "run=stopped"])
     in_the_middle(tiny, "stopped", lot.processes)
-    for _ in range(2):  # launchers repeat a signal, and a step must not be lost by that
-        os.kill(lot.processes[1].pid, signal.SIGTERM)
+    for _ in range(2):  # launchers repeat a signal and send it to a rank's own processes too: no step may be lost
+        os.killpg(lot.processes[1].pid, signal.SIGTERM)
     assert lot.codes() == [130, 130], lot.told
     assert "".join(lot.told).count("The same command goes on") == 1
     assert "Traceback" not in "".join(lot.told)
     kept = progress(tiny, "stopped")
-    assert 0 < kept["epoch"] < 8, "stopped too late to show anything"
+    assert 0 < kept["epoch"] < 5, "stopped too late to show anything"
     assert kept["ranks"] == 2
     assert "goes on at epoch" in together(tiny, "stopped", *DRAWN)
     assert farthest(tiny, "whole", "stopped") == 0
@@ -224,7 +226,7 @@ def test_what_one_process_began_two_go_on_with(tiny):
     in_the_middle(tiny, "handed", lot.processes)
     lot.processes[0].kill()
     assert lot.codes() == [-signal.SIGKILL]
-    assert progress(tiny, "handed")["epoch"] < 8
+    assert progress(tiny, "handed")["epoch"] < 5
     assert "; 1 process began it, now 2" in together(tiny, "handed", *LONG)
     assert_same(tiny, "whole", "handed")
 
@@ -260,15 +262,15 @@ def test_a_rank_that_is_killed_ends_the_launch_and_one_process_goes_on(tiny, cap
         launcher.kill()
     assert launcher.returncode != 0
     assert output.count("2 processes share each batch") == 1
-    assert output.count("fold 0   epoch 1/8") == 1
+    assert output.count("fold 0   epoch 1/5") == 1
     assert output.count("another process of this training has ended") == 1, output
     assert not any(Path(f"/proc/{pid}").exists() for pid in ranks.values()), "a rank outlived its launcher"
-    assert progress(tiny, "killed")["epoch"] < 8, "killed too late to show anything"
+    assert progress(tiny, "killed")["epoch"] < 5, "killed too late to show anything"
     capsys.readouterr()
     alone("killed", *LONG)
     assert "; 2 processes began it, now 1" in capsys.readouterr().out
     assert_same(tiny, "whole", "killed")
-    assert list(log(tiny, "killed")["epoch"]) == list(range(1, 9))
+    assert list(log(tiny, "killed")["epoch"]) == list(range(1, 6))
 
 
 # What goes wrong is told once
@@ -329,6 +331,14 @@ def test_other_commands_are_not_run_by_several_processes(tiny):
     codes, told = failed(tiny, "lot", "config=tiny", door=predict)
     assert codes == [2, 2]
     assert told.count("without a launcher") == 1
+
+
+def test_the_launcher_s_flag_that_starts_one_process_is_told_of(tiny, monkeypatch, capsys):
+    """accelerate launch --num_processes 2 --cpu leaves this environment, and no second process."""
+    for name, value in {"ACCELERATE_USE_CPU": "True", "ACCELERATE_MIXED_PRECISION": "no", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert train(["config=tiny"]) == 2
+    assert "--multi_gpu" in capsys.readouterr().err
 
 
 def test_a_run_in_use_is_refused_once(tiny):

@@ -15,7 +15,7 @@ from src.training.evaluate import best_epoch, evaluate
 from src.training.finish import finish, keep_best
 from src.training.job import FoldJob, global_batch
 from src.training.lesson import lesson_of, told
-from src.training.logs import write_logs
+from src.training.logs import line, write_logs
 from src.training.losses import chance_loss
 from src.training.mixing import augmented_rows
 from src.training.onward import continues, load_run
@@ -177,17 +177,11 @@ class FoldTraining:
             warn.after_epoch(job, entry, scores, self._chance(), self.teller.say)
         entry = job.ranks.same(entry)  # the times are the leader's
         progress.history.append(entry)
-        progress.epoch, progress.step, progress.loss_sum, progress.seen, progress.seconds = (
-            progress.epoch + 1,
-            0,
-            0.0,
-            0,
-            0.0,
-        )
+        progress.next_epoch()
         if job.ranks.leads:
             write_logs(job, state, entry)
         state.save(self.checkpoint)
-        self.teller.say(_line(job, entry))
+        self.teller.say(line(job, entry))
 
     def _lr(self, update: int) -> float:
         return float(self.rates.lr[update] * self.factor)
@@ -212,15 +206,3 @@ class FoldTraining:
             return False
         self.teller.say(f"{self.job.name} stops: {patience} epochs without a better {self.job.opened.metric.name}")
         return True
-
-
-def _line(job: FoldJob, entry: dict[str, float]) -> str:
-    """One line an epoch, in columns."""
-    width = len(str(job.epochs))
-    held_out = ""
-    if "score" in entry:
-        held_out = f"held out: loss {entry['held_out_loss']:.4f} {job.opened.metric.name} {entry['score']:.4f}   "
-    return (
-        f"{job.name}   epoch {entry['epoch']:{width}d}/{job.epochs}   loss {entry['loss']:.4f}   {held_out}"
-        f"lr {entry['lr']:.2e}   {entry['seconds']:.1f} s   {entry['images_per_second']:.0f} images/s"
-    )

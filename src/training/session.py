@@ -1,7 +1,5 @@
 """One training command: everything is checked before the first epoch, then the folds are trained one by one."""
 
-import os
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -18,16 +16,17 @@ from src.errors import Problem, UsageError
 from src.inference.views import view_names
 from src.models.factory import build
 from src.models.memory import largest_batch
-from src.runs import Run, only_one, read_json, submissions_folder
+from src.runs import Run, only_one, read_json
 from src.submission.layout import layout_of
 from src.training.asking import ask_all
 from src.training.choices import check_choices
 from src.training.evaluate import stored_answers
 from src.training.fold import FoldTraining
 from src.training.job import FoldJob, global_batch
-from src.training.lesson import epoch_length, lesson_of
+from src.training.lesson import epoch_length
 from src.training.machine import Machine, choose, split_cores
 from src.training.ranks import Ranks, together
+from src.training.ready import check_shared, check_steps, check_writable
 from src.training.side_by_side import run_tasks
 from src.training.state import State, optimizer_of
 from src.training.step import try_batch
@@ -61,7 +60,7 @@ def _train_asked(request: Request, ranks: Ranks, say: Say) -> None:
     if absent:
         raise UsageError(f"fold={absent[0]}: with data.validation=host there is fold 0 only")
     _say_opening(opened, run, say)
-    _check_writable(run)
+    check_writable(run)
     wanted = [(seed, fold) for seed in request.seeds for fold in folds]
     left = ranks.same([member for member in wanted if not run.finished(*member)])
     if left:
@@ -90,7 +89,7 @@ def _train(members: list[tuple[int, int | str]], opened: Opened, run: Run, ranks
         images, teacher = opened.images(say=say), teacher_of(opened, say)
         if ranks.leads:
             claim(run, opened)
-    _check_shared(run)
+    check_shared(run)
     parameters = sum(p.numel() for p in network.parameters())
     record = run.folder / "machine.json"
     machine = choose(config, parameters, record, lambda trial: _fitting_batch(config, trial, network, ranks), ranks)
@@ -100,16 +99,17 @@ def _train(members: list[tuple[int, int | str]], opened: Opened, run: Run, ranks
         f"{machine.precision}, batch {global_batch(config)}{_cores_told(machine, jobs, threads)}"
         f"{f'; {ranks.count} processes share each batch' if ranks.count > 1 else ''}"
     )
+    # Only the leader asks what is finished: a network disk may show it to the others later.
+    epochs = ranks.same([_epochs(opened, run, *one, say) for one in members] if ranks.leads else [])
     work = [
-        FoldJob(
-            opened, images, run, machine, seed, fold, _epochs(opened, run, seed, fold, say), threads, teacher, ranks
-        )
-        for seed, fold in members
+        FoldJob(opened, images, run, machine, *one, length, threads, teacher, ranks)
+        for one, length in zip(members, epochs, strict=True)
     ]
     if ranks.leads:
         ask_all(work, jobs, say)
     ranks.meet()
-    _check_steps(work, ranks)
+    if ranks.count > 1:
+        check_steps(work, ranks)
     steps = sum(job.epochs * epoch_length(job) for job in work)
     terminal = Terminal(steps, say) if ranks.leads else Quiet()
     try:
@@ -128,29 +128,9 @@ def _cores_told(machine: Machine, jobs: int, threads: int) -> str:
 def _train_fold(job: FoldJob, teller: Teller) -> None:
     leads = job.ranks.leads
     with only_one(job.folder, f"{job.name} of run {job.run.name}") if leads else nullcontext():
-        if not job.ranks.same(
-            job.run.finished(job.seed, job.fold)
-        ):  # another process may have finished it while this one waited
+        # Another command may have finished it while this one waited.
+        if not job.ranks.same(job.run.finished(job.seed, job.fold)):
             FoldTraining(job, teller).run()
-
-
-def _check_shared(run: Run) -> None:
-    """Whether this rank sees what the leader wrote; a network disk may take a while to show it."""
-    until = time.monotonic() + 60
-    while not (run.folder / "config.yaml").exists():
-        if time.monotonic() > until:
-            raise Problem(f"{run.folder} is not the first machine's: all machines must share PODIUM_HOME")
-        time.sleep(1)
-
-
-def _check_steps(work: list[FoldJob], ranks: Ranks) -> None:
-    """Every rank needs an image of every step."""
-    fewest = min(len(lesson_of(job).rows) // epoch_length(job) for job in work)
-    if fewest < ranks.count:
-        raise UsageError(
-            f"a step of {fewest} images cannot be shared by {ranks.count} processes: raise train.batch (or "
-            f"train.global_batch), or launch fewer"
-        )
 
 
 def _fitting_batch(config: object, machine: Machine, network: torch.nn.Module, ranks: Ranks) -> int:
@@ -194,17 +174,6 @@ def _say_opening(opened: Opened, run: Run, say: Say) -> None:
     )
     for note in (*samples.notes, *opened.folds.notes):
         say(f"note: {note}")
-
-
-def _check_writable(run: Run) -> None:
-    """A folder that cannot be written is found now, not when the answers are ready."""
-    for folder in (run.folder, submissions_folder(run.competition)):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except (PermissionError, NotADirectoryError, FileExistsError) as error:
-            raise Problem(f"{folder} cannot be made ({error.strerror}): make room for it, or set PODIUM_HOME") from None
-        if not os.access(folder, os.W_OK):
-            raise Problem(f"{folder} cannot be written: make it writable, or set PODIUM_HOME to another folder")
 
 
 def _say_scores(opened: Opened, run: Run, seeds: tuple[int, ...], say: Say) -> None:

@@ -38,6 +38,9 @@ class Progress:
     ranks: int = 1
     history: list[dict[str, Any]] = field(default_factory=list)
 
+    def next_epoch(self) -> None:
+        self.epoch, self.step, self.loss_sum, self.seen, self.seconds = self.epoch + 1, 0, 0.0, 0, 0.0
+
 
 class State:
     """Network, averaged weights, optimizer and progress of one fold; the same in every rank but for batch norms."""

@@ -165,13 +165,43 @@ def test_batch_norms_see_a_rank_s_part_and_keep_the_mean(tiny):
     learned = [name for name in one if "running" not in name and "num_batches" not in name]
     assert learned != list(one)
     assert max((one[name] - two[name]).abs().max().item() for name in learned) < ORDER
-    # After a single step of two equal parts the mean of their means is that of the whole batch.
-    single = [*words, "train.batch=30", "train.epochs=1", "data.sampler=plain"]
-    alone("whole", *single)
-    together(tiny, "halves", *single)
+    # Of a network that stands still, the mean of two equal parts' means is that of the whole batch.
+    still = ["config=tiny", "fold=0", "augment=none", "train.ema_decay=0", "optim.lr=1e-12", "train.batch=10"]
+    still += ["train.epochs=1"]
+    alone("whole", *still)
+    together(tiny, "halves", *still)
     whole, halves = (weights(tiny, run)["bn1.running_mean"] for run in ("whole", "halves"))
     torch.testing.assert_close(halves, whole, rtol=0, atol=1e-6)
     assert whole.abs().max() > 1e-3, "this run shows nothing: no statistics were kept"
+
+
+class Drawing(nn.Module):
+    """Draws a number in every step, as dropout does, and notes it."""
+
+    def __init__(self, **choices: object) -> None:
+        super().__init__()
+        self.inner = resnet8(**choices)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            with (Path(os.environ["PODIUM_HOME"]) / f"drawn-{os.environ.get('RANK', 'alone')}").open("a") as file:
+                print(torch.rand(1).item(), file=file)
+        return self.inner(images)
+
+
+@register_model
+def drawing(pretrained: bool = False, num_classes: int = 3, drop_rate: float = 0.0, **_: object) -> nn.Module:
+    return Drawing(num_classes=num_classes, drop_rate=drop_rate)
+
+
+def test_each_rank_draws_its_own_randomness(tiny):
+    words = ["config=tiny", "model.name=drawing", "fold=0", "train.epochs=2"]
+    alone("one", *words)
+    together(tiny, "two", *words)
+    drawn = {name: (tiny / f"drawn-{name}").read_text().splitlines() for name in ("alone", "0", "1")}
+    assert len(drawn["alone"]) == 8
+    assert drawn["0"] == drawn["alone"]
+    assert len(set(drawn["0"] + drawn["1"])) == 16
 
 
 def test_every_batch_that_fits_is_found_by_all(tiny):
@@ -205,8 +235,8 @@ def test_a_signal_to_one_rank_stops_both_after_the_same_step_and_they_go_on_to_t
     together(tiny, "whole", *DRAWN)
     lot = Lot(tiny / "lot", [*DRAWN, "run=stopped"])
     in_the_middle(tiny, "stopped", lot.processes)
-    for _ in range(2):  # launchers repeat a signal and send it to a rank's own processes too: no step may be lost
-        os.killpg(lot.processes[1].pid, signal.SIGTERM)
+    for number in (signal.SIGINT, signal.SIGTERM):  # launchers repeat a signal, and send it to a rank's loaders too
+        os.killpg(lot.processes[1].pid, number)
     assert lot.codes() == [130, 130], lot.told
     assert "".join(lot.told).count("The same command goes on") == 1
     assert "Traceback" not in "".join(lot.told)

@@ -8,6 +8,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
+from src.launch import first_to_tell, left_alone, place
+
 
 class Problem(Exception):
     """Something in the data, the files or the machine is not as it must be. Exit code 1.
@@ -36,17 +38,28 @@ REMEDIES = {
 }
 
 
-def exit_code(door: Callable[[list[str]], None], argv: list[str] | None) -> int:
-    """Run one door and return 0 (done), 1 (failed), 2 (wrong usage) or 130 (stopped by Ctrl-C or SIGTERM)."""
+def exit_code(door: Callable[[list[str]], None], argv: list[str] | None, several: bool = False) -> int:
+    """Run one door and return 0 (done), 1 (failed), 2 (wrong usage) or 130 (stopped by Ctrl-C or SIGTERM).
+
+    several: whether this door is made for processes that a launcher starts together. The first of them that fails
+    tells why; the others end as well, and are silent.
+    """
     try:
         with _interruptible():
+            if left_alone():
+                raise UsageError(
+                    "accelerate launch --cpu starts one process, whatever --num_processes says: in its place give "
+                    "--multi_gpu to the launcher, and machine.device=cpu to src.train"
+                )
+            if place().count > 1 and not several:
+                raise UsageError("only src.train works in several processes: give this command without a launcher")
             door(sys.argv[1:] if argv is None else list(argv))
             sys.stdout.flush()
     except Problem as problem:
-        print(f"error: {problem}", file=sys.stderr)
+        _tell(f"error: {problem}")
         return problem.exit_code
     except KeyboardInterrupt:
-        print("\nstopped. The same command goes on where this one was.", file=sys.stderr)
+        _tell("\nstopped. The same command goes on where this one was.")
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -54,10 +67,19 @@ def exit_code(door: Callable[[list[str]], None], argv: list[str] | None) -> int:
     except OSError as error:
         # Only what the user can mend becomes a message; anything else is our defect and keeps its traceback.
         if error.errno not in REMEDIES:
+            first_to_tell()
             raise
-        print(f"error: {error.filename or 'writing a file'}: {REMEDIES[error.errno]}", file=sys.stderr)
+        _tell(f"error: {error.filename or 'writing a file'}: {REMEDIES[error.errno]}")
         return 1
+    except Exception:
+        first_to_tell()  # the traceback tells enough
+        raise
     return 0
+
+
+def _tell(text: str) -> None:
+    if first_to_tell():
+        print(text, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

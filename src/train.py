@@ -6,12 +6,15 @@ usage: python -m src.train [fold=0..4] [config=NAME | competition=ID] [run=NAME]
   config=NAME        configs/NAME.yaml; without config=, competition= and run= the embedded demo
   --find-lr          train nothing: try rising learning rates on one fold, plot the loss and propose one
   key=value          any key of configs/default.yaml, for example model=resnet50 optim.lr=1e-3
+
+several GPUs or machines: accelerate launch --num_processes 2 -m src.train ... trains each fold on all of them
 """
 
 import sys
 
 from src.command import parse
-from src.errors import exit_code
+from src.errors import UsageError, exit_code
+from src.launch import place
 
 
 def door(argv: list[str]) -> None:
@@ -21,6 +24,8 @@ def door(argv: list[str]) -> None:
     request = parse(argv, flags=("--find-lr",))
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
     if "--find-lr" in request.flags:
+        if place().count > 1:
+            raise UsageError("--find-lr works in one process: give it without a launcher")
         from src.training.finder import find_lr
 
         find_lr(request)
@@ -32,7 +37,7 @@ def door(argv: list[str]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0 done, 1 failed, 2 wrong usage, 130 stopped."""
-    return exit_code(door, argv)
+    return exit_code(door, argv, several=True)
 
 
 if __name__ == "__main__":

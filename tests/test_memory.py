@@ -114,6 +114,14 @@ def test_pieces_of_unequal_size_weigh_by_their_images(tiny, room):
     assert farthest(weights(tiny, "whole"), weights(tiny, "pieces")) < 1e-5
 
 
+def test_pieces_weigh_by_their_classes(tiny, room):
+    room(1000)
+    weighed = ["loss.class_weights=balanced", "loss.smoothing=0.1", "data.sampler=plain"]
+    assert train([*WORDS, *weighed, "train.batch=15", "run=whole"]) == 0
+    assert train([*WORDS, *weighed, "train.batch=4", "train.global_batch=15", "run=pieces"]) == 0
+    assert farthest(weights(tiny, "whole"), weights(tiny, "pieces")) < 1e-5
+
+
 def test_auto_takes_the_whole_where_it_fits(tiny, room):
     room(1000)
     assert train([*WORDS, "train.batch=auto", "train.global_batch=15", "run=auto"]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -67,7 +68,7 @@ class Feed:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
-            worker_init_fn=_one_thread,
+            worker_init_fn=_begin,
         )
 
     def __call__(self, requests: list) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -82,5 +83,6 @@ def to_tensor(images: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
-def _one_thread(_: int) -> None:
+def _begin(_: int) -> None:
     cv2.setNumThreads(0)  # its threads would fight with the other workers'
+    os.setpgrp()  # a signal that asks to stop is the training's alone, which takes its step to the end

@@ -32,12 +32,25 @@ class Scores:
 
 def evaluate(job: FoldJob, network: nn.Module, feed: Feed, rows: np.ndarray) -> Scores:
     opened = job.opened
-    batch = opened.config.predict.batch
-    logits = view_logits(network, feed, rows, ("identity",), batch, job.engine.autocast)["identity"]
+    logits = _logits(job, network, feed, rows)
     targets = opened.samples.targets[rows]
     return Scores(
         logits, plain_loss(logits, targets), opened.metric.score(targets, probabilities_of(logits, opened.card.target))
     )
+
+
+def _logits(job: FoldJob, network: nn.Module, feed: Feed, rows: np.ndarray) -> np.ndarray:
+    """(len(rows), classes) logits of the plain view, known to every rank; each answers its share of the rows."""
+    ranks, batch = job.ranks, job.opened.config.predict.batch
+    own = view_logits(network, feed, rows[ranks.index :: ranks.count], ("identity",), batch, job.engine.autocast)
+    parts = ranks.gathered(own["identity"])
+    if len(parts) == 1:
+        return parts[0]
+    logits = np.empty((len(rows), parts[0].shape[1]), np.float32)
+    for rank, part in enumerate(parts):
+        if len(part):  # fewer rows than ranks leave some without any
+            logits[rank :: ranks.count] = part
+    return logits
 
 
 def stored_answers(opened: Opened, run: Run, seeds: tuple[int, ...], fold: int, rows: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from src.training.choices import check_choices
 from src.training.fold import FoldTraining
 from src.training.job import FoldJob, global_batch
 from src.training.machine import choose, split_cores
+from src.training.ranks import ALONE
 from src.training.schedule import Rates
 from src.training.teacher import check_teacher, teacher_of
 from src.training.terminal import Terminal
@@ -155,7 +156,9 @@ def _rehearsal(request: Request, run: Run, place: Path, say: Say) -> Rehearsal:
     say(f"{STEPS} steps of {config.model.name} on {machine.device}, at rates from {LOWEST:g} to {HIGHEST:g}")
     images = opened.images(say=say)
     teacher = teacher_of(opened, say)
-    return Rehearsal(opened, images, run, machine, request.seeds[0], fold, config.epochs, threads, teacher, place)
+    return Rehearsal(
+        opened, images, run, machine, request.seeds[0], fold, config.epochs, threads, teacher, ALONE, place
+    )
 
 
 def _finite(criterion: Callable) -> Callable:

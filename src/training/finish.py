@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from src.training.evaluate import best_epoch, evaluate
 from src.training.taught import taught_by
 
 if TYPE_CHECKING:
+    from src.training.evaluate import Scores
     from src.training.job import FoldJob
     from src.training.lesson import Lesson
     from src.training.state import State
@@ -27,7 +28,7 @@ SHOWN = 15  # classes up to which the whole confusion matrix is printed
 
 def keep_best(job: FoldJob, state: State, score: float) -> None:
     """With train.keep=best, put aside the weights of the best epoch so far."""
-    if job.opened.config.train.keep != "best":
+    if job.opened.config.train.keep != "best" or not job.ranks.leads:
         return
     scores = [entry["score"] for entry in state.progress.history] + [score]
     if best_epoch(job.opened.metric, scores) == len(scores) - 1:
@@ -36,45 +37,63 @@ def keep_best(job: FoldJob, state: State, score: float) -> None:
 
 def finish(job: FoldJob, state: State, feed: Feed, lesson: Lesson, say: Callable[[str], None]) -> None:
     """Write model.safetensors, the out-of-fold logits and the per-class tables; then mark the fold as done."""
+    _, held_out = job.opened.folds.rows(job.fold)
+    done = _choose(job, state, say) if len(held_out) else {}
+    scores = evaluate(job, state.answering_network, feed, held_out) if len(held_out) else None
+    if job.ranks.leads:
+        _write(job, state, lesson, done, scores, say)
+    job.ranks.meet()
+
+
+def _write(
+    job: FoldJob,
+    state: State,
+    lesson: Lesson,
+    done: dict[str, Any],
+    scores: Scores | None,
+    say: Callable[[str], None],
+) -> None:
     folder, opened, history = job.folder, job.opened, state.progress.history
-    weights, best = folder / "model.safetensors", folder / "best.safetensors"
-    done = {"epochs": len(history), "seconds": round(sum(entry["seconds"] for entry in history), 1)}
+    weights = folder / "model.safetensors"
+    _save(state, weights)
+    done |= {"epochs": len(history), "seconds": round(sum(entry["seconds"] for entry in history), 1)}
+    done["weights"] = sha256_of(weights)
     if job.teacher:
         done["teacher"] = taught_by(lesson)
-    _, held_out = opened.folds.rows(job.fold)
-    if len(held_out):
-        done |= _choose(job, state, say)
-        _save(state, weights)
+    if scores is None:
+        say(f"{job.name} done: trained on all rows for {len(history)} epochs, so no row is left to score it on")
+    else:
         done["best_epoch"] = 1 + best_epoch(opened.metric, [entry["score"] for entry in history])
-        done["weights"] = sha256_of(weights)
-        scores = evaluate(job, state.answering_network, feed, held_out)
-        save_logits(
-            logits_file(folder, "oof", "identity", None),
-            opened.samples.train["id"].to_numpy()[held_out],
-            scores.logits,
-            opened.samples.classes,
-            {
-                "engine": "torch",
-                "precision": job.machine.precision,
-                "size": opened.config.images.size,
-                "weights": done["weights"],
-                "images": opened.images_hash,
-            },
-        )
         done["score"] = scores.score
+        _store(job, scores, done["weights"])
+        _, held_out = opened.folds.rows(job.fold)
         _mistakes(job, opened.samples.targets[held_out], scores.logits, say)
         say(
             f"{job.name} done: {opened.metric.name} {scores.score:.4f} on {len(held_out)} held-out rows, "
             f"{done['seconds']:.0f} s"
         )
-    else:
-        _save(state, weights)
-        done["weights"] = sha256_of(weights)
-        say(f"{job.name} done: trained on all rows for {len(history)} epochs, so no row is left to score it on")
     write_json(folder / DONE, done)
-    for passing in (best, folder / "checkpoint.pt"):
+    for passing in (folder / "best.safetensors", folder / "checkpoint.pt"):
         passing.unlink(missing_ok=True)
     forget(job)
+
+
+def _store(job: FoldJob, scores: Scores, weights: str) -> None:
+    opened = job.opened
+    _, held_out = opened.folds.rows(job.fold)
+    save_logits(
+        logits_file(job.folder, "oof", "identity", None),
+        opened.samples.train["id"].to_numpy()[held_out],
+        scores.logits,
+        opened.samples.classes,
+        {
+            "engine": "torch",
+            "precision": job.machine.precision,
+            "size": opened.config.images.size,
+            "weights": weights,
+            "images": opened.images_hash,
+        },
+    )
 
 
 def _choose(job: FoldJob, state: State, say: Callable[[str], None]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from src.training.evaluate import best_epoch, evaluate
 from src.training.finish import finish, keep_best
 from src.training.job import FoldJob, global_batch
 from src.training.lesson import lesson_of, told
-from src.training.logs import write_logs
+from src.training.logs import line, write_logs
 from src.training.losses import chance_loss
 from src.training.mixing import augmented_rows
 from src.training.onward import continues, load_run
@@ -26,6 +26,7 @@ from src.training.state import State
 from src.training.step import Stepper
 from src.training.stopping import StopSignal
 from src.training.terminal import Teller
+from src.training.turns import Turns
 
 SHOWN_ROWS = 2000  # training rows, at most, that log.train_scores looks at
 
@@ -44,17 +45,20 @@ class FoldTraining:
         network = build(config.model, len(samples.classes), config.images.size)
         if continues(config.model):
             load_run(network, job.opened, job.seed, job.fold)
-        self.state = State(config, job.machine, network)
-        self.device = self.state.accelerator.device
+        self.state = State(config, job.machine, network, job.ranks)
+        self.device = self.state.device
         self.stepper = Stepper(job, self.state, self.lesson.targets)
         self.stages = stages_of(config)
         self.rates = rates(config, self.stages, self.steps)
         self.stage: Stage | None = None
         self.plain_feed = Feed(PlainRows(job.images, config.images.size), job.machine.workers, self.device)
         self.checkpoint = job.folder / "checkpoint.pt"
-        self.state.progress.threads = job.threads
-        if self.checkpoint.exists():
+        self.state.progress.threads, self.state.progress.ranks = job.threads, job.ranks.count
+        if job.ranks.same(self.checkpoint.exists()):
             self.state.restore(self.checkpoint)
+        self.ranks_before = self.state.progress.ranks
+        if self.ranks_before != job.ranks.count:
+            self.state.progress.threads, self.state.progress.ranks = job.threads, job.ranks.count
         torch.set_num_threads(self.state.progress.threads)  # another number of threads adds up in another order
 
     @property
@@ -67,26 +71,36 @@ class FoldTraining:
         progress, job = self.state.progress, self.job
         if self.updates:
             step = min(progress.step + 1, self.steps)  # all steps may be done, and only the epoch's end be missing
-            self.teller.say(f"{job.name} goes on at epoch {progress.epoch + 1}/{job.epochs}, step {step}/{self.steps}")
+            at = f"epoch {progress.epoch + 1}/{job.epochs}, step {step}/{self.steps}"
+            self.teller.say(f"{job.name} goes on at {at}{self._handed()}")
             self.teller.advance(self.updates)
         elif job.teacher:
             self.teller.say(told(job, self.lesson))
-        with StopSignal() as stop:
+        with StopSignal(once=job.ranks.count == 1) as stop:
             while progress.epoch < job.epochs and not self._stopped_early():
                 self._epoch(stop)
-                if stop.asked:
+                if self._agreed(stop.asked)[0]:
+                    self.job.ranks.meet()  # the leader may still have been writing
                     raise KeyboardInterrupt
         self.teller.advance(job.epochs * self.steps - self.updates)
         finish(job, self.state, self.plain_feed, self.lesson, self.teller.say)
+
+    def _handed(self) -> str:
+        before, now = self.ranks_before, self.job.ranks.count
+        if before == now:
+            return ""
+        return f"; {before} {'process' if before == 1 else 'processes'} began it, now {now}: other last digits"
 
     def _enter(self, stage: Stage) -> None:
         """Make ready for a stage: what it freezes, shows and draws."""
         job, data = self.job, self.job.opened.samples
         freeze(self.state.plain_network.backbone, stage.frozen)
+        self.state.share_gradients()
         load_side = self.config.images.load_side()
         augmentation = Augmentation(stage.augment.transforms, stage.size, load_side)
         only = augmented_rows(stage.augment.only, data.targets, data.classes, self.lesson.answered)
-        self.feed = Feed(AugmentedSteps(job.images, augmentation, only), job.machine.workers, self.device)
+        feed = Feed(AugmentedSteps(job.images, augmentation, only), job.machine.workers, self.device)
+        self.feed = Turns(feed, job.ranks, stage.size)
         exponent = stage.sampler_exponent
         self.weights = None if exponent is None else row_weights(self.lesson.labels, exponent)
         self.stepper.frozen = stage.frozen
@@ -104,14 +118,27 @@ class FoldTraining:
             self._step(images, rows)
             progress.step += 1
             self.teller.advance(1)
-            if stop.asked or time.monotonic() - saved > self.config.machine.checkpoint_minutes * 60:
+            due = time.monotonic() - saved > self.config.machine.checkpoint_minutes * 60
+            asked, due = self._agreed(stop.asked, due)
+            if asked or due:
                 progress.seconds += time.monotonic() - begun
                 saved = begun = time.monotonic()
-                self.state.save(self.checkpoint)
-                if stop.asked:
+                self._keep()
+                if asked:
                     raise KeyboardInterrupt
         progress.seconds += time.monotonic() - begun
         self._end_epoch()
+
+    def _agreed(self, asked: bool, due: bool = False) -> tuple[bool, bool]:
+        """Whether any rank was asked to stop, and whether it is time for a checkpoint by the leader's clock."""
+        ranks = self.job.ranks
+        asked, due = ranks.total(asked, due and ranks.leads)
+        return asked > 0, due > 0
+
+    def _keep(self) -> None:
+        """A checkpoint; no rank goes on, or ends, before it is written."""
+        self.state.save(self.checkpoint)
+        self.job.ranks.meet()
 
     def _steps_left(self) -> list[Step]:
         job, progress = self.job, self.state.progress
@@ -130,6 +157,7 @@ class FoldTraining:
 
     def _end_epoch(self) -> None:
         state, job, progress = self.state, self.job, self.state.progress
+        state.share_statistics()
         entry = {
             "epoch": progress.epoch + 1,
             "steps": self.steps,
@@ -147,17 +175,13 @@ class FoldTraining:
             warn.stop_on_nan(scores.loss, job.name, progress)
             keep_best(job, state, scores.score)
             warn.after_epoch(job, entry, scores, self._chance(), self.teller.say)
+        entry = job.ranks.same(entry)  # the times are the leader's
         progress.history.append(entry)
-        progress.epoch, progress.step, progress.loss_sum, progress.seen, progress.seconds = (
-            progress.epoch + 1,
-            0,
-            0.0,
-            0,
-            0.0,
-        )
-        write_logs(job, state, entry)
+        progress.next_epoch()
+        if job.ranks.leads:
+            write_logs(job, state, entry)
         state.save(self.checkpoint)
-        self.teller.say(_line(job, entry))
+        self.teller.say(line(job, entry))
 
     def _lr(self, update: int) -> float:
         return float(self.rates.lr[update] * self.factor)
@@ -182,15 +206,3 @@ class FoldTraining:
             return False
         self.teller.say(f"{self.job.name} stops: {patience} epochs without a better {self.job.opened.metric.name}")
         return True
-
-
-def _line(job: FoldJob, entry: dict[str, float]) -> str:
-    """One line an epoch, in columns."""
-    width = len(str(job.epochs))
-    held_out = ""
-    if "score" in entry:
-        held_out = f"held out: loss {entry['held_out_loss']:.4f} {job.opened.metric.name} {entry['score']:.4f}   "
-    return (
-        f"{job.name}   epoch {entry['epoch']:{width}d}/{job.epochs}   loss {entry['loss']:.4f}   {held_out}"
-        f"lr {entry['lr']:.2e}   {entry['seconds']:.1f} s   {entry['images_per_second']:.0f} images/s"
-    )

@@ -9,6 +9,7 @@ from src.inference.engine import Engine
 from src.runs import Run
 from src.schema import Config
 from src.training.machine import Machine
+from src.training.ranks import Ranks
 from src.training.teacher import Teacher
 
 
@@ -31,6 +32,7 @@ class FoldJob:
     epochs: int
     threads: int
     teacher: Teacher | None
+    ranks: Ranks
 
     @property
     def folder(self) -> Path:

@@ -21,6 +21,18 @@ def write_logs(job: FoldJob, state: State, entry: dict[str, Any]) -> None:
         _write_events(job, state, entry)
 
 
+def line(job: FoldJob, entry: dict[str, float]) -> str:
+    """One line an epoch, in columns."""
+    width = len(str(job.epochs))
+    held_out = ""
+    if "score" in entry:
+        held_out = f"held out: loss {entry['held_out_loss']:.4f} {job.opened.metric.name} {entry['score']:.4f}   "
+    return (
+        f"{job.name}   epoch {entry['epoch']:{width}d}/{job.epochs}   loss {entry['loss']:.4f}   {held_out}"
+        f"lr {entry['lr']:.2e}   {entry['seconds']:.1f} s   {entry['images_per_second']:.0f} images/s"
+    )
+
+
 def _write_events(job: FoldJob, state: State, entry: dict[str, Any]) -> None:
     from torch.utils.tensorboard import SummaryWriter
 

@@ -46,6 +46,16 @@ class Criterion:
             logits = _with_margin(logits, targets, self.loss.margin)
         return F.cross_entropy(logits, targets, weights, label_smoothing=self.loss.smoothing)
 
+    def mass(self, targets: torch.Tensor) -> float:
+        """By what the mean over these rows is divided: their number, or the sum of their classes' weights.
+
+        So the mean over a batch is that of its pieces' means, each by its mass.
+        """
+        by_rows = self.target == "multilabel" or self.loss.name in ("focal", "ordinal", "smooth_l1")
+        if self.weights is None or by_rows or targets.ndim == 2:
+            return len(targets)
+        return self.weights.to(targets.device)[targets].sum().item()
+
 
 def class_weights(kind: str, counts: np.ndarray, beta: float) -> torch.Tensor | None:
     """(classes,) weights of mean one over the rows: by the inverse count, or the inverse effective number of rows.

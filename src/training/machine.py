@@ -10,6 +10,7 @@ import torch
 from src.errors import Problem, UsageError
 from src.runs import read_json, write_json
 from src.schema import Config
+from src.training.ranks import ALONE, Ranks
 
 TINY = 1_000_000  # parameters below which half precision and several threads cost more than they bring
 
@@ -22,38 +23,58 @@ class Machine:
     batch: int  # images a forward pass
 
 
-def choose(config: Config, parameters: int, record: Path, fitting_batch: Callable[["Machine"], int]) -> Machine:
+def choose(
+    config: Config,
+    parameters: int,
+    record: Path,
+    fitting_batch: Callable[["Machine"], int],
+    ranks: Ranks = ALONE,
+) -> Machine:
     """The machine of a run: as `record` says where it exists, else chosen by the configuration and written there.
 
-    `fitting_batch` finds the batch for train.batch=auto on the machine that is otherwise decided.
-
-    Raises UsageError for a device or precision that this machine lacks, or that contradicts the record.
+    `fitting_batch` finds the batch for train.batch=auto on the machine that is otherwise decided; with several ranks
+    the smallest that one of them finds is taken. Raises UsageError for a device or precision that this machine lacks,
+    or that contradicts the record or the launcher.
     """
     asked = config.machine
-    if record.exists():
-        kept = Machine(**read_json(record))
+    known = ranks.same(read_json(record) if record.exists() else None)
+    if known:
+        kept = Machine(**known)
         if asked.device not in ("auto", kept.device):
             raise UsageError(f"this run was begun on {kept.device}: give run=NAME to begin one on {asked.device}")
         if kept.device == "cuda" and not torch.cuda.is_available():
             raise Problem("this run was begun on a GPU, and there is none here: give run=NAME to begin anew")
+        _fit_launch(kept.device, ranks)
         return kept
-    device = _device(asked.device)
+    device = ranks.same(_device(asked.device))
+    _fit_launch(device, ranks)
     machine = Machine(
         device=device,
         precision=_precision(config.train.precision, device, parameters < TINY),
         # On a CPU the loaders would only take cores from training.
-        workers=(min(8, cores()) if device == "cuda" else 0) if asked.workers == "auto" else asked.workers,
+        workers=(min(8, max(1, cores() // ranks.here)) if device == "cuda" else 0)
+        if asked.workers == "auto"
+        else asked.workers,
         batch=1 if config.train.batch == "auto" else config.train.batch,
     )
     if config.train.batch == "auto":
-        machine = replace(machine, batch=fitting_batch(machine))
-    write_json(record, asdict(machine))
+        machine = replace(machine, batch=min(ranks.gathered(fitting_batch(machine))))
+    machine = ranks.same(machine)  # half precision may be fast on one machine and slow on another
+    if ranks.leads:
+        write_json(record, asdict(machine))
     return machine
 
 
-def split_cores(config: Config, device: str, folds: int) -> tuple[int, int]:
-    """(jobs, threads of each): on a CPU as many folds side by side as there are cores, on a GPU one by one."""
+def split_cores(config: Config, device: str, folds: int, ranks: Ranks = ALONE) -> tuple[int, int]:
+    """(jobs, threads of each): on a CPU as many folds side by side as there are cores, on a GPU one by one.
+
+    Several ranks train each fold together, and one fold after the other.
+    """
     asked = config.machine
+    if ranks.count > 1:
+        if asked.jobs not in ("auto", 1):
+            raise UsageError(f"machine.jobs={asked.jobs}: launched processes share each fold; give machine.jobs=1")
+        return 1, max(1, cores() // ranks.here) if asked.threads == "auto" else asked.threads
     side_by_side = cores() if device == "cpu" else 1
     jobs = side_by_side if asked.jobs == "auto" else asked.jobs
     if jobs > 1 and device != "cpu":
@@ -68,12 +89,34 @@ def cores() -> int:
 
 
 def _device(asked: str) -> str:
+    if asked == "auto" and _kept_to_cpu():
+        return "cpu"
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if asked == "auto":
         return next(name for name, there in present.items() if there)
     if not present[asked]:
         raise UsageError(f"machine.device={asked}: torch {torch.__version__} finds none on this machine")
     return asked
+
+
+def _kept_to_cpu() -> bool:
+    """Whether accelerate's launcher was given --cpu."""
+    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1")
+
+
+def _fit_launch(device: str, ranks: Ranks) -> None:
+    """Raises UsageError where the launched processes cannot work on such devices."""
+    if device != "cpu" and _kept_to_cpu():
+        raise UsageError(f"this run works on {device}: leave --cpu out, or give run=NAME to begin one on the CPU")
+    if ranks.count == 1 or device == "cpu":
+        return
+    if device != "cuda":
+        raise UsageError(f"several processes share a fold on CUDA's GPUs or on CPUs, not on {device}: launch one")
+    if torch.cuda.device_count() < ranks.here:
+        raise UsageError(
+            f"{ranks.here} processes on this machine and {torch.cuda.device_count()} GPU: launch one for each GPU "
+            f"(--num_processes), or give machine.device=cpu"
+        )
 
 
 def _precision(asked: str, device: str, tiny: bool) -> str:

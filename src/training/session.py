@@ -1,7 +1,8 @@
 """One training command: everything is checked before the first epoch, then the folds are trained one by one."""
 
-import os
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 
 import cv2
@@ -15,7 +16,7 @@ from src.errors import Problem, UsageError
 from src.inference.views import view_names
 from src.models.factory import build
 from src.models.memory import largest_batch
-from src.runs import Run, only_one, read_json, submissions_folder
+from src.runs import Run, only_one, read_json
 from src.submission.layout import layout_of
 from src.training.asking import ask_all
 from src.training.choices import check_choices
@@ -24,21 +25,33 @@ from src.training.fold import FoldTraining
 from src.training.job import FoldJob, global_batch
 from src.training.lesson import epoch_length
 from src.training.machine import Machine, choose, split_cores
+from src.training.ranks import Ranks, together
+from src.training.ready import check_shared, check_steps, check_writable
 from src.training.side_by_side import run_tasks
 from src.training.state import State, optimizer_of
 from src.training.step import try_batch
 from src.training.taught import say_before_and_after
 from src.training.teacher import check_teacher, teacher_of
-from src.training.terminal import Teller, Terminal
+from src.training.terminal import Quiet, Teller, Terminal
 
 Say = Callable[[str], None]
 
 
 def train(request: Request, say: Say = print) -> None:
-    """Train the asked folds and seeds; finished ones are skipped, stopped ones go on. See the doors for errors."""
+    """Train the asked folds and seeds; finished ones are skipped, stopped ones go on. See the doors for errors.
+
+    Processes that a launcher started train each fold together.
+    """
+    with together() as ranks:
+        _train_asked(request, ranks, ranks.voice(say))
+
+
+def _train_asked(request: Request, ranks: Ranks, say: Say) -> None:
     config, run = request.config, Run(request.competition, request.run)
     view_names(config.predict.views)
-    opened = open_competition(config, run, say)
+    with ranks.leader_first():
+        opened = open_competition(config, run, say)
+    opened = replace(opened, config=ranks.same(opened.config))  # what was auto, as the leader chose it
     if opened.card.submission:
         layout_of(opened.card, opened.samples)  # a sample submission that cannot be answered is found now
     check_choices(opened, say)
@@ -47,12 +60,14 @@ def train(request: Request, say: Say = print) -> None:
     if absent:
         raise UsageError(f"fold={absent[0]}: with data.validation=host there is fold 0 only")
     _say_opening(opened, run, say)
-    _check_writable(run)
+    check_writable(run)
     wanted = [(seed, fold) for seed in request.seeds for fold in folds]
-    left = [member for member in wanted if not run.finished(*member)]
+    left = ranks.same([member for member in wanted if not run.finished(*member)])
     if left:
-        _train(left, opened, run, say)
-    else:
+        _train(left, opened, run, ranks, say)
+    if not ranks.leads:
+        return
+    if not left:
         claim(run, opened)
     done = [str(fold) for fold in folds if all(run.finished(seed, fold) for seed in request.seeds)]
     if not left:
@@ -61,7 +76,7 @@ def train(request: Request, say: Say = print) -> None:
         _say_scores(opened, run, request.seeds, say)
 
 
-def _train(members: list[tuple[int, int | str]], opened: Opened, run: Run, say: Say) -> None:
+def _train(members: list[tuple[int, int | str]], opened: Opened, run: Run, ranks: Ranks, say: Say) -> None:
     config = opened.config
     check_teacher(opened, run, members, say)
     # Folds are forked off this process, so it must not start threads of its own.
@@ -70,22 +85,33 @@ def _train(members: list[tuple[int, int | str]], opened: Opened, run: Run, say: 
     # A throw-away network shows now whether name, weights and size fit, not after the images are decoded.
     network = build(config.model, len(opened.samples.classes), config.images.size)
     optimizer_of(config, network)
-    images, teacher = opened.images(say=say), teacher_of(opened, say)
-    claim(run, opened)
+    with ranks.leader_first():
+        images, teacher = opened.images(say=say), teacher_of(opened, say)
+        if ranks.leads:
+            claim(run, opened)
+    check_shared(run)
     parameters = sum(p.numel() for p in network.parameters())
     record = run.folder / "machine.json"
-    machine = choose(config, parameters, record, lambda trial: _fitting_batch(config, trial, network))
-    jobs, threads = split_cores(config, machine.device, len(members))
+    machine = choose(config, parameters, record, lambda trial: _fitting_batch(config, trial, network, ranks), ranks)
+    jobs, threads = split_cores(config, machine.device, len(members), ranks)
     say(
         f"{config.model.name}: {parameters / 1e6:.2f} M parameters, {config.images.size} px, on {machine.device} in "
         f"{machine.precision}, batch {global_batch(config)}{_cores_told(machine, jobs, threads)}"
+        f"{f'; {ranks.count} processes share each batch' if ranks.count > 1 else ''}"
     )
+    # Only the leader asks what is finished: a network disk may show it to the others later.
+    epochs = ranks.same([_epochs(opened, run, *one, say) for one in members] if ranks.leads else [])
     work = [
-        FoldJob(opened, images, run, machine, seed, fold, _epochs(opened, run, seed, fold, say), threads, teacher)
-        for seed, fold in members
+        FoldJob(opened, images, run, machine, *one, length, threads, teacher, ranks)
+        for one, length in zip(members, epochs, strict=True)
     ]
-    ask_all(work, jobs, say)
-    terminal = Terminal(sum(job.epochs * epoch_length(job) for job in work), say)
+    if ranks.leads:
+        ask_all(work, jobs, say)
+    ranks.meet()
+    if ranks.count > 1:
+        check_steps(work, ranks)
+    steps = sum(job.epochs * epoch_length(job) for job in work)
+    terminal = Terminal(steps, say) if ranks.leads else Quiet()
     try:
         run_tasks([partial(_train_fold, job) for job in work], jobs, terminal)
     finally:
@@ -100,15 +126,17 @@ def _cores_told(machine: Machine, jobs: int, threads: int) -> str:
 
 
 def _train_fold(job: FoldJob, teller: Teller) -> None:
-    with only_one(job.folder, f"{job.name} of run {job.run.name}"):
-        if not job.run.finished(job.seed, job.fold):  # another process may have finished it while this one waited
+    leads = job.ranks.leads
+    with only_one(job.folder, f"{job.name} of run {job.run.name}") if leads else nullcontext():
+        # Another command may have finished it while this one waited.
+        if not job.ranks.same(job.run.finished(job.seed, job.fold)):
             FoldTraining(job, teller).run()
 
 
-def _fitting_batch(config: object, machine: Machine, network: torch.nn.Module) -> int:
-    """The largest even part of the global batch that fits, for train.batch=auto."""
-    whole = global_batch(config)
-    state = State(config, machine, network)
+def _fitting_batch(config: object, machine: Machine, network: torch.nn.Module, ranks: Ranks) -> int:
+    """The largest even part of a rank's share of the global batch that fits, for train.batch=auto."""
+    whole = -(-global_batch(config) // ranks.count)
+    state = State(config, machine, network, ranks)
     fits = largest_batch(lambda batch: try_batch(state, config, batch), whole)
     if fits == 0:
         raise Problem("not even one image fits into memory: lower images.size or choose a smaller model.name")
@@ -146,17 +174,6 @@ def _say_opening(opened: Opened, run: Run, say: Say) -> None:
     )
     for note in (*samples.notes, *opened.folds.notes):
         say(f"note: {note}")
-
-
-def _check_writable(run: Run) -> None:
-    """A folder that cannot be written is found now, not when the answers are ready."""
-    for folder in (run.folder, submissions_folder(run.competition)):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except (PermissionError, NotADirectoryError, FileExistsError) as error:
-            raise Problem(f"{folder} cannot be made ({error.strerror}): make room for it, or set PODIUM_HOME") from None
-        if not os.access(folder, os.W_OK):
-            raise Problem(f"{folder} cannot be written: make it writable, or set PODIUM_HOME to another folder")
 
 
 def _say_scores(opened: Opened, run: Run, seeds: tuple[int, ...], say: Say) -> None:

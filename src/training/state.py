@@ -12,16 +12,22 @@ from accelerate.state import AcceleratorState
 from timm.optim import create_optimizer_v2, list_optimizers
 from timm.utils import ModelEmaV3
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
 
 from src.errors import Problem, UsageError
 from src.runs import written_whole
 from src.schema import Config, nearest
 from src.training.machine import Machine
+from src.training.ranks import ALONE, Ranks
 
 
 @dataclass
 class Progress:
-    """Where training stands, and with how many threads. `loss_sum` and `seen` belong to the epoch under way."""
+    """Where training stands, and with how many threads and processes.
+
+    `loss_sum` and `seen` belong to the epoch under way, over all processes.
+    """
 
     epoch: int = 0
     step: int = 0
@@ -29,24 +35,34 @@ class Progress:
     seen: int = 0
     seconds: float = 0.0
     threads: int = 1
+    ranks: int = 1
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    def next_epoch(self) -> None:
+        self.epoch, self.step, self.loss_sum, self.seen, self.seconds = self.epoch + 1, 0, 0.0, 0, 0.0
 
 
 class State:
-    """Network, averaged weights, optimizer and progress of one fold."""
+    """Network, averaged weights, optimizer and progress of one fold; the same in every rank but for batch norms."""
 
-    def __init__(self, config: Config, machine: Machine, network: nn.Module) -> None:
+    def __init__(self, config: Config, machine: Machine, network: nn.Module, ranks: Ranks = ALONE) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)  # a fold before this one may have had another precision
         precision = "no" if machine.precision == "fp32" else machine.precision
-        self.accelerator = Accelerator(mixed_precision=precision, cpu=machine.device == "cpu")
-        network = network.to(self.accelerator.device, memory_format=torch.channels_last)
+        self.accelerator, self.ranks = Accelerator(mixed_precision=precision, cpu=machine.device == "cpu"), ranks
+        # Of several processes on a CPU accelerate numbers the device, and nothing can be loaded to a cpu:1.
+        self.device = torch.device("cpu") if machine.device == "cpu" else self.accelerator.device
+        network = network.to(self.device, memory_format=torch.channels_last)
+        for tensor in network.state_dict().values():  # other processors may begin with other last digits
+            ranks.hand_out(tensor, owner=0)
         self.optimizer = optimizer_of(config, network)
         decay = config.train.ema_decay
         # The decay warms up with the steps: an average over 500 steps would ruin a run of 60.
         self.ema = ModelEmaV3(network, decay=decay, use_warmup=True) if decay else None
         # Kept apart: taking the prepared network's wrapping off would switch its half precision off with it.
         self.plain_network = network
-        self.network, self.prepared_optimizer = self.accelerator.prepare(network, self.optimizer)
+        # Without the ranks' sharing of gradients, which waits for what a stage freezes: see share_gradients.
+        self.network = self._alone = self.accelerator.prepare_model(network, evaluation_mode=True)
+        self.prepared_optimizer = self.accelerator.prepare_optimizer(self.optimizer)
         self.progress = Progress()
 
     @property
@@ -54,13 +70,40 @@ class State:
         """The one that is scored and kept: the averaged weights where there are any."""
         return self.ema.module if self.ema else self.plain_network
 
+    def share_gradients(self) -> None:
+        """Let each backward pass end in the mean of the ranks' gradients, of the parameters that learn now."""
+        if self.ranks.count > 1:
+            self.network = DistributedDataParallel(
+                self._alone,
+                device_ids=[self.device] if self.device.type == "cuda" else None,
+                init_sync=False,  # all began alike, and
+                forward_sync_buffers=False,  # the statistics of batch norms are each rank's own
+            )
+
+    def share_statistics(self) -> None:
+        """Give every rank the mean of all ranks' running statistics of batch norms, of which each saw its own images.
+
+        They follow the batches linearly, and nothing learns from them: once, before they are used, is enough.
+        """
+        self.ranks.average(self._statistics())
+
+    def _statistics(self) -> list[torch.Tensor]:
+        networks = [self.plain_network, *([self.ema.module] if self.ema else [])]
+        norms = [module for network in networks for module in network.modules() if isinstance(module, _BatchNorm)]
+        return [tensor for norm in norms for tensor in (norm.running_mean, norm.running_var) if tensor is not None]
+
     def save(self, path: Path) -> None:
+        """Write a checkpoint: the leader does, of what all ranks know."""
+        statistics = self.ranks.gathered([tensor.cpu() for tensor in self._statistics()])
+        if not self.ranks.leads:
+            return
         scaler = self.accelerator.scaler
         kept = {
             "network": self.plain_network.state_dict(),
             "ema": self.ema.module.state_dict() if self.ema else None,
             "optimizer": self.optimizer.state_dict(),
             "scaler": scaler.state_dict() if scaler else None,
+            "statistics": statistics if self.ranks.count > 1 else None,
             "progress": vars(self.progress),
         }
         with written_whole(path) as part:
@@ -72,7 +115,7 @@ class State:
     def restore(self, path: Path) -> None:
         """Go back to a checkpoint. Raises Problem where it cannot be read."""
         try:
-            kept = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+            kept = torch.load(path, map_location=self.device, weights_only=True)
         except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
             raise Problem(
                 f"{path} cannot be read ({type(error).__name__}): delete it to train this fold from its start"
@@ -83,7 +126,15 @@ class State:
         self.optimizer.load_state_dict(kept["optimizer"])
         if kept["scaler"]:
             self.accelerator.scaler.load_state_dict(kept["scaler"])
+        if kept.get("statistics"):
+            self._take_statistics(kept["statistics"])
         self.progress = Progress(**kept["progress"])
+
+    def _take_statistics(self, kept: list[list[torch.Tensor]]) -> None:
+        """Each rank its own; where there were more of them or fewer, each the mean."""
+        for at, tensor in enumerate(self._statistics()):
+            every = [of_rank[at] for of_rank in kept]
+            tensor.copy_(every[self.ranks.index] if len(kept) == self.ranks.count else torch.stack(every).mean(0))
 
 
 def optimizer_of(config: Config, network: nn.Module) -> torch.optim.Optimizer:

@@ -1,5 +1,7 @@
 """One optimizer step: forward and backward in pieces that fit into memory, then the update and the average."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import torch
 
@@ -22,19 +24,31 @@ class Stepper:
         samples, (rows, _) = job.opened.samples, job.opened.folds.rows(job.fold)
         self.targets = torch.from_numpy(targets)
         self.criterion = Criterion(self.config.loss, samples.counts_in(rows), job.opened.card.target)
+        self.mass = self.criterion.mass
         self.mix = mixing(self.config.train, len(samples.classes))
         self.frozen = False
 
     def take(self, images: torch.Tensor, rows: torch.Tensor, updates: int) -> None:
-        """One step over one global batch, in pieces of at most `machine.batch` images; the `updates`th, from 0."""
-        state, progress = self.state, self.state.progress
+        """One step over one global batch, of which each rank takes its part in pieces of at most `machine.batch`.
+
+        updates: how many steps were taken before. The whole batch is mixed by every rank alike, with the randomness
+        that the step begins with; that of the network itself (dropout) each rank draws for its part.
+        """
+        state, progress, ranks = self.state, self.state.progress, self.job.ranks
         state.network.train()
         if self.frozen:
             hold_norms(state.plain_network.backbone)
         images, targets = self.mix(images, self.targets[rows].to(images.device))
-        loss_sum = 0.0
-        for part, truth in self._pieces(images, targets):
-            loss_sum += self._forward_backward(part, truth, len(part) / len(rows)) * len(part)
+        if ranks.index:  # the leader goes on in the stream, as a single process would
+            torch.manual_seed(torch.initial_seed() + ranks.index)
+        whole, loss_sum = self.mass(targets), 0.0
+        pieces = self._pieces(images, targets)
+        for left, (part, truth) in zip(reversed(range(len(pieces))), pieces, strict=True):
+            # Gradients are added up over the ranks once a step, with the last piece.
+            with state.accelerator.no_sync(state.network) if left else nullcontext():
+                mass = self.mass(truth)
+                loss_sum += self._forward_backward(part, truth, mass / whole) * (mass * len(rows) / whole)
+        (loss_sum,) = ranks.total(loss_sum)
         warn.stop_on_nan(loss_sum, self.job.name, progress)
         if self.config.optim.clip:
             state.accelerator.clip_grad_norm_(state.network.parameters(), self.config.optim.clip)
@@ -46,12 +60,16 @@ class Stepper:
         progress.seen += len(rows)
 
     def _pieces(self, images: torch.Tensor, targets: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Of this rank's part; the parts differ by at most one image."""
+        ranks = self.job.ranks
+        images, targets = (whole.tensor_split(ranks.count)[ranks.index] for whole in (images, targets))
         count = -(-len(images) // self.job.machine.batch)
         return list(zip(images.tensor_split(count), targets.tensor_split(count), strict=True))
 
     def _forward_backward(self, images: torch.Tensor, targets: torch.Tensor, share: float) -> float:
         """The mean loss of one piece; its gradients are added by its share of the step."""
         losses: list[float] = []
+        share *= self.job.ranks.count  # of the ranks' gradients the mean is taken, and the sum is meant
 
         def attempt() -> None:
             logits = self.state.network(images.contiguous(memory_format=torch.channels_last))
@@ -78,15 +96,14 @@ def try_batch(state: State, config: object, batch: int) -> None:
     """One forward and backward pass over `batch` blank images; the network and its gradients are left as they were."""
     network = state.network
     before = {name: value.clone() for name, value in network.named_buffers()}
-    images = torch.zeros(
-        batch, 3, config.images.size, config.images.size, dtype=torch.uint8, device=state.accelerator.device
-    )
+    images = torch.zeros(batch, 3, config.images.size, config.images.size, dtype=torch.uint8, device=state.device)
     try:
-        logits = network.train()(images.contiguous(memory_format=torch.channels_last))
-        state.accelerator.backward(logits.float().logsumexp(1).mean())
+        with state.accelerator.no_sync(network):  # other ranks may try another batch
+            logits = network.train()(images.contiguous(memory_format=torch.channels_last))
+            state.accelerator.backward(logits.float().logsumexp(1).mean())
     finally:
         state.prepared_optimizer.zero_grad(set_to_none=True)
         for name, value in network.named_buffers():
             value.copy_(before[name])
-        if state.accelerator.device.type == "cuda":
+        if state.device.type == "cuda":
             torch.cuda.empty_cache()

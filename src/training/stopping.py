@@ -6,10 +6,13 @@ from types import FrameType, TracebackType
 
 
 class StopSignal:
-    """Within the block the first signal is only noted in `asked`; a second one stops at once."""
+    """Within the block the first signal is only noted in `asked`; a second one stops at once.
 
-    def __init__(self) -> None:
-        self.asked = False
+    once: False lets further signals pass: a launcher repeats them, and kills by itself what does not end in time.
+    """
+
+    def __init__(self, once: bool = True) -> None:
+        self.asked, self.once = False, once
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopSignal":
@@ -23,6 +26,6 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.asked and self.once:
             raise KeyboardInterrupt
         self.asked = True

@@ -14,6 +14,19 @@ class Teller(Protocol):
     def advance(self, steps: int) -> None: ...
 
 
+class Quiet:
+    """Tells nothing: of several processes that train together only the first one speaks."""
+
+    def say(self, text: str) -> None:
+        pass
+
+    def advance(self, steps: int) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 class Terminal:
     """Lines through `say`; a bar of `total` steps (or other units) below them."""
 

@@ -33,9 +33,7 @@ def review(request: Request, say: Say = print) -> Path:
     """Write tables and galleries into the run's review/ folder, and return it. See the door for errors."""
     run = existing_run(request)
     if is_brought(run):
-        raise UsageError(
-            f"run {run.name} brings logits alone, and a review needs networks: name a run trained here"
-        )
+        raise UsageError(f"run {run.name} brings logits alone, and a review needs networks: name a run trained here")
     opened = open_competition(request.config, run, say)
     hold(run, opened)
     members = [member for member in trained_members(run, request) if member.fold != ALL]

@@ -131,6 +131,7 @@ class Machine(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     jobs: Positive | Literal["auto"]
     threads: Positive | Literal["auto"]
+    layout: Literal["auto", "channels_last", "contiguous"]
     workers: Annotated[int, Field(ge=0)] | Literal["auto"]
     checkpoint_minutes: Annotated[float, Field(gt=0)]
     cache_max_gb: Annotated[float, Field(gt=0)]

@@ -2,7 +2,8 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ from src.models.factory import build
 from src.reporting.figures import save
 from src.reporting.rates import draw_rates
 from src.runs import Run, written_whole
+from src.schema import Config
 from src.training.asking import ask_all
 from src.training.choices import check_choices
 from src.training.fold import FoldTraining
 from src.training.job import FoldJob, global_batch
-from src.training.machine import choose, split_cores
+from src.training.machine import Machine, choose, split_cores
 from src.training.ranks import ALONE
 from src.training.schedule import Rates
 from src.training.teacher import check_teacher, teacher_of
@@ -151,14 +153,19 @@ def _rehearsal(request: Request, run: Run, place: Path, say: Say) -> Rehearsal:
     parameters = sum(p.numel() for p in network.parameters())
     kept = run.folder / "machine.json"
     record = kept if kept.exists() else place / "machine.json"
-    machine = choose(config, parameters, record, lambda _: global_batch(config))
-    _, threads = split_cores(config, machine.device, 1)
+    machine = choose(config, parameters, record, partial(_whole_batch, config))
+    _, threads = split_cores(config, machine, 1)
     say(f"{STEPS} steps of {config.model.name} on {machine.device}, at rates from {LOWEST:g} to {HIGHEST:g}")
     images = opened.images(say=say)
     teacher = teacher_of(opened, say)
     return Rehearsal(
         opened, images, run, machine, request.seeds[0], fold, config.epochs, threads, teacher, ALONE, place
     )
+
+
+def _whole_batch(config: Config, machine: Machine) -> Machine:
+    """Too short for trials."""
+    return replace(machine, batch=global_batch(config)) if config.train.batch == "auto" else machine
 
 
 def _finite(criterion: Callable) -> Callable:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from src.runs import read_json, write_json
 from src.schema import Config
 from src.training.ranks import ALONE, Ranks
 
+CHANNELS_LAST, CONTIGUOUS = "channels_last", "contiguous"
 TINY = 1_000_000  # parameters below which half precision and several threads cost more than they bring
 
 
@@ -21,20 +22,25 @@ class Machine:
     precision: str
     workers: int
     batch: int  # images a forward pass
+    layout: str = CHANNELS_LAST  # of tensors in memory
+    threads: int | None = None  # of a fold that has the CPU to itself; None: all cores
+
+    @property
+    def format(self) -> torch.memory_format:
+        return torch.channels_last if self.layout == CHANNELS_LAST else torch.contiguous_format
 
 
 def choose(
     config: Config,
     parameters: int,
     record: Path,
-    fitting_batch: Callable[["Machine"], int],
+    tried: Callable[["Machine"], "Machine"],
     ranks: Ranks = ALONE,
 ) -> Machine:
     """The machine of a run: as `record` says where it exists, else chosen by the configuration and written there.
 
-    `fitting_batch` finds the batch for train.batch=auto on the machine that is otherwise decided; with several ranks
-    the smallest that one of them finds is taken. Raises UsageError for a device or precision that this machine lacks,
-    or that contradicts the record or the launcher.
+    `tried` settles what takes a trial: which kind of step is fast, and the batch for train.batch=auto. Raises
+    UsageError for a device or precision that this machine lacks, or that contradicts the record or the launcher.
     """
     asked = config.machine
     known = ranks.same(read_json(record) if record.exists() else None)
@@ -56,16 +62,15 @@ def choose(
         if asked.workers == "auto"
         else asked.workers,
         batch=1 if config.train.batch == "auto" else config.train.batch,
+        layout=CHANNELS_LAST if asked.layout == "auto" else asked.layout,
     )
-    if config.train.batch == "auto":
-        machine = replace(machine, batch=min(ranks.gathered(fitting_batch(machine))))
-    machine = ranks.same(machine)  # half precision may be fast on one machine and slow on another
+    machine = ranks.same(tried(machine))  # half precision may be fast on one machine and slow on another
     if ranks.leads:
         write_json(record, asdict(machine))
     return machine
 
 
-def split_cores(config: Config, device: str, folds: int, ranks: Ranks = ALONE) -> tuple[int, int]:
+def split_cores(config: Config, machine: Machine, folds: int, ranks: Ranks = ALONE) -> tuple[int, int]:
     """(jobs, threads of each): on a CPU as many folds side by side as there are cores, on a GPU one by one.
 
     Several ranks train each fold together, and one fold after the other.
@@ -75,12 +80,13 @@ def split_cores(config: Config, device: str, folds: int, ranks: Ranks = ALONE) -
         if asked.jobs not in ("auto", 1):
             raise UsageError(f"machine.jobs={asked.jobs}: launched processes share each fold; give machine.jobs=1")
         return 1, max(1, cores() // ranks.here) if asked.threads == "auto" else asked.threads
-    side_by_side = cores() if device == "cpu" else 1
+    device, side_by_side = machine.device, cores() if machine.device == "cpu" else 1
     jobs = side_by_side if asked.jobs == "auto" else asked.jobs
     if jobs > 1 and device != "cpu":
         raise UsageError(f"machine.jobs={jobs}: folds run side by side on a CPU only; give machine.jobs=1")
     jobs = max(1, min(jobs, folds))
-    return jobs, max(1, cores() // jobs) if asked.threads == "auto" else asked.threads
+    found = machine.threads if jobs == 1 else None
+    return jobs, found or max(1, cores() // jobs) if asked.threads == "auto" else asked.threads
 
 
 def cores() -> int:

@@ -15,7 +15,6 @@ from src.competition.opened import Opened, open_competition
 from src.errors import Problem, UsageError
 from src.inference.views import view_names
 from src.models.factory import build
-from src.models.memory import largest_batch
 from src.runs import Run, only_one, read_json
 from src.submission.layout import layout_of
 from src.training.asking import ask_all
@@ -28,11 +27,11 @@ from src.training.machine import Machine, choose, split_cores
 from src.training.ranks import Ranks, together
 from src.training.ready import check_shared, check_steps, check_writable
 from src.training.side_by_side import run_tasks
-from src.training.state import State, optimizer_of
-from src.training.step import try_batch
+from src.training.state import optimizer_of
 from src.training.taught import say_before_and_after
 from src.training.teacher import check_teacher, teacher_of
 from src.training.terminal import Quiet, Teller, Terminal
+from src.training.trial import Trial
 
 Say = Callable[[str], None]
 
@@ -92,8 +91,10 @@ def _train(members: list[tuple[int, int | str]], opened: Opened, run: Run, ranks
     check_shared(run)
     parameters = sum(p.numel() for p in network.parameters())
     record = run.folder / "machine.json"
-    machine = choose(config, parameters, record, lambda trial: _fitting_batch(config, trial, network, ranks), ranks)
-    jobs, threads = split_cores(config, machine.device, len(members), ranks)
+    images_seen = len(members) * config.epochs * len(opened.samples.train)
+    trial = Trial(config, network, len(members), images_seen, ranks, say)
+    machine = choose(config, parameters, record, trial.settle, ranks)
+    jobs, threads = split_cores(config, machine, len(members), ranks)
     say(
         f"{config.model.name}: {parameters / 1e6:.2f} M parameters, {config.images.size} px, on {machine.device} in "
         f"{machine.precision}, batch {global_batch(config)}{_cores_told(machine, jobs, threads)}"
@@ -131,16 +132,6 @@ def _train_fold(job: FoldJob, teller: Teller) -> None:
         # Another command may have finished it while this one waited.
         if not job.ranks.same(job.run.finished(job.seed, job.fold)):
             FoldTraining(job, teller).run()
-
-
-def _fitting_batch(config: object, machine: Machine, network: torch.nn.Module, ranks: Ranks) -> int:
-    """The largest even part of a rank's share of the global batch that fits, for train.batch=auto."""
-    whole = -(-global_batch(config) // ranks.count)
-    state = State(config, machine, network, ranks)
-    fits = largest_batch(lambda batch: try_batch(state, config, batch), whole)
-    if fits == 0:
-        raise Problem("not even one image fits into memory: lower images.size or choose a smaller model.name")
-    return -(-whole // -(-whole // fits))
 
 
 def _epochs(opened: Opened, run: Run, seed: int, fold: int | str, say: Say) -> int:

@@ -51,7 +51,8 @@ class State:
         self.accelerator, self.ranks = Accelerator(mixed_precision=precision, cpu=machine.device == "cpu"), ranks
         # Of several processes on a CPU accelerate numbers the device, and nothing can be loaded to a cpu:1.
         self.device = torch.device("cpu") if machine.device == "cpu" else self.accelerator.device
-        network = network.to(self.device, memory_format=torch.channels_last)
+        self.format = machine.format
+        network = network.to(self.device, memory_format=self.format)
         for tensor in network.state_dict().values():  # other processors may begin with other last digits
             ranks.hand_out(tensor, owner=0)
         self.optimizer = optimizer_of(config, network)

@@ -72,7 +72,7 @@ class Stepper:
         share *= self.job.ranks.count  # of the ranks' gradients the mean is taken, and the sum is meant
 
         def attempt() -> None:
-            logits = self.state.network(images.contiguous(memory_format=torch.channels_last))
+            logits = self.state.network(images.contiguous(memory_format=self.state.format))
             loss = self.criterion(logits, targets)
             self.state.accelerator.backward(loss * share)
             losses.append(loss.item())
@@ -99,7 +99,7 @@ def try_batch(state: State, config: object, batch: int) -> None:
     images = torch.zeros(batch, 3, config.images.size, config.images.size, dtype=torch.uint8, device=state.device)
     try:
         with state.accelerator.no_sync(network):  # other ranks may try another batch
-            logits = network.train()(images.contiguous(memory_format=torch.channels_last))
+            logits = network.train()(images.contiguous(memory_format=state.format))
             state.accelerator.backward(logits.float().logsumexp(1).mean())
     finally:
         state.prepared_optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,133 @@
+"""The precision, memory layout and threads with which this machine trains a network fastest: tried, then remembered.
+
+Half precision doubles the speed of one processor and is emulated, slowly, by another; which layout suits depends on
+the network's convolutions. A few steps tell it better than a list of processors.
+"""
+
+import multiprocessing
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+
+from src.errors import Problem
+from src.runs import home, read_json, write_json
+from src.schema import Config
+from src.training.machine import CONTIGUOUS, TINY, Machine, cores
+
+WORTH_SECONDS = 120  # of training; for less nothing is tried
+STEPS = 3  # timed after one that is not, of each kind
+BATCH = 16  # images a step of a trial
+CLEARLY = 1.25  # times as fast must another kind be before it takes the place of the usual one
+
+Seconds = Callable[[Machine], float]  # of a step of this kind
+Step = Callable[[], object]
+Say = Callable[[str], None]
+
+
+def faster(config: Config, kinds: list[Machine], images: int, seconds: Seconds, say: Say) -> Machine:
+    """The first of `kinds`, the usual one, or another that is clearly faster on this machine.
+
+    seconds: measures a step of BATCH images. images: seen by the whole training, so that nothing is tried where that
+    would not pay. What was found is kept in runs/speeds.json and not measured again.
+    """
+    usual = kinds[0]
+    if len(kinds) == 1:
+        return usual
+    key = f"{config.model.name}, {config.images.size} px; {machine_name()}"
+    known = _known().get(key, {})
+    if any(_name(kind) not in known for kind in kinds):
+        first = seconds(usual)
+        if first * images / BATCH < WORTH_SECONDS:
+            return usual
+        known = {_name(kind): first if kind == usual else seconds(kind) for kind in kinds}
+        _remember(key, known)
+        told = ", ".join(f"{name} {1000 * each / BATCH:.1f} ms" for name, each in known.items())
+        say(f"tried on {BATCH} images, for each: {told}; kept in {_file()}")
+    best = min(kinds, key=lambda kind: known[_name(kind)])
+    return best if known[_name(best)] * CLEARLY < known[_name(usual)] else usual
+
+
+def step_seconds(begin: Callable[[Machine], Step], kind: Machine) -> float:
+    """The shortest of a few of the steps that `begin` prepares.
+
+    In a process of its own: training forks later, and must have started no threads. Raises Problem where it dies.
+    """
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=_time, args=(begin, kind, theirs))
+    child.start()
+    theirs.close()
+    try:
+        return ours.recv()
+    except EOFError:
+        raise Problem(
+            f"a trial step in {_name(kind)} ended without an answer: name train.precision and machine.layout, "
+            "and machine.threads, then nothing is tried"
+        ) from None
+    finally:
+        child.join()
+
+
+def _time(begin: Callable[[Machine], Step], kind: Machine, answer: Connection) -> None:
+    torch.set_num_threads(kind.threads or cores())
+    step, times = begin(kind), []
+    for _ in range(STEPS + 1):
+        begun = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - begun)
+    answer.send(min(times[1:]))
+
+
+def open_kinds(config: Config, usual: Machine, parameters: int, jobs: int) -> list[Machine]:
+    """What the configuration leaves open and is not beyond doubt: the usual kind first, then those to be tried.
+
+    On a GPU half precision and channels last are beyond doubt, and so is full precision for a tiny network. Folds
+    side by side have a thread each.
+    """
+    kinds = [usual]
+    if usual.device != "cpu":
+        return kinds
+    if parameters >= TINY:
+        if config.train.precision == "auto" and usual.precision != "fp32":
+            kinds += [replace(kind, precision="fp32") for kind in kinds]
+        if config.machine.layout == "auto":
+            kinds += [replace(kind, layout=CONTIGUOUS) for kind in kinds]
+    if jobs == 1 and config.machine.threads == "auto" and cores() > 1:
+        kinds += [replace(kind, threads=1) for kind in kinds]
+    return kinds
+
+
+def _name(kind: Machine) -> str:
+    threads = {None: "all threads", 1: "one thread"}.get(kind.threads, f"{kind.threads} threads")
+    return f"{kind.precision} {kind.layout} {threads}"
+
+
+def machine_name() -> str:
+    """The processor, how many of its cores are ours, and torch: what the speed of a step depends on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return f"{name or platform.processor() or platform.machine()}, {cores()} cores, torch {torch.__version__}"
+
+
+def _file() -> Path:
+    return home() / "runs" / "speeds.json"
+
+
+def _known() -> dict[str, dict[str, float]]:
+    try:
+        held = read_json(_file())
+    except (OSError, ValueError):
+        return {}  # it is only a memory: what is lost is measured again
+    return held if isinstance(held, dict) else {}
+
+
+def _remember(key: str, seconds: dict[str, float]) -> None:
+    write_json(_file(), _known() | {key: seconds})

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from src import config as configs
 from src.errors import UsageError
+from src.misspelt import nearest
 from src.runs import home
-from src.schema import FREE_SECTIONS, Config, check, nearest
+from src.schema import FREE_SECTIONS, Config, check
 
 DEMO = "demo-digits"
 UNTUNED = "auto"  # the configuration of a competition that is named without one

@@ -13,8 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from src.errors import UsageError
+from src.misspelt import nearest
 from src.runs import REPOSITORY, home
-from src.schema import Config, check, nearest
+from src.schema import Config, check
 
 FILE_SECTIONS = ("model", "augment")
 

@@ -3,7 +3,6 @@
 The values and their meaning stand in configs/default.yaml.
 """
 
-import difflib
 import hashlib
 import json
 from typing import Annotated, Any, Literal
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from src.errors import UsageError
+from src.misspelt import nearest_key
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -224,7 +224,7 @@ def _told(error: ValidationError) -> str:
     depth = 2 if len(path) > 1 and path[1] in _keys(path[0]) else 1
     key = ".".join(path if first["type"] == "extra_forbidden" else path[:depth])
     if first["type"] == "extra_forbidden":
-        return f"unknown key {key}.{_nearest_key(key) or ' configs/default.yaml lists them all.'}"
+        return f"unknown key {key}.{nearest_key(key, _all_keys()) or ' configs/default.yaml lists them all.'}"
     same = [e for e in error.errors() if e["loc"][:depth] == first["loc"][:depth]]
     reasons = dict.fromkeys(e["msg"][:1].lower() + e["msg"][1:] for e in same)
     return f"{key}={first['input']}: {' or '.join(reasons)} (configs/default.yaml tells what it means)"
@@ -241,21 +241,3 @@ def _keys(path: str) -> set[str]:
 def _all_keys() -> list[str]:
     tops = Config.model_fields
     return [*tops, *(f"{top}.{key}" for top in tops for key in _keys(top))]
-
-
-def _nearest_key(key: str) -> str:
-    """Keys are told with their section, also where it was left out or is another one."""
-    last = key.rsplit(".", maxsplit=1)[-1]
-    names = {name.split(".")[-1]: name for name in reversed(_all_keys())}
-    if last in names:
-        return f" Did you mean {names[last]}?"
-    near = difflib.get_close_matches(last, list(names), n=1) if "." not in key else []
-    return nearest(key, _all_keys()) or (f" Did you mean {names[near[0]]}?" if near else "")
-
-
-def nearest(word: str, known: list[str]) -> str:
-    """A sentence that helps who misspelt a word."""
-    near = difflib.get_close_matches(word, known, n=1)
-    if near:
-        return f" Did you mean {near[0]}?"
-    return f" Known: {', '.join(known)}." if 0 < len(known) <= 20 else ""

@@ -12,7 +12,7 @@ from src.runs import REPOSITORY
 # Low to high: a module may import from its own room and from lower floors. Rooms on one floor keep apart.
 FLOORS = (
     ("launch",),
-    ("errors", "progress"),
+    ("errors", "progress", "misspelt"),
     ("runs",),
     ("schema", "metrics"),
     ("config",),

@@ -16,8 +16,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from src.errors import Problem, UsageError
+from src.misspelt import nearest
 from src.runs import written_whole
-from src.schema import Config, nearest
+from src.schema import Config
 from src.training.machine import Machine
 from src.training.ranks import ALONE, Ranks
 

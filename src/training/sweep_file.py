@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from src.config import config_file, config_names
 from src.errors import UsageError
-from src.schema import nearest
+from src.misspelt import nearest
 from src.training.axes import Axis, split, values_of
 
 ASKED = "???"  # the value comes from the command line

@@ -3,11 +3,13 @@
 import json
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ import torch
 from src.config import load
 from src.errors import Problem
 from src.runs import REPOSITORY
+from src.train import main
 from src.training import speed
 from src.training.machine import CHANNELS_LAST, CONTIGUOUS, TINY, Machine
 from src.training.speed import faster, open_kinds, step_seconds
@@ -29,15 +32,23 @@ def kept(home) -> dict:
     return json.loads(file.read_text()) if file.exists() else {}
 
 
+@dataclass
 class Clock:
-    """Tells a time for each kind, and remembers what was asked."""
+    """Its steps take as many seconds as it holds for their kind; what was asked is noted in a file."""
 
-    def __init__(self, **seconds: float) -> None:
-        self.seconds, self.asked = seconds, []
+    asked: Path
+    seconds: dict[str, float]
 
-    def __call__(self, kind: Machine) -> float:
-        self.asked.append(kind)
-        return self.seconds[kind.precision if kind.layout == CHANNELS_LAST else CONTIGUOUS]
+    def __call__(self, kind: Machine):
+        name = kind.precision if kind.layout == CHANNELS_LAST else CONTIGUOUS
+        with self.asked.open("a") as file:
+            file.write(f"{name} {os.getpid()}\n")
+        return partial(time.sleep, self.seconds[name])
+
+    def names(self) -> list[str]:
+        """Of the kinds that another process began."""
+        lines = [line.split() for line in self.asked.read_text().splitlines()] if self.asked.exists() else []
+        return [name for name, pid in lines if int(pid) != os.getpid()]
 
 
 def tried(kinds, clock, images=MANY, words=None):
@@ -47,35 +58,35 @@ def tried(kinds, clock, images=MANY, words=None):
 
 
 def test_the_usual_kind_gives_way_only_to_one_that_is_clearly_faster(home):
-    assert tried([USUAL, FULL], Clock(bf16=1.0, fp32=0.9))[0] == USUAL
-    assert tried([USUAL, FULL], Clock(bf16=1.0, fp32=0.7), words={"model": "resnet18"})[0] == FULL
+    assert tried([USUAL, FULL], Clock(home / "a", {"bf16": 0.1, "fp32": 0.09}))[0] == USUAL
+    assert tried([USUAL, FULL], Clock(home / "b", {"bf16": 0.1, "fp32": 0.05}), words={"model": "resnet18"})[0] == FULL
 
 
 def test_what_was_tried_is_told_kept_and_not_tried_again(home):
     kinds = [USUAL, FULL, replace(USUAL, layout=CONTIGUOUS)]
-    clock = Clock(bf16=1.6, fp32=3.2, contiguous=0.8)
+    seconds = {"bf16": 0.1, "fp32": 0.2, CONTIGUOUS: 0.02}
+    clock = Clock(home / "first", seconds)
     best, (line,) = tried(kinds, clock)
-    assert best == kinds[2] and clock.asked == kinds
-    assert "bf16 channels_last all threads 100.0 ms" in line and "speeds.json" in line
-    again = Clock()
-    assert tried(kinds, again) == (best, []) and again.asked == []
-    other = Clock(bf16=1.6, fp32=3.2, contiguous=0.8)
-    assert tried(kinds, other, words={"images.size": "99"})[0] == best and other.asked == kinds
+    assert best == kinds[2] and clock.names() == list(seconds)
+    assert re.search(r"bf16 channels_last all threads 6\.\d ms", line) and "speeds.json" in line
+    again = Clock(home / "again", {})
+    assert tried(kinds, again) == (best, []) and not again.asked.exists()
+    other = Clock(home / "other", seconds)
+    assert tried(kinds, other, words={"images.size": "99"})[0] == best and other.names() == list(seconds)
 
 
 def test_a_memory_that_is_torn_is_made_anew(home):
-    kinds = [USUAL, FULL]
-    for torn in ("{", "[1]", '{"x": 3}'):
-        (home / "runs").mkdir(exist_ok=True)
-        (home / "runs" / "speeds.json").write_text(torn)
-        assert tried(kinds, Clock(bf16=9.0, fp32=1.0))[0] == FULL
-        assert any("bf16 channels_last all threads" in one for one in kept(home).values() if isinstance(one, dict))
+    (home / "runs").mkdir()
+    (home / "runs" / "speeds.json").write_text('["')
+    assert tried([USUAL, FULL], Clock(home / "asked", {"bf16": 0.1, "fp32": 0.01}))[0] == FULL
+    ((_, seconds),) = kept(home).items()
+    assert set(seconds) == {"bf16 channels_last all threads", "fp32 channels_last all threads"}
 
 
 def test_a_short_training_tries_one_step_and_no_more(home):
-    clock = Clock(bf16=1.0, fp32=0.1)
+    clock = Clock(home / "asked", {"bf16": 0.1, "fp32": 0.01})
     assert tried([USUAL, FULL], clock, images=speed.BATCH * (speed.WORTH_SECONDS - 1)) == (USUAL, [])
-    assert clock.asked == [USUAL] and kept(home) == {}
+    assert clock.names() == [] and len(clock.asked.read_text().splitlines()) == 1 and kept(home) == {}
 
 
 @pytest.mark.parametrize(
@@ -101,30 +112,32 @@ def test_only_what_is_open_and_in_doubt_is_tried(monkeypatch, words, usual, para
     assert kinds[0] == usual and seen == wanted - {usual_one}
 
 
-def sleeper(where, kind):
-    """A step that takes 20 ms, and notes who made it, with how many threads."""
+def noting(where, kind):
+    """A step that notes who makes it, with how many threads."""
 
     def step():
         with where.open("a") as file:
             file.write(f"{os.getpid()} {torch.get_num_threads()}\n")
-        time.sleep(0.02)
 
     return step
 
 
-def test_a_step_is_timed_in_another_process(tmp_path):
+def dying(kind):
+    return partial(os._exit, 9)
+
+
+def test_steps_are_timed_in_another_process_with_the_threads_of_their_kind(tmp_path):
     before = torch.get_num_threads()
-    seconds = step_seconds(partial(sleeper, tmp_path / "who"), replace(USUAL, threads=3))
-    who = {tuple(map(int, line.split())) for line in (tmp_path / "who").read_text().splitlines()}
-    assert 0.02 <= seconds < 2
-    ((pid, threads),) = who
-    assert pid != os.getpid() and threads == 3 and torch.get_num_threads() == before
-    assert multiprocessing.active_children() == []
+    seconds = step_seconds(partial(noting, tmp_path / "who"), [replace(USUAL, threads=3), replace(USUAL, threads=1)])
+    who = [tuple(map(int, line.split())) for line in (tmp_path / "who").read_text().splitlines()]
+    assert len(seconds) == 2 and all(0 < each < 1 for each in seconds)
+    assert {pid for pid, _ in who} != {os.getpid()} and {threads for _, threads in who} == {1, 3}
+    assert torch.get_num_threads() == before and multiprocessing.active_children() == []
 
 
 def test_a_trial_that_dies_is_told():
     with pytest.raises(Problem, match="name train"):
-        step_seconds(lambda kind: os._exit(9), USUAL)
+        step_seconds(dying, [USUAL])
 
 
 EAGER = """
@@ -157,6 +170,6 @@ def test_training_takes_what_was_found(tiny):
     assert f", {'one thread' if one_thread else '2 threads'}" in told
 
     assert "tried on" not in trained("run=b", "machine.threads=auto")
-    trained("run=c", "machine.threads=1", "machine.layout=contiguous")
+    assert main(["config=tiny", "fold=0", "train.epochs=1", "run=c", "machine.layout=contiguous"]) == 0
     record = json.loads((tiny / "runs" / "tiny" / "c" / "machine.json").read_text())
     assert record["layout"] == CONTIGUOUS and len(kept(tiny)) == 1

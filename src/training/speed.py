@@ -24,16 +24,16 @@ STEPS = 3  # timed after one that is not, of each kind
 BATCH = 16  # images a step of a trial
 CLEARLY = 1.25  # times as fast must another kind be before it takes the place of the usual one
 
-Seconds = Callable[[Machine], float]  # of a step of this kind
 Step = Callable[[], object]
+Begin = Callable[[Machine], Step]  # prepares a step of BATCH images
 Say = Callable[[str], None]
 
 
-def faster(config: Config, kinds: list[Machine], images: int, seconds: Seconds, say: Say) -> Machine:
+def faster(config: Config, kinds: list[Machine], images: int, begin: Begin, say: Say) -> Machine:
     """The first of `kinds`, the usual one, or another that is clearly faster on this machine.
 
-    seconds: measures a step of BATCH images. images: seen by the whole training, so that nothing is tried where that
-    would not pay. What was found is kept in runs/speeds.json and not measured again.
+    begin: pickled, for the steps are timed in another process. images: seen by the whole training, so that nothing is
+    tried where that would not pay. What was found is kept in runs/speeds.json and not measured again.
     """
     usual = kinds[0]
     if len(kinds) == 1:
@@ -41,10 +41,9 @@ def faster(config: Config, kinds: list[Machine], images: int, seconds: Seconds, 
     key = f"{config.model.name}, {config.images.size} px; {machine_name()}"
     known = _known().get(key, {})
     if any(_name(kind) not in known for kind in kinds):
-        first = seconds(usual)
-        if first * images / BATCH < WORTH_SECONDS:
+        if _seconds(begin(usual), steps=1) * images / BATCH < WORTH_SECONDS:
             return usual
-        known = {_name(kind): first if kind == usual else seconds(kind) for kind in kinds}
+        known = dict(zip(map(_name, kinds), step_seconds(begin, kinds), strict=True))
         _remember(key, known)
         told = ", ".join(f"{name} {1000 * each / BATCH:.1f} ms" for name, each in known.items())
         say(f"tried on {BATCH} images, for each: {told}; kept in {_file()}")
@@ -52,35 +51,45 @@ def faster(config: Config, kinds: list[Machine], images: int, seconds: Seconds, 
     return best if known[_name(best)] * CLEARLY < known[_name(usual)] else usual
 
 
-def step_seconds(begin: Callable[[Machine], Step], kind: Machine) -> float:
-    """The shortest of a few of the steps that `begin` prepares.
+def step_seconds(begin: Begin, kinds: list[Machine]) -> list[float]:
+    """The shortest of a few steps of each kind.
 
-    In a process of its own: training forks later, and must have started no threads. Raises Problem where it dies.
+    In a fresh process: training forks later, must have started no threads until then, and what was forked cannot
+    start any. Raises Problem where it dies.
     """
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=_time, args=(begin, kind, theirs))
+    child = context.Process(target=_time, args=(begin, kinds, theirs))
     child.start()
     theirs.close()
     try:
         return ours.recv()
     except EOFError:
         raise Problem(
-            f"a trial step in {_name(kind)} ended without an answer: name train.precision and machine.layout, "
-            "and machine.threads, then nothing is tried"
+            "trial steps ended without an answer: name train.precision, machine.layout and machine.threads, "
+            "then nothing is tried"
         ) from None
     finally:
         child.join()
 
 
-def _time(begin: Callable[[Machine], Step], kind: Machine, answer: Connection) -> None:
-    torch.set_num_threads(kind.threads or cores())
-    step, times = begin(kind), []
-    for _ in range(STEPS + 1):
+def _time(begin: Begin, kinds: list[Machine], answer: Connection) -> None:
+    seconds = []
+    for kind in kinds:
+        torch.set_num_threads(kind.threads or cores())
+        step = begin(kind)
+        step()
+        seconds.append(_seconds(step, STEPS))
+    answer.send(seconds)
+
+
+def _seconds(step: Step, steps: int) -> float:
+    times = []
+    for _ in range(steps):
         begun = time.perf_counter()
         step()
         times.append(time.perf_counter() - begun)
-    answer.send(min(times[1:]))
+    return min(times)
 
 
 def open_kinds(config: Config, usual: Machine, parameters: int, jobs: int) -> list[Machine]:

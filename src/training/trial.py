@@ -12,7 +12,7 @@ from src.schema import Config
 from src.training.job import global_batch
 from src.training.machine import Machine, split_cores
 from src.training.ranks import ALONE, Ranks
-from src.training.speed import BATCH, faster, open_kinds, step_seconds
+from src.training.speed import BATCH, faster, open_kinds
 from src.training.state import State
 from src.training.step import try_batch
 
@@ -34,14 +34,10 @@ class Trial:
             jobs, _ = split_cores(self.config, machine, self.folds)
             parameters = sum(p.numel() for p in self.network.parameters())
             kinds = open_kinds(self.config, machine, parameters, jobs)
-            machine = faster(self.config, kinds, self.images, partial(step_seconds, self._begin), self.say)
+            machine = faster(self.config, kinds, self.images, partial(_begin, self.config, self.network), self.say)
         if self.config.train.batch == "auto":
             machine = replace(machine, batch=min(self.ranks.gathered(self._fitting_batch(machine))))
         return machine
-
-    def _begin(self, kind: Machine) -> Callable[[], object]:
-        state = State(self.config, kind, self.network, ALONE)
-        return partial(try_batch, state, self.config, BATCH)
 
     def _fitting_batch(self, machine: Machine) -> int:
         """The largest even part of a rank's share of the global batch that fits."""
@@ -51,3 +47,7 @@ class Trial:
         if fits == 0:
             raise Problem("not even one image fits into memory: lower images.size or choose a smaller model.name")
         return -(-whole // -(-whole // fits))
+
+
+def _begin(config: Config, network: torch.nn.Module, kind: Machine) -> Callable[[], object]:
+    return partial(try_batch, State(config, kind, network, ALONE), config, BATCH)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from src.competition.labels import test_answers
 from src.findings.subject import Subject
-from src.inference.intervals import bootstrap_interval, difference_told, paired_difference
+from src.inference.intervals import bootstrap_interval, difference_told, interval_told, paired_difference
 from src.inference.scores import OVERALL, probabilities
 from src.inference.tables import PLAIN
 from src.reporting.page.blocks import Chart, Section, Table
@@ -25,17 +25,22 @@ def answer(subject: Subject) -> Section:
     if len(scores):
         alt = f"{metric} by fold and overall, with 95 % intervals"
         chart = Chart("scores", f"Score: {metric}, with its 95 % interval", alt, intervals(scores, metric), scores)
-        blocks += [chart, Table("", "Every fold by its own network, on images that it never saw", _told(scores))]
+        blocks += [chart, Table("", _who_answered(subject, scores), _told(scores))]
     runs = _runs(subject)
-    drawn = runs.rename(columns={"run": "name", "score": "value"}).assign(series="as submitted").dropna(subset="value")
+    known = runs.rename(columns={"run": "name", "score": "value"}).assign(series="as predicted").dropna(subset="value")
+    alike = known["folds"] == runs["folds"].iloc[-1]
+    drawn, left_out = known[alike], int((~alike).sum())
     if len(drawn) > 1:
-        alt = f"out-of-fold {metric} of {len(drawn)} runs of this competition, with intervals where they are known"
-        blocks.append(Chart("runs_scores", "Beside the other runs", alt, intervals(drawn, metric), drawn))
+        alt = f"out-of-fold {metric} of {len(drawn)} runs of the same folds, with intervals where they are known"
+        title = "Beside the other runs of the same folds" + (
+            f"; {left_out} of other folds left out" if left_out else ""
+        )
+        blocks.append(Chart("runs_scores", title, alt, intervals(drawn, metric), drawn))
     submitted = _submitted(subject)
     blocks += (
-        [Table("submissions", "What was predicted, and what the leaderboard said", submitted)] if len(submitted) else []
+        [Table("submissions", "What was predicted, its score after the decision rule, and what the leaderboard said", submitted)] if len(submitted) else []
     )
-    blocks.append(Table("runs", "Runs of this competition, the newest last", runs))
+    blocks.append(Table("runs", "Runs of this competition, the newest last, then this one", runs))
     return Section("answer", "The answer", _reading(subject, scores, submitted), tuple(blocks))
 
 
@@ -58,9 +63,18 @@ def score_table(subject: Subject) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["name", "series", "rows", "value", "low", "high"])
 
 
+def _who_answered(subject: Subject, scores: pd.DataFrame) -> str:
+    seeds = len({member.seed for member in subject.members})
+    told = "Held-out images, each answered by " + ("the network" if seeds == 1 else f"the {seeds} networks")
+    told += " that never saw it" + (" together" if seeds > 1 else "")
+    if (scores["name"] == TEST).any():
+        told += f"; test images by all {len(subject.members)} networks together"
+    return told + "; likeliest classes, before any decision rule"
+
+
 def _told(scores: pd.DataFrame) -> pd.DataFrame:
     """A line for each name, a column for each series: the score and its interval in words."""
-    words = [f"{line.value:.4f} ({line.low:.4f} to {line.high:.4f})" for line in scores.itertuples()]
+    words = [f"{line.value:.4f} ({interval_told(line.low, line.high)})" for line in scores.itertuples()]
     wide = scores.assign(told=words).pivot(index=["name", "rows"], columns="series", values="told")
     order = scores[["name", "rows"]].drop_duplicates()
     return wide.loc[pd.MultiIndex.from_frame(order), list(dict.fromkeys(scores["series"]))].reset_index()
@@ -104,24 +118,41 @@ def _submitted(subject: Subject) -> pd.DataFrame:
 
 
 def _runs(subject: Subject) -> pd.DataFrame:
-    """A line for each run: its trained folds, their mean score, that of its newest prediction, the leaderboard's."""
-    folder = runs_folder(subject.run.competition)
-    files = sorted(folder.glob("*/run.json"), key=lambda file: file.stat().st_mtime)[-MOST_RUNS:]
-    public = {}
-    for entry in ledger.read(subject.run.competition)[0]:
-        public |= {run: entry.public_score for run in entry.runs.split() if entry.public_score is not None}
-    lines = []
-    for run in dict.fromkeys([*(file.parent for file in files), subject.run.folder]):
+    """A line for each blend that was submitted, then for each run, this one last: its folds, their mean score, that of
+    its newest prediction, the leaderboard's."""
+    public = _public(subject)
+    files = sorted(runs_folder(subject.run.competition).glob("*/run.json"), key=lambda file: file.stat().st_mtime)
+    others = [file.parent for file in files if file.parent != subject.run.folder][1 - MOST_RUNS :]
+    lines = [{"run": " + ".join(runs), "public": best} for runs, best in public.items() if len(runs) > 1]
+    for run in (*others, subject.run.folder):
         done = [read_json(file) for file in sorted(run.glob(f"seed*/fold*/{DONE}"))]
         scores = [one["score"] for one in done if "score" in one]
         newest = sorted((run / "predictions").glob("*.json"), key=lambda file: file.stat().st_mtime)[-1:]
         told = _score_of(read_json(newest[0])) if newest else dict.fromkeys(("score", "low", "high"), np.nan)
         own = " (this one)" if run == subject.run.folder else ""
         spread = float(np.std(scores, ddof=1)) if len(scores) > 1 else np.nan
-        line = {"run": run.name + own, "folds": len(done), "mean of folds": _mean(scores), "spread": spread}
-        minutes = f"{sum(one.get('seconds', 0) for one in done) / 60:.1f}"
-        lines.append(line | told | {"public": _number(public.get(run.name)), "minutes": minutes})
-    return pd.DataFrame(lines)
+        seconds = round(sum(one.get("seconds", 0) for one in done))
+        folds = _folds_of(read_json(run / "run.json"), {file.parent.name for file in run.glob("seed*/*/logits")})
+        line = {"run": run.name + own, "folds": folds, "mean of folds": _mean(scores), "spread": spread}
+        lines.append(line | told | {"public": _number(public.get((run.name,))), "seconds": seconds})
+    columns = ["run", "folds", "mean of folds", "spread", "score", "low", "high", "public", "seconds"]
+    return pd.DataFrame(lines, columns=columns).astype({"seconds": "Int64"}).fillna({"folds": "several runs"})
+
+
+def _folds_of(origin: dict[str, Any], trained: set[str]) -> str:
+    """Which folds of which table: what two runs must share to be set side by side."""
+    numbers = sorted({fold.removeprefix("fold") for fold in trained})
+    return f"{','.join(numbers) or 'none'} of {origin['folds']}"
+
+
+def _public(subject: Subject) -> dict[tuple[str, ...], float]:
+    """The best public score of each run, and of each set of runs that was submitted as one."""
+    best, pick = {}, max if subject.opened.metric.higher_is_better else min
+    for entry in ledger.read(subject.run.competition)[0]:
+        if entry.runs and entry.public_score is not None:
+            runs = tuple(entry.runs.split())
+            best[runs] = pick(best.get(runs, entry.public_score), entry.public_score)
+    return best
 
 
 def _reading(subject: Subject, scores: pd.DataFrame, submitted: pd.DataFrame) -> str:
@@ -131,8 +162,8 @@ def _reading(subject: Subject, scores: pd.DataFrame, submitted: pd.DataFrame) ->
     last = scores[scores["name"] == OVERALL].iloc[-1]
     how = "better is higher" if metric.higher_is_better else "better is lower"
     told = (
-        f"Score: {metric.name} {last['value']:.4f} ({last['series']}; {how}), 95 % interval {last['low']:.4f} to "
-        f"{last['high']:.4f}, on {len(held.id)} held-out images of {_folds(held)}."
+        f"Score: {metric.name} {last['value']:.4f} ({last['series']}; {how}), 95 % interval "
+        f"{interval_told(last['low'], last['high'])}, on {len(held.id)} held-out images of {_folds(subject)}."
     )
     if subject.views != PLAIN:
         gain = paired_difference(metric, held.targets, subject.plain, subject.tta, held.groups)
@@ -145,9 +176,13 @@ def _reading(subject: Subject, scores: pd.DataFrame, submitted: pd.DataFrame) ->
     return told
 
 
-def _folds(held: Any) -> str:
-    count = len(np.unique(held.folds))
-    return f"{count} folds" if count > 1 else "one fold"
+def _folds(subject: Subject) -> str:
+    count, there = subject.opened.folds.count, set(subject.held.folds.tolist())
+    missing = [str(fold) for fold in range(count) if fold not in there]
+    if not missing:
+        return f"{count} folds"
+    told = f"{len(there)} folds" if len(there) > 1 else "one fold"
+    return f"{told} (fold {', '.join(missing)} of {count} {'is' if len(missing) == 1 else 'are'} not in it)"
 
 
 def _score_of(facts: dict[str, Any]) -> dict[str, float]:

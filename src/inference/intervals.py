@@ -164,6 +164,30 @@ def fold_spread(
     return Spread(tuple(scores), float(np.mean(scores)), deviation)
 
 
+def fold_luck(
+    metric: Metric, targets: np.ndarray, probabilities: np.ndarray, folds: np.ndarray, groups: np.ndarray, seed: int = 0
+) -> tuple[float, float]:
+    """How far the scores of folds lie apart by luck, and how often luck parts them as far as they are (p).
+
+    Luck: the rows dealt to folds of the same sizes at random, whole groups at a time, each answered as it was. Returns
+    the usual standard deviation of the folds' scores under it, and the p-value of the one that was found.
+    """
+    unit_of_row, first = units(groups), np.unique(units(groups), return_index=True)[1]
+    scorer, generator = weighted_score(metric, targets, probabilities), np.random.default_rng(seed)
+    number_of = np.unique(folds, return_inverse=True)[1]
+    draws = (
+        FEWEST if metric.name == "own" else int(np.clip(WORK // (len(folds) * (number_of.max() + 1)), FEWEST, DRAWS))
+    )
+    dealt = [generator.permutation(number_of[first])[unit_of_row] for _ in range(draws)]
+    deviations = [
+        np.std(scorer((one == np.arange(number_of.max() + 1)[:, None]).astype(float)), ddof=1)
+        for one in (number_of, *dealt)
+    ]
+    found, luck = deviations[0], np.array(deviations[1:])
+    usual = float(np.sqrt(np.nanmean(np.square(luck))))
+    return usual, float((1 + (luck >= found - FLAT).sum()) / (1 + draws))
+
+
 def resampled(metric: Metric, scorers: list[Weighted], groups: np.ndarray, seed: int = 0) -> np.ndarray:
     """(scorers, draws) scores, every draw the same rows for all of them."""
     unit_of_row = units(groups)

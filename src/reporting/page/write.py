@@ -18,8 +18,7 @@ from src.runs import write_text, written_whole
 HERE = Path(__file__).parent
 CELLS = 12_000  # of a confusion matrix that are drawn, the fullest first
 SMALL, ENLARGED = 64, 72  # images narrower than that are shown that wide
-FAINT = {True: 0.15, False: 0.4}  # the strength of the faintest cell: a mistake must be seen
-LABELLED = 40  # classes up to which each has its name at the edge of the confusion matrix
+FAINT = {True: 0.15, False: 0.75}  # the strength of the faintest cell: a mistake must be seen
 LISTED = 40  # lines of numbers that stand in the page itself
 
 
@@ -55,7 +54,6 @@ def html_of(page: Page) -> str:
         script=Markup(script),
         script_hash=digest,  # no other script may run in this page
         listed=LISTED,
-        labelled=LABELLED,
     )
 
 
@@ -97,6 +95,8 @@ def _rows(numbers: pd.DataFrame) -> list[list[tuple[str, bool]]]:
 
 
 def _shown(value: Any) -> tuple[str, bool]:
+    if value is pd.NA:
+        return "–", True
     if isinstance(value, float | np.floating):
         return ("–" if np.isnan(value) else f"{value:.3g}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"), True
     return str(value), isinstance(value, int | np.integer)

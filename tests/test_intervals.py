@@ -10,6 +10,7 @@ from scipy.stats import norm
 from src.inference.intervals import (
     bootstrap_interval,
     difference_told,
+    fold_luck,
     fold_spread,
     gains,
     interval_told,
@@ -212,3 +213,16 @@ def test_the_interval_of_an_auc_stays_where_an_auc_can_be():
         assert 0 <= low < high <= 1
     low, high = bootstrap_interval(metric("auc"), targets, as_two(targets), ALONE[:12])
     assert low == pytest.approx(0.6097, abs=1e-4) and high == 1  # 6 positives, 6 negatives, all in order
+
+
+def test_folds_differ_by_luck_or_by_more():
+    folds, targets, found = np.repeat(np.arange(5), 40), np.zeros(200, dtype=int), []
+    for seed in range(60):
+        right = np.random.default_rng(seed).random(200) < 0.8
+        luck, p = fold_luck(metric("accuracy"), targets, as_two(~right), folds, ALONE[:200])
+        assert luck == pytest.approx(np.sqrt(right.mean() * (1 - right.mean()) / 40), rel=0.15)
+        found.append(p)
+    assert np.mean(np.array(found) < 0.05) < 0.12 and 0.3 < np.mean(found) < 0.75
+    right = np.random.default_rng(0).random(200) < np.where(folds == 2, 0.4, 0.9)
+    assert fold_luck(metric("accuracy"), targets, as_two(~right), folds, ALONE[:200])[1] < 0.01
+    assert fold_luck(metric("accuracy"), targets, as_two(np.zeros(200)), folds, ALONE[:200]) == (0, 1)

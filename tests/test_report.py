@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.command import parse
 from src.competition.opened import Opened
+from src.findings.again import again
+from src.findings.subject import subject_of
 from src.inference.ensemble import probabilities_of
 from src.inference.store import load_logits
 from src.predict import main as predict
@@ -139,7 +142,7 @@ def test_the_review_and_the_ledger_are_told(tiny, capsys):
     assert report(["config=tiny"]) == 0
     page = page_of(folder / "report")
     assert "0.8765" in reading(page, "answer") and "0.8123" in text_of(page)
-    assert "unlike training images" in reading(page, "trust") and "AUC 0.712" in reading(page, "trust")
+    assert "are unlike training images" in reading(page, "trust") and "AUC 0.712" in reading(page, "trust")
     assert list(table(folder / "report", "unlike", dtype={"id": str})["id"]) == ["0505", "0501"]
 
 
@@ -203,9 +206,102 @@ def test_names_are_text_and_nothing_else(many):
     page = page_of(folder_of(many, "some") / "report")
     for name in STRANGE:
         assert name in text_of(page), name
+    assert "\u2068الفراشة\u2069" in text_of(page)  # or the words around it would be turned
     for tag in ("<b>", "<img src=x", "onerror=window", "</script><script>"):
         assert tag not in page.replace(html.escape(tag), ""), tag
     assert "{{ 7 * 7 }}" in page and 'Many <classes> & "names"' in text_of(page)
+
+
+def test_a_run_without_a_mistake_is_not_called_certain(many):
+    opened = write_run("some", skill=40)
+    assert report(["run=some"]) == 0
+    page = page_of(folder_of(many, "some") / "report")
+    rows = len(opened.samples.train)
+    assert f"95 % interval {rows / (rows + 1.96**2):.4f} to 1.0000" in reading(page, "answer")  # Wilson's
+    assert "no more than luck explains" in reading(page, "trust")
+
+
+def test_small_gaps_between_sure_and_right_are_luck(home):
+    """With a skill of 1 the made-up probabilities are those with which the answers are right."""
+    write_many(home, classes=10, each=20)
+    write_run("honest", skill=1.0)
+    write_run("bold", skill=1.0)
+    for file in folder_of(home, "bold").glob("seed0/*/logits/oof-identity.npz"):
+        with np.load(file) as stored:
+            arrays = dict(stored)
+        np.savez(file, **arrays | {"logits": arrays["logits"] * 3})
+    assert report(["run=honest"]) == 0 and report(["run=bold"]) == 0
+    told = {run: reading(page_of(folder_of(home, run) / "report"), "trust") for run in ("honest", "bold")}
+    assert "no more than the luck of 200 images explains" in told["honest"] and "it is too" not in told["honest"]
+    assert "it is too sure by" in told["bold"]
+
+
+def test_it_promises_the_same_bits_only_where_they_can_be_had(many):
+    write_run("some", skill=2.5)
+    folder = folder_of(many, "some")
+    origin = json.loads((folder / "run.json").read_text())
+    for commit, device, same in (
+        ("abc", "cpu", True),
+        ("abc+", "cpu", False),
+        ("", "cpu", False),
+        ("abc", "cuda", False),
+    ):
+        (folder / "run.json").write_text(json.dumps(origin | {"commit": commit}))
+        machine = json.loads((folder / "machine.json").read_text()) | {"device": device}
+        (folder / "machine.json").write_text(json.dumps(machine))
+        request = parse(["run=some"])
+        told = again(subject_of(request, lambda _: None))
+        assert ("give the same bits" in told.reading) == same, (commit, device)
+    assert f"export PODIUM_HOME={many}" in told.blocks[0].text
+
+
+def test_only_what_is_alike_stands_beside_the_run(many):
+    for run, folds in (("some", None), ("other", None), ("fewer", (0, 1))):
+        note_prediction(write_run(run, skill=2.5, folds=folds), run, ("identity",), 0.5)
+    entry = {"competition": "many", "status": "COMPLETE", "time": ledger.now()}
+    for ref, (runs, score) in enumerate((("some", 0.71), ("some", 0.61), ("some other", 0.99))):
+        ledger.append(ledger.Entry(**entry, ref=str(ref), sha256=str(ref), runs=runs, public_score=score))
+    assert report(["run=some"]) == 0
+    folder = folder_of(many, "some") / "report"
+    public = table(folder, "runs").set_index("run")["public"]
+    assert public["some (this one)"] == 0.71 and public["some + other"] == 0.99 and np.isnan(public["other"])
+    assert set(table(folder, "runs_scores")["name"]) == {"some (this one)", "other"}
+    assert "1 of other folds left out" in text_of(page_of(folder))
+    assert report(["run=fewer"]) == 0
+    assert "2 folds (fold 2 of 3 is not in it)" in reading(page_of(folder_of(many, "fewer") / "report"), "answer")
+
+
+def test_a_class_is_not_called_hard_for_one_bad_draw(many):
+    opened = write_run("some", skill=4.0)
+    folder, samples = folder_of(many, "some"), opened.samples
+    worst = samples.classes[12]
+    for file in folder.glob("seed0/*/logits/oof-identity.npz"):  # the class is never recognised
+        with np.load(file) as stored:
+            arrays = dict(stored)
+        rows = samples.targets[samples.positions(arrays["id"])] == 12
+        arrays["logits"][rows, 12] = -20
+        np.savez(file, **arrays)
+    assert report(["run=some"]) == 0
+    classes = table(folder / "report", "per_class")
+    assert classes["high"].is_monotonic_increasing and classes["class"][0] == worst
+    assert f"lie below the mean with their whole interval, {worst} lowest: 0 of 9" in reading(
+        page_of(folder / "report"), "mistakes"
+    )
+
+
+def test_what_is_learned_is_told_by_loss_and_score(many):
+    write_run("some", skill=2.5)
+    folder = folder_of(many, "some")
+    for file in folder.glob("seed0/*/log.csv"):
+        log = pd.read_csv(file)
+        log.assign(held_out_loss=[2, 1, 1.5, 2, 2.5, 3], train_score=0.5 + log["epoch"] / 20).to_csv(file, index=False)
+    assert report(["run=some"]) == 0
+    page = page_of(folder / "report")
+    assert "lowest in epoch 2 (1.0000), 3.0000 at the end" in reading(page, "learning")
+    assert "need not score better" in reading(page, "learning") and "Fewer epochs or" not in page
+    assert "held out loss by epoch, mean of the networks: 2 at first, lowest 1 in epoch 2, 3 at the end" in page
+    drawn = table(folder / "report", "score")
+    assert {"train_score", "score"} <= set(drawn.columns) and "was not measured" not in text_of(page)
 
 
 def test_rows_with_several_classes(home):
@@ -218,7 +314,10 @@ def test_rows_with_several_classes(home):
     classes = table(folder / "report", "per_class").set_index("class")
     right = (truth & (p >= 0.5)).sum(0)
     assert classes.loc[list(opened.samples.classes), "right"].tolist() == right.tolist()
-    assert not (folder / "report" / "confusion.png").exists()
+    assert not (folder / "report" / "confusion.png").exists() and "no confusion matrix" in text_of(
+        page_of(folder / "report")
+    )
+    assert "To a class of an image the network says yes" in reading(page_of(folder / "report"), "trust")
     missed = (truth & (p < 0.5)).sum() + (~truth & (p >= 0.5)).sum()
     mistakes = table(folder / "report", "mistakes")
     assert len(mistakes) == missed and mistakes["answer"].str.startswith("not ").sum() == (truth & (p < 0.5)).sum()
@@ -230,6 +329,9 @@ def test_grades_keep_their_order(home):
     assert report(["run=some"]) == 0
     drawn = table(folder_of(home, "some") / "report", "confusion")
     assert list(dict.fromkeys(drawn["truth"])) == list(opened.samples.classes)
+    page = text_of(page_of(folder_of(home, "some") / "report"))
+    assert "Labels are not doubted here" in page and "All images are 20 pixels wide and 20 high" in page
+    assert "log.train_scores=true does it" in page
 
 
 def test_a_model_of_all_rows_has_a_page_without_a_score(many):
@@ -258,10 +360,13 @@ def test_a_page_made_again_leaves_no_figure_of_the_last_one(many):
     write_run("some", skill=2.5)
     report(["run=some"])
     folder = folder_of(many, "some") / "report"
+    (folder / "my own.png").write_bytes(b"x")
     (folder / "old.png").write_bytes(b"x")
+    written = json.loads((folder / "figures.json").read_text())
+    (folder / "figures.json").write_text(json.dumps([*written, "old.png"]))
     before = (folder / "report.html").read_bytes()
     assert report(["run=some"]) == 0
-    assert not (folder / "old.png").exists()
+    assert not (folder / "old.png").exists() and (folder / "my own.png").exists()
     assert (folder / "report.html").read_bytes() == before  # the same run, the same page
 
 
@@ -300,6 +405,30 @@ def test_runs_side_by_side(many, words):
     scores = table(folder, "scores").set_index("name")
     assert scores.loc["weak", "gain"] == pytest.approx(right["weak"].mean() - right["strong"].mean())
     assert {"score.png", "held_out_loss.png", "flips.png", "scores.png"} <= {file.name for file in folder.iterdir()}
+
+
+def test_curves_are_compared_on_the_folds_that_all_have(many):
+    write_run("_two", skill=2.0, folds=(0, 1))
+    write_run("three", skill=3.5)
+    assert report(["runs=_two,three"]) == 0
+    folder = many / "runs" / "many" / "comparisons" / "_two+three"
+    scores = [json.loads((folder_of(many, "three") / f"seed0/fold{k}/done.json").read_text())["score"] for k in (0, 1)]
+    drawn = table(folder, "score").set_index(["run", "epoch"])["score"]
+    assert drawn["three", 6] == pytest.approx(np.mean(scores) * (1 - 0.5 / 6))
+    page = page_of(folder)
+    assert "mean of fold 0, 1" in text_of(page)
+    svg = re.search(r'id="figure-held_out_loss".*?<svg.*?</svg>', page, flags=re.S)[0]
+    assert re.search(r">\s*_two\s*</text>", svg) and re.search(r">\s*three\s*</text>", svg)  # both in the legend
+    assert "✓ three: " in text_of(page) and "✗ _two: " in text_of(page)
+
+
+def test_a_comparison_of_long_names_has_a_short_one(home):
+    names = [letter * 91 for letter in "abc"]
+    for name in names:
+        folder = folder_of(home, name)
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text("{}")
+    assert len(parse([f"runs={','.join(names)}"], several_runs=True).run) <= 80
 
 
 def test_runs_on_other_folds_are_not_compared(many, capsys):

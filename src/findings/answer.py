@@ -38,7 +38,15 @@ def answer(subject: Subject) -> Section:
         blocks.append(Chart("runs_scores", title, alt, intervals(drawn, metric), drawn))
     submitted = _submitted(subject)
     blocks += (
-        [Table("submissions", "What was predicted, its score after the decision rule, and what the leaderboard said", submitted)] if len(submitted) else []
+        [
+            Table(
+                "submissions",
+                "What was predicted, its score after the decision rule, and what the leaderboard said",
+                submitted,
+            )
+        ]
+        if len(submitted)
+        else []
     )
     blocks.append(Table("runs", "Runs of this competition, the newest last, then this one", runs))
     return Section("answer", "The answer", _reading(subject, scores, submitted), tuple(blocks))

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from src.findings.subject import Subject
+from src.inference.intervals import bootstrap_interval
 from src.reporting.page.blocks import Block, Chart, Section, Text
 from src.reporting.page.charts import Curve, curves
 
@@ -84,8 +85,9 @@ def _reading(subject: Subject, log: pd.DataFrame) -> str:
     told += f"The held-out loss rises again: lowest in epoch {lowest:.0f} ({least:.4f}), {final:.4f} at the end"
     then = log[log["epoch"] == round(lowest)]["score"].mean()
     last = log[log["epoch"] == epochs]["score"].mean()
-    metric = subject.opened.metric
+    metric, held = subject.opened.metric, subject.held
+    low, high = bootstrap_interval(metric, held.targets, subject.plain, held.groups)
     scores = f"{metric.name} went from {then:.4f} to {last:.4f}"
-    if (last >= then) == metric.higher_is_better or last == then:
-        return f"{told}; {scores} meanwhile: it is the sureness that suffers, and fewer epochs need not score better."
-    return f"{told}, and {scores}: fewer epochs or more augmentation may do better."
+    if (then > high) if metric.higher_is_better else (then < low):
+        return f"{told}, and {scores}: fewer epochs or more augmentation may do better."
+    return f"{told}; {scores}, by no more than luck if for the worse: fewer epochs need not score better."

@@ -13,10 +13,12 @@ from src.command import parse
 from src.competition.opened import Opened
 from src.findings.again import again
 from src.findings.subject import subject_of
+from src.findings.trust import trust
 from src.inference.ensemble import probabilities_of
 from src.inference.store import load_logits
 from src.predict import main as predict
 from src.report import main as report
+from src.reporting.page.charts import confusion
 from src.submission import ledger
 from src.train import main as train
 from tests.made_up_run import STRANGE, note_prediction, write_many, write_run
@@ -230,8 +232,7 @@ def test_small_gaps_between_sure_and_right_are_luck(home):
         with np.load(file) as stored:
             arrays = dict(stored)
         np.savez(file, **arrays | {"logits": arrays["logits"] * 3})
-    assert report(["run=honest"]) == 0 and report(["run=bold"]) == 0
-    told = {run: reading(page_of(folder_of(home, run) / "report"), "trust") for run in ("honest", "bold")}
+    told = {run: trust(subject_of(parse([f"run={run}"]), lambda _: None)).reading for run in ("honest", "bold")}
     assert "no more than the luck of 200 images explains" in told["honest"] and "it is too" not in told["honest"]
     assert "it is too sure by" in told["bold"]
 
@@ -420,6 +421,13 @@ def test_curves_are_compared_on_the_folds_that_all_have(many):
     svg = re.search(r'id="figure-held_out_loss".*?<svg.*?</svg>', page, flags=re.S)[0]
     assert re.search(r">\s*_two\s*</text>", svg) and re.search(r">\s*three\s*</text>", svg)  # both in the legend
     assert "✓ three: " in text_of(page) and "✗ _two: " in text_of(page)
+
+
+def test_a_matrix_of_very_many_classes_is_drawn_without_their_names():
+    for many, named in ((150, 150), (151, 0)):
+        names = [f"class {number}" for number in range(many)]
+        place = confusion(names, np.eye(many, dtype=int))().axes[0]
+        assert sum(label.get_text().startswith("class") for label in place.get_yticklabels()) == named
 
 
 def test_a_comparison_of_long_names_has_a_short_one(home):

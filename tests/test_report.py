@@ -223,6 +223,20 @@ def test_a_run_without_a_mistake_is_not_called_certain(many):
     assert "no more than luck explains" in reading(page, "trust")
 
 
+def test_what_cannot_be_told_is_no_number(home, capsys):
+    """A kappa without a mistake: no draw of the rows tells how far it could be off."""
+    write_many(home, classes=5, each=12, target="ordinal")
+    card = home / "competition" / "many" / "card.yaml"
+    card.write_text(card.read_text().replace("metric: accuracy", "metric: qwk"))
+    write_run("some", skill=40)
+    assert predict(["run=some"]) == 0 and report(["run=some"]) == 0
+    assert re.search(r"out of fold +60 +1.0000   95 % interval cannot be told", capsys.readouterr().out)
+    folder = folder_of(home, "some")
+    (told,) = [json.loads(file.read_text()) for file in (folder / "predictions").glob("*.json")]
+    assert told["score"] == {"value": 1.0, "low": None, "high": None}
+    assert "95 % interval cannot be told" in reading(page_of(folder / "report"), "answer")
+
+
 def test_small_gaps_between_sure_and_right_are_luck(home):
     """With a skill of 1 the made-up probabilities are those with which the answers are right."""
     write_many(home, classes=10, each=20)
@@ -384,10 +398,13 @@ def test_a_run_that_is_not_there_is_told(many, capsys):
 
 
 @pytest.mark.parametrize("words", [["runs=weak,strong"], ["--compare", "weak", "strong"]])
-def test_runs_side_by_side(many, words):
+def test_runs_side_by_side(many, words, monkeypatch, capsys):
+    monkeypatch.setattr("src.progress.LINES_SECONDS", 0)
     weak, strong = write_run("weak", skill=2.0), write_run("strong", skill=3.5)
     assert report(words) == 0
     folder = many / "runs" / "many" / "comparisons" / "weak+strong"
+    work = capsys.readouterr().err
+    assert all(f"report: {part}: " in work for part in ("run weak", "answer", "flipped", "classes", "figures"))
     answers = {}
     for name, opened in (("weak", weak), ("strong", strong)):
         rows, p = out_of_fold(opened, folder_of(many, name))

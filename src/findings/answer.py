@@ -6,17 +6,15 @@ import numpy as np
 import pandas as pd
 
 from src.competition.labels import test_answers
+from src.findings.beside import runs_of, submitted_of
 from src.findings.subject import Subject
 from src.inference.intervals import bootstrap_interval, difference_told, interval_told, paired_difference
 from src.inference.scores import OVERALL, probabilities
 from src.inference.tables import PLAIN
 from src.reporting.page.blocks import Chart, Section, Table
 from src.reporting.page.charts import intervals
-from src.runs import DONE, read_json, runs_folder
-from src.submission import ledger
 
 TEST = "test, its answers kept apart"
-MOST_RUNS = 25  # the newest
 
 
 def answer(subject: Subject) -> Section:
@@ -26,7 +24,7 @@ def answer(subject: Subject) -> Section:
         alt = f"{metric} by fold and overall, with 95 % intervals"
         chart = Chart("scores", f"Score: {metric}, with its 95 % interval", alt, intervals(scores, metric), scores)
         blocks += [chart, Table("", _who_answered(subject, scores), _told(scores))]
-    runs = _runs(subject)
+    runs = runs_of(subject)
     known = runs.rename(columns={"run": "name", "score": "value"}).assign(series="as predicted").dropna(subset="value")
     alike = known["folds"] == runs["folds"].iloc[-1]
     drawn, left_out = known[alike], int((~alike).sum())
@@ -36,7 +34,7 @@ def answer(subject: Subject) -> Section:
             f"; {left_out} of other folds left out" if left_out else ""
         )
         blocks.append(Chart("runs_scores", title, alt, intervals(drawn, metric), drawn))
-    submitted = _submitted(subject)
+    submitted = submitted_of(subject)
     blocks += (
         [
             Table(
@@ -104,65 +102,6 @@ def _test_lines(subject: Subject, ways: dict[str, Any]) -> list[tuple]:
     return lines
 
 
-def _submitted(subject: Subject) -> pd.DataFrame:
-    """A line for each file that prediction made of this run, with the leaderboard's scores where it was pushed."""
-    entries = {entry.sha256: entry for entry in ledger.read(subject.run.competition)[0]}
-    lines = []
-    for facts in subject.predictions:
-        entry = entries.get(facts["sha256"], ledger.Entry())
-        decision = (facts.get("decision") or {}).get("name", "plain")
-        lines.append(
-            {
-                "file": facts["file"],
-                "views": ", ".join(facts["views"]),
-                "decision": decision,
-                **_score_of(facts),
-                "public": _number(entry.public_score),
-                "private": _number(entry.private_score),
-                "status": entry.status or "not submitted",
-            }
-        )
-    return pd.DataFrame(lines)
-
-
-def _runs(subject: Subject) -> pd.DataFrame:
-    """A line for each blend that was submitted, then for each run, this one last: its folds, their mean score, that of
-    its newest prediction, the leaderboard's."""
-    public = _public(subject)
-    files = sorted(runs_folder(subject.run.competition).glob("*/run.json"), key=lambda file: file.stat().st_mtime)
-    others = [file.parent for file in files if file.parent != subject.run.folder][1 - MOST_RUNS :]
-    lines = [{"run": " + ".join(runs), "public": best} for runs, best in public.items() if len(runs) > 1]
-    for run in (*others, subject.run.folder):
-        done = [read_json(file) for file in sorted(run.glob(f"seed*/fold*/{DONE}"))]
-        scores = [one["score"] for one in done if "score" in one]
-        newest = sorted((run / "predictions").glob("*.json"), key=lambda file: file.stat().st_mtime)[-1:]
-        told = _score_of(read_json(newest[0])) if newest else dict.fromkeys(("score", "low", "high"), np.nan)
-        own = " (this one)" if run == subject.run.folder else ""
-        spread = float(np.std(scores, ddof=1)) if len(scores) > 1 else np.nan
-        seconds = round(sum(one.get("seconds", 0) for one in done))
-        folds = _folds_of(read_json(run / "run.json"), {file.parent.name for file in run.glob("seed*/*/logits")})
-        line = {"run": run.name + own, "folds": folds, "mean of folds": _mean(scores), "spread": spread}
-        lines.append(line | told | {"public": _number(public.get((run.name,))), "seconds": seconds})
-    columns = ["run", "folds", "mean of folds", "spread", "score", "low", "high", "public", "seconds"]
-    return pd.DataFrame(lines, columns=columns).astype({"seconds": "Int64"}).fillna({"folds": "several runs"})
-
-
-def _folds_of(origin: dict[str, Any], trained: set[str]) -> str:
-    """Which folds of which table: what two runs must share to be set side by side."""
-    numbers = sorted({fold.removeprefix("fold") for fold in trained})
-    return f"{','.join(numbers) or 'none'} of {origin['folds']}"
-
-
-def _public(subject: Subject) -> dict[tuple[str, ...], float]:
-    """The best public score of each run, and of each set of runs that was submitted as one."""
-    best, pick = {}, max if subject.opened.metric.higher_is_better else min
-    for entry in ledger.read(subject.run.competition)[0]:
-        if entry.runs and entry.public_score is not None:
-            runs = tuple(entry.runs.split())
-            best[runs] = pick(best.get(runs, entry.public_score), entry.public_score)
-    return best
-
-
 def _reading(subject: Subject, scores: pd.DataFrame, submitted: pd.DataFrame) -> str:
     if subject.held is None:
         return "This model has seen every training image: none is left to score it on."
@@ -191,16 +130,3 @@ def _folds(subject: Subject) -> str:
         return f"{count} folds"
     told = f"{len(there)} folds" if len(there) > 1 else "one fold"
     return f"{told} (fold {', '.join(missing)} of {count} {'is' if len(missing) == 1 else 'are'} not in it)"
-
-
-def _score_of(facts: dict[str, Any]) -> dict[str, float]:
-    score = facts.get("score") or {}
-    return {to: _number(score.get(key)) for to, key in (("score", "value"), ("low", "low"), ("high", "high"))}
-
-
-def _mean(scores: list[float]) -> float:
-    return float(np.mean(scores)) if scores else np.nan
-
-
-def _number(value: float | None) -> float:
-    return np.nan if value is None else float(value)

@@ -39,5 +39,6 @@ def compare(request: Request, say: Say = print) -> Path:
         bar.set_description_str("report: figures")
         with only_one(folder, f"the comparison {request.run}"):
             file = write_page(Page(title, told, tuple(made)), folder)
+        bar.update()
     say(f"{file}: {file.stat().st_size / 1e6:.1f} MB, open it in a browser")
     return file

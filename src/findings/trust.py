@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 
 from src.errors import Problem
+from src.findings.calibration import calibrated, calibration
 from src.findings.subject import Subject
 from src.findings.tiles import pictures
-from src.inference.intervals import Z95, fold_luck, fold_spread, units, wilson
+from src.inference.intervals import fold_luck, fold_spread
 from src.inference.scores import probabilities
 from src.inference.shift import compare_sets, drawn
 from src.inference.tables import PLAIN
@@ -15,7 +16,6 @@ from src.reporting.page.charts import histograms, reliability
 from src.runs import read_json
 
 TITLE = "Can it be trusted?"
-BINS, FEWEST = 15, 20  # bins of equally many answers, each of that many at least
 LUCK = 0.05  # a p-value below which the folds differ by more than luck
 UNLIKE = 8
 
@@ -29,74 +29,8 @@ def trust(subject: Subject) -> Section:
     drift, drifted = _sureness(subject)
     shift, told = _adversarial(subject)
     blocks += [*drift, *shift]
-    reading = " ".join(filter(None, (_calibrated(subject, bins), _spread(subject), drifted, told)))
+    reading = " ".join(filter(None, (calibrated(subject, bins), _spread(subject), drifted, told)))
     return Section("trust", TITLE, reading, tuple(blocks))
-
-
-def calibration(subject: Subject) -> pd.DataFrame:
-    """answers, confidence, right, low, high of each bin. An answer: an image's likeliest class; where several classes
-    may apply, each class of an image."""
-    sure, right = (values.ravel() for values in _sure_and_right(subject))
-    parts = _bins(sure)
-    count = np.array([len(part) for part in parts])
-    hits = np.array([right[part].sum() for part in parts])
-    low, high = wilson(hits / count, count)
-    confidence = [sure[part].mean() for part in parts]
-    return pd.DataFrame({"answers": count, "confidence": confidence, "right": hits / count, "low": low, "high": high})
-
-
-def _sure_and_right(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
-    """(images, answers of each) how sure each answer is, and whether it is right."""
-    held, p = subject.held, subject.plain
-    if held.several:
-        return p, held.targets > 0.5
-    return p.max(axis=1)[:, None], (subject.answers == held.targets)[:, None]
-
-
-def _bins(sure: np.ndarray) -> list[np.ndarray]:
-    """The answers' places, by how sure they are."""
-    return np.array_split(np.argsort(sure, kind="stable"), int(np.clip(len(sure) // FEWEST, 1, BINS)))
-
-
-def _calibrated(subject: Subject, bins: pd.DataFrame) -> str:
-    """Sureness against truth, judged by what luck does to answers that are as sure as they are right."""
-    sure, right = _sure_and_right(subject)
-    gap, error = (
-        float((sure - right).mean()),
-        float(np.average((bins["confidence"] - bins["right"]).abs(), weights=bins["answers"])),
-    )
-    reach, usual = _luck(subject, sure, right)
-    if subject.held.several:
-        told = (
-            f"To a class of an image the network says yes with {sure.mean():.1%} on average; {right.mean():.1%} apply"
-        )
-    else:
-        told = f"The network is {sure.mean():.1%} sure on average and right in {right.mean():.1%}"
-    told += f" (calibration error {error:.3f}; luck alone makes up to {usual:.3f}): "
-    if abs(gap) > reach:
-        how = "sure" if gap > 0 else "modest"
-        return (
-            told
-            + f"it is too {how} by {abs(gap):.1%} (95 % interval {abs(gap) - reach:.1%} to {abs(gap) + reach:.1%})."
-        )
-    if error > usual:
-        return told + "right on average, but not at every sureness: see where the curve leaves the dashed line."
-    return told + f"no more than the luck of {len(sure)} images explains, which hides gaps of up to {reach:.1%}."
-
-
-def _luck(subject: Subject, sure: np.ndarray, right: np.ndarray) -> tuple[float, float]:
-    """How far luck, in 19 of 20 cases, takes the mean gap between sure and right, and the calibration error.
-
-    Of answers that are right exactly as often as they are sure (Broecker and Smith, 2007). The gap's is widened where
-    the answers of a group, or of an image, stray together.
-    """
-    spread, unit = sure * (1 - sure), units(subject.held.groups)
-    together = np.bincount(unit, weights=(sure - right).sum(axis=1) - (sure - right).mean() * sure.shape[1])
-    reach = Z95 * np.sqrt(max(spread.sum(), np.square(together).sum())) / sure.size
-    parts, flat = _bins(sure.ravel()), spread.ravel()
-    deviations = np.array([np.sqrt(flat[part].sum()) for part in parts]) / sure.size
-    errors = np.abs(np.random.default_rng(0).normal(0, deviations, (1000, len(parts)))).sum(axis=1)
-    return float(reach), float(np.quantile(errors, 0.95))
 
 
 def _spread(subject: Subject) -> str:

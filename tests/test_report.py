@@ -12,13 +12,14 @@ import pytest
 from src.command import parse
 from src.competition.opened import Opened
 from src.findings.again import again
+from src.findings.mistakes import mistakes, surest_mistakes
 from src.findings.subject import subject_of
 from src.findings.trust import trust
 from src.inference.ensemble import probabilities_of
 from src.inference.store import load_logits
 from src.predict import main as predict
 from src.report import main as report
-from src.reporting.page.charts import confusion
+from src.reporting.page.charts import Curve, confusion, curves
 from src.submission import ledger
 from src.train import main as train
 from tests.made_up_run import STRANGE, note_prediction, write_many, write_run
@@ -338,6 +339,21 @@ def test_rows_with_several_classes(home):
     assert len(mistakes) == missed and mistakes["answer"].str.startswith("not ").sum() == (truth & (p < 0.5)).sum()
 
 
+def test_a_map_tells_what_it_shows(home, monkeypatch):
+    """Of a label that was missed it shows what speaks for it; where nothing does, that is said."""
+    write_many(home, classes=12, each=6, target="multilabel")
+    write_run("some", skill=3.0)
+    subject = subject_of(parse(["run=some"]), lambda _: None)
+    missed = surest_mistakes(subject)["answer"].str.startswith("not ").head(6)
+    monkeypatch.setattr("src.findings.mistakes.heat_of", lambda _, rows, labels: ([np.ones((2, 2))] * len(rows), ""))
+    (gallery,) = [block for block in mistakes(subject).blocks if getattr(block, "name", "") == "mistakes"]
+    told = [tile.alt[1].startswith("where the network found what speaks for") for tile in gallery.tiles]
+    assert told == list(missed)
+    monkeypatch.setattr("src.findings.mistakes.heat_of", lambda _, rows, labels: ([np.zeros((2, 2))] * len(rows), ""))
+    (gallery,) = [block for block in mistakes(subject).blocks if getattr(block, "name", "") == "mistakes"]
+    assert all(tile.lines[-1].startswith("no place in it speaks for") for tile in gallery.tiles)
+
+
 def test_grades_keep_their_order(home):
     write_many(home, classes=5, each=12, target="ordinal")
     opened = write_run("some", skill=2.0)
@@ -438,6 +454,13 @@ def test_curves_are_compared_on_the_folds_that_all_have(many):
     svg = re.search(r'id="figure-held_out_loss".*?<svg.*?</svg>', page, flags=re.S)[0]
     assert re.search(r">\s*_two\s*</text>", svg) and re.search(r">\s*three\s*</text>", svg)  # both in the legend
     assert "✓ three: " in text_of(page) and "✗ _two: " in text_of(page)
+
+
+def test_every_fold_has_a_look_and_a_name_of_its_own():
+    figure = curves([Curve([1, 2, 3], [k, k, k], f"fold {k}", k) for k in range(10)], "epoch", "loss")()
+    looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
+    assert len(looks) == 10
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [f"fold {k}" for k in range(10)]
 
 
 def test_a_matrix_of_very_many_classes_is_drawn_without_their_names():

@@ -1,5 +1,6 @@
 """What stands beside a run's score: what was submitted of it, and the other runs of its competition."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,22 +44,24 @@ def runs_of(subject: Subject) -> pd.DataFrame:
     for run in (*others, subject.run.folder):
         done = [read_json(file) for file in sorted(run.glob(f"seed*/fold*/{DONE}"))]
         scores = [one["score"] for one in done if "score" in one]
-        newest = sorted((run / "predictions").glob("*.json"), key=lambda file: file.stat().st_mtime)[-1:]
-        told = _score_of(read_json(newest[0])) if newest else dict.fromkeys(("score", "low", "high"), np.nan)
+        folds = {file.parent.name.removeprefix("fold") for file in run.glob("seed*/*/logits")}
+        told = _newest_score(run, folds)
         own = " (this one)" if run == subject.run.folder else ""
         spread = float(np.std(scores, ddof=1)) if len(scores) > 1 else np.nan
         seconds = round(sum(one.get("seconds", 0) for one in done))
-        folds = _folds_of(read_json(run / "run.json"), {file.parent.name for file in run.glob("seed*/*/logits")})
-        line = {"run": run.name + own, "folds": folds, "mean of folds": _mean(scores), "spread": spread}
+        # Which folds of which table: what two runs must share to be set side by side.
+        which = f"{','.join(sorted(folds)) or 'none'} of {read_json(run / 'run.json')['folds']}"
+        line = {"run": run.name + own, "folds": which, "mean of folds": _mean(scores), "spread": spread}
         lines.append(line | told | {"public": _number(public.get((run.name,))), "seconds": seconds})
     columns = ["run", "folds", "mean of folds", "spread", "score", "low", "high", "public", "seconds"]
     return pd.DataFrame(lines, columns=columns).astype({"seconds": "Int64"}).fillna({"folds": "several runs"})
 
 
-def _folds_of(origin: dict[str, Any], trained: set[str]) -> str:
-    """Which folds of which table: what two runs must share to be set side by side."""
-    numbers = sorted({fold.removeprefix("fold") for fold in trained})
-    return f"{','.join(numbers) or 'none'} of {origin['folds']}"
+def _newest_score(run: Path, folds: set[str]) -> dict[str, float]:
+    """score, low, high of the newest prediction by all folds that the run has; NaN where there is none."""
+    files = sorted((run / "predictions").glob("*.json"), key=lambda file: file.stat().st_mtime)
+    alike = [facts for facts in map(read_json, files) if set(facts["folds"]) == folds]
+    return _score_of(alike[-1] if alike else {})
 
 
 def _public(subject: Subject) -> dict[tuple[str, ...], float]:

@@ -37,24 +37,18 @@ def _bins(sure: np.ndarray) -> list[np.ndarray]:
 def calibrated(subject: Subject, bins: pd.DataFrame) -> str:
     """Sureness against truth, judged by what luck does to answers that are as sure as they are right."""
     sure, right = _sure_and_right(subject)
-    gap, error = (
-        float((sure - right).mean()),
-        float(np.average((bins["confidence"] - bins["right"]).abs(), weights=bins["answers"])),
-    )
+    gap, deviations = float((sure - right).mean()), (bins["confidence"] - bins["right"]).abs()
+    error = float(np.average(deviations, weights=bins["answers"]))
     reach, usual = _luck(subject, sure, right)
+    means = f"{sure.mean():.1%}", f"{right.mean():.1%}"
     if subject.held.several:
-        told = (
-            f"To a class of an image the network says yes with {sure.mean():.1%} on average; {right.mean():.1%} apply"
-        )
+        told = f"To a class of an image the network says yes with {means[0]} on average; {means[1]} apply"
     else:
-        told = f"The network is {sure.mean():.1%} sure on average and right in {right.mean():.1%}"
+        told = f"The network is {means[0]} sure on average and right in {means[1]}"
     told += f" (calibration error {error:.3f}; luck alone makes up to {usual:.3f}): "
     if abs(gap) > reach:
-        how = "sure" if gap > 0 else "modest"
-        return (
-            told
-            + f"it is too {how} by {abs(gap):.1%} (95 % interval {abs(gap) - reach:.1%} to {abs(gap) + reach:.1%})."
-        )
+        how, ends = "sure" if gap > 0 else "modest", f"{abs(gap) - reach:.1%} to {abs(gap) + reach:.1%}"
+        return told + f"it is too {how} by {abs(gap):.1%} (95 % interval {ends})."
     if error > usual:
         return told + "right on average, but not at every sureness: see where the curve leaves the dashed line."
     return told + f"no more than the luck of {len(sure)} images explains, which hides gaps of up to {reach:.1%}."

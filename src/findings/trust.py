@@ -26,10 +26,9 @@ def trust(subject: Subject) -> Section:
     bins = calibration(subject)
     alt = "share of right answers by how sure the network was of them, in bins of equally many answers"
     blocks: list[Block] = [Chart("calibration", "Calibration", alt, reliability(bins), bins)]
-    drift, drifted = _sureness(subject)
-    shift, told = _adversarial(subject)
-    blocks += [*drift, *shift]
-    reading = " ".join(filter(None, (calibrated(subject, bins), _spread(subject), drifted, told)))
+    unlike, told = _adversarial(subject)
+    blocks += [*_sureness(subject), *unlike]
+    reading = " ".join((calibrated(subject, bins), _spread(subject), told))
     return Section("trust", TITLE, reading, tuple(blocks))
 
 
@@ -49,12 +48,12 @@ def _spread(subject: Subject) -> str:
     return said + "no more than luck explains."
 
 
-def _sureness(subject: Subject) -> tuple[list[Block], str]:
+def _sureness(subject: Subject) -> list[Block]:
     """How sure the network is of test images against held-out ones; nothing where test logits are not stored."""
     opened, members = subject.opened, list(subject.members)
     files = [subject.tables.file(member, "test", "identity") for member in members]
     if subject.held.several or not len(opened.samples.test) or not all(file.exists() for file in files):
-        return [], ""
+        return []
     # One fold's network at a time: a mean over folds is less sure than each of them.
     ids = opened.samples.test["id"].to_numpy()
     folds = np.unique(subject.held.folds)
@@ -71,7 +70,7 @@ def _sureness(subject: Subject) -> tuple[list[Block], str]:
     alt = f"how sure the networks are: {held_out:.3f} on average of held-out images, {test:.3f} of test images"
     draw = histograms(table, "how sure the network is of its answer", "share of the images")
     chart = Chart("sureness", f"Sureness: held out {held_out:.3f}, test {test:.3f} on average", alt, draw, table)
-    return [chart], f"Of test images it is {test:.1%} sure on average, of held-out ones {held_out:.1%}."
+    return [chart]
 
 
 def _adversarial(subject: Subject) -> tuple[list[Block], str]:
@@ -82,7 +81,7 @@ def _adversarial(subject: Subject) -> tuple[list[Block], str]:
     found = read_json(folder / "review.json").get("shift")
     if not found:
         return [], "Adversarial validation was left out by the review: too few images to compare."
-    told = f"Adversarial validation, by a network's features: {_shift_told(**found)}."
+    told = f"Adversarial validation, by a network's features: {_shift_told(*(found[key] for key in ('auc', 'low', 'high', 'flagged')))}."
     unlike = pd.read_csv(folder / "unlike.csv", dtype={"id": str}, keep_default_na=False).head(UNLIKE)
     samples = subject.opened.samples
     places = pd.Index(samples.test["id"]).get_indexer(unlike["id"])

@@ -140,6 +140,7 @@ def test_the_review_and_the_ledger_are_told(tiny, capsys):
     ledger.append(ledger.Entry(time=ledger.now(), **entry, public_score=0.8765, private_score=0.8123, runs="tiny"))
     (folder / "review").mkdir()
     shift = {"auc": 0.7123, "low": 0.6512, "high": 0.7734, "flagged": True}
+    shift |= {"seed": 0, "fold": 0, "held_out": 15, "test": 15}
     (folder / "review" / "review.json").write_text(json.dumps({"shift": shift}))
     (folder / "review" / "unlike.csv").write_text("id,suspicion,file\n0505,0.97,x\n0501,0.91,y\n")
     assert report(["config=tiny"]) == 0

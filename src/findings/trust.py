@@ -81,7 +81,8 @@ def _adversarial(subject: Subject) -> tuple[list[Block], str]:
     found = read_json(folder / "review.json").get("shift")
     if not found:
         return [], "Adversarial validation was left out by the review: too few images to compare."
-    told = f"Adversarial validation, by a network's features: {_shift_told(*(found[key] for key in ('auc', 'low', 'high', 'flagged')))}."
+    told = _shift_told(found["auc"], found["low"], found["high"], found["flagged"])
+    told = f"Adversarial validation, by a network's features: {told}."
     unlike = pd.read_csv(folder / "unlike.csv", dtype={"id": str}, keep_default_na=False).head(UNLIKE)
     samples = subject.opened.samples
     places = pd.Index(samples.test["id"]).get_indexer(unlike["id"])

@@ -57,9 +57,7 @@ def told_terminal() -> str:
 def test_a_log_gets_a_line_now_and_then():
     lines = told(every=0.1).splitlines()
     assert 2 <= len(lines) <= 8
-    done = [
-        re.fullmatch(r"hashing block [01]: (\d+) of 40 images, +[\d.]+ ?images?/s, [\d:]+ left", line) for line in lines
-    ]
+    done = [re.fullmatch(r"hashing block [01]: (\d+) of 40 images, +[\d.]+ ?images?/s, [\d:]+ left", line) for line in lines]
     assert all(done), lines
     counts = [int(one[1]) for one in done]
     assert counts == sorted(set(counts)) and counts[0] > 0

@@ -134,7 +134,7 @@ def _joint(picked: dict[str, str | None], overrides: dict[str, str], flags: dict
 def _joint_name(competition: str, runs: tuple[str, ...]) -> str:
     """Fit for files. A run that bears this name already keeps it."""
     name = "+".join(runs)
-    taken = (home() / "runs" / competition / name / "run.json").exists()
+    taken = (home() / "runs" / competition / _short(name) / "run.json").exists()
     return _short(name) if not taken else f"{name[:70]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 

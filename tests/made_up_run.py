@@ -142,7 +142,8 @@ def note_prediction(opened: Opened, name: str, views: tuple[str, ...], score: fl
     """What prediction leaves beside a run."""
     folder = Run(opened.card.id, name).folder / "predictions"
     folder.mkdir(exist_ok=True)
-    facts = {"file": f"{name}-00000000.csv", "sha256": "0" * 64, "runs": [name], "seeds": [0], "folds": ["0"]}
+    facts = {"file": f"{name}-00000000.csv", "sha256": "0" * 64, "runs": [name], "seeds": [0]}
+    facts["folds"] = sorted(path.name.removeprefix("fold") for path in folder.parent.glob("seed0/*"))
     facts |= {"views": list(views), "size": opened.config.images.size, "decision": None, "metric": opened.metric.name}
     facts |= {"score": {"value": score, "low": score - 0.01, "high": score + 0.01}, "config_hash": "", "commit": ""}
     (folder / f"{name}-00000000.json").write_text(json.dumps(facts))

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from src.inference.intervals import bootstrap_interval, difference_told, fold_spread, gains, paired_difference, units
+from src.inference.intervals import (
+    bootstrap_interval,
+    difference_told,
+    fold_luck,
+    fold_spread,
+    gains,
+    interval_told,
+    paired_difference,
+    units,
+)
 from src.inference.weighted import quick_score, weighted_score
 from src.metrics import METRICS, decide, metric
 from tests.made_up import as_two, network
@@ -175,3 +184,45 @@ def test_a_large_table_takes_seconds(name):
     began = time.perf_counter()
     bootstrap_interval(metric(name), targets, p, np.full(13_000, ""))
     assert time.perf_counter() - began < 5
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_score_at_its_edge_is_no_certainty(right):
+    """Of 110 images without a mistake, and of as many without a right answer (Wilson, 1927)."""
+    targets = np.full(110, int(right))
+    low, high = bootstrap_interval(metric("accuracy"), targets, as_two(np.ones(110)), ALONE[:110])
+    assert (low, high) == pytest.approx((0.9663, 1) if right else (0, 0.0337), abs=1e-4)
+    # Rows of one group are one witness, not ten.
+    groups = np.array([f"patient {row // 10}" for row in range(110)])
+    low, high = bootstrap_interval(metric("accuracy"), targets, as_two(np.ones(110)), groups)
+    assert (low, high) == pytest.approx((0.7412, 1) if right else (0, 0.2588), abs=1e-4)
+
+
+def test_an_interval_that_cannot_be_told_is_not_made_up():
+    targets = np.tile([0, 1, 2], 20)
+    low, high = bootstrap_interval(metric("qwk"), targets, np.eye(3)[targets], ALONE[:60])
+    assert np.isnan([low, high]).all() and interval_told(low, high) == "cannot be told"
+    assert interval_told(0.9872, 1) == "0.9872 to 1.0000"
+
+
+def test_the_interval_of_an_auc_stays_where_an_auc_can_be():
+    targets = np.tile([0, 1], 6)
+    for seed in range(20):
+        p = as_two(1 / (1 + np.exp(-np.random.default_rng(seed).normal(1.5 * targets, 1))))
+        low, high = bootstrap_interval(metric("auc"), targets, p, ALONE[:12])
+        assert 0 <= low < high <= 1
+    low, high = bootstrap_interval(metric("auc"), targets, as_two(targets), ALONE[:12])
+    assert low == pytest.approx(0.6097, abs=1e-4) and high == 1  # 6 positives, 6 negatives, all in order
+
+
+def test_folds_differ_by_luck_or_by_more():
+    folds, targets, found = np.repeat(np.arange(5), 40), np.zeros(200, dtype=int), []
+    for seed in range(60):
+        right = np.random.default_rng(seed).random(200) < 0.8
+        luck, p = fold_luck(metric("accuracy"), targets, as_two(~right), folds, ALONE[:200])
+        assert luck == pytest.approx(np.sqrt(right.mean() * (1 - right.mean()) / 40), rel=0.15)
+        found.append(p)
+    assert np.mean(np.array(found) < 0.05) < 0.12 and 0.3 < np.mean(found) < 0.75
+    right = np.random.default_rng(0).random(200) < np.where(folds == 2, 0.4, 0.9)
+    assert fold_luck(metric("accuracy"), targets, as_two(~right), folds, ALONE[:200])[1] < 0.01
+    assert fold_luck(metric("accuracy"), targets, as_two(np.zeros(200)), folds, ALONE[:200]) == (0, 1)

@@ -9,7 +9,7 @@ from src.command import ALL
 from src.findings.subject import Subject
 from src.inference.brought import is_brought
 from src.reporting.page.blocks import Block, Code, Section, Table
-from src.runs import read_json
+from src.runs import REPOSITORY, home, read_json
 
 TITLE = "How to do it again"
 
@@ -26,13 +26,20 @@ def again(subject: Subject) -> Section:
         Table("versions", "What it was made with", versions),
         Code("configs/: the whole configuration, as config.yaml of the run", config.strip()),
     ]
-    commit = origin["commit"]
-    changed = " with changes that are in no commit" if commit.endswith("+") else ""
-    reading = (
-        f"Commit {commit or 'unknown'}{changed}, configuration {origin['config_hash']}, folds {origin['folds']}: the "
-        f"same command on the same data, processor and threads gives the same bits."
-    )
+    told = f"Commit {origin['commit'] or 'unknown'}, configuration {origin['config_hash']}, folds {origin['folds']}"
+    reading = f"{told}: {_how_same(origin['commit'], str(read_json(folder / 'machine.json')['device']))}."
     return Section("again", TITLE, reading, tuple(blocks))
+
+
+def _how_same(commit: str, device: str) -> str:
+    """What the commands may promise."""
+    if not commit:
+        return "the code had no commit, so these commands only train the configuration with the code that is there"
+    if commit.endswith("+"):
+        return "the code had changes that are in no commit, so other code may be trained by these commands"
+    if not device.startswith("cpu"):
+        return f"the same code, data and draws; sums on {device} may differ in their last digits, and scores with them"
+    return "the same commands on the same data, processor and threads give the same bits"
 
 
 def command(subject: Subject, origin: dict[str, Any]) -> str:
@@ -44,9 +51,15 @@ def command(subject: Subject, origin: dict[str, Any]) -> str:
     seeds = sorted({member.seed for member in subject.members})
     words = f"fold={folds}" + (f" seed={','.join(map(str, seeds))}" if seeds != [0] else "")
     config = f"runs/{run.competition}/{run.name}/config.yaml"
-    goal = shlex.quote(f"configs/{run.name}-again.yaml")
+    goal = f"configs/{run.name}-again.yaml"
     lines = [f"git checkout {origin['commit'].rstrip('+')}"] if origin["commit"] else []
-    lines += [f"cp {shlex.quote(config)} {goal}", f"./run.sh {words} {shlex.quote(f'config={run.name}-again')}"]
+    if home() != REPOSITORY:
+        lines += [f"export PODIUM_HOME={shlex.quote(str(home()))}"]
+        config, goal = str(home() / config), str(home() / goal)
+    lines += [
+        f"cp {shlex.quote(config)} {shlex.quote(goal)}",
+        f"./run.sh {words} {shlex.quote(f'config={run.name}-again')}",
+    ]
     return "\n".join(lines)
 
 

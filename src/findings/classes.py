@@ -5,14 +5,17 @@ import pandas as pd
 
 from src.findings.confusions import confusion_of
 from src.findings.subject import Subject
+from src.findings.tiles import isolated
+from src.inference.intervals import wilson
 from src.reporting.page.blocks import Bar, Bars, Matrix
 from src.reporting.page.charts import class_bars, confusion
 
-Z95 = 1.96
-
 
 def by_class(subject: Subject) -> pd.DataFrame:
-    """class, rows, right, value (their share), low, high (Wilson's 95 % interval), taken_for, times."""
+    """class, rows, right, value (their share), low, high (Wilson's 95 % interval), taken_for, times.
+
+    Sorted by `high`: a class of few images is not called hard for one bad draw.
+    """
     held, answers, count = subject.held, subject.answers, len(subject.classes)
     if held.several:
         truth = held.targets > 0.5
@@ -27,20 +30,12 @@ def by_class(subject: Subject) -> pd.DataFrame:
         times = others[np.arange(count), most]
         names = np.where(times > 0, np.array(subject.classes, dtype=object)[most], "")
         wrong = pd.DataFrame({"taken_for": names, "times": times})
-    low, high = wilson(right, rows)
     share = np.divide(right, rows, out=np.full(count, np.nan), where=rows > 0)
+    low, high = wilson(share, rows)
     table = pd.DataFrame(
         {"class": subject.classes, "rows": rows, "right": right, "value": share, "low": low, "high": high}
     )
-    return pd.concat([table, wrong], axis=1).sort_values("value", kind="stable", ignore_index=True)
-
-
-def wilson(right: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The 95 % interval of a share (Wilson, 1927); NaN where there are no rows."""
-    n = np.where(rows > 0, rows, np.nan)
-    share, z = right / n, Z95**2 / n
-    middle, reach = share + z / 2, np.sqrt(z * (share * (1 - share) + z / 4))
-    return (middle - reach) / (1 + z), (middle + reach) / (1 + z)
+    return pd.concat([table, wrong], axis=1).sort_values("high", kind="stable", ignore_index=True)
 
 
 def bars_of(table: pd.DataFrame) -> Bars:
@@ -51,12 +46,12 @@ def bars_of(table: pd.DataFrame) -> Bars:
             f"{line.right} of {line.rows}, {line.value:.3f}",
             line.low,
             line.high,
-            f"most often taken for {line.taken_for} ({line.times})" if line.times else "",
+            f"most often taken for {isolated(line.taken_for)} ({line.times})" if line.times else "",
         )
         for _, line in table[table["rows"] > 0].iterrows()
     )
     known = table[table["rows"] > 0]
-    title = "Share of each class's held-out images that is recognised, the hardest first, with 95 % intervals"
+    title = "Share of each class's held-out images that is recognised, the surely hard first, with 95 % intervals"
     alt = f"{len(known)} classes, from {known['value'].min():.3f} to {known['value'].max():.3f}"
     return Bars("per_class", title, alt, bars, class_bars(known, "share that is recognised"), table)
 

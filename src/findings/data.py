@@ -7,8 +7,8 @@ from src.competition.duplicates import find_pairs
 from src.competition.inspection import look_at_samples
 from src.competition.look import Look
 from src.findings.subject import Subject
-from src.findings.tiles import id_of, joined, names_of, pictures
-from src.reporting.page.blocks import Bar, Bars, Block, Chart, Gallery, Section, Tile
+from src.findings.tiles import id_of, isolated, names_of, pictures, told
+from src.reporting.page.blocks import Bar, Bars, Block, Chart, Gallery, Section, Text, Tile
 from src.reporting.page.charts import class_bars, histograms, points
 
 EXAMPLES, EACH = 300, 6  # pictures in all, and of one class at most
@@ -54,6 +54,9 @@ def _what_they_are_like(look: Look, train: np.ndarray, test: np.ndarray) -> list
         medians = ", ".join(f"{name} {np.median(x):.0f} x {np.median(y):.0f}" for name, (x, y) in sizes.items())
         alt = f"width and height of the images; medians: {medians} pixels"
         blocks.append(Chart("sizes", f"Sizes; medians: {medians}", alt, points(sizes, "width", "height"), numbers))
+    else:
+        height, width = look.size[used[0]]
+        blocks.append(Text(f"All images are {width} pixels wide and {height} high."))
     bright = {name: look.thumb[rows].reshape(len(rows), -1).mean(axis=1) for name, rows in sets.items()}
     edges = np.linspace(0, 255, 27)
     table = pd.DataFrame({"left": edges[:-1], "right": edges[1:]})
@@ -78,7 +81,7 @@ def _examples(subject: Subject) -> Gallery:
     tiles = tuple(
         Tile(
             tuple(next(seen) for _ in rows),
-            tuple(f"an image of {name}, id {id_of(subject, row)}" for row in rows),
+            tuple(f"an image of {isolated(name)}, id {id_of(subject, row)}" for row in rows),
             (name,),
             (name,),
         )
@@ -122,8 +125,8 @@ def _duplicates(subject: Subject, doubles: pd.DataFrame) -> Gallery:
     first = doubles.head(PAIRS)
     seen = iter(pictures(subject, first[["a", "b"]].to_numpy().ravel()))
 
-    def told(row: int) -> str:
-        return joined(names_of(subject, row)) if row < count else "a test image"
+    def label(row: int) -> str:
+        return told(names_of(subject, row)) if row < count else "a test image"
 
     def what(pair: object) -> str:
         kind = "equal files" if pair.equal else "nearly the same"
@@ -132,8 +135,8 @@ def _duplicates(subject: Subject, doubles: pd.DataFrame) -> Gallery:
     tiles = tuple(
         Tile(
             (next(seen), next(seen)),
-            tuple(f"id {id_of(subject, row)}, {told(row)}" for row in (pair.a, pair.b)),
-            (what(pair), " | ".join(dict.fromkeys((told(pair.a), told(pair.b))))),
+            tuple(f"id {id_of(subject, row)}, {label(row)}" for row in (pair.a, pair.b)),
+            (what(pair), " | ".join(dict.fromkeys((label(pair.a), label(pair.b))))),
             tuple(name for row in (pair.a, pair.b) if row < count for name in names_of(subject, row)),
         )
         for pair in first.itertuples()
@@ -148,8 +151,9 @@ def _reading(subject: Subject, doubles: pd.DataFrame) -> str:
     there = counts[counts > 0]
     absent = int((counts == 0).sum())
     times = there.max() / there.min()
+    each = f"{there.min()} to {there.max()}" if there.min() < there.max() else str(there.min())
     told = (
-        f"{len(samples.train)} training images in {len(there)} classes, {there.min()} to {there.max()} of each"
+        f"{len(samples.train)} training images in {len(there)} classes, {each} of each"
         f"{f' ({absent} classes have none)' if absent else ''}: "
         f"{_evenness(times)}; {len(samples.test)} test images. "
     )

@@ -4,83 +4,90 @@ import numpy as np
 import pandas as pd
 
 from src.findings.subject import Subject
-from src.reporting.page.blocks import Block, Chart, Section
-from src.reporting.page.charts import curves
+from src.inference.intervals import bootstrap_interval
+from src.reporting.page.blocks import Block, Chart, Section, Text
+from src.reporting.page.charts import Curve, curves
 
 TITLE = "Learning"
-OVERFIT = 0.05  # the share by which the held-out loss must rise above its lowest to be called a rise
-HELD_OUT = "_held out "  # a name that begins so stands in no legend: the title tells what dashes are
-LINED = 7  # members up to which each has a colour of its own
+RISE = 0.05  # the share by which the held-out loss must rise above its lowest to be called a rise
+BOTH = "training solid, held out dashed"
 
 
 def learning(subject: Subject) -> Section:
-    log = subject.log
+    log, metric = subject.log, subject.opened.metric
     if log.empty:
         return Section("learning", TITLE, "This run was trained elsewhere and brings no logs.", ())
-    metric = subject.opened.metric.name
-    members = {_name(subject, key): part for key, part in log.groupby(["seed", "fold"], sort=False)}
-    blocks: list[Block] = [_losses(members)]
-    if "score" in log:
-        lines = {name: (part["epoch"], part["score"]) for name, part in members.items()}
-        alt = f"held-out {metric} by epoch, one line a fold"
-        blocks.append(_chart("score", f"Held-out {metric}", alt, lines, metric, log, ["score"]))
+    blocks: list[Block] = [
+        _chart(log, "loss", f"Loss: {BOTH}; training as it is trained", "loss (log scale)", ["loss", "held_out_loss"])
+    ]
+    if "train_score" in log:
+        title = f"{metric.name}: {BOTH}"
+        blocks.append(_chart(log, "score", title, metric.name, ["train_score", "score"], metric.higher_is_better))
+    elif "score" in log:
+        title = f"Held-out {metric.name}"
+        blocks.append(_chart(log, "score", title, metric.name, ["score"], metric.higher_is_better))
     for column, title, unit in (
         ("lr", "Learning rate", "learning rate"),
         ("seconds", "Time of an epoch's steps", "seconds"),
         ("images_per_second", "Speed", "images a second"),
     ):
-        lines = {name: (part["epoch"], part[column]) for name, part in members.items()}
-        blocks.append(_chart(column, title, f"{unit} by epoch, one line a fold", lines, unit, log, [column]))
-    return Section("learning", TITLE, _reading(subject, members), tuple(blocks))
+        blocks.append(_chart(log, column, title, unit, [column], highest=True))
+    if "train_score" not in log:
+        blocks.append(Text("The score of training images was not measured; log.train_scores=true does it."))
+    return Section("learning", TITLE, _reading(subject, log), tuple(blocks))
 
 
-def _losses(members: dict[str, pd.DataFrame]) -> Chart:
-    """Training and held-out loss: a colour each fold, a dashed line for the held-out one."""
-    lines, looks = {}, {}
-    for number, (name, part) in enumerate(members.items()):
-        for line, (column, what) in enumerate((("loss", ""), ("held_out_loss", HELD_OUT))):
-            if column in part:
-                lines[f"{what}{name}"] = part["epoch"], part[column]
-                looks[f"{what}{name}"] = number, line
-    numbers = pd.concat(members.values()).reindex(columns=["seed", "fold", "epoch", "loss", "held_out_loss"])
-    alt = "loss of training and of held-out images by epoch, one pair of lines a fold"
-    draw = curves(lines, "epoch", "loss (log scale)", log=True, looks=looks, legend=len(members) <= LINED)
-    return Chart(
-        "loss",
-        "Loss: training, as it is trained, solid; held out, plain, dashed",
-        alt,
-        draw,
-        numbers.dropna(axis=1, how="all"),
+def _chart(log: pd.DataFrame, name: str, title: str, unit: str, columns: list[str], highest: bool = False) -> Chart:
+    """A colour each fold; a kind of line each column, or each seed where there is one column."""
+    columns = [column for column in columns if column in log]
+    folds, seeds = list(dict.fromkeys(log["fold"])), list(dict.fromkeys(log["seed"]))
+    lines = []
+    for (seed, fold), part in log.groupby(["seed", "fold"], sort=False):
+        for kind, column in enumerate(columns):
+            first = seed == seeds[0] and kind == 0
+            look = folds.index(fold), kind if len(columns) > 1 else seeds.index(seed)
+            lines.append(Curve(part["epoch"], part[column], f"fold {fold}" if first else "", *look))
+    numbers = log[["seed", "fold", "epoch", *columns]]
+    alt = "; ".join(_course(log, column, highest) for column in columns)
+    told = f"{title}; a kind of line each seed" if len(columns) == 1 and len(seeds) > 1 else title
+    return Chart(name, told, alt, curves(lines, "epoch", unit, log=name == "loss"), numbers)
+
+
+def _course(log: pd.DataFrame, column: str, highest: bool) -> str:
+    """What a curve shows, in words."""
+    mean = log.groupby("epoch")[column].mean()
+    at, which = (mean.idxmax(), "highest") if highest else (mean.idxmin(), "lowest")
+    return (
+        f"{column.replace('_', ' ')} by epoch, mean of the networks: {mean.iloc[0]:.4g} at first, "
+        f"{which} {mean[at]:.4g} in epoch {at}, {mean.iloc[-1]:.4g} at the end"
     )
 
 
-def _chart(name: str, title: str, alt: str, lines: dict, unit: str, log: pd.DataFrame, columns: list[str]) -> Chart:
-    draw = curves(lines, "epoch", unit, legend=len(lines) <= LINED)
-    return Chart(name, title, alt, draw, log[["seed", "fold", "epoch", *columns]])
-
-
-def _name(subject: Subject, key: tuple) -> str:
-    seed, fold = key
-    several = len({member.seed for member in subject.members}) > 1
-    return f"seed {seed}, fold {fold}" if several else f"fold {fold}"
-
-
-def _reading(subject: Subject, members: dict[str, pd.DataFrame]) -> str:
-    epochs = max(int(part["epoch"].max()) for part in members.values())
-    minutes = sum(part["seconds"].sum() for part in members.values()) / 60
-    speed = np.median(np.concatenate([part["images_per_second"] for part in members.values()]))
+def _reading(subject: Subject, log: pd.DataFrame) -> str:
+    members = [part for _, part in log.groupby(["seed", "fold"], sort=False)]
+    epochs, minutes = int(log["epoch"].max()), log["seconds"].sum() / 60
     time = f"{minutes:.1f} minutes" if minutes >= 1 else f"{60 * minutes:.0f} seconds"
-    told = f"{len(members)} networks of {epochs} epochs, {time} of training steps in all, {speed:.0f} images a second. "
-    losses = [part["held_out_loss"].to_numpy() for part in members.values() if "held_out_loss" in part]
+    networks = f"{len(members)} networks" if len(members) > 1 else "One network"
+    speed = log["images_per_second"].median()
+    told = f"{networks} of {epochs} epochs, {time} of training steps in all, {speed:.0f} images a second. "
+    losses = [part["held_out_loss"].to_numpy() for part in members if "held_out_loss" in part]
     if not losses:
         return told + "No image was held out, so only the training loss is known."
-    first, final = np.mean([loss.min() for loss in losses]), np.mean([loss[-1] for loss in losses])
+    least, final = np.mean([loss.min() for loss in losses]), np.mean([loss[-1] for loss in losses])
     lowest = np.median([1 + int(np.argmin(loss)) for loss in losses])
-    if final > (1 + OVERFIT) * first:
-        return told + (
-            f"The held-out loss rises again: lowest in epoch {lowest:.0f} ({first:.4f}), {final:.4f} at the end. "
-            f"Fewer epochs or more augmentation may do better."
-        )
     if lowest >= 0.9 * epochs:
         return told + f"The held-out loss was lowest at the end ({final:.4f}): more epochs may still help."
-    return told + f"The held-out loss levelled off: lowest in epoch {lowest:.0f} ({first:.4f}), {final:.4f} at the end."
+    if final <= (1 + RISE) * least:
+        return (
+            told
+            + f"The held-out loss levelled off: lowest in epoch {lowest:.0f} ({least:.4f}), {final:.4f} at the end."
+        )
+    told += f"The held-out loss rises again: lowest in epoch {lowest:.0f} ({least:.4f}), {final:.4f} at the end"
+    then = log[log["epoch"] == round(lowest)]["score"].mean()
+    last = log[log["epoch"] == epochs]["score"].mean()
+    metric, held = subject.opened.metric, subject.held
+    low, high = bootstrap_interval(metric, held.targets, subject.plain, held.groups)
+    scores = f"{metric.name} went from {then:.4f} to {last:.4f}"
+    if (then > high) if metric.higher_is_better else (then < low):
+        return f"{told}, and {scores}: fewer epochs or more augmentation may do better."
+    return f"{told}; {scores}, by no more than luck if for the worse: fewer epochs need not score better."

@@ -7,7 +7,7 @@ from src.findings.classes import bars_of, by_class, matrix_of
 from src.findings.confusions import confusion_of, often, pairs_of, sorted_together
 from src.findings.focus import heat_of
 from src.findings.subject import Subject
-from src.findings.tiles import joined, names_of, pictures
+from src.findings.tiles import isolated, joined, names_of, pictures, told
 from src.inference.labels import label_issues, one_line_an_image
 from src.reporting.page.blocks import Block, Gallery, Section, Text, Tile
 from src.reporting.page.pictures import overlaid
@@ -26,6 +26,10 @@ def mistakes(subject: Subject) -> Section:
         order = sorted_together(counts, subject.opened.card.target)
         blocks.insert(0, matrix_of(subject, counts, order))
         blocks += _confused(subject, counts)
+    else:
+        blocks.append(
+            Text("Where several classes may apply to an image none is taken for another: no confusion matrix.")
+        )
     blocks += [*_surest(subject), *_doubted(subject)]
     return Section("mistakes", TITLE, _reading(subject, table), tuple(blocks))
 
@@ -43,12 +47,14 @@ def _confused(subject: Subject, counts: np.ndarray) -> list[Block]:
         other = right if len(right) else other
         chosen.append([wrong[sure[wrong].argmax()], *(other[sure[other].argsort()[-1:]])])
     seen = iter(pictures(subject, subject.rows[np.concatenate(chosen).astype(int)]))
-    names, tiles = subject.classes, []
+    names, tiles = [isolated(name) for name in subject.classes], []
     for (truth, answer, times), rows in zip(pairs, chosen, strict=True):
         alts = (f"a {names[truth]} taken for {names[answer]}, id {held.id[rows[0]]}",)
         alts += tuple(f"a {names[answer]}, id {held.id[row]}" for row in rows[1:])
         lines = f"{names[truth]} taken for", f"{names[answer]}: {often(times)}"
-        tiles.append(Tile(tuple(next(seen) for _ in rows), alts, lines, (names[truth], names[answer])))
+        found = subject.classes[truth], subject.classes[answer]
+        tiles.append(Tile(tuple(next(seen) for _ in rows), alts, lines, found))
+    names = subject.classes
     numbers = pd.DataFrame(
         [
             (names[t], names[a], n, *(held.id[row] for row in rows))
@@ -89,14 +95,17 @@ def _surest(subject: Subject) -> list[Block]:
     heats, why_not = heat_of(subject, first["row"].to_numpy(), first["label"].to_numpy())
     seen, tiles = pictures(subject, subject.rows[first["row"]]), []
     for line, image, heat in zip(first.itertuples(), seen, heats, strict=True):
-        alt = f"id {line.id}, {line.truth} by the table, answered {line.answer}"
-        images, alts = (image,), (alt,)
+        names, label = names_of(subject, subject.rows[line.row]), subject.classes[line.label]
+        truth, name = told(names), isolated(label)
+        answer = name if line.answer == label else f"not {name}"
+        images, alts = (image,), (f"id {line.id}, {truth} by the table, answered {answer}",)
+        lines = (f"answered {answer} ({line.sure:.2f})", f"by the table {truth}", f"id {line.id}")
         if heat is not None:
-            images, alts = (image, overlaid(image, heat)), (alt, f"where the network found {line.answer} in it")
-        lines = f"answered {line.answer} ({line.sure:.2f})", f"by the table {line.truth}", f"id {line.id}"
-        label = subject.classes[line.label]
-        tiles.append(Tile(images, alts, lines, (*names_of(subject, subject.rows[line.row]), label)))
-    title = "The most confident mistakes" + ("" if why_not else ", and where in them the answer was found (Grad-CAM)")
+            what = name if line.answer == label else f"what speaks for {name}"
+            images, alts = (image, overlaid(image, heat)), (*alts, f"where the network found {what} in it")
+            lines += () if heat.any() else (f"no place in it speaks for {name}",)
+        tiles.append(Tile(images, alts, lines, (*names, label)))
+    title = "The most confident mistakes" + ("" if why_not else ", and where in them the class was found (Grad-CAM)")
     numbers = found[["id", "truth", "answer", "sure"]]
     note = [Text(f"Where in the image the answer was found is not shown: {why_not}.")] if why_not else []
     return [Gallery("mistakes", title, tuple(tiles), numbers), *note]
@@ -105,8 +114,10 @@ def _surest(subject: Subject) -> list[Block]:
 def _doubted(subject: Subject) -> list[Block]:
     """The labels that look wrong, as `python -m src.review` finds them."""
     held = subject.held
-    if subject.opened.card.target == "ordinal" or (not held.several and len(np.unique(held.targets)) < 2):
-        return []
+    if subject.opened.card.target == "ordinal":
+        return [Text("Labels are not doubted here: a grade's neighbour is too often as good an answer.")]
+    if not held.several and len(np.unique(held.targets)) < 2:
+        return [Text("Labels are not doubted here: the held-out images are all of one class.")]
     table = one_line_an_image(label_issues(held.id, held.targets, subject.plain, subject.classes))
     if not len(table):
         return [Text(f"No label of the {len(held.id)} held-out images looks wrong.")]
@@ -115,10 +126,10 @@ def _doubted(subject: Subject) -> list[Block]:
     tiles = tuple(
         Tile(
             (image,),
-            (f"id {line.id}, {line.given} by the table",),
+            (f"id {line.id}, {told(names_of(subject, row))} by the table",),
             (
-                f"by the table {line.given}",
-                f"perhaps {line.suggested} ({line.suggested_probability:.2f})",
+                f"by the table {told(names_of(subject, row))}",
+                f"perhaps {isolated(line.suggested)} ({line.suggested_probability:.2f})",
                 f"id {line.id}",
             ),
             names_of(subject, row),
@@ -131,21 +142,24 @@ def _doubted(subject: Subject) -> list[Block]:
 
 def _reading(subject: Subject, table: pd.DataFrame) -> str:
     held, known = subject.held, table[table["rows"] > 0]
-    hardest, easy = known.iloc[0], int((known["value"] == 1).sum())
+    easy, mean = int((known["value"] == 1).sum()), known["right"].sum() / known["rows"].sum()
+    hard = known[known["high"] < mean]
     if held.several:
         wrong = int(((held.targets > 0.5) != subject.answers).any(axis=1).sum())
     else:
         wrong = int((held.targets != subject.answers).sum())
-    told = f"{wrong} of {len(held.id)} held-out images are answered wrongly ({wrong / len(held.id):.1%})."
+    reading = f"{wrong} of {len(held.id)} held-out images are answered wrongly ({wrong / len(held.id):.1%})."
     if not wrong:
-        return told
-    told += (
-        f" The hardest class is {hardest['class']}: {hardest['right']} of {hardest['rows']} recognised; {easy} of "
-        f"{len(known)} classes are recognised without a mistake."
-    )
+        return reading
+    reading += f" {easy} of {len(known)} classes are recognised without a mistake; "
+    if len(hard):
+        reading += f"{len(hard)} lie below the mean with their whole interval, "
+        reading += f"{isolated(hard['class'].iloc[0])} lowest: {hard['right'].iloc[0]} of {hard['rows'].iloc[0]}."
+    else:
+        reading += "of none does the whole interval lie below the mean."
     pairs = [] if held.several else pairs_of(confusion_of(subject))
-    if pairs:
+    if pairs and pairs[0][2] > 1:
         truth, answer, times = pairs[0]
-        names = f"{subject.classes[truth]} taken for {subject.classes[answer]}"
-        told += f" The most frequent confusion: {names}, {often(times)}."
-    return told
+        names = f"{isolated(subject.classes[truth])} taken for {isolated(subject.classes[answer])}"
+        reading += f" The most frequent confusion: {names}, {often(times)}."
+    return reading

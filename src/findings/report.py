@@ -40,5 +40,6 @@ def report(request: Request, say: Say = print) -> Path:
         today = datetime.date.today().isoformat()
         told = f"Competition {run.competition}, run {run.name}; page made on {today} by python -m src.report"
         file = write_page(Page(f"{run.name}: {subject.opened.card.title}", told, tuple(made)), folder)
+        bar.update()
     say(f"{file}: {file.stat().st_size / 1e6:.1f} MB, open it in a browser")
     return file

@@ -3,12 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from src.findings.classes import wilson
 from src.findings.compared import Compared
-from src.findings.tiles import joined, names_of, pictures
-from src.inference.intervals import bootstrap_interval, difference_told, gains
+from src.findings.tiles import isolated, joined, names_of, pictures, told
+from src.inference.intervals import bootstrap_interval, difference_told, gains, interval_told, wilson
 from src.reporting.page.blocks import Block, Chart, Gallery, Section, Table, Tile
-from src.reporting.page.charts import curves, intervals
+from src.reporting.page.charts import Curve, curves, intervals
 
 FLIPS, CLASSES = 24, 40
 
@@ -31,7 +30,10 @@ def answer(compared: Compared) -> Section:
     chart = Chart(
         "scores", f"Score: {metric.name} on the same {len(held.id)} images", alt, intervals(scores, metric.name), scores
     )
-    table = Table("", f"Gain: against {best}, on the same images; the intervals hold all at once", scores)
+    shown = scores[["name", "rows", "value"]].rename(columns={"name": "run", "value": metric.name})
+    shown["95 % interval"] = [interval_told(*ends) for ends in zip(scores["low"], scores["high"], strict=True)]
+    shown[f"gain over {best}"] = [str(found.get(run, "")) for run in tables]
+    table = Table("", f"The same images; the intervals of the gains over {best} hold all at once", shown)
     reading = "; ".join(difference_told(best, run, gain) for run, gain in found.items())
     return Section(
         "answer",
@@ -43,30 +45,37 @@ def answer(compared: Compared) -> Section:
 
 def learning(compared: Compared) -> Section:
     logs = {run: subject.log for run, subject in compared.subjects.items() if not subject.log.empty}
+    if not logs:
+        return Section("learning", "Learning", "None of these runs brings logs: they were trained elsewhere.", ())
+    told = "; ".join(f"{run}: {_cost(log)}" for run, log in logs.items())
+    shared = set.intersection(*({*log["fold"]} for log in logs.values()))
+    if not shared:
+        return Section("learning", "Learning", f"{told}. They share no fold, so their curves cannot be compared.", ())
+    whose = f"mean of fold {', '.join(map(str, sorted(shared, key=str)))}"
+    logs = {run: log[log["fold"].isin(shared)] for run, log in logs.items()}
     blocks: list[Block] = []
     for column, title, unit, log_scale in (
-        ("loss", "Training loss, mean of the folds", "loss (log scale)", True),
-        ("held_out_loss", "Held-out loss, mean of the folds", "loss (log scale)", True),
-        ("score", f"Held-out {compared.held.metric.name}, mean of the folds", compared.held.metric.name, False),
+        ("loss", "Training loss", "loss (log scale)", True),
+        ("held_out_loss", "Held-out loss", "loss (log scale)", True),
+        ("score", f"Held-out {compared.held.metric.name}", compared.held.metric.name, False),
         ("lr", "Learning rate", "learning rate", False),
     ):
         means = {run: log.groupby("epoch")[column].mean() for run, log in logs.items() if column in log}
         if means:
-            lines = {run: (mean.index, mean.to_numpy()) for run, mean in means.items()}
+            lines = [Curve(mean.index, mean.to_numpy(), run, k) for k, (run, mean) in enumerate(means.items())]
             numbers = pd.concat([mean.reset_index().assign(run=run) for run, mean in means.items()], ignore_index=True)
-            blocks.append(
-                Chart(
-                    column, title, f"{title} by epoch, one line a run", curves(lines, "epoch", unit, log_scale), numbers
-                )
-            )
-    told = "; ".join(f"{run}: {_cost(log)}" for run, log in logs.items())
-    reading = f"{told}." if told else "None of these runs brings logs: they were trained elsewhere."
-    return Section("learning", "Learning", reading, tuple(blocks))
+            ends = ", ".join(f"{run} {mean.iloc[0]:.4g} to {mean.iloc[-1]:.4g}" for run, mean in means.items())
+            alt = f"{title} by epoch, from the first to the last: {ends}"
+            draw = curves(lines, "epoch", unit, log_scale)
+            blocks.append(Chart(column, f"{title}, {whose}", alt, draw, numbers))
+    return Section("learning", "Learning", f"{told}. The curves are of the folds that all of them have.", tuple(blocks))
 
 
 def _cost(log: pd.DataFrame) -> str:
-    networks = len(log[["seed", "fold"]].drop_duplicates())
-    return f"{networks} networks of {log['epoch'].max()} epochs in {log['seconds'].sum() / 60:.1f} minutes"
+    count = len(log[["seed", "fold"]].drop_duplicates())
+    return (
+        f"{count} network{'s' * (count > 1)} of {log['epoch'].max()} epochs in {log['seconds'].sum() / 60:.1f} minutes"
+    )
 
 
 def flips(compared: Compared) -> pd.DataFrame:
@@ -101,16 +110,20 @@ def flipped(compared: Compared) -> Section:
     tiles = tuple(
         Tile(
             (image,),
-            (f"id {line['id']}, {line['truth']} by the table",),
-            (f"truth {line['truth']}", *(f"{run}: {line[run]}" for run in compared.tables), f"id {line['id']}"),
+            (f"id {line['id']}, {told(names_of(subject, row))} by the table",),
+            (
+                f"truth {told(names_of(subject, row))}",
+                *(f"{'✓' if right[run][line['row']] else '✗'} {run}: {isolated(line[run])}" for run in compared.tables),
+                f"id {line['id']}",
+            ),
             names_of(subject, row),
         )
         for (_, line), row, image in zip(first.iterrows(), rows, pictures(subject, rows), strict=True)
     )
     only = {run: int((right[run] & ~right.drop(columns=run).any(axis=1)).sum()) for run in right}
-    told = ", ".join(f"{run} alone {count}" for run, count in only.items())
+    alone = ", ".join(f"{run} alone {count}" for run, count in only.items())
     reading = (
-        f"{len(table)} of {len(right)} images are recognised by some of these runs and not by others ({told}); "
+        f"{len(table)} of {len(right)} images are recognised by some of these runs and not by others ({alone}); "
         f"{int(right.all(axis=1).sum())} by all, {int((~right.any(axis=1)).sum())} by none."
     )
     more = f", the first {FLIPS} of {len(table)}" if len(table) > FLIPS else ""
@@ -131,15 +144,21 @@ def classes(compared: Compared) -> Section:
     apart = shares.max(axis=1) - shares.min(axis=1)
     table = table.assign(apart=apart).sort_values("apart", ascending=False, kind="stable", ignore_index=True)
     title = "Share of each class's images that is recognised, the classes that differ most first"
-    most = table.iloc[0]
-    low, high = wilson(np.array([most[compared.best] * most["rows"]]), np.array([most["rows"]]))
-    told = ", ".join(f"{run} {most[run]:.3f}" for run in compared.tables)
-    reading = (
-        f"The runs differ most in {most['class']}: {told} of its {most['rows']} images, which alone pin a share down "
-        f"to {low[0]:.3f} to {high[0]:.3f} only."
-    )
     blocks = (Table("classes", title, table.head(CLASSES)),)
-    return Section("classes", "Class by class", reading, blocks)
+    return Section("classes", "Class by class", _most_different(table, list(compared.tables)), blocks)
+
+
+def _most_different(table: pd.DataFrame, runs: list[str]) -> str:
+    """The class that differs most, of those in which the intervals of two runs lie apart."""
+    shares = table[runs].to_numpy(dtype=float)
+    low, high = wilson(shares, np.repeat(table[["rows"]].to_numpy(), len(runs), axis=1))
+    told = table[np.nanmax(np.nan_to_num(low), axis=1) > np.nanmin(np.nan_to_num(high, nan=1), axis=1)]
+    if not len(told):
+        return "In no class do the runs differ by more than the luck of its images could: their 95 % intervals overlap."
+    most = told.iloc[0]
+    each = ", ".join(f"{run} {most[run]:.3f}" for run in runs)
+    where = f"In {len(told)} class{'es' * (len(told) > 1)} the runs' 95 % intervals lie apart"
+    return f"{where}, most in {isolated(most['class'])}: {each} of its {most['rows']} images."
 
 
 def differences(compared: Compared) -> Section:

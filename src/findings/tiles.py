@@ -1,5 +1,6 @@
 """Rows of a competition as pictures for a gallery."""
 
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from src.findings.subject import Subject
 from src.reporting.page.pictures import shown
 
+TURNING = {"R", "AL", "AN", "RLE", "RLO", "LRE", "LRO", "RLI", "LRI", "FSI", "PDF", "PDI"}
 SIDE = 112  # pixels of a picture in the page, at most
 
 
@@ -27,6 +29,17 @@ def id_of(subject: Subject, row: int) -> str:
     samples = subject.opened.samples
     count = len(samples.train)
     return str(samples.train["id"].iloc[row] if row < count else samples.test["id"].iloc[row - count])
+
+
+def told(names: Sequence[str]) -> str:
+    """Names within a sentence."""
+    return joined([isolated(name) for name in names])
+
+
+def isolated(name: str) -> str:
+    """A name that does not turn the words around it: one with letters from right to left is set apart."""
+    turns = any(unicodedata.bidirectional(letter) in TURNING for letter in name)
+    return f"\u2068{name}\u2069" if turns else name
 
 
 def joined(names: Sequence[str]) -> str:

@@ -4,19 +4,19 @@ import numpy as np
 import pandas as pd
 
 from src.errors import Problem
-from src.findings.classes import wilson
+from src.findings.calibration import calibrated, calibration
 from src.findings.subject import Subject
 from src.findings.tiles import pictures
-from src.inference.intervals import bootstrap_interval, fold_spread
+from src.inference.intervals import fold_luck, fold_spread
 from src.inference.scores import probabilities
+from src.inference.shift import compare_sets, drawn
 from src.inference.tables import PLAIN
-from src.reporting.page.blocks import Block, Chart, Gallery, Section, Text, Tile
+from src.reporting.page.blocks import Block, Chart, Gallery, Section, Tile
 from src.reporting.page.charts import histograms, reliability
 from src.runs import read_json
 
 TITLE = "Can it be trusted?"
-BINS, FEWEST = 15, 20  # bins of equally many answers, each of that many at least
-CALIBRATED = 0.02  # a gap between sureness and truth below which it is not worth a word
+LUCK = 0.05  # a p-value below which the folds differ by more than luck
 UNLIKE = 8
 
 
@@ -26,38 +26,10 @@ def trust(subject: Subject) -> Section:
     bins = calibration(subject)
     alt = "share of right answers by how sure the network was of them, in bins of equally many answers"
     blocks: list[Block] = [Chart("calibration", "Calibration", alt, reliability(bins), bins)]
-    drift, drifted = _sureness(subject)
-    shift, told = _adversarial(subject)
-    blocks += [*drift, *shift]
-    reading = " ".join(filter(None, (_calibrated(bins), _spread(subject), drifted, told)))
+    unlike, told = _adversarial(subject)
+    blocks += [*_sureness(subject), *unlike]
+    reading = " ".join((calibrated(subject, bins), _spread(subject), told))
     return Section("trust", TITLE, reading, tuple(blocks))
-
-
-def calibration(subject: Subject) -> pd.DataFrame:
-    """answers, confidence, right, low, high of each bin. An answer: an image's likeliest class; where several classes
-    may apply, each class of an image."""
-    held, p = subject.held, subject.plain
-    if held.several:
-        sure, right = p.ravel(), held.targets.ravel() > 0.5
-    else:
-        sure, right = p.max(axis=1), subject.answers == held.targets
-    order = np.argsort(sure, kind="stable")
-    parts = np.array_split(order, int(np.clip(len(order) // FEWEST, 1, BINS)))
-    count = np.array([len(part) for part in parts])
-    hits = np.array([right[part].sum() for part in parts])
-    low, high = wilson(hits, count)
-    confidence = [sure[part].mean() for part in parts]
-    return pd.DataFrame({"answers": count, "confidence": confidence, "right": hits / count, "low": low, "high": high})
-
-
-def _calibrated(bins: pd.DataFrame) -> str:
-    weights = bins["answers"] / bins["answers"].sum()
-    sure, right = (weights * bins["confidence"]).sum(), (weights * bins["right"]).sum()
-    error = (weights * (bins["confidence"] - bins["right"]).abs()).sum()
-    told = f"The network is {sure:.1%} sure on average and right in {right:.1%} (calibration error {error:.3f}): "
-    if abs(sure - right) < CALIBRATED:
-        return told + "on the whole its probabilities can be taken at their word."
-    return told + f"it is too {'sure' if sure > right else 'modest'} by {abs(sure - right):.1%}."
 
 
 def _spread(subject: Subject) -> str:
@@ -66,28 +38,22 @@ def _spread(subject: Subject) -> str:
     spread = fold_spread(metric, held.targets, subject.plain, held.folds)
     if len(spread.scores) < 2:
         return "One fold alone: what another would have scored is not known."
-    widths = []
-    for fold in np.unique(held.folds):
-        rows = held.folds == fold
-        low, high = bootstrap_interval(metric, held.targets[rows], subject.plain[rows], held.groups[rows])
-        widths.append((high - low) / (2 * 1.96))
-    luck = float(np.sqrt(np.mean(np.square(widths))))
+    luck, p = fold_luck(metric, held.targets, subject.plain, held.folds, held.groups)
     said = (
-        f"The folds score {spread.mean:.4f} ± {spread.deviation:.4f}; the luck of their images alone makes ± {luck:.4f}"
+        f"The folds score {spread.mean:.4f} ± {spread.deviation:.4f}; the same answers dealt to folds at random, "
+        f"± {luck:.4f} (p = {p:.2f}): "
     )
-    # The standard deviation of k normal values is itself off by a factor of about 1 / sqrt(2 (k - 1)).
-    usual = luck * (1 + 2 / np.sqrt(2 * (len(spread.scores) - 1)))
-    if spread.deviation > usual:
-        return said + ", so that they differ by more than luck: look at what the weakest fold holds."
-    return said + ", so that they agree."
+    if p < LUCK:
+        return said + "more than luck explains; look at what the weakest fold holds."
+    return said + "no more than luck explains."
 
 
-def _sureness(subject: Subject) -> tuple[list[Block], str]:
+def _sureness(subject: Subject) -> list[Block]:
     """How sure the network is of test images against held-out ones; nothing where test logits are not stored."""
     opened, members = subject.opened, list(subject.members)
     files = [subject.tables.file(member, "test", "identity") for member in members]
     if subject.held.several or not len(opened.samples.test) or not all(file.exists() for file in files):
-        return [], ""
+        return []
     # One fold's network at a time: a mean over folds is less sure than each of them.
     ids = opened.samples.test["id"].to_numpy()
     folds = np.unique(subject.held.folds)
@@ -104,23 +70,19 @@ def _sureness(subject: Subject) -> tuple[list[Block], str]:
     alt = f"how sure the networks are: {held_out:.3f} on average of held-out images, {test:.3f} of test images"
     draw = histograms(table, "how sure the network is of its answer", "share of the images")
     chart = Chart("sureness", f"Sureness: held out {held_out:.3f}, test {test:.3f} on average", alt, draw, table)
-    return [chart], f"Of test images it is {test:.1%} sure on average, of held-out ones {held_out:.1%}."
+    return [chart]
 
 
 def _adversarial(subject: Subject) -> tuple[list[Block], str]:
-    """What python -m src.review found, if it was asked."""
+    """What python -m src.review found; where it was not asked, a first look at what one network answers."""
     folder = subject.run.folder / "review"
-    ask = f"Adversarial validation was not done: python -m src.review run={subject.run.name} does it."
     if not (folder / "review.json").exists():
-        return [], ask
+        return [], _first_look(subject)
     found = read_json(folder / "review.json").get("shift")
     if not found:
         return [], "Adversarial validation was left out by the review: too few images to compare."
-    verdict = "unlike" if found["flagged"] else "like"
-    told = (
-        f"Adversarial validation: test images look {verdict} training images to the network "
-        f"(AUC {found['auc']:.3f}, 95 % interval {found['low']:.3f} to {found['high']:.3f}; 0.5 is no difference)."
-    )
+    told = _shift_told(found["auc"], found["low"], found["high"], found["flagged"])
+    told = f"Adversarial validation, by a network's features: {told}."
     unlike = pd.read_csv(folder / "unlike.csv", dtype={"id": str}, keep_default_na=False).head(UNLIKE)
     samples = subject.opened.samples
     places = pd.Index(samples.test["id"]).get_indexer(unlike["id"])
@@ -133,4 +95,30 @@ def _adversarial(subject: Subject) -> tuple[list[Block], str]:
         for line, image in zip(unlike.itertuples(), pictures(subject, len(samples.train) + places), strict=True)
     )
     title = "The test images most unlike the training images"
-    return [Gallery("unlike", title, tiles, unlike[["id", "suspicion"]])] if tiles else [Text(ask)], told
+    return [Gallery("unlike", title, tiles, unlike[["id", "suspicion"]])] if tiles else [], told
+
+
+def _first_look(subject: Subject) -> str:
+    """Adversarial validation on stored logits: one network's, of what it held out and of the test images."""
+    opened, tables, member, held = subject.opened, subject.tables, subject.judges[0], subject.held
+    ids = opened.samples.test["id"].to_numpy()
+    ask = f"python -m src.review run={subject.run.name} looks closer, by a network's features"
+    if not len(ids) or not tables.file(member, "test", "identity").exists():
+        return f"Whether the test images are alike was not looked at; {ask}."
+    rows, test = drawn(np.flatnonzero(held.folds == member.fold)), drawn(np.arange(len(ids)))
+    logits = tables.read(member, "oof", "identity", held.id[rows]), tables.read(member, "test", "identity", ids[test])
+    try:
+        shift = compare_sets(*logits, held.groups[rows])
+    except Problem as problem:
+        return f"Whether the test images are alike cannot be told: {problem}."
+    told = _shift_told(shift.auc, *shift.interval, shift.flagged)
+    return f"Adversarial validation, a first look by what fold {member.fold}'s network answers: {told}; {ask}."
+
+
+def _shift_told(auc: float, low: float, high: float, flagged: bool) -> str:
+    verdict = (
+        "test images are unlike training images, their class shares perhaps"
+        if flagged
+        else "no difference between test and training images was found"
+    )
+    return f"{verdict} (AUC {auc:.3f}, 95 % interval {low:.3f} to {high:.3f}; 0.5 is no difference)"

@@ -1,5 +1,6 @@
 """Where a submission came from: written beside the runs, for the ledger, and told to the user."""
 
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def write_facts(
 ) -> None:
     """Write `folder`/<file's name>.json. Of several runs the lists hold what any has, `each` tells them apart."""
     each = [_of_run(one) for one in runs]
-    value, low, high = score or (None, None, None)
+    value, low, high = (None if number is None or isnan(number) else number for number in score or (None,) * 3)
     sizes = sorted({facts["size"] for facts in each if facts["size"]})
     facts: dict[str, Any] = {
         "file": file.name,

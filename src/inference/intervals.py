@@ -13,6 +13,8 @@ from src.inference.weighted import Weighted, weighted_score
 from src.metrics import Metric
 
 FEWEST, DRAWS = 200, 1000
+Z95 = 1.96
+FLAT = 1e-9  # a width that is none
 WORK = 20_000_000  # rows drawn in all: large tables need fewer draws and have narrow intervals
 CHUNK = 2_000_000  # cells of weights held at once
 Answer = tuple[np.ndarray, np.ndarray | None]  # probabilities (n, classes), and decisions where there are some
@@ -46,13 +48,48 @@ def bootstrap_interval(
     seed: int = 0,
     decisions: np.ndarray | None = None,
 ) -> tuple[float, float]:
-    """The 95 % percentile interval of a score.
+    """The 95 % percentile interval of a score; NaN where it cannot be told.
 
     groups: (n,) text, or int as `units_of` numbers them; rows of one group are drawn together, for they are not
     independent. Empty text is a row of its own. A draw in which the score is not defined is left out.
+
+    Where every draw scores alike, as without a single mistake, resampling has nothing to tell by, and no width is no
+    certainty: means over rows and AUCs then have Wilson's interval, others none.
     """
     scores = resampled(metric, [weighted_score(metric, targets, probabilities, decisions)], groups, seed)[0]
-    return _quantiles(scores)
+    low, high = _quantiles(scores)
+    if not high - low < FLAT:
+        return low, high
+    low, high = wilson(np.round(low, 9), _alone(metric, targets, groups))
+    return float(low), float(high)
+
+
+def interval_told(low: float, high: float) -> str:
+    """An interval in words."""
+    return f"{low:.4f} to {high:.4f}" if np.isfinite([low, high]).all() else "cannot be told"
+
+
+def wilson(share: np.ndarray | float, rows: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+    """The 95 % interval of a share of so many rows (Wilson, 1927); NaN where there are none."""
+    n = np.where(np.asarray(rows) > 0, rows, np.nan)
+    z = Z95**2 / n
+    middle, reach = share + z / 2, np.sqrt(z * (share * (1 - share) + z / 4))
+    return ((middle - reach) / (1 + z)).clip(0, 1), ((middle + reach) / (1 + z)).clip(0, 1)
+
+
+def _alone(metric: Metric, targets: np.ndarray, groups: np.ndarray) -> float:
+    """Of how many independent rows the score is a share, or is at least as sure; NaN for scores that are none.
+
+    An AUC is no less sure than a share of the rows of its smaller side (van Dantzig, 1951).
+    """
+    unit, name = units(groups), metric.name
+    if name in ("auc", "mean_column_auc"):
+        truth = targets > 0.5 if targets.ndim == 2 else targets[:, None] == np.unique(targets)
+        sides = [len(np.unique(unit[side])) for column in truth.T for side in (column, ~column)]
+        return min((count for count in sides if count), default=np.nan)
+    several = targets.ndim == 2
+    share = name in ("accuracy", "sample_f1") or name.startswith("map@") or (name == "micro_f1" and not several)
+    return unit.max() + 1 if share else np.nan
 
 
 def gains(
@@ -125,6 +162,30 @@ def fold_spread(
     ]
     deviation = float(np.std(scores, ddof=1)) if len(scores) > 1 else float("nan")
     return Spread(tuple(scores), float(np.mean(scores)), deviation)
+
+
+def fold_luck(
+    metric: Metric, targets: np.ndarray, probabilities: np.ndarray, folds: np.ndarray, groups: np.ndarray, seed: int = 0
+) -> tuple[float, float]:
+    """How far the scores of folds lie apart by luck, and how often luck parts them as far as they are (p).
+
+    Luck: the rows dealt to folds of the same sizes at random, whole groups at a time, each answered as it was. Returns
+    the usual standard deviation of the folds' scores under it, and the p-value of the one that was found.
+    """
+    unit_of_row, first = units(groups), np.unique(units(groups), return_index=True)[1]
+    scorer, generator = weighted_score(metric, targets, probabilities), np.random.default_rng(seed)
+    number_of = np.unique(folds, return_inverse=True)[1]
+    draws = (
+        FEWEST if metric.name == "own" else int(np.clip(WORK // (len(folds) * (number_of.max() + 1)), FEWEST, DRAWS))
+    )
+    dealt = [generator.permutation(number_of[first])[unit_of_row] for _ in range(draws)]
+    deviations = [
+        np.std(scorer((one == np.arange(number_of.max() + 1)[:, None]).astype(float)), ddof=1)
+        for one in (number_of, *dealt)
+    ]
+    found, luck = deviations[0], np.array(deviations[1:])
+    usual = float(np.sqrt(np.nanmean(np.square(luck))))
+    return usual, float((1 + (luck >= found - FLAT).sum()) / (1 + draws))
 
 
 def resampled(metric: Metric, scorers: list[Weighted], groups: np.ndarray, seed: int = 0) -> np.ndarray:

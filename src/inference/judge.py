@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from src.inference.heldout import HeldOut
-from src.inference.intervals import Answer, Gain, bootstrap_interval, gains
+from src.inference.intervals import Answer, Gain, bootstrap_interval, gains, interval_told
 
 Judged = tuple[Answer | None, Answer]  # a fit's answer to the rows it was fitted on, and the nested answer
 
@@ -47,7 +47,7 @@ class Verdict:
         for way in (*self.beside, *self.ways):
             same = f"{way.same_rows:10.4f}" if way.same_rows is not None else " " * 10
             gain = "" if way.gain is None else str(way.gain)
-            row = f"{way.name:30s} {same} {way.score:9.4f}   {way.interval[0]:.4f} to {way.interval[1]:.4f}   {gain}"
+            row = f"{way.name:30s} {same} {way.score:9.4f}   {interval_told(*way.interval):16s}   {gain}"
             told.append(row.rstrip())
         if others:
             why = ", for nothing fitted is really better" if self.taken == plain else ""

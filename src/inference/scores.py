@@ -8,7 +8,7 @@ from src.competition.folds import units_of
 from src.competition.opened import Opened
 from src.inference.ensemble import mean_probabilities
 from src.inference.heldout import HeldOut
-from src.inference.intervals import bootstrap_interval
+from src.inference.intervals import bootstrap_interval, interval_told
 from src.inference.tables import Member, StoredTables
 
 OVERALL = "out of fold"
@@ -85,6 +85,6 @@ def score_table(opened: Opened, lines: list[Line], views: int) -> str:
     body = [f"{opened.metric.name:30s} {'rows':>7s} {'plain':>9s}{with_tta}"]
     for line in lines:
         tta = f"{line.tta:12.4f}" if views > 1 else ""
-        interval = f"   95 % interval {line.interval[0]:.4f} to {line.interval[1]:.4f}" if line.interval else ""
+        interval = f"   95 % interval {interval_told(*line.interval)}" if line.interval else ""
         body.append(f"{line.name:30s} {line.rows:7d} {line.plain:9.4f}{tta}{interval}")
     return "\n".join(body)

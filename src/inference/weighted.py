@@ -194,7 +194,8 @@ def _mean_area(sums: np.ndarray) -> np.ndarray:
     below, positives, above, negatives = np.split(sums, 4, axis=1)
     there = (positives > 0) & (negatives > 0)
     area = below / np.where(there, positives, 1) + above / np.where(there, negatives, 1)
-    return _mean_where(np.where(there, area, 0), there.astype(float))
+    # To first order a draw of few rows may leave what an area can be.
+    return _mean_where(np.where(there, area.clip(0, 1), 0), there.astype(float))
 
 
 def _repeated(metric: Metric, targets: np.ndarray, probabilities: np.ndarray, decisions: np.ndarray | None) -> Weighted:

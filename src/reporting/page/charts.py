@@ -3,6 +3,8 @@
 import io
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -33,6 +35,7 @@ STYLE = {
 # In the page a colour is the name of one, so that a dark page can have lighter ones.
 NAMED = {colour.lower(): f"var(--c{number})" for number, colour in enumerate(COLOURS)}
 NAMED |= {INK: "var(--ink)", RULE: "var(--rule)"}
+NAMED_CLASSES = 150  # up to which each stands at the edge of the matrix; more would be a smear, and take a minute
 WIDTH, HEIGHT = 4.3, 3.0  # inches: 310 points, which a telephone shows a little larger than they are
 
 
@@ -60,32 +63,29 @@ def svg_of(draw: Callable[[], Figure], name: str) -> str:
     return re.sub("|".join(NAMED), lambda found: NAMED[found[0]], text).replace("xlink:href", "href")
 
 
-def curves(
-    lines: dict[str, tuple[Sequence[float], Sequence[float]]],
-    xlabel: str,
-    ylabel: str,
-    log: bool = False,
-    looks: dict[str, tuple[int, int]] | None = None,
-    legend: bool = True,
-) -> Callable[[], Figure]:
-    """Lines by name, each (x, y). looks: {name: (colour, kind of line)} by number.
+@dataclass(frozen=True)
+class Curve:
+    """label: in the legend; empty for none. colour, line: which of the colours and kinds of line, counted from 0."""
 
-    A name that begins with _ stands in no legend.
-    """
+    x: Sequence[float]
+    y: Sequence[float]
+    label: str
+    colour: int = 0
+    line: int = 0
+
+
+def curves(lines: Sequence[Curve], xlabel: str, ylabel: str, log: bool = False) -> Callable[[], Figure]:
+    """Lines over each other; past the seventh the colours come again, with another kind of line."""
 
     def draw() -> Figure:
         figure, place = _empty()
-        for number, (name, (x, y)) in enumerate(lines.items()):
-            colour, line = (looks or {}).get(name, (number, number // len(COLOURS)))
-            mark = "o" if len(x) < 3 else None
-            place.plot(
-                *(x, y),
-                color=COLOURS[colour % len(COLOURS)],
-                linestyle=LINES[line % len(LINES)],
-                linewidth=1.4,
-                marker=mark,
-                label=name,
-            )
+        named = {}
+        for one in lines:
+            again, colour = divmod(one.colour, len(COLOURS))
+            look = {"color": COLOURS[colour], "linestyle": LINES[(one.line + again) % len(LINES)], "linewidth": 1.4}
+            (drawn,) = place.plot(one.x, one.y, marker="o" if len(one.x) < 3 else None, **look)
+            if one.label:
+                named[one.label] = drawn
         if log:
             place.set_yscale("log")
             place.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -94,8 +94,8 @@ def curves(
         place.xaxis.get_major_locator().set_params(integer=True)
         place.set_xlabel(xlabel)
         place.set_ylabel(ylabel)
-        if legend and len(lines) > 1:
-            figure.legend(loc="outside lower center", ncols=3, fontsize=9, handlelength=2.4)
+        if len(named) > 1:
+            _legend(figure, named)
         return figure
 
     return draw
@@ -113,7 +113,7 @@ def intervals(table: pd.DataFrame, xlabel: str) -> Callable[[], Figure]:
             error = np.nan_to_num([part["value"] - part["low"], part["high"] - part["value"]]).clip(0)
             look = {"color": COLOURS[number], "marker": "os^D"[number % 4], "markersize": 4.5, "linestyle": "none"}
             place.errorbar(part["value"], y, xerr=error, label=one, elinewidth=1.4, capsize=2.5, **look)
-        place.set_yticks(range(len(names)), [name if len(name) < 31 else f"{name[:30]}…" for name in names])
+        _name_ticks(place, "y", names, 10, 31)
         place.set_ylim(len(names) - 0.5, -0.5)
         place.xaxis.set_major_locator(MaxNLocator(5))
         place.set_xlabel(xlabel)
@@ -190,16 +190,13 @@ def class_bars(table: pd.DataFrame, xlabel: str) -> Callable[[], Figure]:
     """table: class, value, and perhaps low and high."""
 
     def draw() -> Figure:
-        fonts = families(list(table["class"]))
         figure, place = _empty(6.5, 0.9 + 0.19 * len(table))
         rows = np.arange(len(table))
         place.barh(rows, table["value"], color=COLOURS[0], height=0.7)
         if "low" in table:
             error = np.nan_to_num([table["value"] - table["low"], table["high"] - table["value"]]).clip(0)
             place.errorbar(table["value"], rows, xerr=error, fmt="none", ecolor=INK, elinewidth=0.8)
-        place.set_yticks(rows, [legible(name, fonts) for name in table["class"]], fontsize=8, parse_math=False)
-        for label in place.get_yticklabels():
-            label.set_fontfamily(fonts)
+        _name_ticks(place, "y", list(table["class"]), 8)
         place.set_ylim(len(table) - 0.4, -0.6)
         place.set_xlabel(xlabel)
         return figure
@@ -211,18 +208,16 @@ def confusion(names: Sequence[str], counts: np.ndarray) -> Callable[[], Figure]:
     """counts: (classes, classes), rows the truth. Coloured by the share of a row, its square root: small ones show."""
 
     def draw() -> Figure:
-        fonts, many = families(list(names)), len(names)
+        many = len(names)
         side = float(np.clip(0.17 * many, 3.5, 22))
         figure, place = _empty(side + 2, side + 1.6)
         place.grid(False)
         shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
         place.imshow(np.where(counts > 0, np.sqrt(shares), np.nan), cmap="cividis_r", vmin=0, vmax=1)
-        told = [legible(name, fonts, 20) for name in names]
-        size = 8 if many <= 40 else 6
-        place.set_xticks(range(many), told, rotation=90, fontsize=size, parse_math=False)
-        place.set_yticks(range(many), told, fontsize=size, parse_math=False)
-        for label in (*place.get_xticklabels(), *place.get_yticklabels()):
-            label.set_fontfamily(fonts)
+        if many <= NAMED_CLASSES:
+            size = 8 if many <= 40 else 6
+            _name_ticks(place, "x", names, size, 20, rotation=90)
+            _name_ticks(place, "y", names, size, 20)
         if many <= 20:
             for (row, column), count in np.ndenumerate(counts):
                 if count:
@@ -233,6 +228,26 @@ def confusion(names: Sequence[str], counts: np.ndarray) -> Callable[[], Figure]:
         return figure
 
     return draw
+
+
+def _name_ticks(
+    place: matplotlib.axes.Axes, side: str, names: Sequence[str], size: float, longest: int = 28, **look: Any
+) -> None:
+    """A name at each whole number, in any script."""
+    fonts = families(list(names))
+    told = [legible(name, fonts, longest) for name in names]
+    axis = getattr(place, f"{side}axis")
+    axis.set_ticks(range(len(names)), told, fontsize=size, parse_math=False, **look)
+    for label in axis.get_ticklabels():
+        label.set_fontfamily(fonts)
+
+
+def _legend(figure: Figure, named: dict[str, Any]) -> None:
+    fonts = families(list(named))
+    look = {"loc": "outside lower center", "ncols": 3, "handlelength": 2.4, "prop": {"family": fonts, "size": 9}}
+    legend = figure.legend(list(named.values()), [legible(name, fonts, 40) for name in named], **look)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _empty(width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, matplotlib.axes.Axes]:

@@ -4,38 +4,45 @@
 const filter = document.getElementById("filter");
 const found = document.getElementById("found");
 const named = [...document.querySelectorAll("[data-class]")];
+const classes = [...new Set(named.flatMap((one) => one.dataset.class.split("\n")))];
 if (!named.length) filter.parentElement.hidden = true;
 
 filter.addEventListener("input", () => {
   const words = filter.value.trim().toLowerCase();
   for (const one of named) one.hidden = !one.dataset.class.includes(words);
-  const left = named.filter((one) => !one.hidden).length;
-  found.textContent = words ? `${left} of ${named.length} entries` : "";
+  for (const figure of new Set(named.map((one) => one.closest("figure")))) {
+    figure.hidden = !figure.querySelector("[data-class]:not([hidden])");
+  }
+  const left = classes.filter((name) => name.includes(words)).length;
+  found.textContent = words ? `${left} of ${classes.length} classes` : "";
 });
 
 for (const matrix of document.querySelectorAll(".matrix")) {
   const size = Number(matrix.dataset.size);
-  const labelled = Number(matrix.dataset.labelled); // classes up to which each has its name at the edge
-  const numbered = 13; // and up to which each cell shows its number
+  const readable = 12, roomy = 34; // pixels of a cell from which its class is named, and its number is written
   const names = JSON.parse(matrix.querySelector(".names").textContent);
+  const frame = matrix.querySelector(".field");
   const field = matrix.querySelector("svg");
+  const here = field.querySelector(".here");
   const told = matrix.querySelector(".told");
   const counts = new Map();
-  for (const cell of field.querySelectorAll("rect")) counts.set(`${cell.getAttribute("y")},${cell.getAttribute("x")}`, cell.dataset.n);
-  let left = 0, top = 0, span = size;
+  for (const cell of field.querySelectorAll("[data-n]")) counts.set(`${cell.getAttribute("y")},${cell.getAttribute("x")}`, cell.dataset.n);
+  let left = 0, top = 0, span = size, at = null;
 
   const show = () => {
     left = Math.min(Math.max(left, 0), size - span);
     top = Math.min(Math.max(top, 0), size - span);
-    matrix.querySelector(".field").classList.toggle("bare", span > labelled);
     field.setAttribute("viewBox", `${left} ${top} ${span} ${span}`);
-    label(matrix.querySelector(".across"), "left", left);
-    label(matrix.querySelector(".down"), "top", top);
-    number();
+    frame.classList.remove("bare"); // names take room of their own
+    const pixels = field.getBoundingClientRect().width / span;
+    frame.classList.toggle("bare", pixels < readable);
+    label(matrix.querySelector(".across"), "left", left, pixels);
+    label(matrix.querySelector(".down"), "top", top, pixels);
+    number(pixels);
   };
-  const number = () => {
+  const number = (pixels) => {
     field.querySelectorAll("text").forEach((one) => one.remove());
-    if (span > numbered) return;
+    if (pixels < roomy) return;
     for (const [key, n] of counts) {
       const [row, column] = key.split(",").map(Number);
       if (row < top || row >= top + span || column < left || column >= left + span) continue;
@@ -46,9 +53,9 @@ for (const matrix of document.querySelectorAll(".matrix")) {
       field.append(one);
     }
   };
-  const label = (place, side, first) => {
+  const label = (place, side, first, pixels) => {
     place.replaceChildren();
-    if (span > labelled) return;
+    if (pixels < readable) return;
     for (let k = first; k < first + span; k++) {
       const name = document.createElement("span");
       name.textContent = names[k]; // text, whatever it holds
@@ -72,9 +79,24 @@ for (const matrix of document.querySelectorAll(".matrix")) {
     const row = Math.floor(top + (span * (event.clientY - box.top)) / box.height);
     return [Math.min(Math.max(row, 0), size - 1), Math.min(Math.max(column, 0), size - 1)];
   };
+  const apart = (name) => `\u2068${name}\u2069`; // letters from right to left do not turn the words around them
   const tell = (row, column) => {
-    told.textContent = `truth ${names[row]}, answer ${names[column]}: ${counts.get(`${row},${column}`) || 0} images`;
+    const n = counts.get(`${row},${column}`) || 0;
+    told.textContent = `truth ${apart(names[row])}, answer ${apart(names[column])}: ${n} image${n == 1 ? "" : "s"}`;
   };
+  // The cell that the keys are at: the first press finds it in the middle of what is shown.
+  const go = (down, right) => {
+    const [row, column] = at ? [at[0] + down, at[1] + right] : [top + Math.floor(span / 2), left + Math.floor(span / 2)];
+    at = [Math.min(Math.max(row, 0), size - 1), Math.min(Math.max(column, 0), size - 1)];
+    top = Math.max(Math.min(top, at[0]), at[0] - span + 1);
+    left = Math.max(Math.min(left, at[1]), at[1] - span + 1);
+    here.setAttribute("y", at[0]);
+    here.setAttribute("x", at[1]);
+    here.removeAttribute("hidden");
+    tell(...at);
+    show();
+  };
+  const closer = (factor) => (at ? zoom(factor, at[0] + 0.5, at[1] + 0.5) : zoom(factor));
 
   field.addEventListener("pointermove", (event) => tell(...cellAt(event)));
   field.addEventListener("click", (event) => {
@@ -86,17 +108,15 @@ for (const matrix of document.querySelectorAll(".matrix")) {
   for (const button of matrix.querySelectorAll("[data-zoom]")) {
     button.addEventListener("click", () => zoom(factors[button.dataset.zoom]));
   }
-  const step = () => Math.max(1, Math.round(span / 4));
   const keys = {
-    "+": () => zoom(0.5), "=": () => zoom(0.5), "-": () => zoom(2), "0": () => zoom(size),
-    ArrowLeft: () => (left -= step()), ArrowRight: () => (left += step()),
-    ArrowUp: () => (top -= step()), ArrowDown: () => (top += step()),
+    "+": () => closer(0.5), "=": () => closer(0.5), "-": () => closer(2), "0": () => zoom(size),
+    ArrowLeft: () => go(0, -1), ArrowRight: () => go(0, 1), ArrowUp: () => go(-1, 0), ArrowDown: () => go(1, 0),
   };
   field.addEventListener("keydown", (event) => {
     if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     keys[event.key]();
-    show();
   });
+  addEventListener("resize", show);
   show();
 }

@@ -13,30 +13,32 @@ from markupsafe import Markup
 from src.reporting.page.blocks import Block, Gallery, Matrix, Page, Table
 from src.reporting.page.charts import png_of, svg_of
 from src.reporting.page.pictures import contact_sheet, data_uri
-from src.runs import write_text, written_whole
+from src.runs import read_json, write_json, write_text, written_whole
 
 HERE = Path(__file__).parent
+WRITTEN = "figures.json"  # the names of the figures of the last page
 CELLS = 12_000  # of a confusion matrix that are drawn, the fullest first
 SMALL, ENLARGED = 64, 72  # images narrower than that are shown that wide
-FAINT = {True: 0.15, False: 0.4}  # the strength of the faintest cell: a mistake must be seen
-LABELLED = 40  # classes up to which each has its name at the edge of the confusion matrix
+FAINT = {True: 0.15, False: 0.75}  # the strength of the faintest cell: a mistake must be seen
 LISTED = 40  # lines of numbers that stand in the page itself
 
 
 def write_page(page: Page, folder: Path) -> Path:
     """Write report.html into `folder`, and of each figure <name>.png and <name>.csv; return the page's path.
 
-    Figures of an earlier page that this one does not have are removed.
+    Figures of an earlier page that this one does not have are removed; nothing else in `folder` is touched.
     """
-    kept = {"report.html"}
+    note = folder / WRITTEN
+    before = set(read_json(note)) if note.exists() else set()
+    kept: set[str] = set()
     for section in page.sections:
         for block in section.blocks:
             kept |= _write_figure(block, folder)
     file = folder / "report.html"
     write_text(file, html_of(page))
-    for stale in [*folder.glob("*.png"), *folder.glob("*.csv")]:
-        if stale.name not in kept:
-            stale.unlink()
+    for stale in before - kept:
+        (folder / Path(stale).name).unlink(missing_ok=True)
+    write_json(note, sorted(kept))
     return file
 
 
@@ -55,7 +57,6 @@ def html_of(page: Page) -> str:
         script=Markup(script),
         script_hash=digest,  # no other script may run in this page
         listed=LISTED,
-        labelled=LABELLED,
     )
 
 
@@ -97,6 +98,8 @@ def _rows(numbers: pd.DataFrame) -> list[list[tuple[str, bool]]]:
 
 
 def _shown(value: Any) -> tuple[str, bool]:
+    if value is pd.NA:
+        return "–", True
     if isinstance(value, float | np.floating):
         return ("–" if np.isnan(value) else f"{value:.3g}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"), True
     return str(value), isinstance(value, int | np.integer)

@@ -176,7 +176,7 @@ def test_no_training_code_is_needed(shop, tmp_path):
     )
     ended = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert "images" in ended.stdout
-    allowed = {"errors", "progress", "runs", "schema", "metrics", "images", "models", "inference"}
+    allowed = {"launch", "errors", "progress", "misspelt", "runs", "schema", "metrics", "images", "models", "inference"}
     assert set(re.findall(r"'(\w+)'", ended.stdout)) <= allowed
 
 

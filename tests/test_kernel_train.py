@@ -101,6 +101,7 @@ def names(data: bytes) -> list[str]:
         return tar.getnames()
 
 
+@pytest.mark.slow  # many calls of the kaggle command
 def test_a_notebook_that_leaves_nothing_is_told_and_another_one_is_begun(lent, tmp_path, capsys):
     lent.outcomes = [
         lambda: Ran("ERROR", "no machine is free", why="no machine is free"),

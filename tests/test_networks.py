@@ -170,6 +170,7 @@ def test_a_resnets_file_gives_its_features(resnet_files, file, classes):
             torch.testing.assert_close(network(images), source(inputs), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow  # half a gigabyte of weights
 def test_a_vggs_file_gives_its_features_in_both_namings(vgg_files):
     folder, source = vgg_files
     images = pictures(64)

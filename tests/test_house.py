@@ -116,6 +116,10 @@ def test_one_module_shows_how_far_work_is():
     assert knowing("tqdm") == {"src.progress"}
 
 
+def test_one_module_knows_optuna():
+    assert knowing("optuna") == {"src.training.study"}
+
+
 def test_one_module_decodes_images():
     readers = {
         name

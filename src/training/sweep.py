@@ -40,31 +40,37 @@ def sweep(plan: Plan, say: Say = print) -> None:
     A run that fails is told and left out, and the others go on; at the end Problem names those that failed.
     """
     with only_one(plan.folder, f"sweep {plan.name}"):
-        side, shared = _shared(plan)
+        side, shared = shared_out(plan.cells)
         say(f"{plan.title}: {len(shared)} runs, {side} at once" if side > 1 else f"{plan.title}: {len(shared)} runs")
         failures = _train(plan.cells, shared, side, say)
         done = tuple(cell for cell in plan.cells if cell.label not in failures)
         if done:
             outcomes = outcomes_of(plan, done)
-            say(write_comparison(plan.folder, plan.title, plan.command, outcomes, failures))
+            say(write_comparison(plan.folder, plan.title, plan.command, outcomes, {"Failed": failures}))
             say(f"written to {plan.folder}: comparison.md, summary.csv, curves.png, per_class.png and their tables")
     if failures:
         told = "".join(f"\n  {label}: {reason}" for label, reason in failures.items())
         raise Problem(f"{len(failures)} of {len(plan.cells)} runs failed; the same command tries them again:{told}")
 
 
-def _shared(plan: Plan) -> tuple[int, list[Request]]:
+def shared_out(cells: tuple[Cell, ...]) -> tuple[int, list[Request]]:
     """How many runs at once, and their requests with the cores shared out among them; on a GPU one by one."""
-    asked = plan.cells[0].request.config.machine
-    on_cpu = all(_on_cpu(cell.request.config) for cell in plan.cells)
-    processes = (cores() if on_cpu else 1) if asked.jobs == "auto" else asked.jobs
-    side = min(processes, len(plan.cells)) if on_cpu else 1
+    side, processes = side_by_side(cells, len(cells))
     if side == 1:
-        return 1, [cell.request for cell in plan.cells]
-    return side, [_with_share(cell.request, processes // side, side) for cell in plan.cells]
+        return 1, [cell.request for cell in cells]
+    return side, [with_share(cell.request, processes // side, side) for cell in cells]
 
 
-def _with_share(request: Request, jobs: int, side: int) -> Request:
+def side_by_side(cells: tuple[Cell, ...], most: int) -> tuple[int, int]:
+    """How many runs like these at once, and of how many processes in all."""
+    asked = cells[0].request.config.machine
+    on_cpu = all(_on_cpu(cell.request.config) for cell in cells)
+    processes = (cores() if on_cpu else 1) if asked.jobs == "auto" else asked.jobs
+    return (min(processes, most) if on_cpu else 1), processes
+
+
+def with_share(request: Request, jobs: int, side: int) -> Request:
+    """The request on `jobs` processes, where `side` such requests run side by side."""
     config, machine = request.config, request.config.machine
     jobs = min(jobs, len(request.seeds) * len(request.folds or range(config.data.folds)))
     threads = max(1, cores() // (side * jobs)) if machine.threads == "auto" else machine.threads

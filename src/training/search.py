@@ -3,6 +3,7 @@
 import math
 import traceback
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -62,14 +63,18 @@ class Trial:
     def told(self) -> str:
         return " ".join(f"{axis}={label}" for axis, label in self.cell.values.items())
 
+    @cached_property
+    def epochs(self) -> int:
+        """As the run was settled, once it is begun: their number may have been left to Podium."""
+        return parse([f"run={self.run.name}", f"competition={self.run.competition}"]).config.epochs
+
     def _hear(self, text: str) -> None:
         """Whatever is told is the moment to look at the logs: an epoch's line comes when its checkpoint is written."""
         self.teller.say("\n".join(f"{self.number} | {line}" for line in text.splitlines()))
         logs = {place: pd.read_csv(log) for place, log in enumerate(self._files("log.csv")) if log.exists()}
         if not logs or all(file.exists() for file in self._files(DONE)):
             return
-        # As the run was settled: the number of epochs may have been left to Podium.
-        epochs = parse([f"run={self.run.name}", f"competition={self.run.competition}"]).config.epochs
+        epochs = self.epochs
         poor = self.study.report(self.number, _by_step(logs, epochs), epochs // 4)
         last = max(logs)
         if poor and (last, len(logs[last])) < (len(self._files("log.csv")) - 1, epochs):

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from src.command import default_run, parse
@@ -29,7 +30,7 @@ class Space:
     def axes(self) -> tuple[str, ...]:
         return tuple(name_of(one) for one in self.dimensions)
 
-    @property
+    @cached_property
     def first(self) -> Cell:
         """One run of them, to ask what they have in common."""
         return self.cell({})

@@ -10,14 +10,16 @@ usage: python -m src.sweep [config=NAME | competition=ID] key=VALUE,VALUE ... [f
   --search           not every combination, but trials=30 of them, each chosen by what the ones before it scored; those
                      that do poorly are stopped early. A..B is a range: by factors where B is 20 times A or more,
                      whole numbers where both ends are. A larger trials= goes on from what there is
+  launcher=ray [address=HOST:PORT|auto]    every run on a node of a Ray cluster; without address= Ray on this machine
 Runs are named as src.train names them: finished folds are skipped, stopped ones go on. One that fails is told, and the
 others go on. Tables and figures are written to runs/<competition>/sweeps/<name>/.
 """
 
 import sys
 
-from src.errors import exit_code
+from src.errors import UsageError, exit_code
 from src.training.grid import plan_of
+from src.training.launch import launcher_of
 from src.training.space import FLAG, space_of
 
 
@@ -25,17 +27,20 @@ def door(argv: list[str]) -> None:
     if "--help" in argv or "-h" in argv:
         print(__doc__.strip())
         return
-    if FLAG in argv:
-        space = space_of(argv)
+    address, words = launcher_of(argv)
+    if FLAG in words:
+        if address:
+            raise UsageError(f"launcher=ray does not go with {FLAG}: a search is made on one machine")
+        space = space_of(words)
         from src.training.search import search
 
         search(space)
         return
-    plan = plan_of(argv)
+    plan = plan_of(words)
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
     from src.training.sweep import sweep
 
-    sweep(plan)
+    sweep(plan, address)
 
 
 def main(argv: list[str] | None = None) -> int:

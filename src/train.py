@@ -5,6 +5,7 @@ usage: python -m src.train [fold=0..4] [config=NAME | competition=ID] [run=NAME]
   fold=0   fold=0,2   fold=0..4   fold=all (one model on every row; its epochs come from cross-validation)
   config=NAME        configs/NAME.yaml; without config=, competition= and run= the embedded demo
   --find-lr          train nothing: try rising learning rates on one fold, plot the loss and propose one
+  launcher=ray [address=HOST:PORT|auto]    every fold on a node of a Ray cluster; without address= Ray on this machine
   key=value          any key of configs/default.yaml, for example model=resnet50 optim.lr=1e-3
 """
 
@@ -12,18 +13,25 @@ import sys
 
 from src.command import parse
 from src.errors import exit_code
+from src.training.launch import launcher_of
 
 
 def door(argv: list[str]) -> None:
     if "--help" in argv or "-h" in argv:
         print(__doc__.strip())
         return
-    request = parse(argv, flags=("--find-lr",))
+    address, words = launcher_of(argv)
+    request = parse(words, flags=("--find-lr",))
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
     if "--find-lr" in request.flags:
         from src.training.finder import find_lr
 
         find_lr(request)
+        return
+    if address:
+        from src.training.cluster import train_on_ray
+
+        train_on_ray(request, address)
         return
     from src.training.session import train
 

@@ -14,7 +14,9 @@ from src.errors import Problem
 from src.reporting.comparison import write_comparison
 from src.runs import only_one
 from src.schema import Config
+from src.training.cluster import run_on_ray
 from src.training.grid import Cell, Plan
+from src.training.launch import HERE
 from src.training.machine import cores
 from src.training.outcomes import outcomes_of
 from src.training.session import train
@@ -34,15 +36,14 @@ class Lines:
         pass
 
 
-def sweep(plan: Plan, say: Say = print) -> None:
+def sweep(plan: Plan, address: str | None = HERE, say: Say = print) -> None:
     """Train what is not trained yet, then write tables and figures into the plan's folder.
 
-    A run that fails is told and left out, and the others go on; at the end Problem names those that failed.
+    address: of the Ray cluster whose nodes do it. A run that fails is told and left out, and the others go on; at the
+    end Problem names those that failed.
     """
     with only_one(plan.folder, f"sweep {plan.name}"):
-        side, shared = shared_out(plan.cells)
-        say(f"{plan.title}: {len(shared)} runs, {side} at once" if side > 1 else f"{plan.title}: {len(shared)} runs")
-        failures = _train(plan.cells, shared, side, say)
+        failures = _train_here(plan, say) if address is HERE else _train_on_ray(plan, address, say)
         done = tuple(cell for cell in plan.cells if cell.label not in failures)
         if done:
             outcomes = outcomes_of(plan, done)
@@ -83,14 +84,23 @@ def _on_cpu(config: Config) -> bool:
     return config.machine.device == "cpu" or (config.machine.device == "auto" and not accelerator)
 
 
-def _train(cells: tuple[Cell, ...], requests: list[Request], side: int, say: Say) -> dict[str, str]:
+def _train_here(plan: Plan, say: Say) -> dict[str, str]:
     """Why which runs failed: {label: reason}."""
+    side, requests = shared_out(plan.cells)
+    at_once = f", {side} at once" if side > 1 else ""
+    say(f"{plan.title}: {len(plan.cells)} runs{at_once}")
     with tempfile.TemporaryDirectory() as folder:
         # A file for each, because most of them fail in a process of their own.
-        reasons = [Path(folder) / str(number) for number in range(len(cells))]
-        work = zip(cells, requests, reasons, strict=True)
+        reasons = [Path(folder) / str(number) for number in range(len(plan.cells))]
+        work = zip(plan.cells, requests, reasons, strict=True)
         run_tasks([partial(_train_one, *one) for one in work], side, Lines(say))
-        return {cell.label: file.read_text() for cell, file in zip(cells, reasons, strict=True) if file.exists()}
+        return {cell.label: file.read_text() for cell, file in zip(plan.cells, reasons, strict=True) if file.exists()}
+
+
+def _train_on_ray(plan: Plan, address: str, say: Say) -> dict[str, str]:
+    say(f"{plan.title}: {len(plan.cells)} runs")
+    problems = run_on_ray({cell.label: cell.request for cell in plan.cells}, address, say)
+    return {label: str(problem) for label, problem in problems.items()}
 
 
 def _train_one(cell: Cell, request: Request, reason: Path, teller: Teller) -> None:

@@ -6,6 +6,7 @@ The cluster lies on this machine's loopback: two nodes of one CPU each, that sha
 import hashlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,10 +20,12 @@ from src.errors import UsageError
 from src.runs import REPOSITORY
 from src.sweep import main as sweep
 from src.train import main as train
+from src.training import cluster as cluster_room
 from src.training.launch import launcher_of
 from tests.tiny import write_tiny
 
 FOLDS = ["config=tiny", "data.folds=5", "train.epochs=12"]
+ABSENT = "Ray is optional, and not installed here: pip install ray==2.60.0"
 SECONDS = 90  # that any one thing here may take on a busy machine
 
 
@@ -63,6 +66,16 @@ def test_a_search_says_that_it_stays_on_one_machine(tiny, capsys):
     assert "launcher=ray" in capsys.readouterr().err
 
 
+def test_a_wrong_address_is_told_at_once(tiny, capsys):
+    pytest.importorskip("ray", reason=ABSENT)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    begun = time.monotonic()
+    assert train(["config=tiny", "fold=0", "launcher=ray", f"address=127.0.0.1:{port}"]) == 1
+    assert time.monotonic() - begun < 30
+    assert f"address=127.0.0.1:{port}: no Ray cluster answers there" in capsys.readouterr().err
+
+
 # A real cluster
 
 
@@ -70,7 +83,7 @@ def test_a_search_says_that_it_stays_on_one_machine(tiny, capsys):
 def cluster() -> Iterator[object]:
     """A head and one more node, of one CPU each."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    pytest.importorskip("ray", reason="Ray is optional, and not installed here: pip install ray==2.60.0")
+    pytest.importorskip("ray", reason=ABSENT)
     from ray.cluster_utils import Cluster
 
     # Ray takes 127.0.0.1 for a machine's outer address; every other address of the loopback is what it is.
@@ -190,3 +203,14 @@ def test_a_sweep_of_which_one_run_fails(begin, tiny):
     assert "1 of 3 runs failed" in output
     table = pd.read_csv(next((tiny / "runs").rglob("summary.csv")), dtype={"label": str})
     assert list(table["label"]) == ["1e-2", "1e-3"]
+
+
+@pytest.mark.slow
+def test_nodes_that_write_elsewhere_are_told(tiny, capsys, monkeypatch):
+    pytest.importorskip("ray", reason=ABSENT)
+    monkeypatch.setattr(cluster_room, "train_cell", lambda request, board, label: None)  # leaves nothing here
+    monkeypatch.setattr(cluster_room, "STORAGE_SECONDS", 1)
+    assert train(["config=tiny", "fold=0..1", "launcher=ray"]) == 1
+    told = capsys.readouterr().err
+    assert f"not into {tiny}: set PODIUM_HOME to a folder that all nodes of the cluster share" in told
+    assert not list((tiny / "runs").rglob("done.json"))  # nor were they trained here instead

@@ -120,6 +120,10 @@ def test_one_module_knows_optuna():
     assert knowing("optuna") == {"src.training.study"}
 
 
+def test_one_module_knows_ray():
+    assert knowing("ray") == {"src.training.connection"}
+
+
 def test_one_module_decodes_images():
     readers = {
         name

@@ -1,17 +1,11 @@
 """Runs on a Ray cluster: each cell is an ordinary run, written to storage that all nodes share.
 
-The one module that knows Ray, which is optional. A cell whose node dies is begun again on another one, where it goes on
+A cell whose node dies is begun again on another one, where it goes on
 from its last checkpoint.
 """
 
-import contextlib
-import logging
-import os
-import signal
-import socket
 import time
 import traceback
-from collections.abc import Iterator
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -19,18 +13,16 @@ from typing import Any
 from src.command import Request
 from src.errors import Busy, Problem, UsageError
 from src.progress import progress
-from src.runs import DONE, REPOSITORY, Run, home
-from src.training.launch import OWN
-from src.training.machine import cores
+from src.runs import DONE, Run, home
+from src.training.connection import connected
 from src.training.session import Say, train
 
-VERSION = "2.60.0"
 RETRIES = 5  # nodes that may die under one cell
 LOOK_SECONDS = 0.3
-REACH_SECONDS = 10
 STOP_SECONDS = 60  # for the cells to keep their step when they are stopped
 LEFT_SECONDS = 120  # for what a dead node left behind to let go of a fold
-HANDED_ON = ("HF_HUB_OFFLINE", "OMP_NUM_THREADS")
+STORAGE_SECONDS = 60  # until a file that another machine wrote is seen here
+NOT_SHARED = "{}: it is trained, but not into {}: set PODIUM_HOME to a folder that all nodes of the cluster share"
 
 
 def train_on_ray(request: Request, address: str, say: Say = print) -> None:
@@ -53,7 +45,7 @@ def run_on_ray(cells: dict[str, Request], address: str, say: Say, stop_at_first:
 
     Raises Problem where Ray is missing or does not answer, UsageError where no node has what a cell needs.
     """
-    with _connected(address) as ray:
+    with connected(address) as ray:
         say(f"Ray: {len(cells)} cells for {len(_nodes(ray))} nodes")
         # Told through an actor beside this process, not on a node that may die.
         beside = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
@@ -136,12 +128,13 @@ class Work:
 
     def _outcome(self, one: Any, label: str) -> Exception | None:
         try:
-            return self.ray.get(one)
+            problem = self.ray.get(one)
         except self.ray.exceptions.RayError as error:
             return Problem(
                 f"{label}: its process was lost {RETRIES + 1} times ({type(error).__name__}); the same command goes on "
                 f"from its last checkpoint (killed by the system? then less memory may help)"
             )
+        return problem or (None if _arrived(self.requests[label]) else Problem(NOT_SHARED.format(label, home())))
 
     def _relay(self) -> None:
         for label, text in self.ray.get(self.board.take.remote()):
@@ -171,48 +164,6 @@ def train_cell(request: Request, board: Any, label: str) -> Exception | None:
         except Exception as error:
             say(traceback.format_exc())
             return Problem(f"{type(error).__name__}: {error}")
-
-
-@contextlib.contextmanager
-def _connected(address: str) -> Iterator[ModuleType]:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is told to anybody
-    try:
-        import ray
-        import ray.util.scheduling_strategies
-    except ImportError:
-        raise Problem(
-            f"launcher=ray needs Ray, which is not installed here: pip install ray=={VERSION}, on every node; or leave "
-            f"launcher= out to train on this machine"
-        ) from None
-    names = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
-    names |= {"PODIUM_HOME": str(home()), "PYTHONPATH": str(REPOSITORY), "RAY_USAGE_STATS_ENABLED": "0"}
-    look = {"log_to_driver": False, "logging_level": logging.ERROR, "runtime_env": {"env_vars": names}}
-    own = {"num_cpus": cores(), "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        _reach(address)
-        ray.init(address=address, **look, **(own if address == OWN else {}))
-    except (OSError, RuntimeError, ValueError, AssertionError) as error:
-        raise Problem(
-            f"address={address}: no Ray cluster answers there ({_short(error)}): begin one with `ray start --head` and "
-            f"give the address that it tells"
-        ) from None
-    try:
-        signal.signal(signal.SIGTERM, before)  # Ray's own handler would end this process at once
-        yield ray
-    finally:
-        ray.shutdown()
-
-
-def _reach(address: str) -> None:
-    """Ray itself would try a wrong address for minutes."""
-    host, _, port = address.rpartition(":")
-    if host and port.isdecimal():
-        socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
-
-
-def _short(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
 
 
 def _nodes(ray: ModuleType) -> list[dict[str, Any]]:
@@ -254,6 +205,16 @@ def _logs(request: Request) -> list[Any]:
     data = request.config.data
     folds = request.folds or range(1 if data.validation == "host" else data.folds)
     return [_run(request).member(seed, fold) / "log.csv" for seed in request.seeds for fold in folds]
+
+
+def _arrived(request: Request) -> bool:
+    """Whether what a cell wrote is seen here; shared storage may take a moment to show it."""
+    deadline = time.monotonic() + STORAGE_SECONDS
+    while not all((log.parent / DONE).exists() for log in _logs(request)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(LOOK_SECONDS)
+    return True
 
 
 def _epochs(requests: dict[str, Request]) -> int | None:

@@ -78,5 +78,10 @@ if [ "$1" = test ]; then
   exec "$python" -m pytest "$@"
 fi
 "$python" -m src.train "$@"
+# Where it was trained is no matter to what follows.
+for word in "$@"; do
+  shift
+  case $word in launcher=* | address=*) ;; *) set -- "$@" "$word" ;; esac
+done
 "$python" -m src.predict --tta "$@"
 exec "$python" -m src.report "$@"

@@ -26,6 +26,10 @@ class UsageError(Problem):
     exit_code = 2
 
 
+class Busy(Problem):
+    """Another process holds what this one needs."""
+
+
 REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space and give the same command again",
     errno.EDQUOT: "your disk quota is used up: free some space and give the same command again",

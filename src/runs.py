@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from src.errors import Problem
+from src.errors import Busy
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DONE = "done.json"  # written last in a member's folder, so its existence means that all else is there
@@ -73,7 +73,7 @@ def sha256_of(path: Path) -> str:
 def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[IO[str]]:
     """Hold the lock file `path`. The kernel frees it when the last process that inherited it dies, however it dies.
 
-    Raises Problem where another process holds it: with `refusal` of the text that the file holds.
+    Raises Busy, a Problem, where another process holds it: with `refusal` of the text that the file holds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
@@ -81,13 +81,13 @@ def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[IO[str]]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise Problem(refusal(file.read().strip())) from None
+            raise Busy(refusal(file.read().strip())) from None
         yield file
 
 
 @contextlib.contextmanager
 def only_one(folder: Path, what: str) -> Iterator[None]:
-    """Let one process at a time work in `folder`. Raises Problem, naming that process, where it is not this one."""
+    """Let one process at a time work in `folder`. Raises Busy, naming that process, where it is not this one."""
 
     def refusal(pid: str) -> str:
         return f"{what} is at work in another process (pid {pid or '?'}): wait for it, or stop it"

@@ -5,6 +5,7 @@ usage: python -m src.train [fold=0..4] [config=NAME | competition=ID] [run=NAME]
   fold=0   fold=0,2   fold=0..4   fold=all (one model on every row; its epochs come from cross-validation)
   config=NAME        configs/NAME.yaml; without config=, competition= and run= the embedded demo
   --find-lr          train nothing: try rising learning rates on one fold, plot the loss and propose one
+  launcher=ray [address=HOST:PORT|auto]    every fold on a node of a Ray cluster; without address= Ray on this machine
   key=value          any key of configs/default.yaml, for example model=resnet50 optim.lr=1e-3
 
 several GPUs or machines: accelerate launch --num_processes 2 -m src.train ... trains each fold on all of them
@@ -15,20 +16,29 @@ import sys
 from src.command import parse
 from src.errors import UsageError, exit_code
 from src.launch import place
+from src.training.launcher import launcher_of
 
 
 def door(argv: list[str]) -> None:
     if "--help" in argv or "-h" in argv:
         print(__doc__.strip())
         return
-    request = parse(argv, flags=("--find-lr",))
+    address, words = launcher_of(argv)
+    request = parse(words, flags=("--find-lr",))
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
     if "--find-lr" in request.flags:
-        if place().count > 1:
+        if address or place().count > 1:
             raise UsageError("--find-lr works in one process: give it without a launcher")
         from src.training.finder import find_lr
 
         find_lr(request)
+        return
+    if address:
+        if place().count > 1:
+            raise UsageError("launcher=ray starts processes of its own: give it without accelerate's launcher")
+        from src.training.cluster import train_on_ray
+
+        train_on_ray(request, address)
         return
     from src.training.session import train
 

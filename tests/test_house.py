@@ -124,6 +124,14 @@ def test_one_module_knows_openvino():
     assert not knowing("openvino_telemetry")
 
 
+def test_one_module_knows_optuna():
+    assert knowing("optuna") == {"src.training.study"}
+
+
+def test_one_module_knows_ray():
+    assert knowing("ray") == {"src.training.connection"}
+
+
 def test_one_module_decodes_images():
     readers = {
         name

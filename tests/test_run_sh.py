@@ -116,6 +116,13 @@ def test_no_words_are_the_five_folds_of_the_demo(bare):
     assert calls == [f"python -m {door} fold=0..4" for door in doors]
 
 
+def test_where_it_was_trained_is_no_matter_to_what_follows(bare):
+    bare.start("fold=0")
+    _, calls = bare.start("fold=0", "launcher=ray", "run=two", "address=auto")
+    assert calls[0] == "python -m src.train fold=0 launcher=ray run=two address=auto"
+    assert calls[1:] == ["python -m src.predict --tta fold=0 run=two", "python -m src.report fold=0 run=two"]
+
+
 def test_tests_get_their_own_words(bare):
     done, calls = bare.start("test", "-k", "two words")
     assert done.returncode == 0

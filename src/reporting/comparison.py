@@ -21,7 +21,8 @@ class Outcomes:
 
     cells: label and one column an axis. members: label, run, seed, fold and the scores of each trained fold.
     curves: their epochs as log.csv holds them. per_class: class, rows, and each run's share of them that it recognised.
-    gains: label, gain, low, high against the best run; None where the runs held out different images.
+    gains: label, gain, low, high against the best run; None where the runs held out different images. pick: what such a
+    best run scores on rows that did not pick it, and its 95 % interval; None as gains.
     """
 
     metric: str
@@ -32,6 +33,7 @@ class Outcomes:
     curves: pd.DataFrame
     per_class: pd.DataFrame
     gains: pd.DataFrame | None
+    pick: tuple[float, float, float] | None
 
     @property
     def scores(self) -> list[str]:
@@ -41,10 +43,18 @@ class Outcomes:
         return [name for name in dict.fromkeys(wanted) if name in self.members and self.members[name].notna().any()]
 
 
-def write_comparison(folder: Path, title: str, command: str, outcomes: Outcomes, failures: dict[str, str]) -> str:
+def write_comparison(
+    folder: Path,
+    title: str,
+    command: str,
+    outcomes: Outcomes,
+    absent: dict[str, dict[str, str]],
+    remarks: tuple[str, ...] = (),
+) -> str:
     """Write comparison.md, the CSV tables and the figures into `folder`; return the table as lines for a terminal.
 
-    failures: {label: reason} of the runs that are not among the outcomes.
+    absent: {what became of them: {label: reason}} of the runs that are not among the outcomes. remarks: what else must
+    be known to read the table.
     """
     summary = summarised(outcomes)
     tables = {"summary": summary, "members": outcomes.members, "curves": outcomes.curves}
@@ -54,8 +64,8 @@ def write_comparison(folder: Path, title: str, command: str, outcomes: Outcomes,
     save(draw_curves(outcomes.curves, outcomes.cells, outcomes.axes, outcomes.metric), folder / "curves.png")
     save(draw_classes(outcomes.per_class), folder / "per_class.png")
     told = _told(summary, outcomes)
-    write_text(folder / "comparison.md", _markdown(title, command, outcomes, told, failures))
-    return told.to_string(index=False)
+    write_text(folder / "comparison.md", _markdown(title, command, outcomes, told, absent, remarks))
+    return "\n".join([told.to_string(index=False), *filter(None, [_pick_told(outcomes)]), *remarks])
 
 
 def summarised(outcomes: Outcomes) -> pd.DataFrame:
@@ -92,19 +102,45 @@ def _pair(mean: float, spread: float, digits: int) -> str:
     return f"{mean:.{digits}f}" + ("" if np.isnan(spread) else f" ± {spread:.{digits}f}")
 
 
-def _markdown(title: str, command: str, outcomes: Outcomes, told: pd.DataFrame, failures: dict[str, str]) -> str:
+def _markdown(
+    title: str,
+    command: str,
+    outcomes: Outcomes,
+    told: pd.DataFrame,
+    absent: dict[str, dict[str, str]],
+    remarks: tuple[str, ...],
+) -> str:
     members, shown = outcomes.members, most_different(outcomes.per_class, NAMED)
     where = f"fold {_listed(members['fold'])}, seed {_listed(members['seed'])}, on {_listed(members['device'])}"
     parts = [f"# {title}", f"    {command}"]
-    parts += [f"{datetime.date.today()}, commit {commit() or 'unknown'}; {where}.", _table(told), *_notes(outcomes)]
-    if failures:
-        parts += ["Failed, and therefore absent:", "\n".join(f"- {k}: {_line(v)}" for k, v in failures.items())]
+    parts += [
+        f"{datetime.date.today()}, commit {commit() or 'unknown'}; {where}.",
+        _table(told),
+        *_notes(outcomes),
+        *remarks,
+    ]
+    for fate, runs in absent.items():
+        lines = "\n".join(f"- {label}: {_line(reason)}" for label, reason in runs.items())
+        parts += [f"{fate}, and therefore absent:", lines] if runs else []
     parts += ["## Epoch by epoch", "![loss and score of training and held-out rows](curves.png)", "## Class by class"]
     parts += ["The share of each class's held-out images that was recognised; the classes that differ most first."]
     parts += [_table(shown.map(lambda x: f"{x:.3f}" if isinstance(x, float) else str(x)))]
     more = len(outcomes.per_class) - len(shown)
     parts += [f"The other {more} classes stand in per_class.csv."] if more else []
     return "\n\n".join([*parts, "![recognised share by class and run](per_class.png)"]) + "\n"
+
+
+def _pick_told(outcomes: Outcomes) -> str:
+    """What the best run's score is worth, where it can be told; else nothing."""
+    if outcomes.pick is None:
+        return ""
+    value, low, high = outcomes.pick
+    score = outcomes.members.loc[outcomes.members["label"] == outcomes.best, outcomes.metric].mean()
+    return (
+        f"{outcomes.best} is the pick of {len(outcomes.cells)} runs by the rows that score it, so that its "
+        f"{outcomes.metric} of {score:.4f} may flatter: picked on some rows and scored on the others, the best "
+        f"of them has {value:.4f} (95 % interval {low:.4f} to {high:.4f})."
+    )
 
 
 def _notes(outcomes: Outcomes) -> list[str]:
@@ -118,8 +154,9 @@ def _notes(outcomes: Outcomes) -> list[str]:
         notes[0] += (
             " Against the best: the difference on the same held-out images (above 0 is better; several seeds answer "
             "together) with its 95 % interval for the luck of the images; where that holds 0, no difference can be "
-            "told. The best was picked on the rows that score it, so its own score flatters a little."
+            "told."
         )
+    notes += filter(None, [_pick_told(outcomes)])
     if "data.ignore" in outcomes.axes:
         notes.append("Scored on the images that every run held out: what one of them ignores counts for none.")
     if "rarest" in outcomes.members:

@@ -9,6 +9,7 @@ from src.command import ALL, DEMO, UNTUNED, Request, default_run, parse
 from src.errors import UsageError
 from src.runs import runs_folder
 from src.training.axes import LISTS, Axis, split
+from src.training.ranges import is_range
 from src.training.sweep_file import from_file
 
 
@@ -43,9 +44,24 @@ class Plan:
         return runs_folder(self.competition) / "sweeps" / self.name
 
 
-def plan_of(argv: list[str]) -> Plan:
-    """The runs that a command asks for. Raises UsageError for whatever is wrong with any of them."""
-    given = _words(argv)
+@dataclass(frozen=True)
+class Asked:
+    """The words of a command: those with one value, and what takes several. title may be empty.
+
+    origin: the configuration or the sweep's file. told: the words that were given and are no lists, for a name.
+    """
+
+    title: str
+    origin: str
+    command: str
+    told: dict[str, str]
+    fixed: dict[str, str]
+    axes: list[Axis]
+
+
+def asked(argv: list[str], flag: str | None = None) -> Asked:
+    """Read the words of src.sweep. flag: the one word with dashes that may stand among them."""
+    given = _words([word for word in argv if word != flag])
     if "run" in given:
         raise UsageError("run= does not go with a sweep: its runs are named by what they are given")
     name, words = given.pop("sweep", None), dict(given)
@@ -57,12 +73,23 @@ def plan_of(argv: list[str]) -> Plan:
     else:
         title, fixed, axes = from_file(name, words)
         origin, told = name, words
-    told = {key: value for key, value in told.items() if key not in (*LISTS, "competition")}
-    cells = tuple(_cell(fixed, axes, labels) for labels in itertools.product(*(axis.choices for axis in axes)))
+    told = {key: value for key, value in told.items() if key != "competition"}
+    return Asked(title, origin, shlex.join(["python", "-m", "src.sweep", *argv]), told, fixed, axes)
+
+
+def plan_of(argv: list[str]) -> Plan:
+    """The runs that a command asks for. Raises UsageError for whatever is wrong with any of them."""
+    words = asked(argv)
+    for key, word in words.fixed.items():
+        if is_range(word) and key not in LISTS:
+            raise UsageError(f"{key}={word} is a range: add --search to look through it, or write values with commas")
+    told = {key: value for key, value in words.told.items() if key not in LISTS}
+    cells = tuple(
+        cell_of(words.fixed, words.axes, labels) for labels in itertools.product(*(axis.choices for axis in words.axes))
+    )
     _check(cells)
-    names = tuple(axis.name for axis in axes)
-    command = shlex.join(["python", "-m", "src.sweep", *argv])
-    return Plan(default_run(origin, told), title or " × ".join(names), command, names, cells)
+    names = tuple(axis.name for axis in words.axes)
+    return Plan(default_run(words.origin, told), words.title or " × ".join(names), words.command, names, cells)
 
 
 def _words(argv: list[str]) -> dict[str, str]:
@@ -77,7 +104,8 @@ def _words(argv: list[str]) -> dict[str, str]:
     return given
 
 
-def _cell(fixed: dict[str, str], axes: list[Axis], labels: tuple[str, ...]) -> Cell:
+def cell_of(fixed: dict[str, str], axes: list[Axis], labels: tuple[str, ...]) -> Cell:
+    """The run of one choice of each axis. Raises UsageError where that is no configuration."""
     words = dict(fixed)
     for axis, label in zip(axes, labels, strict=True):
         words |= axis.choices[label]
@@ -92,8 +120,7 @@ def _check(cells: tuple[Cell, ...]) -> None:
     competitions = {cell.request.competition for cell in cells}
     if len(competitions) > 1:
         raise UsageError(f"a sweep compares runs of one competition, not of {', '.join(sorted(competitions))}")
-    if any(ALL in (cell.request.folds or ()) for cell in cells):
-        raise UsageError("fold=all holds out no row to compare by: write fold=0..4, or leave fold= out")
+    check_folds(cells)
     by_run: dict[str, Cell] = {}
     for cell in cells:
         same = by_run.setdefault(cell.request.run, cell)
@@ -102,3 +129,8 @@ def _check(cells: tuple[Cell, ...]) -> None:
                 f"'{same.label}' and '{cell.label}' are one and the same run, {cell.request.run}: what is in machine, "
                 f"predict and log changes nothing that is learned"
             )
+
+
+def check_folds(cells: tuple[Cell, ...]) -> None:
+    if any(ALL in (cell.request.folds or ()) for cell in cells):
+        raise UsageError("fold=all holds out no row to compare by: write fold=0..4, or leave fold= out")

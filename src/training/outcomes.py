@@ -1,6 +1,6 @@
 """What the runs of a sweep came to, read from their folders: scores, curves, and each class."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import reduce
 from typing import Any
 
@@ -11,9 +11,9 @@ from src.competition.folds import units_of
 from src.competition.opened import Opened, open_competition
 from src.errors import Problem
 from src.inference.ensemble import likeliest, probabilities_of
-from src.inference.intervals import gains
+from src.inference.intervals import gains, picked
 from src.inference.store import aligned, load_logits, logits_file
-from src.metrics import METRICS
+from src.metrics import METRICS, Metric
 from src.reporting.comparison import Outcomes
 from src.runs import DONE, Run, read_json
 from src.training.grid import Cell, Plan
@@ -72,6 +72,7 @@ def outcomes_of(plan: Plan, cells: tuple[Cell, ...]) -> Outcomes:
         curves=pd.concat([curve for reading in readings for curve in reading.curves], ignore_index=True),
         per_class=per_class,
         gains=_gains(readings, labels, best),
+        pick=_pick(readings),
     )
 
 
@@ -145,14 +146,32 @@ def _cost(opened: Opened, run: Run, seed: int, fold: int | str, log: pd.DataFram
     return seen | {"epochs": done["epochs"], "seconds": done["seconds"], "device": device}
 
 
+def _comparable(readings: list[Reading]) -> bool:
+    """Whether there are several, and all on the same images."""
+    return len(readings) > 1 and all(np.array_equal(reading.ids, readings[0].ids) for reading in readings)
+
+
 def _gains(readings: list[Reading], labels: list[str], best: int) -> pd.DataFrame | None:
     """How much better than the best run each other one is on the same images; None where they are not the same."""
-    first, others = readings[best], [i for i in range(len(readings)) if i != best]
-    if not others or any(not np.array_equal(reading.ids, first.ids) for reading in readings):
+    if not _comparable(readings):
         return None
-    samples, metric = first.opened.samples, first.opened.metric
-    groups, truth = units_of(samples.train)[first.rows], samples.targets[first.rows]
+    first, others = readings[best], [i for i in range(len(readings)) if i != best]
+    metric, truth, groups = _truth(first)
     tables = [(readings[i].probabilities, None) for i in others]
     found = gains(metric, truth, (first.probabilities, None), tables, groups)
     table = pd.DataFrame([(one.value, one.low, one.high) for one in found], columns=["gain", "low", "high"])
     return table.assign(label=[labels[i] for i in others])
+
+
+def _pick(readings: list[Reading]) -> tuple[float, float, float] | None:
+    """What the best run scores on images that did not pick it; None where the runs stand on different ones."""
+    if not _comparable(readings):
+        return None
+    metric, truth, groups = _truth(readings[0])
+    return astuple(picked(metric, truth, [(reading.probabilities, None) for reading in readings], groups))
+
+
+def _truth(reading: Reading) -> tuple[Metric, np.ndarray, np.ndarray]:
+    """The metric, the targets of a reading's rows, and the groups that they are drawn in."""
+    samples, rows = reading.opened.samples, reading.rows
+    return reading.opened.metric, samples.targets[rows], units_of(samples.train)[rows]

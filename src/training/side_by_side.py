@@ -2,12 +2,13 @@
 
 import contextlib
 import ctypes
+import itertools
 import multiprocessing
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -36,8 +37,8 @@ class Pipe:
             self.connection.send((kind, value))
 
 
-def run_tasks(tasks: list[Task], jobs: int, teller: Teller) -> None:
-    """Run the tasks, at most `jobs` at once; with one job, in this process.
+def run_tasks(tasks: Iterable[Task], jobs: int, teller: Teller) -> None:
+    """Run the tasks, at most `jobs` at once; with one job, in this process. Each is asked for when its turn comes.
 
     The first Problem stops the others after a checkpoint, and is raised. So is Ctrl-C.
     """
@@ -45,13 +46,15 @@ def run_tasks(tasks: list[Task], jobs: int, teller: Teller) -> None:
         for task in tasks:
             task(teller)
         return
-    waiting = list(tasks)
+    waiting = iter(tasks)
     running: dict[Connection, BaseProcess] = {}
     try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                connection, process = _start(waiting.pop(0))
+        while True:
+            for task in itertools.islice(waiting, jobs - len(running)):
+                connection, process = _start(task)
                 running[connection] = process
+            if not running:
+                return
             for connection in wait(list(running)):
                 if not _hear(connection, running[connection], teller):
                     running.pop(connection)

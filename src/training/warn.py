@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from src.training.state import Progress
 
 
+class Diverged(Problem):
+    """The loss is no number any more."""
+
+
 def stop_on_nan(loss_sum: float, name: str, progress: Progress) -> None:
     """A loss that is no number has ruined the weights: going on would only waste the time."""
     if not math.isfinite(loss_sum):
-        raise Problem(
+        raise Diverged(
             f"{name}: the loss is {loss_sum} at epoch {progress.epoch + 1}, step {progress.step + 1}. "
             f"Lower optim.lr, set optim.clip=1, or train.precision=fp32; the last checkpoint is kept"
         )

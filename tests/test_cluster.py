@@ -1,0 +1,216 @@
+"""Runs on Ray: the words for it, what is told without it, and a real cluster of two nodes, one of which is killed.
+
+The cluster lies on this machine's loopback: two nodes of one CPU each, that share the home folder.
+"""
+
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.errors import UsageError
+from src.runs import REPOSITORY
+from src.sweep import main as sweep
+from src.train import main as train
+from src.training import cluster as cluster_room
+from src.training.launcher import launcher_of
+from tests.tiny import write_tiny
+
+FOLDS = ["config=tiny", "data.folds=5", "train.epochs=12"]
+ABSENT = "Ray is optional, and not installed here: pip install ray==2.60.0"
+SECONDS = 90  # that any one thing here may take on a busy machine
+
+
+# Words
+
+
+def test_the_words_say_where_the_work_is_done():
+    assert launcher_of(["fold=0", "optim.lr=1e-3"]) == (None, ["fold=0", "optim.lr=1e-3"])
+    assert launcher_of(["fold=0", "launcher=ray"]) == ("local", ["fold=0"])
+    assert launcher_of(["address=10.0.0.1:6379", "fold=0", "launcher=ray"]) == ("10.0.0.1:6379", ["fold=0"])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["launcher=slurm"], "there is ray"),
+        (["address=auto"], "add launcher=ray"),
+        (["launcher=ray", "launcher=ray"], "once"),
+        (["launcher=ray", "address="], "HOST:PORT"),
+    ],
+)
+def test_wrong_words_are_told(words, told):
+    with pytest.raises(UsageError) as error:
+        launcher_of(words)
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize("door", [train, sweep])
+def test_without_ray_the_remedy_is_told_and_nothing_is_trained(tiny, capsys, monkeypatch, door):
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+    assert door(["config=tiny", "fold=0", "launcher=ray", *(["optim.lr=1e-2,1e-3"] if door is sweep else [])]) == 1
+    assert "pip install ray==" in capsys.readouterr().err
+    assert not list((tiny / "runs").rglob("checkpoint.pt"))
+
+
+def test_a_search_says_that_it_stays_on_one_machine(tiny, capsys):
+    assert sweep(["--search", "config=tiny", "optim.lr=1e-4..1e-1", "launcher=ray"]) == 2
+    assert "launcher=ray" in capsys.readouterr().err
+
+
+def test_a_wrong_address_is_told_at_once(tiny, capsys):
+    pytest.importorskip("ray", reason=ABSENT)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    begun = time.monotonic()
+    assert train(["config=tiny", "fold=0", "launcher=ray", f"address=127.0.0.1:{port}"]) == 1
+    assert time.monotonic() - begun < 30
+    assert f"address=127.0.0.1:{port}: no Ray cluster answers there" in capsys.readouterr().err
+
+
+# A real cluster
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[object]:
+    """A head and one more node, of one CPU each."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    pytest.importorskip("ray", reason=ABSENT)
+    from ray.cluster_utils import Cluster
+
+    # Ray takes 127.0.0.1 for a machine's outer address; every other address of the loopback is what it is.
+    made = Cluster(initialize_head=True, head_node_args=node(2) | {"include_dashboard": False})
+    made.add_node(**node(3))
+    yield made
+    made.shutdown()
+
+
+def node(number: int) -> dict:
+    return {"num_cpus": 1, "node_ip_address": f"127.0.0.{number}", "object_store_memory": 100_000_000}
+
+
+@pytest.fixture
+def begin(cluster) -> Iterator[Callable]:
+    """A function that gives a command to the cluster; none of them outlives its test."""
+    begun = []
+
+    def function(home: Path, *words: str, door: str = "train") -> subprocess.Popen:
+        command = [sys.executable, "-m", f"src.{door}", *words, "launcher=ray", f"address={cluster.address}"]
+        look = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        begun.append(subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | {"PODIUM_HOME": str(home)}, **look))
+        return begun[-1]
+
+    yield function
+    for process in begun:
+        process.kill()
+
+
+def wait_for(what: Callable[[], object], process: subprocess.Popen) -> object:
+    """What it gives, once it gives something while the process is at work."""
+    deadline = time.monotonic() + SECONDS
+    while not (found := what()):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.01)
+    return found
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def under_way(run: Path, raylet: int) -> Path | None:
+    """A fold with a checkpoint that a worker of this node is training."""
+    for checkpoint in run.glob("seed0/*/checkpoint.pt"):
+        folder = checkpoint.parent
+        pid = (folder / "lock").read_text().strip()
+        alive = pid and not (folder / "done.json").exists() and Path(f"/proc/{pid}").exists()
+        if alive and parent_of(int(pid)) == raylet:
+            return folder
+    return None
+
+
+def weights(run: Path) -> dict[str, str]:
+    files = {fold: run / "seed0" / f"fold{fold}" / "model.safetensors" for fold in range(5)}
+    return {fold: hashlib.sha256(file.read_bytes()).hexdigest() for fold, file in files.items()}
+
+
+@pytest.mark.slow
+def test_five_folds_are_finished_though_a_node_is_killed_and_to_the_same_bits(cluster, begin, tmp_path, monkeypatch):
+    for name in ("shared", "alone"):
+        write_tiny(tmp_path / name)
+    run = tmp_path / "shared" / "runs" / "tiny" / "tiny+data.folds=5+train.epochs=12"
+    lost = next(iter(cluster.worker_nodes))
+    raylet = next(iter(lost.all_processes["raylet"])).process.pid
+    process = begin(tmp_path / "shared", *FOLDS, "fold=0..4")
+    killed = wait_for(lambda: under_way(run, raylet), process)
+    cluster.remove_node(lost, allow_graceful=False)  # SIGKILL
+    assert not (killed / "done.json").exists(), "killed too late to show anything"
+    output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, output
+    assert f"fold {killed.name[-1]} goes on at epoch" in output
+    assert "fold 0, 1, 2, 3, 4 of" in output
+    cluster.add_node(**node(4))
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path / "alone"))
+    assert train([*FOLDS, "fold=0..4", "machine.jobs=1"]) == 0
+    assert weights(run) == weights(tmp_path / "alone" / "runs" / "tiny" / run.name)
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_cells_after_a_checkpoint(begin, tiny):
+    run = tiny / "runs" / "tiny" / "tiny+train.epochs=400"
+    process = begin(tiny, "config=tiny", "train.epochs=400", "fold=0..1")
+    wait_for(lambda: len(list(run.glob("seed0/*/checkpoint.pt"))) == 2, process)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130, output
+    assert "The same command goes on" in output
+    epochs = [len(pd.read_csv(run / "seed0" / f"fold{fold}" / "log.csv")) for fold in range(2)]
+    time.sleep(1)
+    assert epochs == [len(pd.read_csv(run / "seed0" / f"fold{fold}" / "log.csv")) for fold in range(2)]  # none goes on
+    assert not list(run.rglob("done.json"))
+
+
+@pytest.mark.slow
+def test_what_is_wrong_with_a_cell_is_told_once(begin, tiny):
+    process = begin(tiny, "config=tiny", "optim.lr=1e30", "fold=0..2")
+    output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1, output
+    assert output.count("error: ") == output.count("the loss is nan") == 1
+    process = begin(tiny, "config=tiny", "optim.name=nonesuch", "fold=0..2")
+    output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 2, output
+    process = begin(tiny, "config=tiny", "machine.threads=64", "fold=0")
+    output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 2, output
+    assert "no node of the Ray cluster has 64 CPUs" in output
+
+
+@pytest.mark.slow
+def test_a_sweep_of_which_one_run_fails(begin, tiny):
+    words = ["config=tiny", "optim.lr=1e30,1e-2,1e-3", "train.epochs=2", "fold=0"]
+    process = begin(tiny, *words, door="sweep")
+    output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1, output
+    assert "1 of 3 runs failed" in output
+    table = pd.read_csv(next((tiny / "runs").rglob("summary.csv")), dtype={"label": str})
+    assert list(table["label"]) == ["1e-2", "1e-3"]
+
+
+@pytest.mark.slow
+def test_nodes_that_write_elsewhere_are_told(tiny, capsys, monkeypatch):
+    pytest.importorskip("ray", reason=ABSENT)
+    monkeypatch.setattr(cluster_room, "train_cell", lambda request, board, label: None)  # leaves nothing here
+    monkeypatch.setattr(cluster_room, "STORAGE_SECONDS", 1)
+    assert train(["config=tiny", "fold=0..1", "launcher=ray"]) == 1
+    told = capsys.readouterr().err
+    assert f"not into {tiny}: set PODIUM_HOME to a folder that all nodes of the cluster share" in told
+    assert not list((tiny / "runs").rglob("done.json"))  # nor were they trained here instead

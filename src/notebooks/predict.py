@@ -15,7 +15,7 @@ from src.runs import DONE, Run, read_json, write_json
 from src.submission import hosted, hosted_run, ledger, once
 from src.submission.hosted_run import RunFailed
 from src.submission.kaggle import NotebookVersion
-from src.submission.submit import slug_of
+from src.submission.submit import slug_of, tell_score
 
 ROOT = "src.inference.hidden"  # what runs there
 
@@ -67,9 +67,7 @@ def push(request: Request, folder: Folder, message: str, minutes: float, again: 
         card.id, slug, made, message or f"{request.run}{score}", wait_minutes=minutes, again=again, say=say
     )
     if mine.scored:
-        shown = {"public": mine.public_score, "private": mine.private_score, "out of fold": facts.get("oof_score")}
-        told = ", ".join(f"{name} {value:.5g}" for name, value in shown.items() if value is not None)
-        say(f"submission {mine.ref} is scored: {told}")
+        tell_score(mine, facts.get("oof_score"), say)
     else:
         say(
             f"submission {mine.ref} arrived; Kaggle now runs the notebook on the hidden test set, which may take "

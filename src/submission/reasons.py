@@ -84,7 +84,7 @@ def _said_by_server(slug: str, call: Call, file: Path | None) -> tuple[str, str]
         ),
         (r"submissions? from (notebooks|kernels)|(notebooks|kernels)[- ]only", lambda: NOTEBOOKS),
         (r"phone", lambda: f"Verify your phone at {SITE}/settings, and give the same command again."),
-        (r"session count", lambda: f"Stop a running notebook ({SITE}/work/code), or wait until one has ended."),
+        (r"session count", lambda: f"Stop a running notebook ({SITE}/code, Your Work), or wait until one has ended."),
         (r"quota", lambda: f"{SITE}/settings tells what is left of it, and when it starts anew."),
         (
             r"internet",

@@ -1,5 +1,6 @@
 """What the door `python -m src.submit` does: check and push a file, or look at what was pushed."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from src.competition.card import Card
@@ -29,7 +30,7 @@ def submit(card: Card, file: Path, message: str, minutes: float, again: bool) ->
     slug, message = slug_of(card), message or _default_message(file, score)
     mine = once.submit_once(card.id, slug, file, message, wait_minutes=minutes, again=again)
     if mine.scored:
-        _tell_score(mine, score)
+        tell_score(mine, score)
         return
     later = f"Do not push it again; its score, later: python -m src.submit --sync competition={card.id}"
     if minutes > 0:
@@ -82,10 +83,10 @@ def _default_message(file: Path, score: float | None) -> str:
     return file.stem if score is None else f"{file.stem}, out of fold {score:.4f}"
 
 
-def _tell_score(mine: Submission, oof: float | None) -> None:
+def tell_score(mine: Submission, oof: float | None, say: Callable[[str], None] = print) -> None:
     shown = {"public": mine.public_score, "private": mine.private_score, "out of fold": oof}
     told = ", ".join(f"{name} {value:.5g}" for name, value in shown.items() if value is not None)
-    print(f"submission {mine.ref} is scored: {told}")
+    say(f"submission {mine.ref} is scored: {told}")
 
 
 def _shown(score: float | None) -> str:

@@ -17,10 +17,10 @@ others go on. Tables and figures are written to runs/<competition>/sweeps/<name>
 
 import sys
 
+from src.cluster.launcher import launcher_of
 from src.errors import UsageError, exit_code
-from src.training.grid import plan_of
-from src.training.launcher import launcher_of
-from src.training.space import FLAG, space_of
+from src.experiments.grid import plan_of
+from src.experiments.space import FLAG, space_of
 
 
 def door(argv: list[str]) -> None:
@@ -32,13 +32,13 @@ def door(argv: list[str]) -> None:
         if address:
             raise UsageError(f"launcher=ray does not go with {FLAG}: a search is made on one machine")
         space = space_of(words)
-        from src.training.search import search
+        from src.experiments.search import search
 
         search(space)
         return
     plan = plan_of(words)
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
-    from src.training.sweep import sweep
+    from src.experiments.sweep import sweep
 
     sweep(plan, address)
 

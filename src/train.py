@@ -13,10 +13,10 @@ several GPUs or machines: accelerate launch --num_processes 2 -m src.train ... t
 
 import sys
 
+from src.cluster.launcher import launcher_of
 from src.command import parse
 from src.errors import UsageError, exit_code
 from src.launch import place
-from src.training.launcher import launcher_of
 
 
 def door(argv: list[str]) -> None:
@@ -36,7 +36,7 @@ def door(argv: list[str]) -> None:
     if address:
         if place().count > 1:
             raise UsageError("launcher=ray starts processes of its own: give it without accelerate's launcher")
-        from src.training.cluster import train_on_ray
+        from src.cluster.cells import train_on_ray
 
         train_on_ray(request, address)
         return

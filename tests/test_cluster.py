@@ -16,12 +16,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from src.cluster import cells as cluster_room
+from src.cluster.launcher import launcher_of
 from src.errors import UsageError
 from src.runs import REPOSITORY
 from src.sweep import main as sweep
 from src.train import main as train
-from src.training import cluster as cluster_room
-from src.training.launcher import launcher_of
 from tests.tiny import write_tiny
 
 FOLDS = ["config=tiny", "data.folds=5", "train.epochs=12"]

@@ -22,6 +22,8 @@ FLOORS = (
     ("submission", "reporting"),
     ("inference",),
     ("training", "findings"),
+    ("cluster",),
+    ("experiments",),
     ("notebooks",),
 )
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
@@ -84,7 +86,7 @@ def test_what_is_read_here_is_not_empty():
     assert {"src.train", "src.predict", "src.submit"} <= DOORS
     rooms = {room(name) for name in MODULES if name.count(".") > 1}
     known = {"images", "models", "competition", "submission", "reporting", "inference", "training", "findings"}
-    assert rooms == known | {"notebooks"}
+    assert rooms == known | {"cluster", "experiments", "notebooks"}
 
 
 def test_every_module_has_a_floor():
@@ -125,11 +127,11 @@ def test_one_module_knows_openvino():
 
 
 def test_one_module_knows_optuna():
-    assert knowing("optuna") == {"src.training.study"}
+    assert knowing("optuna") == {"src.experiments.study"}
 
 
 def test_one_module_knows_ray():
-    assert knowing("ray") == {"src.training.connection"}
+    assert knowing("ray") == {"src.cluster.connection"}
 
 
 def test_one_module_decodes_images():

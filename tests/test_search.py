@@ -13,15 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.experiments.axes import Axis
+from src.experiments.ranges import Range
+from src.experiments.space import space_of
+from src.experiments.study import FAILED, STOPPED, Study
 from src.inference.intervals import picked
 from src.metrics import metric
 from src.runs import REPOSITORY, only_one
 from src.sweep import main as sweep
 from src.train import main as train
-from src.training.axes import Axis
-from src.training.ranges import Range
-from src.training.space import space_of
-from src.training.study import FAILED, STOPPED, Study
 from tests.made_up import network
 
 SEARCH = ["--search", "config=tiny", "fold=0", "train.epochs=2", "machine.jobs=1", "optim.lr=1e-4..1e-1"]

@@ -16,11 +16,11 @@ import pytest
 from src.command import parse
 from src.config import config_names
 from src.errors import UsageError
+from src.experiments.grid import plan_of
 from src.reporting.curves import draw_curves
 from src.runs import REPOSITORY, only_one
 from src.sweep import main as sweep
 from src.train import main as train
-from src.training.grid import plan_of
 
 SWEEPS = config_names("sweeps")
 RATES = ["config=tiny", "optim.lr=1e-2,1e-3", "train.epochs=2"]  # two runs

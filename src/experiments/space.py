@@ -7,10 +7,10 @@ from pathlib import Path
 
 from src.command import default_run, parse
 from src.errors import UsageError
+from src.experiments.axes import LISTS, Axis
+from src.experiments.grid import Asked, Cell, Plan, asked, cell_of, check_folds
+from src.experiments.ranges import Range, ends_of, is_range, whole_ends
 from src.runs import runs_folder
-from src.training.axes import LISTS, Axis
-from src.training.grid import Asked, Cell, Plan, asked, cell_of, check_folds
-from src.training.ranges import Range, ends_of, is_range, whole_ends
 
 FLAG, TRIALS = "--search", 30
 

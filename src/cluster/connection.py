@@ -8,9 +8,9 @@ import socket
 from collections.abc import Iterator
 from types import ModuleType
 
+from src.cluster.launcher import OWN
 from src.errors import Problem
 from src.runs import REPOSITORY, home
-from src.training.launcher import OWN
 from src.training.machine import cores
 
 VERSION = "2.60.0"

@@ -10,11 +10,11 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
+from src.cluster.connection import connected
 from src.command import Request
 from src.errors import Busy, Problem, UsageError
 from src.progress import progress
 from src.runs import DONE, Run, home
-from src.training.connection import connected
 from src.training.session import Say, train
 
 RETRIES = 5  # nodes that may die under one cell

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from src.config import config_file, config_names
 from src.errors import UsageError
+from src.experiments.axes import Axis, split, values_of
 from src.misspelt import nearest
-from src.training.axes import Axis, split, values_of
 
 ASKED = "???"  # the value comes from the command line
 

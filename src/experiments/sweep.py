@@ -9,16 +9,16 @@ from pathlib import Path
 
 import torch
 
+from src.cluster.cells import run_on_ray
+from src.cluster.launcher import HERE
 from src.command import Request
 from src.errors import Problem
+from src.experiments.grid import Cell, Plan
+from src.experiments.outcomes import outcomes_of
 from src.reporting.comparison import write_comparison
 from src.runs import only_one
 from src.schema import Config
-from src.training.cluster import run_on_ray
-from src.training.grid import Cell, Plan
-from src.training.launcher import HERE
 from src.training.machine import cores
-from src.training.outcomes import outcomes_of
 from src.training.session import train
 from src.training.side_by_side import run_tasks
 from src.training.terminal import Teller

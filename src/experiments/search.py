@@ -12,15 +12,15 @@ import pandas as pd
 from src.command import parse
 from src.competition.card import load_card
 from src.errors import Problem
+from src.experiments.outcomes import outcomes_of
+from src.experiments.space import Space
+from src.experiments.study import FAILED, STOPPED, Study, Tried, mend
+from src.experiments.sweep import Lines, side_by_side, with_share
 from src.metrics import Metric, metric
 from src.reporting.comparison import write_comparison
 from src.runs import DONE, Run, only_one, read_json
-from src.training.outcomes import outcomes_of
 from src.training.session import train
 from src.training.side_by_side import Task, run_tasks
-from src.training.space import Space
-from src.training.study import FAILED, STOPPED, Study, Tried, mend
-from src.training.sweep import Lines, side_by_side, with_share
 from src.training.terminal import Teller
 from src.training.warn import Diverged
 

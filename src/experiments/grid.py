@@ -7,10 +7,10 @@ from pathlib import Path
 
 from src.command import ALL, DEMO, UNTUNED, Request, default_run, parse
 from src.errors import UsageError
+from src.experiments.axes import LISTS, Axis, split
+from src.experiments.ranges import is_range
+from src.experiments.sweep_file import from_file
 from src.runs import runs_folder
-from src.training.axes import LISTS, Axis, split
-from src.training.ranges import is_range
-from src.training.sweep_file import from_file
 
 
 @dataclass(frozen=True)

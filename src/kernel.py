@@ -18,10 +18,9 @@ Without a flag the folder runs/<competition>/<run>/kernel/ is built: the exporte
                    the week's GPU hours
 """
 
-import sys
-
 from src.command import parse
 from src.errors import UsageError, exit_code
+from src.process import run
 from src.submission.options import minutes_of, take_message
 
 PLAIN = ("--push", "--train", "--dry-run", "--again")
@@ -74,4 +73,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -18,10 +18,9 @@ usage: python -m src.predict [--tta | --tta=auto] [config=NAME | competition=ID]
 Without fold= every trained fold takes part. Views already computed are not computed again.
 """
 
-import sys
-
 from src.command import parse
 from src.errors import UsageError, exit_code
+from src.process import run
 
 
 def door(argv: list[str]) -> None:
@@ -53,4 +52,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -15,13 +15,13 @@ A second start goes on with what is there; a card is never overwritten.
 
 import difflib
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from src.errors import UsageError, exit_code
+from src.process import run
 
 if TYPE_CHECKING:
     from src.competition.card import Card
@@ -134,4 +134,4 @@ def _download(source: str, name: str) -> Path | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

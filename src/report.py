@@ -9,10 +9,9 @@ Several runs are set side by side: curves over each other, and the images that o
 runs/<competition>/comparisons/<names>/.
 """
 
-import sys
-
 from src.command import parse
 from src.errors import exit_code
+from src.process import run
 
 COMPARE = "--compare"
 
@@ -43,4 +42,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

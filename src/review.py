@@ -10,10 +10,9 @@ runs/<competition>/<run>/review/:
 Keep the lines of label_issues.csv that you agree with, and train with data.ignore=PATH under a new name, run=NAME.
 """
 
-import sys
-
 from src.command import parse
 from src.errors import exit_code
+from src.process import run
 
 
 def door(argv: list[str]) -> None:
@@ -33,4 +32,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

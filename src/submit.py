@@ -15,12 +15,12 @@ usage: python -m src.submit [config=NAME | run=NAME | FILE] [-m MESSAGE] [--dry-
 Without config=, competition=, run= and FILE the last three mean every competition in the ledger.
 """
 
-import sys
 from pathlib import Path
 
 from src.command import Request, parse
 from src.competition.card import card_file, load_card
 from src.errors import UsageError, exit_code
+from src.process import run
 from src.submission.options import minutes_of, take_message
 
 ACTIONS = ("--dry-run", "--sync", "--history", "--final")
@@ -93,4 +93,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

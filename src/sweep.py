@@ -15,12 +15,11 @@ Runs are named as src.train names them: finished folds are skipped, stopped ones
 others go on. Tables and figures are written to runs/<competition>/sweeps/<name>/.
 """
 
-import sys
-
 from src.cluster.launcher import launcher_of
 from src.errors import UsageError, exit_code
 from src.experiments.grid import plan_of
 from src.experiments.space import FLAG, space_of
+from src.process import run
 
 
 def door(argv: list[str]) -> None:
@@ -49,4 +48,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -11,12 +11,11 @@ usage: python -m src.train [fold=0..4] [config=NAME | competition=ID] [run=NAME]
 several GPUs or machines: accelerate launch --num_processes 2 -m src.train ... trains each fold on all of them
 """
 
-import sys
-
 from src.cluster.launcher import launcher_of
 from src.command import parse
 from src.errors import UsageError, exit_code
 from src.launch import place
+from src.process import run
 
 
 def door(argv: list[str]) -> None:
@@ -51,4 +50,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -39,6 +39,7 @@ from src.inference.exported_networks import engine_for, network_of
 from src.inference.predictor import view_logits
 from src.metrics import decide
 from src.models.factory import Network
+from src.process import run
 from src.progress import progress
 from src.runs import written_whole
 
@@ -241,4 +242,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -9,7 +9,6 @@ usage: python -m src.inference.hidden PARTS DATA [hours=9] [out=submission.csv]
 """
 
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -31,6 +30,7 @@ from src.inference.exported import Exported
 from src.inference.exported_file import Facts
 from src.inference.in_time import answers_in_time
 from src.inference.mounted import competition_at, places_of
+from src.process import run
 from src.runs import written_whole
 from src.submission.table import answers, write_submission
 
@@ -164,4 +164,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -21,6 +21,15 @@ def key(seed: int, fold: int | str, purpose: int, *more: int) -> tuple[int, ...]
 def seed_all(key: tuple[int, ...]) -> None:
     """Set torch's, numpy's and Python's generators to the stream of `key`."""
     low, high = np.random.SeedSequence(key).generate_state(2)
-    torch.manual_seed(int(low) << 32 | int(high))
+    _seed_torch(int(low) << 32 | int(high))
     np.random.seed(low)
     random.seed(int(low))
+
+
+def _seed_torch(seed: int) -> None:
+    """As torch.manual_seed; that one, where no GPU is in use, keeps each call with its traceback for a GPU to come."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)

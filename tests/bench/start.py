@@ -1,0 +1,69 @@
+"""How long a command takes to begin: until it helps, until it tells of a misspelt word, until its first training step.
+
+usage: python -m tests.bench.start [repeats]
+
+Medians and ranges, everything warm; the first step is that of the demo, whose images are cached. The moment of the
+first step is that of the first epoch's line, less the seconds of the epoch that the line tells.
+"""
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+from src.command import DEMO
+from src.runs import REPOSITORY
+from tests.bench.machine import commit, machine
+
+REPEATS = 5
+EPOCH = re.compile(r"epoch +1/\d+ .* ([\d.]+) s +\d+ images/s")
+
+
+def main(argv: list[str] | None = None) -> int:
+    words = sys.argv[1:] if argv is None else argv
+    repeats = int(words[0]) if words else REPEATS
+    with tempfile.TemporaryDirectory() as home:
+        train = [sys.executable, "-m", "src.train"]
+        demo = [*train, f"config={DEMO}", "fold=0", "train.epochs=2"]
+        first_step([*demo, "run=warm"], home)
+        measured: dict[str, Callable[[int], float]] = {
+            "--help": lambda _: to_the_end([*train, "--help"], home),
+            "a misspelt key": lambda _: to_the_end([*train, f"config={DEMO}", "trian.epochs=2"], home),
+            "the first training step": lambda repeat: first_step([*demo, f"run=start{repeat}"], home),
+        }
+        print(f"{machine()}, commit {commit()}, {repeats} repeats")
+        for what, seconds in measured.items():
+            took = [seconds(repeat) for repeat in range(repeats)]
+            print(f"{what}: {statistics.median(took):.2f} s ({min(took):.2f} to {max(took):.2f})")
+    return 0
+
+
+def to_the_end(command: list[str], home: str) -> float:
+    begun = time.perf_counter()
+    subprocess.run(command, env=_environment(home), cwd=REPOSITORY, capture_output=True, check=False)
+    return time.perf_counter() - begun
+
+
+def first_step(command: list[str], home: str) -> float:
+    """Seconds from the command to its first step."""
+    begun = time.perf_counter()
+    with subprocess.Popen(
+        command, env=_environment(home), cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+    ) as process:
+        lines = [(time.perf_counter() - begun, line) for line in process.stdout]
+    for came, line in lines:
+        if told := EPOCH.search(line):
+            return came - float(told[1])
+    raise SystemExit(f"{' '.join(command)} trained nothing: exit code {process.returncode}")
+
+
+def _environment(home: str) -> dict[str, str]:
+    return os.environ | {"PODIUM_HOME": home, "HF_HUB_OFFLINE": "1"}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,5 +1,6 @@
 """Everything that training changes, and its way to a checkpoint and back."""
 
+import inspect
 import io
 import pickle
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from timm.optim import create_optimizer_v2, list_optimizers
+from timm.optim import create_optimizer_v2, get_optimizer_class, list_optimizers
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -18,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from src.errors import Problem, UsageError
 from src.misspelt import nearest
 from src.runs import written_whole
-from src.schema import Config
+from src.schema import Config, Optim
 from src.training.machine import Machine
 from src.training.ranks import ALONE, Ranks
 
@@ -53,6 +54,8 @@ class State:
         # Of several processes on a CPU accelerate numbers the device, and nothing can be loaded to a cpu:1.
         self.device = torch.device("cpu") if machine.device == "cpu" else self.accelerator.device
         self.format = machine.format
+        if machine.device == "cuda":
+            torch.backends.cudnn.benchmark = True  # steps have two sizes at most, so the fastest kernels are soon known
         network = network.to(self.device, memory_format=self.format)
         for tensor in network.state_dict().values():  # other processors may begin with other last digits
             ranks.hand_out(tensor, owner=0)
@@ -140,6 +143,7 @@ class State:
 
 
 def optimizer_of(config: Config, network: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of a configuration. Raises UsageError for what timm cannot make."""
     optim = config.optim
     if optim.name not in list_optimizers():
         raise UsageError(
@@ -153,9 +157,18 @@ def optimizer_of(config: Config, network: nn.Module) -> torch.optim.Optimizer:
             weight_decay=optim.weight_decay,
             momentum=optim.momentum,
             layer_decay=optim.layer_decay,
-            **optim.args,
+            **(_fused(optim, network) | optim.args),
         )
     except (ValueError, AssertionError) as error:
         raise UsageError(f"optim.name={optim.name}: {error}") from None
     except TypeError as error:
         raise UsageError(f"optim.args of {optim.name}: {error}") from None
+
+
+def _fused(optim: Optim, network: nn.Module) -> dict[str, bool]:
+    """On a GPU torch's own optimizers take a step in one kernel; in fp16 they also look for overflow there, where
+    others make the processor wait for it. optim.args may say otherwise."""
+    if not next(network.parameters()).is_cuda or "foreach" in optim.args:
+        return {}
+    known = inspect.signature(get_optimizer_class(optim.name, bind_defaults=False)).parameters
+    return {"fused": True} if "fused" in known else {}

@@ -94,19 +94,23 @@ def _child(task: Task, gpu: str | None, connection: Connection, parent: int) -> 
             see_only(gpu)
         task(pipe)
     except (Problem, OSError) as problem:
-        pipe.send("problem", problem)
+        _end(pipe, 0, problem)
     except KeyboardInterrupt:
-        _end(130)
+        _end(pipe, 130)
     except BaseException:
         traceback.print_exc()
-        _end(1)
-    _end(0)
+        _end(pipe, 1)
+    _end(pipe, 0)
 
 
-def _end(code: int) -> None:
-    """End this child, and at once what loads its images: they hold its lock, and the parent hears them breathe."""
+def _end(pipe: Pipe, code: int, problem: Exception | None = None) -> None:
+    """End this child, and before it what loads its images: that would hold the lock and this pipe for some seconds."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # who hears of a problem stops all children, this one too
     for loader in multiprocessing.active_children():
         loader.kill()
+        loader.join()
+    if problem:
+        pipe.send("problem", problem)
     os._exit(code)
 
 

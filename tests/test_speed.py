@@ -20,7 +20,7 @@ from src.errors import Problem
 from src.runs import REPOSITORY
 from src.train import main
 from src.training import speed
-from src.training.machine import CHANNELS_LAST, CONTIGUOUS, TINY, Machine, Share
+from src.training.machine import CHANNELS_LAST, CONTIGUOUS, TINY, Machine, Share, choose
 from src.training.speed import faster, images_tried, open_kinds, step_seconds
 
 USUAL = Machine("cpu", "bf16", 0, 8)
@@ -124,6 +124,14 @@ def test_only_what_is_open_and_in_doubt_is_tried(monkeypatch, words, usual, para
     seen = [f"{kind.precision} {names[kind.layout]} {kind.threads}" for kind in kinds]
     assert (kinds[0].precision, kinds[0].layout) == (usual.precision, usual.layout)
     assert sorted(seen) == sorted(wanted.split(", "))
+
+
+def test_a_torch_without_onednn_trains_in_full_precision(tmp_path, monkeypatch):
+    """As on a Mac's own processor, where torch does not even know the question whether bf16 is fast."""
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    config = load("auto", {"machine.device": "cpu", "train.batch": "8"}, "demo-digits")
+    assert choose(config, 10 * TINY, tmp_path / "machine.json", lambda machine: machine).precision == "fp32"
 
 
 def noting(where, kind):

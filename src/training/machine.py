@@ -127,7 +127,10 @@ def loaders(config: Config, device: str, processes: int) -> int:
 
 
 def cores() -> int:
-    """The cores that this process may use, by its affinity and by its container's limit of CPU time."""
+    """The cores that this process may use, by its affinity and by its container's limit of CPU time.
+
+    joblib, which scikit-learn brings, knows where the kernel tells them.
+    """
     return cpu_count()
 
 

@@ -6,7 +6,7 @@ usage: python -m src.sweep [config=NAME | competition=ID] key=VALUE,VALUE ... [f
 
   optim.lr=2e-3,1e-3 model.name=vgg19_bn,resnet50     four runs; a value that is itself a list is quoted: '[a, b]'
   sweep=NAME         reads configs/sweeps/NAME.yaml; what else is given replaces what stands there
-  machine.jobs=1     trains one run after the other; else as many side by side as the CPU has cores
+  machine.jobs=1     trains one run after the other; else as many side by side as the CPU has cores, or one a GPU
   --search           not every combination, but trials=30 of them, each chosen by what the ones before it scored; those
                      that do poorly are stopped early. A..B is a range: by factors where B is 20 times A or more,
                      whole numbers where both ends are. A larger trials= goes on from what there is

@@ -8,7 +8,8 @@ usage: python -m src.train [fold=0..4] [config=NAME | competition=ID] [run=NAME]
   launcher=ray [address=HOST:PORT|auto]    every fold on a node of a Ray cluster; without address= Ray on this machine
   key=value          any key of configs/default.yaml, for example model=resnet50 optim.lr=1e-3
 
-several GPUs or machines: accelerate launch --num_processes 2 -m src.train ... trains each fold on all of them
+several GPUs: folds are trained side by side, one on each; machine.jobs=1 trains one after the other on the first
+one fold on several GPUs or machines: accelerate launch --num_processes 2 -m src.train ...
 """
 
 from src.cluster.launcher import launcher_of

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from timm.models import register_model
 from torch import nn
 
-from src.models.memory import largest_batch, out_of_memory
+from src.errors import Problem
+from src.models.memory import lack_of_memory_told, largest_batch, out_of_memory
 from src.predict import main as predict
 from src.train import main as train
 
@@ -175,3 +176,36 @@ def test_the_largest_batch_is_found_and_other_errors_pass(fits):
 
     with pytest.raises(RuntimeError, match="shapes"):
         largest_batch(broken, 16)
+
+
+def test_a_run_that_has_learned_is_told_how_to_go_on(tiny, room, capsys):
+    """It keeps its batch, so a smaller one is for another run; the same command goes on where there is room."""
+    room(1000)
+    assert train([*WORDS, "train.batch=16", "run=a"]) == 0
+    room(5)
+    second = [word.replace("fold=0", "fold=1") for word in WORDS]
+    assert train([*second, "train.batch=16", "run=a"]) == 1
+    message = capsys.readouterr().err
+    assert "run=NAME train.batch=5 train.global_batch=16" in message and "The same command goes on" in message
+    room(1000)
+    assert train([*second, "train.batch=16", "run=a"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "wanted"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+            r"fold 1: out of memory .*2 GiB.*goes on",
+        ),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error."), "machine.workers=0.*shm"),
+    ],
+)
+def test_memory_that_fails_anywhere_in_a_fold_is_told(fault, wanted):
+    with pytest.raises(Problem, match=wanted), lack_of_memory_told("fold 1"):
+        raise fault
+
+
+def test_another_failure_of_a_fold_stays_what_it_is():
+    with pytest.raises(RuntimeError, match="shapes"), lack_of_memory_told("fold 1"):
+        raise RuntimeError("shapes do not fit")

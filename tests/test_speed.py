@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -19,12 +20,13 @@ from src.errors import Problem
 from src.runs import REPOSITORY
 from src.train import main
 from src.training import speed
-from src.training.machine import CHANNELS_LAST, CONTIGUOUS, TINY, Machine
-from src.training.speed import faster, open_kinds, step_seconds
+from src.training.machine import CHANNELS_LAST, CONTIGUOUS, TINY, Machine, Share, choose
+from src.training.speed import faster, images_tried, open_kinds, step_seconds
 
 USUAL = Machine("cpu", "bf16", 0, 8)
 FULL = replace(USUAL, precision="fp32")
 MANY = 10_000_000  # images: hours
+BESIDE = Share(2, 2, 0)
 
 
 def kept(home) -> dict:
@@ -53,7 +55,7 @@ class Clock:
 
 def tried(kinds, clock, images=MANY, words=None):
     lines = []
-    config = load("auto", words or {}, "demo-digits")
+    config = load("auto", {"train.global_batch": "64"} | (words or {}), "demo-digits")
     return faster(config, kinds, images, clock, lines.append), lines
 
 
@@ -68,19 +70,33 @@ def test_what_was_tried_is_told_kept_and_not_tried_again(home):
     clock = Clock(home / "first", seconds)
     best, (line,) = tried(kinds, clock)
     assert best == kinds[2] and clock.names() == list(seconds)
-    assert re.search(r"bf16 channels_last all threads 6\.\d ms", line) and "speeds.json" in line
+    assert re.search(r"on 16 images.*bf16 channels_last all threads 6\.\d ms", line) and "speeds.json" in line
     again = Clock(home / "again", {})
     assert tried(kinds, again) == (best, []) and not again.asked.exists()
     other = Clock(home / "other", seconds)
     assert tried(kinds, other, words={"images.size": "99"})[0] == best and other.names() == list(seconds)
 
 
-def test_a_memory_that_is_torn_is_made_anew(home):
+def test_a_memory_that_is_torn_is_made_anew(home, monkeypatch):
     (home / "runs").mkdir()
-    (home / "runs" / "speeds.json").write_text('["')
-    assert tried([USUAL, FULL], Clock(home / "asked", {"bf16": 0.1, "fp32": 0.01}))[0] == FULL
-    ((_, seconds),) = kept(home).items()
+    memory, clock = home / "runs" / "speeds.json", Clock(home / "asked", {"bf16": 0.1, "fp32": 0.01})
+    memory.write_text('["')
+    assert tried([USUAL, FULL], clock)[0] == FULL
+    ((key, seconds),) = kept(home).items()
     assert set(seconds) == {"bf16 channels_last all threads", "fp32 channels_last all threads"}
+    monkeypatch.setattr(speed, "step_seconds", lambda begin, kinds: [0.2, 0.02])
+    for spoilt in ([], dict.fromkeys(seconds, "fast"), dict.fromkeys(seconds, float("nan"))):
+        memory.write_text(json.dumps({key: spoilt}))
+        assert tried([USUAL, FULL], clock)[0] == FULL and list(kept(home)[key].values()) == [0.2, 0.02]
+
+
+def test_a_trial_takes_no_more_images_than_a_piece_of_a_step(home, monkeypatch):
+    """What does not fit into memory in training must not be tried either."""
+    for words, wanted in (({"train.batch": "4"}, 4), ({"train.global_batch": "6"}, 6), ({"train.batch": "auto"}, 16)):
+        assert images_tried(load("auto", {"train.global_batch": "64"} | words, "demo-digits")) == wanted
+    monkeypatch.setattr(speed, "step_seconds", lambda begin, kinds: [0.1, 0.2])
+    (line,) = tried([USUAL, FULL], Clock(home / "a", {"bf16": 0.1, "fp32": 0.2}), words={"train.batch": "4"})[1]
+    assert "tried on 4 images" in line
 
 
 def test_a_short_training_tries_one_step_and_no_more(home):
@@ -90,26 +106,32 @@ def test_a_short_training_tries_one_step_and_no_more(home):
 
 
 @pytest.mark.parametrize(
-    ("words", "usual", "parameters", "jobs", "wanted"),
+    ("words", "usual", "parameters", "share", "wanted"),
     [
-        ({}, USUAL, 10 * TINY, 2, {("bf16", CHANNELS_LAST, None), ("fp32", CHANNELS_LAST, None)}),
-        ({"train.precision": "bf16"}, USUAL, 10 * TINY, 2, {("bf16", CHANNELS_LAST, None)}),
-        ({}, FULL, 10 * TINY, 2, {("fp32", CHANNELS_LAST, None)}),
-        ({"machine.layout": "channels_last"}, FULL, TINY - 1, 1, {("fp32", CHANNELS_LAST, None)}),
-        ({}, replace(USUAL, device="cuda"), 10 * TINY, 1, set()),
+        ({}, USUAL, 10 * TINY, BESIDE, "bf16 last 2, fp32 last 2, bf16 first 2, fp32 first 2"),
+        ({"train.precision": "bf16"}, USUAL, 10 * TINY, BESIDE, "bf16 last 2, bf16 first 2"),
+        ({}, FULL, 10 * TINY, BESIDE, "fp32 last 2, fp32 first 2"),
+        ({"machine.layout": "channels_last"}, FULL, TINY - 1, Share(1, 4, 0), "fp32 last None, fp32 last 1"),
+        ({"machine.threads": "4"}, FULL, 10 * TINY, Share(1, 4, 0), "fp32 last 4, fp32 first 4"),
+        ({}, replace(USUAL, device="cuda"), 10 * TINY, Share(1, 4, 4), "bf16 last None"),
     ],
 )
-def test_only_what_is_open_and_in_doubt_is_tried(monkeypatch, words, usual, parameters, jobs, wanted):
+def test_only_what_is_open_and_in_doubt_is_tried(monkeypatch, words, usual, parameters, share, wanted):
+    """Each with the threads that a fold will have."""
     monkeypatch.setattr(speed, "cores", lambda: 4)
-    config = load("auto", words, "demo-digits")
-    kinds = open_kinds(config, usual, parameters, jobs)
-    seen = {(kind.precision, kind.layout, kind.threads) for kind in kinds[1:]}
-    usual_one = (usual.precision, usual.layout, None)
-    if config.machine.layout == "auto" and usual.device == "cpu" and parameters >= TINY:
-        wanted = wanted | {(precision, CONTIGUOUS, threads) for precision, _, threads in wanted}
-    if jobs == 1 and usual.device == "cpu":
-        wanted = wanted | {(precision, layout, 1) for precision, layout, _ in wanted}
-    assert kinds[0] == usual and seen == wanted - {usual_one}
+    kinds = open_kinds(load("auto", words, "demo-digits"), usual, parameters, share)
+    names = {CHANNELS_LAST: "last", CONTIGUOUS: "first"}
+    seen = [f"{kind.precision} {names[kind.layout]} {kind.threads}" for kind in kinds]
+    assert (kinds[0].precision, kinds[0].layout) == (usual.precision, usual.layout)
+    assert sorted(seen) == sorted(wanted.split(", "))
+
+
+def test_a_torch_without_onednn_trains_in_full_precision(tmp_path, monkeypatch):
+    """As on a Mac's own processor, where torch does not even know the question whether bf16 is fast."""
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    config = load("auto", {"machine.device": "cpu", "train.batch": "8"}, "demo-digits")
+    assert choose(config, 10 * TINY, tmp_path / "machine.json", lambda machine: machine).precision == "fp32"
 
 
 def noting(where, kind):
@@ -133,6 +155,24 @@ def test_steps_are_timed_in_another_process_with_the_threads_of_their_kind(tmp_p
     assert len(seconds) == 2 and all(0 < each < 1 for each in seconds)
     assert {pid for pid, _ in who} != {os.getpid()} and {threads for _, threads in who} == {1, 3}
     assert torch.get_num_threads() == before and multiprocessing.active_children() == []
+
+
+def sleeping(kind):
+    return partial(time.sleep, 600)
+
+
+def test_a_trial_is_given_up_where_training_is_stopped():
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            step_seconds(sleeping, [USUAL])
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert multiprocessing.active_children() == []
 
 
 def test_a_trial_that_dies_is_told():
@@ -161,7 +201,7 @@ def trained(*words: str) -> str:
 
 def test_training_takes_what_was_found(tiny):
     told = trained("run=a", "machine.threads=auto")
-    assert "tried on 16 images" in told
+    assert "tried on 8 images" in told
     ((key, seconds),) = kept(tiny).items()
     assert set(seconds) == {"fp32 channels_last all threads", "fp32 channels_last one thread"} and "torch" in key
     one_thread = min(seconds, key=seconds.get).endswith("one thread")

@@ -24,8 +24,7 @@ def claim(run: Run, opened: Opened) -> None:
         raise UsageError(
             f"run {run.name} was trained elsewhere and brings its logits alone: give run=NEWNAME to train one here"
         )
-    begun = any(run.folder.glob("seed*/*/checkpoint.pt")) or any(run.folder.glob(f"seed*/*/{DONE}"))
-    if begun and (run.folder / "config.yaml").exists():
+    if has_learned(run) and (run.folder / "config.yaml").exists():
         hold(run, opened)
         return
     # A name under which nothing was learned is free, and so is what was measured for it.
@@ -37,6 +36,11 @@ def claim(run: Run, opened: Opened) -> None:
     write_json(run.folder / "run.json", _origin(opened))
     tree = yaml.safe_dump(opened.config.model_dump(), sort_keys=False, allow_unicode=True)
     write_text(run.folder / "config.yaml", tree)
+
+
+def has_learned(run: Run) -> bool:
+    """Whether a fold of it has a checkpoint or is done: then it belongs to its configuration."""
+    return any(run.folder.glob("seed*/*/checkpoint.pt")) or any(run.folder.glob(f"seed*/*/{DONE}"))
 
 
 def hold(run: Run, opened: Opened) -> None:

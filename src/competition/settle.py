@@ -56,10 +56,10 @@ def _chosen(config: Config, samples: Samples, metric: Metric) -> dict[str, Any]:
 
 
 def _place(device: str) -> str:
-    import torch
+    from src.models.gpus import gpus
 
     if device == "auto":
-        return "gpu" if torch.cuda.is_available() else "cpu"
+        return "gpu" if gpus().names else "cpu"
     return "cpu" if device == "cpu" else "gpu"
 
 

@@ -120,10 +120,10 @@ def search(space: Space, say: Say = print) -> None:
         mend(space.folder)
         study = Study(space.folder, measure.higher_is_better)
         study.belongs_to(f"{space.first.request.config.hash()} {measure.name} {'; '.join(map(str, space.dimensions))}")
-        side, _ = side_by_side((space.first,), space.trials)
-        made, at_once = len(study.trials), f", {side} at once" if side > 1 else ""
+        sides = side_by_side((space.first,), space.trials)
+        made, at_once = len(study.trials), f", {sides.count} at once" if sides.count > 1 else ""
         say(f"{space.title}: {space.trials} trials" + (f", {made} of them made{at_once}" if made else at_once))
-        run_tasks(_trials(study, space, measure, side), side, Lines(say))
+        run_tasks(_trials(study, space, measure, sides.count), sides.count, Lines(say), sides.gpus)
         _compare(study, space, say)
     failures = _told(study.with_fate(FAILED), space)
     if failures:

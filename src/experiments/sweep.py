@@ -7,18 +7,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from src.cluster.cells import run_on_ray
 from src.cluster.launcher import HERE
 from src.command import Request
 from src.errors import Problem
 from src.experiments.grid import Cell, Plan
 from src.experiments.outcomes import outcomes_of
+from src.models.gpus import gpus
 from src.reporting.comparison import write_comparison
 from src.runs import only_one
-from src.schema import Config
-from src.training.machine import cores
+from src.training.machine import cores, device_for, loaders, most_at_once
 from src.training.session import train
 from src.training.side_by_side import run_tasks
 from src.training.terminal import Teller
@@ -54,46 +52,56 @@ def sweep(plan: Plan, address: str | None = HERE, say: Say = print) -> None:
         raise Problem(f"{len(failures)} of {len(plan.cells)} runs failed; the same command tries them again:{told}")
 
 
-def shared_out(cells: tuple[Cell, ...]) -> tuple[int, list[Request]]:
-    """How many runs at once, and their requests with the cores shared out among them; on a GPU one by one."""
-    side, processes = side_by_side(cells, len(cells))
-    if side == 1:
-        return 1, [cell.request for cell in cells]
-    return side, [with_share(cell.request, processes // side, side) for cell in cells]
+@dataclass(frozen=True)
+class Sides:
+    """So many runs at once, of `each` processes. gpus: of several, those that each run sees; else empty."""
+
+    count: int
+    each: int
+    gpus: tuple[str, ...] = ()
 
 
-def side_by_side(cells: tuple[Cell, ...], most: int) -> tuple[int, int]:
-    """How many runs like these at once, and of how many processes in all."""
-    asked = cells[0].request.config.machine
-    on_cpu = all(_on_cpu(cell.request.config) for cell in cells)
-    processes = (cores() if on_cpu else 1) if asked.jobs == "auto" else asked.jobs
-    return (min(processes, most) if on_cpu else 1), processes
+def shared_out(cells: tuple[Cell, ...]) -> tuple[Sides, list[Request]]:
+    """How many runs at once, and their requests with the cores or the GPUs shared out among them."""
+    sides = side_by_side(cells, len(cells))
+    if sides.count == 1:
+        return sides, [cell.request for cell in cells]
+    return sides, [with_share(cell.request, sides.each, sides.count) for cell in cells]
+
+
+def side_by_side(cells: tuple[Cell, ...], most: int) -> Sides:
+    """How many runs like these are trained at once. Raises UsageError for more jobs than GPUs."""
+    config = cells[0].request.config
+    device = device_for(config.machine.device)
+    processes = most_at_once(config, device)
+    count = min(processes, most)
+    each = processes // count
+    names = gpus().names if device == "cuda" and count > 1 else ()
+    return Sides(count, each, tuple(",".join(names[i * each : (i + 1) * each]) for i in range(count if names else 0)))
 
 
 def with_share(request: Request, jobs: int, side: int) -> Request:
     """The request on `jobs` processes, where `side` such requests run side by side."""
     config, machine = request.config, request.config.machine
     jobs = min(jobs, len(request.seeds) * len(request.folds or range(config.data.folds)))
-    threads = max(1, cores() // (side * jobs)) if machine.threads == "auto" else machine.threads
-    share = machine.model_copy(update={"jobs": jobs, "threads": threads})
-    return replace(request, config=config.model_copy(update={"machine": share}))
-
-
-def _on_cpu(config: Config) -> bool:
-    accelerator = torch.cuda.is_available() or torch.backends.mps.is_available()
-    return config.machine.device == "cpu" or (config.machine.device == "auto" and not accelerator)
+    share = {"jobs": jobs}
+    if device_for(machine.device) == "cuda":
+        share["workers"] = loaders(config, "cuda", side * jobs)
+    elif machine.threads == "auto":
+        share["threads"] = max(1, cores() // (side * jobs))
+    return replace(request, config=config.model_copy(update={"machine": machine.model_copy(update=share)}))
 
 
 def _train_here(plan: Plan, say: Say) -> dict[str, str]:
     """Why which runs failed: {label: reason}."""
-    side, requests = shared_out(plan.cells)
-    at_once = f", {side} at once" if side > 1 else ""
+    sides, requests = shared_out(plan.cells)
+    at_once = f", {sides.count} at once" if sides.count > 1 else ""
     say(f"{plan.title}: {len(plan.cells)} runs{at_once}")
     with tempfile.TemporaryDirectory() as folder:
         # A file for each, because most of them fail in a process of their own.
         reasons = [Path(folder) / str(number) for number in range(len(plan.cells))]
         work = zip(plan.cells, requests, reasons, strict=True)
-        run_tasks([partial(_train_one, *one) for one in work], side, Lines(say))
+        run_tasks([partial(_train_one, *one) for one in work], sides.count, Lines(say), sides.gpus)
         return {cell.label: file.read_text() for cell, file in zip(plan.cells, reasons, strict=True) if file.exists()}
 
 

@@ -73,8 +73,21 @@ class Feed:
 
     def __call__(self, requests: list) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         self.queue[:] = requests
+        if self.device.type == "cuda":
+            yield from self._aside()
+            return
         for images, rows in self.loader:
-            yield images.to(self.device, non_blocking=True), rows
+            yield images.to(self.device), rows
+
+    def _aside(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Copies go beside what the GPU computes meanwhile, which waits for its own images only."""
+        copying, computing = torch.cuda.Stream(self.device), torch.cuda.current_stream(self.device)
+        for images, rows in self.loader:
+            with torch.cuda.stream(copying):
+                sent = images.to(self.device, non_blocking=True)
+            computing.wait_stream(copying)
+            sent.record_stream(computing)  # its memory is not to be used again before that
+            yield sent, rows
 
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:

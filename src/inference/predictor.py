@@ -14,6 +14,7 @@ from src.inference.views import VIEWS
 from src.models.memory import fits, largest_batch
 
 WARM_UP = 8  # images that a network answers before it is timed: its first pass is slower than all others
+HELD = 8  # batches whose answers stay on the device: to fetch them waits for a GPU, which then has nothing to do
 
 
 @torch.inference_mode()
@@ -39,6 +40,13 @@ def view_logits(
             return network(seen.contiguous(memory_format=torch.channels_last)).float()
 
     parts: dict[str, list[np.ndarray]] = {view: [] for view in views}
+    held: dict[str, list[torch.Tensor]] = {view: [] for view in views}
+
+    def fetch() -> None:
+        for view, answers in held.items():
+            parts[view] += [one.cpu().numpy() for one in answers]
+            answers.clear()
+
     spent = dict.fromkeys(views, 0.0)
     requests = [rows[start : start + batch] for start in range(0, len(rows), batch)]
     for at, (images, done) in enumerate(feed(requests)):
@@ -47,15 +55,20 @@ def view_logits(
         for view in views:
             start = time.perf_counter()
             seen = VIEWS[view](images)
-            if not fits(lambda seen=seen, view=view: parts[view].append(answer(seen).cpu().numpy())):
+            if not fits(lambda seen=seen, view=view: held[view].append(answer(seen))):
                 most = largest_batch(lambda size, seen=seen: answer(seen[:size]), max(1, len(seen) - 1))
                 raise Problem(
                     f"out of memory with {len(seen)} images at once: give predict.batch={most}"
                     if most
                     else "out of memory with a single image: lower predict.size"
                 )
-            spent[view] += time.perf_counter() - start  # the copy to the CPU has waited for a GPU's end
+            if seconds is not None:
+                fetch()
+            spent[view] += time.perf_counter() - start
+        if at % HELD == HELD - 1:
+            fetch()
         progress(len(done))
+    fetch()
     if seconds is not None and len(rows):
         seconds.update({view: total / len(rows) for view, total in spent.items()})
     return {view: np.concatenate(part) if part else np.zeros((0, 0), np.float32) for view, part in parts.items()}

@@ -1,6 +1,9 @@
 """How many images fit into memory at once, found by trying."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from src.errors import Problem
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -19,6 +22,26 @@ def fits(attempt: Callable[[], object]) -> bool:
             raise
         return False
     return True
+
+
+@contextmanager
+def lack_of_memory_told(name: str) -> Iterator[None]:
+    """Within the block, memory that does not suffice is a Problem of `name`, which says how to go on."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        if out_of_memory(error):
+            raise Problem(
+                f"{name}: out of memory ({reason}). The same command goes on from the last checkpoint once no other "
+                f"program holds that memory; or begin another run=NAME with a smaller train.batch or images.size"
+            ) from None
+        if "DataLoader worker" in str(error):
+            raise Problem(
+                f"{name}: a process that loads images was killed ({reason}). The same command goes on from the last "
+                f"checkpoint: give machine.workers=0, or allow more shared memory (docker run --shm-size=2g)"
+            ) from None
+        raise
 
 
 def largest_batch(attempt: Callable[[int], object], most: int) -> int:

@@ -22,6 +22,7 @@ from src.inference.networks import trained_network
 from src.inference.predictor import view_logits
 from src.inference.store import Logits, load_logits, save_logits
 from src.runs import only_one, read_json
+from src.training.machine import Share
 from src.training.onward import seed_of
 from src.training.side_by_side import run_tasks
 from src.training.terminal import Teller, Terminal
@@ -32,15 +33,15 @@ if TYPE_CHECKING:
 FOLDER = "teacher"
 
 
-def ask_all(work: list[FoldJob], jobs: int, say: Callable[[str], None]) -> None:
-    """Let the teachers of these folds answer, `jobs` of them at once; a fold under way keeps the answers it has."""
+def ask_all(work: list[FoldJob], share: Share, say: Callable[[str], None]) -> None:
+    """Let the teachers of these folds answer, as many at once as train; a fold under way keeps the answers it has."""
     asking = [job for job in work if job.teacher and not (job.folder / "checkpoint.pt").exists()]
     if not asking:
         return
     images = sum(len(rows) for job in asking for rows in parts_asked(job).values())
     terminal = Terminal(images, say, what="the teacher answers", unit="image")
     try:
-        run_tasks([partial(_ask, job) for job in asking], min(jobs, len(asking)), terminal)
+        run_tasks([partial(_ask, job) for job in asking], min(share.jobs, len(asking)), terminal, share.gpus)
     finally:
         terminal.close()
 

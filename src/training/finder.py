@@ -22,7 +22,7 @@ from src.training.asking import ask_all
 from src.training.choices import check_choices
 from src.training.fold import FoldTraining
 from src.training.job import FoldJob, global_batch
-from src.training.machine import Machine, choose, split_cores
+from src.training.machine import Machine, Share, choose, share_out
 from src.training.ranks import ALONE
 from src.training.schedule import Rates
 from src.training.teacher import check_teacher, teacher_of
@@ -66,6 +66,7 @@ class RateTest(FoldTraining):
                 for images, rows in self.feed(self._steps_left()[: len(rates) - self.updates]):
                     before = progress.loss_sum
                     self._step(images, rows)
+                    self.stepper.tally.settle()
                     progress.step += 1
                     self.teller.advance(1)
                     yield (progress.loss_sum - before) / len(rows)
@@ -84,7 +85,7 @@ def find_lr(request: Request, say: Say = print) -> float:
     run = Run(request.competition, request.run)
     with tempfile.TemporaryDirectory() as place:
         job = _rehearsal(request, run, Path(place), say)
-        ask_all([job], 1, say)
+        ask_all([job], Share(1, job.threads, job.machine.workers), say)
         terminal = Terminal(STEPS, say)
         try:
             table = tried(RateTest(job, terminal).losses)
@@ -154,12 +155,13 @@ def _rehearsal(request: Request, run: Run, place: Path, say: Say) -> Rehearsal:
     kept = run.folder / "machine.json"
     record = kept if kept.exists() else place / "machine.json"
     machine = choose(config, parameters, record, partial(_whole_batch, config))
-    _, threads = split_cores(config, machine, 1)
+    share = share_out(config, machine, 1)
+    machine = replace(machine, workers=share.workers)
     say(f"{STEPS} steps of {config.model.name} on {machine.device}, at rates from {LOWEST:g} to {HIGHEST:g}")
     images = opened.images(say=say)
     teacher = teacher_of(opened, say)
     return Rehearsal(
-        opened, images, run, machine, request.seeds[0], fold, config.epochs, threads, teacher, ALONE, place
+        opened, images, run, machine, request.seeds[0], fold, config.epochs, share.threads, teacher, ALONE, place
     )
 
 

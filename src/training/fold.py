@@ -57,7 +57,7 @@ class FoldTraining:
         if job.ranks.same(self.checkpoint.exists()):
             self.state.restore(self.checkpoint)
         self.ranks_before = self.state.progress.ranks
-        if self.ranks_before != job.ranks.count:
+        if self.ranks_before != job.ranks.count or job.machine.device != "cpu":
             self.state.progress.threads, self.state.progress.ranks = job.threads, job.ranks.count
         torch.set_num_threads(self.state.progress.threads)  # another number of threads adds up in another order
 
@@ -126,6 +126,7 @@ class FoldTraining:
                 self._keep()
                 if asked:
                     raise KeyboardInterrupt
+        self.stepper.tally.settle()
         progress.seconds += time.monotonic() - begun
         self._end_epoch()
 
@@ -137,6 +138,7 @@ class FoldTraining:
 
     def _keep(self) -> None:
         """A checkpoint; no rank goes on, or ends, before it is written."""
+        self.stepper.tally.settle()
         self.state.save(self.checkpoint)
         self.job.ranks.meet()
 
@@ -172,7 +174,7 @@ class FoldTraining:
         if len(self.held_out):
             scores = evaluate(job, state.answering_network, self.plain_feed, self.held_out)
             entry |= {"held_out_loss": scores.loss, "score": scores.score}
-            warn.stop_on_nan(scores.loss, job.name, progress)
+            warn.stop_on_nan(scores.loss, job.name, progress.epoch, progress.step)
             keep_best(job, state, scores.score)
             warn.after_epoch(job, entry, scores, self._chance(), self.teller.say)
         entry = job.ranks.same(entry)  # the times are the leader's

@@ -28,10 +28,11 @@ class Criterion:
         shown = np.maximum(counts, 1).astype(np.float64)
         self.log_prior = torch.log(torch.tensor(shown / shown.sum(), dtype=torch.float32))
         self.weights = class_weights(loss.class_weights, shown, loss.beta)
+        self._copies: dict[torch.device, tuple[torch.Tensor, torch.Tensor | None]] = {}
 
     def __call__(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logits = logits.float()
-        weights = None if self.weights is None else self.weights.to(logits.device)
+        log_prior, weights = self._on(logits.device)
         if self.target == "multilabel":
             return _several(self.loss, logits, targets, weights)
         if self.loss.name == "focal":
@@ -41,10 +42,17 @@ class Criterion:
         if self.loss.name == "smooth_l1":
             return _smooth_l1(logits, targets, weights)
         if self.loss.name == "balanced_softmax":  # Ren et al., 2020
-            logits = logits + self.log_prior.to(logits.device)
+            logits = logits + log_prior
         if self.loss.name == "arcface":
             logits = _with_margin(logits, targets, self.loss.margin)
         return F.cross_entropy(logits, targets, weights, label_smoothing=self.loss.smoothing)
+
+    def _on(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(log_prior, weights), copied to each device once: it would wait for every copy."""
+        if device not in self._copies:
+            weights = None if self.weights is None else self.weights.to(device)
+            self._copies[device] = self.log_prior.to(device), weights
+        return self._copies[device]
 
     def mass(self, targets: torch.Tensor) -> float:
         """By what the mean over these rows is divided: their number, or the sum of their classes' weights.

@@ -6,13 +6,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from joblib import cpu_count
 
 from src.errors import Problem, UsageError
+from src.models.gpus import gpus
 from src.runs import read_json, write_json
 from src.schema import Config
 from src.training.ranks import ALONE, Ranks
 
 CHANNELS_LAST, CONTIGUOUS = "channels_last", "contiguous"
+LOADERS = 8  # processes that load images for one fold on a GPU, at most
 TINY = 1_000_000  # parameters below which half precision and several threads cost more than they bring
 
 
@@ -20,7 +23,7 @@ TINY = 1_000_000  # parameters below which half precision and several threads co
 class Machine:
     device: str
     precision: str
-    workers: int
+    workers: int  # processes that load images, of a fold that has the machine to itself
     batch: int  # images a forward pass
     layout: str = CHANNELS_LAST  # of tensors in memory
     threads: int | None = None  # of a fold that has the CPU to itself; None: all cores
@@ -28,6 +31,19 @@ class Machine:
     @property
     def format(self) -> torch.memory_format:
         return torch.channels_last if self.layout == CHANNELS_LAST else torch.contiguous_format
+
+
+@dataclass(frozen=True)
+class Share:
+    """How folds share this machine: `jobs` of them side by side, each with so many threads of torch and workers.
+
+    gpus: where they are trained on several GPUs, the one that each sees; else empty.
+    """
+
+    jobs: int
+    threads: int
+    workers: int
+    gpus: tuple[str, ...] = ()
 
 
 def choose(
@@ -48,19 +64,16 @@ def choose(
         kept = Machine(**known)
         if asked.device not in ("auto", kept.device):
             raise UsageError(f"this run was begun on {kept.device}: give run=NAME to begin one on {asked.device}")
-        if kept.device == "cuda" and not torch.cuda.is_available():
+        if kept.device == "cuda" and not gpus().names:
             raise Problem("this run was begun on a GPU, and there is none here: give run=NAME to begin anew")
         _fit_launch(kept.device, ranks)
         return kept
-    device = ranks.same(_device(asked.device))
+    device = ranks.same(device_for(asked.device))
     _fit_launch(device, ranks)
     machine = Machine(
         device=device,
         precision=_precision(config.train.precision, device, parameters < TINY),
-        # On a CPU the loaders would only take cores from training.
-        workers=(min(8, max(1, cores() // ranks.here)) if device == "cuda" else 0)
-        if asked.workers == "auto"
-        else asked.workers,
+        workers=loaders(config, device, ranks.here),
         batch=1 if config.train.batch == "auto" else config.train.batch,
         layout=CHANNELS_LAST if asked.layout == "auto" else asked.layout,
     )
@@ -70,34 +83,62 @@ def choose(
     return machine
 
 
-def split_cores(config: Config, machine: Machine, folds: int, ranks: Ranks = ALONE) -> tuple[int, int]:
-    """(jobs, threads of each): on a CPU as many folds side by side as there are cores, on a GPU one by one.
+def share_out(config: Config, machine: Machine, folds: int, ranks: Ranks = ALONE) -> Share:
+    """So many folds shared out: on CPUs as many side by side as there are cores, on GPUs one on each.
 
-    Several ranks train each fold together, and one fold after the other.
+    Several ranks train each fold together, and one fold after the other. Raises UsageError for more jobs than GPUs.
     """
-    asked = config.machine
-    if ranks.count > 1:
-        if asked.jobs not in ("auto", 1):
-            raise UsageError(f"machine.jobs={asked.jobs}: launched processes share each fold; give machine.jobs=1")
-        return 1, max(1, cores() // ranks.here) if asked.threads == "auto" else asked.threads
-    device, side_by_side = machine.device, cores() if machine.device == "cpu" else 1
-    jobs = side_by_side if asked.jobs == "auto" else asked.jobs
-    if jobs > 1 and device != "cpu":
-        raise UsageError(f"machine.jobs={jobs}: folds run side by side on a CPU only; give machine.jobs=1")
-    jobs = max(1, min(jobs, folds))
-    found = machine.threads if jobs == 1 else None
-    return jobs, found or max(1, cores() // jobs) if asked.threads == "auto" else asked.threads
+    asked, device = config.machine, machine.device
+    if ranks.count > 1 and asked.jobs not in ("auto", 1):
+        raise UsageError(f"machine.jobs={asked.jobs}: launched processes share each fold; give machine.jobs=1")
+    jobs = 1 if ranks.count > 1 else max(1, min(most_at_once(config, device), folds))
+    processes = max(jobs, ranks.here)
+    if asked.threads != "auto":
+        threads = asked.threads
+    elif jobs > 1 and device == "cuda":
+        threads = 1  # the arithmetic is the GPU's, and the cores are the loaders'
+    else:
+        found = machine.threads if jobs == ranks.count == 1 else None
+        threads = found or max(1, cores() // processes)
+    names = gpus().names[:jobs] if jobs > 1 and device == "cuda" else ()
+    return Share(jobs, threads, loaders(config, device, processes), names)
+
+
+def most_at_once(config: Config, device: str) -> int:
+    """How many trainings may run side by side on such a device. Raises UsageError where more are asked for.
+
+    A GPU is never shared: each training may take all of its memory, and train.batch=auto does.
+    """
+    there = cores() if device == "cpu" else max(1, len(gpus().names)) if device == "cuda" else 1
+    jobs = there if config.machine.jobs == "auto" else config.machine.jobs
+    if jobs > there and device != "cpu":
+        raise UsageError(
+            f"machine.jobs={jobs}: each fold has a GPU to itself, and torch finds {there} here; give "
+            f"machine.jobs={there}, or auto"
+        )
+    return jobs
+
+
+def loaders(config: Config, device: str, processes: int) -> int:
+    """Processes that load images for each of so many trainings; on a CPU they would only take cores from them."""
+    if config.machine.workers != "auto":
+        return config.machine.workers
+    return min(LOADERS, max(1, cores() // processes)) if device == "cuda" else 0
 
 
 def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The cores that this process may use, by its affinity and by its container's limit of CPU time.
+
+    joblib, which scikit-learn brings, knows where the kernel tells them.
+    """
+    return cpu_count()
 
 
-def _device(asked: str) -> str:
-    if asked == "auto" and _kept_to_cpu():
+def device_for(asked: str) -> str:
+    """What machine.device comes to here. Raises UsageError for a device that is not here."""
+    if asked == "cpu" or (asked == "auto" and _kept_to_cpu()):
         return "cpu"
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    present = {"cuda": len(gpus().names) > 0, "mps": torch.backends.mps.is_available(), "cpu": True}
     if asked == "auto":
         return next(name for name, there in present.items() if there)
     if not present[asked]:
@@ -131,6 +172,10 @@ def _precision(asked: str, device: str, tiny: bool) -> str:
     if asked != "auto":
         return asked
     if device == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    fast = device == "cpu" and not tiny and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "bf16" if fast else "fp32"
+        return "bf16" if gpus().bf16 else "fp16"
+    return "bf16" if device == "cpu" and not tiny and _cpu_knows_bf16() else "fp32"
+
+
+def _cpu_knows_bf16() -> bool:
+    # A build without oneDNN, as for a Mac's own processor, does not even have the question.
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -15,6 +15,7 @@ from src.competition.opened import Opened, open_competition
 from src.errors import Problem, UsageError
 from src.inference.views import view_names
 from src.models.factory import build
+from src.models.memory import lack_of_memory_told
 from src.runs import Run, only_one, read_json
 from src.submission.layout import layout_of
 from src.training.asking import ask_all
@@ -23,7 +24,7 @@ from src.training.evaluate import stored_answers
 from src.training.fold import FoldTraining
 from src.training.job import FoldJob, global_batch
 from src.training.lesson import epoch_length
-from src.training.machine import Machine, choose, split_cores
+from src.training.machine import Share, choose, share_out
 from src.training.ranks import Ranks, together
 from src.training.ready import check_shared, check_steps, check_writable
 from src.training.side_by_side import run_tasks
@@ -94,36 +95,37 @@ def _train(members: list[tuple[int, int | str]], opened: Opened, run: Run, ranks
     images_seen = len(members) * config.epochs * len(opened.samples.train)
     trial = Trial(config, network, len(members), images_seen, ranks, say)
     machine = choose(config, parameters, record, trial.settle, ranks)
-    jobs, threads = split_cores(config, machine, len(members), ranks)
+    share = share_out(config, machine, len(members), ranks)
+    machine = replace(machine, workers=share.workers)
     say(
         f"{config.model.name}: {parameters / 1e6:.2f} M parameters, {config.images.size} px, on {machine.device} in "
-        f"{machine.precision}, batch {global_batch(config)}{_cores_told(machine, jobs, threads)}"
+        f"{machine.precision}, batch {global_batch(config)}{_share_told(machine.device, share)}"
         f"{f'; {ranks.count} processes share each batch' if ranks.count > 1 else ''}"
     )
     # Only the leader asks what is finished: a network disk may show it to the others later.
     epochs = ranks.same([_epochs(opened, run, *one, say) for one in members] if ranks.leads else [])
     work = [
-        FoldJob(opened, images, run, machine, *one, length, threads, teacher, ranks)
+        FoldJob(opened, images, run, machine, *one, length, share.threads, teacher, ranks)
         for one, length in zip(members, epochs, strict=True)
     ]
     if ranks.leads:
-        ask_all(work, jobs, say)
+        ask_all(work, share, say)
     ranks.meet()
     if ranks.count > 1:
         check_steps(work, ranks)
     steps = sum(job.epochs * epoch_length(job) for job in work)
     terminal = Terminal(steps, say) if ranks.leads else Quiet()
     try:
-        run_tasks([partial(_train_fold, job) for job in work], jobs, terminal)
+        run_tasks([partial(_train_fold, job) for job in work], share.jobs, terminal, share.gpus)
     finally:
         terminal.close()
 
 
-def _cores_told(machine: Machine, jobs: int, threads: int) -> str:
-    if machine.device != "cpu":
-        return ""
-    each = "one thread" if threads == 1 else f"{threads} threads"
-    return f"; {jobs} folds side by side, {each} each" if jobs > 1 else f", {each}"
+def _share_told(device: str, share: Share) -> str:
+    if device != "cpu":
+        return f"; {share.jobs} folds side by side, each on a GPU of its own" if share.gpus else ""
+    each = "one thread" if share.threads == 1 else f"{share.threads} threads"
+    return f"; {share.jobs} folds side by side, {each} each" if share.jobs > 1 else f", {each}"
 
 
 def _train_fold(job: FoldJob, teller: Teller) -> None:
@@ -131,7 +133,8 @@ def _train_fold(job: FoldJob, teller: Teller) -> None:
     with only_one(job.folder, f"{job.name} of run {job.run.name}") if leads else nullcontext():
         # Another command may have finished it while this one waited.
         if not job.ranks.same(job.run.finished(job.seed, job.fold)):
-            FoldTraining(job, teller).run()
+            with lack_of_memory_told(job.name):
+                FoldTraining(job, teller).run()
 
 
 def _epochs(opened: Opened, run: Run, seed: int, fold: int | str, say: Say) -> int:

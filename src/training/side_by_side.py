@@ -1,18 +1,22 @@
-"""Folds side by side: on a CPU one process of one thread a core does more than one process of many threads."""
+"""Folds side by side: a process a GPU, or on a CPU one process of one thread a core, which does more than one of many.
+
+A child is forked, so that it begins with everything imported: this process must neither have started threads nor used
+a GPU before.
+"""
 
 import contextlib
 import ctypes
-import itertools
 import multiprocessing
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from src.errors import Problem
+from src.models.gpus import see_only
 from src.training.terminal import Teller
 
 Task = Callable[[Teller], None]
@@ -37,44 +41,48 @@ class Pipe:
             self.connection.send((kind, value))
 
 
-def run_tasks(tasks: Iterable[Task], jobs: int, teller: Teller) -> None:
+def run_tasks(tasks: Iterable[Task], jobs: int, teller: Teller, gpus: Sequence[str] = ()) -> None:
     """Run the tasks, at most `jobs` at once; with one job, in this process. Each is asked for when its turn comes.
 
-    The first Problem stops the others after a checkpoint, and is raised. So is Ctrl-C.
+    gpus: where there are several, what each of as many tasks at once sees of them (as CUDA_VISIBLE_DEVICES takes it);
+    what one has left is the next one's. The first Problem stops the others after a checkpoint, and is raised. So is
+    Ctrl-C.
     """
-    if jobs == 1:
+    if jobs == 1 and not gpus:
         for task in tasks:
             task(teller)
         return
-    waiting = iter(tasks)
-    running: dict[Connection, BaseProcess] = {}
+    waiting, free = iter(tasks), list(gpus) or [None] * jobs
+    running: dict[Connection, tuple[BaseProcess, str | None]] = {}
     try:
         while True:
-            for task in itertools.islice(waiting, jobs - len(running)):
-                connection, process = _start(task)
-                running[connection] = process
+            while free and (task := next(waiting, None)):
+                gpu = free.pop(0)
+                connection, process = _start(task, gpu)
+                running[connection] = process, gpu
             if not running:
                 return
             for connection in wait(list(running)):
-                if not _hear(connection, running[connection], teller):
-                    running.pop(connection)
+                process, gpu = running[connection]
+                if not _hear(connection, process, teller):
+                    del running[connection]
+                    free.append(gpu)
     except BaseException:
         _stop(running)
         raise
 
 
-def _start(task: Task) -> tuple[Connection, BaseProcess]:
-    # Forked, so that the child begins with everything imported. Nothing before this may have started threads.
+def _start(task: Task, gpu: str | None) -> tuple[Connection, BaseProcess]:
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(task, theirs, os.getpid()))
+    process = context.Process(target=_child, args=(task, gpu, theirs, os.getpid()))
     sys.stdout.flush()
     process.start()
     theirs.close()
     return ours, process
 
 
-def _child(task: Task, connection: Connection, parent: int) -> None:
+def _child(task: Task, gpu: str | None, connection: Connection, parent: int) -> None:
     if sys.platform == "linux":  # a child must not outlive a parent that was killed
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
@@ -82,15 +90,28 @@ def _child(task: Task, connection: Connection, parent: int) -> None:
     os.setpgrp()  # Ctrl-C reaches the parent alone, which asks each child once
     pipe = Pipe(connection)
     try:
+        if gpu is not None:
+            see_only(gpu)
         task(pipe)
     except (Problem, OSError) as problem:
-        pipe.send("problem", problem)
+        _end(pipe, 0, problem)
     except KeyboardInterrupt:
-        os._exit(130)
+        _end(pipe, 130)
     except BaseException:
         traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
+        _end(pipe, 1)
+    _end(pipe, 0)
+
+
+def _end(pipe: Pipe, code: int, problem: Exception | None = None) -> None:
+    """End this child, and before it what loads its images: that would hold the lock and this pipe for some seconds."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # who hears of a problem stops all children, this one too
+    for loader in multiprocessing.active_children():
+        loader.kill()
+        loader.join()
+    if problem:
+        pipe.send("problem", problem)
+    os._exit(code)
 
 
 def _hear(connection: Connection, process: BaseProcess, teller: Teller) -> bool:
@@ -113,13 +134,14 @@ def _hear(connection: Connection, process: BaseProcess, teller: Teller) -> bool:
     return True
 
 
-def _stop(running: dict[Connection, BaseProcess]) -> None:
+def _stop(running: dict[Connection, tuple[BaseProcess, str | None]]) -> None:
     """Ask every child to keep its step and end, and wait for it."""
-    for process in running.values():
+    processes = [process for process, _ in running.values()]
+    for process in processes:
         if process.is_alive():
             process.terminate()
     for connection in running:
         connection.close()  # a child that still tells something must not wait for a reader
-    for process in running.values():
+    for process in processes:
         process.join(30)
         process.kill()

@@ -4,8 +4,10 @@ Half precision doubles the speed of one processor and is emulated, slowly, by an
 the network's convolutions. A few steps tell it better than a list of processors.
 """
 
+import math
 import multiprocessing
 import platform
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,15 +19,16 @@ import torch
 from src.errors import Problem
 from src.runs import home, read_json, write_json
 from src.schema import Config
-from src.training.machine import CONTIGUOUS, TINY, Machine, cores
+from src.training.job import global_batch
+from src.training.machine import CONTIGUOUS, TINY, Machine, Share, cores
 
 WORTH_SECONDS = 120  # of training; for less nothing is tried
 STEPS = 3  # timed after one that is not, of each kind
-BATCH = 16  # images a step of a trial
+BATCH = 16  # images a step of a trial, at most
 CLEARLY = 1.25  # times as fast must another kind be before it takes the place of the usual one
 
 Step = Callable[[], object]
-Begin = Callable[[Machine], Step]  # prepares a step of BATCH images
+Begin = Callable[[Machine], Step]  # prepares a step of `images_tried` images
 Say = Callable[[str], None]
 
 
@@ -35,20 +38,26 @@ def faster(config: Config, kinds: list[Machine], images: int, begin: Begin, say:
     begin: pickled, for the steps are timed in another process. images: seen by the whole training, so that nothing is
     tried where that would not pay. What was found is kept in runs/speeds.json and not measured again.
     """
-    usual = kinds[0]
+    usual, batch = kinds[0], images_tried(config)
     if len(kinds) == 1:
         return usual
     key = f"{config.model.name}, {config.images.size} px; {machine_name()}"
     known = _known().get(key, {})
     if any(_name(kind) not in known for kind in kinds):
-        if _seconds(begin(usual), steps=1) * images / BATCH < WORTH_SECONDS:
+        if _seconds(begin(usual), steps=1) * images / batch < WORTH_SECONDS:
             return usual
         known = dict(zip(map(_name, kinds), step_seconds(begin, kinds), strict=True))
         _remember(key, known)
-        told = ", ".join(f"{name} {1000 * each / BATCH:.1f} ms" for name, each in known.items())
-        say(f"tried on {BATCH} images, for each: {told}; kept in {_file()}")
+        told = ", ".join(f"{name} {1000 * each / batch:.1f} ms" for name, each in known.items())
+        say(f"tried on {batch} images, for each: {told}; kept in {_file()}")
     best = min(kinds, key=lambda kind: known[_name(kind)])
     return best if known[_name(best)] * CLEARLY < known[_name(usual)] else usual
+
+
+def images_tried(config: Config) -> int:
+    """Images of a trial's step: no more than a piece of a real one, which has to fit into memory."""
+    whole, piece = global_batch(config), config.train.batch
+    return min(BATCH, whole, whole if piece == "auto" else piece)
 
 
 def step_seconds(begin: Begin, kinds: list[Machine]) -> list[float]:
@@ -69,11 +78,15 @@ def step_seconds(begin: Begin, kinds: list[Machine]) -> list[float]:
             "trial steps ended without an answer: name train.precision, machine.layout and machine.threads, "
             "then nothing is tried"
         ) from None
+    except BaseException:
+        child.kill()
+        raise
     finally:
         child.join()
 
 
 def _time(begin: Begin, kinds: list[Machine], answer: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the asking process's, which ends this one
     seconds = []
     for kind in kinds:
         torch.set_num_threads(kind.threads or cores())
@@ -92,13 +105,14 @@ def _seconds(step: Step, steps: int) -> float:
     return min(times)
 
 
-def open_kinds(config: Config, usual: Machine, parameters: int, jobs: int) -> list[Machine]:
+def open_kinds(config: Config, usual: Machine, parameters: int, share: Share) -> list[Machine]:
     """What the configuration leaves open and is not beyond doubt: the usual kind first, then those to be tried.
 
-    On a GPU half precision and channels last are beyond doubt, and so is full precision for a tiny network. Folds
-    side by side have a thread each.
+    On a GPU half precision and channels last are beyond doubt, and so is full precision for a tiny network. Each is
+    tried with as many threads as a fold will have; which are best is only open for a fold that has all cores.
     """
-    kinds = [usual]
+    threads_open = share.jobs == 1 and config.machine.threads == "auto"
+    kinds = [usual if threads_open else replace(usual, threads=share.threads)]
     if usual.device != "cpu":
         return kinds
     if parameters >= TINY:
@@ -106,7 +120,7 @@ def open_kinds(config: Config, usual: Machine, parameters: int, jobs: int) -> li
             kinds += [replace(kind, precision="fp32") for kind in kinds]
         if config.machine.layout == "auto":
             kinds += [replace(kind, layout=CONTIGUOUS) for kind in kinds]
-    if jobs == 1 and config.machine.threads == "auto" and cores() > 1:
+    if threads_open and cores() > 1:
         kinds += [replace(kind, threads=1) for kind in kinds]
     return kinds
 
@@ -135,7 +149,14 @@ def _known() -> dict[str, dict[str, float]]:
         held = read_json(_file())
     except (OSError, ValueError):
         return {}  # it is only a memory: what is lost is measured again
-    return held if isinstance(held, dict) else {}
+    found = held if isinstance(held, dict) else {}
+    return {
+        key: times for key, times in found.items() if isinstance(times, dict) and all(map(_is_time, times.values()))
+    }
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _remember(key: str, seconds: dict[str, float]) -> None:

@@ -18,12 +18,11 @@ from torch.nn.parallel import DistributedDataParallel
 from src.errors import Problem, UsageError
 from src.misspelt import nearest
 from src.runs import written_whole
-from src.schema import Config
+from src.schema import Config, Optim
 from src.training.machine import Machine
 from src.training.ranks import ALONE, Ranks
 
-# One pass over the weights in place of a dozen: on a processor a step of AdamW then takes a third of the time.
-# SGD gains nothing by it, and fails where some weights have learned before and some begin.
+# Not SGD: it gains nothing, and its fused step fails where some weights have learned before and others begin.
 FUSED = (torch.optim.Adam, torch.optim.AdamW)
 
 
@@ -57,6 +56,8 @@ class State:
         # Of several processes on a CPU accelerate numbers the device, and nothing can be loaded to a cpu:1.
         self.device = torch.device("cpu") if machine.device == "cpu" else self.accelerator.device
         self.format = machine.format
+        if machine.device == "cuda":
+            torch.backends.cudnn.benchmark = True  # steps have two sizes at most, so the fastest kernels are soon known
         network = network.to(self.device, memory_format=self.format)
         for tensor in network.state_dict().values():  # other processors may begin with other last digits
             ranks.hand_out(tensor, owner=0)
@@ -144,13 +145,13 @@ class State:
 
 
 def optimizer_of(config: Config, network: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of a configuration. Raises UsageError for what timm cannot make."""
     optim = config.optim
     if optim.name not in list_optimizers():
         raise UsageError(
             f"optim.name={optim.name}: timm knows no such optimizer.{nearest(optim.name, list_optimizers())}"
         )
     try:
-        kind = get_optimizer_class(optim.name, bind_defaults=False)
         return create_optimizer_v2(
             network.backbone,
             opt=optim.name,
@@ -158,9 +159,19 @@ def optimizer_of(config: Config, network: nn.Module) -> torch.optim.Optimizer:
             weight_decay=optim.weight_decay,
             momentum=optim.momentum,
             layer_decay=optim.layer_decay,
-            **({"fused": True} if kind in FUSED else {}) | optim.args,
+            **(_fused(optim) | optim.args),
         )
     except (ValueError, AssertionError) as error:
         raise UsageError(f"optim.name={optim.name}: {error}") from None
     except TypeError as error:
         raise UsageError(f"optim.args of {optim.name}: {error}") from None
+
+
+def _fused(optim: Optim) -> dict[str, bool]:
+    """Where an optimizer takes its step in one pass over the weights, that is asked for; optim.args may say otherwise.
+
+    On a processor a step of AdamW then takes a third of the time; on a GPU it is one kernel, which in fp16 also looks
+    for overflow there, where others make the processor wait for it.
+    """
+    kind = get_optimizer_class(optim.name, bind_defaults=False)
+    return {"fused": True} if kind in FUSED and "foreach" not in optim.args else {}

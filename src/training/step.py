@@ -5,6 +5,7 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 
+from src.competition.claim import has_learned
 from src.errors import Problem
 from src.models.memory import fits, largest_batch
 from src.training import warn
@@ -13,6 +14,7 @@ from src.training.losses import Criterion
 from src.training.mixing import mixing
 from src.training.stages import hold_norms
 from src.training.state import State
+from src.training.tally import Taken, Tally
 
 
 class Stepper:
@@ -27,6 +29,7 @@ class Stepper:
         self.mass = self.criterion.mass
         self.mix = mixing(self.config.train, len(samples.classes))
         self.frozen = False
+        self.tally = Tally(state.device, self._count)
 
     def take(self, images: torch.Tensor, rows: torch.Tensor, updates: int) -> None:
         """One step over one global batch, of which each rank takes its part in pieces of at most `machine.batch`.
@@ -38,44 +41,49 @@ class Stepper:
         state.network.train()
         if self.frozen:
             hold_norms(state.plain_network.backbone)
-        images, targets = self.mix(images, self.targets[rows].to(images.device))
+        truth = self.targets[rows]
+        images, targets = self.mix(images, _sent(truth, images.device))
+        known = truth if targets.ndim == truth.ndim else targets  # what is summed here keeps no GPU waiting
         if ranks.index:  # the leader goes on in the stream, as a single process would
             torch.manual_seed(torch.initial_seed() + ranks.index)
-        whole, loss_sum = self.mass(targets), 0.0
-        pieces = self._pieces(images, targets)
-        for left, (part, truth) in zip(reversed(range(len(pieces))), pieces, strict=True):
+        whole, losses = self.mass(known), []
+        pieces = self._pieces(images, targets, known)
+        for left, (part, answers, counted) in zip(reversed(range(len(pieces))), pieces, strict=True):
             # Gradients are added up over the ranks once a step, with the last piece.
             with state.accelerator.no_sync(state.network) if left else nullcontext():
-                mass = self.mass(truth)
-                loss_sum += self._forward_backward(part, truth, mass / whole) * (mass * len(rows) / whole)
-        (loss_sum,) = ranks.total(loss_sum)
-        warn.stop_on_nan(loss_sum, self.job.name, progress)
+                mass = self.mass(counted)
+                losses.append((self._forward_backward(part, answers, mass / whole), mass * len(rows) / whole))
+        self.tally.add(losses, progress.epoch, progress.step)
         if self.config.optim.clip:
             state.accelerator.clip_grad_norm_(state.network.parameters(), self.config.optim.clip)
         state.prepared_optimizer.step()
         state.prepared_optimizer.zero_grad(set_to_none=True)
         if state.ema:
             state.ema.update(state.plain_network, step=updates + 1)
-        progress.loss_sum += loss_sum
         progress.seen += len(rows)
 
-    def _pieces(self, images: torch.Tensor, targets: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Of this rank's part; the parts differ by at most one image."""
-        ranks = self.job.ranks
-        images, targets = (whole.tensor_split(ranks.count)[ranks.index] for whole in (images, targets))
-        count = -(-len(images) // self.job.machine.batch)
-        return list(zip(images.tensor_split(count), targets.tensor_split(count), strict=True))
+    def _count(self, taken: Taken) -> None:
+        (loss_sum,) = self.job.ranks.total(taken.loss_sum)
+        warn.stop_on_nan(loss_sum, self.job.name, taken.epoch, taken.step)
+        self.state.progress.loss_sum += loss_sum
 
-    def _forward_backward(self, images: torch.Tensor, targets: torch.Tensor, share: float) -> float:
+    def _pieces(self, *wholes: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
+        """Of this rank's part of each, cut alike; the parts differ by at most one image."""
+        ranks = self.job.ranks
+        parts = [whole.tensor_split(ranks.count)[ranks.index] for whole in wholes]
+        count = -(-len(parts[0]) // self.job.machine.batch)
+        return list(zip(*(part.tensor_split(count) for part in parts), strict=True))
+
+    def _forward_backward(self, images: torch.Tensor, targets: torch.Tensor, share: float) -> torch.Tensor:
         """The mean loss of one piece; its gradients are added by its share of the step."""
-        losses: list[float] = []
+        losses: list[torch.Tensor] = []
         share *= self.job.ranks.count  # of the ranks' gradients the mean is taken, and the sum is meant
 
         def attempt() -> None:
             logits = self.state.network(images.contiguous(memory_format=self.state.format))
             loss = self.criterion(logits, targets)
             self.state.accelerator.backward(loss * share)
-            losses.append(loss.item())
+            losses.append(loss.detach())
 
         if not fits(attempt):
             raise Problem(self._batch_that_fits(len(images)))
@@ -86,10 +94,19 @@ class Stepper:
         most = largest_batch(lambda batch: try_batch(self.state, self.config, batch), max(1, tried - 1))
         if most == 0:
             return "out of memory with a single image: lower images.size or choose a smaller model.name"
-        return (
-            f"out of memory with {tried} images at once; the largest batch that fits is {most}. To keep the steps give "
-            f"train.batch={most} train.global_batch={global_batch(self.config)}, or train.batch=auto"
-        )
+        told = f"out of memory with {tried} images at once; the largest batch that fits is {most}. "
+        words = f"train.batch={most} train.global_batch={global_batch(self.config)}"
+        if has_learned(self.job.run):  # and a run keeps the batch that it has learned with
+            return told + (
+                f"The same command goes on once no other program holds memory there, or where there is more of it; or "
+                f"begin another run with run=NAME {words}"
+            )
+        return told + f"To keep the steps give {words}, or train.batch=auto"
+
+
+def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copied to the device; to a GPU without waiting for what it computes."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def try_batch(state: State, config: object, batch: int) -> None:

@@ -14,18 +14,17 @@ from src.inference.ensemble import likeliest
 if TYPE_CHECKING:
     from src.training.evaluate import Scores
     from src.training.job import FoldJob
-    from src.training.state import Progress
 
 
 class Diverged(Problem):
     """The loss is no number any more."""
 
 
-def stop_on_nan(loss_sum: float, name: str, progress: Progress) -> None:
+def stop_on_nan(loss_sum: float, name: str, epoch: int, step: int) -> None:
     """A loss that is no number has ruined the weights: going on would only waste the time."""
     if not math.isfinite(loss_sum):
         raise Diverged(
-            f"{name}: the loss is {loss_sum} at epoch {progress.epoch + 1}, step {progress.step + 1}. "
+            f"{name}: the loss is {loss_sum} at epoch {epoch + 1}, step {step + 1}. "
             f"Lower optim.lr, set optim.clip=1, or train.precision=fp32; the last checkpoint is kept"
         )
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +14,13 @@ import pandas as pd
 import pytest
 import torch
 
+from src.config import load
 from src.errors import Problem
 from src.runs import REPOSITORY, only_one
 from src.train import main as train
+from src.training import machine
 from src.training.fold import FoldTraining
+from src.training.machine import Share
 
 # Enough steps to be hit in the middle; a checkpoint after nearly every one, as "every few minutes" is in long runs.
 WORDS = [
@@ -177,3 +181,35 @@ def test_finished_folds_are_skipped_and_other_settings_refused(tiny, capsys):
     message = capsys.readouterr().err
     assert "optim.lr was 0.01, now 0.5" in message
     assert "train.epochs was 3, now 4" in message
+
+
+def test_the_last_fold_has_all_cores_and_the_same_when_it_goes_on_alone(tiny, capsys, monkeypatch):
+    monkeypatch.setattr(machine, "cores", lambda: 2)
+    words = ["config=tiny", "fold=0..2", "run=odd", "train.epochs=1", "machine.threads=auto"]
+    assert train(words) == 0
+    assert "; 2 folds side by side, one thread each, the last with 2 threads" in capsys.readouterr().out
+    file = tiny / "runs" / "tiny" / "odd" / "seed0" / "fold2" / "model.safetensors"
+    whole = file.read_bytes()
+    shutil.rmtree(file.parent)
+    assert train(words) == 0
+    assert "batch 7, 2 threads\n" in capsys.readouterr().out
+    assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("cores", "words", "folds", "shared"),
+    [
+        (2, {}, 5, Share(2, 1, 0, last=1, last_threads=2)),
+        (4, {}, 5, Share(4, 1, 0, last=1, last_threads=4)),
+        (4, {}, 7, Share(4, 1, 0)),  # three folds would leave a core idle, and get no second one
+        (8, {}, 5, Share(5, 1, 0)),
+        (16, {"machine.jobs": "4"}, 6, Share(4, 4, 0, last=2, last_threads=8)),
+        (2, {}, 4, Share(2, 1, 0)),
+        (2, {}, 1, Share(1, 2, 0)),
+        (2, {"machine.jobs": "1"}, 5, Share(1, 2, 0)),
+        (4, {"machine.threads": "1"}, 5, Share(4, 1, 0)),
+    ],
+)
+def test_folds_share_the_cores(monkeypatch, cores, words, folds, shared):
+    monkeypatch.setattr(machine, "cores", lambda: cores)
+    assert machine.share_out(load("auto", words, "demo-digits"), machine.Machine("cpu", "fp32", 0, 7), folds) == shared

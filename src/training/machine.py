@@ -37,13 +37,16 @@ class Machine:
 class Share:
     """How folds share this machine: `jobs` of them side by side, each with so many threads of torch and workers.
 
-    gpus: where they are trained on several GPUs, the one that each sees; else empty.
+    gpus: where they are trained on several GPUs, the one that each sees; else empty. last: so many folds, the last of
+    all, are fewer than the cores: they wait for the others, and have all cores for their `last_threads` each.
     """
 
     jobs: int
     threads: int
     workers: int
     gpus: tuple[str, ...] = ()
+    last: int = 0
+    last_threads: int = 0
 
 
 def choose(
@@ -101,7 +104,12 @@ def share_out(config: Config, machine: Machine, folds: int, ranks: Ranks = ALONE
         found = machine.threads if jobs == ranks.count == 1 else None
         threads = found or max(1, cores() // processes)
     names = gpus().names[:jobs] if jobs > 1 and device == "cuda" else ()
-    return Share(jobs, threads, loaders(config, device, processes), names)
+    last = last_threads = 0
+    if jobs > 1 and device == "cpu" and asked.threads == "auto" and folds % jobs:
+        last, last_threads = folds % jobs, cores() // (folds % jobs)
+        if last_threads <= threads:
+            last = last_threads = 0
+    return Share(jobs, threads, loaders(config, device, processes), names, last, last_threads)
 
 
 def most_at_once(config: Config, device: str) -> int:

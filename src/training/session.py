@@ -35,6 +35,7 @@ from src.training.terminal import Quiet, Teller, Terminal
 from src.training.trial import Trial
 
 Say = Callable[[str], None]
+Member = tuple[int, int | str]  # a seed, and a fold or `all`
 
 
 def train(request: Request, say: Say = print) -> None:
@@ -64,7 +65,7 @@ def _train_asked(request: Request, ranks: Ranks, say: Say) -> None:
     wanted = [(seed, fold) for seed in request.seeds for fold in folds]
     left = ranks.same([member for member in wanted if not run.finished(*member)])
     if left:
-        _train(left, opened, run, ranks, say)
+        _train(left, wanted, opened, run, ranks, say)
     if not ranks.leads:
         return
     if not left:
@@ -76,7 +77,8 @@ def _train_asked(request: Request, ranks: Ranks, say: Say) -> None:
         _say_scores(opened, run, request.seeds, say)
 
 
-def _train(members: list[tuple[int, int | str]], opened: Opened, run: Run, ranks: Ranks, say: Say) -> None:
+def _train(members: list[Member], asked: list[Member], opened: Opened, run: Run, ranks: Ranks, say: Say) -> None:
+    """members: what is left of all that is asked for."""
     config = opened.config
     check_teacher(opened, run, members, say)
     # Folds are forked off this process, so it must not start threads of its own.
@@ -93,20 +95,23 @@ def _train(members: list[tuple[int, int | str]], opened: Opened, run: Run, ranks
     parameters = sum(p.numel() for p in network.parameters())
     record = run.folder / "machine.json"
     images_seen = len(members) * config.epochs * len(opened.samples.train)
-    trial = Trial(config, network, len(members), images_seen, ranks, say)
+    trial = Trial(config, network, len(asked), images_seen, ranks, say)
     machine = choose(config, parameters, record, trial.settle, ranks)
-    share = share_out(config, machine, len(members), ranks)
+    # By all that is asked for, so that what goes on later has the threads, and the last digits, of what never stopped.
+    share = share_out(config, machine, len(asked), ranks)
+    last = asked[len(asked) - share.last :]
     machine = replace(machine, workers=share.workers)
     say(
         f"{config.model.name}: {parameters / 1e6:.2f} M parameters, {config.images.size} px, on {machine.device} in "
-        f"{machine.precision}, batch {global_batch(config)}{_share_told(machine.device, share)}"
+        f"{machine.precision}, batch {global_batch(config)}{_share_told(machine.device, share, len(members))}"
         f"{f'; {ranks.count} processes share each batch' if ranks.count > 1 else ''}"
     )
     # Only the leader asks what is finished: a network disk may show it to the others later.
     epochs = ranks.same([_epochs(opened, run, *one, say) for one in members] if ranks.leads else [])
     work = [
-        FoldJob(opened, images, run, machine, *one, length, share.threads, teacher, ranks)
+        FoldJob(opened, images, run, machine, *one, length, threads, teacher, ranks)
         for one, length in zip(members, epochs, strict=True)
+        for threads in [share.last_threads if one in last else share.threads]
     ]
     if ranks.leads:
         ask_all(work, share, say)
@@ -115,17 +120,30 @@ def _train(members: list[tuple[int, int | str]], opened: Opened, run: Run, ranks
         check_steps(work, ranks)
     steps = sum(job.epochs * epoch_length(job) for job in work)
     terminal = Terminal(steps, say) if ranks.leads else Quiet()
+    side_by_side = [partial(_train_fold, job) for job in work if (job.seed, job.fold) not in last]
+    alone = [partial(_train_fold, job) for job in work if (job.seed, job.fold) in last]
     try:
-        run_tasks([partial(_train_fold, job) for job in work], share.jobs, terminal, share.gpus)
+        run_tasks(side_by_side, share.jobs, terminal, share.gpus)
+        run_tasks(alone, share.last, terminal)
     finally:
         terminal.close()
 
 
-def _share_told(device: str, share: Share) -> str:
+def _share_told(device: str, share: Share, folds: int) -> str:
+    """How so many folds are trained."""
     if device != "cpu":
         return f"; {share.jobs} folds side by side, each on a GPU of its own" if share.gpus else ""
-    each = "one thread" if share.threads == 1 else f"{share.threads} threads"
-    return f"; {share.jobs} folds side by side, {each} each" if share.jobs > 1 else f", {each}"
+    jobs, each = min(share.jobs, folds), _threads_told(share.threads)
+    if folds <= share.last:
+        jobs, each = folds, _threads_told(share.last_threads)
+    told = f"; {jobs} folds side by side, {each} each" if jobs > 1 else f", {each}"
+    if 0 < share.last < folds:
+        told += f", the last {f'{share.last} ' if share.last > 1 else ''}with {_threads_told(share.last_threads)}"
+    return told
+
+
+def _threads_told(threads: int) -> str:
+    return "one thread" if threads == 1 else f"{threads} threads"
 
 
 def _train_fold(job: FoldJob, teller: Teller) -> None:

@@ -18,7 +18,7 @@ others go on. Tables and figures are written to runs/<competition>/sweeps/<name>
 import sys
 
 from src.cluster.launcher import launcher_of
-from src.errors import UsageError, exit_code
+from src.errors import exit_code
 from src.experiments.grid import plan_of
 from src.experiments.space import FLAG, space_of
 
@@ -29,12 +29,10 @@ def door(argv: list[str]) -> None:
         return
     address, words = launcher_of(argv)
     if FLAG in words:
-        if address:
-            raise UsageError(f"launcher=ray does not go with {FLAG}: a search is made on one machine")
         space = space_of(words)
         from src.experiments.search import search
 
-        search(space)
+        search(space, address)
         return
     plan = plan_of(words)
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.

@@ -121,8 +121,6 @@ class Study:
         for _ in range(ASKED):
             # Trials under way count as poor ones, so that those that are chosen side by side look in different places.
             self.study.sampler = TPESampler(seed=len(self._all()), constant_liar=True)
-                seed=len(self._all()), constant_liar=True
-            )  # trials under way count as poor: look elsewhere
             trial = self.study.ask({name_of(one): _distribution(one) for one in space.dimensions})
             run = space.cell(trial.params).request.run
             if all(one.run != run or one.fate == FAILED for one in self.trials):

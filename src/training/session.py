@@ -88,7 +88,7 @@ def _train(members: list[tuple[int, int | str]], opened: Opened, run: Run, ranks
         images, teacher = opened.images(say=say), teacher_of(opened, say)
         if ranks.leads:
             claim(run, opened)
-    check_shared(run)
+    check_shared(run, ranks)
     parameters = sum(p.numel() for p in network.parameters())
     record = run.folder / "machine.json"
     images_seen = len(members) * config.epochs * len(opened.samples.train)

@@ -3,6 +3,7 @@
 A cell whose node dies is begun again on another one, where it goes on from its last checkpoint.
 """
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import replace
 from types import ModuleType
@@ -22,6 +23,11 @@ RETRIES = 5  # nodes that may die under one cell
 LOOK_SECONDS = 0.3
 STOP_SECONDS = 60  # for the cells to keep their step when they are stopped
 NOT_SHARED = "{}: it is trained, but not into {}: set PODIUM_HOME to a folder that all nodes of the cluster share"
+
+NOT_WORKING = (
+    "address={}: the Ray cluster there answers and does not work ({}). Was it begun without a token, while there is "
+    "one in ~/.ray/auth_token here? Then set RAY_AUTH_MODE=disabled"
+)
 
 
 class Watch(Protocol):
@@ -80,6 +86,10 @@ def run_on_ray(
             ray.get_runtime_context().get_node_id(), soft=False
         )
         board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=beside).remote()
+        try:
+            ray.get(board.take.remote())
+        except ray.exceptions.RayError as error:
+            raise Problem(NOT_WORKING.format(address, type(error).__name__)) from None
         work = Work(ray, board, cells, say, epochs, watch or Nobody())
         try:
             while work.start():
@@ -166,7 +176,8 @@ class Work:
             self.ray.cancel(one)
         if self.running:
             self.ray.wait(list(self.running), num_returns=len(self.running), timeout=STOP_SECONDS)
-        self._relay()
+        with contextlib.suppress(self.ray.exceptions.RayError):  # the cluster may be gone, which was told already
+            self._relay()
         self.bar.close()
 
     def _outcome(self, one: Any, label: str) -> Exception | None:

@@ -3,6 +3,7 @@
 The cluster lies on this machine's loopback: two nodes of one CPU each, that share the home folder.
 """
 
+import errno
 import hashlib
 import os
 import secrets
@@ -19,6 +20,7 @@ import pytest
 
 from src.cluster import cell as cluster_room
 from src.cluster import shared
+from src.cluster.connection import identify
 from src.cluster.launcher import launcher_of
 from src.errors import Problem, UsageError
 from src.experiments.space import space_of
@@ -108,6 +110,46 @@ def test_a_wrong_address_is_told_at_once(tiny, capsys):
     assert train(["config=tiny", "fold=0", "launcher=ray", f"address=127.0.0.1:{port}"]) == 1
     assert time.monotonic() - begun < 30
     assert f"address=127.0.0.1:{port}: no Ray cluster answers there" in capsys.readouterr().err
+
+
+def test_a_log_that_its_server_replaces_while_it_is_read_is_read_later(tmp_path, monkeypatch):
+    assert cluster_room.log_of(tmp_path / "log.csv") is None
+    (tmp_path / "log.csv").write_text("epoch,score\n1,0.5\n")
+    assert len(cluster_room.log_of(tmp_path / "log.csv")) == 1
+
+    def failing(number: int) -> Callable:
+        def read(*_: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return read
+
+    monkeypatch.setattr(cluster_room.pd, "read_csv", failing(errno.ESTALE))
+    assert cluster_room.log_of(tmp_path / "log.csv") is None
+    monkeypatch.setattr(cluster_room.pd, "read_csv", failing(errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        cluster_room.log_of(tmp_path / "log.csv")
+
+
+# A token
+
+
+def test_the_token_that_a_user_has_is_shown_and_none_is_left_in_his_home(tmp_path, monkeypatch):
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, "")  # so that what is set here is taken back
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def shown(address: str) -> tuple[str | None, int]:
+        for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+            os.environ.pop(name, None)
+        identify(address)
+        return os.environ.get("RAY_AUTH_MODE"), len(os.environ.get("RAY_AUTH_TOKEN", ""))
+
+    assert shown("10.0.0.1:6379") == (None, 0)
+    assert shown("local") == ("token", 64)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("secret")
+    assert shown("10.0.0.1:6379") == ("token", 0)
 
 
 # A real cluster

@@ -1,11 +1,14 @@
 """One cell of work on a node of a Ray cluster: an ordinary request, trained there, and what it takes of the node."""
 
+import errno
 import time
 import traceback
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import pandas as pd
 
 from src.cluster.shared import check_storage
 from src.command import Request
@@ -15,21 +18,6 @@ from src.training.session import train
 
 LEFT_SECONDS = 120  # for what a dead node left behind to let go of a fold
 STORAGE_SECONDS = 60  # until a file that another machine wrote is seen here
-
-
-class Board:
-    """Where the cells write what they tell."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, str]] = []
-
-    def tell(self, label: str, text: str) -> None:
-        self.lines.append((label, text))
-
-    def take(self) -> list[tuple[str, str]]:
-        """What was told since the last time."""
-        taken, self.lines = self.lines, []
-        return taken
 
 
 def train_cell(request: Request, board: Any, label: str) -> Exception | None:
@@ -103,13 +91,20 @@ def logs_of(request: Request) -> list[Path]:
 
 def epochs_done(request: Request) -> int:
     """The epochs that its folds have behind them."""
-    lines = 0
-    for log in logs_of(request):
-        try:
-            lines += max(0, len(log.read_text().splitlines()) - 1)
-        except FileNotFoundError:
-            continue
-    return lines
+    logs = (log_of(file) for file in logs_of(request))
+    return sum(len(log) for log in logs if log is not None)
+
+
+def log_of(file: Path) -> pd.DataFrame | None:
+    """The epochs in a log.csv; None where it is not there yet, or was replaced on its server while it was read."""
+    try:
+        return pd.read_csv(file)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+        return None
 
 
 def begun(run: Run) -> bool:

@@ -10,7 +10,8 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from src.cluster import cell
-from src.cluster.cell import Board, alive, arrived, begun, epochs_done, needs_of, on_a_node, room_for, run_of
+from src.cluster.board import Board
+from src.cluster.cell import alive, arrived, begun, epochs_done, needs_of, on_a_node, room_for, run_of
 from src.cluster.connection import connected
 from src.cluster.shared import storage_held
 from src.command import Request

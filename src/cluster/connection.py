@@ -24,7 +24,7 @@ HANDED_ON = ("HF_HUB_OFFLINE", "OMP_NUM_THREADS")
 def connected(address: str) -> Iterator[ModuleType]:
     """Ray itself, joined to the cluster at `address`, or one of this machine alone. Raises Problem if it fails."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is told to anybody
-    _identify(address)
+    identify(address)
     try:
         import ray
         import ray.util.scheduling_strategies
@@ -53,7 +53,7 @@ def connected(address: str) -> Iterator[ModuleType]:
         ray.shutdown()
 
 
-def _identify(address: str) -> None:
+def identify(address: str) -> None:
     """Show a cluster the token that this user has, if any, as `ray start` does; for an address Ray leaves it out.
 
     A Ray of this machine alone gets a token of its own, where Ray would leave one in the home folder for all later

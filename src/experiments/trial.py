@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from src.cluster.cell import log_of
 from src.command import parse
 from src.errors import Problem
 from src.experiments.space import Space
@@ -45,13 +46,14 @@ class Trial:
     def poor(self) -> str | None:
         """Note what its logs tell; where it is poor and not at its end, how it stands."""
         every = self._files("log.csv")
-        logs = {place: pd.read_csv(log) for place, log in enumerate(every) if log.exists()}
+        found = {place: log_of(file) for place, file in enumerate(every)}
+        logs = {place: log for place, log in found.items() if log is not None}
         if not logs or all(file.exists() for file in self._files(DONE)):
             return None
-        found = self.study.report(self.number, by_part(logs, self.epochs), TELLING)
+        below = self.study.report(self.number, by_part(logs, self.epochs), TELLING)
         last = max(logs)
         epoch = len(logs[last])
-        if not found or (last, epoch) >= (len(every) - 1, self.epochs):
+        if not below or (last, epoch) >= (len(every) - 1, self.epochs):
             return None
         of_fold = f" of fold number {last + 1}" if last else ""
         return f"{self.measure.name} {logs[last]['score'].iloc[-1]:.4f} at epoch {epoch}/{self.epochs}{of_fold}"

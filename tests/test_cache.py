@@ -270,6 +270,33 @@ def test_two_processes_build_once(paths):
     assert first.returncode == second.returncode == 0
 
 
+def test_two_processes_look_at_the_images_once(paths):
+    """So do all cells of a cluster that begin together, each on its own machine. The first is held up at one image."""
+    code = (
+        "import sys; from pathlib import Path; import src.competition.look as room\n"
+        f"paths, real = {[str(path) for path in paths]}, room._one\n"
+        "def slow(path, row, fresh): return (row == 6 and sys.stdin.readline(), real(path, row, fresh))\n"
+        "room._one = slow\n"
+        "look = room.look_at(paths, Path(paths[0]).parent.parent / 'cache'); print('seen', look.hash.sum())"
+    )
+    look = {"cwd": REPOSITORY, "text": True, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    first = subprocess.Popen([sys.executable, "-uc", code], **look)
+    assert first.stdout.readline() == "looking at 12 images\n"
+    second = subprocess.Popen([sys.executable, "-uc", code], **look)
+    assert "waiting for another process that is looking" in second.stdout.readline()
+    (one, _), (two, _) = first.communicate("go on\n", timeout=20), second.communicate("", timeout=20)
+    assert one == two
+    assert one.startswith("seen")
+
+
+def test_what_others_are_writing_into_the_folder_is_left_to_them(paths):
+    folder = paths[0].parent.parent / "cache"
+    folder.mkdir()
+    (folder / ".look.npz.abc.part").touch()
+    opened(paths)
+    assert (folder / ".look.npz.abc.part").exists()
+
+
 def test_a_full_disk_is_told_before_the_work(paths):
     with pytest.raises(Problem, match=r"needs [\d.]+ GB and [\d.]+ GB are free"):
         opened(paths, side=10_000_000)

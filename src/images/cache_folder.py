@@ -31,14 +31,15 @@ def held(file: Path) -> BinaryIO:
 
 
 @contextlib.contextmanager
-def turn(folder: Path, say: Callable[[str], object]) -> Iterator[None]:
-    """Wait until no other process builds in `folder`."""
+def turn(folder: Path, say: Callable[[str], object], what: str = "") -> Iterator[None]:
+    """Wait until no other process builds in `folder`. what: looks at the images, beside whoever builds a cache."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as file:
+    with (folder / f"{what}lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"waiting for another process that is building an image cache in {folder}")
+            at_work = "looking at the images for" if what else "building an image cache in"
+            say(f"waiting for another process that is {at_work} {folder}")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -46,10 +47,11 @@ def turn(folder: Path, say: Callable[[str], object]) -> Iterator[None]:
 def make_room(folder: Path, size: int, max_gb: float | None) -> None:
     """Delete what dead builds left, then the caches used longest ago until `size` bytes more fit into `max_gb`.
 
-    To be called in one's turn: any half-made file here is then nobody's. Raises NoRoom where the disk is too small.
+    To be called in one's turn: any half-made cache here is then nobody's. Raises NoRoom where the disk is too small.
     """
-    for part in folder.glob(".*.part"):
-        part.unlink()
+    for kind in ("npy", "json"):
+        for part in folder.glob(f".*.{kind}.*.part"):
+            part.unlink()
     for one, other in ((".npy", ".json"), (".json", ".npy")):
         for file in folder.glob("*" + one):
             if not file.with_suffix(other).exists():

@@ -90,6 +90,7 @@ def test_a_sweep_in_a_file_can_be_searched(tiny):
     [
         (["--search", "config=tiny"], "nothing to search"),
         (["--search", "config=tiny", "optim.lr=1e-1..1e-4"], "lower end first"),
+        (["--search", "config=tiny", "optim.lr=1e-1..0.1"], "both ends are the same"),
         (["--search", "config=tiny", "model.drop_rate=0..2"], "model.drop_rate"),
         (["--search", "config=tiny", "optim.lrr=0..2"], "Did you mean optim.lr"),
         (["--search", "config=tiny", "optim.lr=1e-4..1e-1", "model=resnet8,resnet"], "model=resnet"),

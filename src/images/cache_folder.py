@@ -34,7 +34,7 @@ def held(file: Path) -> BinaryIO:
 def turn(folder: Path, say: Callable[[str], object], what: str = "") -> Iterator[None]:
     """Wait until no other process builds in `folder`. what: looks at the images, beside whoever builds a cache."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{what}lock").open("a") as file:
+    with (folder / (f"{what}.lock" if what else "lock")).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

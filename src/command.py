@@ -38,6 +38,13 @@ class Request:
     def competition(self) -> str:
         return self.config.competition
 
+    @property
+    def members(self) -> list[tuple[int, Fold]]:
+        """(seed, fold) of all that is to be trained, in this order. Folds that nobody names are all there are."""
+        data = self.config.data
+        folds = self.folds or range(1 if data.validation == "host" else data.folds)
+        return [(seed, fold) for seed in self.seeds for fold in folds]
+
 
 def parse(argv: list[str], flags: tuple[str, ...] = (), several_runs: bool = False) -> Request:
     """Read the words of one command. Raises UsageError with one line for anything that is not understood.

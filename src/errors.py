@@ -30,7 +30,15 @@ class Busy(Problem):
     """Another process holds what this one needs."""
 
 
+NO_LOCKS = (
+    "this file system has no file locks, which keep two processes from one file: mount it with them (NFS without "
+    "nolock, Lustre with flock), or set PODIUM_HOME to another folder"
+)
 REMEDIES = {
+    errno.ENOLCK: NO_LOCKS,
+    errno.ENOSYS: NO_LOCKS,
+    errno.EOPNOTSUPP: NO_LOCKS,
+    errno.ESTALE: "another machine deleted this file while it was read: give the same command again",
     errno.ENOSPC: "the disk is full: free some space and give the same command again",
     errno.EDQUOT: "your disk quota is used up: free some space and give the same command again",
     errno.EACCES: "no permission: make it writable for you, or set PODIUM_HOME to another folder",

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -87,14 +88,19 @@ def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[IO[str]]:
 
 @contextlib.contextmanager
 def only_one(folder: Path, what: str) -> Iterator[None]:
-    """Let one process at a time work in `folder`. Raises Busy, naming that process, where it is not this one."""
+    """Let one process at a time work in `folder`. Raises Busy, naming that process, where it is not this one.
 
-    def refusal(pid: str) -> str:
-        return f"{what} is at work in another process (pid {pid or '?'}): wait for it, or stop it"
+    On storage that several machines share, the process may be on another one.
+    """
+
+    def refusal(holder: str) -> str:
+        pid, _, machine = holder.partition(" ")
+        there = f" on {machine}" if machine not in ("", platform.node()) else ""
+        return f"{what} is at work in another process (pid {pid or '?'}{there}): wait for it, or stop it"
 
     with locked(folder / "lock", refusal) as file:
         file.truncate(0)
-        file.write(str(os.getpid()))
+        file.write(f"{os.getpid()} {platform.node()}")
         file.flush()
         yield
 

@@ -135,6 +135,7 @@ class Machine(Section):
     workers: Annotated[int, Field(ge=0)] | Literal["auto"]
     checkpoint_minutes: Annotated[float, Field(gt=0)]
     cache_max_gb: Annotated[float, Field(gt=0)]
+    cache_local: Annotated[str, Field(min_length=1)] | None = None
 
 
 class Predict(Section):

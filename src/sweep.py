@@ -10,13 +10,14 @@ usage: python -m src.sweep [config=NAME | competition=ID] key=VALUE,VALUE ... [f
   --search           not every combination, but trials=30 of them, each chosen by what the ones before it scored; those
                      that do poorly are stopped early. A..B is a range: by factors where B is 20 times A or more,
                      whole numbers where both ends are. A larger trials= goes on from what there is
-  launcher=ray [address=HOST:PORT|auto]    every run on a node of a Ray cluster; without address= Ray on this machine
+  launcher=ray [address=HOST:PORT|auto]    every run, or trial, on a node of a Ray cluster, as many at once as it bears;
+                     without address= Ray on this machine
 Runs are named as src.train names them: finished folds are skipped, stopped ones go on. One that fails is told, and the
 others go on. Tables and figures are written to runs/<competition>/sweeps/<name>/.
 """
 
 from src.cluster.launcher import launcher_of
-from src.errors import UsageError, exit_code
+from src.errors import exit_code
 from src.experiments.grid import plan_of
 from src.experiments.space import FLAG, space_of
 from src.process import run
@@ -28,12 +29,10 @@ def door(argv: list[str]) -> None:
         return
     address, words = launcher_of(argv)
     if FLAG in words:
-        if address:
-            raise UsageError(f"launcher=ray does not go with {FLAG}: a search is made on one machine")
         space = space_of(words)
         from src.experiments.search import search
 
-        search(space)
+        search(space, address)
         return
     plan = plan_of(words)
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.

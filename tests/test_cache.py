@@ -1,5 +1,7 @@
 """Squares come out of the cache as they went in, whoever builds it and whatever happens meanwhile."""
 
+import errno
+import fcntl
 import json
 import multiprocessing
 import os
@@ -18,9 +20,11 @@ import pytest
 from src.errors import Problem, UsageError
 from src.images.cache import ImageCache
 from src.images.decode import ImageFault, decode
+from src.images.local_copy import local_folder
 from src.images.prepare import crop_border
 from src.images.stream import ImageStream, fitted
 from src.runs import REPOSITORY
+from src.train import main as train
 
 SIDE = 16
 
@@ -49,16 +53,30 @@ def files(paths: list[Path]) -> list[str]:
     return sorted(set(os.listdir(paths[0].parent.parent / "cache")) - {"lock"})
 
 
-def other_process(paths: list[Path], then: str = "", **how) -> subprocess.Popen:
-    """Open the cache of `paths` in a process of its own, which prints what it says, then `ready`."""
+def other_process(
+    paths: list[Path], then: str = "", before: str = "", under: list[str] | None = None, **how
+) -> subprocess.Popen:
+    """Open the cache of `paths` in a process of its own, which prints what it says, then `ready`.
+
+    under: a command that starts it.
+    """
+    if "local" in how:
+        before, how = before + f"local = Path({how['local']!r})\n", {k: v for k, v in how.items() if k != "local"}
+    else:
+        before += "local = None\n"
     code = (
         "import sys, time; from pathlib import Path; from src.images.cache import ImageCache\n"
+        f"{before}"
         f"paths = [Path(path) for path in {[str(path) for path in paths]}]\n"
-        f"cache = ImageCache.open(paths[0].parent.parent / 'cache', paths, {SIDE}, 'stretch', **{how})\n"
+        f"cache = ImageCache.open(paths[0].parent.parent / 'cache', paths, {SIDE}, 'stretch', local=local, **{how})\n"
         f"print('ready', int(cache.batch(range(len(cache))).sum()), flush=True)\n{then}"
     )
     return subprocess.Popen(
-        [sys.executable, "-uc", code], cwd=REPOSITORY, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [*(under or []), sys.executable, "-uc", code],
+        cwd=REPOSITORY,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
 
 
@@ -252,6 +270,33 @@ def test_two_processes_build_once(paths):
     assert first.returncode == second.returncode == 0
 
 
+def test_two_processes_look_at_the_images_once(paths):
+    """So do all cells of a cluster that begin together, each on its own machine. The first is held up at one image."""
+    code = (
+        "import sys; from pathlib import Path; import src.competition.look as room\n"
+        f"paths, real = {[str(path) for path in paths]}, room._one\n"
+        "def slow(path, row, fresh): return (row == 6 and sys.stdin.readline(), real(path, row, fresh))\n"
+        "room._one = slow\n"
+        "look = room.look_at(paths, Path(paths[0]).parent.parent / 'cache'); print('seen', look.hash.sum())"
+    )
+    look = {"cwd": REPOSITORY, "text": True, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    first = subprocess.Popen([sys.executable, "-uc", code], **look)
+    assert first.stdout.readline() == "looking at 12 images\n"
+    second = subprocess.Popen([sys.executable, "-uc", code], **look)
+    assert "waiting for another process that is looking" in second.stdout.readline()
+    (one, _), (two, _) = first.communicate("go on\n", timeout=20), second.communicate("", timeout=20)
+    assert one == two
+    assert one.startswith("seen")
+
+
+def test_what_others_are_writing_into_the_folder_is_left_to_them(paths):
+    folder = paths[0].parent.parent / "cache"
+    folder.mkdir()
+    (folder / ".look.npz.abc.part").touch()
+    opened(paths)
+    assert (folder / ".look.npz.abc.part").exists()
+
+
 def test_a_full_disk_is_told_before_the_work(paths):
     with pytest.raises(Problem, match=r"needs [\d.]+ GB and [\d.]+ GB are free"):
         opened(paths, side=10_000_000)
@@ -356,3 +401,142 @@ def test_the_bar_is_for_terminals_only(paths, capfd):
     os.close(terminal)
     assert b"caching images" in os.read(ours, 10_000)
     os.close(ours)
+
+
+# A copy on a disk of the machine
+
+
+def copies(local: Path) -> list[str]:
+    return sorted(path.name for path in (local / "podium-cache" / "competition").iterdir() if path.name != "lock")
+
+
+def test_two_machines_of_two_processes_build_once_and_copy_once_each(paths, tmp_path):
+    """Machines that share the competition's folder, each with a disk of its own."""
+    locals_ = [tmp_path / "one", tmp_path / "one", tmp_path / "two", tmp_path / "two"]
+    lot = [other_process(paths, workers=1, local=str(local)) for local in locals_]
+    told = [process.communicate(timeout=60)[0] for process in lot]
+    assert all(process.returncode == 0 for process in lot)
+    everything = "".join(told)
+    assert everything.count("caching 12 images") == 1
+    for local in set(locals_):
+        assert everything.count(f"copying the image cache to {local}") == 1
+        assert len(copies(local)) == 2
+    assert len({line for line in everything.splitlines() if line.startswith("ready")}) == 1
+    # Copied, it is read from there, and the shared folder is not needed.
+    shutil.rmtree(paths[0].parent.parent / "cache")
+    said = []
+    cache = opened(paths, local=tmp_path / "one", say=said.append)
+    assert cache.file.is_relative_to(tmp_path / "one")
+    assert not said
+    assert np.array_equal(cache[6], fitted(decode(paths[6]), SIDE, "stretch"))
+
+
+SLOW = "import src.images.local_copy as room; room.CHUNK = 100; room.progress = lambda *_: Bar()\n"
+SLOW += "class Bar:\n def __enter__(self): return self\n def __exit__(self, *_): pass\n"
+SLOW += " def update(self, _): print('a chunk', flush=True); time.sleep(60)\n"
+
+
+def test_a_killed_copy_leaves_nothing_that_counts(paths, tmp_path):
+    local = tmp_path / "local"
+    built = opened(paths)
+    copier = other_process(paths, before=SLOW, local=str(local))
+    assert "copying" in copier.stdout.readline()
+    assert "a chunk" in copier.stdout.readline()
+    copier.kill()
+    copier.communicate()
+    assert [name[-5:] for name in copies(local)] == [".part"]
+    said = []
+    cache = opened(paths, local=local, say=said.append)
+    assert "copying" in said[0]
+    assert np.array_equal(cache.batch(range(12)), built.batch(range(12)))
+    assert copies(local) == files(paths)
+
+
+def test_a_copy_that_is_not_whole_is_made_again(paths, tmp_path):
+    local = tmp_path / "local"
+    copy = opened(paths, local=local).file
+    whole = copy.read_bytes()
+    os.truncate(copy, 1000)
+    assert opened(paths, local=local).file == copy
+    assert copy.read_bytes() == whole
+    copy.with_suffix(".json").unlink()
+    copy.write_bytes(bytes(len(whole)))
+    assert opened(paths, local=local).file == copy
+    assert copy.read_bytes() == whole
+
+
+def test_bytes_that_are_not_those_that_were_built_are_never_copied(paths, tmp_path):
+    file = opened(paths).file
+    data = bytearray(file.read_bytes())
+    data[-100] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(Problem, match="is damaged: delete it"):
+        opened(paths, local=tmp_path / "local")
+    assert copies(tmp_path / "local") == []
+    file.unlink()
+    assert opened(paths, local=tmp_path / "local").file.is_relative_to(tmp_path / "local")
+
+
+def test_copies_are_bounded_and_nothing_else_in_the_folder_is_touched(paths, tmp_path):
+    local = tmp_path / "local"
+    (local / "competition").mkdir(parents=True)
+    for name in ("mine.json", "mine.npy", ".mine.part"):
+        (local / "competition" / name).touch()
+        (local / name).touch()
+    opened(paths, "crop", local=local)
+    new = opened(paths, "pad", local=local, max_gb=bound(1)).file
+    assert copies(local) == sorted([new.name, new.with_suffix(".json").name])
+    assert len(list(local.glob("*mine*"))) == len(list(local.glob("competition/*mine*"))) == 3
+
+
+@pytest.mark.parametrize("found_late", [False, True])
+def test_where_the_disk_is_full_the_shared_cache_is_read_and_that_is_said(paths, tmp_path, found_late):
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["unshare", "--map-root-user", "--user", "--mount"]
+    mount += ["sh", "-c", f'mount -t tmpfs -o size=8k none {small} && exec "$@"', "sh"]
+    if subprocess.run([*mount, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no file system may be mounted here")
+    opened(paths)
+    before = "import src.images.local_copy as room; room.make_room = lambda *_: None\n" if found_late else ""
+    process = other_process(paths, before=before, under=mount, then="print(cache.file)", local=str(small))
+    told, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert told.count("has no room for a copy of the image cache") == 1
+    assert told.splitlines()[-1].startswith(str(paths[0].parent.parent / "cache"))
+
+
+def test_the_folder_may_be_named_by_a_variable_and_must_be_a_whole_path(monkeypatch, tmp_path):
+    monkeypatch.setenv("SCRATCH_OF_NODE", str(tmp_path))
+    assert local_folder(None) is None
+    assert local_folder("$SCRATCH_OF_NODE/x") == tmp_path / "x"
+    assert local_folder("~/x") == Path.home() / "x"
+    for word in ("scratch", "$NO_SUCH_VARIABLE/x"):
+        with pytest.raises(UsageError, match=r"machine\.cache_local"):
+            local_folder(word)
+
+
+def test_a_training_reads_the_copy(tiny, tmp_path, capsys):
+    words = ["config=tiny", "fold=0", "train.epochs=1", f"machine.cache_local={tmp_path / 'local'}"]
+    assert train(words) == 0
+    assert f"copying the image cache to {tmp_path / 'local' / 'podium-cache' / 'tiny'}" in capsys.readouterr().out
+    shutil.rmtree(tiny / "competition" / "tiny" / "cache")
+    assert train([*words, "seed=1"]) == 0
+    assert "caching" not in capsys.readouterr().out
+
+
+def test_on_nfs_too_the_cache_used_longest_ago_makes_room(paths, monkeypatch):
+    """There flock becomes a lock of fcntl, which is refused for a file that is not open for writing."""
+    real = fcntl.flock
+
+    def as_on_nfs(file, operation: int) -> None:
+        writing = fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+        if operation & fcntl.LOCK_EX and not writing:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        real(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", as_on_nfs)
+    old = opened(paths, "crop").file.name
+    new = opened(paths, "pad", max_gb=bound(1)).file.name
+    assert new in files(paths)
+    assert old not in files(paths)

@@ -3,8 +3,10 @@
 The cluster lies on this machine's loopback: two nodes of one CPU each, that share the home folder.
 """
 
+import errno
 import hashlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -16,9 +18,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.cluster import cells as cluster_room
+from src.cluster import cell as cluster_room
+from src.cluster import shared
+from src.cluster.connection import identify
 from src.cluster.launcher import launcher_of
-from src.errors import UsageError
+from src.errors import Problem, UsageError
+from src.experiments.space import space_of
+from src.experiments.study import STOPPED, Study
 from src.runs import REPOSITORY
 from src.sweep import main as sweep
 from src.train import main as train
@@ -26,7 +32,7 @@ from tests.tiny import write_tiny
 
 FOLDS = ["config=tiny", "data.folds=5", "train.epochs=12"]
 ABSENT = "Ray is optional, and not installed here: pip install ray==2.60.0"
-SECONDS = 90  # that any one thing here may take on a busy machine
+SECONDS = 180  # that any one thing here may take on a busy machine
 
 
 # Words
@@ -61,9 +67,39 @@ def test_without_ray_the_remedy_is_told_and_nothing_is_trained(tiny, capsys, mon
     assert not list((tiny / "runs").rglob("checkpoint.pt"))
 
 
-def test_a_search_says_that_it_stays_on_one_machine(tiny, capsys):
-    assert sweep(["--search", "config=tiny", "optim.lr=1e-4..1e-1", "launcher=ray"]) == 2
-    assert "launcher=ray" in capsys.readouterr().err
+def test_a_search_without_ray_is_told_so_too(tiny, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert sweep(["--search", "config=tiny", "optim.lr=1e-4..1e-1", "launcher=ray"]) == 1
+    assert "pip install ray==" in capsys.readouterr().err
+    assert not list((tiny / "runs").rglob("checkpoint.pt"))
+
+
+# Shared storage
+
+
+def hold_storage(home: Path) -> subprocess.Popen:
+    """A command, on what may be another machine, that has work on a cluster under way."""
+    code = "from src.cluster.shared import storage_held\nwith storage_held(): print('held', flush=True); input()"
+    look = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=REPOSITORY, env=os.environ | {"PODIUM_HOME": str(home)}, **look
+    )
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_node_knows_the_storage_by_the_lock_that_the_command_holds_there(home, tmp_path, monkeypatch):
+    monkeypatch.setattr(shared, "PATIENCE", 0)
+    with pytest.raises(Problem, match="all nodes must share it"):
+        shared.check_storage()
+    one, two = hold_storage(home), hold_storage(home)  # two commands at once
+    shared.check_storage()
+    one.communicate("")
+    shared.check_storage()
+    two.kill()
+    two.communicate()
+    with pytest.raises(Problem, match="mounted with locks"):  # as where a mount keeps locks to its machine
+        shared.check_storage()
 
 
 def test_a_wrong_address_is_told_at_once(tiny, capsys):
@@ -76,13 +112,53 @@ def test_a_wrong_address_is_told_at_once(tiny, capsys):
     assert f"address=127.0.0.1:{port}: no Ray cluster answers there" in capsys.readouterr().err
 
 
+def test_a_log_that_its_server_replaces_while_it_is_read_is_read_later(tmp_path, monkeypatch):
+    assert cluster_room.log_of(tmp_path / "log.csv") is None
+    (tmp_path / "log.csv").write_text("epoch,score\n1,0.5\n")
+    assert len(cluster_room.log_of(tmp_path / "log.csv")) == 1
+
+    def failing(number: int) -> Callable:
+        def read(*_: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return read
+
+    monkeypatch.setattr(cluster_room.pd, "read_csv", failing(errno.ESTALE))
+    assert cluster_room.log_of(tmp_path / "log.csv") is None
+    monkeypatch.setattr(cluster_room.pd, "read_csv", failing(errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        cluster_room.log_of(tmp_path / "log.csv")
+
+
+# A token
+
+
+def test_the_token_that_a_user_has_is_shown_and_none_is_left_in_his_home(tmp_path, monkeypatch):
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, "")  # so that what is set here is taken back
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def shown(address: str) -> tuple[str | None, int]:
+        for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+            os.environ.pop(name, None)
+        identify(address)
+        return os.environ.get("RAY_AUTH_MODE"), len(os.environ.get("RAY_AUTH_TOKEN", ""))
+
+    assert shown("10.0.0.1:6379") == (None, 0)
+    assert shown("local") == ("token", 64)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("secret")
+    assert shown("10.0.0.1:6379") == ("token", 0)
+
+
 # A real cluster
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[object]:
     """A head and one more node, of one CPU each."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     pytest.importorskip("ray", reason=ABSENT)
     from ray.cluster_utils import Cluster
 
@@ -105,7 +181,9 @@ def begin(cluster) -> Iterator[Callable]:
     def function(home: Path, *words: str, door: str = "train") -> subprocess.Popen:
         command = [sys.executable, "-m", f"src.{door}", *words, "launcher=ray", f"address={cluster.address}"]
         look = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        begun.append(subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | {"PODIUM_HOME": str(home)}, **look))
+        environment = os.environ | {"PODIUM_HOME": str(home)}
+        del environment["RAY_AUTH_MODE"]  # whoever has the token need not say so
+        begun.append(subprocess.Popen(command, cwd=REPOSITORY, env=environment, **look))
         return begun[-1]
 
     yield function
@@ -131,7 +209,7 @@ def under_way(run: Path, raylet: int) -> Path | None:
     """A fold with a checkpoint that a worker of this node is training."""
     for checkpoint in run.glob("seed0/*/checkpoint.pt"):
         folder = checkpoint.parent
-        pid = (folder / "lock").read_text().strip()
+        pid = (folder / "lock").read_text().partition(" ")[0]
         alive = pid and not (folder / "done.json").exists() and Path(f"/proc/{pid}").exists()
         if alive and parent_of(int(pid)) == raylet:
             return folder
@@ -214,3 +292,62 @@ def test_nodes_that_write_elsewhere_are_told(tiny, capsys, monkeypatch):
     told = capsys.readouterr().err
     assert f"not into {tiny}: set PODIUM_HOME to a folder that all nodes of the cluster share" in told
     assert not list((tiny / "runs").rglob("done.json"))  # nor were they trained here instead
+
+
+# A search on it
+
+SEARCH = ["--search", "config=tiny", "fold=0..1", "optim.lr=1e-6..1e-1"]
+
+
+def study_of(*words: str) -> Study:
+    return Study(space_of(list(words)).folder, higher_is_better=True)
+
+
+@pytest.mark.slow
+def test_a_search_makes_its_trials_on_both_nodes_and_stops_the_poor(begin, tiny):
+    words = [*SEARCH, "train.epochs=12", "trials=10"]
+    process = begin(tiny, *words, door="sweep")
+    output, _ = process.communicate(timeout=2 * SECONDS)
+    assert process.returncode == 0, output
+    found, folder = study_of(*words), space_of(words).folder
+    stopped = found.with_fate(STOPPED)
+    assert stopped
+    assert len(stopped) + len(found.done) == len(found.trials) == 10
+    assert len({one.run for one in found.trials}) == 10
+    for one in stopped:  # kept its step, and did not go on to the end
+        run = tiny / "runs" / "tiny" / one.run
+        assert list(run.glob("seed0/*/checkpoint.pt"))
+        assert not (run / "seed0" / "fold1" / "done.json").exists()
+        assert "accuracy" in one.reason
+    assert len(pd.read_csv(folder / "summary.csv")) == len(found.done)
+    text = (folder / "comparison.md").read_text()
+    assert "pick of 10 trials" in text
+    assert "Stopped early, and therefore absent:" in text
+    # Two at once: one begins before the other one is over.
+    told = [line for line in output.splitlines() if line.startswith("trial ")]
+    assert told[0].startswith("trial 0: optim.lr=")
+    assert any(line.startswith("trial 1: optim.lr=") for line in told[: told.index(_ending(told, 0))])
+
+
+def _ending(told: list[str], trial: int) -> str:
+    return next(line for line in told if line.startswith(f"trial {trial}: accuracy"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_search_that_is_ended_goes_on_with_the_trials_that_were_under_way(begin, tiny, how):
+    words = [*SEARCH, "train.epochs=30", "trials=3"]
+    process = begin(tiny, *words, door="sweep")
+    wait_for(lambda: len(list((tiny / "runs").rglob("checkpoint.pt"))) == 2, process)
+    process.send_signal(how)
+    output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == (130 if how == signal.SIGINT else -how), output
+    assert not list((tiny / "runs" / "tiny").glob("*/seed0/fold1/done.json")), "ended too late to show anything"
+    process = begin(tiny, *words, door="sweep")
+    output, _ = process.communicate(timeout=2 * SECONDS)
+    assert process.returncode == 0, output
+    for trial in (0, 1):
+        assert f"trial {trial} | fold 0 goes on at epoch" in output
+    found = study_of(*words)
+    assert [one.number for one in found.trials] == [0, 1, 2]
+    assert len(found.done) == 3

@@ -7,6 +7,7 @@ that a launcher gives them: they find torch imported, and cost no seconds.
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,6 +28,7 @@ from src.models.scratch.resnet8 import resnet8
 from src.predict import main as predict
 from src.runs import REPOSITORY
 from src.train import main as train
+from src.training import ready
 
 LIMIT = 60  # seconds that any of these may take before it counts as hanging
 # A group norm looks at each image alone: the batch may be split. SGD, because Adam's first steps blow the last digits
@@ -40,7 +42,9 @@ ORDER = 5e-6
 class Lot:
     """Ranks forked off this process. `told`: what each wrote to standard output and standard error."""
 
-    def __init__(self, folder: Path, words: list[str], count: int = 2, door: Callable = train) -> None:
+    def __init__(
+        self, folder: Path, words: list[str], count: int = 2, door: Callable = train, homes: tuple[Path, ...] = ()
+    ) -> None:
         folder.mkdir()
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -51,6 +55,8 @@ class Lot:
             given = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
             given |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
             given["TORCHELASTIC_ERROR_FILE"] = folder / str(rank) / "error.json"
+            if homes:  # as on machines that share none
+                given["PODIUM_HOME"] = homes[rank]
             environment = {key: str(value) for key, value in given.items()}
             self.processes.append(fork.Process(target=_rank, args=(folder / f"{rank}.txt", environment, door, words)))
         for process in self.processes:
@@ -353,6 +359,21 @@ def test_a_problem_of_all_is_told_once(tiny):
         assert told.count("error: ") == 1, told
         assert said in told
         assert "Traceback" not in told
+
+
+def test_machines_that_share_no_folder_are_told_before_anything_is_trained(tiny, tmp_path_factory, monkeypatch):
+    """Each has the run's folder, with a fold in it: nothing that is missing gives them away."""
+    monkeypatch.setattr(ready, "PATIENCE", 1)
+    alone("a", "config=tiny", "train.epochs=1", "fold=0")
+    other = tmp_path_factory.mktemp("other") / "home"
+    shutil.copytree(tiny, other)
+    lot = Lot(tiny / "lot", ["config=tiny", "train.epochs=1", "fold=1", "run=a"], homes=(tiny, other))
+    codes, told = lot.codes(), "".join(lot.told)
+    assert codes == [1, 1], told
+    assert told.count("error: ") == 1
+    assert "all machines must share PODIUM_HOME" in told
+    for home in (tiny, other):
+        assert not (member(home, "a", 1) / "checkpoint.pt").exists()
 
 
 def test_other_commands_are_not_run_by_several_processes(tiny):

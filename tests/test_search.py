@@ -17,6 +17,7 @@ from src.experiments.axes import Axis
 from src.experiments.ranges import Range
 from src.experiments.space import space_of
 from src.experiments.study import FAILED, STOPPED, Study
+from src.experiments.trial import PARTS, by_part
 from src.inference.intervals import picked
 from src.metrics import metric
 from src.runs import REPOSITORY, only_one
@@ -89,6 +90,7 @@ def test_a_sweep_in_a_file_can_be_searched(tiny):
     [
         (["--search", "config=tiny"], "nothing to search"),
         (["--search", "config=tiny", "optim.lr=1e-1..1e-4"], "lower end first"),
+        (["--search", "config=tiny", "optim.lr=1e-1..0.1"], "both ends are the same"),
         (["--search", "config=tiny", "model.drop_rate=0..2"], "model.drop_rate"),
         (["--search", "config=tiny", "optim.lrr=0..2"], "Did you mean optim.lr"),
         (["--search", "config=tiny", "optim.lr=1e-4..1e-1", "model=resnet8,resnet"], "model=resnet"),
@@ -216,6 +218,17 @@ def test_a_trial_below_the_median_is_stopped_but_not_at_once(tiny):
     assert found.report(poor.number, {1: 0.0, 2: 0.4}, warmup=1)
     assert not found.report(poor.number, {1: 0.0, 2: 0.4}, warmup=1)  # nothing new
     assert not found.report(good.number, {1: 0.0, 2: 0.6}, warmup=1)
+
+
+def test_runs_of_different_lengths_are_held_against_each_other_at_the_same_part_of_their_way(tiny):
+    """Half-way through its schedule a long run is not yet where a short one ends."""
+    short = pd.DataFrame({"epoch": range(1, 5), "score": [0.2, 0.4, 0.6, 0.8]})
+    long = pd.DataFrame({"epoch": range(1, 9), "score": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]})
+    half, other = by_part({0: short[:2]}, 4), by_part({0: long[:4]}, 8)
+    assert max(half) == max(other) == PARTS // 2
+    assert half[PARTS // 2] == other[PARTS // 2] == 0.4
+    two = by_part({0: short, 1: short[:1]}, 4)  # a second fold goes on from there
+    assert (max(two), two[PARTS], two[PARTS + 1]) == (PARTS + PARTS // 4, 0.8, 0.2)
 
 
 def test_the_first_trials_are_never_stopped(tiny):

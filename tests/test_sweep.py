@@ -16,7 +16,9 @@ import pytest
 from src.command import parse
 from src.config import config_names
 from src.errors import UsageError
+from src.experiments import sweep as sweeps
 from src.experiments.grid import plan_of
+from src.experiments.sweep import with_share
 from src.reporting.curves import draw_curves
 from src.runs import REPOSITORY, only_one
 from src.sweep import main as sweep
@@ -430,3 +432,11 @@ def test_no_two_runs_look_alike():
     looks = {line.get_label(): (line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines}
     assert len(looks) == len(set(looks.values())) == 24
     assert len({looks[f"a, {model}"][0] for model in "xyz"}) == 1  # the same rate, the same colour
+
+
+def test_the_host_s_one_validation_fold_gets_all_the_cores(tiny, monkeypatch):
+    monkeypatch.setattr(sweeps, "cores", lambda: 8)
+    for words, jobs, threads in ((["data.validation=host"], 1, 4), ([], 3, 1)):
+        request = parse(["config=tiny", "machine.threads=auto", *words])
+        share = with_share(request, jobs=4, side=2).config.machine
+        assert (share.jobs, share.threads) == (jobs, threads)

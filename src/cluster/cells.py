@@ -1,61 +1,99 @@
 """Runs on a Ray cluster: each cell is an ordinary run, written to storage that all nodes share.
 
-A cell whose node dies is begun again on another one, where it goes on
-from its last checkpoint.
+A cell whose node dies is begun again on another one, where it goes on from its last checkpoint.
 """
 
-import time
-import traceback
+import contextlib
+from collections.abc import Iterable
 from dataclasses import replace
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
+from src.cluster import cell
+from src.cluster.board import Board
+from src.cluster.cell import alive, arrived, begun, epochs_done, needs_of, on_a_node, room_for, run_of
 from src.cluster.connection import connected
+from src.cluster.shared import storage_held
 from src.command import Request
-from src.errors import Busy, Problem, UsageError
+from src.errors import Problem
 from src.progress import progress
-from src.runs import DONE, Run, home
+from src.runs import Run, home
 from src.training.session import Say, train
 
 RETRIES = 5  # nodes that may die under one cell
 LOOK_SECONDS = 0.3
 STOP_SECONDS = 60  # for the cells to keep their step when they are stopped
-LEFT_SECONDS = 120  # for what a dead node left behind to let go of a fold
-STORAGE_SECONDS = 60  # until a file that another machine wrote is seen here
 NOT_SHARED = "{}: it is trained, but not into {}: set PODIUM_HOME to a folder that all nodes of the cluster share"
+
+NOT_WORKING = (
+    "address={}: the Ray cluster there answers and does not work ({}). Was it begun without a token, while there is "
+    "one in ~/.ray/auth_token here? Then set RAY_AUTH_MODE=disabled"
+)
+
+
+class Watch(Protocol):
+    """Who follows the cells from beside the command. Both are asked in the command's own process."""
+
+    def poor(self, label: str) -> bool:
+        """After each word of a cell: whether it should keep its step and end."""
+
+    def over(self, label: str, problem: Exception | None) -> None:
+        """It is trained, or this was wrong with it. One that was called poor may be either."""
+
+
+class Nobody:
+    """Watches nothing."""
+
+    def poor(self, label: str) -> bool:
+        return False
+
+    def over(self, label: str, problem: Exception | None) -> None:
+        pass
 
 
 def train_on_ray(request: Request, address: str, say: Say = print) -> None:
     """As `train`, every fold and seed a cell of its own. The first Problem stops the others, and is raised."""
-    run, data = Run(request.competition, request.run), request.config.data
-    folds = request.folds or range(1 if data.validation == "host" else data.folds)
-    left = [(seed, fold) for seed in request.seeds for fold in folds if not run.finished(seed, fold)]
+    run = Run(request.competition, request.run)
     cells = {
         f"fold {fold}" + (f" seed {seed}" if seed else ""): replace(request, folds=(fold,), seeds=(seed,))
-        for seed, fold in left
+        for seed, fold in request.members
+        if not run.finished(seed, fold)
     }
     if cells:
-        for problem in run_on_ray(cells, address, say, stop_at_first=True).values():
+        for problem in run_on_ray(cells.items(), address, say, epochs_of(cells), stop_at_first=True).values():
             raise problem
     train(request, say)  # all folds are there, and it tells what they came to
 
 
-def run_on_ray(cells: dict[str, Request], address: str, say: Say, stop_at_first: bool = False) -> dict[str, Exception]:
-    """Train the cells {label: request} on the cluster at `address`; return what was wrong with which.
+def run_on_ray(
+    cells: Iterable[tuple[str, Request]],
+    address: str,
+    say: Say,
+    epochs: int | None = None,
+    watch: Watch | None = None,
+    stop_at_first: bool = False,
+) -> dict[str, Exception]:
+    """Train the cells (label, request) on the cluster at `address`; return what was wrong with which.
 
-    Raises Problem where Ray is missing or does not answer, UsageError where no node has what a cell needs.
+    A cell is asked for when the cluster has room for it. epochs: of all of them, where that is known; watch: who may
+    stop one, see Watch. Raises Problem where Ray is missing or does not answer, UsageError where no node has what a
+    cell needs.
     """
-    with connected(address) as ray:
-        say(f"Ray: {len(cells)} cells for {len(_nodes(ray))} nodes")
+    with connected(address) as ray, storage_held():
+        nodes = len(alive(ray))
+        say(f"Ray: {nodes} {'node' if nodes == 1 else 'nodes'}")
         # Told through an actor beside this process, not on a node that may die.
         beside = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
         )
         board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=beside).remote()
-        work = Work(ray, board, cells, say)
         try:
-            while work.left:
-                work.start()
+            ray.get(board.take.remote())
+        except ray.exceptions.RayError as error:
+            raise Problem(NOT_WORKING.format(address, type(error).__name__)) from None
+        work = Work(ray, board, cells, say, epochs, watch or Nobody())
+        try:
+            while work.start():
                 work.look()
                 if stop_at_first and work.problems:
                     break
@@ -64,48 +102,63 @@ def run_on_ray(cells: dict[str, Request], address: str, say: Say, stop_at_first:
         return work.problems
 
 
-class Board:
-    """Where the cells write what they tell."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, str]] = []
-
-    def tell(self, label: str, text: str) -> None:
-        self.lines.append((label, text))
-
-    def take(self) -> list[tuple[str, str]]:
-        """What was told since the last time."""
-        taken, self.lines = self.lines, []
-        return taken
+def epochs_of(cells: dict[str, Request]) -> int | None:
+    """All epochs of all cells; None where their number is left to Podium."""
+    numbers = [request.config.epochs for request in cells.values()]
+    if "auto" in numbers:
+        return None
+    return sum(number * len(request.members) for number, request in zip(numbers, cells.values(), strict=True))
 
 
 class Work:
-    """The cells of one command: those that wait, those on the cluster, and one live bar over their epochs."""
+    """The cells of one command: the one that waits, those on the cluster, and one live bar over their epochs."""
 
-    def __init__(self, ray: ModuleType, board: Any, cells: dict[str, Request], say: Say) -> None:
-        self.ray, self.board, self.say = ray, board, say
-        self.waiting = {label: _on_a_node(request) for label, request in cells.items()}
-        self.needs = {label: _needs(ray, request) for label, request in cells.items()}
+    def __init__(
+        self,
+        ray: ModuleType,
+        board: Any,
+        cells: Iterable[tuple[str, Request]],
+        say: Say,
+        epochs: int | None,
+        watch: Watch,
+    ) -> None:
+        self.ray, self.board, self.say, self.watch = ray, board, say, watch
+        self.cells = iter(cells)
+        self.next: tuple[str, Request] | None = None
+        self.needs: dict[Any, dict[str, int]] = {}
+        self.taken: dict[str, int] = {}  # by the last cell
         self.running: dict[Any, str] = {}
-        self.requests = dict(self.waiting)
+        self.requests: dict[str, Request] = {}
+        self.poor: set[str] = set()
+        self.epochs: dict[str, int] = {}
         self.problems: dict[str, Exception] = {}
-        self.logs = [file for request in self.requests.values() for file in _logs(request)]
-        self.bar = progress(_epochs(self.requests), "training", "epoch")
+        self.bar = progress(epochs, "training", "epoch")
 
-    @property
-    def left(self) -> bool:
-        return bool(self.waiting or self.running)
-
-    def start(self) -> None:
-        """Hand over what may begin: of a new run one cell first, which decides for the others how they train."""
-        for label, request in list(self.waiting.items()):
-            run = _run(request)
-            if not _begun(run) and any(_run(self.requests[other]) == run for other in self.running.values()):
-                continue
+    def start(self) -> bool:
+        """Hand over what the cluster has room for; whether anything is left to do."""
+        while not self.running or len(self.running) < room_for(self.ray, self.taken):
+            self.next = self.next or next(self.cells, None)
+            if not self.next or not self._may_begin(self.next[1]):
+                break
+            label, request = self.next
+            self.next, self.taken = None, self._needs(request)
+            self.requests[label] = on_a_node(request)
             options = {"max_retries": RETRIES, "scheduling_strategy": "SPREAD", "name": label}
-            cell = self.ray.remote(train_cell).options(**self.needs[label], **options)
-            self.running[cell.remote(request, self.board, label)] = label
-            del self.waiting[label]
+            handle = self.ray.remote(cell.train_cell).options(**self.taken, **options)
+            self.running[handle.remote(self.requests[label], self.board, label)] = label
+        return bool(self.running)
+
+    def _needs(self, request: Request) -> dict[str, int]:
+        """Asked once: where the only fitting node dies under way, cells wait for another one."""
+        machine = request.config.machine
+        key = machine.threads, machine.device
+        self.needs[key] = self.needs.get(key) or needs_of(self.ray, request)
+        return self.needs[key]
+
+    def _may_begin(self, request: Request) -> bool:
+        """Of a new run one cell goes first: it decides for the others how they train."""
+        run = run_of(request)
+        return begun(run) or all(run_of(self.requests[other]) != run for other in self.running.values())
 
     def look(self) -> None:
         """Wait a moment, tell what the cells told, and take note of those that are over."""
@@ -114,8 +167,9 @@ class Work:
         for one in over:
             label = self.running.pop(one)
             problem = self._outcome(one, label)
-            if problem:
+            if problem and label not in self.poor:
                 self.problems[label] = problem
+            self.watch.over(label, problem)
 
     def stop(self) -> None:
         """Let what still runs keep its step and end."""
@@ -123,110 +177,33 @@ class Work:
             self.ray.cancel(one)
         if self.running:
             self.ray.wait(list(self.running), num_returns=len(self.running), timeout=STOP_SECONDS)
-        self._relay()
+        with contextlib.suppress(self.ray.exceptions.RayError):  # the cluster may be gone, which was told already
+            self._relay()
         self.bar.close()
 
     def _outcome(self, one: Any, label: str) -> Exception | None:
         try:
             problem = self.ray.get(one)
+        except self.ray.exceptions.TaskCancelledError:
+            return Problem(f"{label} was stopped")
         except self.ray.exceptions.RayError as error:
             return Problem(
                 f"{label}: its process was lost {RETRIES + 1} times ({type(error).__name__}); the same command goes on "
                 f"from its last checkpoint (killed by the system? then less memory may help)"
             )
-        return problem or (None if _arrived(self.requests[label]) else Problem(NOT_SHARED.format(label, home())))
+        return problem or (None if arrived(self.requests[label]) else Problem(NOT_SHARED.format(label, home())))
 
     def _relay(self) -> None:
-        for label, text in self.ray.get(self.board.take.remote()):
+        told = self.ray.get(self.board.take.remote())
+        for label, text in told:
             with self.bar.external_write_mode():
                 lines = [line if line.startswith(label) else f"{label} | {line}" for line in text.splitlines()]
                 self.say("\n".join(lines))
-        self.bar.update(sum(_epochs_of(file) for file in self.logs) - self.bar.n)
-
-
-def train_cell(request: Request, board: Any, label: str) -> Exception | None:
-    """On a node: train the folds of one request; what was wrong with it is returned, for it crosses machines."""
-
-    def say(text: str) -> None:
-        board.tell.remote(label, text)
-
-    deadline = time.monotonic() + LEFT_SECONDS
-    while True:
-        try:
-            train(request, say)
-            return None
-        except Busy as busy:  # the process of a node that died may not be gone yet
-            if time.monotonic() > deadline:
-                return busy
-            time.sleep(1)
-        except (Problem, OSError) as problem:
-            return problem
-        except Exception as error:
-            say(traceback.format_exc())
-            return Problem(f"{type(error).__name__}: {error}")
-
-
-def _nodes(ray: ModuleType) -> list[dict[str, Any]]:
-    return [node for node in ray.nodes() if node["Alive"]]
-
-
-def _needs(ray: ModuleType, request: Request) -> dict[str, int]:
-    """What a cell takes of its node: machine.threads CPUs (auto: one), and a GPU where it is to train on one."""
-    machine, nodes = request.config.machine, [node["Resources"] for node in _nodes(ray)]
-    gpu = machine.device == "cuda" or (machine.device == "auto" and any(node.get("GPU", 0) >= 1 for node in nodes))
-    needs = {"num_cpus": _threads(request), "num_gpus": int(gpu)}
-    if not any(node.get("CPU", 0) >= needs["num_cpus"] and node.get("GPU", 0) >= needs["num_gpus"] for node in nodes):
-        told = f"{needs['num_cpus']} CPUs" + (" and a GPU" if gpu else "")
-        raise UsageError(f"no node of the Ray cluster has {told}: lower machine.threads, or set machine.device=cpu")
-    return needs
-
-
-def _threads(request: Request) -> int:
-    threads = request.config.machine.threads
-    return 1 if threads == "auto" else threads
-
-
-def _on_a_node(request: Request) -> Request:
-    """The request as it is trained there: its folds one after the other, on the CPUs that it takes."""
-    machine = request.config.machine.model_copy(update={"jobs": 1, "threads": _threads(request)})
-    return replace(request, config=request.config.model_copy(update={"machine": machine}))
-
-
-def _run(request: Request) -> Run:
-    return Run(request.competition, request.run)
-
-
-def _begun(run: Run) -> bool:
-    """Whether something is learned, so that its configuration and machine are settled."""
-    return any(run.folder.glob("seed*/*/checkpoint.pt")) or any(run.folder.glob(f"seed*/*/{DONE}"))
-
-
-def _logs(request: Request) -> list[Any]:
-    data = request.config.data
-    folds = request.folds or range(1 if data.validation == "host" else data.folds)
-    return [_run(request).member(seed, fold) / "log.csv" for seed in request.seeds for fold in folds]
-
-
-def _arrived(request: Request) -> bool:
-    """Whether what a cell wrote is seen here; shared storage may take a moment to show it."""
-    deadline = time.monotonic() + STORAGE_SECONDS
-    while not all((log.parent / DONE).exists() for log in _logs(request)):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(LOOK_SECONDS)
-    return True
-
-
-def _epochs(requests: dict[str, Request]) -> int | None:
-    """All epochs of all cells; None where their number is left to Podium."""
-    numbers = [request.config.epochs for request in requests.values()]
-    if "auto" in numbers:
-        return None
-    return sum(number * len(_logs(request)) for number, request in zip(numbers, requests.values(), strict=True))
-
-
-def _epochs_of(log: Any) -> int:
-    try:
-        return max(0, len(log.read_text().splitlines()) - 1)
-    except FileNotFoundError:
-        return 0
+        heard = {label for label, _ in told}  # only they have new epochs: storage that is slow is not read for nothing
+        for label in heard:
+            self.epochs[label] = epochs_done(self.requests[label])
+        self.bar.update(sum(self.epochs.values()) - self.bar.n)
+        for one, label in self.running.items():
+            if label in heard - self.poor and self.watch.poor(label):
+                self.poor.add(label)
+                self.ray.cancel(one)

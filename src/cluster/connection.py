@@ -3,9 +3,11 @@
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 from src.cluster.launcher import OWN
@@ -22,6 +24,7 @@ HANDED_ON = ("HF_HUB_OFFLINE", "OMP_NUM_THREADS")
 def connected(address: str) -> Iterator[ModuleType]:
     """Ray itself, joined to the cluster at `address`, or one of this machine alone. Raises Problem if it fails."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is told to anybody
+    identify(address)
     try:
         import ray
         import ray.util.scheduling_strategies
@@ -41,13 +44,28 @@ def connected(address: str) -> Iterator[ModuleType]:
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
         raise Problem(
             f"address={address}: no Ray cluster answers there ({_short(error)}): begin one with `ray start --head` and "
-            f"give the address that it tells"
+            f"give the address that it tells; if it wants a token, bring it as ~/.ray/auth_token"
         ) from None
     try:
         signal.signal(signal.SIGTERM, before)  # Ray's own handler would end this process at once
         yield ray
     finally:
         ray.shutdown()
+
+
+def identify(address: str) -> None:
+    """Show a cluster the token that this user has, if any, as `ray start` does; for an address Ray leaves it out.
+
+    A Ray of this machine alone gets a token of its own, where Ray would leave one in the home folder for all later
+    clusters. To be called before Ray is loaded.
+    """
+    if "RAY_AUTH_MODE" in os.environ:
+        return
+    if address == OWN:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    named = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if named or (Path.home() / ".ray" / "auth_token").exists():
+        os.environ["RAY_AUTH_MODE"] = "token"
 
 
 def _reach(address: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from src.images.cache_folder import turn
 from src.images.decode import VERSION, decode
 from src.images.stream import each_in_threads
 from src.runs import written_whole
@@ -38,8 +39,11 @@ class Look:
         return np.array([place[path] for path in paths], dtype=np.int64)
 
 
-def look_at(paths: list[str], folder: Path, say: Callable[[str], None] = print) -> Look:
-    """Look at these images; what `folder` holds of an earlier look, of files that have not changed since, is kept."""
+def look_at(paths: list[str], folder: Path, say: Callable[[str], None] = print, alone: bool = False) -> Look:
+    """Look at these images; what `folder` holds of an earlier look, of files that have not changed since, is kept.
+
+    alone: whether no other process looks meanwhile; whoever has something to look at sees to that first.
+    """
     paths = sorted(set(paths))
     stamps = np.array([_stamp(path) for path in paths], dtype=np.int64).reshape(-1, 2)
     file = folder / "look.npz"
@@ -60,6 +64,11 @@ def look_at(paths: list[str], folder: Path, say: Callable[[str], None] = print) 
         for key, values in fresh.items():
             values[same] = known[key][old[same]]
         todo = np.flatnonzero(~same)
+    if len(todo) and not alone:
+        with turn(folder, say, "look"):
+            for part in folder.glob(f".{file.name}.*.part"):
+                part.unlink()  # of one that was killed
+            return look_at(paths, folder, say, alone=True)
     if len(todo):
         say(f"looking at {len(todo)} images")
         faults = each_in_threads(lambda k: _one(paths[todo[k]], int(todo[k]), fresh), len(todo), None, "looking")

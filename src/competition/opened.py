@@ -18,6 +18,7 @@ from src.competition.samples import Samples, load_samples
 from src.competition.settle import settle
 from src.errors import Problem
 from src.images.cache import ImageCache
+from src.images.local_copy import local_folder
 from src.images.stream import ImageStream
 from src.metrics import Metric, metric
 from src.runs import Run, runs_folder
@@ -59,6 +60,7 @@ class Opened:
             wanted.fit,
             tuple(wanted.prepare),
             max_gb=self.config.machine.cache_max_gb,
+            local=local_folder(self.config.machine.cache_local),
             say=say,
         )
 

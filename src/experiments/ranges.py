@@ -48,9 +48,11 @@ def is_range(word: str) -> bool:
 
 
 def ends_of(key: str, word: str) -> tuple[str, str]:
-    """The two ends of a range, as they are written. Raises UsageError where the first is not the lower one."""
+    """The two ends of a range, as they are written. Raises UsageError where the first is not lower."""
     low, high = RANGE.fullmatch(word).groups()
-    if float(low) >= float(high):
+    if float(low) == float(high):
+        raise UsageError(f"{key}={word}: both ends are the same; write the one value, {key}={low}")
+    if float(low) > float(high):
         raise UsageError(f"{key}={word}: write the lower end first, {key}={high}..{low}")
     return low, high
 

@@ -119,7 +119,8 @@ class Study:
     def ask(self, space: Space) -> Tried:
         """A trial of a run that was not tried yet, under way from now on."""
         for _ in range(ASKED):
-            self.study.sampler = TPESampler(seed=len(self._all()))
+            # Trials under way count as poor ones, so that those that are chosen side by side look in different places.
+            self.study.sampler = TPESampler(seed=len(self._all()), constant_liar=True)
             trial = self.study.ask({name_of(one): _distribution(one) for one in space.dimensions})
             run = space.cell(trial.params).request.run
             if all(one.run != run or one.fate == FAILED for one in self.trials):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from src.cluster.cells import run_on_ray
+from src.cluster.cells import epochs_of, run_on_ray
 from src.cluster.launcher import HERE
 from src.command import Request
 from src.errors import Problem
@@ -83,7 +83,7 @@ def side_by_side(cells: tuple[Cell, ...], most: int) -> Sides:
 def with_share(request: Request, jobs: int, side: int) -> Request:
     """The request on `jobs` processes, where `side` such requests run side by side."""
     config, machine = request.config, request.config.machine
-    jobs = min(jobs, len(request.seeds) * len(request.folds or range(config.data.folds)))
+    jobs = min(jobs, len(request.members))
     share = {"jobs": jobs}
     if device_for(machine.device) == "cuda":
         share["workers"] = loaders(config, "cuda", side * jobs)
@@ -107,7 +107,8 @@ def _train_here(plan: Plan, say: Say) -> dict[str, str]:
 
 def _train_on_ray(plan: Plan, address: str, say: Say) -> dict[str, str]:
     say(f"{plan.title}: {len(plan.cells)} runs")
-    problems = run_on_ray({cell.label: cell.request for cell in plan.cells}, address, say)
+    requests = {cell.label: cell.request for cell in plan.cells}
+    problems = run_on_ray(requests.items(), address, say, epochs_of(requests))
     return {label: str(problem) for label, problem in problems.items()}
 
 

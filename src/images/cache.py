@@ -19,8 +19,9 @@ import numpy as np
 from src.errors import Problem
 from src.images import decode
 from src.images.cache_folder import GB, held, make_room, turn
+from src.images.local_copy import copied, place_of
 from src.images.stream import ImageStream, each_in_threads
-from src.runs import read_json, write_json, written_whole
+from src.runs import read_json, sha256_of, write_json, written_whole
 
 
 class ImageCache:
@@ -47,12 +48,14 @@ class ImageCache:
         say: Callable[[str], object] = print,
         bad: str = "raise",
         max_gb: float | None = None,
+        local: Path | None = None,
     ) -> "ImageCache | ImageStream":
         """The squares of the images `paths`, one row each, in this order; built on the first call, by all cores.
 
         `folder` holds the caches of one competition. `max_gb` bounds it: the caches used longest ago are deleted to
         make room, and images that need more than that alone are not cached: an ImageStream, which is used the same
-        way, decodes each when it is asked for (opening it reads only the headers).
+        way, decodes each when it is asked for (opening it reads only the headers). `local` is a folder on a disk of
+        this machine: the cache is copied there once, bounded alike, and read from there; see src/images/local_copy.py.
 
         Unusable images are gathered, never skipped: `bad="raise"` raises a Problem that lists them,
         `bad="report"` returns with their rows in `faults`, for the caller to decide about.
@@ -67,13 +70,13 @@ class ImageCache:
             source.check(workers)
             return _judged(source, source, bad)
         file = folder / f"{side}px-{fit}-{_key(folder, source)}.npy"
-        cache = _found(file, source)
+        copy = place_of(file, local) if local else file
+        cache = _found(copy, source)
         if cache is None:
-            with turn(folder, say):
-                # Looked for again first: another process may have built it while this one waited.
-                while (cache := _found(file, source)) is None:
-                    make_room(folder, size, max_gb)
-                    _build(file, source, workers, say)
+            cache = _shared(file, source, max_gb, workers, say)
+            # In use, and so not deleted, until it is copied.
+            if local and copied(file, copy, max_gb, say):
+                cache = _found(copy, source) or cache
         return _judged(cache, source, bad)
 
     def __len__(self) -> int:
@@ -108,6 +111,20 @@ def _key(folder: Path, source: ImageStream) -> str:
             digest.update(f"\0{facts.st_size} {facts.st_mtime_ns}".encode())
         digest.update(b"\0\0")
     return digest.hexdigest()[:16]
+
+
+def _shared(
+    file: Path, source: ImageStream, max_gb: float | None, workers: int | None, say: Callable[[str], object]
+) -> ImageCache:
+    """The cache in the competition's folder, built where there is none."""
+    cache = _found(file, source)
+    if cache is None:
+        with turn(file.parent, say):
+            # Looked for again first: another process may have built it while this one waited.
+            while (cache := _found(file, source)) is None:
+                make_room(file.parent, len(source) * source.side**2 * 3, max_gb)
+                _build(file, source, workers, say)
+    return cache
 
 
 def _found(file: Path, source: ImageStream) -> ImageCache | None:
@@ -145,8 +162,9 @@ def _build(file: Path, source: ImageStream, workers: int | None, say: Callable[[
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
 
         faults = each_in_threads(fill, len(source), workers, "caching images")
+        digest = sha256_of(part)  # what a copy on another disk is held to
     facts = {"images": len(source), "side": source.side, "fit": source.fit, "prepare": source.prepare}
-    write_json(file.with_suffix(".json"), facts | {"bytes": file.stat().st_size, "faults": faults})
+    write_json(file.with_suffix(".json"), facts | {"bytes": file.stat().st_size, "sha256": digest, "faults": faults})
 
 
 def _judged(images: ImageCache | ImageStream, source: ImageStream, bad: str) -> ImageCache | ImageStream:

@@ -1,7 +1,10 @@
 """The folder that holds the image caches of a competition: whose turn it is, what is in use, what may go.
 
 Locks of the kernel keep processes apart, and none outlives its process: one builder at a time holds `lock` in the
-folder, whoever reads a cache shares its .npy, and whoever deletes one must have it alone.
+folder, whoever reads a cache shares its .npy, and whoever deletes one must have it alone. On storage that several
+machines share they keep the machines apart too, where the mount hands flock to the server: NFS does unless mounted
+with nolock or local_lock, Lustre with flock. Files made with O_EXCL would work there as well, but outlive a killed
+builder, and no other machine could tell. On NFS whoever locks a file alone must have it open for writing.
 """
 
 import contextlib
@@ -16,6 +19,10 @@ from src.errors import Problem
 GB = 1e9
 
 
+class NoRoom(Problem):
+    """The disk is too small for a cache."""
+
+
 def held(file: Path) -> BinaryIO:
     """`file`, open and locked against deletion for as long as the handle, or a forked copy of it, lives."""
     handle = file.open("rb")
@@ -24,14 +31,15 @@ def held(file: Path) -> BinaryIO:
 
 
 @contextlib.contextmanager
-def turn(folder: Path, say: Callable[[str], object]) -> Iterator[None]:
-    """Wait until no other process builds in `folder`."""
+def turn(folder: Path, say: Callable[[str], object], what: str = "") -> Iterator[None]:
+    """Wait until no other process builds in `folder`. what: looks at the images, beside whoever builds a cache."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as file:
+    with (folder / (f"{what}.lock" if what else "lock")).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"waiting for another process that is building an image cache in {folder}")
+            at_work = "looking at the images for" if what else "building an image cache in"
+            say(f"waiting for another process that is {at_work} {folder}")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -39,10 +47,11 @@ def turn(folder: Path, say: Callable[[str], object]) -> Iterator[None]:
 def make_room(folder: Path, size: int, max_gb: float | None) -> None:
     """Delete what dead builds left, then the caches used longest ago until `size` bytes more fit into `max_gb`.
 
-    To be called in one's turn: any half-made file here is then nobody's. Raises Problem where the disk is too small.
+    To be called in one's turn: any half-made cache here is then nobody's. Raises NoRoom where the disk is too small.
     """
-    for part in folder.glob(".*.part"):
-        part.unlink()
+    for kind in ("npy", "json"):
+        for part in folder.glob(f".*.{kind}.*.part"):
+            part.unlink()
     for one, other in ((".npy", ".json"), (".json", ".npy")):
         for file in folder.glob("*" + one):
             if not file.with_suffix(other).exists():
@@ -53,14 +62,15 @@ def make_room(folder: Path, size: int, max_gb: float | None) -> None:
         if max_gb is None or total <= max_gb * GB:
             break
         file = mark.with_suffix(".npy")
-        with file.open("rb") as handle, contextlib.suppress(BlockingIOError):
+        # Another user's cache cannot be opened so; it is his to delete.
+        with contextlib.suppress(BlockingIOError, PermissionError), file.open("rb+") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while a process reads it
             total -= file.stat().st_size
             mark.unlink()
             file.unlink()
     free = shutil.disk_usage(folder).free
     if size > free:
-        raise Problem(
+        raise NoRoom(
             f"{folder}: the image cache needs {size / GB:.2f} GB and {free / GB:.2f} GB are free. Remedy: free some "
             "space (the caches in this folder may be deleted), choose a smaller images.load_size, or lower "
             "machine.cache_max_gb, beyond which images are decoded on demand"

@@ -1,10 +1,11 @@
 """Whether a run's folders, machines and processes are ready for it, found out before the first epoch."""
 
 import os
+import secrets
 import time
 
 from src.errors import Problem, UsageError
-from src.runs import Run, submissions_folder
+from src.runs import Run, submissions_folder, write_text
 from src.training.job import FoldJob
 from src.training.lesson import epoch_length, lesson_of
 from src.training.ranks import Ranks
@@ -23,13 +24,24 @@ def check_writable(run: Run) -> None:
             raise Problem(f"{folder} cannot be written: make it writable, or set PODIUM_HOME to another folder")
 
 
-def check_shared(run: Run) -> None:
-    """Whether this rank sees what the leader wrote; a network disk may take a while to show it."""
+def check_shared(run: Run, ranks: Ranks) -> None:
+    """Whether every rank works in the leader's folder, and not in one of the same name on its own machine.
+
+    A network disk may take a while to show what the leader wrote.
+    """
+    if ranks.count == 1:
+        return
+    word, mark = ranks.same(secrets.token_hex(8)), run.folder / "launch"
+    if ranks.leads:
+        write_text(mark, word)
     until = time.monotonic() + PATIENCE
-    while not (run.folder / "config.yaml").exists():
+    while not mark.exists() or mark.read_text() != word:
         if time.monotonic() > until:
             raise Problem(f"{run.folder} is not the first machine's: all machines must share PODIUM_HOME")
-        time.sleep(1)
+        time.sleep(0.5)
+    ranks.meet()
+    if ranks.leads:
+        mark.unlink()
 
 
 def check_steps(work: list[FoldJob], ranks: Ranks) -> None:

@@ -91,7 +91,7 @@ def _train(members: list[Member], asked: list[Member], opened: Opened, run: Run,
         images, teacher = opened.images(say=say), teacher_of(opened, say)
         if ranks.leads:
             claim(run, opened)
-    check_shared(run)
+    check_shared(run, ranks)
     parameters = sum(p.numel() for p in network.parameters())
     record = run.folder / "machine.json"
     images_seen = len(members) * config.epochs * len(opened.samples.train)

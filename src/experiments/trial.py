@@ -1,0 +1,121 @@
+"""One trial of a search: an ordinary run, looked at after each epoch, and stopped where it does poorly."""
+
+import math
+import traceback
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from src.cluster.cell import log_of
+from src.command import parse
+from src.errors import Problem
+from src.experiments.space import Space
+from src.experiments.study import FAILED, STOPPED, Study, Tried
+from src.experiments.sweep import with_share
+from src.metrics import Metric
+from src.runs import DONE, Run, read_json
+from src.training.session import train
+from src.training.terminal import Teller
+from src.training.warn import Diverged
+
+Say = Callable[[str], None]
+PARTS = 20  # of a fold's epochs, after which trials are held against each other: they may differ in their number
+TELLING = PARTS // 4  # no fold's first quarter stops a trial
+
+
+class Poor(Exception):
+    """Raised out of a run's training, between two epochs, when it is not worth going on with."""
+
+
+class Trial:
+    """A run of a search. `say` is told how it begins and ends, `study` what it scores."""
+
+    def __init__(self, space: Space, measure: Metric, tried: Tried, study: Study, say: Say) -> None:
+        self.space, self.measure, self.study, self.say = space, measure, study, say
+        self.number, self.cell = tried.number, space.cell(tried.values)
+        self.request = self.cell.request
+        self.run = Run(self.request.competition, self.request.run)
+
+    def begin(self) -> None:
+        told = " ".join(f"{axis}={label}" for axis, label in self.cell.values.items())
+        self.say(f"trial {self.number}: {told}, run {self.run.name}")
+
+    def poor(self) -> str | None:
+        """Note what its logs tell; where it is poor and not at its end, how it stands."""
+        every = self._files("log.csv")
+        found = {place: log_of(file) for place, file in enumerate(every)}
+        logs = {place: log for place, log in found.items() if log is not None}
+        if not logs or all(file.exists() for file in self._files(DONE)):
+            return None
+        below = self.study.report(self.number, by_part(logs, self.epochs), TELLING)
+        last = max(logs)
+        epoch = len(logs[last])
+        if not below or (last, epoch) >= (len(every) - 1, self.epochs):
+            return None
+        of_fold = f" of fold number {last + 1}" if last else ""
+        return f"{self.measure.name} {logs[last]['score'].iloc[-1]:.4f} at epoch {epoch}/{self.epochs}{of_fold}"
+
+    def end(self, problem: Exception | None) -> None:
+        """Tell the study what it came to: a score; poor; or, with a Problem, that it failed."""
+        score, fate, reason = None, None, ""
+        if problem is None:
+            score = float(np.mean([read_json(file)["score"] for file in self._files(DONE)]))
+            if not math.isfinite(score):
+                score, fate, reason = None, FAILED, f"the {self.measure.name} of its held-out rows is not defined"
+        else:
+            # A loss that is no number is found out about the values, not about the machine.
+            fate = STOPPED if isinstance(problem, Poor | Diverged) else FAILED
+            reason = str(problem) if isinstance(problem, Poor | Problem) else f"{type(problem).__name__}: {problem}"
+        self.study.end(self.number, score, fate, reason)
+        ended = f"{self.measure.name} {score:.4f}" if fate is None else f"{fate}: {reason}"
+        best = self.study.done[:1]
+        so_far = f"; best so far {best[0].score:.4f}, trial {best[0].number}" if best else ""
+        self.say(f"trial {self.number}: {ended}{so_far}")
+
+    @cached_property
+    def epochs(self) -> int:
+        """As the run was settled, once it is begun: their number may have been left to Podium."""
+        return parse([f"run={self.run.name}", f"competition={self.run.competition}"]).config.epochs
+
+    def _files(self, name: str) -> list[Path]:
+        """That file of each fold and seed, in the order in which they are trained."""
+        return [self.run.member(*member) / name for member in self.request.members]
+
+
+def train_here(space: Space, measure: Metric, side: int, tried: Tried, teller: Teller) -> None:
+    """Make a trial on this machine, where `side` of them run side by side. To be called in a process of its own."""
+    trial = Trial(space, measure, tried, Study(space.folder, measure.higher_is_better), teller.say)
+
+    def hear(text: str) -> None:
+        """Whatever is told is the moment to look: an epoch's line comes when its checkpoint is written."""
+        teller.say("\n".join(f"{trial.number} | {line}" for line in text.splitlines()))
+        if stand := trial.poor():
+            raise Poor(stand)
+
+    trial.begin()
+    try:
+        # Its folds one after the other: the first ones already tell a poor trial.
+        train(with_share(trial.request, 1, side), hear)
+        problem = None
+    except Exception as error:  # whatever is wrong with one run must not cost the others
+        if not isinstance(error, Poor | Problem):
+            traceback.print_exc()
+        problem = error
+    trial.end(problem)
+
+
+def by_part(logs: dict[int, pd.DataFrame], epochs: int) -> dict[int, float]:
+    """{part: held-out score}: the first epoch's that has so many twentieths of its fold behind it.
+
+    Parts go on through the folds and seeds, so that like is held against like.
+    """
+    scores: dict[int, float] = {}
+    for place, log in logs.items():
+        for part in range(1, PARTS * len(log) // epochs + 1):
+            score = float(log["score"].iloc[math.ceil(part * epochs / PARTS) - 1])
+            if math.isfinite(score):
+                scores[place * PARTS + part] = score
+    return scores

@@ -1,11 +1,13 @@
 """ONNX Runtime runs a trained network on the processor, in fp32 or int8. Its packages are asked for when needed.
 
-On Linux and macOS it has no telemetry; on Windows it is turned off.
+From 1.29 on it numbers the machine and sends how it is used, as soon as it is imported, unless this process was told
+not to before: that is why the variable is set here, and no other module may import it.
 """
 
 import contextlib
 import io
 import logging
+import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -30,6 +32,8 @@ CHUNK = 32  # images of one request
 CALIBRATED = 20  # images that the ranges are taken from at a time
 
 Graph = bytes  # an ONNX model, serialised
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 def lacking(precision: str) -> str | None:
@@ -145,7 +149,6 @@ def ready(model: Graph, precision: str, batch: int) -> nn.Module:
 def _onnxruntime() -> ModuleType:
     import onnxruntime
 
-    onnxruntime.disable_telemetry_events()
     return onnxruntime
 
 

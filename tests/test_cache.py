@@ -20,7 +20,7 @@ from src.images.cache import ImageCache
 from src.images.decode import ImageFault, decode
 from src.images.prepare import crop_border
 from src.images.stream import ImageStream, fitted
-from src.runs import REPOSITORY
+from src.runs import REPOSITORY, name_from
 
 SIDE = 16
 
@@ -356,3 +356,12 @@ def test_the_bar_is_for_terminals_only(paths, capfd):
     os.close(terminal)
     assert b"caching images" in os.read(ours, 10_000)
     os.close(ours)
+
+
+@pytest.mark.parametrize(
+    "path", ["/a/b/c.jpg", "/a/b/../c.jpg", "/a/bc/d.jpg", "/a/b/./c.jpg", "/a//b/c.jpg", "/x.jpg", "/a/b/ü/c d.jpg"]
+)
+@pytest.mark.parametrize("folder", ["/a/b", "/a", "/", "/a/b/c"])
+def test_a_name_is_that_of_relpath(path, folder):
+    """Caches and logits are known by such names."""
+    assert name_from(path, folder) == os.path.relpath(path, folder)

@@ -11,9 +11,9 @@ usage: python -m src.predict [--tta | --tta=auto] [config=NAME | competition=ID]
   --export                    also write runs/<competition>/<run>/export/<run>.safetensors, one file that predicts
                               without the run: python -m src.inference.exported --help. --export=fp16: half the size
   predict.size=96             see the images at another size than in training
-  predict.engine=openvino     what runs the networks on a CPU: torch, openvino, or auto, the fastest that answers as
-                              torch does in fp32, where there is work for minutes. predict.precision=fp32, bf16 or int8
-                              names how; predict.tolerance=0.05 is how far a probability may move, measured
+  predict.engine=openvino     what runs the networks on a CPU: torch, openvino, onnxruntime, or auto, the fastest that
+                              answers as torch does in fp32, where there is work for minutes. predict.precision=fp32,
+                              bf16 or int8 names how; predict.tolerance=0.05: how far a probability may move, measured
   fold=all                    the one model that was trained on every row
 Without fold= every trained fold takes part. Views already computed are not computed again.
 """

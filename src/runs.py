@@ -35,6 +35,14 @@ def submissions_folder(competition: str) -> Path:
     return home() / "submissions" / competition
 
 
+def name_from(path: str, folder: str) -> str:
+    """As os.path.relpath, both absolute, but quick where the file plainly lies below `folder`: a competition names
+    its images by the thousand."""
+    beside = folder.rstrip("/") + "/"
+    plain = path.startswith(beside) and os.path.normpath(path) == path
+    return path[len(beside) :] if plain else os.path.relpath(path, folder)
+
+
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` if the block ends well, else remove it."""

@@ -146,7 +146,7 @@ class Predict(Section):
     shared: bool
     size: Annotated[int, Field(ge=8)] | None
     batch: Positive
-    engine: Literal["auto", "torch", "openvino"]
+    engine: Literal["auto", "torch", "openvino", "onnxruntime"]
     precision: Literal["auto", "fp32", "bf16", "int8"]
     tolerance: Annotated[float, Field(gt=0, le=1)]
 

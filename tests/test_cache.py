@@ -23,7 +23,7 @@ from src.images.decode import ImageFault, decode
 from src.images.local_copy import local_folder
 from src.images.prepare import crop_border
 from src.images.stream import ImageStream, fitted
-from src.runs import REPOSITORY
+from src.runs import REPOSITORY, name_from
 from src.train import main as train
 
 SIDE = 16
@@ -540,3 +540,12 @@ def test_on_nfs_too_the_cache_used_longest_ago_makes_room(paths, monkeypatch):
     new = opened(paths, "pad", max_gb=bound(1)).file.name
     assert new in files(paths)
     assert old not in files(paths)
+
+
+@pytest.mark.parametrize(
+    "path", ["/a/b/c.jpg", "/a/b/../c.jpg", "/a/bc/d.jpg", "/a/b/./c.jpg", "/a//b/c.jpg", "/x.jpg", "/a/b/ü/c d.jpg"]
+)
+@pytest.mark.parametrize("folder", ["/a/b", "/a", "/", "/a/b/c"])
+def test_a_name_is_that_of_relpath(path, folder):
+    """Caches and logits are known by such names."""
+    assert name_from(path, folder) == os.path.relpath(path, folder)

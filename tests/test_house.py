@@ -126,6 +126,10 @@ def test_one_module_knows_openvino():
     assert not knowing("openvino_telemetry")
 
 
+def test_one_module_knows_onnxruntime():
+    assert knowing("onnxruntime") | knowing("onnx") == {"src.inference.onnx_engine"}
+
+
 def test_one_module_knows_optuna():
     assert knowing("optuna") == {"src.experiments.study"}
 

@@ -21,7 +21,7 @@ from src.images.cache import ImageCache
 from src.images.local_copy import local_folder
 from src.images.stream import ImageStream
 from src.metrics import Metric, metric
-from src.runs import Run, runs_folder
+from src.runs import Run, name_from, runs_folder
 from src.schema import Config
 
 
@@ -40,10 +40,14 @@ class Opened:
     def images_hash(self) -> str:
         """Of the names and sizes of all image files and what is done to them: logits of other pixels are stale."""
         digest = hashlib.sha256(json.dumps([self.config.images.fit, self.config.images.prepare]).encode())
+        folder = str(self.card.folder)
         for table in (self.samples.train, self.samples.test):
-            for path in table["path"]:
-                size = os.stat(path).st_size if os.path.exists(path) else -1
-                digest.update(f"{os.path.relpath(path, self.card.folder)}\0{size}\0".encode())
+            for path in table["path"].tolist():
+                try:
+                    size = os.stat(path).st_size
+                except OSError:
+                    size = -1
+                digest.update(f"{name_from(path, folder)}\0{size}\0".encode())
         return digest.hexdigest()[:16]
 
     def images(self, size: int | None = None, say: Callable[[str], None] = print) -> ImageCache | ImageStream:

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import rankdata
 
 from src.errors import Problem
 from src.inference.heldout import HeldOut
@@ -139,6 +138,8 @@ def _fit(method: Method, held: HeldOut, tables: Tables, rows: np.ndarray) -> Ble
 
 
 def _ranks(table: np.ndarray, parts: np.ndarray | None) -> np.ndarray:
+    from scipy.stats import rankdata  # half a second, which a single run need not wait
+
     ranked = np.zeros(table.shape)
     parts = np.zeros(len(table)) if parts is None else parts
     for part in np.unique(parts):

@@ -11,16 +11,15 @@ from typing import Any
 import torch
 
 from src.errors import Problem, UsageError
-from src.inference import openvino_engine
-from src.inference.agreement import EACH, MOST, Agreement, Trial
+from src.inference.agreement import EACH, MOST, ROUNDS, Agreement, Trial
 from src.inference.engine import TORCH, Engine
-from src.inference.engine_networks import EngineNetworks, hashed, processor
+from src.inference.engine_networks import LIBRARIES, EngineNetworks, hashed, processor
 from src.inference.members import ViewTables
 from src.inference.tables import PLAIN, Member
 from src.runs import read_json, write_json
 
 AUTO = "auto"
-CAN = {TORCH: ("fp32", "bf16"), openvino_engine.NAME: ("fp32", "bf16", "int8")}
+CAN = {TORCH: ("fp32", "bf16"), **{name: library.PRECISIONS for name, library in LIBRARIES.items()}}
 PAYS = 120  # seconds of torch below which a measurement of engines costs more than it saves
 TIMES = 20  # and so many times what is measured must be left to compute
 
@@ -63,9 +62,8 @@ def use_engine(
             f"{_asked(networks)} is of a CPU; this run is predicted on {networks.usual.device}: leave it out"
         )
     file = _file(networks, members, views)
-    if file.exists():
-        choice = Choice.from_json(read_json(file))
-    else:
+    choice = _kept(file)
+    if choice is None:
         passes = _passes(tables, members, wanted)
         asked_images = passes // (TIMES * len(views))
         if free and (asked_images < EACH * len(members) or passes * _seconds(tables, members[0]) < PAYS):
@@ -85,7 +83,7 @@ def candidates(networks: EngineNetworks) -> tuple[list[Engine], list[str]]:
     for name, precisions in CAN.items():
         for precision in precisions:
             if asked.engine in (AUTO, name) and asked.precision in (AUTO, precision):
-                reason = _torch_lacks(precision) if name == TORCH else openvino_engine.lacking(precision)
+                reason = _torch_lacks(precision) if name == TORCH else LIBRARIES[name].lacking(precision)
                 if reason:
                     left_out.append(f"no {name} {precision}: {reason}")
                 else:
@@ -108,7 +106,7 @@ def choose(networks: EngineNetworks, members: list[Member], views: tuple[str, ..
             ready[engine] = networks.ready(members[0], engine)
         except Problem as problem:
             refused.append(f"not {engine}: {problem}")
-    seconds = trial.seconds(ready)
+    seconds = trial.seconds(ready, ROUNDS if len(ready) > 2 else 2)  # of one candidate, its speed is only told
     for engine in sorted(set(possible) & set(ready), key=seconds.__getitem__):
         agreement = trial.agreement(engine, networks.opened.config.predict.tolerance)
         if agreement.kept:
@@ -136,8 +134,17 @@ def _file(networks: EngineNetworks, members: list[Member], views: tuple[str, ...
     predict = networks.opened.config.predict
     models = [[member.seed, member.fold, networks.weights(member)] for member in members]
     facts = [models, views, networks.size, networks.opened.images_hash, networks.opened.folds.hash]
-    facts += [predict.engine, predict.precision, predict.tolerance, predict.batch, openvino_engine.versions()]
+    facts += [predict.engine, predict.precision, predict.tolerance, predict.batch]
+    facts += [library.versions() for library in LIBRARIES.values()]
     return networks.run.folder / "engines" / f"{hashed([*facts, processor(), torch.get_num_threads()])}.json"
+
+
+def _kept(file: Path) -> Choice | None:
+    """The choice in `file`; None where there is none, or it cannot be read: it is measured again."""
+    try:
+        return Choice.from_json(read_json(file))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _asked(networks: EngineNetworks) -> str:
@@ -146,5 +153,5 @@ def _asked(networks: EngineNetworks) -> str:
 
 
 def _torch_lacks(precision: str) -> str | None:
-    slow = precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "this processor has none" if slow else None
+    able = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "this processor has none" if precision == "bf16" and not able else None

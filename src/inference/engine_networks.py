@@ -2,8 +2,8 @@
 
     runs/<competition>/<run>/seed0/fold0/engines/openvino-int8@64.npz
 
-holds the quantised network of one fold (`graph` and `weights`, bytes as OpenVINO writes them) and `made_of`, the hash
-of all that it depends on: where that differs, it is made anew.
+holds the quantised network of one fold (bytes, as the engine's library writes them) and `made_of`, the hash of all that
+it depends on: where that differs, it is made anew.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,14 +22,16 @@ from torch import nn
 
 from src.competition.opened import Opened
 from src.images.loaders import Feed, PlainRows
-from src.inference import openvino_engine
+from src.inference import onnx_engine, openvino_engine
 from src.inference.engine import TORCH, Engine
 from src.inference.networks import trained_network
 from src.inference.predictor import view_logits
 from src.inference.tables import Member, Say
 from src.runs import DONE, Run, read_json, written_whole
 
-CALIBRATION = 300  # training rows of the fold that int8's ranges are taken from
+# Each a module with NAME, PRECISIONS, lacking, versions, converted, quantised, to_arrays, from_arrays and ready.
+LIBRARIES: dict[str, ModuleType] = {library.NAME: library for library in (openvino_engine, onnx_engine)}
+CALIBRATION = 128  # training rows of the fold that int8's ranges are taken from; more made no answer better
 
 
 class EngineNetworks:
@@ -40,6 +43,7 @@ class EngineNetworks:
         self.usual = Engine(self.machine["device"], self.machine["precision"])
         self.size = opened.config.predict.size or opened.config.images.size
         self._feed: Feed | None = None
+        self._ready: dict[tuple[Member, Engine], nn.Module] = {}
 
     def rows(self, member: Member, part: str) -> np.ndarray:
         """Rows of the image cache, which holds the training rows, then the test rows. part: train, oof or test."""
@@ -48,12 +52,19 @@ class EngineNetworks:
         return self.opened.folds.rows(member.fold)[0 if part == "train" else 1]
 
     def ready(self, member: Member, engine: Engine) -> nn.Module:
-        """A member's network under an engine: uint8 images in, logits out. Raises Problem where it cannot be had."""
-        if engine.name == TORCH:
-            network, _ = trained_network(self.opened.config, member.folder, len(self.opened.samples.classes))
-            return network.to(engine.device, memory_format=torch.channels_last)
-        model = self._quantised(member, engine) if engine.precision == "int8" else self._converted(member)
-        return openvino_engine.OpenVinoNetwork(model, engine.precision, self.opened.config.predict.batch)
+        """A member's network under an engine: uint8 images in, logits out. Raises Problem where it cannot be had.
+
+        Those of the member that was asked for last are held.
+        """
+        if any(held != member for held, _ in self._ready):
+            self._ready.clear()
+        if (member, engine) not in self._ready:
+            self._ready[member, engine] = self._made_ready(member, engine)
+        return self._ready[member, engine]
+
+    def let_go(self, but: Engine) -> None:
+        """Hold no network of another engine any longer."""
+        self._ready = {key: network for key, network in self._ready.items() if key[1] == but}
 
     def logits(
         self,
@@ -77,7 +88,8 @@ class EngineNetworks:
         if engine.precision != "int8":
             return None
         calibration = [CALIBRATION, self.opened.images_hash, self.opened.folds.hash]
-        return hashed([self.weights(member), self.size, calibration, openvino_engine.versions(), processor()])
+        versions = LIBRARIES[engine.name].versions()
+        return hashed([self.weights(member), self.size, calibration, versions, processor()])
 
     def _images(self) -> Feed:
         if self._feed is None:
@@ -85,13 +97,21 @@ class EngineNetworks:
             self._feed = Feed(images, self.machine["workers"], torch.device(self.usual.device))
         return self._feed
 
-    def _converted(self, member: Member) -> Any:
+    def _made_ready(self, member: Member, engine: Engine) -> nn.Module:
+        if engine.name == TORCH:
+            network, _ = trained_network(self.opened.config, member.folder, len(self.opened.samples.classes))
+            return network.to(engine.device, memory_format=torch.channels_last)
+        library = LIBRARIES[engine.name]
+        model = self._quantised(member, engine) if engine.precision == "int8" else self._converted(member, library)
+        return library.ready(model, engine.precision, self.opened.config.predict.batch)
+
+    def _converted(self, member: Member, library: ModuleType) -> Any:
         network, _ = trained_network(self.opened.config, member.folder, len(self.opened.samples.classes))
-        return openvino_engine.converted(network.eval(), self.size)
+        return library.converted(network.eval(), self.size)
 
     def _quantised(self, member: Member, engine: Engine) -> Any:
         """Read where it is kept, else made and kept."""
-        file, made_of = self._kept(member, engine), self.made_of(member, engine)
+        library, file, made_of = LIBRARIES[engine.name], self._kept(member, engine), self.made_of(member, engine)
         arrays = _read(file, made_of)
         if arrays is None:
             rows = self.rows(member, "train")
@@ -99,10 +119,10 @@ class EngineNetworks:
                 rows = np.sort(np.random.default_rng(0).choice(rows, CALIBRATION, replace=False))
             ((images, _),) = self._images()([rows])
             pixels = images.permute(0, 2, 3, 1).numpy()
-            arrays = openvino_engine.to_arrays(openvino_engine.quantised(self._converted(member), pixels))
+            arrays = library.to_arrays(library.quantised(self._converted(member, library), pixels))
             with written_whole(file) as part, part.open("wb") as out:
                 np.savez(out, made_of=np.asarray(made_of), **arrays)
-        return openvino_engine.from_arrays(**arrays)
+        return library.from_arrays(**arrays)
 
     def _kept(self, member: Member, engine: Engine) -> Path:
         return member.folder / "engines" / f"{engine.place}@{self.size}.npz"
@@ -113,7 +133,7 @@ def _read(file: Path, made_of: str | None) -> dict[str, np.ndarray] | None:
     try:
         with np.load(file, allow_pickle=False) as held:
             if str(held["made_of"]) == made_of:
-                return {name: held[name] for name in ("graph", "weights")}
+                return {name: held[name] for name in held.files if name != "made_of"}
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         pass  # it is only a copy of what can be made again
     return None

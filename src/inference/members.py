@@ -63,6 +63,7 @@ class ViewTables(StoredTables):
         """Let another engine answer, in tables of its own."""
         self.engine = engine
         self.place = "" if engine == self.networks.usual else engine.place
+        self.networks.let_go(but=engine)
 
     def missing(
         self, members: list[Member], views: tuple[str, ...], parts: tuple[str, ...] = PARTS

@@ -16,12 +16,15 @@ import torch
 from torch import nn
 
 from src.errors import Problem
+from src.inference.traced import traced
 
 NAME = "openvino"
 NEEDED = {"fp32": ("openvino",), "bf16": ("openvino",), "int8": ("openvino", "nncf")}
+PRECISIONS = tuple(NEEDED)
 CAPABILITY = {"fp32": "FP32", "bf16": "BF16", "int8": "INT8"}
-RECIPE = 1  # of `quantised`
-CHUNK = 16  # images a request: what a convolution leaves of them stays near the core
+RECIPE = 2  # of `quantised`
+CALIBRATED = 16  # images that the ranges are taken from at a time
+CHUNK = {"fp32": 16, "bf16": 16, "int8": 32}  # images a request: what a convolution leaves of them stays near the core
 
 
 def lacking(precision: str) -> str | None:
@@ -29,7 +32,11 @@ def lacking(precision: str) -> str | None:
     absent = [package for package in NEEDED[precision] if find_spec(package) is None]
     if absent:
         return f"the package {absent[0]} is not installed (pip install {' '.join(NEEDED[precision])})"
-    if CAPABILITY[precision] not in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    try:
+        able = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except (ImportError, RuntimeError) as error:
+        return f"OpenVINO is installed and cannot be loaded ({' '.join(str(error).split())[:200]})"
+    if CAPABILITY[precision] not in able:
         return f"OpenVINO finds no {precision} in this processor"
     return None
 
@@ -38,10 +45,8 @@ def versions() -> dict[str, str]:
     """Of what a converted network depends on; without what is not installed."""
     found = {"recipe": str(RECIPE)}
     for package in ("torch", *NEEDED["int8"]):
-        try:
+        with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return found
 
 
@@ -50,11 +55,9 @@ def converted(network: nn.Module, size: int) -> Any:
 
     Raises Problem where OpenVINO does not know one of its layers.
     """
-    ov, example = _openvino(), torch.zeros(2, 3, size, size, dtype=torch.uint8)
+    ov = _openvino()
     try:
-        with torch.no_grad():
-            traced = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("n", max=4096)},))
-        model = ov.convert_model(traced)
+        model = ov.convert_model(traced(network, size))
     except Exception as error:  # of whatever kind the converter's own errors are
         raise Problem(f"OpenVINO cannot run this network: {' '.join(str(error).split())[:200]}") from None
     model.reshape([-1, 3, size, size])
@@ -72,10 +75,14 @@ def quantised(model: Any, images: np.ndarray) -> Any:
     # ResNet twice as far. Another way must raise RECIPE, so that kept networks are made anew.
     ranges = nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX
     advanced = nncf.AdvancedQuantizationParameters(activations_range_estimator_params=ranges)
-    dataset = nncf.Dataset([image[None] for image in images])
+    parts = [images[start : start + CALIBRATED] for start in range(0, len(images), CALIBRATED)]
     with contextlib.redirect_stdout(io.StringIO()):  # bars of its own
         return nncf.quantize(
-            model, dataset, subset_size=len(images), fast_bias_correction=False, advanced_parameters=advanced
+            model,
+            nncf.Dataset(parts),
+            subset_size=len(parts),
+            fast_bias_correction=False,
+            advanced_parameters=advanced,
         )
 
 
@@ -98,7 +105,7 @@ class OpenVinoNetwork(nn.Module):
         """batch: images of one call, to be dealt out to `torch.get_num_threads()` cores."""
         super().__init__()
         ov, threads = _openvino(), torch.get_num_threads()
-        self.chunk = max(1, min(CHUNK, -(-batch // threads)))
+        self.chunk = max(1, min(CHUNK[precision], -(-batch // threads)))
         model = model.clone()
         model.reshape([self.chunk, *[side.get_length() for side in list(model.input(0).partial_shape)[1:]]])
         how = {
@@ -126,6 +133,10 @@ class OpenVinoNetwork(nn.Module):
             self.requests.start_async({0: part}, start)
         self.requests.wait_all()
         return torch.from_numpy(answers)
+
+
+def ready(model: Any, precision: str, batch: int) -> nn.Module:
+    return OpenVinoNetwork(model, precision, batch)
 
 
 def _openvino() -> ModuleType:

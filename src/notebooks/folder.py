@@ -27,7 +27,7 @@ LONGEST = 50  # letters of an address at Kaggle
 # Of what Podium imports, what Kaggle publishes as installed in its image; versions change with the image.
 AT_KAGGLE = {"accelerate", "albumentations", "huggingface_hub", "matplotlib", "numpy", "omegaconf", "pandas", "pillow"}
 AT_KAGGLE |= {"pydantic", "pyyaml", "safetensors", "scikit-learn", "scipy", "timm", "torch", "torchvision", "tqdm"}
-SPARE = {"openvino", "nncf", "ray"}  # what Podium does without where it is absent
+SPARE = {"openvino", "nncf", "onnxruntime", "onnx", "onnxscript", "ray"}  # what Podium does without where it is absent
 PRIVATE = ("test_labels", "archive")  # of the card: they name files of this machine
 
 Say = Callable[[str], None]

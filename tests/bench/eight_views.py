@@ -1,8 +1,8 @@
 """Row: eight views of every photo of the archive, read from JPEG files: answers a second, command to CSV.
 
-Podium's side is `python -m src.predict --tta` without a cache or stored logits; the peer makes eight passes of a
-DataLoader in fp32 over the same files, with the same weights (see peer/loader_tta.py). `alike` is the share of
-photos that get the peer's answer.
+Podium's side is `python -m src.predict --tta` as it is after training on another machine: without a cache, stored
+logits, a chosen engine or a quantised network. The peer makes eight passes of a DataLoader in fp32 over the same files,
+with the same weights (see peer/loader_tta.py). `alike` is the share of photos that get the peer's answer.
 """
 
 import csv
@@ -31,9 +31,9 @@ def with_podium(trial: Trial, precision: str) -> Figures:
     else:
         raise Problem("predict.engine is no key of this Podium, so that it answers in no other precision")
     home, member = trained(trial)
-    shutil.rmtree(home / "competition" / VIEWS / "cache", ignore_errors=True)
-    for table in (member / "logits").glob("*.npz"):
-        table.unlink()
+    run = member.parent.parent
+    for made in (home / "competition" / VIEWS / "cache", member / "logits", member / "engines", run / "engines"):
+        shutil.rmtree(made, ignore_errors=True)
     seconds = podium(home, "src.predict", "--tta", f"run={RUN.name}", *words)
     told = answers(home / "submissions" / VIEWS / f"{RUN.name}.csv")
     usual = home / "fp32.csv"

@@ -24,7 +24,7 @@ from src.images.cache import ImageCache
 from src.images.loaders import Feed, PlainRows
 from src.images.stream import ImageStream, resized
 from src.inference.engine import Engine
-from src.inference.engine_choice import CAN
+from src.inference.engine_choice import candidates
 from src.inference.engine_networks import EngineNetworks
 from src.inference.ensemble import mean_probabilities
 from src.inference.members import trained_members
@@ -82,9 +82,7 @@ def main(words: list[str]) -> None:
         return answer
 
     ways = {"DataLoader, torch fp32": textbook}
-    ways |= {
-        str(one): podium(one) for name, many in CAN.items() for one in (Engine("cpu", each, name) for each in many)
-    }
+    ways |= {str(one): podium(one) for one in candidates(networks)[0]}
     told = f"{len(paths)} images, {len(SQUARE)} views, {size} px, {torch.get_num_threads()} threads, load"
     print(told, *os.getloadavg())
     clock, processor, answers = ({name: np.inf for name in ways} for _ in range(3))

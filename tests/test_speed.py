@@ -21,7 +21,9 @@ from src.runs import REPOSITORY
 from src.train import main
 from src.training import speed
 from src.training.machine import CHANNELS_LAST, CONTIGUOUS, TINY, Machine, Share, choose
+from src.training.side_by_side import run_tasks
 from src.training.speed import faster, images_tried, open_kinds, step_seconds
+from src.training.terminal import Quiet
 
 USUAL = Machine("cpu", "bf16", 0, 8)
 FULL = replace(USUAL, precision="fp32")
@@ -124,6 +126,26 @@ def test_only_what_is_open_and_in_doubt_is_tried(monkeypatch, words, usual, para
     seen = [f"{kind.precision} {names[kind.layout]} {kind.threads}" for kind in kinds]
     assert (kinds[0].precision, kinds[0].layout) == (usual.precision, usual.layout)
     assert sorted(seen) == sorted(wanted.split(", "))
+
+
+def slowly(asked, begin, kinds):
+    """Steps that take a while to be tried; who tries them is noted."""
+    with asked.open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    time.sleep(0.5)
+    return [0.2, 0.02]
+
+
+def run_beside(place, number, teller):
+    best, _ = tried([USUAL, FULL], Clock(place / f"clock{number}", {"bf16": 0.1}))
+    (place / f"best{number}").write_text(best.precision)
+
+
+def test_of_runs_that_begin_together_one_tries_for_all(home, monkeypatch):
+    monkeypatch.setattr(speed, "step_seconds", partial(slowly, home / "asked"))
+    run_tasks([partial(run_beside, home, number) for number in range(3)], 3, Quiet())
+    assert [(home / f"best{number}").read_text() for number in range(3)] == ["fp32"] * 3
+    assert len((home / "asked").read_text().splitlines()) == 1
 
 
 def test_a_torch_without_onednn_trains_in_full_precision(tmp_path, monkeypatch):

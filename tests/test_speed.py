@@ -21,7 +21,9 @@ from src.runs import REPOSITORY
 from src.train import main
 from src.training import speed
 from src.training.machine import CHANNELS_LAST, CONTIGUOUS, TINY, Machine, Share, choose
+from src.training.side_by_side import run_tasks
 from src.training.speed import faster, images_tried, open_kinds, step_seconds
+from src.training.terminal import Quiet
 
 USUAL = Machine("cpu", "bf16", 0, 8)
 FULL = replace(USUAL, precision="fp32")
@@ -42,15 +44,32 @@ class Clock:
     seconds: dict[str, float]
 
     def __call__(self, kind: Machine):
-        name = kind.precision if kind.layout == CHANNELS_LAST else CONTIGUOUS
+        self.note("begun", kind)
+        return partial(time.sleep, self.seconds[self.name(kind)])
+
+    def timed(self, kinds: list[Machine]) -> list[float]:
+        """As another process would tell."""
+        for kind in kinds:
+            self.note("timed", kind)
+        return [self.seconds[self.name(kind)] for kind in kinds]
+
+    def name(self, kind: Machine) -> str:
+        return kind.precision if kind.layout == CHANNELS_LAST else CONTIGUOUS
+
+    def note(self, what: str, kind: Machine) -> None:
         with self.asked.open("a") as file:
-            file.write(f"{name} {os.getpid()}\n")
-        return partial(time.sleep, self.seconds[name])
+            file.write(f"{what} {self.name(kind)}\n")
 
     def names(self) -> list[str]:
-        """Of the kinds that another process began."""
-        lines = [line.split() for line in self.asked.read_text().splitlines()] if self.asked.exists() else []
-        return [name for name, pid in lines if int(pid) != os.getpid()]
+        """Of the kinds whose steps were timed."""
+        lines = self.asked.read_text().splitlines() if self.asked.exists() else []
+        return [line.removeprefix("timed ") for line in lines if line.startswith("timed")]
+
+
+@pytest.fixture
+def clocked(monkeypatch):
+    """No process is started to time the steps of a Clock, which takes seconds; others show that it is."""
+    monkeypatch.setattr(speed, "step_seconds", Clock.timed)
 
 
 def tried(kinds, clock, images=MANY, words=None):
@@ -59,12 +78,12 @@ def tried(kinds, clock, images=MANY, words=None):
     return faster(config, kinds, images, clock, lines.append), lines
 
 
-def test_the_usual_kind_gives_way_only_to_one_that_is_clearly_faster(home):
+def test_the_usual_kind_gives_way_only_to_one_that_is_clearly_faster(home, clocked):
     assert tried([USUAL, FULL], Clock(home / "a", {"bf16": 0.1, "fp32": 0.09}))[0] == USUAL
     assert tried([USUAL, FULL], Clock(home / "b", {"bf16": 0.1, "fp32": 0.05}), words={"model": "resnet18"})[0] == FULL
 
 
-def test_what_was_tried_is_told_kept_and_not_tried_again(home):
+def test_what_was_tried_is_told_kept_and_not_tried_again(home, clocked):
     kinds = [USUAL, FULL, replace(USUAL, layout=CONTIGUOUS)]
     seconds = {"bf16": 0.1, "fp32": 0.2, CONTIGUOUS: 0.02}
     clock = Clock(home / "first", seconds)
@@ -77,24 +96,22 @@ def test_what_was_tried_is_told_kept_and_not_tried_again(home):
     assert tried(kinds, other, words={"images.size": "99"})[0] == best and other.names() == list(seconds)
 
 
-def test_a_memory_that_is_torn_is_made_anew(home, monkeypatch):
+def test_a_memory_that_is_torn_is_made_anew(home, clocked):
     (home / "runs").mkdir()
     memory, clock = home / "runs" / "speeds.json", Clock(home / "asked", {"bf16": 0.1, "fp32": 0.01})
     memory.write_text('["')
     assert tried([USUAL, FULL], clock)[0] == FULL
     ((key, seconds),) = kept(home).items()
     assert set(seconds) == {"bf16 channels_last all threads", "fp32 channels_last all threads"}
-    monkeypatch.setattr(speed, "step_seconds", lambda begin, kinds: [0.2, 0.02])
     for spoilt in ([], dict.fromkeys(seconds, "fast"), dict.fromkeys(seconds, float("nan"))):
         memory.write_text(json.dumps({key: spoilt}))
-        assert tried([USUAL, FULL], clock)[0] == FULL and list(kept(home)[key].values()) == [0.2, 0.02]
+        assert tried([USUAL, FULL], clock)[0] == FULL and list(kept(home)[key].values()) == [0.1, 0.01]
 
 
-def test_a_trial_takes_no_more_images_than_a_piece_of_a_step(home, monkeypatch):
+def test_a_trial_takes_no_more_images_than_a_piece_of_a_step(home, clocked):
     """What does not fit into memory in training must not be tried either."""
     for words, wanted in (({"train.batch": "4"}, 4), ({"train.global_batch": "6"}, 6), ({"train.batch": "auto"}, 16)):
         assert images_tried(load("auto", {"train.global_batch": "64"} | words, "demo-digits")) == wanted
-    monkeypatch.setattr(speed, "step_seconds", lambda begin, kinds: [0.1, 0.2])
     (line,) = tried([USUAL, FULL], Clock(home / "a", {"bf16": 0.1, "fp32": 0.2}), words={"train.batch": "4"})[1]
     assert "tried on 4 images" in line
 
@@ -124,6 +141,26 @@ def test_only_what_is_open_and_in_doubt_is_tried(monkeypatch, words, usual, para
     seen = [f"{kind.precision} {names[kind.layout]} {kind.threads}" for kind in kinds]
     assert (kinds[0].precision, kinds[0].layout) == (usual.precision, usual.layout)
     assert sorted(seen) == sorted(wanted.split(", "))
+
+
+def slowly(asked, begin, kinds):
+    """Steps that take a while to be tried; who tries them is noted."""
+    with asked.open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    time.sleep(0.5)
+    return [0.2, 0.02]
+
+
+def run_beside(place, number, teller):
+    best, _ = tried([USUAL, FULL], Clock(place / f"clock{number}", {"bf16": 0.1}))
+    (place / f"best{number}").write_text(best.precision)
+
+
+def test_of_runs_that_begin_together_one_tries_for_all(home, monkeypatch):
+    monkeypatch.setattr(speed, "step_seconds", partial(slowly, home / "asked"))
+    run_tasks([partial(run_beside, home, number) for number in range(3)], 3, Quiet())
+    assert [(home / f"best{number}").read_text() for number in range(3)] == ["fp32"] * 3
+    assert len((home / "asked").read_text().splitlines()) == 1
 
 
 def test_a_torch_without_onednn_trains_in_full_precision(tmp_path, monkeypatch):

@@ -4,12 +4,14 @@ Half precision doubles the speed of one processor and is emulated, slowly, by an
 the network's convolutions. A few steps tell it better than a list of processors.
 """
 
+import contextlib
+import fcntl
 import math
 import multiprocessing
 import platform
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -46,10 +48,13 @@ def faster(config: Config, kinds: list[Machine], images: int, begin: Begin, say:
     if any(_name(kind) not in known for kind in kinds):
         if _seconds(begin(usual), steps=1) * images / batch < WORTH_SECONDS:
             return usual
-        known = dict(zip(map(_name, kinds), step_seconds(begin, kinds), strict=True))
-        _remember(key, known)
-        told = ", ".join(f"{name} {1000 * each / batch:.1f} ms" for name, each in known.items())
-        say(f"tried on {batch} images, for each: {told}; kept in {_file()}")
+        with _alone():
+            known = _known().get(key, {})
+            if any(_name(kind) not in known for kind in kinds):
+                known = dict(zip(map(_name, kinds), step_seconds(begin, kinds), strict=True))
+                _remember(key, known)
+                told = ", ".join(f"{name} {1000 * each / batch:.1f} ms" for name, each in known.items())
+                say(f"tried on {batch} images, for each: {told}; kept in {_file()}")
     best = min(kinds, key=lambda kind: known[_name(kind)])
     return best if known[_name(best)] * CLEARLY < known[_name(usual)] else usual
 
@@ -138,6 +143,16 @@ def machine_name() -> str:
         lines = []
     name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     return f"{name or platform.processor() or platform.machine()}, {cores()} cores, torch {torch.__version__}"
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Wait until no other process tries its steps: they would slow each other down, and what is found is kept."""
+    lock = _file().with_name(".speeds.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def _file() -> Path:

@@ -1,6 +1,7 @@
 """A look at every image, once: its size and kind, whether it can be read, and what is needed to find duplicates."""
 
 import hashlib
+import mmap
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -57,8 +58,13 @@ class Look:
 
     def _of_thumbs(self, fact: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """A fact of each thumbnail, some at a time: there may be more of them than fit into memory."""
-        blocks = (self.thumb[start : start + BLOCK] for start in range(0, len(self.thumb), BLOCK))
-        return np.concatenate([np.zeros(0), *(fact(block.reshape(len(block), -1)) for block in blocks)])
+        facts = [np.zeros(0)]
+        for start in range(0, len(self.thumb), BLOCK):
+            block = self.thumb[start : start + BLOCK]
+            facts.append(fact(block.reshape(len(block), -1)))
+            if isinstance(self.thumb.base, mmap.mmap):
+                self.thumb.base.madvise(mmap.MADV_DONTNEED)  # seen, and read anew where they are asked for again
+        return np.concatenate(facts)
 
 
 def look_at(paths: Iterable[str], folder: Path, say: Callable[[str], None] = print) -> Look:

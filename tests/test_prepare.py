@@ -19,8 +19,9 @@ from src import prepare
 from src.competition.archive import bring
 from src.competition.card import load_card
 from src.competition.detect.sniff import sniff
-from src.competition.duplicates import RADIUS, Pairs, candidates, clusters, find_pairs
+from src.competition.duplicates import Pairs, clusters, find_pairs
 from src.competition.folds import freeze_folds
+from src.competition.hamming import RADIUS, near
 from src.competition.inspection import inspect
 from src.competition.look import look_at
 from src.competition.samples import load_samples
@@ -444,7 +445,7 @@ def test_the_search_finds_every_pair_within_the_radius():
             hashes[2999 - k] = hashes[2999 - k] ^ (np.uint64(1) << np.uint64(bit)) if bit else hashes[k]
     distances = np.bitwise_count(hashes[:, None] ^ hashes[None])
     wanted = {tuple(pair) for pair in np.argwhere(distances <= RADIUS) if pair[0] < pair[1]}
-    found = {tuple(pair) for block in candidates(hashes) for pair in block}
+    found = set(map(tuple, near(hashes)[0]))
     assert found == wanted
     assert len(wanted) > 50
 

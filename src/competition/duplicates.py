@@ -1,21 +1,19 @@
 """Images that are the same, or nearly, found without comparing all with all."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from src.competition.look import Look
+from src.competition.hamming import CROWD, near
+from src.competition.look import Look, let_go
 
-# Chosen by eye on 13,500 photos: of the pairs within these bounds, about one in thirty is not the same photo again.
-RADIUS = 10  # bits in which two hashes may differ, of 64
+# Chosen by eye on 13,500 photos, with hamming.RADIUS: of the pairs within these bounds, about one in thirty is not the
+# same photo again.
 DIFFERENCE = 14.0  # mean absolute difference of two 16 x 16 thumbnails, of 255
 LIKENESS = 0.85  # their correlation, which dark or flat images need besides
 SMALLEST = 32  # pixels of the short side: below, different images look alike
 
-BANDS = ((0, 11), (11, 11), (22, 11), (33, 11), (44, 10), (54, 10))  # first bit and width of the six parts of a hash
-CROWD = 3000  # entries with one value of a band: a kind of image rather than duplicates
-BLOCK = 1 << 22  # comparisons at a time
+BLOCK = 2000  # pairs whose thumbnails are compared at a time
 LARGEST = 0.05  # of all images: a larger cluster is a look that all share
 
 
@@ -40,7 +38,8 @@ def find_pairs(look: Look) -> Pairs:
     first = np.zeros(len(read), dtype=bool)
     first[np.unique(look.digest, return_index=True)[1]] = True
     rows = np.flatnonzero(large & first)
-    close, crowded = near(look.hash[rows])
+    # Thumbnails that differ little have means that differ no more; the slack is for rounding.
+    close, crowded = near(look.hash[rows], look.levels[rows], DIFFERENCE + 0.1)
     close = rows[close]
     close = close[alike(look.thumb, close)]
     notes = []
@@ -67,60 +66,16 @@ def clusters(pairs: Pairs, count: int) -> tuple[np.ndarray, int]:
     return of_entry, int(sizes[too_large].sum())
 
 
-def candidates(hashes: np.ndarray) -> Iterator[np.ndarray]:
-    """Pairs of entries, (pairs, 2), whose (n,) uint64 hashes differ in at most RADIUS = 10 bits, perhaps repeated.
-
-    Of six parts of such hashes at least one differs in at most one bit: entries are sorted by each part in turn, and
-    each is compared with those that have its value or one of the values one bit away.
-    """
-    for start, width in BANDS:
-        parts = ((hashes >> np.uint64(start)) & np.uint64((1 << width) - 1)).astype(np.int64)
-        order = np.argsort(parts, kind="stable")
-        starts = np.searchsorted(parts[order], np.arange((1 << width) + 1))
-        for flip in (0, *(1 << bit for bit in range(width))):
-            goal = parts ^ flip
-            counts = starts[goal + 1] - starts[goal]
-            counts[counts > CROWD] = 0
-            yield from _compared(hashes, order, starts[goal], counts)
-
-
-def _compared(hashes: np.ndarray, order: np.ndarray, firsts: np.ndarray, counts: np.ndarray) -> Iterator[np.ndarray]:
-    """Every entry against `counts` others, which stand in `order` from `firsts` on."""
-    done, ends = 0, np.cumsum(counts)
-    while done < len(hashes):
-        base = ends[done - 1] if done else 0
-        stop = max(done + 1, int(np.searchsorted(ends, base + BLOCK, side="right")))
-        some = counts[done:stop]
-        one = np.repeat(np.arange(done, stop), some)
-        within = np.arange(len(one)) - np.repeat(np.cumsum(some) - some, some)
-        other = order[np.repeat(firsts[done:stop], some) + within]
-        held = one < other
-        one, other = one[held], other[held]
-        close = np.bitwise_count(hashes[one] ^ hashes[other]) <= RADIUS
-        yield np.stack([one[close], other[close]], axis=1)
-        done = stop
-
-
-def near(hashes: np.ndarray) -> tuple[np.ndarray, int]:
-    """Candidates without repetition, and the number of entries that stand in crowds in every band."""
-    found = [pairs for pairs in candidates(hashes) if len(pairs)]
-    crowded = np.ones(len(hashes), dtype=bool)
-    for start, width in BANDS:
-        parts = ((hashes >> np.uint64(start)) & np.uint64((1 << width) - 1)).astype(np.int64)
-        crowded &= np.bincount(parts, minlength=1 << width)[parts] > CROWD
-    pairs = np.unique(np.concatenate(found), axis=0) if found else np.zeros((0, 2), np.int64)
-    return pairs, int(crowded.sum())
-
-
 def alike(thumbs: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Which pairs are close in their thumbnails too, (pairs,) bool. thumbs: (n, 16, 16, 3) uint8."""
     kept = np.zeros(len(pairs), dtype=bool)
-    for start in range(0, len(pairs), 20_000):
-        block = pairs[start : start + 20_000]
+    for start in range(0, len(pairs), BLOCK):
+        block = pairs[start : start + BLOCK]
         a, b = (thumbs[block[:, k]].reshape(len(block), -1).astype(np.float32) for k in (0, 1))
         close = np.abs(a - b).mean(axis=1) <= DIFFERENCE
         a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
         scale = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+        let_go(thumbs)  # each that is looked at brings its neighbours into memory
         kept[start : start + len(block)] = close & ((a * b).sum(axis=1) >= LIKENESS * scale) & (scale > 0)
     return kept
 

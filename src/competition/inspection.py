@@ -29,7 +29,7 @@ def inspect(card: Card, samples: Samples, say: Say = print, duplicates: bool = T
     and rows of extra tables are left out where they show an image that is held out or tested.
     """
     look = look_at_samples(card, samples, say)
-    train, test = look.of(samples.train["path"].tolist()), look.of(samples.test["path"].tolist())
+    train, test = look.of(samples.train["path"]), look.of(samples.test["path"])
     samples, train = _without_faults(card, samples, look, train)
     samples = _without_test_faults(card, samples, look, test)
     if not duplicates:

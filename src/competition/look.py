@@ -1,20 +1,26 @@
 """A look at every image, once: its size and kind, whether it can be read, and what is needed to find duplicates."""
 
 import hashlib
-from collections.abc import Callable
+import mmap
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 
+from src.competition.look_file import read_look, write_look
 from src.images.cache_folder import turn
 from src.images.decode import VERSION, decode
 from src.images.stream import each_in_threads
-from src.runs import written_whole
 
 THUMB = 16  # pixels a side, RGB
 READ_AT = 64  # a JPEG may come reduced, as long as its short side keeps this
+BLOCK = 1 << 15  # thumbnails at a time
+FACTS = ("digest", "hash", "thumb", "size", "fault")  # of a Look, beside its paths
 RULE = f"{VERSION}-1"  # of what is computed here: another one makes older looks worthless
 
 
@@ -33,37 +39,61 @@ class Look:
     size: np.ndarray
     fault: np.ndarray
 
-    def of(self, paths: list[str]) -> np.ndarray:
-        """The entries of these paths, in the order asked for."""
-        place = {path: k for k, path in enumerate(self.paths.tolist())}
-        return np.array([place[path] for path in paths], dtype=np.int64)
+    def of(self, paths: Iterable[str]) -> np.ndarray:
+        """The entries of these paths, in the order asked for. Raises KeyError for one that was not looked at."""
+        paths = list(paths)
+        entries = pd.Index(self.paths, dtype=object).get_indexer(paths)
+        if (entries < 0).any():
+            raise KeyError(paths[int((entries < 0).argmax())])
+        return entries
+
+    @cached_property
+    def levels(self) -> np.ndarray:
+        """(n,) how bright each image is, the mean of its thumbnail, of 255."""
+        return self._of_thumbs(lambda flat: flat.mean(axis=1))
+
+    @cached_property
+    def contrast(self) -> np.ndarray:
+        """(n,) the standard deviation of each thumbnail, of 255."""
+        return self._of_thumbs(lambda flat: flat.astype(np.float32).std(axis=1))
+
+    def _of_thumbs(self, fact: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """A fact of each thumbnail, some at a time: there may be more of them than fit into memory."""
+        facts = [np.zeros(0)]
+        for start in range(0, len(self.thumb), BLOCK):
+            block = self.thumb[start : start + BLOCK]
+            facts.append(fact(block.reshape(len(block), -1)))
+            let_go(self.thumb)
+        return np.concatenate(facts)
 
 
-def look_at(paths: list[str], folder: Path, say: Callable[[str], None] = print, alone: bool = False) -> Look:
+def let_go(thumbs: np.ndarray) -> None:
+    """Free the memory of mapped thumbnails; they are read anew where they are asked for again."""
+    if isinstance(thumbs.base, mmap.mmap):
+        thumbs.base.madvise(mmap.MADV_DONTNEED)
+
+
+def look_at(paths: Iterable[str], folder: Path, say: Callable[[str], None] = print, alone: bool = False) -> Look:
     """Look at these images; what `folder` holds of an earlier look, of files that have not changed since, is kept.
 
     alone: whether no other process looks meanwhile; whoever has something to look at sees to that first.
     """
     paths = sorted(set(paths))
-    stamps = np.array([_stamp(path) for path in paths], dtype=np.int64).reshape(-1, 2)
-    file = folder / "look.npz"
-    known = _known(file)
-    names = np.array([str(Path(path).relative_to(folder.parent)) for path in paths], dtype=object)
-    fresh = {
-        "digest": np.zeros(len(paths), np.uint64),
-        "hash": np.zeros(len(paths), np.uint64),
-        "thumb": np.zeros((len(paths), THUMB, THUMB, 3), np.uint8),
-        "size": np.zeros((len(paths), 2), np.int32),
-        "fault": np.full(len(paths), "", dtype=object),
-    }
-    todo = np.arange(len(paths))
+    stamps = np.fromiter((fact for path in paths for fact in _stamp(path)), np.int64, 2 * len(paths)).reshape(-1, 2)
+    file, beside = folder / "look.npz", f"{folder.parent}/"
+    names = [path.removeprefix(beside) for path in paths]
+    known = read_look(file, RULE)
+    old = np.full(len(paths), -1) if known is None else known.places(names)
+    same = old >= 0
     if known is not None:
-        place = {name: k for k, name in enumerate(known["name"].tolist())}
-        old = np.array([place.get(name, -1) for name in names], dtype=np.int64)
-        same = (old >= 0) & (known["stamp"][old] == stamps).all(axis=1)
-        for key, values in fresh.items():
-            values[same] = known[key][old[same]]
-        todo = np.flatnonzero(~same)
+        same[same] = (known.facts["stamp"][old[same]] == stamps[same]).all(axis=1)
+        if same.all() and len(paths) == len(known.facts["stamp"]) and (np.diff(old) == 1).all():
+            return Look(np.array(paths, dtype=object), **{key: known.facts[key] for key in FACTS})
+    fresh = _nothing_seen(len(paths))
+    for key, values in fresh.items():
+        if same.any():
+            values[same] = known.facts[key][old[same]]
+    todo = np.flatnonzero(~same)
     if len(todo) and not alone:
         with turn(folder, say, "look"):
             for part in folder.glob(f".{file.name}.*.part"):
@@ -74,10 +104,18 @@ def look_at(paths: list[str], folder: Path, say: Callable[[str], None] = print, 
         faults = each_in_threads(lambda k: _one(paths[todo[k]], int(todo[k]), fresh), len(todo), None, "looking")
         for k, reason in faults.items():
             fresh["fault"][todo[k]] = reason
-        with written_whole(file) as part, part.open("wb") as out:
-            text = {key: values.astype(str) if values.dtype == object else values for key, values in fresh.items()}
-            np.savez(out, name=names.astype(str), stamp=stamps, rule=RULE, **text)
+        write_look(file, RULE, names, fresh | {"stamp": stamps})
     return Look(np.array(paths, dtype=object), **fresh)
+
+
+def _nothing_seen(images: int) -> dict[str, np.ndarray]:
+    return {
+        "digest": np.zeros(images, np.uint64),
+        "hash": np.zeros(images, np.uint64),
+        "thumb": np.zeros((images, THUMB, THUMB, 3), np.uint8),
+        "size": np.zeros((images, 2), np.int32),
+        "fault": np.full(images, "", dtype=object),
+    }
 
 
 def perceptual(gray: np.ndarray) -> int:
@@ -100,17 +138,5 @@ def _one(path: str, row: int, fresh: dict[str, np.ndarray]) -> None:
 
 
 def _stamp(path: str) -> tuple[int, int]:
-    facts = Path(path).stat()
+    facts = os.stat(path)
     return facts.st_size, facts.st_mtime_ns
-
-
-def _known(file: Path) -> dict[str, np.ndarray] | None:
-    """An earlier look; None where there is none, or it was made by another rule."""
-    if not file.is_file():
-        return None
-    with np.load(file, allow_pickle=False) as stored:
-        if str(stored["rule"]) != RULE:
-            return None
-        known = {key: stored[key] for key in stored.files}
-    known["fault"] = known["fault"].astype(object)
-    return known

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from src.competition.archive import ensure_data
 from src.competition.card import Card, load_card
@@ -21,7 +20,7 @@ from src.images.cache import ImageCache
 from src.images.local_copy import local_folder
 from src.images.stream import ImageStream
 from src.metrics import Metric, metric
-from src.runs import Run, name_from, runs_folder
+from src.runs import Run, relative_paths, runs_folder
 from src.schema import Config
 
 
@@ -40,14 +39,9 @@ class Opened:
     def images_hash(self) -> str:
         """Of the names and sizes of all image files and what is done to them: logits of other pixels are stale."""
         digest = hashlib.sha256(json.dumps([self.config.images.fit, self.config.images.prepare]).encode())
-        folder = str(self.card.folder)
         for table in (self.samples.train, self.samples.test):
-            for path in table["path"].tolist():
-                try:
-                    size = os.stat(path).st_size
-                except OSError:
-                    size = -1
-                digest.update(f"{name_from(path, folder)}\0{size}\0".encode())
+            for path, name in zip(table["path"], relative_paths(table["path"], self.card.folder), strict=True):
+                digest.update(f"{name}\0{_size(path)}\0".encode())
         return digest.hexdigest()[:16]
 
     def images(self, size: int | None = None, say: Callable[[str], None] = print) -> ImageCache | ImageStream:
@@ -56,7 +50,7 @@ class Opened:
         Raises Problem listing those that cannot be.
         """
         wanted = self.config.images
-        paths = [Path(path) for table in (self.samples.train, self.samples.test) for path in table["path"]]
+        paths = [*self.samples.train["path"], *self.samples.test["path"]]
         return ImageCache.open(
             self.card.folder / "cache",
             paths,
@@ -67,6 +61,14 @@ class Opened:
             local=local_folder(self.config.machine.cache_local),
             say=say,
         )
+
+
+def _size(path: str) -> int:
+    """Of a file in bytes, -1 where it is absent."""
+    try:
+        return os.stat(path).st_size
+    except (OSError, ValueError):
+        return -1
 
 
 def open_competition(config: Config, run: Run, say: Callable[[str], None] = print) -> Opened:

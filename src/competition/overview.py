@@ -20,7 +20,7 @@ BLANK = 2.0  # the standard deviation of a thumbnail, of 255, below which there 
 def overview(card: Card, samples: Samples, say: Callable[[str], None] = print) -> dict[str, Any]:
     """Look at every image and sum up; prints the table. The dictionary holds plain values for a JSON file."""
     look = look_at_samples(card, samples, say)
-    train, test = look.of(samples.train["path"].tolist()), look.of(samples.test["path"].tolist())
+    train, test = look.of(samples.train["path"]), look.of(samples.test["path"])
     pairs = find_pairs(look)
     facts = {
         "competition": card.id,
@@ -71,7 +71,7 @@ def _kinds(look: Look) -> dict[str, int]:
 
 
 def _blank(look: Look) -> np.ndarray:
-    return (look.fault == "") & (look.thumb.reshape(len(look.thumb), -1).astype(np.float32).std(axis=1) < BLANK)
+    return (look.fault == "") & (look.contrast < BLANK)
 
 
 def _duplicates(samples: Samples, look: Look, pairs: Pairs, train: np.ndarray, test: np.ndarray) -> dict[str, Any]:

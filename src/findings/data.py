@@ -57,7 +57,7 @@ def _what_they_are_like(look: Look, train: np.ndarray, test: np.ndarray) -> list
     else:
         height, width = look.size[used[0]]
         blocks.append(Text(f"All images are {width} pixels wide and {height} high."))
-    bright = {name: look.thumb[rows].reshape(len(rows), -1).mean(axis=1) for name, rows in sets.items()}
+    bright = {name: look.levels[rows] for name, rows in sets.items()}
     edges = np.linspace(0, 255, 27)
     table = pd.DataFrame({"left": edges[:-1], "right": edges[1:]})
     for name, values in bright.items():

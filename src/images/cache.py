@@ -21,7 +21,7 @@ from src.images import decode
 from src.images.cache_folder import GB, held, make_room, turn
 from src.images.local_copy import copied, place_of
 from src.images.stream import ImageStream, each_in_threads
-from src.runs import name_from, read_json, sha256_of, write_json, written_whole
+from src.runs import read_json, relative_paths, sha256_of, write_json, written_whole
 
 
 class ImageCache:
@@ -39,7 +39,7 @@ class ImageCache:
     def open(
         cls,
         folder: Path,
-        paths: list[Path],
+        paths: Sequence[Path | str],
         side: int,
         fit: str,
         prepare: tuple[str, ...] = (),
@@ -104,9 +104,8 @@ def _key(folder: Path, source: ImageStream) -> str:
     """A hash of all that the pixels depend on. Names count from the folder's parent, so that both can be moved."""
     recipe = [decode.VERSION, cv2.__version__, source.side, source.fit, source.prepare]
     digest = hashlib.sha256(json.dumps(recipe).encode())
-    parent = str(folder.parent)
-    for path in map(str, source.paths):
-        digest.update(os.fsencode(name_from(path, parent)))
+    for path, name in zip(source.paths, relative_paths(source.paths, folder.parent), strict=True):
+        digest.update(os.fsencode(name))
         with contextlib.suppress(OSError):  # a missing image is reported by the build
             facts = os.stat(path)
             digest.update(f"\0{facts.st_size} {facts.st_mtime_ns}".encode())

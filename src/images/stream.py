@@ -64,8 +64,10 @@ class ImageStream:
     turns out to be broken raises ImageFault when it is asked for.
     """
 
-    def __init__(self, paths: Sequence[Path], side: int, fit: str, prepare: Sequence[str] = ()) -> None:
-        """Raises UsageError where `side`, `fit` or a name in `prepare` can not be."""
+    def __init__(self, paths: Sequence[Path | str], side: int, fit: str, prepare: Sequence[str] = ()) -> None:
+        """Paths may be text: a million Path objects are half a gigabyte.
+
+        Raises UsageError where `side`, `fit` or a name in `prepare` can not be."""
         if side < 1:
             raise UsageError(f"the side of the images (images.load_size) is {side}: must be at least 1 pixel")
         if fit not in FITS:
@@ -82,7 +84,7 @@ class ImageStream:
         index = range(len(self))[index]
         if index in self.faults:
             return np.zeros((self.side, self.side, 3), np.uint8)
-        return self._square(self.paths[index])
+        return self._square(index)
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Rows `indices` as (n, side, side, 3) uint8 RGB. Raises ImageFault."""
@@ -92,18 +94,20 @@ class ImageStream:
     def fault(self, index: int) -> str | None:
         """What is wrong with the image of row `index`, decoded whole to see; None if nothing is."""
         try:
-            self._square(self.paths[index])
+            self._square(index)
         except ImageFault as fault:
             return fault.reason
         return None
 
     def check(self, workers: int | None = None) -> None:
         """Read the header of every file and note the unusable ones in `faults`."""
-        self.faults = each_in_threads(lambda row: image_size(self.paths[row]), len(self), workers, "checking images")
+        self.faults = each_in_threads(
+            lambda row: image_size(Path(self.paths[row])), len(self), workers, "checking images"
+        )
 
-    def _square(self, path: Path) -> np.ndarray:
+    def _square(self, index: int) -> np.ndarray:
         # Where a preparation may crop, twice the side is read, so that half of the image still fills the square.
-        image = decode(path, at_least=self.side * (2 if self.prepare else 1))
+        image = decode(Path(self.paths[index]), at_least=self.side * (2 if self.prepare else 1))
         for preparation in preparations(self.prepare):
             image = preparation(image)
         return fitted(image, self.side, self.fit)

@@ -41,7 +41,7 @@ def probabilities(
     opened: Opened, tables: StoredTables, members: list[Member], views: tuple[str, ...], part: str, ids: np.ndarray
 ) -> np.ndarray:
     """(len(ids), classes): the mean over members and views."""
-    logits = [tables.read(member, part, view, ids) for member in members for view in views]
+    logits = (tables.read(member, part, view, ids) for member in members for view in views)
     return mean_probabilities(logits, opened.card.target)
 
 

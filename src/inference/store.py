@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from src.errors import Problem
 from src.runs import written_whole
@@ -94,14 +95,14 @@ def load_logits(path: Path, classes: tuple[str, ...], remedy: str = MADE_ANEW) -
 
 def aligned(table: Logits, ids: np.ndarray, path: Path, remedy: str = MADE_ANEW) -> np.ndarray:
     """The logits in the order of `ids`, (len(ids), classes). Raises Problem where an id is missing or doubled."""
-    order = np.argsort(table.id, kind="stable")
-    sorted_ids = table.id[order]
-    if (sorted_ids[1:] == sorted_ids[:-1]).any():
+    wanted = pd.Index(np.asarray(ids, dtype=object))
+    if wanted.is_unique and np.array_equal(table.id, np.asarray(ids, dtype=np.str_)):
+        return table.logits  # as they are nearly always, and a million ids take seconds to look up
+    known = pd.Index(table.id.astype(object))
+    if not known.is_unique:
         raise Problem(f"{path} holds an id twice: {remedy}")
-    at = np.searchsorted(sorted_ids, ids)
-    at = np.minimum(at, max(len(sorted_ids) - 1, 0))
-    found = sorted_ids[at] == ids if len(sorted_ids) else np.zeros(len(ids), dtype=bool)
-    if not found.all():
-        missing = np.asarray(ids)[~found]
+    at = known.get_indexer(wanted)
+    if (at < 0).any():
+        missing = wanted[at < 0]
         raise Problem(f"{path} lacks {len(missing)} of {len(ids)} rows, the first is id {str(missing[0])!r}: {remedy}")
-    return table.logits[order[at]]
+    return table.logits[at]

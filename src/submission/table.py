@@ -1,6 +1,7 @@
 """From probabilities to the submission: the sample's header, order and ids, with our answers in it."""
 
 import hashlib
+import io
 from itertools import compress
 from pathlib import Path
 
@@ -64,11 +65,13 @@ def write_submission(table: pd.DataFrame, card: Card, samples: Samples, folder: 
     """
     if Path(name).name != name:
         raise UsageError(f"{name!r} cannot be the name of a submission: it must be one plain file name")
-    text = table.to_csv(index=False, sep=card.submission.separator, lineterminator="\n")
+    written = io.BytesIO()
     try:
-        data = text.encode(card.submission.encoding)
+        encoding, separator = card.submission.encoding, card.submission.separator
+        table.to_csv(written, index=False, sep=separator, lineterminator="\n", encoding=encoding)
     except UnicodeEncodeError as error:
         raise Problem(f"{name}: {error}: the sample's encoding lacks a letter of a class or id") from None
+    data = written.getbuffer()
     digest = hashlib.sha256(data).hexdigest()
     path, latest = folder / f"{name}-{digest[:8]}.csv", folder / f"{name}.csv"
     if path.exists() and sha256_of(path) != digest:
@@ -131,6 +134,8 @@ def _printed(p: np.ndarray, sums: bool) -> list[list[str]]:
     """Probabilities as text, by column. With `sums` the printed decimals of a row add up to 1 exactly."""
     if not sums:
         return [[f"{x:.9g}" for x in column.tolist()] for column in p.T]
-    units = np.floor(p / p.sum(axis=1, keepdims=True) * UNITS)
+    units = p / p.sum(axis=1, keepdims=True)
+    units *= UNITS
+    np.floor(units, out=units)
     units[np.arange(len(p)), p.argmax(axis=1)] += UNITS - units.sum(axis=1)  # what rounding took goes to the likeliest
-    return [[f"{x:.12f}" for x in column.tolist()] for column in (units / UNITS).T]
+    return [[f"{x:.12f}" for x in column.tolist()] for column in np.divide(units, UNITS, out=units).T]

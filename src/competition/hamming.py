@@ -1,0 +1,108 @@
+"""All pairs of 64-bit hashes that differ in few bits, found without comparing all with all.
+
+Hashes are cut into parts. Where two differ in at most RADIUS bits, at least one part differs in no more bits than are
+named with it: entries are sorted by each part in turn, and compared with those whose part is so near.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+RADIUS = 10  # bits in which two hashes may differ, of 64
+# First bit, width, and bits in which the part may differ. The last and one more, summed over the parts, pass RADIUS.
+FEW_PARTS = ((0, 11, 1), (11, 11, 1), (22, 11, 1), (33, 11, 1), (44, 10, 1), (54, 10, 1))
+MANY_PARTS = ((0, 16, 2), (16, 16, 2), (32, 16, 2), (48, 16, 1))
+MANY = 1 << 17  # entries from which longer parts, shared by fewer, are worth more ways to look
+CROWD = 3000  # entries with one value of a part: a kind of image rather than duplicates
+BLOCK = 1 << 19  # comparisons at a time, whose arrays stay in the processor's cache
+STEP = 7.5  # levels are compared in steps of so many
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """Entries in the order of one part of their hashes, and within it of their levels' steps.
+
+    order: (n,) the entry in each place. hash, part, step: (n,) by place. starts: the first place of each part and step.
+    steps: their number. crowd: by part, whether too many share it. radius: bits in which the part may differ.
+    """
+
+    order: np.ndarray
+    hash: np.ndarray
+    part: np.ndarray
+    step: np.ndarray
+    starts: np.ndarray
+    steps: int
+    crowd: np.ndarray
+    width: int
+    radius: int
+
+
+def near(hashes: np.ndarray, levels: np.ndarray | None = None, apart: float = 255) -> tuple[np.ndarray, int]:
+    """(pairs, 2) entries whose (n,) uint64 hashes differ in at most RADIUS bits, the smaller first, each pair once; and
+    the number of entries that share every part with more than CROWD others, which are not compared with each other.
+
+    levels: (n,) within 0 and 255. Where they are given, pairs whose levels lie more than `apart` from each other need
+    not be found, and most are not: that is what makes a million entries quick.
+    """
+    steps = np.zeros(len(hashes), np.int64) if levels is None else (levels // STEP).astype(np.int64)
+    reach = 0 if levels is None else math.ceil(apart / STEP)
+    found, crowded = [], np.ones(len(hashes), dtype=bool)
+    for start, width, radius in FEW_PARTS if len(hashes) < MANY else MANY_PARTS:
+        parts = ((hashes >> np.uint64(start)) & np.uint64((1 << width) - 1)).astype(np.int64)
+        crowded &= np.bincount(parts, minlength=1 << width)[parts] > CROWD
+        found += _close(_sorted(hashes, parts, steps, width, radius), reach)
+    pairs = np.concatenate([np.zeros((0, 2), np.int64), *found])
+    once = np.unique(pairs[:, 0] * len(hashes) + pairs[:, 1])
+    return np.stack(np.divmod(once, max(1, len(hashes))), axis=1), int(crowded.sum())
+
+
+def _sorted(hashes: np.ndarray, parts: np.ndarray, steps: np.ndarray, width: int, radius: int) -> _Sorted:
+    count = int(steps.max(initial=0)) + 1
+    cells = parts * count + steps
+    order = np.argsort(cells, kind="stable").astype(np.int32)
+    sizes = np.bincount(cells, minlength=count << width)
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    crowd = np.bincount(parts, minlength=1 << width) > CROWD
+    return _Sorted(order, hashes[order], parts[order], steps[order], starts, count, crowd, width, radius)
+
+
+def _close(entries: _Sorted, reach: int) -> Iterator[np.ndarray]:
+    """The close pairs of one part, (pairs, 2) of entries, perhaps some at a time."""
+    lowest, highest = np.maximum(entries.step - reach, 0), np.minimum(entries.step + reach, entries.steps - 1) + 1
+    places = np.arange(len(entries.order))
+    for bits in range(entries.radius + 1):
+        for flipped in combinations(range(entries.width), bits):
+            goal = entries.part ^ sum(1 << bit for bit in flipped)
+            first, last = (entries.starts[goal * entries.steps + edge] for edge in (lowest, highest))
+            if not bits:
+                first = places + 1  # those before have looked at this one
+            seen = (goal < entries.part) | (entries.crowd[goal] & entries.crowd[entries.part])
+            counts = np.where(seen, 0, last - first)
+            yield from _compared(entries, first, counts)
+
+
+def _compared(entries: _Sorted, firsts: np.ndarray, counts: np.ndarray) -> Iterator[np.ndarray]:
+    """The entry in every place against `counts` others, which stand from the place `firsts` on."""
+    done, ends = 0, np.cumsum(counts, dtype=np.int64)
+    while done < len(counts) and ends[-1] > (base := ends[done - 1] if done else 0):
+        stop = max(done + 1, int(np.searchsorted(ends, base + BLOCK, side="right")))
+        some = counts[done:stop]
+        skipped = firsts[done:stop] - (ends[done:stop] - some - base)
+        other = np.arange(ends[stop - 1] - base) + np.repeat(skipped, some)
+        close = np.flatnonzero(
+            np.bitwise_count(np.repeat(entries.hash[done:stop], some) ^ entries.hash[other]) <= RADIUS
+        )
+        if len(close):
+            one = done + np.searchsorted(ends[done:stop] - base, close, side="right")
+            yield _outside_crowds(entries, one, other[close])
+        done = stop
+
+
+def _outside_crowds(entries: _Sorted, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Pairs of places as pairs of entries, without those whose later entry stands in a crowd."""
+    a, b = entries.order[one].astype(np.int64), entries.order[other].astype(np.int64)
+    later = np.where(a > b, entries.part[one], entries.part[other])
+    return np.stack([np.minimum(a, b), np.maximum(a, b)], axis=1)[~entries.crowd[later]]

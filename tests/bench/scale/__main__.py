@@ -1,0 +1,139 @@
+"""How seconds and memory grow with images: real steps on made-up competitions of 1,000 to 1,000,000 training images.
+
+usage: python -m tests.bench.scale [--most=1000000] [--sizes=1000,10000,...] [--steps=tables,folds,...]
+                                   [--anew] [--table] [--folder=PATH]
+
+  --most     the largest of the sizes that is measured
+  --sizes    other numbers of training images; two at least are needed to compute more
+  --steps    only these; the table tells the names and what each is
+  --anew     forgets what was measured
+  --table    measures nothing, and writes the table from the results
+  --folder   where the competitions are made, some 3 GB for a million images, removed in the end
+
+Every step is a process of its own, and is kept in runs/bench/scale.jsonl as it ends, so that a stopped one goes on; the
+table is runs/bench/scale.md. 10,000,000 images are computed from the measured sizes. A million takes some ten minutes.
+"""
+
+import argparse
+import datetime
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from src.errors import Problem, UsageError, exit_code
+from src.runs import only_one, write_text
+from tests.bench.machine import commit, machine
+from tests.bench.photos import workplace
+from tests.bench.process import own
+from tests.bench.record import Measurement, Results
+from tests.bench.row import Figures
+from tests.bench.scale.made import make
+from tests.bench.scale.steps import PREPARING, STEPS
+from tests.bench.scale.table import table
+
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+SCRIPT = Path(__file__).parent / "steps.py"
+DISK = "disk"  # the step that only asks how large files are
+STORED = {"train_start", "predict_start", "scores", "submission", DISK}  # stand on a cache and on trained runs
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure what is missing and write the table. Exit codes: 0 done, 1 a step failed, 2 wrong usage."""
+    return exit_code(_main, argv)
+
+
+def _main(argv: list[str]) -> None:
+    asked = _asked(argv)
+    place = workplace()
+    with only_one(place, "the bench"):
+        results = Results(place / "scale.jsonl", machine(), tiny=False)
+        if asked.anew:
+            results.forget({str(size) for size in asked.sizes})
+        if not asked.table:
+            print(f"load of the machine: {os.getloadavg()[0]:.1f}")
+            for size in asked.sizes:
+                _measure(size, asked.steps, results, asked.folder)
+        text = table(_measured(results), f"{results.machine}; {datetime.date.today()}; commit {commit()}")
+        write_text(place / "scale.md", text)
+        print(f"{text}\n{place / 'scale.md'}")
+
+
+def _measure(size: int, steps: list[str], results: Results, folder: Path | None) -> None:
+    missing = [name for name in steps if 0 not in results.of(str(size), name)]
+    if not missing:
+        return
+    home = Path(tempfile.mkdtemp(prefix=f"podium-scale-{size}-", dir=folder)).resolve()
+    try:
+        print(f"making {size:,} images in {home}", flush=True)
+        make(home, size)
+        for name in (*(PREPARING if STORED & set(missing) else ()), *missing):
+            if name == DISK:
+                figures = _bytes(home)
+            else:
+                figures = own(SCRIPT, name, home)
+                told = f"{figures['seconds']:8.1f} s, cpu {figures['cpu']:7.1f} s, peak {figures['peak']:.2f} GB"
+                print(f"{size:>9,} {name:14s} {told}", flush=True)
+            if name not in PREPARING:
+                _keep(results, size, name, figures)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _keep(results: Results, size: int, name: str, figures: Figures) -> None:
+    when = datetime.datetime.now().isoformat(timespec="seconds")
+    results.add(Measurement(str(size), name, 0, False, results.machine, commit(), when, figures))
+
+
+def _bytes(home: Path) -> Figures:
+    """What lies on the disk, in bytes."""
+    runs, submissions = home / "runs", home / "submissions"
+    patterns = {
+        "oof": (runs / "scale", "**/oof-*.npz"),
+        "test": (runs / "answers", "**/test-*.npz"),
+        "folds": (runs / "scale", "folds-*.csv"),
+        "look": (home / "competition" / "scale", "cache/look.npz"),
+        "cache": (home / "competition" / "scale", "cache/*.npy"),
+        "csv": (submissions / "answers", "made.csv"),
+    }
+    found = {name: sum(file.stat().st_size for file in top.glob(one)) for name, (top, one) in patterns.items()}
+    absent = [name for name, size in found.items() if not size]
+    if absent:
+        raise Problem(f"{home} holds no {absent[0]}: a step before has not left it")
+    return {name: float(size) for name, size in found.items()}
+
+
+def _measured(results: Results) -> dict[int, dict[str, Figures]]:
+    """{training images: {step: figures}}, the sizes rising."""
+    found: dict[int, dict[str, Figures]] = {}
+    for one in sorted(results.all(), key=lambda one: int(one.row)):
+        found.setdefault(int(one.row), {})[one.side] = one.figures
+    return found
+
+
+def _asked(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench.scale", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--most", type=int, default=SIZES[-1])
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
+    parser.add_argument("--steps", default=",".join((*STEPS, DISK)))
+    parser.add_argument("--folder", type=Path)
+    for flag in ("--anew", "--table"):
+        parser.add_argument(flag, action="store_true")
+    asked = parser.parse_args(argv)
+    try:
+        asked.sizes = [size for size in sorted(map(int, asked.sizes.split(","))) if size <= asked.most]
+    except ValueError:
+        raise UsageError(f"--sizes={asked.sizes}: give whole numbers, parted by commas") from None
+    asked.steps = asked.steps.split(",")
+    if unknown := set(asked.steps) - {*STEPS, DISK}:
+        raise UsageError(f"there is no step {min(unknown)!r}. Steps: {', '.join((*STEPS, DISK))}")
+    if not asked.sizes or asked.sizes[0] < 400:
+        raise UsageError("the sizes must be 400 images at least, and one of them within --most")
+    return asked
+
+
+if __name__ == "__main__":
+    sys.exit(main())

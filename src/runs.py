@@ -101,6 +101,19 @@ def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[IO[str]]:
 
 
 @contextlib.contextmanager
+def in_turn(path: Path, others: str, say: Callable[[str], object] = print) -> Iterator[None]:
+    """Hold the lock file `path`; where one of the `others` holds it, that is said and its end awaited."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another process that is {others}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
 def only_one(folder: Path, what: str) -> Iterator[None]:
     """Let one process at a time work in `folder`. Raises Busy, naming that process, where it is not this one.
 

@@ -1,6 +1,9 @@
 """A competition cut from another: the tail that is asked for, balanced rows held out, no near duplicate between."""
 
+import fcntl
 from pathlib import Path
+from queue import Queue
+from threading import Thread
 
 import cv2
 import pandas as pd
@@ -105,3 +108,20 @@ def test_a_cut_of_a_cut_is_refused(tiny):
     (folder / "card.yaml").write_text(CARD.format(cut="without: [red]").replace("of: tiny", "of: short"))
     with pytest.raises(UsageError, match="cut from tiny"):
         ensure_data(load_card("again"), lambda _: None)
+
+
+def test_who_comes_while_another_process_sets_it_up_waits(tiny):
+    folder = tiny / "competition" / "short"
+    folder.mkdir()
+    (folder / "card.yaml").write_text(CARD.format(cut="without: [blue]"))
+    said: Queue[str] = Queue()
+    with (folder / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        coming = Thread(target=ensure_data, args=(load_card("short"), said.put))
+        coming.start()
+        told = ""
+        while "waiting for another process that is setting up competition/short" not in told:
+            told = said.get(timeout=30)
+        assert not (folder / "data").exists()
+    coming.join(30)
+    assert (folder / "data" / "train.csv").is_file()

@@ -10,7 +10,7 @@ from src.competition import cut, digits, pixels
 from src.competition.card import Card, load_card
 from src.competition.unpack import existing, litter, unpack, unpack_nested
 from src.errors import Problem, UsageError
-from src.runs import home, only_one, read_json, write_json
+from src.runs import home, in_turn, read_json, write_json
 
 EMBEDDED: dict[str, Callable[[Path, Path], None]] = {"digits": digits.write}
 Say = Callable[[str], None]
@@ -25,12 +25,12 @@ def ensure_data(card: Card, say: Say = print) -> Path:
     if not card.data.is_dir():
         if card.embedded:
             say(f"writing the images of {card.id} to {card.data}")
-            _appear(card.folder, lambda part: EMBEDDED[card.embedded](part, card.folder / "answers"))
+            _appear(card.folder, lambda part: EMBEDDED[card.embedded](part, card.folder / "answers"), say)
         elif card.cut:
             base = _base(card)
             ensure_data(base, say)
             say(f"cutting {card.id} from {base.id}")
-            _appear(card.folder, lambda part: cut.write(card.cut, base, part, say))
+            _appear(card.folder, lambda part: cut.write(card.cut, base, part, say), say)
         elif card.archive:
             bring(find_archive(card), card.folder, say)
         else:
@@ -55,7 +55,7 @@ def bring(source: Path, folder: Path, say: Say = print, again: bool = False) -> 
 
     data, origin = folder / "data", origin_of(source)
     if not data.is_dir():
-        return _appear(folder, whole, origin)
+        return _appear(folder, whole, say, origin)
     held = _origin(folder)
     if held.get("stamp") == origin["stamp"]:
         say(f"{data} is there already, and is kept")
@@ -67,7 +67,7 @@ def bring(source: Path, folder: Path, say: Say = print, again: bool = False) -> 
             f"{came}: delete {data} to take {source} anew, or choose another name for this competition, id=NAME"
         )
     say(f"{came}, and no card was written yet: it is taken anew")
-    return _appear(folder, whole, origin)
+    return _appear(folder, whole, say, origin)
 
 
 def origin_of(source: Path) -> dict[str, str]:
@@ -87,10 +87,10 @@ def _origin(folder: Path) -> dict[str, str]:
     return read_json(note) if note.is_file() else {}
 
 
-def _appear(folder: Path, fill: Callable[[Path], None], origin: dict[str, str] | None = None) -> Path:
+def _appear(folder: Path, fill: Callable[[Path], None], say: Say, origin: dict[str, str] | None = None) -> Path:
     """data/, whole; what stands there is replaced where its `origin` is another."""
     data, part = folder / "data", folder / ".data.part"
-    with only_one(folder, f"setting up competition/{folder.name}"):
+    with in_turn(folder / "lock", f"setting up competition/{folder.name}", say):
         if data.is_dir() and (origin is None or _origin(folder).get("stamp") == origin["stamp"]):
             return data  # another process made it while this one came here
         shutil.rmtree(part, ignore_errors=True)

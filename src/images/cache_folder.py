@@ -10,11 +10,13 @@ builder, and no other machine could tell. On NFS whoever locks a file alone must
 import contextlib
 import fcntl
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
 from src.errors import Problem
+from src.runs import in_turn
 
 GB = 1e9
 
@@ -30,18 +32,10 @@ def held(file: Path) -> BinaryIO:
     return handle
 
 
-@contextlib.contextmanager
-def turn(folder: Path, say: Callable[[str], object], what: str = "") -> Iterator[None]:
+def turn(folder: Path, say: Callable[[str], object], what: str = "") -> AbstractContextManager[None]:
     """Wait until no other process builds in `folder`. what: looks at the images, beside whoever builds a cache."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / (f"{what}.lock" if what else "lock")).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            at_work = "looking at the images for" if what else "building an image cache in"
-            say(f"waiting for another process that is {at_work} {folder}")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    at_work = "looking at the images for" if what else "building an image cache in"
+    return in_turn(folder / (f"{what}.lock" if what else "lock"), f"{at_work} {folder}", say)
 
 
 def make_room(folder: Path, size: int, max_gb: float | None) -> None:

@@ -7,12 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
-from src.competition import hamming
+from src.competition import duplicates, hamming
 from src.competition.card import load_card
 from src.competition.inspection import inspect
 from src.competition.look import look_at
 from src.competition.samples import load_samples
 from src.images.cache import ImageCache
+from src.inference.answer_file import weighted_mean
 from src.inference.ensemble import mean_probabilities, probabilities_of
 from src.runs import relative_paths
 from tests.bench.scale import __main__ as door
@@ -103,6 +104,25 @@ def test_a_mean_of_tables_is_numpy_s_to_the_last_bit(target):
         tables = [generator.normal(0, 4, (300, 7)).astype(np.float32) for _ in range(count)]
         wanted = np.mean([probabilities_of(table, target) for table in tables], axis=0)
         assert (mean_probabilities(iter(tables), target) == wanted).all()
+
+
+def test_a_weighted_mean_is_numpy_s_to_the_last_bit():
+    generator = np.random.default_rng(0)
+    for count in (1, 2, 5, 18):
+        tables = [generator.dirichlet(np.ones(7), 300) for _ in range(count)]
+        weights = generator.integers(1, 4, count).tolist()
+        assert (weighted_mean(iter(tables), weights) == np.average(tables, axis=0, weights=weights)).all()
+
+
+def test_thumbnails_are_alike_however_many_are_compared_at_a_time(monkeypatch):
+    generator = np.random.default_rng(0)
+    thumbs = np.repeat(generator.integers(0, 256, (20, 16, 16, 3), dtype=np.uint8), 2, axis=0)
+    thumbs[1::2] ^= 3
+    pairs = np.stack([generator.integers(0, 40, 300), generator.integers(0, 40, 300)], axis=1)
+    kept = duplicates.alike(thumbs, pairs)
+    assert (kept == (pairs[:, 0] // 2 == pairs[:, 1] // 2)).all() and kept.any() and not kept.all()
+    monkeypatch.setattr(duplicates, "BLOCK", 7)
+    assert (duplicates.alike(thumbs, pairs) == kept).all()
 
 
 def test_costs_are_computed_by_the_power_that_they_show():

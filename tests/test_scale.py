@@ -1,6 +1,8 @@
 """What a million rows need: searches, looks and tables that answer as the plain ways do, and hold less at once."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -15,9 +17,10 @@ from src.competition.samples import load_samples
 from src.images.cache import ImageCache
 from src.inference.answer_file import weighted_mean
 from src.inference.ensemble import mean_probabilities, probabilities_of
-from src.runs import relative_paths
+from src.runs import REPOSITORY, relative_paths
 from tests.bench.scale import __main__ as door
-from tests.bench.scale.table import grown
+from tests.bench.scale.several import proportional
+from tests.bench.scale.table import grown, table
 
 
 def written(folder: Path, count: int) -> list[str]:
@@ -144,3 +147,48 @@ def test_the_bench_measures_and_goes_on(tmp_path, monkeypatch, capsys):
     assert "400 measured | 800 measured | 10,000,000 computed |" in (tmp_path / "scale.md").read_text()
     assert door.main(["--steps=strange"]) == 2
     assert "no step 'strange'" in capsys.readouterr().err
+
+
+def test_folds_and_views_stand_in_a_table_of_their_own():
+    counted = {f"folds_{n}": {"cpu": 2.0 * n, "pss": 0.5 + n} for n in (1, 2, 5)}
+    counted |= {f"views_{n}": {"cpu": 3.0 * n, "peak": 1.0, "images": 5000.0} for n in (1, 4, 8)}
+    text = table({400: {}, 800: counted}, "a machine")
+    assert "Folds side by side at 800 images" in text and "Views of 5,000 of them" in text
+    assert "| processes | 1 measured | 2 measured | 5 measured | 10 computed |" in text
+    assert "| processor time of all | 2 s | 4 s | 10 s | 20 s |" in text
+    assert "(PSS) | 1.5 GB | 2.5 GB | 5.5 GB | 10 GB |" in text  # 10.5, half to even
+    assert "| processor time | 3 s | 12 s | 24 s | 36 s |" in text
+    assert "side by side" not in table({400: {}, 800: {}}, "a machine")
+
+
+FORKED = """
+import os
+from tests.bench.scale.several import proportional
+held = bytearray(b"x") * 100_000_000
+alone = proportional(os.getpid())
+asked, told = os.pipe(), os.pipe()
+child = os.fork()
+if not child:
+    os.write(told[1], b"x")
+    os.read(asked[0], 1)
+    os._exit(0)
+os.read(told[0], 1)
+print(alone, proportional(os.getpid()), proportional(child))
+os.write(asked[1], b"x")
+"""
+
+
+def test_memory_that_processes_share_is_counted_once():
+    """Of 100 MB that a parent and its forked child hold, each counts half."""
+    done = subprocess.run([sys.executable, "-B", "-c", FORKED], cwd=REPOSITORY, capture_output=True, check=True)
+    alone, *both = map(int, done.stdout.split())
+    assert alone > 100e6 and min(both) > 50e6 and sum(both) < alone + 25e6
+
+
+@pytest.mark.slow
+def test_every_step_of_the_bench_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(door, "workplace", lambda: tmp_path)
+    assert door.main(["--sizes=400,800", f"--folder={tmp_path}"]) == 0
+    text = (tmp_path / "scale.md").read_text()
+    assert "Folds side by side at 800 images" in text and "not known" not in text
+    assert (tmp_path / "scale.png").read_bytes().startswith(b"\x89PNG")

@@ -19,7 +19,6 @@ from src.inference.answer_file import weighted_mean
 from src.inference.ensemble import mean_probabilities, probabilities_of
 from src.runs import REPOSITORY, relative_paths
 from tests.bench.scale import __main__ as door
-from tests.bench.scale.several import proportional
 from tests.bench.scale.table import grown, table
 
 

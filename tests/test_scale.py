@@ -1,22 +1,25 @@
 """What a million rows need: searches, looks and tables that answer as the plain ways do, and hold less at once."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from src.competition import hamming
+from src.competition import duplicates, hamming
 from src.competition.card import load_card
 from src.competition.inspection import inspect
 from src.competition.look import look_at
 from src.competition.samples import load_samples
 from src.images.cache import ImageCache
+from src.inference.answer_file import weighted_mean
 from src.inference.ensemble import mean_probabilities, probabilities_of
-from src.runs import relative_paths
+from src.runs import REPOSITORY, relative_paths
 from tests.bench.scale import __main__ as door
-from tests.bench.scale.table import grown
+from tests.bench.scale.table import grown, table
 
 
 def written(folder: Path, count: int) -> list[str]:
@@ -105,6 +108,25 @@ def test_a_mean_of_tables_is_numpy_s_to_the_last_bit(target):
         assert (mean_probabilities(iter(tables), target) == wanted).all()
 
 
+def test_a_weighted_mean_is_numpy_s_to_the_last_bit():
+    generator = np.random.default_rng(0)
+    for count in (1, 2, 5, 18):
+        tables = [generator.dirichlet(np.ones(7), 300) for _ in range(count)]
+        weights = generator.integers(1, 4, count).tolist()
+        assert (weighted_mean(iter(tables), weights) == np.average(tables, axis=0, weights=weights)).all()
+
+
+def test_thumbnails_are_alike_however_many_are_compared_at_a_time(monkeypatch):
+    generator = np.random.default_rng(0)
+    thumbs = np.repeat(generator.integers(0, 256, (20, 16, 16, 3), dtype=np.uint8), 2, axis=0)
+    thumbs[1::2] ^= 3
+    pairs = np.stack([generator.integers(0, 40, 300), generator.integers(0, 40, 300)], axis=1)
+    kept = duplicates.alike(thumbs, pairs)
+    assert (kept == (pairs[:, 0] // 2 == pairs[:, 1] // 2)).all() and kept.any() and not kept.all()
+    monkeypatch.setattr(duplicates, "BLOCK", 7)
+    assert (duplicates.alike(thumbs, pairs) == kept).all()
+
+
 def test_costs_are_computed_by_the_power_that_they_show():
     assert grown({1000: 1.0, 10_000: 1.9, 100_000: 10.9}, 1_000_000) == pytest.approx(1 + 9.9 * 11**1.0 / 1.1, rel=0.1)
     squared = {size: 5 + (size / 1e5) ** 2 for size in (1000, 100_000, 1_000_000)}
@@ -124,3 +146,48 @@ def test_the_bench_measures_and_goes_on(tmp_path, monkeypatch, capsys):
     assert "400 measured | 800 measured | 10,000,000 computed |" in (tmp_path / "scale.md").read_text()
     assert door.main(["--steps=strange"]) == 2
     assert "no step 'strange'" in capsys.readouterr().err
+
+
+def test_folds_and_views_stand_in_a_table_of_their_own():
+    counted = {f"folds_{n}": {"cpu": 2.0 * n, "pss": 0.5 + n} for n in (1, 2, 5)}
+    counted |= {f"views_{n}": {"cpu": 3.0 * n, "peak": 1.0, "images": 5000.0} for n in (1, 4, 8)}
+    text = table({400: {}, 800: counted}, "a machine")
+    assert "Folds side by side at 800 images" in text and "Views of 5,000 of them" in text
+    assert "| processes | 1 measured | 2 measured | 5 measured | 10 computed |" in text
+    assert "| processor time of all | 2 s | 4 s | 10 s | 20 s |" in text
+    assert "(PSS) | 1.5 GB | 2.5 GB | 5.5 GB | 10 GB |" in text  # 10.5, half to even
+    assert "| processor time | 3 s | 12 s | 24 s | 36 s |" in text
+    assert "side by side" not in table({400: {}, 800: {}}, "a machine")
+
+
+FORKED = """
+import os
+from tests.bench.scale.several import proportional
+held = bytearray(b"x") * 100_000_000
+alone = proportional(os.getpid())
+asked, told = os.pipe(), os.pipe()
+child = os.fork()
+if not child:
+    os.write(told[1], b"x")
+    os.read(asked[0], 1)
+    os._exit(0)
+os.read(told[0], 1)
+print(alone, proportional(os.getpid()), proportional(child))
+os.write(asked[1], b"x")
+"""
+
+
+def test_memory_that_processes_share_is_counted_once():
+    """Of 100 MB that a parent and its forked child hold, each counts half."""
+    done = subprocess.run([sys.executable, "-B", "-c", FORKED], cwd=REPOSITORY, capture_output=True, check=True)
+    alone, *both = map(int, done.stdout.split())
+    assert alone > 100e6 and min(both) > 50e6 and sum(both) < alone + 25e6
+
+
+@pytest.mark.slow
+def test_every_step_of_the_bench_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(door, "workplace", lambda: tmp_path)
+    assert door.main(["--sizes=400,800", f"--folder={tmp_path}"]) == 0
+    text = (tmp_path / "scale.md").read_text()
+    assert "Folds side by side at 800 images" in text and "not known" not in text
+    assert (tmp_path / "scale.png").read_bytes().startswith(b"\x89PNG")

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from decimal import Decimal
 
@@ -18,6 +19,8 @@ from src.competition.classes import class_columns
 from src.competition.samples import Samples
 from src.errors import Problem, UsageError
 from src.runs import REPOSITORY, sha256_of
+from src.submission import check as check_module
+from src.submission import table as table_module
 from src.submission.check import check, checked
 from src.submission.table import answers, write_submission
 
@@ -268,6 +271,62 @@ def test_a_sample_that_does_not_fit_is_refused_with_its_columns():
         answers(card, samples, IDS, probabilities(5, 2))
 
 
+KINDS = {
+    "columns": ({"id": IDS, "b": "0", "a": "0", "c": "0"}, ["a", "b", "c"], {}),
+    "probability": ({"n": list("01234"), "id": IDS, "label": "0"}, ["a", "b"], {"target": "binary", "id": "id"}),
+    "label": ({"id": IDS, "label": "?"}, ["a", "b é", "c"], {"encoding": "utf-16"}),
+    "ranked": ({"id": IDS, "label": "?"}, ["a", "b,", "c"], {"top": 2}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_written_by_and_by_are_those_of_one_table(tmp_path, kind, monkeypatch):
+    sample, classes, facts = KINDS[kind]
+    card, samples = competition(kind, classes, sample, **facts)
+    p = probabilities(5, len(classes))
+    [whole] = answers(card, samples, IDS, p)
+    wanted = whole.to_csv(index=False, lineterminator="\n").encode(card.submission.encoding)
+    monkeypatch.setattr(table_module, "BLOCK", 2)
+    monkeypatch.setattr(check_module, "BLOCK", 2)
+    assert [len(block) for block in answers(card, samples, IDS, p)] == [2, 2, 1]
+    path = write(card, samples, p, tmp_path)
+    assert path.read_bytes() == wanted and check(path, card, samples) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("NA,1,0", "NA,1,0.1", "line 6: the row sums to 1.1 instead of 1"),
+        ("0001,1,0", "0001,1,0,0", "Expected 3 fields in line 4, saw 4"),
+        ("0001,1,0\n", "", "id '0001' is missing (line 4 of the sample)"),
+        ("NA,1,0\n", "NA,1,0\nNA,1,0\n", "6 rows, where the sample has 5"),
+        ("a.b.c,1,0\nNA", "NA,1,0\na.b.c", "line 5: id 'NA' stands where the sample has 'a.b.c'"),
+    ],
+)
+def test_a_fault_is_found_wherever_it_stands(tmp_path, old, new, fault, monkeypatch):
+    monkeypatch.setattr(check_module, "BLOCK", 2)
+    card, samples = competition("columns", ["a", "b"], {"id": IDS, "a": "0", "b": "0"})
+    text = "id,a,b\n" + "".join(f"{key},1,0\n" for key in IDS)
+    assert faults(tmp_path, card, samples, text) == []
+    assert old in text and fault in "\n".join(faults(tmp_path, card, samples, text.replace(old, new)))
+
+
+def test_many_rows_are_never_all_text_at_once(tmp_path, monkeypatch):
+    """30,000 rows of ten cells take 19 MB as text."""
+    monkeypatch.setattr(table_module, "BLOCK", 500)
+    monkeypatch.setattr(check_module, "BLOCK", 500)
+    ids, classes = [f"{row:05d}" for row in range(30_000)], list("abcdefghij")
+    card, samples = competition("columns", classes, {"id": ids, **dict.fromkeys(classes, "0")})
+    p = probabilities(len(ids), len(classes))
+    tracemalloc.start()
+    try:
+        path = write(card, samples, p, tmp_path, ids=ids)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sum(1 for _ in path.open()) == 30_001 and peak < 12e6, peak
+
+
 # What the check finds
 
 
@@ -442,10 +501,10 @@ def test_another_file_of_that_name_is_never_overwritten(tmp_path):
 
 def test_nothing_appears_where_the_check_fails(tmp_path):
     card, samples = one_column("label", ["a", "b"])
-    table = answers(card, samples, IDS, probabilities(5, 2))
+    [table] = answers(card, samples, IDS, probabilities(5, 2))
     table.loc[2, "label"] = "c"
     with pytest.raises(Problem, match=r"run-\w{8}\.csv is no valid submission to cup:\n  line 4: 'c' is no class"):
-        write_submission(table, card, samples, tmp_path, "run")
+        write_submission([table], card, samples, tmp_path, "run")
     assert list(tmp_path.iterdir()) == []
 
 

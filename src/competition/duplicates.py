@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from src.competition.hamming import CROWD, near
-from src.competition.look import Look, let_go
+from src.competition.look import Look
+from src.competition.look_file import let_go
 
 # Chosen by eye on 13,500 photos, with hamming.RADIUS: of the pairs within these bounds, about one in thirty is not the
 # same photo again.
@@ -13,7 +14,7 @@ DIFFERENCE = 14.0  # mean absolute difference of two 16 x 16 thumbnails, of 255
 LIKENESS = 0.85  # their correlation, which dark or flat images need besides
 SMALLEST = 32  # pixels of the short side: below, different images look alike
 
-BLOCK = 2000  # pairs whose thumbnails are compared at a time
+BLOCK = 100  # pairs whose thumbnails are compared at a time; each may bring a megabyte of the file into memory
 LARGEST = 0.05  # of all images: a larger cluster is a look that all share
 
 

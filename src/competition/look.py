@@ -1,7 +1,6 @@
 """A look at every image, once: its size and kind, whether it can be read, and what is needed to find duplicates."""
 
 import hashlib
-import mmap
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from src.competition.look_file import read_look, write_look
+from src.competition.look_file import let_go, read_look, write_look
 from src.images.cache_folder import turn
 from src.images.decode import VERSION, decode
 from src.images.stream import each_in_threads
@@ -65,12 +64,6 @@ class Look:
             facts.append(fact(block.reshape(len(block), -1)))
             let_go(self.thumb)
         return np.concatenate(facts)
-
-
-def let_go(thumbs: np.ndarray) -> None:
-    """Free the memory of mapped thumbnails; they are read anew where they are asked for again."""
-    if isinstance(thumbs.base, mmap.mmap):
-        thumbs.base.madvise(mmap.MADV_DONTNEED)
 
 
 def look_at(paths: Iterable[str], folder: Path, say: Callable[[str], None] = print, alone: bool = False) -> Look:

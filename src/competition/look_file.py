@@ -1,5 +1,6 @@
 """The file in which a look is kept, cache/look.npz: what is small is read, the thumbnails are mapped where they lie."""
 
+import mmap
 import zipfile
 from pathlib import Path
 
@@ -29,11 +30,22 @@ class LookFile:
     def places(self, names: list[str]) -> np.ndarray:
         """The row of each name, (len(names),) int64, -1 where there is none."""
         if len(names) == len(self._names) and all(
-            np.array_equal(self._names[start : start + BLOCK], np.array(names[start : start + BLOCK]))
-            for start in range(0, len(names), BLOCK)
+            self._holds(names[start : start + BLOCK], start) for start in range(0, len(names), BLOCK)
         ):
             return np.arange(len(names))
         return pd.Index(self._names.tolist(), dtype=object).get_indexer(names)
+
+    def _holds(self, names: list[str], start: int) -> bool:
+        """Whether these names stand in the file from the row `start` on."""
+        same = np.array_equal(self._names[start : start + len(names)], np.array(names))
+        let_go(self._names)
+        return same
+
+
+def let_go(mapped: np.ndarray) -> None:
+    """Free the memory of an array that is mapped; what is asked for again is read anew. Others stay as they are."""
+    if isinstance(mapped.base, mmap.mmap):
+        mapped.base.madvise(mmap.MADV_DONTNEED)
 
 
 def read_look(file: Path, rule: str) -> LookFile | None:

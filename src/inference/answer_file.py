@@ -1,6 +1,6 @@
 """From the answers of networks to the file that is submitted: test rows fold by fold, then every row of the sample."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -39,19 +39,24 @@ def test_answer(runs: list[RunAnswers], join: Join, decision: Decision | None) -
     the runs have different folds, to the mean of each run's models.
     """
     folds = runs[0].folds if same_folds(runs) else [None]
-    each = [join({one.run.name: one.test(fold=fold) for one in runs}) for fold in folds]
+    each = (join({one.run.name: one.test(fold=fold) for one in runs}) for fold in folds)
     sizes = [sum(fold in (None, member.fold) for one in runs for member in one.members) for fold in folds]
     if decision is None:
-        return np.average(each, axis=0, weights=sizes), None
-    return decision.decided(np.average([decision.changed(p) for p in each], axis=0, weights=sizes))
+        return weighted_mean(each, sizes), None
+    return decision.decided(weighted_mean(map(decision.changed, each), sizes))
+
+
+def weighted_mean(tables: Iterable[np.ndarray], weights: list[int]) -> np.ndarray:
+    """The mean of tables of one shape, as numpy.average has it, of which no more than one is held at a time."""
+    return sum(map(np.multiply, tables, np.asarray(weights, np.float64))) / sum(weights)
 
 
 def write_answers(opened: Opened, name: str, ids: np.ndarray, answer: Answer, say: Say) -> Path:
     """Write the checked submission `name`; a file of the same bytes is kept."""
     card, samples = opened.card, opened.samples
-    table = answers(card, samples, *_every_row(opened, ids, answer))
-    file = write_submission(table, card, samples, submissions_folder(card.id), name)
-    say(f"{file}: {len(table)} rows, checked against {card.submission.sample or 'the list of test images'}")
+    rows = answers(card, samples, *_every_row(opened, ids, answer))
+    file = write_submission(rows, card, samples, submissions_folder(card.id), name)
+    say(f"{file}: {len(rows)} rows, checked against {card.submission.sample or 'the list of test images'}")
     return file
 
 

@@ -102,10 +102,10 @@ def answer_hidden(exported: Exported, card: Card, seconds: float, out: Path, say
         )
     probabilities, decisions, faults = _answered(exported, test["path"], len(absent), seconds, say)
     ids = np.array([*test["id"], *absent], dtype=object)
-    table = answers(card, hidden.samples, ids, probabilities, decisions if _decides(exported) else None)
+    rows = answers(card, hidden.samples, ids, probabilities, decisions if _decides(exported) else None)
     with tempfile.TemporaryDirectory() as folder, written_whole(out) as file:
-        shutil.copyfile(write_submission(table, card, hidden.samples, Path(folder), out.stem), file)
-    say(f"{out}: {len(table)} rows, checked; {faults + len(absent)} images were missing or broken")
+        shutil.copyfile(write_submission(rows, card, hidden.samples, Path(folder), out.stem), file)
+    say(f"{out}: {len(rows)} rows, checked; {faults + len(absent)} images were missing or broken")
     return out
 
 

@@ -13,6 +13,7 @@ from src.submission.layout import Layout, layout_of
 
 LISTED = 5  # of each kind of fault
 TOLERANCE = 1e-6  # of a row's sum
+BLOCK = 1 << 16  # rows of a file at a time
 
 
 def check(source: Path | pd.DataFrame, card: Card, samples: Samples) -> list[str]:
@@ -68,28 +69,38 @@ def _plainly_right(path: Path, layout: Layout, card: Card, samples: Samples) -> 
 
     Where anything is odd the answer is no, and the cells are read as text, to name what is wrong.
     """
-    if card.submission.kind not in ("probability", "columns"):
+    ids = samples.sample[layout.id]
+    if card.submission.kind not in ("probability", "columns") or (ids == "").any() or ids.duplicated().any():
         return False
     options = {"sep": card.submission.separator, "encoding": card.submission.encoding, "header": None}
     options |= {"na_filter": False, "skip_blank_lines": False}
     kinds = {name: np.float64 if name in layout.answers else str for name in layout.header}
+    sums, seen = card.submission.kind == "columns" and card.target != "multilabel", 0
     try:
         header = pd.read_csv(path, nrows=1, dtype=str, **options).iloc[0].tolist()
         if tuple(header) != layout.header:
             return False
-        table = pd.read_csv(path, skiprows=1, names=header, dtype=kinds, **options)
+        with pd.read_csv(path, skiprows=1, names=header, dtype=kinds, chunksize=BLOCK, **options) as blocks:
+            for block in blocks:
+                if not _answers_all(block, samples.sample.iloc[seen : seen + len(block)], layout, sums):
+                    return False
+                seen += len(block)
     except (ValueError, OSError, OverflowError, IndexError):
         return False
-    if not isinstance(table.index, pd.RangeIndex):
-        return False  # rows with more cells than the header
-    p = table[list(layout.answers)].to_numpy()
+    return seen == len(ids)
+
+
+def _answers_all(block: pd.DataFrame, sample: pd.DataFrame, layout: Layout, sums: bool) -> bool:
+    """Whether some rows of a file are those of the sample, answered by probabilities."""
+    if len(block) != len(sample) or not isinstance(block.index, pd.RangeIndex):
+        return False  # rows with more cells than the header have another index
+    p = block[list(layout.answers)].to_numpy()
     right = bool(((p >= 0) & (p <= 1)).all())  # NaN is not
-    if card.submission.kind == "columns" and card.target != "multilabel":
+    if sums:
         right = right and bool((np.abs(p.sum(axis=1) - 1) <= TOLERANCE).all())
-    return (
-        right
-        and not _id_faults(table[layout.id], samples.sample[layout.id])
-        and not _kept_faults(table, layout, samples.sample)
+    return right and all(
+        np.array_equal(block[name].to_numpy(dtype=object), sample[name].to_numpy(dtype=object))
+        for name in (layout.id, *layout.kept)
     )
 
 

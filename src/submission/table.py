@@ -1,7 +1,8 @@
 """From probabilities to the submission: the sample's header, order and ids, with our answers in it."""
 
-import hashlib
-import io
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
 
@@ -14,74 +15,108 @@ from src.errors import Problem, UsageError
 from src.metrics import decide
 from src.runs import sha256_of, written_whole
 from src.submission.check import check, checked, never_empty
-from src.submission.layout import layout_of
+from src.submission.layout import Layout, layout_of
 
-__all__ = ["answers", "check", "checked", "write_submission"]
+__all__ = ["Answers", "answers", "check", "checked", "write_submission"]
 UNITS = 10**12  # rows that must sum to 1 are printed in twelve decimals
+BLOCK = 1 << 15  # rows that are text at a time: a million rows of ten cells would take a gigabyte
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A submission before it is written; iterated, it is tables of text, BLOCK rows or fewer each, at least one table.
+
+    text: the sample's columns, answered, of some of its rows.
+    """
+
+    rows: int
+    text: Callable[[slice], pd.DataFrame]
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __iter__(self) -> Iterator[pd.DataFrame]:
+        return (self.text(slice(start, start + BLOCK)) for start in range(0, max(1, self.rows), BLOCK))
 
 
 def answers(
     card: Card, samples: Samples, ids: np.ndarray, probabilities: np.ndarray, decisions: np.ndarray | None = None
-) -> pd.DataFrame:
-    """The submission as text: the sample's columns and rows, each answered by its id.
+) -> Answers:
+    """The submission, which becomes text as it is iterated: the sample's columns and rows, each answered by its id.
 
     ids: (n,) text, in any order. probabilities: (n, classes). decisions: (n,) int class indices, or (n, classes) bool;
     where given they are what is written, as 0 and 1 in the kinds that ask for probabilities.
     A test row without a readable image is answered by the classes' shares of the training rows.
     Raises Problem where a row of the sample has no answer, or a probability is none.
     """
-    layout, kind = layout_of(card, samples), card.submission.kind
+    layout = layout_of(card, samples)
+    sums = card.submission.kind == "columns" and card.target != "multilabel"
     absent = samples.sample[layout.id].isin(set(samples.test_without_image) - set(ids)).to_numpy()
     rows = _rows(ids, samples.sample[layout.id], absent)
     shares = samples.counts / max(1, len(samples.targets))
-    sums = kind == "columns" and card.target != "multilabel"
     p = _sound(np.asarray(probabilities, np.float64)[rows], samples, layout.id, sums)
     p[absent] = shares
     d = None if decisions is None else _decided(np.asarray(decisions)[rows], len(samples.classes))
     if d is not None:
         d[absent] = _decided(decide(card.target == "multilabel", shares[None]), len(samples.classes))
-    table = samples.sample.copy()
-    names = np.array(samples.classes, dtype=object)
-    if kind == "label":
-        table[layout.answers[0]] = names[(p if d is None else d).argmax(axis=1)]
-    elif kind == "ranked":
-        best = np.argsort(-p, axis=1, kind="stable")[:, : card.submission.top]
-        table[layout.answers[0]] = [card.submission.label_separator.join(row) for row in names[best].tolist()]
-    elif kind == "set":
-        chosen = decide(card.target == "multilabel", p) if d is None else d
-        table[layout.answers[0]] = _sets(p, chosen, samples, card.submission.label_separator)
-    else:
-        columns = _printed(p, sums) if d is None else d.astype(int).astype(str).T
-        for name, cells in zip(layout.answers, columns if kind == "columns" else columns[1:], strict=True):
+
+    def text(some: slice) -> pd.DataFrame:
+        table = samples.sample.iloc[some].copy()
+        for name, cells in _cells(p[some], None if d is None else d[some], card, samples, layout):
             table[name] = cells
-    return table
+        return table
+
+    return Answers(len(p), text)
 
 
-def write_submission(table: pd.DataFrame, card: Card, samples: Samples, folder: Path, name: str) -> Path:
-    """Check the table as it will be uploaded, then let `<name>-<first 8 of its sha256>.csv` appear in `folder`,
+def _cells(
+    p: np.ndarray, d: np.ndarray | None, card: Card, samples: Samples, layout: Layout
+) -> Iterable[tuple[str, list[str] | np.ndarray]]:
+    """The answer columns by name, a text a row. p: (n, classes). d: (n, classes) bool, where decisions are written."""
+    kind, names = card.submission.kind, np.array(samples.classes, dtype=object)
+    if kind == "label":
+        return [(layout.answers[0], names[(p if d is None else d).argmax(axis=1)])]
+    if kind == "ranked":
+        best = np.argsort(-p, axis=1, kind="stable")[:, : card.submission.top]
+        lists = [card.submission.label_separator.join(row) for row in names[best].tolist()]
+        return [(layout.answers[0], lists)]
+    if kind == "set":
+        chosen = decide(card.target == "multilabel", p) if d is None else d
+        return [(layout.answers[0], _sets(p, chosen, samples, card.submission.label_separator))]
+    sums = kind == "columns" and card.target != "multilabel"
+    columns = _printed(p, sums) if d is None else d.astype(int).astype(str).T
+    return zip(layout.answers, columns if kind == "columns" else columns[1:], strict=True)
+
+
+def write_submission(blocks: Iterable[pd.DataFrame], card: Card, samples: Samples, folder: Path, name: str) -> Path:
+    """Check the submission as it will be uploaded, then let `<name>-<first 8 of its sha256>.csv` appear in `folder`,
     and the same as `<name>.csv`, the latest. Returns the first path.
 
+    blocks: tables of text, one below the other, such as `answers` gives.
     Raises Problem with every fault, or where another file holds that name already; then neither file appears.
     """
     if Path(name).name != name:
         raise UsageError(f"{name!r} cannot be the name of a submission: it must be one plain file name")
-    written = io.BytesIO()
-    try:
-        encoding, separator = card.submission.encoding, card.submission.separator
-        table.to_csv(written, index=False, sep=separator, lineterminator="\n", encoding=encoding)
-    except UnicodeEncodeError as error:
-        raise Problem(f"{name}: {error}: the sample's encoding lacks a letter of a class or id") from None
-    data = written.getbuffer()
-    digest = hashlib.sha256(data).hexdigest()
-    path, latest = folder / f"{name}-{digest[:8]}.csv", folder / f"{name}.csv"
-    if path.exists() and sha256_of(path) != digest:
-        raise Problem(f"{path} exists and holds something else: move it away, a submission is never overwritten")
-    with written_whole(latest) as copy, written_whole(path) as part:
-        # Both are on the disk before either gets its name.
-        copy.write_bytes(data)
-        part.write_bytes(data)
-        checked(part, card, samples, name=path.name)
+    with written_whole(folder / f"{name}.csv") as copy:
+        try:
+            _write(blocks, copy, card)
+        except UnicodeEncodeError as error:
+            raise Problem(f"{name}: {error}: the sample's encoding lacks a letter of a class or id") from None
+        digest = sha256_of(copy)
+        path = folder / f"{name}-{digest[:8]}.csv"
+        if path.exists() and sha256_of(path) != digest:
+            raise Problem(f"{path} exists and holds something else: move it away, a submission is never overwritten")
+        with written_whole(path) as part:  # both are on the disk before either gets its name
+            shutil.copyfile(copy, part)
+            checked(part, card, samples, name=path.name)
     return path
+
+
+def _write(blocks: Iterable[pd.DataFrame], file: Path, card: Card) -> None:
+    options = {"index": False, "sep": card.submission.separator, "lineterminator": "\n"}
+    with file.open("w", encoding=card.submission.encoding, newline="") as stream:
+        for number, block in enumerate(blocks):
+            block.to_csv(stream, header=number == 0, **options)
 
 
 def _rows(ids: np.ndarray, wanted: pd.Series, absent: np.ndarray) -> np.ndarray:

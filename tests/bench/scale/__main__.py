@@ -11,7 +11,8 @@ usage: python -m tests.bench.scale [--most=1000000] [--sizes=1000,10000,...] [--
   --folder   where the competitions are made, some 3 GB for a million images, removed in the end
 
 Every step is a process of its own, and is kept in runs/bench/scale.jsonl as it ends, so that a stopped one goes on; the
-table is runs/bench/scale.md. 10,000,000 images are computed from the measured sizes. A million takes some ten minutes.
+table is runs/bench/scale.md, drawn in scale.png. 10,000,000 images are computed from the measured sizes. Folds side by
+side and views are measured at one size, 100,000 images. A million takes some eight minutes.
 """
 
 import argparse
@@ -29,14 +30,18 @@ from tests.bench.photos import workplace
 from tests.bench.process import own
 from tests.bench.record import Measurement, Results
 from tests.bench.row import Figures
+from tests.bench.scale.chart import draw
 from tests.bench.scale.made import make
+from tests.bench.scale.several import SEVERAL
 from tests.bench.scale.steps import PREPARING, STEPS
 from tests.bench.scale.table import table
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 SCRIPT = Path(__file__).parent / "steps.py"
 DISK = "disk"  # the step that only asks how large files are
-STORED = {"train_start", "predict_start", "scores", "submission", DISK}  # stand on a cache and on trained runs
+STORED = {"train_start", "predict_start", "scores", "submission", DISK, *SEVERAL}  # stand on a cache and trained runs
+WORDS = (*STEPS, *SEVERAL, DISK)
+SEVERAL_AT = 100_000  # images, or the next smaller size: folds side by side and views are measured once
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,11 +58,15 @@ def _main(argv: list[str]) -> None:
             results.forget({str(size) for size in asked.sizes})
         if not asked.table:
             print(f"load of the machine: {os.getloadavg()[0]:.1f}")
+            once = max((size for size in asked.sizes if size <= SEVERAL_AT), default=asked.sizes[0])
             for size in asked.sizes:
-                _measure(size, asked.steps, results, asked.folder)
-        text = table(_measured(results), f"{results.machine}; {datetime.date.today()}; commit {commit()}")
+                steps = [name for name in asked.steps if name not in SEVERAL or size == once]
+                _measure(size, steps, results, asked.folder)
+        measured = _measured(results, asked.sizes)
+        text = table(measured, f"{results.machine}; {datetime.date.today()}; commit {commit()}")
         write_text(place / "scale.md", text)
-        print(f"{text}\n{place / 'scale.md'}")
+        draw(measured, place / "scale.png")
+        print(f"{text}\n{place / 'scale.md'}\n{place / 'scale.png'}")
 
 
 def _measure(size: int, steps: list[str], results: Results, folder: Path | None) -> None:
@@ -104,10 +113,10 @@ def _bytes(home: Path) -> Figures:
     return {name: float(size) for name, size in found.items()}
 
 
-def _measured(results: Results) -> dict[int, dict[str, Figures]]:
-    """{training images: {step: figures}}, the sizes rising."""
+def _measured(results: Results, sizes: list[int]) -> dict[int, dict[str, Figures]]:
+    """{training images: {step: figures}} of these sizes, rising."""
     found: dict[int, dict[str, Figures]] = {}
-    for one in sorted(results.all(), key=lambda one: int(one.row)):
+    for one in sorted((one for one in results.all() if int(one.row) in sizes), key=lambda one: int(one.row)):
         found.setdefault(int(one.row), {})[one.side] = one.figures
     return found
 
@@ -118,7 +127,7 @@ def _asked(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--most", type=int, default=SIZES[-1])
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
-    parser.add_argument("--steps", default=",".join((*STEPS, DISK)))
+    parser.add_argument("--steps", default=",".join(WORDS))
     parser.add_argument("--folder", type=Path)
     for flag in ("--anew", "--table"):
         parser.add_argument(flag, action="store_true")
@@ -128,8 +137,8 @@ def _asked(argv: list[str]) -> argparse.Namespace:
     except ValueError:
         raise UsageError(f"--sizes={asked.sizes}: give whole numbers, parted by commas") from None
     asked.steps = asked.steps.split(",")
-    if unknown := set(asked.steps) - {*STEPS, DISK}:
-        raise UsageError(f"there is no step {min(unknown)!r}. Steps: {', '.join((*STEPS, DISK))}")
+    if unknown := set(asked.steps) - set(WORDS):
+        raise UsageError(f"there is no step {min(unknown)!r}. Steps: {', '.join(WORDS)}")
     if not asked.sizes or asked.sizes[0] < 400:
         raise UsageError("the sizes must be 400 images at least, and one of them within --most")
     return asked

@@ -78,7 +78,7 @@ def train_start(home: Path) -> Work:
     from src.training.machine import Machine
     from src.training.ranks import ALONE
 
-    config, run = _request("scale")
+    config, run = request("scale")
 
     def work() -> None:
         opened = open_competition(config, run, lambda _: None)
@@ -99,7 +99,7 @@ def predict_start(home: Path) -> Work:
     from src.inference.engine_networks import EngineNetworks
     from src.inference.tables import Member
 
-    config, run = _request("answers")
+    config, run = request("answers")
 
     def work() -> None:
         opened = open_competition(config, run, lambda _: None)
@@ -120,31 +120,19 @@ def submission(home: Path) -> Work:
     return _predicted("answers")
 
 
-def cache(home: Path) -> Work:
-    """The image cache of all training and test files, 16 pixels a side, built by all cores."""
-    from src.competition.opened import open_competition
-
-    opened = {name: open_competition(*_request(name), lambda _: None) for name in ("scale", "answers")}
-
-    def work() -> None:
-        for one in opened.values():
-            one.images(say=lambda _: None)
-
-    return work
-
-
-def stored_run(home: Path) -> Work:
-    """The runs that are predicted: made up as training leaves them, five folds in two views."""
+def stored_runs(home: Path) -> Work:
+    """The runs that are predicted, made up as training leaves them, five folds in two views; and the image caches of
+    all training and test files, 16 pixels a side, built by all cores."""
     from tests.made_up_run import write_run
 
-    return lambda: [write_run("made", name) for name in ("scale", "answers")]
+    return lambda: [write_run("made", name).images(say=lambda _: None) for name in ("scale", "answers")]
 
 
 STEPS = {
     one.__name__: one
     for one in (detection, tables, checks, overview, folds, grouped, train_start, predict_start, scores, submission)
 }
-PREPARING = {one.__name__: one for one in (stored_run, cache)}
+PREPARING = {stored_runs.__name__: stored_runs}
 
 
 def _samples() -> tuple:
@@ -165,7 +153,8 @@ def _frozen(home: Path, group: str | None) -> Work:
     return lambda: freeze_folds(samples, 5, 0, home / "folds")
 
 
-def _request(name: str) -> tuple:
+def request(name: str) -> tuple:
+    """The configuration of one of the competitions, and its run."""
     from src.command import parse
     from src.runs import Run
 
@@ -187,18 +176,21 @@ def held(key: str) -> float:
     return next(int(line.split()[1]) * 1024 / 1e9 for line in lines if line.startswith(f"{key}:"))
 
 
+def _processor() -> float:
+    """Seconds of this process, and of its children that have ended."""
+    return time.process_time() + sum(os.times()[2:4])
+
+
 def main(name: str, home: Path) -> None:
+    from tests.bench.scale.several import SEVERAL
+
     os.environ["PODIUM_HOME"] = str(home)
-    work = (STEPS | PREPARING)[name](home)
-    before, cpu, begun = held("VmRSS"), time.process_time(), time.perf_counter()
-    work()
-    figures = {"seconds": time.perf_counter() - begun, "cpu": time.process_time() - cpu}
-    print(
-        json.dumps(
-            {key: round(value, 4) for key, value in figures.items()}
-            | {"before": round(before, 4), "peak": round(held("VmHWM"), 4)}
-        )
-    )
+    work = (STEPS | PREPARING | SEVERAL)[name](home)
+    before, cpu, begun = held("VmRSS"), _processor(), time.perf_counter()
+    found = work()
+    figures = {"seconds": time.perf_counter() - begun, "cpu": _processor() - cpu, "before": before}
+    figures |= {"peak": held("VmHWM")} | (found if name in SEVERAL else {})
+    print(json.dumps({key: round(value, 4) for key, value in figures.items()}))
 
 
 if __name__ == "__main__":

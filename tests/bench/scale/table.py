@@ -3,6 +3,7 @@
 import math
 
 from tests.bench.row import Figures
+from tests.bench.scale.several import SEVERAL
 
 FAR = 10_000_000
 FOLDS, VIEWS = 5, 2  # as the steps predict
@@ -18,6 +19,9 @@ TITLES = {
     "scores": "out-of-fold score and interval, five folds, two views",
     "submission": "test tables of five folds, two views, to a checked CSV of ten columns",
 }
+
+ALL_HELD = ("memory of parent and children together, shared pages counted once (PSS)", "GB")
+MOST_HELD = ("most memory held", "GB")
 
 Measured = dict[int, dict[str, Figures]]
 
@@ -40,18 +44,43 @@ def table(measured: Measured, heading: str) -> str:
     head = ["training images", *(f"{size:,} measured" for size in sizes), f"{FAR:,} computed"]
     lines = [heading, "", "Processor time (user and system) / the most memory held:", "", *_head(head)]
     for step, title in TITLES.items():
-        cpu, peak = (_points(measured, step, key) for key in ("cpu", "peak"))
+        cpu, peak = (points(measured, step, key) for key in ("cpu", "peak"))
         both = [f"{_number(cpu[size])} s / {_number(peak[size])} GB" if size in cpu else "" for size in sizes]
         lines.append(_row([title, *both, f"{_number(grown(cpu, FAR))} s / {_number(grown(peak, FAR))} GB"]))
     lines += ["", "On the disk:", "", *_head(head)]
     for key, title in _disk().items():
-        held = {size: value / 1e9 for size, value in _points(measured, "disk", key).items()}
+        held = {size: value / 1e9 for size, value in points(measured, "disk", key).items()}
         cells = [f"{_number(held[size])} GB" if size in held else "" for size in sizes]
         lines.append(_row([title, *cells, f"{_number(grown(held, FAR))} GB"]))
-    return "\n".join([*lines, "", *_notes(measured)]) + "\n"
+    return "\n".join([*lines, "", *_several(measured), *_notes(measured)]) + "\n"
 
 
-def _points(measured: Measured, step: str, key: str) -> dict[int, float]:
+def _several(measured: Measured) -> list[str]:
+    """Folds side by side and views, at the one size at which they were measured."""
+    size = max((size for size, steps in measured.items() if set(SEVERAL) <= set(steps)), default=None)
+    if size is None:
+        return []
+    steps = measured[size]
+    lines = [f"Folds side by side at {size:,} images, each at its first step, a process of one thread a fold:", ""]
+    lines += _counted(steps, "folds", "processes", 10, {"cpu": ("processor time of all", "s"), "pss": ALL_HELD})
+    seen = steps["views_1"]["images"]
+    lines += ["", f"Views of {seen:,.0f} of them, resnet8 at 16 px, one thread:", ""]
+    return [*lines, *_counted(steps, "views", "views", 12, {"cpu": ("processor time", "s"), "peak": MOST_HELD}), ""]
+
+
+def _counted(steps: dict[str, Figures], name: str, what: str, far: int, keys: dict[str, tuple[str, str]]) -> list[str]:
+    """A table by the number of folds or views; the last column lies on the line through the two largest."""
+    found = {int(step.split("_")[1]): figures for step, figures in steps.items() if step.startswith(f"{name}_")}
+    *_, before, last = counts = sorted(found)
+    rows = _head([what, *(f"{count} measured" for count in counts), f"{far} computed"])
+    for key, (title, unit) in keys.items():
+        slope = (found[last][key] - found[before][key]) / (last - before)
+        values = [*(found[count][key] for count in counts), found[last][key] + slope * (far - last)]
+        rows.append(_row([title, *(f"{_number(value)} {unit}" for value in values)]))
+    return rows
+
+
+def points(measured: Measured, step: str, key: str) -> dict[int, float]:
     """{training images: a figure of a step} where it was measured."""
     return {size: steps[step][key] for size, steps in measured.items() if step in steps}
 
@@ -80,7 +109,7 @@ def _notes(measured: Measured) -> list[str]:
         "- The files are hard links to 500 small JPEGs, and the look at them is made up as if it lay there from an "
         "earlier start. Its hashes are random; those of photos crowd together and take two to three times the search.",
     ]
-    test = _points(measured, "disk", "test")
+    test = points(measured, "disk", "test")
     if test:
         largest = max(test)
         row = test[largest] / largest / VIEWS / FOLDS

@@ -188,9 +188,9 @@ def test_finished_folds_are_skipped_and_other_settings_refused(tiny, capsys):
 
 def test_the_last_fold_has_all_cores_and_the_same_when_it_goes_on_alone(tiny, capsys, monkeypatch):
     monkeypatch.setattr(machine, "cores", lambda: 2)
-    words = ["config=tiny", "fold=0..2", "run=odd", "train.epochs=1", "machine.threads=auto"]
+    words = ["config=tiny", "fold=0..2", "run=odd", "train.epochs=1", "machine.threads=auto", "model.name=resnet10t"]
     assert train(words) == 0
-    assert "; 2 folds side by side, one thread each, the last with 2 threads" in capsys.readouterr().out
+    assert "; 2 folds side by side, one thread each, then 2 threads" in capsys.readouterr().out
     file = tiny / "runs" / "tiny" / "odd" / "seed0" / "fold2" / "model.safetensors"
     whole = file.read_bytes()
     shutil.rmtree(file.parent)
@@ -215,4 +215,6 @@ def test_the_last_fold_has_all_cores_and_the_same_when_it_goes_on_alone(tiny, ca
 )
 def test_folds_share_the_cores(monkeypatch, cores, words, folds, shared):
     monkeypatch.setattr(machine, "cores", lambda: cores)
-    assert machine.share_out(load("auto", words, "demo-digits"), machine.Machine("cpu", "fp32", 0, 7), folds) == shared
+    config, cpu = load("auto", words, "demo-digits"), machine.Machine("cpu", "fp32", 0, 7)
+    assert machine.share_out(config, cpu, folds) == shared
+    assert not machine.share_out(config, cpu, folds, parameters=90_000).last  # a network too small for threads

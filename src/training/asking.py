@@ -41,7 +41,8 @@ def ask_all(work: list[FoldJob], share: Share, say: Callable[[str], None]) -> No
     images = sum(len(rows) for job in asking for rows in parts_asked(job).values())
     terminal = Terminal(images, say, what="the teacher answers", unit="image")
     try:
-        run_tasks([partial(_ask, job) for job in asking], min(share.jobs, len(asking)), terminal, share.gpus)
+        # Never in this process where folds are forked off it afterwards: what computed with threads cannot be forked.
+        run_tasks([partial(_ask, job) for job in asking], share.jobs, terminal, share.gpus)
     finally:
         terminal.close()
 

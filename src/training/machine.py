@@ -86,8 +86,10 @@ def choose(
     return machine
 
 
-def share_out(config: Config, machine: Machine, folds: int, ranks: Ranks = ALONE) -> Share:
+def share_out(config: Config, machine: Machine, folds: int, ranks: Ranks = ALONE, parameters: int = TINY) -> Share:
     """So many folds shared out: on CPUs as many side by side as there are cores, on GPUs one on each.
+
+    The last folds, fewer than the cores, share them all, but for a network of so few parameters that it gains nothing.
 
     Several ranks train each fold together, and one fold after the other. Raises UsageError for more jobs than GPUs.
     """
@@ -105,7 +107,7 @@ def share_out(config: Config, machine: Machine, folds: int, ranks: Ranks = ALONE
         threads = found or max(1, cores() // processes)
     names = gpus().names[:jobs] if jobs > 1 and device == "cuda" else ()
     last = last_threads = 0
-    if jobs > 1 and device == "cpu" and asked.threads == "auto" and folds % jobs:
+    if jobs > 1 and device == "cpu" and asked.threads == "auto" and folds % jobs and parameters >= TINY:
         last, last_threads = folds % jobs, cores() // (folds % jobs)
         if last_threads <= threads:
             last = last_threads = 0

@@ -98,12 +98,14 @@ def _train(members: list[Member], asked: list[Member], opened: Opened, run: Run,
     trial = Trial(config, network, len(asked), images_seen, ranks, say)
     machine = choose(config, parameters, record, trial.settle, ranks)
     # By all that is asked for, so that what goes on later has the threads, and the last digits, of what never stopped.
-    share = share_out(config, machine, len(asked), ranks)
+    share = share_out(config, machine, len(asked), ranks, parameters)
     last = asked[len(asked) - share.last :]
+    alone = sum(member in last for member in members)
     machine = replace(machine, workers=share.workers)
     say(
         f"{config.model.name}: {parameters / 1e6:.2f} M parameters, {config.images.size} px, on {machine.device} in "
-        f"{machine.precision}, batch {global_batch(config)}{_share_told(machine.device, share, len(members))}"
+        f"{machine.precision}, batch {global_batch(config)}"
+        f"{_share_told(machine.device, share, len(members) - alone, alone)}"
         f"{f'; {ranks.count} processes share each batch' if ranks.count > 1 else ''}"
     )
     # Only the leader asks what is finished: a network disk may show it to the others later.
@@ -120,26 +122,24 @@ def _train(members: list[Member], asked: list[Member], opened: Opened, run: Run,
         check_steps(work, ranks)
     steps = sum(job.epochs * epoch_length(job) for job in work)
     terminal = Terminal(steps, say) if ranks.leads else Quiet()
-    side_by_side = [partial(_train_fold, job) for job in work if (job.seed, job.fold) not in last]
-    alone = [partial(_train_fold, job) for job in work if (job.seed, job.fold) in last]
+    tasks = [(partial(_train_fold, job), (job.seed, job.fold) in last) for job in work]
     try:
-        run_tasks(side_by_side, share.jobs, terminal, share.gpus)
-        run_tasks(alone, share.last, terminal)
+        run_tasks([task for task, waits in tasks if not waits], share.jobs, terminal, share.gpus)
+        run_tasks([task for task, waits in tasks if waits], share.last, terminal)
     finally:
         terminal.close()
 
 
-def _share_told(device: str, share: Share, folds: int) -> str:
-    """How so many folds are trained."""
+def _share_told(device: str, share: Share, first: int, last: int) -> str:
+    """How folds are trained: so many first, and after them the `last`."""
     if device != "cpu":
         return f"; {share.jobs} folds side by side, each on a GPU of its own" if share.gpus else ""
-    jobs, each = min(share.jobs, folds), _threads_told(share.threads)
-    if folds <= share.last:
-        jobs, each = folds, _threads_told(share.last_threads)
-    told = f"; {jobs} folds side by side, {each} each" if jobs > 1 else f", {each}"
-    if 0 < share.last < folds:
-        told += f", the last {f'{share.last} ' if share.last > 1 else ''}with {_threads_told(share.last_threads)}"
-    return told
+    parts = []
+    for folds, threads in ((min(share.jobs, first), share.threads), (last, share.last_threads)):
+        if folds:
+            each = _threads_told(threads)
+            parts.append(f"{folds} folds side by side, {each} each" if folds > 1 else each)
+    return f"{';' if min(share.jobs, first) > 1 or last > 1 else ','} {', then '.join(parts)}"
 
 
 def _threads_told(threads: int) -> str:

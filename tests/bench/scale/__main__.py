@@ -12,7 +12,7 @@ usage: python -m tests.bench.scale [--most=1000000] [--sizes=1000,10000,...] [--
 
 Every step is a process of its own, and is kept in runs/bench/scale.jsonl as it ends, so that a stopped one goes on; the
 table is runs/bench/scale.md, drawn in scale.png. 10,000,000 images are computed from the measured sizes. Folds side by
-side and views are measured at one size, 100,000 images. A million takes some eight minutes.
+side and views are measured at one size, 100,000 images. A million takes some nine minutes.
 """
 
 import argparse

@@ -74,7 +74,7 @@ def _counted(steps: dict[str, Figures], name: str, what: str, far: int, keys: di
     *_, before, last = counts = sorted(found)
     rows = _head([what, *(f"{count} measured" for count in counts), f"{far} computed"])
     for key, (title, unit) in keys.items():
-        slope = (found[last][key] - found[before][key]) / (last - before)
+        slope = max(0.0, (found[last][key] - found[before][key]) / (last - before))
         values = [*(found[count][key] for count in counts), found[last][key] + slope * (far - last)]
         rows.append(_row([title, *(f"{_number(value)} {unit}" for value in values)]))
     return rows

@@ -552,6 +552,6 @@ def test_one_fold_left_of_two_with_threads_is_taught_and_trained(tiny, monkeypat
     """Its teacher must not answer in the process that is forked afterwards: threads do not survive that."""
     assert train([*TAUGHT, "fold=0", "train.epochs=1"]) == 0
     monkeypatch.setattr(machine, "cores", lambda: 4)
-    assert train([*TAUGHT, "fold=0,1", "train.epochs=1", "machine.threads=auto", "machine.jobs=2"]) == 0
+    assert train(["config=tiny", *TAUGHT[2:], "fold=0,1", "train.epochs=1", "machine.threads=auto"]) == 0
     assert ", 2 threads\n" in capsys.readouterr().out
     assert done(tiny, "student", 1)["epochs"] == 1

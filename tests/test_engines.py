@@ -34,6 +34,7 @@ needs_onnxruntime = pytest.mark.skipif(
     reason=f"one of {', '.join(onnx_engine.PACKAGES)} is not installed",
 )
 EITHER = [pytest.param("openvino", marks=needs_openvino), pytest.param("onnxruntime", marks=needs_onnxruntime)]
+INT8 = [pytest.param("openvino", marks=needs_nncf), pytest.param("onnxruntime", marks=needs_onnxruntime)]
 COMMAND = ["config=tiny", "run=r", "fold=0", "--tta"]
 MEMBER = Path("runs/tiny/r/seed0/fold0")
 
@@ -218,6 +219,48 @@ def test_an_engine_that_answers_no_number_is_refused(trained, capsys, monkeypatc
     assert "moves a probability by at most inf" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", INT8)
+def test_an_engine_whose_library_fails_is_left_out(trained, capsys, monkeypatch, name):
+    library, other = (openvino_engine, onnx_engine) if name == "openvino" else (onnx_engine, openvino_engine)
+
+    def failing(*_: object) -> None:
+        raise RuntimeError("no kernel\nfor this " + 300 * "x")
+
+    monkeypatch.setattr(library, "quantised", failing)
+    assert predict([*COMMAND, f"predict.engine={name}", "predict.precision=int8"]) == 1
+    assert f"{name} int8 cannot run this network: no kernel for this xxx" in (told := capsys.readouterr().err)
+    assert "x" * 201 not in told and not list((trained / "submissions").rglob("*.csv"))
+    any_size(monkeypatch)
+    monkeypatch.setattr(other, "find_spec", lambda _: None)
+    assert predict(COMMAND) == 0
+    told = capsys.readouterr().out
+    assert "engine: " in told and f"not {name} int8: {name} int8 cannot run this network: no kernel" in told
+
+
+@needs_nncf
+def test_an_engine_that_fails_at_another_fold_is_left_out(trained, capsys, monkeypatch):
+    assert train(["config=tiny", "run=r", "fold=1", "train.epochs=6"]) == 0
+    made, quantise = [], openvino_engine.quantised
+
+    def failing_once(model: object, images: np.ndarray) -> object:
+        made.append(model)
+        if len(made) > 1:
+            raise RuntimeError("no kernel")
+        return quantise(model, images)
+
+    monkeypatch.setattr(openvino_engine, "quantised", failing_once)
+    monkeypatch.setattr(onnx_engine, "find_spec", lambda _: None)
+    speeds = {"torch fp32": 2.0, "openvino int8": 1.0}
+    monkeypatch.setattr(
+        Trial, "seconds", lambda _, ready, *__, **___: {one: speeds.get(str(one), 3.0) for one in ready}
+    )
+    any_size(monkeypatch)
+    assert predict(["config=tiny", "run=r", "fold=0,1", "predict.tolerance=0.5"]) == 0
+    told = capsys.readouterr().out
+    assert "engine: torch fp32, " in told and "not openvino int8: openvino int8 cannot run this network: no ke" in told
+    assert len(made) == 2 and facts(trained)["engines"] == ["torch fp32"]
+
+
 @needs_openvino
 def test_what_answers_otherwise_is_refused(trained, capsys):
     assert predict([*COMMAND, "predict.engine=openvino", "predict.precision=fp32", "predict.tolerance=1e-12"]) == 1
@@ -317,11 +360,17 @@ def test_a_network_that_an_engine_does_not_know_is_told(name):
 @pytest.mark.parametrize(
     "name", [pytest.param("openvino_engine", marks=needs_nncf), pytest.param("onnx_engine", marks=needs_onnxruntime)]
 )
-def test_nothing_is_sent_and_nothing_is_written_home(tmp_path, name):
-    """Both count their users: OpenVINO and nncf through a package that sends, ONNX Runtime by itself, with a number for
-    the machine in the home folder, unless they were told not to."""
+def test_no_telemetry_is_loaded_or_written_home(tmp_path, name):
+    """Both count their users: OpenVINO and nncf through a Python package that sends, ONNX Runtime by itself, with a
+    number for the machine in the home folder, unless they were told not to.
+
+    What is seen here: an empty home stays empty, that package is not loaded, ONNX Runtime's switch is set before it is
+    imported, and Python connects to nothing. Sockets that a library opens from C++ are not heard.
+    """
     script = f"""
-import sys
+import os, sys
+sys.addaudithook(lambda event, args: event == "import" and args[0] == "onnxruntime"
+                 and os.environ.get("ORT_DISABLE_TELEMETRY") != "1" and print("imported without the switch"))
 from src.inference import {name} as engine
 import numpy as np, torch
 sys.addaudithook(lambda event, args: event == "socket.connect" and print("sent", args))

@@ -247,6 +247,32 @@ def test_what_is_asked_apart_is_answered_or_told():
         apart(partial(os._exit, 9))
 
 
+ASKER = """
+import os, time
+from src.models.gpus import apart
+
+def hold():
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+apart(hold)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_what_is_asked_apart_ends_with_an_asker_that_is_killed():
+    """Both hold the pipe: it ends where neither is left."""
+    asker = subprocess.Popen([sys.executable, "-c", ASKER], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    answering = int(asker.stdout.readline())
+    assert answering != asker.pid
+    asker.kill()
+    try:
+        assert asker.communicate(timeout=10) == ("", None)
+    except subprocess.TimeoutExpired:
+        os.kill(answering, signal.SIGKILL)
+        raise
+
+
 def test_a_limit_of_the_container_counts(monkeypatch):
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     assert cores() == 1

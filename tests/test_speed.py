@@ -96,6 +96,23 @@ def test_what_was_tried_is_told_kept_and_not_tried_again(home, clocked):
     assert tried(kinds, other, words={"images.size": "99"})[0] == best and other.names() == list(seconds)
 
 
+def test_only_kinds_that_are_not_known_are_tried_and_the_others_stay_known(home, clocked):
+    """As one fold and two side by side ask in turns, each with threads of its own."""
+    alone, beside = [USUAL, FULL], [replace(kind, threads=2) for kind in (USUAL, FULL)]
+    seconds = {"bf16": 0.2, "fp32": 0.1, CONTIGUOUS: 0.05}
+    assert tried(alone, Clock(home / "first", seconds))[0] == FULL
+    second = Clock(home / "second", seconds)
+    best, (line,) = tried([*beside, FULL], second)
+    assert best == beside[1] and second.names() == ["bf16", "fp32"] and "all threads" not in line
+    third = Clock(home / "third", {})
+    assert tried(alone, third) == (FULL, []) and tried(beside, third) == (beside[1], [])
+    ((_, times),) = kept(home).items()
+    assert list(times.values()) == [0.2, 0.1, 0.2, 0.1]
+    fewer = Clock(home / "fewer", seconds)  # a step of fewer images says nothing of one of more
+    tried(alone, fewer, words={"train.batch": "4"})
+    assert fewer.names() == ["bf16", "fp32"] and len(kept(home)) == 2
+
+
 def test_a_memory_that_is_torn_is_made_anew(home, clocked):
     (home / "runs").mkdir()
     memory, clock = home / "runs" / "speeds.json", Clock(home / "asked", {"bf16": 0.1, "fp32": 0.01})

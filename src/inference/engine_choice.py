@@ -108,7 +108,11 @@ def choose(networks: EngineNetworks, members: list[Member], views: tuple[str, ..
             refused.append(f"not {engine}: {problem}")
     seconds = trial.seconds(ready, ROUNDS if len(ready) > 2 else 2)  # of one candidate, its speed is only told
     for engine in sorted(set(possible) & set(ready), key=seconds.__getitem__):
-        agreement = trial.agreement(engine, networks.opened.config.predict.tolerance)
+        try:
+            agreement = trial.agreement(engine, networks.opened.config.predict.tolerance)
+        except Problem as problem:  # what took the first member's network may not take another's
+            refused.append(f"not {engine}: {problem}")
+            continue
         if agreement.kept:
             return Choice(engine, (1 / seconds[engine], 1 / seconds[trial.reference]), agreement, tuple(refused))
         refused.append(f"not {engine}: {agreement}")

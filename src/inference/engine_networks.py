@@ -6,11 +6,12 @@ holds the quantised network of one fold (bytes, as the engine's library writes t
 it depends on: where that differs, it is made anew.
 """
 
+import contextlib
 import hashlib
 import json
 import platform
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +22,7 @@ import torch
 from torch import nn
 
 from src.competition.opened import Opened
+from src.errors import Problem
 from src.images.loaders import Feed, PlainRows
 from src.inference import onnx_engine, openvino_engine
 from src.inference.engine import TORCH, Engine
@@ -101,17 +103,18 @@ class EngineNetworks:
         if engine.name == TORCH:
             network, _ = trained_network(self.opened.config, member.folder, len(self.opened.samples.classes))
             return network.to(engine.device, memory_format=torch.channels_last)
-        library = LIBRARIES[engine.name]
-        model = self._quantised(member, engine) if engine.precision == "int8" else self._converted(member, library)
-        return library.ready(model, engine.precision, self.opened.config.predict.batch)
+        model = self._quantised(member, engine) if engine.precision == "int8" else self._converted(member, engine)
+        with _library_of(engine) as library:
+            return library.ready(model, engine.precision, self.opened.config.predict.batch)
 
-    def _converted(self, member: Member, library: ModuleType) -> Any:
+    def _converted(self, member: Member, engine: Engine) -> Any:
         network, _ = trained_network(self.opened.config, member.folder, len(self.opened.samples.classes))
-        return library.converted(network.eval(), self.size)
+        with _library_of(engine) as library:
+            return library.converted(network.eval(), self.size)
 
     def _quantised(self, member: Member, engine: Engine) -> Any:
         """Read where it is kept, else made and kept."""
-        library, file, made_of = LIBRARIES[engine.name], self._kept(member, engine), self.made_of(member, engine)
+        file, made_of = self._kept(member, engine), self.made_of(member, engine)
         arrays = _read(file, made_of)
         if arrays is None:
             rows = self.rows(member, "train")
@@ -119,13 +122,28 @@ class EngineNetworks:
                 rows = np.sort(np.random.default_rng(0).choice(rows, CALIBRATION, replace=False))
             ((images, _),) = self._images()([rows])
             pixels = images.permute(0, 2, 3, 1).numpy()
-            arrays = library.to_arrays(library.quantised(self._converted(member, library), pixels))
+            converted = self._converted(member, engine)
+            with _library_of(engine) as library:
+                arrays = library.to_arrays(library.quantised(converted, pixels))
             with written_whole(file) as part, part.open("wb") as out:
                 np.savez(out, made_of=np.asarray(made_of), **arrays)
-        return library.from_arrays(**arrays)
+        with _library_of(engine) as library:
+            return library.from_arrays(**arrays)
 
     def _kept(self, member: Member, engine: Engine) -> Path:
         return member.folder / "engines" / f"{engine.place}@{self.size}.npz"
+
+
+@contextlib.contextmanager
+def _library_of(engine: Engine) -> Iterator[ModuleType]:
+    """What runs the engine. Whatever it raises becomes a Problem: another engine may know the network."""
+    try:
+        yield LIBRARIES[engine.name]
+    except Problem:
+        raise
+    except Exception as error:  # each package has kinds of its own
+        told = " ".join(str(error).split())[:200] or type(error).__name__
+        raise Problem(f"{engine} cannot run this network: {told}") from None
 
 
 def _read(file: Path, made_of: str | None) -> dict[str, np.ndarray] | None:

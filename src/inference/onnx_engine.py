@@ -122,10 +122,7 @@ class OnnxNetwork(nn.Module):
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1  # a core a request
         options.log_severity_level = 3  # errors
-        try:
-            self.session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its own kinds, which derive from Exception alone
-            raise Problem(f"ONNX Runtime cannot run this network: {' '.join(str(error).split())[:200]}") from None
+        self.session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self.pool = ThreadPoolExecutor(threads)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,7 @@ import torch
 
 from src.errors import Problem
 from src.launch import place
+from src.process import end_with
 
 T = TypeVar("T")
 VISIBLE = "HIP_VISIBLE_DEVICES" if torch.version.hip else "CUDA_VISIBLE_DEVICES"
@@ -57,7 +58,7 @@ def apart(ask: Callable[[], T]) -> T:
         return ask()
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=_answer, args=(ask, theirs))
+    child = context.Process(target=_answer, args=(ask, theirs, os.getpid()))
     child.start()
     theirs.close()
     try:
@@ -75,7 +76,8 @@ def apart(ask: Callable[[], T]) -> T:
     return answer
 
 
-def _answer(ask: Callable[[], object], connection: Connection) -> None:
+def _answer(ask: Callable[[], object], connection: Connection, parent: int) -> None:
+    end_with(parent)  # it may hold a GPU
     try:
         connection.send((None, ask()))
     except Problem as problem:

@@ -5,7 +5,6 @@ a GPU before.
 """
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -17,10 +16,10 @@ from multiprocessing.process import BaseProcess
 
 from src.errors import Problem
 from src.models.gpus import see_only
+from src.process import end_with
 from src.training.terminal import Teller
 
 Task = Callable[[Teller], None]
-PR_SET_PDEATHSIG = 1
 
 
 class Pipe:
@@ -83,10 +82,7 @@ def _start(task: Task, gpu: str | None) -> tuple[Connection, BaseProcess]:
 
 
 def _child(task: Task, gpu: str | None, connection: Connection, parent: int) -> None:
-    if sys.platform == "linux":  # a child must not outlive a parent that was killed
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
+    end_with(parent)
     os.setpgrp()  # Ctrl-C reaches the parent alone, which asks each child once
     pipe = Pipe(connection)
     try:

@@ -38,22 +38,23 @@ def faster(config: Config, kinds: list[Machine], images: int, begin: Begin, say:
     """The first of `kinds`, the usual one, or another that is clearly faster on this machine.
 
     begin: pickled, for the steps are timed in another process. images: seen by the whole training, so that nothing is
-    tried where that would not pay. What was found is kept in runs/speeds.json and not measured again.
+    tried where that would not pay. What was found of a kind is kept in runs/speeds.json and not measured again.
     """
     usual, batch = kinds[0], images_tried(config)
     if len(kinds) == 1:
         return usual
-    key = f"{config.model.name}, {config.images.size} px; {machine_name()}"
+    key = f"{config.model.name}, {config.images.size} px, {batch} images; {machine_name()}"
     known = _known().get(key, {})
-    if any(_name(kind) not in known for kind in kinds):
+    if _absent(kinds, known):
         if _seconds(begin(usual), steps=1) * images / batch < WORTH_SECONDS:
             return usual
         with _alone():
             known = _known().get(key, {})
-            if any(_name(kind) not in known for kind in kinds):
-                known = dict(zip(map(_name, kinds), step_seconds(begin, kinds), strict=True))
+            if absent := _absent(kinds, known):
+                found = dict(zip(map(_name, absent), step_seconds(begin, absent), strict=True))
+                known |= found
                 _remember(key, known)
-                told = ", ".join(f"{name} {1000 * each / batch:.1f} ms" for name, each in known.items())
+                told = ", ".join(f"{name} {1000 * each / batch:.1f} ms" for name, each in found.items())
                 say(f"tried on {batch} images, for each: {told}; kept in {_file()}")
     best = min(kinds, key=lambda kind: known[_name(kind)])
     return best if known[_name(best)] * CLEARLY < known[_name(usual)] else usual
@@ -133,6 +134,10 @@ def open_kinds(config: Config, usual: Machine, parameters: int, share: Share) ->
 def _name(kind: Machine) -> str:
     threads = {None: "all threads", 1: "one thread"}.get(kind.threads, f"{kind.threads} threads")
     return f"{kind.precision} {kind.layout} {threads}"
+
+
+def _absent(kinds: list[Machine], known: dict[str, float]) -> list[Machine]:
+    return [kind for kind in kinds if _name(kind) not in known]
 
 
 def machine_name() -> str:

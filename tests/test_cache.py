@@ -406,8 +406,11 @@ def test_the_bar_is_for_terminals_only(paths, capfd):
 # A copy on a disk of the machine
 
 
+OURS = f"podium-cache-{os.geteuid()}"
+
+
 def copies(local: Path) -> list[str]:
-    return sorted(path.name for path in (local / "podium-cache" / "competition").iterdir() if path.name != "lock")
+    return sorted(path.name for path in (local / OURS / "competition").iterdir() if path.name != "lock")
 
 
 def test_two_machines_of_two_processes_build_once_and_copy_once_each(paths, tmp_path):
@@ -466,6 +469,7 @@ def test_a_copy_that_is_not_whole_is_made_again(paths, tmp_path):
 
 
 def test_bytes_that_are_not_those_that_were_built_are_never_copied(paths, tmp_path):
+    opened(paths, local=tmp_path / "of the builder")
     file = opened(paths).file
     data = bytearray(file.read_bytes())
     data[-100] ^= 1
@@ -506,6 +510,62 @@ def test_where_the_disk_is_full_the_shared_cache_is_read_and_that_is_said(paths,
     assert told.splitlines()[-1].startswith(str(paths[0].parent.parent / "cache"))
 
 
+def test_a_cache_is_hashed_only_where_copies_of_it_are_made(paths, tmp_path):
+    notes = [opened(paths, "crop").file, opened(paths, "pad", local=tmp_path / "local").file]
+    assert ["sha256" in json.loads(file.with_suffix(".json").read_text()) for file in notes] == [False, True]
+    copy = opened(paths, "crop", local=tmp_path / "local").file
+    assert copy.is_relative_to(tmp_path / "local")
+    assert copy.read_bytes() == notes[0].read_bytes()
+
+
+def test_the_folder_of_copies_is_the_user_s_alone(paths, tmp_path):
+    before = os.umask(0)
+    try:
+        opened(paths, local=tmp_path / "local")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "local" / OURS).stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("planted", ["by another user", "as a link"])
+def test_pixels_in_a_folder_that_is_not_the_user_s_are_never_read(paths, tmp_path, monkeypatch, planted):
+    local, said = tmp_path / "local", []
+    copy = opened(paths, local=local).file
+    shared = opened(paths)
+    true = shared.batch(range(12))
+    copy.write_bytes(copy.read_bytes()[:-100] + bytes(100))
+    assert not np.array_equal(opened(paths, local=local).batch(range(12)), true)  # in one's own folder it would count
+    if planted == "as a link":
+        (local / OURS).rename(tmp_path / "elsewhere")
+        (local / OURS).symlink_to(tmp_path / "elsewhere")
+    else:
+        me = os.geteuid() + 1
+        (local / OURS).rename(local / f"podium-cache-{me}")
+        monkeypatch.setattr(os, "geteuid", lambda: me)
+    cache = opened(paths, local=local, say=said.append)
+    assert cache.file == shared.file
+    assert np.array_equal(cache.batch(range(12)), true)
+    assert len(said) == 1
+    assert "may not be used for a copy of the image cache (a link, or another user's)" in said[0]
+
+
+@pytest.mark.parametrize("closed", ["", OURS])
+def test_where_nothing_may_be_written_the_shared_cache_is_read_and_that_is_said(paths, tmp_path, closed):
+    bare = ["setpriv", "--bounding-set=-all"] if os.geteuid() == 0 else []  # without the rights of root
+    if bare and subprocess.run([*bare, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("root cannot lay down its rights here")
+    shared = opened(paths)
+    folder = tmp_path / "local" / closed
+    folder.mkdir(parents=True)
+    folder.chmod(0o500)
+    process = other_process(paths, under=bare, then="print(cache.file)", local=str(tmp_path / "local"))
+    told, _ = process.communicate(timeout=30)
+    folder.chmod(0o700)
+    assert process.returncode == 0
+    assert told.count("may not be used for a copy of the image cache (Permission denied)") == 1
+    assert told.splitlines()[-1] == str(shared.file)
+
+
 def test_the_folder_may_be_named_by_a_variable_and_must_be_a_whole_path(monkeypatch, tmp_path):
     monkeypatch.setenv("SCRATCH_OF_NODE", str(tmp_path))
     assert local_folder(None) is None
@@ -519,7 +579,7 @@ def test_the_folder_may_be_named_by_a_variable_and_must_be_a_whole_path(monkeypa
 def test_a_training_reads_the_copy(tiny, tmp_path, capsys):
     words = ["config=tiny", "fold=0", "train.epochs=1", f"machine.cache_local={tmp_path / 'local'}"]
     assert train(words) == 0
-    assert f"copying the image cache to {tmp_path / 'local' / 'podium-cache' / 'tiny'}" in capsys.readouterr().out
+    assert f"copying the image cache to {tmp_path / 'local' / OURS / 'tiny'}" in capsys.readouterr().out
     shutil.rmtree(tiny / "competition" / "tiny" / "cache")
     assert train([*words, "seed=1"]) == 0
     assert "caching" not in capsys.readouterr().out

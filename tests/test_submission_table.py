@@ -435,6 +435,74 @@ def test_a_probability_that_is_none_is_named(tmp_path, cell, expected):
     assert found == expected if expected is not None else "Expected 2 fields in line 4" in found[0]
 
 
+@pytest.mark.parametrize("block", [2, 1000])
+@pytest.mark.parametrize(
+    ("cells", "right"),
+    [
+        (("0.5", "0.5"), True),
+        (("1", "0"), True),
+        ((" 1", "0 "), True),
+        (("1e-3", "0.999"), True),
+        (('"0.25"', '"0.75"'), True),
+        (("0.5000009", "0.5"), True),
+        (("0.5000011", "0.5"), False),
+        (("True", "False"), False),
+        (("true", "FALSE"), False),
+        (("", "1"), False),
+        (("nan", "1"), False),
+        (("inf", "0"), False),
+        (("-inf", "1"), False),
+        (("1_0", "0"), False),
+        (("0x1", "0"), False),
+        (("2", "-1"), False),
+        (("18446744073709551615", "0"), False),
+    ],
+)
+@pytest.mark.parametrize("rows", ["every row", "one row"])
+def test_the_quick_way_and_the_way_by_text_agree_on_cells(tmp_path, monkeypatch, block, cells, right, rows):
+    text = "id,a,b\n" + "".join(
+        f"{key},{','.join(cells if rows == 'every row' or key == '0001' else ('1', '0'))}\n" for key in IDS
+    )
+    card, samples = competition("columns", ["a", "b"], {"id": IDS, "a": "0", "b": "0"})
+    assert both_ways(tmp_path, card, samples, text, monkeypatch, block) == right
+
+
+@pytest.mark.parametrize("block", [2, 1000])
+@pytest.mark.parametrize(
+    ("old", "new", "right"),
+    [
+        ("", "", True),
+        ("0.2,2,\n", '"0.2","2",""\n', True),
+        ("0.2,2,\n", "0.2,2\n", True),  # the last cell is empty in the sample: a row without it reads the same
+        ("0.2,2,\n", "0.2\n", False),
+        ("0.3,0001,b\n", "0.3,0001\n", False),
+        ("0.2,2,\n", "0.2,2,,\n", False),
+        ("0.1,0010,a\n", "0.1,0010,a,\n", False),
+        ("0.3,0001,b\n", "0.3,2,\n", False),
+        ("0.1,0010,a\n0.2,2,\n", "0.2,2,\n0.1,0010,a\n", False),
+        ("0.5,NA,\n", "", False),
+        ("0.5,NA,\n", "0.5,NA,\n\n", False),
+        ("0.3,0001,b\n", "0.3,1,b\n", False),
+    ],
+)
+def test_the_quick_way_and_the_way_by_text_agree_on_rows(tmp_path, monkeypatch, block, old, new, right):
+    """The answer stands first, then the id, then a column that is kept."""
+    text = "label,id,Usage\n0.1,0010,a\n0.2,2,\n0.3,0001,b\n0.4,a.b.c,b\n0.5,NA,\n"
+    sample = {"label": "0", "id": IDS, "Usage": ["a", "", "b", "b", ""]}
+    card, samples = competition("probability", ["a", "b"], sample, target="binary", id="id")
+    assert old in text
+    assert both_ways(tmp_path, card, samples, text.replace(old, new), monkeypatch, block) == right
+
+
+def both_ways(tmp_path, card, samples, text, monkeypatch, block):
+    """Whether a file has no fault, on which the quick check and the check by text must agree."""
+    monkeypatch.setattr(check_module, "BLOCK", block)
+    quick = faults(tmp_path, card, samples, text)
+    monkeypatch.setattr(check_module, "_plainly_right", lambda *_: False)
+    assert quick == faults(tmp_path, card, samples, text)
+    return not quick
+
+
 def test_rows_must_sum_to_one_only_where_one_class_is_true(tmp_path):
     text = "id,a,b\n" + "".join(f"{key},0.5,{0.4999 if key == '2' else 0.5}\n" for key in IDS)
     sample = {"id": IDS, "a": "0", "b": "0"}

@@ -107,11 +107,6 @@ def log_of(file: Path) -> pd.DataFrame | None:
         return None
 
 
-def begun(run: Run) -> bool:
-    """Whether something is learned, so that its configuration and machine are settled."""
-    return any(run.folder.glob("seed*/*/checkpoint.pt")) or any(run.folder.glob(f"seed*/*/{DONE}"))
-
-
 def arrived(request: Request) -> bool:
     """Whether what a cell wrote is seen here; shared storage may take a moment to show it."""
     deadline = time.monotonic() + STORAGE_SECONDS

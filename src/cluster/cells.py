@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 from src.cluster import cell
 from src.cluster.board import Board
-from src.cluster.cell import alive, arrived, begun, epochs_done, needs_of, on_a_node, room_for, run_of
+from src.cluster.cell import alive, arrived, epochs_done, needs_of, on_a_node, room_for, run_of
 from src.cluster.connection import connected
 from src.cluster.shared import storage_held
 from src.command import Request
+from src.competition.claim import has_learned
 from src.errors import Problem
 from src.progress import progress
 from src.runs import Run, home
@@ -158,7 +159,7 @@ class Work:
     def _may_begin(self, request: Request) -> bool:
         """Of a new run one cell goes first: it decides for the others how they train."""
         run = run_of(request)
-        return begun(run) or all(run_of(self.requests[other]) != run for other in self.running.values())
+        return has_learned(run) or all(run_of(self.requests[other]) != run for other in self.running.values())
 
     def look(self) -> None:
         """Wait a moment, tell what the cells told, and take note of those that are over."""

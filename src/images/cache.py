@@ -19,7 +19,7 @@ import numpy as np
 from src.errors import Problem
 from src.images import decode
 from src.images.cache_folder import GB, held, make_room, turn
-from src.images.local_copy import copied, place_of
+from src.images.local_copy import copied, own_folder
 from src.images.stream import ImageStream, each_in_threads
 from src.runs import read_json, relative_paths, sha256_of, write_json, written_whole
 
@@ -70,12 +70,13 @@ class ImageCache:
             source.check(workers)
             return _judged(source, source, bad)
         file = folder / f"{side}px-{fit}-{_key(folder, source)}.npy"
-        copy = place_of(file, local) if local else file
+        own = own_folder(local, file, say) if local else None
+        copy = own / file.name if own else file
         cache = _found(copy, source)
         if cache is None:
-            cache = _shared(file, source, max_gb, workers, say)
+            cache = _shared(file, source, max_gb, workers, say, noted=local is not None)
             # In use, and so not deleted, until it is copied.
-            if local and copied(file, copy, max_gb, say):
+            if own and copied(file, copy, max_gb, say):
                 cache = _found(copy, source) or cache
         return _judged(cache, source, bad)
 
@@ -114,7 +115,12 @@ def _key(folder: Path, source: ImageStream) -> str:
 
 
 def _shared(
-    file: Path, source: ImageStream, max_gb: float | None, workers: int | None, say: Callable[[str], object]
+    file: Path,
+    source: ImageStream,
+    max_gb: float | None,
+    workers: int | None,
+    say: Callable[[str], object],
+    noted: bool,
 ) -> ImageCache:
     """The cache in the competition's folder, built where there is none."""
     cache = _found(file, source)
@@ -123,7 +129,7 @@ def _shared(
             # Looked for again first: another process may have built it while this one waited.
             while (cache := _found(file, source)) is None:
                 make_room(file.parent, len(source) * source.side**2 * 3, max_gb)
-                _build(file, source, workers, say)
+                _build(file, source, workers, say, noted)
     return cache
 
 
@@ -146,7 +152,8 @@ def _found(file: Path, source: ImageStream) -> ImageCache | None:
     return cache
 
 
-def _build(file: Path, source: ImageStream, workers: int | None, say: Callable[[str], object]) -> None:
+def _build(file: Path, source: ImageStream, workers: int | None, say: Callable[[str], object], noted: bool) -> None:
+    """noted: note its hash, which all copies are held to; that reads it all back, so only where copies are made."""
     say(f"caching {len(source)} images at {source.side} x {source.side} pixels in {file}")
     shape = (len(source), source.side, source.side, 3)
     with written_whole(file) as part, part.open("rb+") as out:
@@ -162,9 +169,9 @@ def _build(file: Path, source: ImageStream, workers: int | None, say: Callable[[
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
 
         faults = each_in_threads(fill, len(source), workers, "caching images")
-        digest = sha256_of(part)  # what a copy on another disk is held to
+        noted_hash = {"sha256": sha256_of(part)} if noted else {}
     facts = {"images": len(source), "side": source.side, "fit": source.fit, "prepare": source.prepare}
-    write_json(file.with_suffix(".json"), facts | {"bytes": file.stat().st_size, "sha256": digest, "faults": faults})
+    write_json(file.with_suffix(".json"), facts | {"bytes": file.stat().st_size, "faults": faults} | noted_hash)
 
 
 def _judged(images: ImageCache | ImageStream, source: ImageStream, bad: str) -> ImageCache | ImageStream:

@@ -4,9 +4,11 @@ Made once by the first process here that wants it, while the others wait, and us
 was copied from: it appears whole, is bounded alike, and is never deleted while a process reads it.
 """
 
+import contextlib
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,11 @@ from src.images.cache_folder import NoRoom, make_room, turn
 from src.progress import progress
 from src.runs import read_json, sha256_of, write_json, written_whole
 
-OURS = "podium-cache"  # whatever else the user keeps in his folder is not ours to tidy
+OURS = "podium-cache"  # and the number of the user; whatever else the user keeps in his folder is not ours to tidy
 CHUNK = 16_000_000  # bytes read at once
-FULL = (errno.ENOSPC, errno.EDQUOT)
+# With these the shared cache is read instead.
+BEARABLE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "has no room for")
+BEARABLE |= dict.fromkeys((errno.EACCES, errno.EPERM), "may not be used for")
 
 
 def local_folder(word: str | None) -> Path | None:
@@ -31,15 +35,41 @@ def local_folder(word: str | None) -> Path | None:
     return path
 
 
-def place_of(file: Path, local: Path) -> Path:
-    """Where under `local` the copy of the cache `file` of a competition lies."""
-    return local / OURS / file.parent.parent.name / file.name
+def own_folder(local: Path, file: Path, say: Callable[[str], object]) -> Path | None:
+    """This user's folder under `local` for copies of the caches of a competition, of which `file` is one.
+
+    None, and said, where it can not be made or is not his: on a disk that all may write, as /tmp, another user could
+    make it first, and put other pixels there.
+    """
+    folder = local / f"{OURS}-{os.geteuid()}"
+    try:
+        local.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        facts = folder.lstat()
+        if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "a link, or another user's", str(folder))
+    except OSError as error:
+        _bear(error, folder, file, say)
+        return None
+    return folder / file.parent.parent.name
+
+
+def _bear(error: NoRoom | OSError, folder: Path, file: Path, say: Callable[[str], object]) -> None:
+    """Say why there is no copy in `folder`; what is neither a full disk nor a permission is raised."""
+    if isinstance(error, OSError) and error.errno not in BEARABLE:
+        raise error
+    why = BEARABLE[error.errno if isinstance(error, OSError) else errno.ENOSPC]
+    told = f" ({error.strerror})" if isinstance(error, PermissionError) else ""
+    say(f"{folder} {why} a copy of the image cache{told}: the images are read from {file.parent}")
 
 
 def copied(file: Path, copy: Path, max_gb: float | None, say: Callable[[str], object]) -> bool:
     """Make the copy of the complete cache `file`, unless another process of this machine just did.
 
-    False, and said, where the disk has no room for it. Raises Problem where the bytes are not those that were built.
+    False, and said, where the disk has no room for it or a permission lacks. What is copied is held to the SHA-256
+    noted when `file` was built, or, where none was (no local copy was asked for then), to that of `file` read once
+    before: Problem is raised where they differ.
     """
     facts = read_json(file.with_suffix(".json"))
     try:
@@ -50,9 +80,7 @@ def copied(file: Path, copy: Path, max_gb: float | None, say: Callable[[str], ob
                 _copy(file, copy, facts.get("sha256") or sha256_of(file))
                 write_json(copy.with_suffix(".json"), facts)
     except (NoRoom, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in FULL:
-            raise
-        say(f"{copy.parent} has no room for a copy of the image cache: the images are read from {file.parent}")
+        _bear(error, copy.parent, file, say)
         return False
     return True
 

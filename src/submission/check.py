@@ -67,14 +67,15 @@ def _from_memory(table: pd.DataFrame) -> tuple[list[str], pd.DataFrame]:
 def _plainly_right(path: Path, layout: Layout, card: Card, samples: Samples) -> bool:
     """Whether a file of probabilities has no fault, seen without a text a cell, of which a million rows make gigabytes.
 
-    Where anything is odd the answer is no, and the cells are read as text, to name what is wrong.
+    Where anything is odd the answer is no, and the cells are read as text, to name what is wrong. The answers are read
+    without a dtype: left to itself pandas makes numbers only of a column of numbers, told to it would of True as well.
     """
     ids = samples.sample[layout.id]
     if card.submission.kind not in ("probability", "columns") or (ids == "").any() or ids.duplicated().any():
         return False
     options = {"sep": card.submission.separator, "encoding": card.submission.encoding, "header": None}
-    options |= {"na_filter": False, "skip_blank_lines": False}
-    kinds = {name: np.float64 if name in layout.answers else str for name in layout.header}
+    options |= {"na_filter": False, "skip_blank_lines": False, "low_memory": False}
+    kinds = {name: str for name in layout.header if name not in layout.answers}
     sums, seen = card.submission.kind == "columns" and card.target != "multilabel", 0
     try:
         header = pd.read_csv(path, nrows=1, dtype=str, **options).iloc[0].tolist()
@@ -94,10 +95,15 @@ def _answers_all(block: pd.DataFrame, sample: pd.DataFrame, layout: Layout, sums
     """Whether some rows of a file are those of the sample, answered by probabilities."""
     if len(block) != len(sample) or not isinstance(block.index, pd.RangeIndex):
         return False  # rows with more cells than the header have another index
-    p = block[list(layout.answers)].to_numpy()
+    answers = block[list(layout.answers)]
+    if any(dtype.kind not in "iuf" for dtype in answers.dtypes):
+        return False
+    p = answers.to_numpy(np.float64)
     right = bool(((p >= 0) & (p <= 1)).all())  # NaN is not
     if sums:
-        right = right and bool((np.abs(p.sum(axis=1) - 1) <= TOLERANCE).all())
+        right = right and bool(
+            (np.abs(p.sum(axis=1) - 1) <= TOLERANCE / 2).all()
+        )  # what is close to it is judged once, below
     return right and all(
         np.array_equal(block[name].to_numpy(dtype=object), sample[name].to_numpy(dtype=object))
         for name in (layout.id, *layout.kept)

@@ -101,9 +101,8 @@ def _answers_all(block: pd.DataFrame, sample: pd.DataFrame, layout: Layout, sums
     p = answers.to_numpy(np.float64)
     right = bool(((p >= 0) & (p <= 1)).all())  # NaN is not
     if sums:
-        right = right and bool(
-            (np.abs(p.sum(axis=1) - 1) <= TOLERANCE / 2).all()
-        )  # what is close to it is judged once, below
+        # Half of it: a sum at its very edge is judged in one place, of the text.
+        right = right and bool((np.abs(p.sum(axis=1) - 1) <= TOLERANCE / 2).all())
     return right and all(
         np.array_equal(block[name].to_numpy(dtype=object), sample[name].to_numpy(dtype=object))
         for name in (layout.id, *layout.kept)

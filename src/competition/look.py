@@ -17,7 +17,6 @@ from src.images.decode import VERSION, decode
 from src.images.stream import each_in_threads
 
 THUMB = 16  # pixels a side, RGB
-READ_AT = 64  # a JPEG may come reduced, as long as its short side keeps this
 BLOCK = 1 << 15  # thumbnails at a time
 FACTS = ("digest", "hash", "thumb", "size", "fault")  # of a Look, beside its paths
 RULE = f"{VERSION}-1"  # of what is computed here: another one makes older looks worthless

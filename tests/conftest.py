@@ -15,6 +15,16 @@ from tests.tiny import write_tiny
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _had_threads() -> None:
+    """Whoever forks a child that wants threads hangs where threads were had before: in every test, not by chance."""
+    import torch
+
+    torch.set_num_threads(2)
+    torch.ones(1_000_000).exp()
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty PODIUM_HOME: competition/, runs/ and submissions/ are made there."""

@@ -21,6 +21,7 @@ from src.train import main as train
 from src.training import machine
 from src.training.fold import FoldTraining
 from src.training.machine import Share
+from tests.fresh import trained
 
 # Enough steps to be hit in the middle; a checkpoint after nearly every one, as "every few minutes" is in long runs.
 WORDS = [
@@ -186,16 +187,13 @@ def test_finished_folds_are_skipped_and_other_settings_refused(tiny, capsys):
     assert "train.epochs was 3, now 4" in message
 
 
-def test_the_last_fold_has_all_cores_and_the_same_when_it_goes_on_alone(tiny, capsys, monkeypatch):
-    monkeypatch.setattr(machine, "cores", lambda: 2)
+def test_the_last_fold_has_all_cores_and_the_same_when_it_goes_on_alone(tiny):
     words = ["config=tiny", "fold=0..2", "run=odd", "train.epochs=1", "machine.threads=auto", "model.name=resnet10t"]
-    assert train(words) == 0
-    assert "; 2 folds side by side, one thread each, then 2 threads" in capsys.readouterr().out
+    assert "; 2 folds side by side, one thread each, then 2 threads" in trained(*words, cores=2)
     file = tiny / "runs" / "tiny" / "odd" / "seed0" / "fold2" / "model.safetensors"
     whole = file.read_bytes()
     shutil.rmtree(file.parent)
-    assert train(words) == 0
-    assert ", 2 threads\n" in capsys.readouterr().out
+    assert ", 2 threads\n" in trained(*words, cores=2)
     assert file.read_bytes() == whole
 
 

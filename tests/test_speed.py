@@ -5,8 +5,6 @@ import multiprocessing
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,13 +15,13 @@ import torch
 
 from src.config import load
 from src.errors import Problem
-from src.runs import REPOSITORY
 from src.train import main
 from src.training import speed
 from src.training.machine import CHANNELS_LAST, CONTIGUOUS, TINY, Machine, Share, choose
 from src.training.side_by_side import run_tasks
 from src.training.speed import faster, images_tried, open_kinds, step_seconds
 from src.training.terminal import Quiet
+from tests.fresh import trained
 
 USUAL = Machine("cpu", "bf16", 0, 8)
 FULL = replace(USUAL, precision="fp32")
@@ -234,27 +232,12 @@ def test_a_trial_that_dies_is_told():
         step_seconds(dying, [USUAL])
 
 
-EAGER = """
-import sys
-from src.train import main
-from src.training import machine, speed
-machine.cores = speed.cores = lambda: 2
-speed.WORTH_SECONDS = speed.CLEARLY = 0
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def trained(*words: str) -> str:
-    """What training tells where everything is worth a trial and the fastest wins; in a process of its own, for one
-    that has had threads can not fork well."""
-    line = [sys.executable, "-c", EAGER, "config=tiny", "fold=0", "train.epochs=1", *words]
-    done = subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+EAGER = "speed.WORTH_SECONDS = speed.CLEARLY = 0"  # everything is worth a trial, and the fastest wins
 
 
 def test_training_takes_what_was_found(tiny):
-    told = trained("run=a", "machine.threads=auto")
+    words = ["config=tiny", "fold=0", "train.epochs=1", "machine.threads=auto"]
+    told = trained(*words, "run=a", cores=2, before=EAGER)
     assert "tried on 8 images" in told
     ((key, seconds),) = kept(tiny).items()
     assert set(seconds) == {"fp32 channels_last all threads", "fp32 channels_last one thread"} and "torch" in key
@@ -263,7 +246,7 @@ def test_training_takes_what_was_found(tiny):
     assert record["threads"] == (1 if one_thread else None)
     assert f", {'one thread' if one_thread else '2 threads'}" in told
 
-    assert "tried on" not in trained("run=b", "machine.threads=auto")
+    assert "tried on" not in trained(*words, "run=b", cores=2, before=EAGER)
     assert main(["config=tiny", "fold=0", "train.epochs=1", "run=c", "machine.layout=contiguous"]) == 0
     record = json.loads((tiny / "runs" / "tiny" / "c" / "machine.json").read_text())
     assert record["layout"] == CONTIGUOUS and len(kept(tiny)) == 1

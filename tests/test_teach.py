@@ -24,11 +24,12 @@ from src.predict import main as predict
 from src.runs import REPOSITORY, Run, sha256_of
 from src.train import main as train
 from src.training import fold as fold_module
-from src.training import machine, session
+from src.training import session
 from src.training.fold import FoldTraining
 from src.training.lesson import Lesson, sureness
 from src.training.step import Stepper
 from src.training.terminal import Terminal
+from tests import fresh
 from tests.tiny import write_tiny
 
 ROWS, TEST = 45, 15  # of the tiny competition; 30 are trained on in each of its three folds
@@ -548,10 +549,9 @@ def test_a_lesson_without_a_teacher_copies_nothing(tiny, monkeypatch):
     assert len(lessons[0].rows) == 30 and not len(lessons[0].taken)
 
 
-def test_one_fold_left_of_two_with_threads_is_taught_and_trained(tiny, monkeypatch, capsys):
+def test_one_fold_left_of_two_with_threads_is_taught_and_trained(tiny):
     """Its teacher must not answer in the process that is forked afterwards: threads do not survive that."""
     assert train([*TAUGHT, "fold=0", "train.epochs=1"]) == 0
-    monkeypatch.setattr(machine, "cores", lambda: 4)
-    assert train(["config=tiny", *TAUGHT[2:], "fold=0,1", "train.epochs=1", "machine.threads=auto"]) == 0
-    assert ", 2 threads\n" in capsys.readouterr().out
+    words = ["config=tiny", *TAUGHT[2:], "fold=0,1", "train.epochs=1", "machine.threads=auto"]
+    assert ", 2 threads\n" in fresh.trained(*words, cores=4)
     assert done(tiny, "student", 1)["epochs"] == 1

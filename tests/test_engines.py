@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -220,6 +221,38 @@ def test_an_engine_that_answers_no_number_is_refused(trained, capsys, monkeypatc
     monkeypatch.setattr(openvino_engine.OpenVinoNetwork, "begin", ruined)
     assert predict([*COMMAND, "predict.engine=openvino", "predict.precision=fp32"]) == 1
     assert "moves a probability by at most inf" in capsys.readouterr().err
+
+
+def failing_after(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let OpenVINO hand over so many answers, and then fail."""
+    keep, answered = openvino_engine._keep, iter(range(calls))
+
+    def failing(*request: object) -> None:
+        if next(answered, None) is None:
+            raise RuntimeError("the device\nwent away")
+        keep(*request)
+
+    monkeypatch.setattr(openvino_engine, "_keep", failing)
+
+
+@needs_openvino
+@pytest.mark.parametrize("calls", [0, 120])
+def test_an_engine_that_fails_while_it_answers_is_told_in_a_line(trained, capsys, monkeypatch, calls):
+    failing_after(calls, monkeypatch)
+    monkeypatch.setattr(openvino_engine, "CHUNK", {"fp32": 1})
+    assert predict([*COMMAND, "predict.engine=openvino", "predict.precision=fp32"]) == 1
+    told = capsys.readouterr()
+    assert ("engine: openvino fp32" in told.out) == (calls > 0)  # chosen, and then it fails
+    assert re.search(r"openvino fp32 failed while it answered \(predict.engine=torch .*the device went away", told.err)
+    assert len(told.err.strip().splitlines()) == 1 and not list((trained / "submissions").rglob("*.csv"))
+
+
+@needs_openvino
+def test_an_engine_that_fails_when_it_is_tried_is_left_out(trained, capsys, monkeypatch):
+    failing_after(0, monkeypatch)
+    any_size(monkeypatch)
+    assert predict([*COMMAND, "predict.precision=fp32"]) == 0
+    assert "not openvino fp32: openvino fp32 failed while it answered" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", INT8)

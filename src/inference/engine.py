@@ -1,9 +1,13 @@
 """What runs a network at prediction: the library, its precision, and the device."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
+
+from src.errors import Problem
+from src.models.memory import out_of_memory
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 TORCH = "torch"
@@ -29,3 +33,20 @@ class Engine:
 
     def __str__(self) -> str:
         return f"{self.name} {self.precision}"
+
+
+ANSWERING = "failed while it answered (predict.engine=torch answers in its place)"
+
+
+@contextmanager
+def library_errors_told(engine: Engine, failed: str) -> Iterator[None]:
+    """What the library raises becomes a Problem, for another engine may do; a lack of memory stays what it is."""
+    try:
+        yield
+    except Problem:
+        raise
+    except Exception as error:  # each package has kinds of its own
+        if out_of_memory(error):
+            raise
+        told = " ".join(str(error).split())[:200] or type(error).__name__
+        raise Problem(f"{engine} {failed}: {told}") from None

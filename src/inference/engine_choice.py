@@ -103,7 +103,9 @@ def choose(networks: EngineNetworks, members: list[Member], views: tuple[str, ..
     trial, ready = Trial(networks, members, views, most), {}
     for engine in dict.fromkeys((trial.reference, *possible)):
         try:
-            ready[engine] = networks.ready(members[0], engine)
+            network = networks.ready(members[0], engine)
+            trial.seconds({engine: network}, rounds=1)  # it may be made ready and then fail
+            ready[engine] = network
         except Problem as problem:
             refused.append(f"not {engine}: {problem}")
     seconds = trial.seconds(ready, ROUNDS if len(ready) > 2 else 2)  # of one candidate, its speed is only told

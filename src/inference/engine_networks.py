@@ -22,10 +22,9 @@ import torch
 from torch import nn
 
 from src.competition.opened import Opened
-from src.errors import Problem
 from src.images.loaders import Feed, PlainRows
 from src.inference import onnx_engine, openvino_engine
-from src.inference.engine import TORCH, Engine
+from src.inference.engine import TORCH, Engine, library_errors_told
 from src.inference.networks import trained_network
 from src.inference.predictor import view_logits
 from src.inference.tables import Member, Say
@@ -136,14 +135,8 @@ class EngineNetworks:
 
 @contextlib.contextmanager
 def _library_of(engine: Engine) -> Iterator[ModuleType]:
-    """What runs the engine. Whatever it raises becomes a Problem: another engine may know the network."""
-    try:
+    with library_errors_told(engine, "cannot run this network"):
         yield LIBRARIES[engine.name]
-    except Problem:
-        raise
-    except Exception as error:  # each package has kinds of its own
-        told = " ".join(str(error).split())[:200] or type(error).__name__
-        raise Problem(f"{engine} cannot run this network: {told}") from None
 
 
 def _read(file: Path, made_of: str | None) -> dict[str, np.ndarray] | None:

@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from src.errors import Problem
+from src.inference.engine import ANSWERING, Engine, library_errors_told
 from src.inference.traced import traced
 
 NAME = "onnxruntime"
@@ -117,6 +118,7 @@ class OnnxNetwork(nn.Module):
     def __init__(self, model: Graph, precision: str, batch: int) -> None:
         """batch: images of one call, to be dealt out to `torch.get_num_threads()` cores. precision: as `model` is."""
         super().__init__()
+        self.engine = Engine("cpu", precision, NAME)
         ort, threads = _onnxruntime(), torch.get_num_threads()
         self.chunk = max(1, min(CHUNK, -(-batch // threads)))
         options = ort.SessionOptions()
@@ -128,7 +130,8 @@ class OnnxNetwork(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         pixels = images.numpy()
         starts = range(0, len(pixels), self.chunk)
-        parts = list(self.pool.map(lambda start: self._answer(pixels[start : start + self.chunk]), starts))
+        with library_errors_told(self.engine, ANSWERING):
+            parts = list(self.pool.map(lambda start: self._answer(pixels[start : start + self.chunk]), starts))
         return torch.from_numpy(np.concatenate(parts))
 
     def _answer(self, part: np.ndarray) -> np.ndarray:

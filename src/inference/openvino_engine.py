@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from src.errors import Problem
+from src.inference.engine import ANSWERING, Engine, library_errors_told
 from src.inference.traced import traced
 
 NAME = "openvino"
@@ -105,6 +106,7 @@ class OpenVinoNetwork(nn.Module):
     def __init__(self, model: Any, precision: str, batch: int) -> None:
         """batch: images of one call, to be dealt out to `torch.get_num_threads()` cores."""
         super().__init__()
+        self.engine = Engine("cpu", precision, NAME)
         ov, threads = _openvino(), torch.get_num_threads()
         self.chunk = max(1, min(CHUNK[precision], -(-batch // threads)))
         model = model.clone()
@@ -126,14 +128,16 @@ class OpenVinoNetwork(nn.Module):
         """Answer while the caller goes on; what is returned waits for the answers, and for all that was begun."""
         pixels = np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy())
         answers = np.empty((len(pixels), self.compiled.output(0).shape[1]), np.float32)
-        for start in range(0, len(pixels), self.chunk):
-            part = pixels[start : start + self.chunk]
-            if len(part) < self.chunk:  # the last one: every request has one shape, and so one way of rounding
-                part = np.concatenate([part, np.repeat(part[-1:], self.chunk - len(part), axis=0)])
-            self.requests.start_async({0: part}, answers[start : start + self.chunk])
+        with library_errors_told(self.engine, ANSWERING):
+            for start in range(0, len(pixels), self.chunk):
+                part = pixels[start : start + self.chunk]
+                if len(part) < self.chunk:  # the last one: every request has one shape, and so one way of rounding
+                    part = np.concatenate([part, np.repeat(part[-1:], self.chunk - len(part), axis=0)])
+                self.requests.start_async({0: part}, answers[start : start + self.chunk])
 
         def finished() -> torch.Tensor:
-            self.requests.wait_all()
+            with library_errors_told(self.engine, ANSWERING):
+                self.requests.wait_all()
             return torch.from_numpy(answers)
 
         return finished

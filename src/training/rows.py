@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from src.training.teller import Standing, finished
 
-WAITS, UNDER_WAY, DONE = "waits", "", "done"
+WAITING, UNDER_WAY, DONE = "waiting", "", "done"
 WINDOW = 60.0  # seconds whose pace tells the time left: an epoch of larger images is slower than the ones before
 EVERY = 0.5  # seconds between two of the moments that are kept of them
 
@@ -58,7 +58,7 @@ class Rows:
         self._ends[row] = how
 
     def state(self, row: str) -> str:
-        return self._ends.get(row, UNDER_WAY if self.standings[row].facts else WAITS)
+        return self._ends.get(row, UNDER_WAY if self.standings[row].facts else WAITING)
 
     def under_way(self) -> list[str]:
         return [row for row in self.standings if self.state(row) == UNDER_WAY]
@@ -69,7 +69,7 @@ class Rows:
     def others(self, shown: Iterable[str]) -> dict[str, int]:
         """{state: how many} of the rows that are not shown; those that have told nothing yet wait."""
         absent = set(self.standings) - set(shown)
-        states = [self.state(row) for row in absent] + [WAITS] * (len(self) - len(self.standings))
+        states = [self.state(row) for row in absent] + [WAITING] * (len(self) - len(self.standings))
         return {state: states.count(state) for state in sorted(set(states))}
 
     def done(self) -> int:

@@ -22,7 +22,7 @@ SHARE = 50  # of the time, one part at most goes into drawing
 BAR = 20  # columns
 ECHO = 3  # columns that stay free: a terminal writes ^C there
 GAP = 2  # columns between two others
-_WAY = ("bar", "share", "left")  # the last of them, of which left alone has a heading
+_WAY = {"bar": "", "share": "", "left": "left"}  # the last of them, and their headings
 
 
 class LiveTable:
@@ -36,10 +36,12 @@ class LiveTable:
     def draw(self, rows: Rows) -> None:
         """Where the last picture is fresh, this does nothing. Between rows other work may want the place for a bar."""
         self._rows = rows
-        if not rows.under_way():
+        over = not rows.under_way()
+        if self._live is None if over else self._live and time.monotonic() < self._due:
+            return
+        self._draw()
+        if over:
             self.close()
-        elif time.monotonic() >= self._due or not self._live:
-            self._draw()
 
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:
@@ -81,13 +83,14 @@ def drawn(rows: Rows, what: str, width: int, height: int) -> RenderableType:
     from rich.console import Group
     from rich.constrain import Constrain
 
-    most = max(1, min(height // 2, height - 3))
+    height -= 1  # where the cursor goes when the table is taken away
+    most = min(height // 2, height - 3) if height > 3 else height - 1
     shown = list(rows.standings)
-    if len(rows) > most:
-        shown = rows.under_way()[:most]
+    if len(rows) > max(most, 1):
+        shown = rows.under_way()[: max(most, 0)]
     others = rows.others(shown)
     lines: list[RenderableType] = [_table(rows, shown, what, width - ECHO, header=height > 3)]
-    if others and height > 2:
+    if others and height > 3:
         lines.append(_text(", ".join(f"{count} {state or 'more under way'}" for state, count in others.items())))
     return Constrain(Group(*lines), max(1, width - ECHO))
 
@@ -99,9 +102,9 @@ def _table(rows: Rows, shown: list[str], what: str, width: int, header: bool) ->
     lines = [{what: row} | rows.standings[row].facts | _way(rows, row) for row in shown]
     if len(rows) > 1:
         lines.append({what: "all"} | _way_of_all(rows))
-    kept = _fitting([what, *facts, *_WAY], facts, lines, width)
-    heads = {name: _text(name if name not in _WAY[:2] else "") for name in kept}
-    columns = [Column(heads[name], justify="right", width=wide) for name, wide in kept.items()]
+    heads = {name: name for name in (what, *facts)} | _WAY
+    kept = _fitting(heads, facts, lines, width)
+    columns = [Column(_text(heads[name]), justify="right", width=wide) for name, wide in kept.items()]
     columns[0].justify = "left"
     table = Table(*columns, box=None, padding=(0, GAP // 2), pad_edge=False, show_header=header, header_style="dim")
     for line in lines:
@@ -109,15 +112,15 @@ def _table(rows: Rows, shown: list[str], what: str, width: int, header: bool) ->
     return table
 
 
-def _fitting(names: list[str], facts: list[str], lines: list[dict[str, Any]], width: int) -> dict[str, int]:
+def _fitting(heads: dict[str, str], facts: list[str], lines: list[dict[str, Any]], width: int) -> dict[str, int]:
     """{column: width} of those for which there is room; the dearest are left out last."""
     from rich.cells import cell_len
 
     def wide(name: str) -> int:
-        return BAR if name == "bar" else max(cell_len(text) for text in (name, *(line.get(name, "") for line in lines)))
+        return BAR if name == "bar" else max(cell_len(line.get(name, "")) for line in (heads, *lines))
 
-    kept, label = {name: wide(name) for name in names}, names[0]
-    for name in (*facts[3:], "bar", *facts[1:3], *facts[:1], *_WAY[1:]):
+    kept, label = {name: wide(name) for name in heads}, next(iter(heads))
+    for name in (*facts[3:], "bar", *facts[1:3], *facts[:1], "left", "share"):
         # Names of rows may be long: they are shortened to a third before anything is left out.
         room = width - sum(one + GAP for other, one in kept.items() if other != label)
         if room >= min(kept[label], width // 3):

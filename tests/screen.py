@@ -28,7 +28,7 @@ class Seen:
 
     code: int
     pictures: list[str]
-    cursor: bool
+    cursor: bool  # it was shown at all times: a command that is killed leaves one
 
     @property
     def last(self) -> str:
@@ -108,8 +108,9 @@ def seen(
     except OSError:  # the other end is closed
         pass
     os.close(mine)
-    screen, pictures = Screen(width, height), []
+    screen, pictures, cursor = Screen(width, height), [], True
     for frame in re.split(r"(?=\r)", written):
         screen.feed(frame)
         pictures.append(str(screen))
-    return Seen(process.wait(60), pictures, screen.cursor)
+        cursor &= screen.cursor
+    return Seen(process.wait(60), pictures, cursor)

@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +14,7 @@ from src.cluster.cell import train_cell
 from src.cluster.cells import Nobody, Work
 from src.cluster.shared import storage_held
 from src.command import parse
-from src.runs import Run
+from src.runs import REPOSITORY, Run
 from src.training import table as room
 from src.training.rows import Rows
 from src.training.session import train_within
@@ -210,6 +212,15 @@ def test_a_terminal_that_cannot_go_up_gets_the_bar():
     found = seen(work("one", "two"), TERM="dumb")
     assert found.code == 0
     assert any(re.search(r"training: +\d+%.*/80 ", picture) for picture in found.pictures)
+
+
+def test_a_log_gets_a_line_now_and_then():
+    words = ["-c", "import src.progress; src.progress.LINES_SECONDS = 0.1\n" + work("one", "two")[1]]
+    look = {"capture_output": True, "text": True, "timeout": 60, "check": True}
+    done = subprocess.run([sys.executable, *words], cwd=REPOSITORY, **look)
+    assert done.stdout.splitlines() == [f"{row} told an epoch" for _ in range(4) for row in ("one", "two")] + ["over"]
+    lines = [re.fullmatch(r"training: (\d+) of 80 steps, .*, [\d:]+ left", line) for line in done.stderr.splitlines()]
+    assert len(lines) > 1 and all(lines), done.stderr
 
 
 def test_a_row_alone_needs_no_sum():

@@ -37,9 +37,9 @@ class LiveTable:
         """Where the last picture is fresh, this does nothing. Between rows other work may want the place for a bar."""
         self._rows = rows
         over = not rows.under_way()
-        if self._live is None if over else self._live and time.monotonic() < self._due:
-            return
-        self._draw()
+        fresh = over if self._live is None else not over and time.monotonic() < self._due
+        if not fresh:
+            self._draw()
         if over:
             self.close()
 

@@ -53,15 +53,15 @@ class Bar:
 
     def draw(self, rows: Rows) -> None:
         """It begins with the first row, so that what came before counts for no step's time."""
-        if not self._bar and not rows.under_way():
-            return
-        if not self._bar:
+        if self._bar is None:
+            if not rows.under_way():
+                return
             self._bar = self._ends.enter_context(progress(rows.total(), self.what, self.unit))
         self._bar.total = rows.total()
         self._bar.update(rows.done() - self._bar.n)
 
     def away(self) -> contextlib.AbstractContextManager[None]:
-        return self._bar.external_write_mode() if self._bar else contextlib.nullcontext()
+        return self._bar.external_write_mode() if self._bar is not None else contextlib.nullcontext()
 
     def close(self) -> None:
         self._ends.close()

@@ -6,6 +6,7 @@ It has no thread of its own, for processes are forked off this one: it is drawn 
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -54,10 +55,15 @@ class LiveTable:
 
     def close(self) -> None:
         if self._live:
-            self._live.stop()
-            self._live = None
+            with _uninterrupted():
+                self._live.stop()
+                self._live = None
 
     def _draw(self) -> None:
+        with _uninterrupted():
+            self._picture()
+
+    def _picture(self) -> None:
         # Imported only now: most commands draw no table.
         from rich.console import Console
         from rich.live import Live
@@ -76,6 +82,16 @@ class LiveTable:
             self._live.update(picture, refresh=True)
         now = time.monotonic()
         self._due = now + max(REDRAW, SHARE * (now - begun))
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM count after the block: half a picture could not be taken away."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def drawn(rows: Rows, what: str, width: int, height: int) -> RenderableType:

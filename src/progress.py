@@ -13,7 +13,13 @@ LINES_SECONDS = 30  # between two lines where no terminal shows a bar: in a log,
 LINE = "{desc}: {n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {remaining} left"
 
 
-class _Lines(tqdm):
+class _Bar(tqdm):
+    """Without tqdm's own thread: processes are forked off this one, and a fork beside threads may hang."""
+
+    monitor_interval = 0
+
+
+class _Lines(_Bar):
     """A bar for a file: now and then a line, that stays, instead of one that is written over."""
 
     @staticmethod
@@ -38,8 +44,9 @@ def progress(total: int, what: str, unit: str) -> tqdm:
     Work that ends before the first line is due leaves none. Silent in a child process, whose parent tells.
     """
     look = {"total": total, "desc": what, "unit": unit, "leave": False, "smoothing": 0.05}
+    look["miniters"] = 1  # the clock alone tells when it is drawn: work that slows down is told at once
     look["disable"] = multiprocessing.parent_process() is not None
     if sys.stderr.isatty():
-        return tqdm(**look)
+        return _Bar(**look)
     seconds = LINES_SECONDS
     return _Lines(**look, bar_format=LINE, delay=seconds, mininterval=seconds, maxinterval=seconds)

@@ -25,7 +25,7 @@ from src.train import main as train
 from src.training import machine, session
 from src.training.machine import Machine, Share, cores, device_for, share_out
 from src.training.side_by_side import run_tasks
-from src.training.terminal import Quiet, Teller
+from src.training.teller import Quiet, Teller
 
 WORDS = ["config=tiny", "machine.device=cuda", "train.precision=fp32", "train.epochs=1"]
 GPU = Machine("cuda", "fp32", 4, 8)

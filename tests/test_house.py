@@ -116,8 +116,9 @@ def test_one_module_knows_albumentations():
     assert knowing("albumentations") == {"src.images.augment"}
 
 
-def test_one_module_shows_how_far_work_is():
+def test_one_module_each_shows_how_far_work_is():
     assert knowing("tqdm") == {"src.progress"}
+    assert knowing("rich") == {"src.training.table"}
 
 
 def test_one_module_knows_openvino():

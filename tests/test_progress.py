@@ -10,7 +10,7 @@ import termios
 from src.runs import REPOSITORY
 
 WORK = """
-import multiprocessing, sys, time
+import multiprocessing, sys, threading, time
 import src.progress as p
 p.LINES_SECONDS = {every}
 
@@ -20,6 +20,7 @@ def work():
             time.sleep(0.01)
             bar.set_description_str(f"hashing block {{done // 20}}")
             bar.update()
+    assert threading.active_count() == 1, "folds are forked off this process"
 
 if {child}:
     child = multiprocessing.get_context("fork").Process(target=work)

@@ -20,7 +20,7 @@ from src.training import speed
 from src.training.machine import CHANNELS_LAST, CONTIGUOUS, TINY, Machine, Share, choose
 from src.training.side_by_side import run_tasks
 from src.training.speed import faster, images_tried, open_kinds, step_seconds
-from src.training.terminal import Quiet
+from src.training.teller import Quiet
 from tests.fresh import trained
 
 USUAL = Machine("cpu", "bf16", 0, 8)

@@ -14,23 +14,39 @@ from src.cluster.shared import check_storage
 from src.command import Request
 from src.errors import Busy, Problem, UsageError
 from src.runs import DONE, Run
-from src.training.session import train
+from src.training.session import train_within
+from src.training.teller import Paced, Part, Standing
 
+SHOWN_SECONDS = 1.0  # between two words of a cell about its steps: each is a call to another machine
 LEFT_SECONDS = 120  # for what a dead node left behind to let go of a fold
 STORAGE_SECONDS = 60  # until a file that another machine wrote is seen here
+
+
+class OnBoard:
+    """A cell's teller: everything goes to the board, and from there to the command."""
+
+    def __init__(self, board: Any, label: str) -> None:
+        self.board, self.label = board, label
+
+    def say(self, text: str) -> None:
+        self.board.tell.remote(self.label, text)
+
+    def show(self, row: str, standing: Standing) -> None:
+        self.board.show.remote(row, standing)
+
+    def end(self, row: str, how: str = "done") -> None:
+        """The command sees by itself when a cell is over."""
 
 
 def train_cell(request: Request, board: Any, label: str) -> Exception | None:
     """On a node: train the folds of one request; what was wrong with it is returned, for it crosses machines."""
 
-    def say(text: str) -> None:
-        board.tell.remote(label, text)
-
+    teller = Part(Paced(OnBoard(board, label), SHOWN_SECONDS), label, OnBoard(board, label).say)
     deadline = time.monotonic() + LEFT_SECONDS
     while True:
         try:
             check_storage()
-            train(request, say)
+            train_within(request, teller)
             return None
         except Busy as busy:  # the process of a node that died may not be gone yet
             if time.monotonic() > deadline:
@@ -39,7 +55,7 @@ def train_cell(request: Request, board: Any, label: str) -> Exception | None:
         except (Problem, OSError) as problem:
             return problem
         except Exception as error:
-            say(traceback.format_exc())
+            teller.say(traceback.format_exc())
             return Problem(f"{type(error).__name__}: {error}")
 
 
@@ -87,12 +103,6 @@ def run_of(request: Request) -> Run:
 def logs_of(request: Request) -> list[Path]:
     """log.csv of each fold and seed, in the order in which they are trained."""
     return [run_of(request).member(*member) / "log.csv" for member in request.members]
-
-
-def epochs_done(request: Request) -> int:
-    """The epochs that its folds have behind them."""
-    logs = (log_of(file) for file in logs_of(request))
-    return sum(len(log) for log in logs if log is not None)
 
 
 def log_of(file: Path) -> pd.DataFrame | None:

@@ -4,22 +4,23 @@ A cell whose node dies is begun again on another one, where it goes on from its 
 """
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import ModuleType
 from typing import Any, Protocol
 
 from src.cluster import cell
 from src.cluster.board import Board
-from src.cluster.cell import alive, arrived, epochs_done, needs_of, on_a_node, room_for, run_of
+from src.cluster.cell import alive, arrived, needs_of, on_a_node, room_for, run_of
 from src.cluster.connection import connected
 from src.cluster.shared import storage_held
 from src.command import Request
 from src.competition.claim import has_learned
 from src.errors import Problem
-from src.progress import progress
 from src.runs import Run, home
-from src.training.session import Say, train
+from src.training.session import train
+from src.training.teller import Standing, Teller
+from src.training.terminal import Terminal
 
 RETRIES = 5  # nodes that may die under one cell
 LOOK_SECONDS = 0.3
@@ -52,7 +53,7 @@ class Nobody:
         pass
 
 
-def train_on_ray(request: Request, address: str, say: Say = print) -> None:
+def train_on_ray(request: Request, address: str, say: Callable[[str], None] = print) -> None:
     """As `train`, every fold and seed a cell of its own. The first Problem stops the others, and is raised."""
     run = Run(request.competition, request.run)
     cells = {
@@ -61,28 +62,29 @@ def train_on_ray(request: Request, address: str, say: Say = print) -> None:
         if not run.finished(seed, fold)
     }
     if cells:
-        for problem in run_on_ray(cells.items(), address, say, epochs_of(cells), stop_at_first=True).values():
-            raise problem
+        with Terminal(say) as terminal:
+            for label in cells:
+                terminal.show(label, Standing())
+            for problem in run_on_ray(cells.items(), address, terminal, stop_at_first=True).values():
+                raise problem
     train(request, say)  # all folds are there, and it tells what they came to
 
 
 def run_on_ray(
     cells: Iterable[tuple[str, Request]],
     address: str,
-    say: Say,
-    epochs: int | None = None,
+    teller: Teller,
     watch: Watch | None = None,
     stop_at_first: bool = False,
 ) -> dict[str, Exception]:
     """Train the cells (label, request) on the cluster at `address`; return what was wrong with which.
 
-    A cell is asked for when the cluster has room for it. epochs: of all of them, where that is known; watch: who may
-    stop one, see Watch. Raises Problem where Ray is missing or does not answer, UsageError where no node has what a
-    cell needs.
+    A cell is asked for when the cluster has room for it. watch: who may stop one, see Watch. Raises Problem where Ray
+    is missing or does not answer, UsageError where no node has what a cell needs.
     """
     with connected(address) as ray, storage_held():
         nodes = len(alive(ray))
-        say(f"Ray: {nodes} {'node' if nodes == 1 else 'nodes'}")
+        teller.say(f"Ray: {nodes} {'node' if nodes == 1 else 'nodes'}")
         # Told through an actor beside this process, not on a node that may die.
         beside = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
@@ -92,7 +94,7 @@ def run_on_ray(
             ray.get(board.take.remote())
         except ray.exceptions.RayError as error:
             raise Problem(NOT_WORKING.format(address, type(error).__name__)) from None
-        work = Work(ray, board, cells, say, epochs, watch or Nobody())
+        work = Work(ray, board, cells, teller, watch or Nobody())
         try:
             while work.start():
                 work.look()
@@ -103,27 +105,18 @@ def run_on_ray(
         return work.problems
 
 
-def epochs_of(cells: dict[str, Request]) -> int | None:
-    """All epochs of all cells; None where their number is left to Podium."""
-    numbers = [request.config.epochs for request in cells.values()]
-    if "auto" in numbers:
-        return None
-    return sum(number * len(request.members) for number, request in zip(numbers, cells.values(), strict=True))
-
-
 class Work:
-    """The cells of one command: the one that waits, those on the cluster, and one live bar over their epochs."""
+    """The cells of one command: the one that waits, those on the cluster, and what is told of them."""
 
     def __init__(
         self,
         ray: ModuleType,
         board: Any,
         cells: Iterable[tuple[str, Request]],
-        say: Say,
-        epochs: int | None,
+        teller: Teller,
         watch: Watch,
     ) -> None:
-        self.ray, self.board, self.say, self.watch = ray, board, say, watch
+        self.ray, self.board, self.teller, self.watch = ray, board, teller, watch
         self.cells = iter(cells)
         self.next: tuple[str, Request] | None = None
         self.needs: dict[Any, dict[str, int]] = {}
@@ -131,9 +124,7 @@ class Work:
         self.running: dict[Any, str] = {}
         self.requests: dict[str, Request] = {}
         self.poor: set[str] = set()
-        self.epochs: dict[str, int] = {}
         self.problems: dict[str, Exception] = {}
-        self.bar = progress(epochs, "training", "epoch")
 
     def start(self) -> bool:
         """Hand over what the cluster has room for; whether anything is left to do."""
@@ -144,6 +135,7 @@ class Work:
             label, request = self.next
             self.next, self.taken = None, self._needs(request)
             self.requests[label] = on_a_node(request)
+            self.teller.show(label, Standing())
             options = {"max_retries": RETRIES, "scheduling_strategy": "SPREAD", "name": label}
             handle = self.ray.remote(cell.train_cell).options(**self.taken, **options)
             self.running[handle.remote(self.requests[label], self.board, label)] = label
@@ -171,6 +163,7 @@ class Work:
             if problem and label not in self.poor:
                 self.problems[label] = problem
             self.watch.over(label, problem)
+            self.teller.end(label, "stopped" if label in self.poor else "failed" if problem else "done")
 
     def stop(self) -> None:
         """Let what still runs keep its step and end."""
@@ -180,7 +173,6 @@ class Work:
             self.ray.wait(list(self.running), num_returns=len(self.running), timeout=STOP_SECONDS)
         with contextlib.suppress(self.ray.exceptions.RayError):  # the cluster may be gone, which was told already
             self._relay()
-        self.bar.close()
 
     def _outcome(self, one: Any, label: str) -> Exception | None:
         try:
@@ -195,15 +187,13 @@ class Work:
         return problem or (None if arrived(self.requests[label]) else Problem(NOT_SHARED.format(label, home())))
 
     def _relay(self) -> None:
-        told = self.ray.get(self.board.take.remote())
+        told, standings = self.ray.get(self.board.take.remote())
+        for label, standing in standings.items():
+            self.teller.show(label, standing)
         for label, text in told:
-            with self.bar.external_write_mode():
-                lines = [line if line.startswith(label) else f"{label} | {line}" for line in text.splitlines()]
-                self.say("\n".join(lines))
+            lines = [line if line.startswith(label) else f"{label} | {line}" for line in text.splitlines()]
+            self.teller.say("\n".join(lines))
         heard = {label for label, _ in told}  # only they have new epochs: storage that is slow is not read for nothing
-        for label in heard:
-            self.epochs[label] = epochs_done(self.requests[label])
-        self.bar.update(sum(self.epochs.values()) - self.bar.n)
         for one, label in self.running.items():
             if label in heard - self.poor and self.watch.poor(label):
                 self.poor.add(label)

@@ -16,12 +16,13 @@ from src.errors import Problem
 from src.experiments.outcomes import outcomes_of
 from src.experiments.space import Space
 from src.experiments.study import FAILED, STOPPED, Study, Tried, mend
-from src.experiments.sweep import Lines, side_by_side
+from src.experiments.sweep import side_by_side
 from src.experiments.trial import Poor, Trial, train_here
 from src.metrics import Metric, metric
 from src.reporting.comparison import write_comparison
 from src.runs import only_one
 from src.training.side_by_side import run_tasks
+from src.training.terminal import Terminal
 
 Say = Callable[[str], None]
 
@@ -41,16 +42,18 @@ def search(space: Space, address: str | None = HERE, say: Say = print) -> None:
         study.belongs_to(f"{space.first.request.config.hash()} {measure.name} {'; '.join(map(str, space.dimensions))}")
         made = len(study.trials)
         so_far = f", {made} of them made" if made else ""
-        if address is HERE:
-            sides = side_by_side((space.first,), space.trials)
-            at_once = f", {sides.count} at once" if sides.count > 1 else ""
-            say(f"{space.title}: {space.trials} trials{so_far}{at_once}")
-            tasks = (partial(train_here, space, measure, sides.count, tried) for tried in _tries(study, space))
-            run_tasks(tasks, sides.count, Lines(say), sides.gpus)
-        else:
-            say(f"{space.title}: {space.trials} trials{so_far}")
-            trials = OnCluster(study, space, measure, say)
-            run_on_ray(trials.cells(), address, say, watch=trials)
+        left = space.trials - len(study.done) - len(study.with_fate(STOPPED))
+        with Terminal(say, count=left) as terminal:
+            if address is HERE:
+                sides = side_by_side((space.first,), space.trials)
+                at_once = f", {sides.count} at once" if sides.count > 1 else ""
+                say(f"{space.title}: {space.trials} trials{so_far}{at_once}")
+                tasks = (partial(train_here, space, measure, sides.count, tried) for tried in _tries(study, space))
+                run_tasks(tasks, sides.count, terminal, sides.gpus)
+            else:
+                say(f"{space.title}: {space.trials} trials{so_far}")
+                trials = OnCluster(study, space, measure, terminal.say)
+                run_on_ray(trials.cells(), address, terminal, watch=trials)
         _compare(study, space, say)
     failures = _told(study.with_fate(FAILED), space)
     if failures:
@@ -71,7 +74,7 @@ class OnCluster:
         for tried in _tries(self.study, self.space):
             trial = Trial(self.space, self.measure, tried, self.study, self.say)
             trial.begin()
-            label = f"trial {trial.number}"
+            label = trial.label
             self.trials[label] = trial
             yield label, trial.request
 

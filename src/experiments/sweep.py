@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from src.cluster.cells import epochs_of, run_on_ray
+from src.cluster.cells import run_on_ray
 from src.cluster.launcher import HERE
 from src.command import Request
 from src.errors import Problem
@@ -17,21 +17,12 @@ from src.models.gpus import gpus
 from src.reporting.comparison import write_comparison
 from src.runs import only_one
 from src.training.machine import cores, device_for, loaders, most_at_once
-from src.training.session import train
+from src.training.session import train_within
 from src.training.side_by_side import run_tasks
-from src.training.terminal import Teller
+from src.training.teller import Part, Standing, Teller
+from src.training.terminal import Terminal
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Lines:
-    """Tells lines alone: each run has a bar of its own where it has the terminal to itself."""
-
-    say: Say
-
-    def advance(self, steps: int) -> None:
-        pass
 
 
 def sweep(plan: Plan, address: str | None = HERE, say: Say = print) -> None:
@@ -41,7 +32,8 @@ def sweep(plan: Plan, address: str | None = HERE, say: Say = print) -> None:
     end Problem names those that failed.
     """
     with only_one(plan.folder, f"sweep {plan.name}"):
-        failures = _train_here(plan, say) if address is HERE else _train_on_ray(plan, address, say)
+        with Terminal(say) as terminal:
+            failures = _train_here(plan, terminal) if address is HERE else _train_on_ray(plan, address, terminal)
         done = tuple(cell for cell in plan.cells if cell.label not in failures)
         if done:
             outcomes = outcomes_of(plan, done)
@@ -92,24 +84,31 @@ def with_share(request: Request, jobs: int, side: int) -> Request:
     return replace(request, config=config.model_copy(update={"machine": machine.model_copy(update=share)}))
 
 
-def _train_here(plan: Plan, say: Say) -> dict[str, str]:
+def _train_here(plan: Plan, teller: Teller) -> dict[str, str]:
     """Why which runs failed: {label: reason}."""
     sides, requests = shared_out(plan.cells)
     at_once = f", {sides.count} at once" if sides.count > 1 else ""
-    say(f"{plan.title}: {len(plan.cells)} runs{at_once}")
+    teller.say(f"{plan.title}: {len(plan.cells)} runs{at_once}")
+    _list(plan, teller)
     with tempfile.TemporaryDirectory() as folder:
         # A file for each, because most of them fail in a process of their own.
         reasons = [Path(folder) / str(number) for number in range(len(plan.cells))]
         work = zip(plan.cells, requests, reasons, strict=True)
-        run_tasks([partial(_train_one, *one) for one in work], sides.count, Lines(say), sides.gpus)
+        run_tasks([partial(_train_one, *one) for one in work], sides.count, teller, sides.gpus)
         return {cell.label: file.read_text() for cell, file in zip(plan.cells, reasons, strict=True) if file.exists()}
 
 
-def _train_on_ray(plan: Plan, address: str, say: Say) -> dict[str, str]:
-    say(f"{plan.title}: {len(plan.cells)} runs")
+def _train_on_ray(plan: Plan, address: str, teller: Teller) -> dict[str, str]:
+    teller.say(f"{plan.title}: {len(plan.cells)} runs")
+    _list(plan, teller)
     requests = {cell.label: cell.request for cell in plan.cells}
-    problems = run_on_ray(requests.items(), address, say, epochs_of(requests))
+    problems = run_on_ray(requests.items(), address, teller)
     return {label: str(problem) for label, problem in problems.items()}
+
+
+def _list(plan: Plan, teller: Teller) -> None:
+    for cell in plan.cells:
+        teller.show(cell.label, Standing())
 
 
 def _train_one(cell: Cell, request: Request, reason: Path, teller: Teller) -> None:
@@ -117,10 +116,12 @@ def _train_one(cell: Cell, request: Request, reason: Path, teller: Teller) -> No
         teller.say("\n".join(f"{cell.label} | {line}" for line in text.splitlines()))
 
     try:
-        train(request, say)
+        train_within(request, Part(teller, cell.label, say))
+        teller.end(cell.label)
     except Exception as error:  # whatever is wrong with one run must not cost the others
         if not isinstance(error, Problem):
             traceback.print_exc()
         told = str(error) if isinstance(error, Problem) else f"{type(error).__name__}: {error}"
         reason.write_text(told)
         say(f"failed: {told}")
+        teller.end(cell.label, "failed")

@@ -17,8 +17,8 @@ from src.experiments.study import FAILED, STOPPED, Study, Tried
 from src.experiments.sweep import with_share
 from src.metrics import Metric
 from src.runs import DONE, Run, read_json
-from src.training.session import train
-from src.training.terminal import Teller
+from src.training.session import train_within
+from src.training.teller import Part, Teller
 from src.training.warn import Diverged
 
 Say = Callable[[str], None]
@@ -39,9 +39,13 @@ class Trial:
         self.request = self.cell.request
         self.run = Run(self.request.competition, self.request.run)
 
+    @property
+    def label(self) -> str:
+        return f"trial {self.number}"
+
     def begin(self) -> None:
         told = " ".join(f"{axis}={label}" for axis, label in self.cell.values.items())
-        self.say(f"trial {self.number}: {told}, run {self.run.name}")
+        self.say(f"{self.label}: {told}, run {self.run.name}")
 
     def poor(self) -> str | None:
         """Note what its logs tell; where it is poor and not at its end, how it stands."""
@@ -58,8 +62,8 @@ class Trial:
         of_fold = f" of fold number {last + 1}" if last else ""
         return f"{self.measure.name} {logs[last]['score'].iloc[-1]:.4f} at epoch {epoch}/{self.epochs}{of_fold}"
 
-    def end(self, problem: Exception | None) -> None:
-        """Tell the study what it came to: a score; poor; or, with a Problem, that it failed."""
+    def end(self, problem: Exception | None) -> str:
+        """Tell the study what it came to, a score, poor, or with a Problem that it failed; return that in a word."""
         score, fate, reason = None, None, ""
         if problem is None:
             score = float(np.mean([read_json(file)["score"] for file in self._files(DONE)]))
@@ -73,7 +77,8 @@ class Trial:
         ended = f"{self.measure.name} {score:.4f}" if fate is None else f"{fate}: {reason}"
         best = self.study.done[:1]
         so_far = f"; best so far {best[0].score:.4f}, trial {best[0].number}" if best else ""
-        self.say(f"trial {self.number}: {ended}{so_far}")
+        self.say(f"{self.label}: {ended}{so_far}")
+        return fate or "done"
 
     @cached_property
     def epochs(self) -> int:
@@ -98,13 +103,13 @@ def train_here(space: Space, measure: Metric, side: int, tried: Tried, teller: T
     trial.begin()
     try:
         # Its folds one after the other: the first ones already tell a poor trial.
-        train(with_share(trial.request, 1, side), hear)
+        train_within(with_share(trial.request, 1, side), Part(teller, trial.label, hear))
         problem = None
     except Exception as error:  # whatever is wrong with one run must not cost the others
         if not isinstance(error, Poor | Problem):
             traceback.print_exc()
         problem = error
-    trial.end(problem)
+    teller.end(trial.label, trial.end(problem))
 
 
 def by_part(logs: dict[int, pd.DataFrame], epochs: int) -> dict[int, float]:

@@ -27,7 +27,7 @@ LONGEST = 50  # letters of an address at Kaggle
 # Of what Podium imports, what Kaggle publishes as installed in its image; versions change with the image.
 AT_KAGGLE = {"accelerate", "albumentations", "huggingface_hub", "joblib", "matplotlib", "numpy", "omegaconf", "pandas"}
 AT_KAGGLE |= {"pillow", "pydantic", "pyyaml", "safetensors", "scikit-learn", "scipy", "timm", "torch", "torchvision"}
-AT_KAGGLE |= {"tqdm"}
+AT_KAGGLE |= {"rich", "tqdm"}
 SPARE = {"openvino", "nncf", "onnxruntime", "onnx", "onnxscript", "ray"}  # what Podium does without where it is absent
 PRIVATE = ("test_labels", "archive")  # of the card: they name files of this machine
 

@@ -25,7 +25,8 @@ from src.runs import only_one, read_json
 from src.training.machine import Share
 from src.training.onward import seed_of
 from src.training.side_by_side import run_tasks
-from src.training.terminal import Teller, Terminal
+from src.training.teller import Standing, Teller
+from src.training.terminal import Terminal
 
 if TYPE_CHECKING:
     from src.training.job import FoldJob
@@ -38,13 +39,15 @@ def ask_all(work: list[FoldJob], share: Share, say: Callable[[str], None]) -> No
     asking = [job for job in work if job.teacher and not (job.folder / "checkpoint.pt").exists()]
     if not asking:
         return
-    images = sum(len(rows) for job in asking for rows in parts_asked(job).values())
-    terminal = Terminal(images, say, what="the teacher answers", unit="image")
-    try:
+    with Terminal(say, what="the teacher answers", unit="image") as terminal:
+        for job in asking:
+            terminal.show(job.name, Standing(images_asked(job)))
         # Never in this process where folds are forked off it afterwards: what computed with threads cannot be forked.
         run_tasks([partial(_ask, job) for job in asking], share.jobs, terminal, share.gpus)
-    finally:
-        terminal.close()
+
+
+def images_asked(job: FoldJob) -> int:
+    return sum(len(rows) for rows in parts_asked(job).values())
 
 
 def parts_asked(job: FoldJob) -> dict[str, np.ndarray]:
@@ -79,9 +82,17 @@ def _ask(job: FoldJob, teller: Teller) -> None:
         plain = PlainRows(teacher.images, teacher.config.images.size)
         feed, batch = Feed(plain, job.machine.workers, torch.device(engine.device)), job.opened.config.predict.batch
         meta = {"run": teacher.run.name, "seed": seed, "fold": job.fold, "weights": weights}
+        total, done = images_asked(job), 0
+
+        def advance(images: int) -> None:
+            nonlocal done
+            done += images
+            teller.show(job.name, Standing(total, done, facts={"images": f"{done}/{total}"}))
+
         for part, rows in parts_asked(job).items():
-            tables = view_logits(network, feed, rows, ("identity",), batch, engine.autocast, teller.advance)
+            tables = view_logits(network, feed, rows, ("identity",), batch, engine.autocast, advance)
             save_logits(_file(job, part), _ids(job, rows), tables["identity"], samples.classes, meta)
+        teller.end(job.name)
 
 
 def _read(job: FoldJob, part: str, rows: np.ndarray) -> Logits:

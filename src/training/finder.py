@@ -22,10 +22,12 @@ from src.training.asking import ask_all
 from src.training.choices import check_choices
 from src.training.fold import FoldTraining
 from src.training.job import FoldJob, global_batch
+from src.training.logs import shown
 from src.training.machine import Machine, Share, choose, share_out
 from src.training.ranks import ALONE
 from src.training.schedule import Rates
 from src.training.teacher import check_teacher, teacher_of
+from src.training.teller import Standing
 from src.training.terminal import Terminal
 
 LOWEST, HIGHEST, STEPS = 1e-5, 10.0, 100
@@ -68,7 +70,8 @@ class RateTest(FoldTraining):
                     self._step(images, rows)
                     self.stepper.tally.settle()
                     progress.step += 1
-                    self.teller.advance(1)
+                    facts = {"rate": f"{rates[self.updates - 1]:.1e}"} | shown(progress, "")
+                    self.teller.show(self.job.name, Standing(len(rates), self.updates, facts=facts))
                     yield (progress.loss_sum - before) / len(rows)
                 progress.epoch, progress.step = progress.epoch + 1, 0
         except Diverged:
@@ -86,11 +89,8 @@ def find_lr(request: Request, say: Say = print) -> float:
     with tempfile.TemporaryDirectory() as place:
         job = _rehearsal(request, run, Path(place), say)
         ask_all([job], Share(1, job.threads, job.machine.workers), say)
-        terminal = Terminal(STEPS, say)
-        try:
+        with Terminal(say, what="learning rates") as terminal:
             table = tried(RateTest(job, terminal).losses)
-        finally:
-            terminal.close()
     lowest, steepest = marks(table)
     proposed = float(f"{lowest / 10:.1e}")
     with written_whole(run.folder / "lr-finder.csv") as part:

@@ -15,7 +15,7 @@ from src.training.evaluate import best_epoch, evaluate
 from src.training.finish import finish, keep_best
 from src.training.job import FoldJob, global_batch
 from src.training.lesson import lesson_of, told
-from src.training.logs import line, write_logs
+from src.training.logs import line, shown, write_logs
 from src.training.losses import chance_loss
 from src.training.mixing import augmented_rows
 from src.training.onward import continues, load_run
@@ -25,7 +25,7 @@ from src.training.stages import Stage, freeze, stage_at, stages_of
 from src.training.state import State
 from src.training.step import Stepper
 from src.training.stopping import StopSignal
-from src.training.terminal import Teller
+from src.training.teller import EPOCH, Standing, Teller
 from src.training.turns import Turns
 
 SHOWN_ROWS = 2000  # training rows, at most, that log.train_scores looks at
@@ -69,11 +69,12 @@ class FoldTraining:
     def run(self) -> None:
         """Train what is left, then write the fold's results; `done.json` comes last."""
         progress, job = self.state.progress, self.job
+        self.before = self.updates
+        self._show()
         if self.updates:
             step = min(progress.step + 1, self.steps)  # all steps may be done, and only the epoch's end be missing
             at = f"epoch {progress.epoch + 1}/{job.epochs}, step {step}/{self.steps}"
             self.teller.say(f"{job.name} goes on at {at}{self._handed()}")
-            self.teller.advance(self.updates)
         elif job.teacher:
             self.teller.say(told(job, self.lesson))
         with StopSignal(once=job.ranks.count == 1) as stop:
@@ -82,8 +83,13 @@ class FoldTraining:
                 if self._agreed(stop.asked)[0]:
                     self.job.ranks.meet()  # the leader may still have been writing
                     raise KeyboardInterrupt
-        self.teller.advance(job.epochs * self.steps - self.updates)
         finish(job, self.state, self.plain_feed, self.lesson, self.teller.say)
+        self.teller.end(job.name)
+
+    def _show(self) -> None:
+        progress, epochs = self.state.progress, self.job.epochs
+        facts = {EPOCH: f"{min(progress.epoch + 1, epochs)}/{epochs}"} | shown(progress, self.job.opened.metric.name)
+        self.teller.show(self.job.name, Standing(epochs * self.steps, self.updates, self.before, facts))
 
     def _handed(self) -> str:
         before, now = self.ranks_before, self.job.ranks.count
@@ -117,7 +123,7 @@ class FoldTraining:
         for images, rows in self.feed(self._steps_left()):
             self._step(images, rows)
             progress.step += 1
-            self.teller.advance(1)
+            self._show()
             due = time.monotonic() - saved > self.config.machine.checkpoint_minutes * 60
             asked, due = self._agreed(stop.asked, due)
             if asked or due:
@@ -129,6 +135,7 @@ class FoldTraining:
         self.stepper.tally.settle()
         progress.seconds += time.monotonic() - begun
         self._end_epoch()
+        self._show()
 
     def _agreed(self, asked: bool, due: bool = False) -> tuple[bool, bool]:
         """Whether any rank was asked to stop, and whether it is time for a checkpoint by the leader's clock."""

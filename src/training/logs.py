@@ -10,7 +10,7 @@ from src.runs import written_whole
 
 if TYPE_CHECKING:
     from src.training.job import FoldJob
-    from src.training.state import State
+    from src.training.state import Progress, State
 
 
 def write_logs(job: FoldJob, state: State, entry: dict[str, Any]) -> None:
@@ -31,6 +31,19 @@ def line(job: FoldJob, entry: dict[str, float]) -> str:
         f"{job.name}   epoch {entry['epoch']:{width}d}/{job.epochs}   loss {entry['loss']:.4f}   {held_out}"
         f"lr {entry['lr']:.2e}   {entry['seconds']:.1f} s   {entry['images_per_second']:.0f} images/s"
     )
+
+
+def shown(progress: Progress, metric: str) -> dict[str, str]:
+    """What the table shows of a fold, {column: text}: the loss of the epoch under way, and what the last one told."""
+    last = progress.history[-1] if progress.history else {}
+    facts = {}
+    if progress.seen or last:
+        facts["loss"] = f"{progress.loss_sum / progress.seen if progress.seen else last['loss']:.4f}"
+    if "score" in last:
+        facts[metric] = f"{last['score']:.4f}"
+    if last:
+        facts["images/s"] = f"{last['images_per_second']:.0f}"
+    return facts
 
 
 def _write_events(job: FoldJob, state: State, entry: dict[str, Any]) -> None:

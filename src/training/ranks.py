@@ -8,7 +8,7 @@ import contextlib
 import ctypes
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -35,10 +35,6 @@ class Ranks:
     @property
     def leads(self) -> bool:
         return self.index == 0
-
-    def voice(self, say: Callable[[str], None]) -> Callable[[str], None]:
-        """`say` of the leader; the others are silent."""
-        return say if self.leads else lambda _: None
 
     def meet(self) -> None:
         """Wait for all."""

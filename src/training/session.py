@@ -31,7 +31,8 @@ from src.training.side_by_side import run_tasks
 from src.training.state import optimizer_of
 from src.training.taught import say_before_and_after
 from src.training.teacher import check_teacher, teacher_of
-from src.training.terminal import Quiet, Teller, Terminal
+from src.training.teller import Quiet, Standing, Teller
+from src.training.terminal import Terminal
 from src.training.trial import Trial
 
 Say = Callable[[str], None]
@@ -43,11 +44,18 @@ def train(request: Request, say: Say = print) -> None:
 
     Processes that a launcher started train each fold together.
     """
+    with Terminal(say) as terminal:
+        train_within(request, terminal)
+
+
+def train_within(request: Request, teller: Teller) -> None:
+    """As `train`, told to whoever has the terminal."""
     with together() as ranks:
-        _train_asked(request, ranks, ranks.voice(say))
+        _train_asked(request, ranks, teller if ranks.leads else Quiet())
 
 
-def _train_asked(request: Request, ranks: Ranks, say: Say) -> None:
+def _train_asked(request: Request, ranks: Ranks, teller: Teller) -> None:
+    say = teller.say
     config, run = request.config, Run(request.competition, request.run)
     view_names(config.predict.views)
     with ranks.leader_first():
@@ -65,7 +73,7 @@ def _train_asked(request: Request, ranks: Ranks, say: Say) -> None:
     wanted = [(seed, fold) for seed in request.seeds for fold in folds]
     left = ranks.same([member for member in wanted if not run.finished(*member)])
     if left:
-        _train(left, wanted, opened, run, ranks, say)
+        _train(left, wanted, opened, run, ranks, teller)
     if not ranks.leads:
         return
     if not left:
@@ -77,9 +85,9 @@ def _train_asked(request: Request, ranks: Ranks, say: Say) -> None:
         _say_scores(opened, run, request.seeds, say)
 
 
-def _train(members: list[Member], asked: list[Member], opened: Opened, run: Run, ranks: Ranks, say: Say) -> None:
+def _train(members: list[Member], asked: list[Member], opened: Opened, run: Run, ranks: Ranks, teller: Teller) -> None:
     """members: what is left of all that is asked for."""
-    config = opened.config
+    config, say = opened.config, teller.say
     check_teacher(opened, run, members, say)
     # Folds are forked off this process, so it must not start threads of its own.
     torch.set_num_threads(1)
@@ -120,14 +128,11 @@ def _train(members: list[Member], asked: list[Member], opened: Opened, run: Run,
     ranks.meet()
     if ranks.count > 1:
         check_steps(work, ranks)
-    steps = sum(job.epochs * epoch_length(job) for job in work)
-    terminal = Terminal(steps, say) if ranks.leads else Quiet()
+    for job in work:
+        teller.show(job.name, Standing(job.epochs * epoch_length(job)))
     tasks = [(partial(_train_fold, job), (job.seed, job.fold) in last) for job in work]
-    try:
-        run_tasks([task for task, waits in tasks if not waits], share.jobs, terminal, share.gpus)
-        run_tasks([task for task, waits in tasks if waits], share.last, terminal)
-    finally:
-        terminal.close()
+    run_tasks([task for task, waits in tasks if not waits], share.jobs, teller, share.gpus)
+    run_tasks([task for task, waits in tasks if waits], share.last, teller)
 
 
 def _share_told(device: str, share: Share, first: int, last: int) -> str:
@@ -150,9 +155,11 @@ def _train_fold(job: FoldJob, teller: Teller) -> None:
     leads = job.ranks.leads
     with only_one(job.folder, f"{job.name} of run {job.run.name}") if leads else nullcontext():
         # Another command may have finished it while this one waited.
-        if not job.ranks.same(job.run.finished(job.seed, job.fold)):
-            with lack_of_memory_told(job.name):
-                FoldTraining(job, teller).run()
+        if job.ranks.same(job.run.finished(job.seed, job.fold)):
+            teller.end(job.name)
+            return
+        with lack_of_memory_told(job.name):
+            FoldTraining(job, teller).run()
 
 
 def _epochs(opened: Opened, run: Run, seed: int, fold: int | str, say: Say) -> int:

@@ -17,9 +17,10 @@ from multiprocessing.process import BaseProcess
 from src.errors import Problem
 from src.models.gpus import see_only
 from src.process import end_with
-from src.training.terminal import Teller
+from src.training.teller import Paced, Standing, Teller
 
 Task = Callable[[Teller], None]
+TOLD_SECONDS = 0.1  # between two messages of a child about its steps
 
 
 class Pipe:
@@ -31,13 +32,16 @@ class Pipe:
     def say(self, text: str) -> None:
         self.send("say", text)
 
-    def advance(self, steps: int) -> None:
-        self.send("advance", steps)
+    def show(self, row: str, standing: Standing) -> None:
+        self.send("show", row, standing)
 
-    def send(self, kind: str, value: object) -> None:
+    def end(self, row: str, how: str = "done") -> None:
+        self.send("end", row, how)
+
+    def send(self, kind: str, *values: object) -> None:
         # A parent that is stopping has closed its end, and what is left to do is to keep the step.
         with contextlib.suppress(BrokenPipeError):
-            self.connection.send((kind, value))
+            self.connection.send((kind, values))
 
 
 def run_tasks(tasks: Iterable[Task], jobs: int, teller: Teller, gpus: Sequence[str] = ()) -> None:
@@ -88,7 +92,7 @@ def _child(task: Task, gpu: str | None, connection: Connection, parent: int) -> 
     try:
         if gpu is not None:
             see_only(gpu)
-        task(pipe)
+        task(Paced(pipe, TOLD_SECONDS))
     except (Problem, OSError) as problem:
         _end(pipe, 0, problem)
     except KeyboardInterrupt:
@@ -113,7 +117,7 @@ def _end(pipe: Pipe, code: int, problem: Exception | None = None) -> None:
 def _hear(connection: Connection, process: BaseProcess, teller: Teller) -> bool:
     """One message of a child; False when it has ended well."""
     try:
-        kind, value = connection.recv()
+        kind, values = connection.recv()
     except EOFError:
         process.join()
         if process.exitcode == 130:
@@ -125,8 +129,8 @@ def _hear(connection: Connection, process: BaseProcess, teller: Teller) -> bool:
             ) from None
         return False
     if kind == "problem":
-        raise value
-    getattr(teller, kind)(value)
+        raise values[0]
+    getattr(teller, kind)(*values)
     return True
 
 

@@ -224,15 +224,16 @@ def test_an_engine_that_answers_no_number_is_refused(trained, capsys, monkeypatc
 
 
 def failing_after(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let OpenVINO hand over so many answers, and then fail."""
-    keep, answered = openvino_engine._keep, iter(range(calls))
+    """Let OpenVINO take so many requests, and then fail."""
+    queue, taken = openvino_engine._openvino().AsyncInferQueue, iter(range(calls))
+    start = queue.start_async
 
     def failing(*request: object) -> None:
-        if next(answered, None) is None:
+        if next(taken, None) is None:
             raise RuntimeError("the device\nwent away")
-        keep(*request)
+        start(*request)
 
-    monkeypatch.setattr(openvino_engine, "_keep", failing)
+    monkeypatch.setattr(queue, "start_async", failing)
 
 
 @needs_openvino

@@ -212,13 +212,10 @@ def test_onnxruntimes_int8_is_kept_too(trained, capsys, monkeypatch):
 
 @needs_openvino
 def test_an_engine_that_answers_no_number_is_refused(trained, capsys, monkeypatch):
-    begin = openvino_engine.OpenVinoNetwork.begin
-
-    def ruined(network, images):
-        later = begin(network, images)
-        return lambda: later() * float("nan")
-
-    monkeypatch.setattr(openvino_engine.OpenVinoNetwork, "begin", ruined)
+    answer = openvino_engine.OpenVinoNetwork.forward
+    monkeypatch.setattr(
+        openvino_engine.OpenVinoNetwork, "forward", lambda network, images: answer(network, images) * float("nan")
+    )
     assert predict([*COMMAND, "predict.engine=openvino", "predict.precision=fp32"]) == 1
     assert "moves a probability by at most inf" in capsys.readouterr().err
 

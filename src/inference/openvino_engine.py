@@ -5,7 +5,6 @@ import io
 import logging
 import sys
 import tempfile
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -119,32 +118,24 @@ class OpenVinoNetwork(nn.Module):
         }
         self.compiled = ov.Core().compile_model(model, "CPU", how)
         self.requests = ov.AsyncInferQueue(self.compiled)
-        self.requests.set_callback(_keep)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.begin(images)()
-
-    def begin(self, images: torch.Tensor) -> Callable[[], torch.Tensor]:
-        """Answer while the caller goes on; what is returned waits for the answers, and for all that was begun."""
         pixels = np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy())
         answers = np.empty((len(pixels), self.compiled.output(0).shape[1]), np.float32)
+
+        def keep(request: Any, start: int) -> None:
+            told = request.get_output_tensor().data
+            answers[start : start + self.chunk] = told[: len(answers) - start]
+
+        self.requests.set_callback(keep)
         with library_errors_told(self.engine, ANSWERING):
             for start in range(0, len(pixels), self.chunk):
                 part = pixels[start : start + self.chunk]
                 if len(part) < self.chunk:  # the last one: every request has one shape, and so one way of rounding
                     part = np.concatenate([part, np.repeat(part[-1:], self.chunk - len(part), axis=0)])
-                self.requests.start_async({0: part}, answers[start : start + self.chunk])
-
-        def finished() -> torch.Tensor:
-            with library_errors_told(self.engine, ANSWERING):
-                self.requests.wait_all()
-            return torch.from_numpy(answers)
-
-        return finished
-
-
-def _keep(request: Any, answers: np.ndarray) -> None:
-    answers[:] = request.get_output_tensor().data[: len(answers)]
+                self.requests.start_async({0: part}, start)
+            self.requests.wait_all()
+        return torch.from_numpy(answers)
 
 
 def ready(model: Any, precision: str, batch: int) -> nn.Module:

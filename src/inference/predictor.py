@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import partial
 
 import numpy as np
 import torch
@@ -16,8 +15,6 @@ from src.models.memory import fits, largest_batch
 
 WARM_UP = 8  # images that a network answers before it is timed: its first pass is slower than all others
 HELD = 8  # batches whose answers stay on the device: to fetch them waits for a GPU, which then has nothing to do
-
-Later = Callable[[], torch.Tensor]  # answers, which may not be there yet
 
 
 @torch.inference_mode()
@@ -38,31 +35,28 @@ def view_logits(
     """
     network.eval()
 
-    # An engine that answers in the background is never without work while the next view is made.
-    begin = getattr(network, "begin", lambda seen: partial(torch.Tensor.float, network(seen)))
-
-    def answer(seen: torch.Tensor) -> Later:
+    def answer(seen: torch.Tensor) -> torch.Tensor:
         with autocast():
-            return begin(seen.contiguous(memory_format=torch.channels_last))
+            return network(seen.contiguous(memory_format=torch.channels_last)).float()
 
     parts: dict[str, list[np.ndarray]] = {view: [] for view in views}
-    held: dict[str, list[Later]] = {view: [] for view in views}
+    held: dict[str, list[torch.Tensor]] = {view: [] for view in views}
 
     def fetch() -> None:
         for view, answers in held.items():
-            parts[view] += [one().cpu().numpy() for one in answers]
+            parts[view] += [one.cpu().numpy() for one in answers]
             answers.clear()
 
     spent = dict.fromkeys(views, 0.0)
     requests = [rows[start : start + batch] for start in range(0, len(rows), batch)]
     for at, (images, done) in enumerate(feed(requests)):
         if seconds is not None and at == 0:
-            fits(lambda images=images: answer(images[:WARM_UP])().cpu())
+            fits(lambda images=images: answer(images[:WARM_UP]).cpu())
         for view in views:
             start = time.perf_counter()
             seen = VIEWS[view](images)
             if not fits(lambda seen=seen, view=view: held[view].append(answer(seen))):
-                most = largest_batch(lambda size, seen=seen: answer(seen[:size])(), max(1, len(seen) - 1))
+                most = largest_batch(lambda size, seen=seen: answer(seen[:size]), max(1, len(seen) - 1))
                 raise Problem(
                     f"out of memory with {len(seen)} images at once: give predict.batch={most}"
                     if most

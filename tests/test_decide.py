@@ -8,9 +8,9 @@ import pytest
 
 from src.errors import Problem
 from src.images.samplers import row_weights
-from src.inference.decide import choose_decision, prior_shift
-from src.inference.decision import Decision, expected_grade, ranked
-from src.inference.thresholds import cut_points, macro_thresholds, micro_thresholds, sample_thresholds
+from src.judging.decide import choose_decision, prior_shift
+from src.judging.decision import Decision, expected_grade, ranked
+from src.judging.thresholds import cut_points, macro_thresholds, micro_thresholds, sample_thresholds
 from src.metrics import METRICS, metric
 from tests.made_up import as_two, held_out, network
 

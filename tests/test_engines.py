@@ -15,10 +15,11 @@ import pytest
 import torch
 from torch import nn
 
+from src.engines import networks, onnx_engine, openvino_engine
+from src.engines.agreement import Trial
 from src.errors import Problem
 from src.images.stream import ImageStream
-from src.inference import engine_choice, engine_networks, onnx_engine, openvino_engine
-from src.inference.agreement import Trial
+from src.inference import engine_choice
 from src.models.factory import build
 from src.predict import main as predict
 from src.runs import REPOSITORY
@@ -145,7 +146,7 @@ def test_int8_is_calibrated_on_the_folds_training_rows_and_kept(trained, capsys,
     assert len(seen) == 2, "a damaged network was used"
     assert (tables(logits)["test-hflip.npz"]["logits"] == _logits(answers["test-hflip.npz"])).all()
 
-    monkeypatch.setattr(engine_networks, "processor", lambda: "another one")
+    monkeypatch.setattr(networks, "processor", lambda: "another one")
     assert predict(words) == 0
     assert len(seen) == 3
     assert kept.read_bytes() != network
@@ -372,7 +373,7 @@ def test_any_number_of_images_is_answered_as_torch_does(name, count):
     model = Model(name="resnet8", pretrained=False, weights=None, stem="auto", drop_rate=0.0, pool="stock",
                   head="linear", args={})  # fmt: skip
     network = build(model, 3, 24, load=False).eval()
-    library = engine_networks.LIBRARIES[name]
+    library = networks.LIBRARIES[name]
     ready = library.ready(library.converted(network, 24), "fp32", batch=40)
     images = torch.randint(0, 256, (40, 3, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     images = images.contiguous(memory_format=torch.channels_last)
@@ -390,7 +391,7 @@ def test_a_network_that_an_engine_does_not_know_is_told(name):
 
     told = {"openvino": "OpenVINO cannot run this network", "onnxruntime": "the network cannot be written as ONNX"}
     with pytest.raises(Problem, match=told[name]):
-        engine_networks.LIBRARIES[name].converted(Odd(), 16)
+        networks.LIBRARIES[name].converted(Odd(), 16)
 
 
 @pytest.mark.parametrize(
@@ -407,7 +408,7 @@ def test_no_telemetry_is_loaded_or_written_home(tmp_path, name):
 import os, sys
 sys.addaudithook(lambda event, args: event == "import" and args[0] == "onnxruntime"
                  and os.environ.get("ORT_DISABLE_TELEMETRY") != "1" and print("imported without the switch"))
-from src.inference import {name} as engine
+from src.engines import {name} as engine
 import numpy as np, torch
 sys.addaudithook(lambda event, args: event == "socket.connect" and print("sent", args))
 network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())

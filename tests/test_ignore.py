@@ -16,7 +16,7 @@ from src.competition.ignored import leave_out, read_ignored
 from src.competition.opened import open_competition
 from src.competition.samples import Samples
 from src.errors import Problem, UsageError
-from src.inference.heldout import RunTable, joined
+from src.judging.heldout import RunTable, joined
 from src.predict import main as predict
 from src.review import main as review
 from src.runs import Run

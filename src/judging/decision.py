@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import expit
 
 from src.errors import Problem
-from src.inference.intervals import Answer
+from src.judging.intervals import Answer
 
 TINY = 1e-300  # stands for a probability of 0 where its logarithm is taken
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.inference.weighted import Weighted, weighted_score
+from src.judging.weighted import Weighted, weighted_score
 from src.metrics import Metric
 
 FEWEST, DRAWS = 200, 1000

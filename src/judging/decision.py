@@ -82,8 +82,3 @@ def log_strength(p: np.ndarray, several: bool) -> np.ndarray:
 def expected_grade(probabilities: np.ndarray) -> np.ndarray:
     """(n,) the mean of the grades 0, 1, 2 ... that a row of probabilities expects."""
     return probabilities @ np.arange(probabilities.shape[1]) / probabilities.sum(axis=1)
-
-
-def ranked(probabilities: np.ndarray, k: int) -> np.ndarray:
-    """(n, k) the k likeliest classes, which MAP@k wants; ties in the order of the classes."""
-    return np.argsort(-probabilities, axis=1, kind="stable")[:, :k]

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -224,28 +225,43 @@ def test_an_engine_that_answers_no_number_is_refused(trained, capsys, monkeypatc
     assert "moves a probability by at most inf" in capsys.readouterr().err
 
 
-def failing_after(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let OpenVINO hand over so many answers, and then fail."""
-    keep, answered = openvino_engine._keep, iter(range(calls))
+def failing_after(calls: int, monkeypatch: pytest.MonkeyPatch, words: str = "the device\nwent away") -> None:
+    """Let the engines hand over so many answers, an image each, and then fail."""
+    answered = iter(range(calls))
 
-    def failing(*request: object) -> None:
-        if next(answered, None) is None:
-            raise RuntimeError("the device\nwent away")
-        keep(*request)
+    def failing(then: Callable) -> Callable:
+        def instead(*request: object) -> object:
+            if next(answered, None) is None:
+                raise RuntimeError(words)
+            return then(*request)
 
-    monkeypatch.setattr(openvino_engine, "_keep", failing)
+        return instead
+
+    monkeypatch.setattr(openvino_engine, "_keep", failing(openvino_engine._keep))
+    monkeypatch.setattr(onnx_engine.OnnxNetwork, "_answer", failing(onnx_engine.OnnxNetwork._answer))
+    monkeypatch.setattr(openvino_engine, "CHUNK", {"fp32": 1})
+    monkeypatch.setattr(onnx_engine, "CHUNK", 1)
+
+
+@pytest.mark.parametrize("name", EITHER)
+@pytest.mark.parametrize("calls", [0, 120])
+def test_an_engine_that_fails_while_it_answers_is_told_in_a_line(trained, capsys, monkeypatch, calls, name):
+    failing_after(calls, monkeypatch)
+    assert predict([*COMMAND, f"predict.engine={name}", "predict.precision=fp32"]) == 1
+    told = capsys.readouterr()
+    assert (f"engine: {name} fp32" in told.out) == (calls > 0)  # chosen, and then it fails
+    assert re.search(rf"{name} fp32 failed while it answered \(predict.engine=torch .*the device went away", told.err)
+    assert len(told.err.strip().splitlines()) == 1 and not list((trained / "submissions").rglob("*.csv"))
 
 
 @needs_openvino
-@pytest.mark.parametrize("calls", [0, 120])
-def test_an_engine_that_fails_while_it_answers_is_told_in_a_line(trained, capsys, monkeypatch, calls):
-    failing_after(calls, monkeypatch)
-    monkeypatch.setattr(openvino_engine, "CHUNK", {"fp32": 1})
+def test_an_engine_that_lacks_memory_for_answers_under_way_is_told_in_a_line(trained, capsys, monkeypatch):
+    failing_after(120, monkeypatch, "out of memory")
     assert predict([*COMMAND, "predict.engine=openvino", "predict.precision=fp32"]) == 1
     told = capsys.readouterr()
-    assert ("engine: openvino fp32" in told.out) == (calls > 0)  # chosen, and then it fails
-    assert re.search(r"openvino fp32 failed while it answered \(predict.engine=torch .*the device went away", told.err)
-    assert len(told.err.strip().splitlines()) == 1 and not list((trained / "submissions").rglob("*.csv"))
+    assert "engine: openvino fp32" in told.out
+    assert re.search(r"openvino fp32 failed while it answered .*: .*out of memory.* A smaller predict.batch", told.err)
+    assert len(told.err.strip().splitlines()) == 1
 
 
 @needs_openvino

@@ -1,7 +1,7 @@
 """Predict image files with one exported file: no run, card, tables or training code is needed.
 
 usage: python -m src.exported.predict FILE IMAGES... [out=answers.csv] [device=cpu] [precision=fp32] [batch=64]
-                                                       [workers=4] [bad=shares]
+                                                     [workers=4] [bad=shares]
 
   FILE         written by python -m src.predict --export
   IMAGES       image files, or folders that are searched for them

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -225,28 +224,28 @@ def test_an_engine_that_answers_no_number_is_refused(trained, capsys, monkeypatc
     assert "moves a probability by at most inf" in capsys.readouterr().err
 
 
-def failing_after(calls: int, monkeypatch: pytest.MonkeyPatch, words: str = "the device\nwent away") -> None:
-    """Let the engines hand over so many answers, an image each, and then fail."""
-    answered = iter(range(calls))
+def failing_after(calls: int, monkeypatch: pytest.MonkeyPatch, name: str = "openvino") -> None:
+    """Let an engine's library take so many requests, and then fail."""
+    if name == "openvino":
+        taker, method = openvino_engine._openvino().AsyncInferQueue, "start_async"
+    else:
+        taker, method = onnx_engine.OnnxNetwork, "_answer"
+    take, taken = getattr(taker, method), iter(range(calls))
 
-    def failing(then: Callable) -> Callable:
-        def instead(*request: object) -> object:
-            if next(answered, None) is None:
-                raise RuntimeError(words)
-            return then(*request)
+    def failing(*request: object) -> object:
+        if next(taken, None) is None:
+            raise RuntimeError("the device\nwent away")
+        return take(*request)
 
-        return instead
-
-    monkeypatch.setattr(openvino_engine, "_keep", failing(openvino_engine._keep))
-    monkeypatch.setattr(onnx_engine.OnnxNetwork, "_answer", failing(onnx_engine.OnnxNetwork._answer))
-    monkeypatch.setattr(openvino_engine, "CHUNK", {"fp32": 1})
-    monkeypatch.setattr(onnx_engine, "CHUNK", 1)
+    monkeypatch.setattr(taker, method, failing)
 
 
 @pytest.mark.parametrize("name", EITHER)
 @pytest.mark.parametrize("calls", [0, 120])
 def test_an_engine_that_fails_while_it_answers_is_told_in_a_line(trained, capsys, monkeypatch, calls, name):
-    failing_after(calls, monkeypatch)
+    failing_after(calls, monkeypatch, name)
+    monkeypatch.setattr(openvino_engine, "CHUNK", {"fp32": 1})
+    monkeypatch.setattr(onnx_engine, "CHUNK", 1)
     assert predict([*COMMAND, f"predict.engine={name}", "predict.precision=fp32"]) == 1
     told = capsys.readouterr()
     assert (f"engine: {name} fp32" in told.out) == (calls > 0)  # chosen, and then it fails
@@ -256,12 +255,14 @@ def test_an_engine_that_fails_while_it_answers_is_told_in_a_line(trained, capsys
 
 @needs_openvino
 def test_an_engine_that_lacks_memory_for_answers_under_way_is_told_in_a_line(trained, capsys, monkeypatch):
-    failing_after(120, monkeypatch, "out of memory")
+    def failing(queue: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(openvino_engine._openvino().AsyncInferQueue, "wait_all", failing)
     assert predict([*COMMAND, "predict.engine=openvino", "predict.precision=fp32"]) == 1
-    told = capsys.readouterr()
-    assert "engine: openvino fp32" in told.out
-    assert re.search(r"openvino fp32 failed while it answered .*: .*out of memory.* A smaller predict.batch", told.err)
-    assert len(told.err.strip().splitlines()) == 1
+    told = capsys.readouterr().err
+    assert re.search(r"openvino fp32 failed while it answered .*: out of memory. A smaller predict.batch", told)
+    assert len(told.strip().splitlines()) == 1
 
 
 @needs_openvino

@@ -9,7 +9,7 @@ usage: python -m src.predict [--tta | --tta=auto] [config=NAME | competition=ID]
   runs=a,b,c                  join these runs of one competition: a plain mean, or what is really better than it
   predict.views=[identity,hflip]   which views; the word square stands for its eight, flips, shifts and crops for theirs
   --export                    also write runs/<competition>/<run>/export/<run>.safetensors, one file that predicts
-                              without the run: python -m src.inference.exported --help. --export=fp16: half the size
+                              without the run: python -m src.exported.predict --help. --export=fp16: half the size
   predict.size=96             see the images at another size than in training
   predict.engine=openvino     what runs the networks on a CPU: torch, openvino, onnxruntime, or auto, the fastest that
                               answers as torch does in fp32, where there is work for minutes. predict.precision=fp32,
@@ -41,7 +41,7 @@ def door(argv: list[str]) -> None:
 
     file = predict(request)
     if "--export" in request.flags:
-        from src.inference.export import export
+        from src.exported.export import export
 
         export(request, file, stored=request.flags["--export"] or "exact")
 

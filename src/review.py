@@ -21,7 +21,7 @@ def door(argv: list[str]) -> None:
         return
     request = parse(argv)
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
-    from src.inference.review import review
+    from src.findings.review import review
 
     review(request)
 

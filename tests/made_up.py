@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from src.inference.ensemble import probabilities_of
-from src.inference.heldout import HeldOut
+from src.judging.ensemble import probabilities_of
+from src.judging.heldout import HeldOut
 from src.metrics import metric
 
 

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from src.command import parse
 from src.competition.claim import claim
 from src.competition.opened import Opened, open_competition
-from src.inference.ensemble import probabilities_of
 from src.inference.store import logits_file, save_logits
+from src.judging.ensemble import probabilities_of
 from src.models.factory import build
 from src.runs import DONE, Run, sha256_of, write_json
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from src.errors import Problem
-from src.inference.blend import Blend, choose_blend
-from src.inference.heldout import RunTable, joined
+from src.judging.blend import Blend, choose_blend
+from src.judging.heldout import RunTable, joined
 from tests.made_up import as_two, held_out, network
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from src.errors import Problem
 from src.images.samplers import row_weights
-from src.inference.decide import choose_decision, prior_shift
-from src.inference.decision import Decision, expected_grade, ranked
-from src.inference.thresholds import cut_points, macro_thresholds, micro_thresholds, sample_thresholds
+from src.judging.decide import choose_decision, prior_shift
+from src.judging.decision import Decision, expected_grade
+from src.judging.thresholds import cut_points, macro_thresholds, micro_thresholds, sample_thresholds
 from src.metrics import METRICS, metric
 from tests.made_up import as_two, held_out, network
 
@@ -257,7 +257,6 @@ def test_probabilities_of_nought_and_one_stay_probabilities():
         assert ((changed >= 0) & (changed <= 1)).all()
 
 
-def test_expected_grades_and_ranks():
+def test_expected_grades():
     p = np.array([[0.5, 0.0, 0.5], [0.2, 0.4, 0.4]])
     np.testing.assert_allclose(expected_grade(p), [1, 1.2])
-    assert ranked(p, 2).tolist() == [[0, 2], [1, 2]]

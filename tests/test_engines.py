@@ -15,10 +15,11 @@ import pytest
 import torch
 from torch import nn
 
+from src.engines import networks, onnx_engine, openvino_engine
+from src.engines.agreement import Trial
 from src.errors import Problem
 from src.images.stream import ImageStream
-from src.inference import engine_choice, engine_networks, onnx_engine, openvino_engine
-from src.inference.agreement import Trial
+from src.inference import engine_choice
 from src.models.factory import build
 from src.predict import main as predict
 from src.runs import REPOSITORY
@@ -145,7 +146,7 @@ def test_int8_is_calibrated_on_the_folds_training_rows_and_kept(trained, capsys,
     assert len(seen) == 2, "a damaged network was used"
     assert (tables(logits)["test-hflip.npz"]["logits"] == _logits(answers["test-hflip.npz"])).all()
 
-    monkeypatch.setattr(engine_networks, "processor", lambda: "another one")
+    monkeypatch.setattr(networks, "processor", lambda: "another one")
     assert predict(words) == 0
     assert len(seen) == 3
     assert kept.read_bytes() != network
@@ -220,29 +221,45 @@ def test_an_engine_that_answers_no_number_is_refused(trained, capsys, monkeypatc
     assert "moves a probability by at most inf" in capsys.readouterr().err
 
 
-def failing_after(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let OpenVINO take so many requests, and then fail."""
-    queue, taken = openvino_engine._openvino().AsyncInferQueue, iter(range(calls))
-    start = queue.start_async
+def failing_after(calls: int, monkeypatch: pytest.MonkeyPatch, name: str = "openvino") -> None:
+    """Let an engine's library take so many requests, and then fail."""
+    if name == "openvino":
+        taker, method = openvino_engine._openvino().AsyncInferQueue, "start_async"
+    else:
+        taker, method = onnx_engine.OnnxNetwork, "_answer"
+    take, taken = getattr(taker, method), iter(range(calls))
 
-    def failing(*request: object) -> None:
+    def failing(*request: object) -> object:
         if next(taken, None) is None:
             raise RuntimeError("the device\nwent away")
-        start(*request)
+        return take(*request)
 
-    monkeypatch.setattr(queue, "start_async", failing)
+    monkeypatch.setattr(taker, method, failing)
+
+
+@pytest.mark.parametrize("name", EITHER)
+@pytest.mark.parametrize("calls", [0, 120])
+def test_an_engine_that_fails_while_it_answers_is_told_in_a_line(trained, capsys, monkeypatch, calls, name):
+    failing_after(calls, monkeypatch, name)
+    monkeypatch.setattr(openvino_engine, "CHUNK", {"fp32": 1})
+    monkeypatch.setattr(onnx_engine, "CHUNK", 1)
+    assert predict([*COMMAND, f"predict.engine={name}", "predict.precision=fp32"]) == 1
+    told = capsys.readouterr()
+    assert (f"engine: {name} fp32" in told.out) == (calls > 0)  # chosen, and then it fails
+    assert re.search(rf"{name} fp32 failed while it answered \(predict.engine=torch .*the device went away", told.err)
+    assert len(told.err.strip().splitlines()) == 1 and not list((trained / "submissions").rglob("*.csv"))
 
 
 @needs_openvino
-@pytest.mark.parametrize("calls", [0, 120])
-def test_an_engine_that_fails_while_it_answers_is_told_in_a_line(trained, capsys, monkeypatch, calls):
-    failing_after(calls, monkeypatch)
-    monkeypatch.setattr(openvino_engine, "CHUNK", {"fp32": 1})
+def test_an_engine_that_lacks_memory_for_answers_under_way_is_told_in_a_line(trained, capsys, monkeypatch):
+    def failing(queue: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(openvino_engine._openvino().AsyncInferQueue, "wait_all", failing)
     assert predict([*COMMAND, "predict.engine=openvino", "predict.precision=fp32"]) == 1
-    told = capsys.readouterr()
-    assert ("engine: openvino fp32" in told.out) == (calls > 0)  # chosen, and then it fails
-    assert re.search(r"openvino fp32 failed while it answered \(predict.engine=torch .*the device went away", told.err)
-    assert len(told.err.strip().splitlines()) == 1 and not list((trained / "submissions").rglob("*.csv"))
+    told = capsys.readouterr().err
+    assert re.search(r"openvino fp32 failed while it answered .*: out of memory. A smaller predict.batch", told)
+    assert len(told.strip().splitlines()) == 1
 
 
 @needs_openvino
@@ -370,7 +387,7 @@ def test_any_number_of_images_is_answered_as_torch_does(name, count):
     model = Model(name="resnet8", pretrained=False, weights=None, stem="auto", drop_rate=0.0, pool="stock",
                   head="linear", args={})  # fmt: skip
     network = build(model, 3, 24, load=False).eval()
-    library = engine_networks.LIBRARIES[name]
+    library = networks.LIBRARIES[name]
     ready = library.ready(library.converted(network, 24), "fp32", batch=40)
     images = torch.randint(0, 256, (40, 3, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     images = images.contiguous(memory_format=torch.channels_last)
@@ -388,7 +405,7 @@ def test_a_network_that_an_engine_does_not_know_is_told(name):
 
     told = {"openvino": "OpenVINO cannot run this network", "onnxruntime": "the network cannot be written as ONNX"}
     with pytest.raises(Problem, match=told[name]):
-        engine_networks.LIBRARIES[name].converted(Odd(), 16)
+        networks.LIBRARIES[name].converted(Odd(), 16)
 
 
 @pytest.mark.parametrize(
@@ -405,7 +422,7 @@ def test_no_telemetry_is_loaded_or_written_home(tmp_path, name):
 import os, sys
 sys.addaudithook(lambda event, args: event == "import" and args[0] == "onnxruntime"
                  and os.environ.get("ORT_DISABLE_TELEMETRY") != "1" and print("imported without the switch"))
-from src.inference import {name} as engine
+from src.engines import {name} as engine
 import numpy as np, torch
 sys.addaudithook(lambda event, args: event == "socket.connect" and print("sent", args))
 network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())

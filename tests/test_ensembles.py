@@ -16,11 +16,11 @@ import pytest
 from scipy.stats import rankdata
 
 from src.command import parse
+from src.engines import networks
 from src.errors import UsageError
 from src.images.cache import ImageCache
-from src.inference import engine_networks
-from src.inference.blend import Blend
-from src.inference.decision import Decision
+from src.judging.blend import Blend
+from src.judging.decision import Decision
 from src.predict import main as predict
 from src.review import main as review
 from src.submit import main as submit
@@ -214,7 +214,7 @@ def test_from_stored_logits_nothing_is_built_or_decoded(trained, monkeypatch):
     def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("a network was built, or the images were opened")
 
-    monkeypatch.setattr(engine_networks, "trained_network", forbidden)
+    monkeypatch.setattr(networks, "trained_network", forbidden)
     monkeypatch.setattr(ImageCache, "open", forbidden)
     for words in (("--tta=auto", "runs=a,b,c"), ("--tta", "runs=a,b,c"), ("runs=a,b",), ("--tta=auto", "run=c")):
         said(predict, *words)

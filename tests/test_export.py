@@ -19,14 +19,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from src.errors import Problem, UsageError
+from src.exported.file import PROBE, read_export, write_export
+from src.exported.predict import Exported, main
 from src.images import decode as decoder
 from src.images.cache import ImageCache
 from src.images.decode import ImageFault
 from src.images.files import file_batches
 from src.images.loaders import PlainRows
 from src.images.stream import ImageStream
-from src.inference.exported import Exported, main
-from src.inference.exported_file import PROBE, read_export, write_export
 from src.predict import main as predict
 from src.runs import REPOSITORY, sha256_of
 from src.train import main as train
@@ -118,7 +118,7 @@ def alone(folder: Path, *words: str) -> subprocess.CompletedProcess:
     """The command in a fresh process, whose home is empty."""
     empty = folder / "empty"
     empty.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "src.inference.exported", *words]
+    command = [sys.executable, "-m", "src.exported.predict", *words]
     environment = os.environ | {"PODIUM_HOME": str(empty)}
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
 
@@ -169,7 +169,7 @@ def podium(file: Path) -> str:
 def test_no_training_code_is_needed(shop, tmp_path):
     """Nor tables, cards, configurations, or the libraries that only those need."""
     code = (
-        "import sys; from src.inference.exported import Exported\n"
+        "import sys; from src.exported.predict import Exported\n"
         f"Exported.open({str(exported(shop, 'spots'))!r}).predict({[str(p) for p in test_images(shop, 'spots')]})\n"
         "print({n.split('.')[1] for n in sys.modules if n.startswith('src.')} | "
         "{n for n in ('albumentations', 'accelerate', 'pandas', 'sklearn', 'omegaconf') if n in sys.modules})"
@@ -177,7 +177,7 @@ def test_no_training_code_is_needed(shop, tmp_path):
     ended = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert "images" in ended.stdout
     allowed = {"launch", "process", "errors", "progress", "misspelt", "runs", "schema", "metrics"}
-    allowed |= {"images", "models", "inference"}
+    allowed |= {"images", "models", "judging", "engines", "exported"}
     assert set(re.findall(r"'(\w+)'", ended.stdout)) <= allowed
 
 
@@ -363,7 +363,7 @@ def test_words_of_the_command(shop, tmp_path, capsys):
     ):
         assert main(words) == 2
         assert told in capsys.readouterr().err
-    assert main(["--help"]) == 0 and "usage: python -m src.inference.exported" in capsys.readouterr().out
+    assert main(["--help"]) == 0 and "usage: python -m src.exported.predict" in capsys.readouterr().out
     assert predict(["--export=onnx", "config=tiny"]) == 2
     assert "--export=onnx" in capsys.readouterr().err
 

@@ -9,17 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.command import parse
-from src.competition.claim import seen_though_held_out
 from src.competition.folds import freeze_folds
 from src.competition.ignored import leave_out, read_ignored
-from src.competition.opened import open_competition
 from src.competition.samples import Samples
 from src.errors import Problem, UsageError
-from src.inference.heldout import RunTable, joined
+from src.judging.heldout import RunTable, joined
 from src.predict import main as predict
 from src.review import main as review
-from src.runs import Run
 from src.sweep import main as sweep
 from src.train import main as train
 from tests.planted import ROWS, WORDS, planted, write_planted
@@ -202,22 +198,6 @@ def test_a_run_belongs_to_the_rows_that_were_ignored(tiny, capsys):
     assert train([*words, "fold=2"]) == 0
     assert train([*SHORT, "run=mine"]) == 2
     assert "data.ignore was mine.csv, now None" in capsys.readouterr().err
-
-
-def test_what_an_earlier_run_has_seen_in_every_fold_is_known(tiny):
-    """Its weights, put to use in a run that holds these rows out, would have seen them."""
-    (tiny / "less.csv").write_text("id,use\n0009,train\n")
-    write(tiny, "id,use\n0003,never\n0009,train\n0012,train\n")
-    assert train([*SHORT, "data.ignore=mine.csv", "fold=0", "run=earlier"]) == 0
-    assert train([*SHORT, "fold=0", "run=plain"]) == 0
-
-    def seen(run: str, ignore: str) -> list[str]:
-        config = parse([*SHORT, f"data.ignore={ignore}"]).config
-        return seen_though_held_out(Run("tiny", run), open_competition(config, Run("tiny", "now"), lambda _: None))
-
-    assert seen("earlier", "null") == ["0009", "0012"]
-    assert seen("earlier", "less.csv") == ["0012"]
-    assert seen("earlier", "mine.csv") == seen("plain", "null") == seen("plain", "mine.csv") == []
 
 
 def test_a_run_made_before_anything_could_be_ignored_goes_on(tiny):

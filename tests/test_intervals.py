@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from src.inference.intervals import (
+from src.judging.intervals import (
     bootstrap_interval,
     difference_told,
     fold_luck,
@@ -17,7 +17,7 @@ from src.inference.intervals import (
     paired_difference,
     units,
 )
-from src.inference.weighted import quick_score, weighted_score
+from src.judging.weighted import quick_score, weighted_score
 from src.metrics import METRICS, decide, metric
 from tests.made_up import as_two, network
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.inference import in_time
-from src.inference.exported import Exported
-from src.inference.hidden import main as hidden_main
-from src.inference.in_time import affordable_passes, answers_in_time, passes
+from src.exported import in_time
+from src.exported.hidden import main as hidden_main
+from src.exported.in_time import affordable_passes, answers_in_time, passes
+from src.exported.predict import Exported
 from src.kernel import main as kernel
 from src.notebooks import folder as folder_module
 from src.notebooks.sources import modules_of
@@ -49,7 +49,7 @@ def test_the_notebook_answers_a_hidden_test_set_offline_as_predict_does(shop, tm
     assert "2 wheels installed" in ended.stdout and "36 test images, 1 missing; 37 rows" in ended.stdout
     assert f"{broken.name}: truncated" in ended.stdout and "2 images were missing or broken" in ended.stdout
     site = next((machine.folder / "venv" / "lib").glob("python*/site-packages"))
-    assert (site / "marker.py").exists() and (site / "src" / "inference" / "hidden.py").exists()
+    assert (site / "marker.py").exists() and (site / "src" / "exported" / "hidden.py").exists()
 
     home = tmp_path / "at home"
     for part in ("configs", "runs/tiny"):
@@ -144,13 +144,13 @@ def test_the_wheel_holds_what_prediction_imports_and_no_more(shop):
         needs = wheel.read("podium_notebook-1.dist-info/METADATA").decode()
         assert all(wheel.read(name) == (REPOSITORY / name).read_bytes() for name in files)
     rooms = {name.split("/")[1] for name in files if name.count("/") > 1}
-    assert rooms == {"competition", "images", "inference", "models", "submission"}
+    assert rooms == {"competition", "engines", "exported", "images", "judging", "models", "submission"}
     checkers = {"__init__.py", "check.py", "layout.py", "table.py"}
     assert {name for name in files if "/submission/" in name} == {f"src/submission/{one}" for one in checkers}
     assert not {"src/train.py", "src/images/augment.py", "src/competition/archive.py"} & set(files)
     assert "Requires-Python: >=3.11" in needs
     assert "Requires-Dist: timm" in needs and "kaggle" not in needs and "albumentations" not in needs
-    exported = modules_of(["src.inference.exported"])
+    exported = modules_of(["src.exported.predict"])
     assert {str(file.relative_to(REPOSITORY)) for file in exported.values()} < set(files)
     assert not [name for name in exported if name.startswith(("src.training", "src.submission", "src.competition"))]
 

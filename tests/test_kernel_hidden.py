@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from src.inference.hidden import main as hidden
+from src.exported.hidden import main as hidden
 from src.kernel import main as kernel
 from src.training.away import main as away
 from tests.kernel_shop import ME, built, hidden_data, said

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from src.errors import Problem
-from src.inference.labels import issues_told, label_issues, one_line_an_image
+from src.findings.labels import issues_told, label_issues, one_line_an_image
 from tests.made_up import network
 
 CLASSES = ("cat", "dog", "NA", "eel", "fox", "gnu")

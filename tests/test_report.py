@@ -15,8 +15,8 @@ from src.findings.again import again
 from src.findings.mistakes import mistakes, surest_mistakes
 from src.findings.subject import subject_of
 from src.findings.trust import trust
-from src.inference.ensemble import probabilities_of
 from src.inference.store import load_logits
+from src.judging.ensemble import probabilities_of
 from src.predict import main as predict
 from src.report import main as report
 from src.reporting.page.charts import Curve, confusion, curves

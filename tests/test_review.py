@@ -13,8 +13,8 @@ import timm
 import torch
 
 from src.config import config_names, load
-from src.inference import features as features_module
-from src.inference.shift import compare_sets
+from src.findings import features as features_module
+from src.findings.shift import compare_sets
 from src.models.factory import Network, build
 from src.models.features import FeaturesOf
 from src.reporting.gallery import Picture, draw_gallery

@@ -16,7 +16,7 @@ from src.competition.look import look_at
 from src.competition.samples import load_samples
 from src.images.cache import ImageCache
 from src.inference.answer_file import weighted_mean
-from src.inference.ensemble import mean_probabilities, probabilities_of
+from src.judging.ensemble import mean_probabilities, probabilities_of
 from src.runs import REPOSITORY, relative_paths
 from tests.bench.scale import __main__ as door
 from tests.bench.scale.table import grown, table

@@ -18,7 +18,7 @@ from src.experiments.ranges import Range
 from src.experiments.space import space_of
 from src.experiments.study import FAILED, STOPPED, Study
 from src.experiments.trial import PARTS, by_part
-from src.inference.intervals import picked
+from src.judging.intervals import picked
 from src.metrics import metric
 from src.runs import REPOSITORY, only_one
 from src.sweep import main as sweep

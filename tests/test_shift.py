@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from src.errors import Problem
-from src.inference.shift import ALARM, MOST, compare_sets, drawn
+from src.findings.shift import ALARM, MOST, compare_sets, drawn
 
 WIDTH = 64
 

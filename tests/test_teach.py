@@ -18,8 +18,8 @@ from safetensors.numpy import load_file, save_file
 from src.command import parse
 from src.competition.folds import units_of
 from src.competition.opened import Opened, open_competition
-from src.inference.ensemble import probabilities_of
-from src.inference.intervals import difference_told, paired_difference
+from src.judging.ensemble import probabilities_of
+from src.judging.intervals import difference_told, paired_difference
 from src.predict import main as predict
 from src.runs import REPOSITORY, Run, sha256_of
 from src.train import main as train

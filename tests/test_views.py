@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from src.engines.predictor import view_logits
+from src.engines.views import SETS, VIEWS, view_names
 from src.errors import UsageError
-from src.inference.predictor import view_logits
-from src.inference.views import SETS, VIEWS, view_names
 
 SIDE = 24
 STEP, INNER = 2, 21  # a twelfth and seven eighths of the side

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.engines import networks
+from src.engines.views import VIEWS
 from src.errors import UsageError
-from src.inference import engine_networks
-from src.inference.ensemble import probabilities_of
-from src.inference.views import VIEWS
-from src.inference.views_auto import choose_views
+from src.judging.ensemble import probabilities_of
+from src.judging.views_auto import choose_views
 from src.predict import main as predict
 from src.train import main as train
 from tests.made_up import held_out
@@ -228,7 +228,7 @@ def test_a_view_that_helps_is_taken_and_answers_the_test_rows(trained, monkeypat
     named = pd.read_csv(trained / "submissions/tiny" / facts["file"], dtype=str).sort_values("image_id")["colour"]
     assert [sorted(COLOURS)[k] for k in np.mean(answer, axis=0).argmax(axis=1)] == named.tolist()
     # And all that again without a network.
-    monkeypatch.setattr(engine_networks, "trained_network", lambda *_, **__: pytest.fail("a network was built"))
+    monkeypatch.setattr(networks, "trained_network", lambda *_, **__: pytest.fail("a network was built"))
     assert said("--tta=auto").splitlines()[1:20] == printed.splitlines()[1:20]
 
 

@@ -7,9 +7,7 @@ from typing import Any
 
 import yaml
 
-from src.competition.ignored import ONLY_TRAINED
 from src.competition.opened import Opened
-from src.competition.tables import read_table
 from src.errors import Problem, UsageError
 from src.runs import DONE, REPOSITORY, Run, read_json, write_json, write_text
 from src.schema import FREE_SECTIONS, Config
@@ -65,19 +63,6 @@ def hold(run: Run, opened: Opened) -> None:
             f"{opened.ignored.file} ignores other rows than when run {run.name} was made: give run=NEWNAME to train "
             f"with these, or put back those that {run.folder / IGNORED} tells"
         )
-
-
-def seen_though_held_out(run: Run, opened: Opened) -> list[str]:
-    """The ids that an earlier `run` on the same folds trained on in every fold, and that a fold holds out here.
-
-    Its weights must not teach this one: data.ignore had these rows trained on and never held out there.
-    """
-    if not (run.folder / IGNORED).exists():
-        return []
-    earlier = read_table(run.folder / IGNORED)
-    only_trained = earlier["id"][earlier["use"] == ONLY_TRAINED]
-    held_out = opened.samples.train["id"][opened.folds.of_row >= 0]
-    return only_trained[only_trained.isin(held_out)].tolist()
 
 
 def commit() -> str:

@@ -11,9 +11,9 @@ from src.competition.folds import units_of
 from src.competition.opened import Opened, open_competition
 from src.errors import Problem
 from src.experiments.grid import Cell, Plan
-from src.inference.ensemble import likeliest, probabilities_of
-from src.inference.intervals import gains, picked
 from src.inference.store import aligned, load_logits, logits_file
+from src.judging.ensemble import likeliest, probabilities_of
+from src.judging.intervals import gains, picked
 from src.metrics import METRICS, Metric
 from src.reporting.comparison import Outcomes
 from src.runs import DONE, Run, read_json

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from src.competition.labels import test_answers
+from src.engines.views import PLAIN
 from src.findings.beside import runs_of, submitted_of
 from src.findings.subject import Subject
-from src.inference.intervals import bootstrap_interval, difference_told, interval_told, paired_difference
 from src.inference.scores import OVERALL, probabilities
-from src.inference.tables import PLAIN
+from src.judging.intervals import bootstrap_interval, difference_told, interval_told, paired_difference
 from src.reporting.page.blocks import Chart, Section, Table
 from src.reporting.page.charts import intervals
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from src.findings.subject import Subject
-from src.inference.intervals import Z95, units, wilson
+from src.judging.intervals import Z95, units, wilson
 
 BINS, FEWEST = 15, 20  # bins of equally many answers, each of that many at least
 

@@ -6,7 +6,7 @@ import pandas as pd
 from src.findings.confusions import confusion_of
 from src.findings.subject import Subject
 from src.findings.tiles import isolated
-from src.inference.intervals import wilson
+from src.judging.intervals import wilson
 from src.reporting.page.blocks import Bar, Bars, Matrix
 from src.reporting.page.charts import class_bars, confusion
 

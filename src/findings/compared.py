@@ -7,8 +7,8 @@ import pandas as pd
 
 from src.errors import Problem
 from src.findings.subject import Subject
-from src.inference.ensemble import likeliest
-from src.inference.heldout import HeldOut, RunTable, joined, refuse_other_folds
+from src.judging.ensemble import likeliest
+from src.judging.heldout import HeldOut, RunTable, joined, refuse_other_folds
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 
+from src.engines.trained import trained_network
 from src.errors import Problem
 from src.findings.subject import Subject
 from src.images.loaders import PlainRows
 from src.inference.brought import is_brought
-from src.inference.networks import trained_network
 from src.models.gradcam import grad_cam
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from src.findings.subject import Subject
-from src.inference.intervals import bootstrap_interval
+from src.judging.intervals import bootstrap_interval
 from src.reporting.page.blocks import Block, Chart, Section, Text
 from src.reporting.page.charts import Curve, curves
 

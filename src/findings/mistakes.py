@@ -6,9 +6,9 @@ import pandas as pd
 from src.findings.classes import bars_of, by_class, matrix_of
 from src.findings.confusions import confusion_of, often, pairs_of, sorted_together
 from src.findings.focus import heat_of
+from src.findings.labels import label_issues, one_line_an_image
 from src.findings.subject import Subject
 from src.findings.tiles import isolated, joined, names_of, pictures, told
-from src.inference.labels import label_issues, one_line_an_image
 from src.reporting.page.blocks import Block, Gallery, Section, Text, Tile
 from src.reporting.page.pictures import overlaid
 

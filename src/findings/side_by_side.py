@@ -5,7 +5,7 @@ import pandas as pd
 
 from src.findings.compared import Compared
 from src.findings.tiles import isolated, joined, names_of, pictures, told
-from src.inference.intervals import bootstrap_interval, difference_told, gains, interval_told, wilson
+from src.judging.intervals import bootstrap_interval, difference_told, gains, interval_told, wilson
 from src.reporting.page.blocks import Block, Chart, Gallery, Section, Table, Tile
 from src.reporting.page.charts import Curve, curves, intervals
 

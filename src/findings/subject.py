@@ -11,14 +11,16 @@ import pandas as pd
 from src.command import ALL, Request
 from src.competition.claim import hold
 from src.competition.opened import Opened, open_competition
+from src.engines.trained import Member
+from src.engines.views import PLAIN
 from src.images.cache import ImageCache
 from src.images.stream import ImageStream
 from src.inference.brought import BroughtTables, brought_members, existing_run, hold_brought, is_brought
-from src.inference.ensemble import likeliest
-from src.inference.heldout import HeldOut
 from src.inference.members import trained_members
 from src.inference.scores import held_out, held_out_answers
-from src.inference.tables import PLAIN, Member, StoredTables
+from src.inference.tables import StoredTables
+from src.judging.ensemble import likeliest
+from src.judging.heldout import HeldOut
 from src.runs import DONE, Run, read_json
 
 Say = Callable[[str], None]

@@ -3,14 +3,14 @@
 import numpy as np
 import pandas as pd
 
+from src.engines.views import PLAIN
 from src.errors import Problem
 from src.findings.calibration import calibrated, calibration
+from src.findings.shift import compare_sets, drawn
 from src.findings.subject import Subject
 from src.findings.tiles import pictures
-from src.inference.intervals import fold_luck, fold_spread
 from src.inference.scores import probabilities
-from src.inference.shift import compare_sets, drawn
-from src.inference.tables import PLAIN
+from src.judging.intervals import fold_luck, fold_spread
 from src.reporting.page.blocks import Block, Chart, Gallery, Section, Tile
 from src.reporting.page.charts import histograms, reliability
 from src.runs import read_json

@@ -7,11 +7,11 @@ import numpy as np
 
 from src.competition.opened import Opened
 from src.inference.answers import RunAnswers
-from src.inference.decide import DecisionChoice, choose_decision
-from src.inference.decision import Decision
-from src.inference.heldout import HeldOut
-from src.inference.intervals import Answer
 from src.inference.tables import Say
+from src.judging.decide import DecisionChoice, choose_decision
+from src.judging.decision import Decision
+from src.judging.heldout import HeldOut
+from src.judging.intervals import Answer
 from src.runs import submissions_folder
 from src.submission.check import never_empty
 from src.submission.table import answers, write_submission

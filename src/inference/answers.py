@@ -8,17 +8,18 @@ import numpy as np
 from src.command import ALL, Request
 from src.competition.claim import hold
 from src.competition.opened import Opened, open_competition
+from src.engines.engine import TORCH
+from src.engines.trained import Member
+from src.engines.views import PLAIN, VIEWS, view_names
 from src.errors import UsageError
 from src.images.samplers import row_weights
 from src.inference.brought import BroughtTables, brought_members, existing_run, hold_brought, is_brought
-from src.inference.decide import prior_shift
-from src.inference.engine import TORCH
 from src.inference.engine_choice import use_engine
 from src.inference.members import ViewTables, trained_members
 from src.inference.scores import OutOfFold, held_out, held_out_answers, probabilities
-from src.inference.tables import PARTS, PLAIN, Member, Say, StoredTables
-from src.inference.views import VIEWS, view_names
-from src.inference.views_auto import ViewChoice, choose_views
+from src.inference.tables import PARTS, Say, StoredTables
+from src.judging.decide import prior_shift
+from src.judging.views_auto import ViewChoice, choose_views
 from src.runs import Run
 
 AUTO = "auto"  # of --tta

@@ -9,9 +9,11 @@ import numpy as np
 
 from src.command import ALL, Request
 from src.competition.opened import Opened
+from src.engines.trained import Member
+from src.engines.views import PLAIN
 from src.errors import Problem, UsageError
 from src.inference.store import WRITTEN_ANEW, Logits
-from src.inference.tables import PARTS, PLAIN, Member, StoredTables
+from src.inference.tables import PARTS, StoredTables
 from src.runs import Run, read_json
 
 

@@ -1,47 +1,25 @@
 """Which engine answers a command: as the run was trained, the one that is named, or the fastest that answers alike.
 
-An engine is held to what torch says in fp32 of images that a model has not seen: its own held-out rows. No label is
-looked at. The choice is kept beside the run, in engines/<hash of all that it depends on>.json.
+The choice is kept beside the run, in engines/<hash of all that it depends on>.json.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from src.errors import Problem, UsageError
-from src.inference.agreement import EACH, MOST, ROUNDS, Agreement, Trial
-from src.inference.engine import TORCH, Engine
-from src.inference.engine_networks import LIBRARIES, EngineNetworks, hashed, processor
+from src.engines.agreement import EACH, MOST, Trial
+from src.engines.choice import AUTO, Choice, asked_for, choose
+from src.engines.engine import TORCH
+from src.engines.networks import LIBRARIES, EngineNetworks, hashed, processor
+from src.engines.trained import Member
+from src.engines.views import PLAIN
+from src.errors import UsageError
 from src.inference.members import ViewTables
-from src.inference.tables import PLAIN, Member
 from src.runs import read_json, write_json
 
-AUTO = "auto"
-CAN = {TORCH: ("fp32", "bf16"), **{name: library.PRECISIONS for name, library in LIBRARIES.items()}}
 PAYS = 120  # seconds of torch below which a measurement of engines costs more than it saves
 TIMES = 20  # and so many times what is measured must be left to compute
-
-
-@dataclass(frozen=True)
-class Choice:
-    """images_per_second: of the engine and of torch in fp32, in one view of one model. left_out: what and why."""
-
-    engine: Engine
-    images_per_second: tuple[float, float]
-    agreement: Agreement
-    left_out: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        own, torchs = self.images_per_second
-        told = f"engine: {self.engine}, {own / torchs:.1f} times torch fp32 ({own:.0f} against {torchs:.0f} images/s)"
-        return "; ".join((f"{told}; {self.agreement}", *self.left_out))
-
-    @classmethod
-    def from_json(cls, tree: dict[str, Any]) -> "Choice":
-        agreement, speeds = Agreement(**tree["agreement"]), tuple(tree["images_per_second"])
-        return cls(Engine(**tree["engine"]), speeds, agreement, tuple(tree["left_out"]))
 
 
 def use_engine(
@@ -59,7 +37,7 @@ def use_engine(
         return
     if networks.usual.device != "cpu":
         raise UsageError(
-            f"{_asked(networks)} is of a CPU; this run is predicted on {networks.usual.device}: leave it out"
+            f"{asked_for(networks)} is of a CPU; this run is predicted on {networks.usual.device}: leave it out"
         )
     file = _file(networks, members, views)
     choice = _kept(file)
@@ -72,55 +50,6 @@ def use_engine(
         write_json(file, asdict(choice))
     tables.say(str(choice))
     tables.use(choice.engine)
-
-
-def candidates(networks: EngineNetworks) -> tuple[list[Engine], list[str]]:
-    """The engines that the configuration allows and this machine has, and why others are left out.
-
-    Raises UsageError where that leaves none.
-    """
-    asked, possible, left_out = networks.opened.config.predict, [], []
-    for name, precisions in CAN.items():
-        for precision in precisions:
-            if asked.engine in (AUTO, name) and asked.precision in (AUTO, precision):
-                reason = _torch_lacks(precision) if name == TORCH else LIBRARIES[name].lacking(precision)
-                if reason:
-                    left_out.append(f"no {name} {precision}: {reason}")
-                else:
-                    possible.append(Engine("cpu", precision, name))
-    if not possible:
-        told = "; ".join(left_out) or f"{asked.engine} can {' and '.join(CAN[asked.engine])}"
-        raise UsageError(f"{_asked(networks)} cannot be had here: {told}")
-    return possible, left_out
-
-
-def choose(networks: EngineNetworks, members: list[Member], views: tuple[str, ...], most: int = MOST) -> Choice:
-    """The fastest candidate that keeps predict.tolerance in every member, measured on `most` images of all together.
-
-    Raises Problem where none keeps it, or none can run the network.
-    """
-    possible, refused = candidates(networks)
-    trial, ready = Trial(networks, members, views, most), {}
-    for engine in dict.fromkeys((trial.reference, *possible)):
-        try:
-            network = networks.ready(members[0], engine)
-            trial.seconds({engine: network}, rounds=1)  # it may be made ready and then fail
-            ready[engine] = network
-        except Problem as problem:
-            refused.append(f"not {engine}: {problem}")
-    seconds = trial.seconds(ready, ROUNDS if len(ready) > 2 else 2)  # of one candidate, its speed is only told
-    for engine in sorted(set(possible) & set(ready), key=seconds.__getitem__):
-        try:
-            agreement = trial.agreement(engine, networks.opened.config.predict.tolerance)
-        except Problem as problem:  # what took the first member's network may not take another's
-            refused.append(f"not {engine}: {problem}")
-            continue
-        if agreement.kept:
-            return Choice(engine, (1 / seconds[engine], 1 / seconds[trial.reference]), agreement, tuple(refused))
-        refused.append(f"not {engine}: {agreement}")
-    raise Problem(
-        f"{_asked(networks)}: {'; '.join(refused)}. Allow more with predict.tolerance=, or name another precision"
-    )
 
 
 def _passes(tables: ViewTables, members: list[Member], wanted: dict[str, tuple[str, ...]]) -> int:
@@ -151,13 +80,3 @@ def _kept(file: Path) -> Choice | None:
         return Choice.from_json(read_json(file))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-
-
-def _asked(networks: EngineNetworks) -> str:
-    asked = networks.opened.config.predict
-    return f"predict.engine={asked.engine} predict.precision={asked.precision}"
-
-
-def _torch_lacks(precision: str) -> str | None:
-    able = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "this processor has none" if precision == "bf16" and not able else None

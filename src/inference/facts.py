@@ -6,9 +6,9 @@ from typing import Any
 
 from src.competition.opened import Opened
 from src.inference.answers import RunAnswers
-from src.inference.blend import Blend
 from src.inference.brought import is_brought
-from src.inference.decision import Decision
+from src.judging.blend import Blend
+from src.judging.decision import Decision
 from src.runs import read_json, sha256_of, write_json
 
 Score = tuple[float, float, float]  # out of fold, and its 95 % interval

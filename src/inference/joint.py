@@ -11,13 +11,13 @@ from src.competition.opened import Opened
 from src.errors import Problem, UsageError
 from src.inference.answer_file import chosen_decision, same_folds, test_answer, write_answers
 from src.inference.answers import RunAnswers, answers_of, open_run
-from src.inference.blend import Blend, BlendChoice, Tables, choose_blend, plain_mean
-from src.inference.decide import DecisionChoice
 from src.inference.facts import how_to_submit, write_facts
-from src.inference.heldout import HeldOut, RunTable, joined, refuse_other_folds
-from src.inference.intervals import Answer, difference_told, fold_spread, paired_difference
 from src.inference.scores import held_out
 from src.inference.tables import Say
+from src.judging.blend import Blend, BlendChoice, Tables, choose_blend, plain_mean
+from src.judging.decide import DecisionChoice
+from src.judging.heldout import HeldOut, RunTable, joined, refuse_other_folds
+from src.judging.intervals import Answer, difference_told, fold_spread, paired_difference
 from src.runs import runs_folder
 
 

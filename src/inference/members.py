@@ -8,11 +8,12 @@ import numpy as np
 
 from src.command import ALL, Request
 from src.competition.opened import Opened
+from src.engines.engine import Engine
+from src.engines.networks import EngineNetworks
+from src.engines.trained import Member
 from src.errors import UsageError
-from src.inference.engine import Engine
-from src.inference.engine_networks import EngineNetworks
 from src.inference.store import save_logits
-from src.inference.tables import NAMES, PARTS, SECONDS, Member, Say, StoredTables
+from src.inference.tables import NAMES, PARTS, SECONDS, Say, StoredTables
 from src.progress import progress
 from src.runs import Run, only_one
 

@@ -4,13 +4,14 @@ from pathlib import Path
 
 from src.command import Request
 from src.competition.labels import test_answers
+from src.engines.views import PLAIN
 from src.inference.answer_file import chosen_decision, test_answer, write_answers
 from src.inference.answers import RunAnswers, answers_of, open_run
-from src.inference.decide import DecisionChoice
 from src.inference.facts import Score, how_to_submit, write_facts
 from src.inference.joint import predict_joint
 from src.inference.scores import OVERALL, Line, score_line, score_lines, score_table
-from src.inference.tables import PLAIN, Say
+from src.inference.tables import Say
+from src.judging.decide import DecisionChoice
 
 
 def predict(request: Request, say: Say = print) -> Path:

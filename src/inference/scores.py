@@ -6,10 +6,11 @@ import numpy as np
 
 from src.competition.folds import units_of
 from src.competition.opened import Opened
-from src.inference.ensemble import mean_probabilities
-from src.inference.heldout import HeldOut
-from src.inference.intervals import bootstrap_interval, interval_told
-from src.inference.tables import Member, StoredTables
+from src.engines.trained import Member
+from src.inference.tables import StoredTables
+from src.judging.ensemble import mean_probabilities
+from src.judging.heldout import HeldOut
+from src.judging.intervals import bootstrap_interval, interval_told
 
 OVERALL = "out of fold"
 

@@ -2,28 +2,20 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from src.competition.opened import Opened
+from src.engines.trained import Member
 from src.errors import Problem
 from src.inference.store import MADE_ANEW, Logits, aligned, load_logits, logits_file
 from src.runs import DONE, Run, read_json
 
 Say = Callable[[str], None]
 PARTS = ("oof", "test")
-PLAIN = ("identity",)
 NAMES = {PARTS: "logits", ("oof",): "out-of-fold logits", ("test",): "test logits"}  # in a message
 SECONDS = "seconds_per_image"  # of a table's meta
-
-
-@dataclass(frozen=True)
-class Member:
-    seed: int
-    fold: int | str
-    folder: Path
 
 
 class StoredTables:

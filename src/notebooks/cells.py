@@ -34,7 +34,7 @@ print(f"{{len(WHEELS)}} wheels installed in {{time.monotonic() - BEGUN:.0f}} s")
 """
 
 PREDICT = """\
-from src.inference.hidden import main
+from src.exported.hidden import main
 
 left = max(HOURS - (time.monotonic() - BEGUN) / 3600, 0.001)
 code = main([str(PARTS), str(DATA), f"hours={left}", "out=submission.csv"])

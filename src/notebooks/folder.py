@@ -15,8 +15,8 @@ import yaml
 
 from src.command import Request
 from src.competition.card import Card, card_file
+from src.competition.mounted import CARD, METRIC
 from src.errors import Problem, UsageError
-from src.inference.mounted import CARD, METRIC
 from src.notebooks.cells import as_text, notebook_of
 from src.notebooks.sources import modules_of, requirements_of, write_wheel
 from src.runs import locked, sha256_of, write_json, write_text

@@ -6,8 +6,8 @@ from pathlib import Path
 from src.command import Request
 from src.competition.card import Card, load_card
 from src.errors import Problem, UsageError
-from src.inference.exported_file import Facts, read_export
-from src.inference.hidden import MODEL
+from src.exported.file import Facts, read_export
+from src.exported.hidden import MODEL
 from src.notebooks.ahead import look_ahead
 from src.notebooks.cells import PREDICT
 from src.notebooks.folder import Folder, FolderWriter, Say, digest_of, only_user, size_told, slug_for
@@ -17,7 +17,7 @@ from src.submission.hosted_run import RunFailed
 from src.submission.kaggle import NotebookVersion
 from src.submission.submit import slug_of, tell_score
 
-ROOT = "src.inference.hidden"  # what runs there
+ROOT = "src.exported.hidden"  # what runs there
 
 
 def build(request: Request, say: Say = print) -> Folder:

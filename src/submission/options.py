@@ -30,9 +30,9 @@ def take_message(words: list[str], flags: tuple[str, ...]) -> tuple[str, list[st
     return message, [*words[:place], *rest]
 
 
-def minutes_of(flags: dict[str, str], usual: float = 10) -> float:
+def minutes_of(flags: dict[str, str]) -> float:
     """What --wait says. Raises UsageError where it is no number of minutes."""
-    word = flags.get("--wait") or str(usual)
+    word = flags.get("--wait") or "10"
     try:
         minutes = float(word)
     except ValueError:

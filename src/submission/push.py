@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from src.errors import Problem
-from src.runs import sha256_of
 from src.submission import kaggle, listing
 from src.submission.kaggle import Call, Failed, NotebookVersion
 from src.submission.listing import Limits, Submission
@@ -56,17 +55,6 @@ def token_in(message: str) -> str:
 def marked(message: str, token: str) -> str:
     """The message in one line with the token at its end."""
     return f"{' '.join(message.split())[:LONGEST_MESSAGE]} {token}".strip()
-
-
-def push(slug: str, file: Path, message: str, *, wait_minutes: float = 10, say: Say = print) -> Submission:
-    """Submit `file` to the competition `slug` and wait for its score: `ask_allowance`, `send`, `await_score`.
-
-    Returns the submission as Kaggle lists it: COMPLETE with a score, or PENDING where the wait ended before.
-    """
-    token = new_token(sha256_of(file))
-    ask_allowance(slug, say)
-    ref = send(slug, file, marked(message, token), token, say=say)
-    return await_score(slug, token, ref, wait_minutes, say)
 
 
 def send(

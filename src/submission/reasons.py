@@ -44,9 +44,9 @@ def explain(slug: str, call: Call, file: Path | None = None) -> str:
     return f"{reason}\n{remedy}"
 
 
-def until_midnight(now: datetime | None = None) -> str:
+def until_midnight() -> str:
     """The time left of the UTC day, when Kaggle's daily allowance starts anew."""
-    now = now or datetime.now(UTC)
+    now = datetime.now(UTC)
     midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
     minutes = -(-int((midnight - now).total_seconds()) // 60)
     return f"{minutes // 60} h {minutes % 60:02} min"

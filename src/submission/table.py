@@ -14,10 +14,9 @@ from src.competition.samples import Samples
 from src.errors import Problem, UsageError
 from src.metrics import decide
 from src.runs import sha256_of, written_whole
-from src.submission.check import check, checked, never_empty
+from src.submission.check import checked, never_empty
 from src.submission.layout import Layout, layout_of
 
-__all__ = ["Answers", "answers", "check", "checked", "write_submission"]
 UNITS = 10**12  # rows that must sum to 1 are printed in twelve decimals
 BLOCK = 1 << 15  # rows that are text at a time: a million rows of ten cells would take a gigabyte
 

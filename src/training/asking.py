@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from src.engines.engine import Engine
+from src.engines.predictor import view_logits
+from src.engines.trained import trained_network
 from src.errors import Problem
 from src.images.loaders import Feed, PlainRows
-from src.inference.engine import Engine
-from src.inference.networks import trained_network
-from src.inference.predictor import view_logits
 from src.inference.store import Logits, load_logits, save_logits
 from src.runs import only_one, read_json
 from src.training.machine import Share

@@ -21,8 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from src.competition.mounted import competition_at, places_of
 from src.errors import Problem, UsageError, exit_code
-from src.inference.mounted import competition_at, places_of
 from src.runs import Run, read_json
 from src.training.carried import FILE, STOPPED, bring, pack
 

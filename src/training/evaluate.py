@@ -9,10 +9,10 @@ import numpy as np
 from torch import nn
 
 from src.competition.opened import Opened
+from src.engines.predictor import view_logits
 from src.images.loaders import Feed
-from src.inference.ensemble import mean_probabilities, probabilities_of
-from src.inference.predictor import view_logits
 from src.inference.store import aligned, load_logits, logits_file
+from src.judging.ensemble import mean_probabilities, probabilities_of
 from src.metrics import Metric
 from src.runs import Run
 from src.training.losses import plain_loss

@@ -10,8 +10,8 @@ import pandas as pd
 from safetensors.torch import load_file, save
 
 from src.images.loaders import Feed
-from src.inference.ensemble import likeliest
 from src.inference.store import logits_file, save_logits
+from src.judging.ensemble import likeliest
 from src.runs import DONE, sha256_of, write_json, written_whole
 from src.training.asking import forget
 from src.training.evaluate import best_epoch, evaluate

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.competition.opened import Opened
+from src.engines.engine import Engine
 from src.images.cache import ImageCache
-from src.inference.engine import Engine
 from src.runs import Run
 from src.schema import Config
 from src.training.machine import Machine

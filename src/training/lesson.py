@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from src.images.samplers import steps_per_epoch
-from src.inference.ensemble import likeliest, probabilities_of
+from src.judging.ensemble import likeliest, probabilities_of
 from src.training.asking import answers_of
 from src.training.job import FoldJob, global_batch
 

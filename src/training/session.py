@@ -12,8 +12,8 @@ import torch
 from src.command import ALL, Request
 from src.competition.claim import claim
 from src.competition.opened import Opened, open_competition
+from src.engines.views import view_names
 from src.errors import Problem, UsageError
-from src.inference.views import view_names
 from src.models.factory import build
 from src.models.memory import lack_of_memory_told
 from src.runs import Run, only_one, read_json

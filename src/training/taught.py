@@ -9,8 +9,8 @@ import numpy as np
 
 from src.competition.folds import units_of
 from src.competition.opened import Opened
-from src.inference.intervals import difference_told, paired_difference
 from src.inference.store import load_logits, logits_file
+from src.judging.intervals import difference_told, paired_difference
 from src.runs import DONE, Run, read_json
 from src.training.evaluate import stored_answers
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from src.errors import Problem
-from src.inference.ensemble import likeliest
+from src.judging.ensemble import likeliest
 
 if TYPE_CHECKING:
     from src.training.evaluate import Scores

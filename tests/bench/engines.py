@@ -20,16 +20,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from src.command import parse
 from src.competition.opened import open_competition
+from src.engines.choice import candidates
+from src.engines.engine import Engine
+from src.engines.networks import EngineNetworks
+from src.engines.trained import trained_network
+from src.engines.views import SETS, VIEWS
 from src.images.cache import ImageCache
 from src.images.loaders import Feed, PlainRows
 from src.images.stream import ImageStream, resized
-from src.inference.engine import Engine
-from src.inference.engine_choice import candidates
-from src.inference.engine_networks import EngineNetworks
-from src.inference.ensemble import mean_probabilities
 from src.inference.members import trained_members
-from src.inference.networks import trained_network
-from src.inference.views import SETS, VIEWS
+from src.judging.ensemble import mean_probabilities
 from src.runs import Run
 
 SQUARE = SETS["square"]

@@ -9,8 +9,6 @@ import yaml
 from src.competition.card import Card
 from src.errors import UsageError
 
-WIDTH = 110
-
 
 @dataclass(frozen=True)
 class Fact:

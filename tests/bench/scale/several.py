@@ -72,9 +72,9 @@ def in_views(count: int, home: Path) -> Figured:
     import torch
 
     from src.competition.opened import open_competition
-    from src.inference.engine_networks import EngineNetworks
-    from src.inference.tables import Member
-    from src.inference.views import VIEWS as KNOWN
+    from src.engines.networks import EngineNetworks
+    from src.engines.trained import Member
+    from src.engines.views import VIEWS as KNOWN
 
     torch.set_num_threads(1)  # several would wait for each other on a busy machine
     config, run = request("answers")

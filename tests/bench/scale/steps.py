@@ -100,8 +100,8 @@ def train_start(home: Path) -> Work:
 def predict_start(home: Path) -> Work:
     """What src.predict does until its first batch of test images is answered."""
     from src.competition.opened import open_competition
-    from src.inference.engine_networks import EngineNetworks
-    from src.inference.tables import Member
+    from src.engines.networks import EngineNetworks
+    from src.engines.trained import Member
 
     config, run = request("answers")
 

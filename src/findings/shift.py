@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from src.errors import Problem
-from src.inference.intervals import bootstrap_interval, units
+from src.judging.intervals import bootstrap_interval, units
 from src.metrics import metric
 
 FOLDS = 5

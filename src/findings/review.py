@@ -13,14 +13,15 @@ from src.command import ALL, Request
 from src.competition.claim import hold
 from src.competition.folds import units_of
 from src.competition.opened import Opened, open_competition
+from src.engines.trained import Member
 from src.errors import Problem, UsageError
+from src.findings.features import features_of
+from src.findings.labels import issues_told, label_issues, one_line_an_image
+from src.findings.shift import FEWEST, compare_sets, drawn
 from src.inference.brought import existing_run, is_brought
-from src.inference.ensemble import mean_probabilities
-from src.inference.features import features_of
-from src.inference.labels import issues_told, label_issues, one_line_an_image
-from src.inference.members import Member, trained_members
-from src.inference.shift import FEWEST, compare_sets, drawn
+from src.inference.members import trained_members
 from src.inference.store import aligned, load_logits, logits_file
+from src.judging.ensemble import mean_probabilities
 from src.reporting.gallery import MOST, Picture, write_gallery
 from src.runs import Run, home, only_one, read_json, sha256_of, write_json, write_text
 

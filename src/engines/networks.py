@@ -22,13 +22,14 @@ import torch
 from torch import nn
 
 from src.competition.opened import Opened
+from src.engines import onnx_engine, openvino_engine
+from src.engines.engine import TORCH, Engine, library_errors_told
+from src.engines.predictor import view_logits
+from src.engines.trained import Member, trained_network
 from src.images.loaders import Feed, PlainRows
-from src.inference import onnx_engine, openvino_engine
-from src.inference.engine import TORCH, Engine, library_errors_told
-from src.inference.networks import trained_network
-from src.inference.predictor import view_logits
-from src.inference.tables import Member, Say
 from src.runs import DONE, Run, read_json, written_whole
+
+Say = Callable[[str], None]
 
 # Each a module with NAME, PRECISIONS, lacking, versions, converted, quantised, to_arrays, from_arrays and ready.
 LIBRARIES: dict[str, ModuleType] = {library.NAME: library for library in (openvino_engine, onnx_engine)}

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from src.engines.engine import Engine
+from src.engines.predictor import view_logits
 from src.errors import Problem, UsageError
-from src.inference.engine import Engine
-from src.inference.exported_file import PROBE, Facts, OneModel, Tensors
-from src.inference.predictor import view_logits
+from src.exported.file import PROBE, Facts, OneModel, Tensors
 from src.models.factory import Network, build
 
 PROBE_TOLERANCE = 0.02  # of the largest logit: what another processor or library makes of single precision

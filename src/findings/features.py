@@ -17,12 +17,11 @@ import numpy as np
 import torch
 
 from src.competition.opened import Opened
+from src.engines.engine import Engine
+from src.engines.predictor import view_logits
+from src.engines.trained import Member, trained_network
 from src.errors import Problem
 from src.images.loaders import Feed, PlainRows
-from src.inference.engine import Engine
-from src.inference.members import Member
-from src.inference.networks import trained_network
-from src.inference.predictor import view_logits
 from src.models.features import FeaturesOf
 from src.progress import progress
 from src.runs import DONE, Run, only_one, read_json, written_whole

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from src.errors import UsageError
-from src.inference.heldout import HeldOut
-from src.inference.intervals import Answer, Gain, gains
+from src.judging.heldout import HeldOut
+from src.judging.intervals import Answer, Gain, gains
 
 PLAIN = "identity"
 

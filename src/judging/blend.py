@@ -10,10 +10,10 @@ from typing import Any, Literal
 import numpy as np
 
 from src.errors import Problem
-from src.inference.heldout import HeldOut
-from src.inference.intervals import Answer
-from src.inference.judge import Verdict, judged
-from src.inference.stacking import apply_stack, fit_stack
+from src.judging.heldout import HeldOut
+from src.judging.intervals import Answer
+from src.judging.judge import Verdict, judged
+from src.judging.stacking import apply_stack, fit_stack
 
 Method = Literal["plain mean", "weighted mean", "rank mean", "linear stack"]
 Tables = dict[str, np.ndarray]  # {run: (rows, classes) probabilities}, the same rows in the same order

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from src.engines.engine import ANSWERING, Engine, library_errors_told
+from src.engines.traced import traced
 from src.errors import Problem
-from src.inference.engine import ANSWERING, Engine, library_errors_told
-from src.inference.traced import traced
 
 NAME = "onnxruntime"
 PACKAGES = ("onnxruntime", "onnx", "onnxscript")  # what runs, what quantises, what torch's exporter is written with

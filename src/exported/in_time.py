@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from src.inference.exported import Answers, Exported
-from src.inference.predictor import WARM_UP
+from src.engines.predictor import WARM_UP
+from src.exported.predict import Answers, Exported
 
 TIMED = 200  # images that are timed before all are answered
 SPARE = 0.85  # of the time that is left: no two images take alike, and the table is yet to be written

@@ -6,11 +6,11 @@ from functools import partial
 
 import numpy as np
 
-from src.inference.decision import Decision, expected_grade
-from src.inference.heldout import Apply, HeldOut
-from src.inference.intervals import Answer
-from src.inference.judge import Judged, Verdict, judged
-from src.inference.thresholds import (
+from src.judging.decision import Decision, expected_grade
+from src.judging.heldout import Apply, HeldOut
+from src.judging.intervals import Answer
+from src.judging.judge import Judged, Verdict, judged
+from src.judging.thresholds import (
     cut_points,
     macro_thresholds,
     micro_thresholds,

@@ -8,10 +8,11 @@ import numpy as np
 from torch import nn
 
 from src.command import ALL
-from src.inference.engine import Engine
-from src.inference.engine_networks import EngineNetworks
-from src.inference.ensemble import mean_probabilities
-from src.inference.tables import PLAIN, Member
+from src.engines.engine import Engine
+from src.engines.networks import EngineNetworks
+from src.engines.trained import Member
+from src.engines.views import PLAIN
+from src.judging.ensemble import mean_probabilities
 from src.metrics import decide
 
 MOST = 640  # images that all members together are asked

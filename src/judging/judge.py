@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from src.inference.heldout import HeldOut
-from src.inference.intervals import Answer, Gain, bootstrap_interval, gains, interval_told
+from src.judging.heldout import HeldOut
+from src.judging.intervals import Answer, Gain, bootstrap_interval, gains, interval_told
 
 Judged = tuple[Answer | None, Answer]  # a fit's answer to the rows it was fitted on, and the nested answer
 

@@ -1,6 +1,6 @@
 """Answer a test set that nobody has seen yet with one exported file: what a notebook does at Kaggle, internet off.
 
-usage: python -m src.inference.hidden PARTS DATA [hours=9] [out=submission.csv]
+usage: python -m src.exported.hidden PARTS DATA [hours=9] [out=submission.csv]
 
   PARTS    a folder with model.safetensors, which python -m src.predict --export wrote, and the competition's card.yaml
   DATA     the host's files, the hidden test set among them
@@ -20,16 +20,16 @@ import pandas as pd
 
 from src.competition import templates
 from src.competition.card import Card, Sheet
+from src.competition.mounted import competition_at, places_of
 from src.competition.rows import columns_needed, find_files, ids_and_paths
 from src.competition.sample import sample_of
 from src.competition.samples import Samples
 from src.competition.tables import need, read_table, source_table
 from src.competition.tree import Tree
 from src.errors import Problem, exit_code
-from src.inference.exported import Exported
-from src.inference.exported_file import Facts
-from src.inference.in_time import answers_in_time
-from src.inference.mounted import competition_at, places_of
+from src.exported.file import Facts
+from src.exported.in_time import answers_in_time
+from src.exported.predict import Exported
 from src.process import run
 from src.runs import written_whole
 from src.submission.table import answers, write_submission

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from src.errors import Problem
-from src.inference.intervals import Answer, units
-from src.inference.weighted import quick_score
+from src.judging.intervals import Answer, units
+from src.judging.weighted import quick_score
 from src.metrics import Metric
 
 Apply = Callable[[np.ndarray], Answer]  # rows -> their answer

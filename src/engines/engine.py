@@ -40,13 +40,16 @@ ANSWERING = "failed while it answered (predict.engine=torch answers in its place
 
 @contextmanager
 def library_errors_told(engine: Engine, failed: str) -> Iterator[None]:
-    """What the library raises becomes a Problem, for another engine may do; a lack of memory stays what it is."""
+    """What the library raises becomes a Problem, for another engine may do.
+
+    So does a lack of memory: it may show when answers are fetched, where no smaller batch can be tried.
+    """
     try:
         yield
     except Problem:
         raise
     except Exception as error:  # each package has kinds of its own
-        if out_of_memory(error):
-            raise
         told = " ".join(str(error).split())[:200] or type(error).__name__
+        if out_of_memory(error):
+            told += ". A smaller predict.batch needs less"
         raise Problem(f"{engine} {failed}: {told}") from None

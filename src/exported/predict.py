@@ -1,7 +1,7 @@
 """Predict image files with one exported file: no run, card, tables or training code is needed.
 
-usage: python -m src.inference.exported FILE IMAGES... [out=answers.csv] [device=cpu] [precision=fp32] [batch=64]
-                                                       [workers=4] [bad=shares]
+usage: python -m src.exported.predict FILE IMAGES... [out=answers.csv] [device=cpu] [precision=fp32] [batch=64]
+                                                     [workers=4] [bad=shares]
 
   FILE         written by python -m src.predict --export
   IMAGES       image files, or folders that are searched for them
@@ -26,17 +26,17 @@ from typing import Literal, TextIO
 import numpy as np
 import torch
 
+from src.engines.engine import Engine
+from src.engines.predictor import view_logits
 from src.errors import Problem, UsageError, exit_code
+from src.exported.file import Facts, read_export
+from src.exported.networks import engine_for, network_of
 from src.images import decode as decoder
 from src.images.decode import looks_like_image
 from src.images.files import FileBatch, file_batches
 from src.images.stream import ImageStream
-from src.inference.decision import Decision
-from src.inference.engine import Engine
-from src.inference.ensemble import mean_probabilities
-from src.inference.exported_file import Facts, read_export
-from src.inference.exported_networks import engine_for, network_of
-from src.inference.predictor import view_logits
+from src.judging.decision import Decision
+from src.judging.ensemble import mean_probabilities
 from src.metrics import decide
 from src.models.factory import Network
 from src.process import run

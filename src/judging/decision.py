@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import expit
 
 from src.errors import Problem
-from src.inference.intervals import Answer
+from src.judging.intervals import Answer
 
 TINY = 1e-300  # stands for a probability of 0 where its logarithm is taken
 
@@ -82,8 +82,3 @@ def log_strength(p: np.ndarray, several: bool) -> np.ndarray:
 def expected_grade(probabilities: np.ndarray) -> np.ndarray:
     """(n,) the mean of the grades 0, 1, 2 ... that a row of probabilities expects."""
     return probabilities @ np.arange(probabilities.shape[1]) / probabilities.sum(axis=1)
-
-
-def ranked(probabilities: np.ndarray, k: int) -> np.ndarray:
-    """(n, k) the k likeliest classes, which MAP@k wants; ties in the order of the classes."""
-    return np.argsort(-probabilities, axis=1, kind="stable")[:, :k]

@@ -10,6 +10,7 @@ from src.errors import UsageError
 View = Callable[[torch.Tensor], torch.Tensor]  # (n, 3, s, s) uint8 -> (n, 3, s, s) uint8
 
 SHIFT = 1 / 12  # of the side length
+PLAIN = ("identity",)  # the image as it is
 ZOOM = 7 / 8  # the side of a crop, of the image's
 
 

@@ -11,16 +11,16 @@ import torch
 
 from src.command import Request
 from src.competition.opened import Opened, open_competition
+from src.engines.trained import Member, trained_network
 from src.errors import Problem
+from src.exported.file import PROBE, Facts, OneModel, Pixels, Score, Tensors, write_export
+from src.exported.networks import probe_logits
+from src.exported.predict import Exported, Logits
 from src.images import decode as decoder
 from src.images.files import file_batches
 from src.images.stream import ImageStream
-from src.inference.exported import Exported, Logits
-from src.inference.exported_file import PROBE, Facts, OneModel, Pixels, Score, Tensors, write_export
-from src.inference.exported_networks import probe_logits
 from src.inference.members import ViewTables, trained_members
-from src.inference.networks import trained_network
-from src.inference.tables import Member, Say
+from src.inference.tables import Say
 from src.models.factory import RUN
 from src.runs import DONE, Run, read_json, written_whole
 from src.schema import Model
@@ -51,7 +51,7 @@ def export(request: Request, submission: Path, stored: str = "exact", say: Say =
         size = part.stat().st_size
     models = "one model" if len(members) == 1 else f"{len(members)} models"
     say(f"{file}: {models}, {size / 1e6:.1f} MB. {differences}")
-    say(f"to predict with it: python -m src.inference.exported {file} IMAGES")
+    say(f"to predict with it: python -m src.exported.predict {file} IMAGES")
     return file
 
 

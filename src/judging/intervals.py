@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.inference.weighted import Weighted, weighted_score
+from src.judging.weighted import Weighted, weighted_score
 from src.metrics import Metric
 
 FEWEST, DRAWS = 200, 1000
@@ -176,19 +176,10 @@ class Spread:
     deviation: float
 
 
-def fold_spread(
-    metric: Metric,
-    targets: np.ndarray,
-    probabilities: np.ndarray,
-    folds: np.ndarray,
-    decisions: np.ndarray | None = None,
-) -> Spread:
+def fold_spread(metric: Metric, targets: np.ndarray, probabilities: np.ndarray, folds: np.ndarray) -> Spread:
     """The score of each fold's rows apart: each fold has a network of its own, so training's luck shows too."""
     parts = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
-    scores = [
-        metric.score(targets[rows], probabilities[rows], None if decisions is None else decisions[rows])
-        for rows in parts
-    ]
+    scores = [metric.score(targets[rows], probabilities[rows]) for rows in parts]
     deviation = float(np.std(scores, ddof=1)) if len(scores) > 1 else float("nan")
     return Spread(tuple(scores), float(np.mean(scores)), deviation)
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from src.engines.views import VIEWS
 from src.errors import Problem
 from src.images.loaders import Feed
-from src.inference.views import VIEWS
 from src.models.memory import fits, largest_batch
 
 WARM_UP = 8  # images that a network answers before it is timed: its first pass is slower than all others

@@ -1,5 +1,6 @@
-"""A trained fold's network, read from its folder and held to the weights that training noted."""
+"""A trained member of a run, a seed and a fold, and its network, held to the weights that training noted."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -9,6 +10,15 @@ from src.errors import Problem
 from src.models.factory import Network, build
 from src.runs import DONE, read_json, sha256_of
 from src.schema import Config
+
+
+@dataclass(frozen=True)
+class Member:
+    """One trained fold of one seed; `folder` has its weights."""
+
+    seed: int
+    fold: int | str
+    folder: Path
 
 
 def trained_network(config: Config, folder: Path, classes: int) -> tuple[Network, str]:

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from src.engines.engine import ANSWERING, Engine, library_errors_told
+from src.engines.traced import traced
 from src.errors import Problem
-from src.inference.engine import ANSWERING, Engine, library_errors_told
-from src.inference.traced import traced
 
 NAME = "openvino"
 NEEDED = {"fp32": ("openvino",), "bf16": ("openvino",), "int8": ("openvino", "nncf")}

@@ -42,7 +42,7 @@ ANSWERING = "failed while it answered (predict.engine=torch answers in its place
 def library_errors_told(engine: Engine, failed: str) -> Iterator[None]:
     """What the library raises becomes a Problem, for another engine may do.
 
-    So does a lack of memory: it may show when answers are fetched, where no smaller batch can be tried.
+    So does a lack of memory, which may also show while a network is made ready, where no smaller batch can be tried.
     """
     try:
         yield

@@ -20,7 +20,7 @@ Without fold= every trained fold takes part. Views already computed are not comp
 
 from src.command import parse
 from src.errors import UsageError, exit_code
-from src.process import run
+from src.process import imports, run
 
 
 def door(argv: list[str]) -> None:
@@ -37,7 +37,8 @@ def door(argv: list[str]) -> None:
     if "--export" in request.flags and request.runs:
         raise UsageError("--export writes one run at a time: give run=NAME in place of runs=")
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
-    from src.inference.predict import predict
+    with imports():
+        from src.inference.predict import predict
 
     file = predict(request)
     if "--export" in request.flags:

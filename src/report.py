@@ -11,7 +11,7 @@ runs/<competition>/comparisons/<names>/.
 
 from src.command import parse
 from src.errors import exit_code
-from src.process import run
+from src.process import imports, run
 
 COMPARE = "--compare"
 
@@ -22,7 +22,8 @@ def door(argv: list[str]) -> None:
         return
     request = parse(_spelt_out(argv), several_runs=True)
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
-    from src.findings.report import report
+    with imports():
+        from src.findings.report import report
 
     report(request)
 

@@ -12,7 +12,7 @@ Keep the lines of label_issues.csv that you agree with, and train with data.igno
 
 from src.command import parse
 from src.errors import exit_code
-from src.process import run
+from src.process import imports, run
 
 
 def door(argv: list[str]) -> None:
@@ -21,7 +21,8 @@ def door(argv: list[str]) -> None:
         return
     request = parse(argv)
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
-    from src.findings.review import review
+    with imports():
+        from src.findings.review import review
 
     review(request)
 

@@ -20,7 +20,7 @@ from src.cluster.launcher import launcher_of
 from src.errors import exit_code
 from src.experiments.grid import plan_of
 from src.experiments.space import FLAG, space_of
-from src.process import run
+from src.process import imports, run
 
 
 def door(argv: list[str]) -> None:
@@ -30,13 +30,15 @@ def door(argv: list[str]) -> None:
     address, words = launcher_of(argv)
     if FLAG in words:
         space = space_of(words)
-        from src.experiments.search import search
+        with imports():
+            from src.experiments.search import search
 
         search(space, address)
         return
     plan = plan_of(words)
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
-    from src.experiments.sweep import sweep
+    with imports():
+        from src.experiments.sweep import sweep
 
     sweep(plan, address)
 

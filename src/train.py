@@ -16,7 +16,7 @@ from src.cluster.launcher import launcher_of
 from src.command import parse
 from src.errors import UsageError, exit_code
 from src.launch import place
-from src.process import run
+from src.process import imports, run
 
 
 def door(argv: list[str]) -> None:
@@ -29,18 +29,21 @@ def door(argv: list[str]) -> None:
     if "--find-lr" in request.flags:
         if address or place().count > 1:
             raise UsageError("--find-lr works in one process: give it without a launcher")
-        from src.training.finder import find_lr
+        with imports():
+            from src.training.finder import find_lr
 
         find_lr(request)
         return
     if address:
         if place().count > 1:
             raise UsageError("launcher=ray starts processes of its own: give it without accelerate's launcher")
-        from src.cluster.cells import train_on_ray
+        with imports():
+            from src.cluster.cells import train_on_ray
 
         train_on_ray(request, address)
         return
-    from src.training.session import train
+    with imports():
+        from src.training.session import train
 
     train(request)
 

@@ -68,3 +68,30 @@ def test_objects_that_hold_each_other_are_still_found(tmp_path):
     print("found" if first() is None else "kept")
     """
     assert "found" in program(tmp_path, work=circles.strip()).stdout
+
+
+def test_what_was_imported_is_never_looked_through_and_what_comes_later_is(tmp_path):
+    later = """
+    import gc, weakref
+    from src.process import imports
+    class Ring: pass
+    with imports():
+        import fractions
+        print("resting" if not gc.isenabled() else "at work")
+        stays = weakref.ref(ring := Ring())
+        ring.itself = ring
+    first = weakref.ref(ring := Ring())
+    ring.itself = ring
+    del ring
+    gc.collect()
+    print("kept" if stays() else "looked through", "kept" if first() else "found")
+    with imports():
+        import fractions
+        stays = weakref.ref(ring := Ring())
+        ring.itself = ring
+    del ring
+    gc.collect()
+    print("kept" if stays() else "looked through, for nothing new was imported")
+    """
+    told = program(tmp_path, work=later.strip()).stdout.splitlines()
+    assert told[1:] == ["resting", "kept found", "looked through, for nothing new was imported"]

@@ -41,6 +41,7 @@ def imports() -> Iterator[None]:
     finally:
         if len(sys.modules) > known:
             gc.freeze()
+            atexit.register(gc.unfreeze)  # an end that takes everything apart tells of what it cannot find
         if at_work:
             gc.enable()
 

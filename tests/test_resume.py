@@ -109,6 +109,35 @@ def test_a_kill_between_the_last_step_and_the_end_of_its_epoch(tiny, monkeypatch
     assert result(tiny, "killed")[0] == result(tiny, "whole")[0]
 
 
+def test_large_checkpoints_are_not_written_at_every_epochs_end(tiny, monkeypatch):
+    words = ["config=tiny", "fold=0", "train.epochs=4"]
+    assert train([*words, "run=whole"]) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr("src.training.fold.CHEAP", 0)
+        patched.setattr("src.training.fold.WORTH", 1e6)
+        patched.setattr("src.training.fold.finish", lambda *_: (_ for _ in ()).throw(SystemExit("killed")))
+        with pytest.raises(SystemExit):
+            train([*words, "run=killed"])
+    assert torch.load(fold(tiny, "killed") / "checkpoint.pt", weights_only=True)["progress"]["epoch"] == 1
+    assert train([*words, "run=killed"]) == 0
+    assert result(tiny, "killed")[0] == result(tiny, "whole")[0]
+
+
+def test_a_kill_between_the_last_epoch_and_what_is_made_of_it(tiny, monkeypatch, capsys):
+    words = ["config=tiny", "fold=0", "train.epochs=2"]
+    assert train([*words, "run=whole"]) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr("src.training.fold.finish", lambda *_: (_ for _ in ()).throw(SystemExit("killed")))
+        with pytest.raises(SystemExit):
+            train([*words, "run=killed"])
+    capsys.readouterr()
+    assert train([*words, "run=killed"]) == 0
+    assert "epoch 2/2   loss" not in capsys.readouterr().out, "no epoch is trained again"
+    whole, killed = result(tiny, "whole"), result(tiny, "killed")
+    assert whole[0] == killed[0]
+    np.testing.assert_array_equal(whole[1], killed[1])
+
+
 def test_tensorboard_holds_no_epoch_twice(tiny):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

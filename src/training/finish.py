@@ -35,11 +35,18 @@ def keep_best(job: FoldJob, state: State, score: float) -> None:
         _save(state, job.folder / "best.safetensors")
 
 
-def finish(job: FoldJob, state: State, feed: Feed, lesson: Lesson, say: Callable[[str], None]) -> None:
-    """Write model.safetensors, the out-of-fold logits and the per-class tables; then mark the fold as done."""
+def finish(
+    job: FoldJob, state: State, feed: Feed, lesson: Lesson, last: Scores | None, say: Callable[[str], None]
+) -> None:
+    """Write model.safetensors, the out-of-fold logits and the per-class tables; then mark the fold as done.
+
+    last: what the last epoch's end found on the held-out rows; None where it was before this process.
+    """
     _, held_out = job.opened.folds.rows(job.fold)
     done = _choose(job, state, say) if len(held_out) else {}
-    scores = evaluate(job, state.answering_network, feed, held_out) if len(held_out) else None
+    scores = last if job.opened.config.train.keep == "last" else None
+    if scores is None and len(held_out):
+        scores = evaluate(job, state.answering_network, feed, held_out)
     if job.ranks.leads:
         _write(job, state, lesson, done, scores, say)
     job.ranks.meet()

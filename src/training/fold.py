@@ -11,7 +11,7 @@ from src.images.loaders import AugmentedSteps, Feed, PlainRows, Step
 from src.images.samplers import epoch_steps, row_weights, steps_per_epoch
 from src.models.factory import build
 from src.training import warn
-from src.training.evaluate import best_epoch, evaluate
+from src.training.evaluate import Scores, best_epoch, evaluate
 from src.training.finish import finish, keep_best
 from src.training.job import FoldJob, global_batch
 from src.training.lesson import lesson_of, told
@@ -29,6 +29,8 @@ from src.training.teller import EPOCH, Standing, Teller
 from src.training.turns import Turns
 
 SHOWN_ROWS = 2000  # training rows, at most, that log.train_scores looks at
+CHEAP = 0.05  # seconds for which every epoch is kept
+WORTH = 50  # seconds of training that are worth a second of writing them down
 
 
 class FoldTraining:
@@ -51,6 +53,8 @@ class FoldTraining:
         self.stages = stages_of(config)
         self.rates = rates(config, self.stages, self.steps)
         self.stage: Stage | None = None
+        self.scores: Scores | None = None  # of the last epoch, on the held-out rows
+        self.kept_at, self.keeping = time.monotonic(), 0.0  # when a checkpoint was written, and the seconds it took
         self.plain_feed = Feed(PlainRows(job.images, config.images.size), job.machine.workers, self.device)
         self.checkpoint = job.folder / "checkpoint.pt"
         self.state.progress.threads, self.state.progress.ranks = job.threads, job.ranks.count
@@ -80,10 +84,13 @@ class FoldTraining:
         with StopSignal(once=job.ranks.count == 1) as stop:
             while progress.epoch < job.epochs and not self._stopped_early():
                 self._epoch(stop)
-                if self._agreed(stop.asked)[0]:
-                    self.job.ranks.meet()  # the leader may still have been writing
+                asked, due = self._agreed(stop.asked, self._worth_keeping())
+                if asked or due:
+                    self._keep()
+                self.teller.say(line(job, progress.history[-1]))
+                if asked:
                     raise KeyboardInterrupt
-        finish(job, self.state, self.plain_feed, self.lesson, self.teller.say)
+        finish(job, self.state, self.plain_feed, self.lesson, self.scores, self.teller.say)
         self.teller.end(job.name)
 
     def _show(self) -> None:
@@ -119,16 +126,15 @@ class FoldTraining:
             self._enter(stage)
         losses = [entry["held_out_loss"] for entry in progress.history if "held_out_loss" in entry]
         self.factor = plateau_factor(self.config.schedule, losses)
-        saved = begun = time.monotonic()
+        begun = time.monotonic()
         for images, rows in self.feed(self._steps_left()):
             self._step(images, rows)
             progress.step += 1
             self._show()
-            due = time.monotonic() - saved > self.config.machine.checkpoint_minutes * 60
-            asked, due = self._agreed(stop.asked, due)
+            asked, due = self._agreed(stop.asked, self._overdue())
             if asked or due:
                 progress.seconds += time.monotonic() - begun
-                saved = begun = time.monotonic()
+                begun = time.monotonic()
                 self._keep()
                 if asked:
                     raise KeyboardInterrupt
@@ -146,8 +152,19 @@ class FoldTraining:
     def _keep(self) -> None:
         """A checkpoint; no rank goes on, or ends, before it is written."""
         self.stepper.tally.settle()
+        begun = time.monotonic()
         self.state.save(self.checkpoint)
+        self.kept_at = time.monotonic()
+        self.keeping = self.kept_at - begun
         self.job.ranks.meet()
+
+    def _overdue(self) -> bool:
+        return time.monotonic() - self.kept_at > self.config.machine.checkpoint_minutes * 60
+
+    def _worth_keeping(self) -> bool:
+        """Whether an epoch's end is kept: not where writing takes long beside what a kill would have done again."""
+        since = time.monotonic() - self.kept_at
+        return self.keeping < CHEAP or since > WORTH * self.keeping or self._overdue()
 
     def _steps_left(self) -> list[Step]:
         job, progress = self.job, self.state.progress
@@ -179,7 +196,7 @@ class FoldTraining:
             seen = evaluate(job, state.answering_network, self.plain_feed, self._shown_rows())
             entry |= {"train_loss": seen.loss, "train_score": seen.score}
         if len(self.held_out):
-            scores = evaluate(job, state.answering_network, self.plain_feed, self.held_out)
+            self.scores = scores = evaluate(job, state.answering_network, self.plain_feed, self.held_out)
             entry |= {"held_out_loss": scores.loss, "score": scores.score}
             warn.stop_on_nan(scores.loss, job.name, progress.epoch, progress.step)
             keep_best(job, state, scores.score)
@@ -189,8 +206,6 @@ class FoldTraining:
         progress.next_epoch()
         if job.ranks.leads:
             write_logs(job, state, entry)
-        state.save(self.checkpoint)
-        self.teller.say(line(job, entry))
 
     def _lr(self, update: int) -> float:
         return float(self.rates.lr[update] * self.factor)

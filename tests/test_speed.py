@@ -131,7 +131,26 @@ def test_a_trial_takes_no_more_images_than_a_piece_of_a_step(home, clocked):
     assert "tried on 4 images" in line
 
 
-def test_a_short_training_tries_one_step_and_no_more(home):
+class SlowAtFirst(Clock):
+    """Its first step of each kind is twenty times as slow as the next."""
+
+    def __call__(self, kind: Machine):
+        steps = iter([20.0, *[1.0] * 99])
+        self.note("begun", kind)
+        return lambda: time.sleep(self.seconds[self.name(kind)] * next(steps))
+
+
+@pytest.mark.parametrize("share, some", [(0.8, True), (2.0, False)])
+def test_what_a_trial_must_be_worth_is_the_time_of_all_cores_once_they_are_warm(
+    home, clocked, monkeypatch, share, some
+):
+    monkeypatch.setattr(speed, "cores", lambda: 4)
+    clock = SlowAtFirst(home / "asked", {"bf16": 0.02, "fp32": 0.01})
+    steps = speed.WORTH_SECONDS / 0.02 * 4 / share
+    assert bool(tried([USUAL, FULL], clock, images=int(speed.BATCH * steps))[1]) == some
+
+
+def test_a_short_training_tries_a_step_and_no_more(home):
     clock = Clock(home / "asked", {"bf16": 0.1, "fp32": 0.01})
     assert tried([USUAL, FULL], clock, images=speed.BATCH * (speed.WORTH_SECONDS - 1)) == (USUAL, [])
     assert clock.names() == [] and len(clock.asked.read_text().splitlines()) == 1 and kept(home) == {}

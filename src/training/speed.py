@@ -46,7 +46,8 @@ def faster(config: Config, kinds: list[Machine], images: int, begin: Begin, say:
     key = f"{config.model.name}, {config.images.size} px, {batch} images; {machine_name()}"
     known = _known().get(key, {})
     if _absent(kinds, known):
-        if _seconds(begin(usual), steps=1) * images / batch < WORTH_SECONDS:
+        # The first step of a process is slower than all others; this one has one thread, and training all cores.
+        if _seconds(begin(usual), steps=2) / cores() * images / batch < WORTH_SECONDS:
             return usual
         with _alone():
             known = _known().get(key, {})

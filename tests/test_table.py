@@ -200,7 +200,11 @@ def test_rows_move_and_lines_stay_whole():
 
 @pytest.mark.parametrize(
     ("width", "height", "environment"),
-    [(0, 0, {}), (40, 3, {"NO_COLOR": "1"}), (100, 2, {"FORCE_COLOR": "", "TTY_INTERACTIVE": "0"})],
+    [
+        (0, 0, {}),
+        (40, 3, {"NO_COLOR": "1", "COLUMNS": "200", "LINES": "50"}),
+        (100, 2, {"FORCE_COLOR": "", "TTY_INTERACTIVE": "0"}),
+    ],
 )
 def test_terminals_of_every_size(width, height, environment):
     found = seen(work("one", "two"), width, height, **environment)

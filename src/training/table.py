@@ -6,7 +6,9 @@ It has no thread of its own, for processes are forked off this one: it is drawn 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -65,14 +67,15 @@ class LiveTable:
 
     def _picture(self) -> None:
         # Imported only now: most commands draw no table.
-        from rich.console import Console
+        from rich.console import Console, ConsoleDimensions
         from rich.live import Live
 
         begun = time.monotonic()
         look = {"highlight": False, "markup": False, "emoji": False}
         surely = {"force_terminal": True, "force_interactive": True, "force_jupyter": False}
         console = self._live.console if self._live else Console(stderr=True, **look, **surely)
-        picture = drawn(self._rows, self.what, console.width, console.height)
+        console.size = ConsoleDimensions(*_size())
+        picture = drawn(self._rows, self.what, *console.size)
         with console:  # one write
             if not self._live:
                 apart = {"auto_refresh": False, "redirect_stdout": False, "redirect_stderr": False}
@@ -82,6 +85,15 @@ class LiveTable:
             self._live.update(picture, refresh=True)
         now = time.monotonic()
         self._due = now + max(REDRAW, SHARE * (now - begun))
+
+
+def _size() -> tuple[int, int]:
+    """Columns and lines of the terminal itself: what COLUMNS and LINES say may be of another one, or of before."""
+    try:
+        columns, lines = os.get_terminal_size(sys.stderr.fileno())
+    except OSError:  # it has gone
+        columns = lines = 0
+    return columns or 80, lines or 25
 
 
 @contextlib.contextmanager

@@ -123,8 +123,38 @@ def test_large_checkpoints_are_not_written_at_every_epochs_end(tiny, monkeypatch
     assert result(tiny, "killed")[0] == result(tiny, "whole")[0]
 
 
+def test_the_best_epoch_so_far_is_always_in_the_checkpoint(tiny, monkeypatch):
+    """Else a life that finds another best one would take the weights that the one before had put aside."""
+    words = ["config=tiny", "fold=0", "train.epochs=4", "train.keep=best", "run=killed"]
+    monkeypatch.setattr("src.training.fold.CHEAP", 0)
+    monkeypatch.setattr("src.training.fold.WORTH", 1e6)
+    monkeypatch.setattr("src.training.fold.finish", lambda *_: (_ for _ in ()).throw(SystemExit("killed")))
+    with pytest.raises(SystemExit):
+        train(words)
+    kept = torch.load(fold(tiny, "killed") / "checkpoint.pt", weights_only=True)["progress"]["epoch"]
+    scores = pd.read_csv(fold(tiny, "killed") / "log.csv")["score"]
+    assert kept == scores.argmax() + 1 > 1
+
+
+def test_a_signal_while_the_last_epoch_is_kept_ends_the_command(tiny, monkeypatch):
+    words = ["config=tiny", "fold=0", "train.epochs=2", "run=stopped", "machine.jobs=1"]
+    keep = FoldTraining._keep
+
+    def stopped(training: FoldTraining) -> None:
+        keep(training)
+        if training.state.progress.epoch == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FoldTraining, "_keep", stopped)
+        assert train(words) == 130
+    assert not (fold(tiny, "stopped") / "done.json").exists()
+    assert train(words) == 0 and (fold(tiny, "stopped") / "done.json").exists()
+
+
 def test_a_kill_between_the_last_epoch_and_what_is_made_of_it(tiny, monkeypatch, capsys):
     words = ["config=tiny", "fold=0", "train.epochs=2"]
+    monkeypatch.setattr("src.training.fold.CHEAP", 60)
     assert train([*words, "run=whole"]) == 0
     with monkeypatch.context() as patched:
         patched.setattr("src.training.fold.finish", lambda *_: (_ for _ in ()).throw(SystemExit("killed")))

@@ -105,6 +105,15 @@ def test_rows_of_which_nothing_is_known_yet_count_like_the_others():
     assert rows.others(["trial 0"]) == {"failed": 1, "waiting": 8}
 
 
+def test_rows_with_nothing_left_to_do_say_nothing_of_the_others():
+    rows = Rows(count=10)
+    for number in range(5):
+        rows.end(f"trained before {number}", "done")
+    assert rows.total() == 0
+    rows.show("new", Standing(100, 0, 0, at("1/2")), 0)
+    assert rows.total() == 500
+
+
 def test_a_part_sums_its_rows():
     shown = []
     hear = SimpleNamespace(show=lambda row, standing: shown.append((row, standing)))

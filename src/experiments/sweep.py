@@ -120,7 +120,7 @@ def _train_one(cell: Cell, request: Request, reason: Path, teller: Teller) -> No
         teller.end(cell.label)
     except Exception as error:  # whatever is wrong with one run must not cost the others
         if not isinstance(error, Problem):
-            traceback.print_exc()
+            say(traceback.format_exc())
         told = str(error) if isinstance(error, Problem) else f"{type(error).__name__}: {error}"
         reason.write_text(told)
         say(f"failed: {told}")

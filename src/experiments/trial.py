@@ -95,7 +95,7 @@ def train_here(space: Space, measure: Metric, side: int, tried: Tried, teller: T
     trial = Trial(space, measure, tried, Study(space.folder, measure.higher_is_better), teller.say)
 
     def hear(text: str) -> None:
-        """Whatever is told is the moment to look: an epoch's line comes when its checkpoint is written."""
+        """Whatever is told is the moment to look. A poor trial that is trained on begins at its last checkpoint."""
         teller.say("\n".join(f"{trial.number} | {line}" for line in text.splitlines()))
         if stand := trial.poor():
             raise Poor(stand)
@@ -107,7 +107,7 @@ def train_here(space: Space, measure: Metric, side: int, tried: Tried, teller: T
         problem = None
     except Exception as error:  # whatever is wrong with one run must not cost the others
         if not isinstance(error, Poor | Problem):
-            traceback.print_exc()
+            teller.say(traceback.format_exc())
         problem = error
     teller.end(trial.label, trial.end(problem))
 

@@ -29,7 +29,7 @@ from src.training.teller import EPOCH, Standing, Teller
 from src.training.turns import Turns
 
 SHOWN_ROWS = 2000  # training rows, at most, that log.train_scores looks at
-CHEAP = 0.05  # seconds for which every epoch is kept
+CHEAP = 0.2  # seconds for which every epoch is kept
 WORTH = 50  # seconds of training that are worth a second of writing them down
 
 
@@ -90,6 +90,9 @@ class FoldTraining:
                 self.teller.say(line(job, progress.history[-1]))
                 if asked:
                     raise KeyboardInterrupt
+            if self._agreed(stop.asked)[0]:  # while the last epoch was written down
+                self._keep()
+                raise KeyboardInterrupt
         finish(job, self.state, self.plain_feed, self.lesson, self.scores, self.teller.say)
         self.teller.end(job.name)
 
@@ -162,9 +165,18 @@ class FoldTraining:
         return time.monotonic() - self.kept_at > self.config.machine.checkpoint_minutes * 60
 
     def _worth_keeping(self) -> bool:
-        """Whether an epoch's end is kept: not where writing takes long beside what a kill would have done again."""
+        """Whether an epoch's end is kept: not where writing takes long beside what a kill would have done again.
+
+        The epoch whose weights were put aside as the best always is: another life might find another one.
+        """
+        if self.config.train.keep == "best" and self._is_best():
+            return True
         since = time.monotonic() - self.kept_at
         return self.keeping < CHEAP or since > WORTH * self.keeping or self._overdue()
+
+    def _is_best(self) -> bool:
+        scores = [entry["score"] for entry in self.state.progress.history if "score" in entry]
+        return bool(scores) and best_epoch(self.job.opened.metric, scores) == len(scores) - 1
 
     def _steps_left(self) -> list[Step]:
         job, progress = self.job, self.state.progress

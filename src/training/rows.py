@@ -79,7 +79,9 @@ class Rows:
     def total(self) -> int | None:
         """Steps of all rows; each that is not known yet counts as the mean of the others. None while none is known."""
         known = [one.total for one in self.standings.values() if one.total is not None]
-        return round(sum(known) * len(self) / len(known)) if known else None
+        some = [total for total in known if total]  # of the others nothing was left to do
+        each = sum(some) / len(some) if some else 0
+        return round(sum(known) + each * (len(self) - len(known))) if known else None
 
     def left(self, row: str) -> float | None:
         """Seconds that a row under way still takes."""

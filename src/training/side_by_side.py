@@ -98,7 +98,7 @@ def _child(task: Task, gpu: str | None, connection: Connection, parent: int) -> 
     except KeyboardInterrupt:
         _end(pipe, 130)
     except BaseException:
-        traceback.print_exc()
+        pipe.say(traceback.format_exc())
         _end(pipe, 1)
     _end(pipe, 0)
 

@@ -46,8 +46,8 @@ def faster(config: Config, kinds: list[Machine], images: int, begin: Begin, say:
     key = f"{config.model.name}, {config.images.size} px, {batch} images; {machine_name()}"
     known = _known().get(key, {})
     if _absent(kinds, known):
-        # The first step of a process is slower than all others; this one has one thread, and training all cores.
-        if _seconds(begin(usual), steps=2) / cores() * images / batch < WORTH_SECONDS:
+        # The first step of a process is slower than all others; this one has one thread, and training often more.
+        if _seconds(begin(usual), steps=2) / _cores_of(config) * images / batch < WORTH_SECONDS:
             return usual
         with _alone():
             known = _known().get(key, {})
@@ -59,6 +59,12 @@ def faster(config: Config, kinds: list[Machine], images: int, begin: Begin, say:
                 say(f"tried on {batch} images, for each: {told}; kept in {_file()}")
     best = min(kinds, key=lambda kind: known[_name(kind)])
     return best if known[_name(best)] * CLEARLY < known[_name(usual)] else usual
+
+
+def _cores_of(config: Config) -> int:
+    """What a training takes of this machine; one of several side by side is told its share."""
+    jobs, threads = config.machine.jobs, config.machine.threads
+    return cores() if "auto" in (jobs, threads) else min(cores(), jobs * threads)
 
 
 def images_tried(config: Config) -> int:

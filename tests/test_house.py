@@ -14,6 +14,7 @@ FLOORS = (
     ("launch", "process"),
     ("errors", "progress", "misspelt"),
     ("runs",),
+    ("registry",),
     ("schema", "metrics"),
     ("config",),
     ("command",),

@@ -1,0 +1,85 @@
+"""Extension points: the package's own files and the user's, found by name and by nothing else."""
+
+import sys
+
+import pytest
+
+from src.errors import UsageError
+from src.registry import Registry
+
+OWN = """
+from {package} import THINGS
+
+
+@THINGS.register("plain")
+def plain():
+    return "plain"
+"""
+
+
+@pytest.fixture
+def things(tmp_path, monkeypatch):
+    """A registry whose package has one file, and a home without extensions."""
+    package = f"made_things_{tmp_path.name.replace('-', '_')}"
+    folder = tmp_path / package
+    folder.mkdir()
+    (folder / "__init__.py").write_text(
+        f"from src.registry import Registry\nTHINGS = Registry('thing', {package!r})\n", encoding="utf-8"
+    )
+    (folder / "plain.py").write_text(OWN.format(package=package), encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path / "home"))
+    yield __import__(package).THINGS
+    for name in [name for name in sys.modules if name.startswith(package)]:
+        del sys.modules[name]
+
+
+def extend(tmp_path, things, name, code):
+    folder = tmp_path / "home" / "extensions"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.py").write_text(f"from {things.package} import THINGS\n{code}", encoding="utf-8")
+
+
+def test_the_packages_own_files_are_found_when_a_name_is_asked_for(things):
+    assert not [name for name in sys.modules if name == f"{things.package}.plain"]
+    assert things.get("plain")() == "plain"
+    assert "plain" in things and things.names() == ["plain"]
+
+
+def test_an_unknown_name_hears_of_the_nearest(things):
+    with pytest.raises(UsageError, match=r"thing .plian. is unknown\. Did you mean plain\?"):
+        things.get("plian")
+
+
+def test_a_users_file_is_found_and_told_once(things, tmp_path, capsys):
+    extend(tmp_path, things, "fancy", "@THINGS.register('fancy')\nclass Fancy:\n    size = 3\n")
+    assert things.get("fancy").size == 3 and things.names() == ["plain", "fancy"]
+    assert things.get("fancy").size == 3
+    assert capsys.readouterr().err.count("fancy.py (thing fancy)") == 1
+
+
+def test_a_users_file_belongs_to_its_home(things, tmp_path, monkeypatch):
+    extend(tmp_path, things, "fancy", "@THINGS.register('fancy')\ndef fancy():\n    return 1\n")
+    assert "fancy" in things
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path / "other"))
+    assert "fancy" not in things and "plain" in things
+
+
+def test_a_name_that_is_taken_is_refused_with_both_files(things, tmp_path):
+    extend(tmp_path, things, "again", "@THINGS.register('plain')\ndef plain():\n    return 2\n")
+    with pytest.raises(UsageError) as caught:
+        things.get("plain")
+    assert "again.py" in str(caught.value) and "plain.py" in str(caught.value)
+
+
+@pytest.mark.parametrize("code", ["1 / 0", "def (", "import no_such_module_anywhere"])
+def test_a_users_file_that_fails_is_named(things, tmp_path, code):
+    extend(tmp_path, things, "broken", code)
+    for _ in range(2):  # the second time too
+        with pytest.raises(UsageError, match=r"broken\.py cannot be loaded"):
+            things.get("plain")
+
+
+def test_two_registries_do_not_share_names(things):
+    other = Registry("other", things.package)
+    assert "plain" not in other

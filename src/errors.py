@@ -1,4 +1,18 @@
-"""The two ways a command can end badly, and the one place that turns them into exit codes."""
+"""The ways a command can end badly: what is told, under which code, and with which exit code.
+
+Every error has a code, a short name in kebab-case that never changes while its sentence may be mended. Programs and
+tests look at the code: `--json` prints {"error": {"code": "unknown-key", "message": "..."}}. A code is given where
+the error is raised, and needs no list:
+
+    raise UsageError(f"unknown key {key}", code="unknown-key")
+
+A kind of error that is caught somewhere is a class of its own, with its code as an attribute:
+
+    class Diverged(Problem):
+        code = "loss-not-finite"
+
+In a test, `with raises("loss-not-finite"):` of tests/codes.py is in place of a match of the sentence.
+"""
 
 import contextlib
 import errno
@@ -14,20 +28,29 @@ from src.launch import first_to_tell, left_alone, place
 class Problem(Exception):
     """Something in the data, the files or the machine is not as it must be. Exit code 1.
 
-    The text is one message for the user: the file, the row or the key, and the remedy.
+    The text is one message for the user: the file, the row or the key, and the remedy. code: names this kind of error.
     """
 
     exit_code = 1
+    code = "failed"
+
+    def __init__(self, message: str = "", *, code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code  # kept in the instance, so that it survives the way from another process
 
 
 class UsageError(Problem):
     """The command line or the configuration is wrong. Exit code 2."""
 
     exit_code = 2
+    code = "usage"
 
 
 class Busy(Problem):
     """Another process holds what this one needs."""
+
+    code = "busy"
 
 
 NO_LOCKS = (

@@ -24,6 +24,8 @@ GB = 1e9
 class NoRoom(Problem):
     """The disk is too small for a cache."""
 
+    code = "no-room-for-cache"
+
 
 def held(file: Path) -> BinaryIO:
     """`file`, open and locked against deletion for as long as the handle, or a forked copy of it, lives."""

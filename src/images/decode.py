@@ -43,6 +43,8 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 class ImageFault(Problem):
     """One image file that can not be used. `reason` is the short form for lists; the text adds path and remedy."""
 
+    code = "bad-image"
+
     def __init__(
         self, path: Path, reason: str, remedy: str = "copy or download it again, or take its row out of the table"
     ) -> None:

@@ -28,9 +28,13 @@ T = TypeVar("T")
 class RunFailed(Problem):
     """The notebook ran at Kaggle, and failed there."""
 
+    code = "kernel-run-failed"
+
 
 class NoOutput(Problem):
     """The notebook left no such file."""
+
+    code = "kernel-no-output"
 
 
 def await_dataset(slug: str, address: str, version: int, say: Say = print) -> None:

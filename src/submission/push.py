@@ -28,13 +28,19 @@ LONGEST_MESSAGE = 250
 class NotPushed(Problem):
     """Kaggle holds no such submission: the same file may be pushed again."""
 
+    code = "not-pushed"
+
 
 class Unsure(Problem):
     """The push may have arrived: look the submission up before pushing again."""
 
+    code = "push-unsure"
+
 
 class ScoringFailed(Problem):
     """Kaggle took the file and could not score it."""
+
+    code = "scoring-failed"
 
     def __init__(self, text: str, submission: Submission) -> None:
         super().__init__(text)

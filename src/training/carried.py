@@ -26,6 +26,8 @@ KEPT = ("seed*/*/**/*", "predictions/*.json", "export/*.safetensors", *SHARED)
 class NotBegun(Problem):
     """A packed run in which nothing was learned."""
 
+    code = "nothing-learned"
+
 
 def pack(run: Run, file: Path, ended: int = 0) -> None:
     """Write what was learned in `run` so far, and the folds that it stands on, to `file`.

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class Diverged(Problem):
     """The loss is no number any more."""
 
+    code = "loss-not-finite"
+
 
 def stop_on_nan(loss_sum: float, name: str, epoch: int, step: int) -> None:
     """A loss that is no number has ruined the weights: going on would only waste the time."""

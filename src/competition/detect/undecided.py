@@ -21,6 +21,8 @@ class Try:
 class Undecided(Problem):
     """Detection cannot know; the text holds the table and how to decide."""
 
+    code = "undecided"
+
     def __init__(self, what: str, tries: list[Try], remedy: str) -> None:
         ranked = sorted(tries, key=lambda one: -one.hits)
         lines = [what]

@@ -1,20 +1,53 @@
-"""A card in the making: each fact with how it was found, and what the user said on the command line before all."""
+"""A card in the making: each fact with its evidence, and what the user said on the command line before all."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import yaml
 
 from src.competition.card import Card
 from src.errors import UsageError
 
+Certainty = Literal["given", "sure", "guess", "question"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for a reading and against it, counted.
+
+    explained of total: the rows, files or ids that the reading explains. rivals: other readings, as KEY=VALUE where
+    a user can type it.
+    """
+
+    explained: int = 0
+    total: int = 0
+    unit: str = "rows"
+    signals: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()
+
+    @property
+    def share(self) -> float | None:
+        """The share that is explained, None where nothing was counted."""
+        return self.explained / self.total if self.total else None
+
+
+NOTHING = Evidence()
+
 
 @dataclass(frozen=True)
 class Fact:
+    """One value of the card. `how` says in words how it was found; `certainty`: a question stops the command."""
+
     value: Any
     how: str
-    guess: bool = False
+    certainty: Certainty = "sure"
+    evidence: Evidence = field(default=NOTHING)
+
+    @property
+    def guess(self) -> bool:
+        return self.certainty == "guess"
 
 
 class Draft:
@@ -24,10 +57,11 @@ class Draft:
         self.given = given
         self.facts: dict[str, Fact] = {}
 
-    def put(self, key: str, value: Any, how: str = "", guess: bool = False) -> None:
+    def put(self, key: str, value: Any, how: str = "", guess: bool = False, evidence: Evidence = NOTHING) -> None:
+        certainty: Certainty = "guess" if guess else "sure"
         if key in self.given:
-            value, how, guess = self.given[key], "given on the command line", False
-        self.facts[key] = Fact(value, how, guess)
+            value, how, certainty, evidence = self.given[key], "given on the command line", "given", NOTHING
+        self.facts[key] = Fact(value, how, certainty, evidence)
 
     def get(self, key: str) -> Any:
         """The fact's value, what was given, or None."""

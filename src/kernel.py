@@ -18,10 +18,10 @@ Without a flag the folder runs/<competition>/<run>/kernel/ is built: the exporte
                    the week's GPU hours
 """
 
-from src.command import parse
-from src.errors import UsageError, exit_code
-from src.process import run
-from src.submission.options import minutes_of, take_message
+from src.config.request import parse
+from src.core.errors import UsageError, exit_code
+from src.core.process import run
+from src.submission.cli_options import minutes_of, take_message
 
 PLAIN = ("--push", "--train", "--dry-run", "--again")
 FLAGS = (*PLAIN, "--wait")
@@ -38,14 +38,14 @@ def door(argv: list[str]) -> None:
     _check_flags(flags, message)
     minutes = minutes_of(flags)
     if "--train" in flags:
-        from src.notebooks.train import train_there
+        from src.launchers.kaggle_notebook.training_notebook import train_there
 
         train_there(request, dry="--dry-run" in flags)
         return
     if request.folds or request.seeds != (0,):
         raise UsageError("fold= and seed= are chosen when the models are exported: python -m src.predict --export")
     # Imported only now: torch takes seconds, a misspelt flag is told at once.
-    from src.notebooks.predict import build, push
+    from src.launchers.kaggle_notebook.inference_notebook import build, push
 
     folder = build(request)
     if "--push" in flags and "--dry-run" not in flags:

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from src.errors import Problem, UsageError
+from src.core.errors import Problem, UsageError
 
 Needs = Literal["labels", "probabilities", "ranks"]
 SINGLE = ("binary", "multiclass", "ordinal")

@@ -9,7 +9,7 @@ usage: python -m src.predict [--tta | --tta=auto] [config=NAME | competition=ID]
   runs=a,b,c                  join these runs of one competition: a plain mean, or what is really better than it
   predict.views=[identity,hflip]   which views; the word square stands for its eight, flips, shifts and crops for theirs
   --export                    also write runs/<competition>/<run>/export/<run>.safetensors, one file that predicts
-                              without the run: python -m src.exported.predict --help. --export=fp16: half the size
+                              without the run: python -m src.export.predict --help. --export=fp16: half the size
   predict.size=96             see the images at another size than in training
   predict.engine=openvino     what runs the networks on a CPU: torch, openvino, onnxruntime, or auto, the fastest that
                               answers as torch does in fp32, where there is work for minutes. predict.precision=fp32,
@@ -18,9 +18,9 @@ usage: python -m src.predict [--tta | --tta=auto] [config=NAME | competition=ID]
 Without fold= every trained fold takes part. Views already computed are not computed again.
 """
 
-from src.command import parse
-from src.errors import UsageError, exit_code
-from src.process import imports, run
+from src.config.request import parse
+from src.core.errors import UsageError, exit_code
+from src.core.process import imports, run
 
 
 def door(argv: list[str]) -> None:
@@ -38,11 +38,11 @@ def door(argv: list[str]) -> None:
         raise UsageError("--export writes one run at a time: give run=NAME in place of runs=")
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
     with imports():
-        from src.inference.predict import predict
+        from src.inference.pipeline import predict
 
     file = predict(request)
     if "--export" in request.flags:
-        from src.exported.export import export
+        from src.export.export import export
 
         export(request, file, stored=request.flags["--export"] or "exact")
 

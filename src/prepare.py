@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from src.errors import UsageError, exit_code
-from src.process import run
+from src.core.errors import UsageError, exit_code
+from src.core.process import run
 
 if TYPE_CHECKING:
     from src.competition.card import Card
@@ -37,7 +37,7 @@ def door(argv: list[str]) -> None:
     source, name, given = _parse(argv)
     # Imported only now: a misspelt word is told at once.
     from src.competition.card import card_file
-    from src.competition.prepared import prepare
+    from src.competition.create import prepare
 
     if Path(source).exists():
         card = prepare(Path(source), name, given, fits=_fits)
@@ -118,7 +118,7 @@ def _check_keys(given: dict[str, Any]) -> None:
 
 def _fits(card: "Card", samples: "Samples") -> None:
     """Whether a submission can be written. Raises UsageError or Problem."""
-    from src.submission.layout import layout_of
+    from src.submission.sample_layout import layout_of
 
     if card.submission:
         layout_of(card, samples)
@@ -126,8 +126,8 @@ def _fits(card: "Card", samples: "Samples") -> None:
 
 def _download(source: str, name: str) -> Path | None:
     """The competition's archive, fetched by the kaggle command into competition/NAME/, and resumed where it stopped."""
-    from src.runs import competition_folder
-    from src.submission.download import download
+    from src.core.paths import competition_folder
+    from src.submission.kaggle.download import download
 
     folder = competition_folder(name)
     return None if (folder / "data").is_dir() else download(SLUG.fullmatch(source)[1], folder, print)

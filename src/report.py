@@ -9,9 +9,9 @@ Several runs are set side by side: curves over each other, and the images that o
 runs/<competition>/comparisons/<names>/.
 """
 
-from src.command import parse
-from src.errors import exit_code
-from src.process import imports, run
+from src.config.request import parse
+from src.core.errors import exit_code
+from src.core.process import imports, run
 
 COMPARE = "--compare"
 
@@ -23,7 +23,7 @@ def door(argv: list[str]) -> None:
     request = parse(_spelt_out(argv), several_runs=True)
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
     with imports():
-        from src.findings.report import report
+        from src.reporting.run_report import report
 
     report(request)
 

@@ -10,9 +10,9 @@ runs/<competition>/<run>/review/:
 Keep the lines of label_issues.csv that you agree with, and train with data.ignore=PATH under a new name, run=NAME.
 """
 
-from src.command import parse
-from src.errors import exit_code
-from src.process import imports, run
+from src.config.request import parse
+from src.core.errors import exit_code
+from src.core.process import imports, run
 
 
 def door(argv: list[str]) -> None:
@@ -22,7 +22,7 @@ def door(argv: list[str]) -> None:
     request = parse(argv)
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
     with imports():
-        from src.findings.review import review
+        from src.reporting.review import review
 
     review(request)
 

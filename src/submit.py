@@ -17,11 +17,11 @@ Without config=, competition=, run= and FILE the last three mean every competiti
 
 from pathlib import Path
 
-from src.command import Request, parse
 from src.competition.card import card_file, load_card
-from src.errors import UsageError, exit_code
-from src.process import run
-from src.submission.options import minutes_of, take_message
+from src.config.request import Request, parse
+from src.core.errors import UsageError, exit_code
+from src.core.process import run
+from src.submission.cli_options import minutes_of, take_message
 
 ACTIONS = ("--dry-run", "--sync", "--history", "--final")
 FLAGS = (*ACTIONS, "--wait", "--again")

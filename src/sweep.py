@@ -16,11 +16,11 @@ Runs are named as src.train names them: finished folds are skipped, stopped ones
 others go on. Tables and figures are written to runs/<competition>/sweeps/<name>/.
 """
 
-from src.cluster.launcher import launcher_of
-from src.errors import exit_code
-from src.experiments.grid import plan_of
-from src.experiments.space import FLAG, space_of
-from src.process import imports, run
+from src.core.errors import exit_code
+from src.core.process import imports, run
+from src.experiments.search_space import FLAG, space_of
+from src.experiments.sweep_plan import plan_of
+from src.launchers.launcher import launcher_of
 
 
 def door(argv: list[str]) -> None:

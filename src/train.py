@@ -12,11 +12,11 @@ several GPUs: folds are trained side by side, one on each; machine.jobs=1 trains
 one fold on several GPUs or machines: accelerate launch --num_processes 2 -m src.train ...
 """
 
-from src.cluster.launcher import launcher_of
-from src.command import parse
-from src.errors import UsageError, exit_code
-from src.launch import place
-from src.process import imports, run
+from src.config.request import parse
+from src.core.errors import UsageError, exit_code
+from src.core.launch import place
+from src.core.process import imports, run
+from src.launchers.launcher import launcher_of
 
 
 def door(argv: list[str]) -> None:
@@ -30,7 +30,7 @@ def door(argv: list[str]) -> None:
         if address or place().count > 1:
             raise UsageError("--find-lr works in one process: give it without a launcher")
         with imports():
-            from src.training.finder import find_lr
+            from src.training.lr_finder import find_lr
 
         find_lr(request)
         return
@@ -38,12 +38,12 @@ def door(argv: list[str]) -> None:
         if place().count > 1:
             raise UsageError("launcher=ray starts processes of its own: give it without accelerate's launcher")
         with imports():
-            from src.cluster.cells import train_on_ray
+            from src.launchers.ray.runs import train_on_ray
 
         train_on_ray(request, address)
         return
     with imports():
-        from src.training.session import train
+        from src.training.run import train
 
     train(request)
 

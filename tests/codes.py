@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from src.errors import Problem
+from src.core.errors import Problem
 
 
 @contextlib.contextmanager

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from src.errors import Problem
-from src.runs import REPOSITORY
+from src.core.errors import Problem
+from src.core.paths import REPOSITORY
 from tests.bench import __main__ as door
 from tests.bench import fast_recipe, five_folds, photos
 from tests.bench.measure import measure, missing

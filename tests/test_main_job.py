@@ -19,11 +19,11 @@ import torch
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
-from src.command import parse
+from src.config.request import parse
 from src.models.factory import build
 from src.predict import main as predict
 from src.train import main as train
-from tests.tiny import COLOURS, write_tiny
+from tests.fixtures.tiny import COLOURS, write_tiny
 
 CLASSES = sorted(COLOURS)
 FOLDS = [(0, 0), (0, 1), (0, 2)]  # seed and fold

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from src.errors import UsageError
-from src.registry import Registry
+from src.core.errors import UsageError
+from src.core.registry import Registry
 
 OWN = """
 from {package} import THINGS
@@ -24,7 +24,7 @@ def things(tmp_path, monkeypatch):
     folder = tmp_path / package
     folder.mkdir()
     (folder / "__init__.py").write_text(
-        f"from src.registry import Registry\nTHINGS = Registry('thing', {package!r})\n", encoding="utf-8"
+        f"from src.core.registry import Registry\nTHINGS = Registry('thing', {package!r})\n", encoding="utf-8"
     )
     (folder / "plain.py").write_text(OWN.format(package=package), encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))

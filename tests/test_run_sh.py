@@ -15,9 +15,9 @@ import pytest
 import timm
 import torch
 
-import src.models.scratch  # noqa: F401  makes resnet8 known to timm
-from src.runs import REPOSITORY
-from tests.tiny import write_tiny
+import src.models.zoo  # noqa: F401  makes resnet8 known to timm
+from src.core.paths import REPOSITORY
+from tests.fixtures.tiny import write_tiny
 
 TOOLS = ("bash", "dirname", "cksum", "tr", "sed", "rm", "touch", "mkdir", "chmod", "cat")
 

@@ -9,8 +9,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from yaml import YAMLError
 
-from src.errors import UsageError
-from src.runs import REPOSITORY, competition_folder, home
+from src.core.errors import UsageError
+from src.core.paths import REPOSITORY, competition_folder, home
 
 Target = Literal["binary", "multiclass", "ordinal", "multilabel"]
 SubmissionKind = Literal["label", "probability", "columns", "ranked", "set"]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from src.competition.card import Card, TrainTable
 from src.competition.tables import need, read_table, values
-from src.errors import Problem
+from src.core.errors import Problem
 
 if TYPE_CHECKING:
     from src.competition.samples import Samples

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.competition import records, templates
+from src.competition import json_tables, templates
 from src.competition.card import Join, Sheet, Table
-from src.competition.tree import Tree
-from src.errors import Problem
+from src.competition.file_tree import Tree
+from src.core.errors import Problem
 
 SURPLUS = "\0"  # the name of cells beyond the header
 WIDE = 64  # columns; of wider tables only those are read that are asked for
@@ -21,8 +21,8 @@ def read_table(path: Path, sheet: Sheet | None = None, columns: Iterable[str] | 
         raise Problem(f"{path} is missing: put the host's files into {path.parent}, or mend the card that names it")
     sheet = sheet or Sheet(encoding="utf-8-sig")
     try:
-        if path.suffix.lower() in records.SUFFIXES:
-            table = records.read(path, sheet.encoding)
+        if path.suffix.lower() in json_tables.SUFFIXES:
+            table = json_tables.read(path, sheet.encoding)
         else:
             table = _read_csv(path, sheet, None if columns is None else set(columns))
     except (ValueError, LookupError, UnicodeError) as error:
@@ -98,7 +98,7 @@ def own_columns(data: Path, source: Table) -> set[str]:
 
 
 def _header(path: Path, sheet: Sheet) -> list[str]:
-    if path.suffix.lower() in records.SUFFIXES:
+    if path.suffix.lower() in json_tables.SUFFIXES:
         return read_table(path, sheet).columns.tolist()
     first = pd.read_csv(path, header=None, nrows=1, **_options(sheet)).iloc[0].tolist()
     return first if sheet.header else [f"column{k + 1}" for k in range(len(first))]
@@ -116,7 +116,7 @@ def _listing(source: Table, tree: Tree) -> pd.DataFrame:
 def _aligned(data: Path, source: Table, wanted: set[str]) -> pd.DataFrame:
     """One table, or several whose lines belong together."""
     if len(source.tables) == 1:
-        side_by_side = source.join or source.tables[0].endswith(tuple(records.SUFFIXES))
+        side_by_side = source.join or source.tables[0].endswith(tuple(json_tables.SUFFIXES))
         return read_table(data / source.tables[0], source, None if side_by_side else sorted(wanted)).copy()
     parts = [read_table(data / name, source) for name in source.tables]
     lengths = [len(part) for part in parts]

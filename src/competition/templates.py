@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
-from src.errors import Problem
+from src.core.errors import Problem
 from src.images.decode import SUFFIXES
 
 _FIELD = re.compile(r"\{([^{}:]+)(?::([^{}]*))?\}")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from src.errors import UsageError
+from src.core.errors import UsageError
 
 LISTS = ("fold", "seed")  # their commas are no choices: every run trains all of them
 

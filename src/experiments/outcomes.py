@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from src.competition.competition import Opened, open_competition
 from src.competition.folds import units_of
-from src.competition.opened import Opened, open_competition
-from src.errors import Problem
-from src.experiments.grid import Cell, Plan
-from src.inference.store import aligned, load_logits, logits_file
-from src.judging.ensemble import likeliest, probabilities_of
-from src.judging.intervals import gains, picked
+from src.core.errors import Problem
+from src.core.paths import DONE, Run, read_json
+from src.evaluation.averaging import likeliest, probabilities_of
+from src.evaluation.bootstrap import gains, picked
+from src.experiments.sweep_plan import Cell, Plan
+from src.inference.logits_store import aligned, load_logits, logits_file
 from src.metrics import METRICS, Metric
-from src.reporting.comparison import Outcomes
-from src.runs import DONE, Run, read_json
+from src.reporting.comparison_table import Outcomes
 from src.training.losses import plain_loss
-from src.training.rarity import rarity_scores
+from src.training.rare_class_scores import rarity_scores
 
 
 @dataclass(frozen=True)

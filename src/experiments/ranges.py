@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from src.errors import UsageError
+from src.core.errors import UsageError
 
 FAR = 20  # ends so many times apart are steps of size, not of amount: a rate of 1e-4 and one of 2e-4 differ
 DIGITS = 3  # that a tried value is rounded to, so that its run has a name to be read and given again

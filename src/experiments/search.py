@@ -8,21 +8,21 @@ that every run has; what it would add, schedulers of many trials, Optuna's prune
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from src.cluster.cells import run_on_ray
-from src.cluster.launcher import HERE
-from src.command import Request
 from src.competition.card import load_card
-from src.errors import Problem
+from src.config.request import Request
+from src.core.errors import Problem
+from src.core.paths import only_one
+from src.core.terminal import Terminal
+from src.core.worker_processes import run_tasks
 from src.experiments.outcomes import outcomes_of
-from src.experiments.space import Space
+from src.experiments.search_space import Space
 from src.experiments.study import FAILED, STOPPED, Study, Tried, mend
 from src.experiments.sweep import side_by_side
 from src.experiments.trial import Poor, Trial, train_here
+from src.launchers.launcher import HERE
+from src.launchers.ray.runs import run_on_ray
 from src.metrics import Metric, metric
-from src.reporting.comparison import write_comparison
-from src.runs import only_one
-from src.training.side_by_side import run_tasks
-from src.training.terminal import Terminal
+from src.reporting.comparison_table import write_comparison
 
 Say = Callable[[str], None]
 

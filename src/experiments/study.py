@@ -20,10 +20,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from src.errors import Problem
+from src.core.errors import Problem
 from src.experiments.axes import Axis
 from src.experiments.ranges import Range
-from src.experiments.space import Space, name_of
+from src.experiments.search_space import Space, name_of
 
 FILE = "trials.journal"
 ASKED = 200  # proposals in a row, at most, until one is a run that was not tried yet

@@ -7,20 +7,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from src.cluster.cells import run_on_ray
-from src.cluster.launcher import HERE
-from src.command import Request
-from src.errors import Problem
-from src.experiments.grid import Cell, Plan
+from src.config.request import Request
+from src.core.devices import gpus
+from src.core.errors import Problem
+from src.core.paths import only_one
+from src.core.reporter import Part, Standing, Teller
+from src.core.terminal import Terminal
+from src.core.worker_processes import run_tasks
 from src.experiments.outcomes import outcomes_of
-from src.models.gpus import gpus
-from src.reporting.comparison import write_comparison
-from src.runs import only_one
+from src.experiments.sweep_plan import Cell, Plan
+from src.launchers.launcher import HERE
+from src.launchers.ray.runs import run_on_ray
+from src.reporting.comparison_table import write_comparison
 from src.training.machine import cores, device_for, loaders, most_at_once
-from src.training.session import train_within
-from src.training.side_by_side import run_tasks
-from src.training.teller import Part, Standing, Teller
-from src.training.terminal import Terminal
+from src.training.run import train_within
 
 Say = Callable[[str], None]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from src.config import config_file, config_names
-from src.errors import UsageError
+from src.config.load import config_file, config_names
+from src.core.errors import UsageError
+from src.core.suggestions import nearest
 from src.experiments.axes import Axis, split, values_of
-from src.misspelt import nearest
 
 ASKED = "???"  # the value comes from the command line
 

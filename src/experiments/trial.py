@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src.cluster.cell import log_of
-from src.command import parse
-from src.errors import Problem
-from src.experiments.space import Space
+from src.config.request import parse
+from src.core.errors import Problem
+from src.core.paths import DONE, Run, read_json
+from src.core.reporter import Part, Teller
+from src.experiments.search_space import Space
 from src.experiments.study import FAILED, STOPPED, Study, Tried
 from src.experiments.sweep import with_share
+from src.launchers.ray.cell import log_of
 from src.metrics import Metric
-from src.runs import DONE, Run, read_json
-from src.training.session import train_within
-from src.training.teller import Part, Teller
-from src.training.warn import Diverged
+from src.training.run import train_within
+from src.training.sanity_checks import Diverged
 
 Say = Callable[[str], None]
 PARTS = 20  # of a fold's epochs, after which trials are held against each other: they may differ in their number

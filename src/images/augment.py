@@ -14,7 +14,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the netwo
 
 import albumentations as A
 
-from src.errors import UsageError
+from src.core.errors import UsageError
 from src.images.stream import resized
 
 

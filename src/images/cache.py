@@ -16,12 +16,12 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-from src.errors import Problem
+from src.core.errors import Problem
+from src.core.paths import read_json, relative_paths, sha256_of, write_json, written_whole
 from src.images import decode
 from src.images.cache_folder import GB, held, make_room, turn
 from src.images.local_copy import copied, own_folder
 from src.images.stream import ImageStream, each_in_threads
-from src.runs import read_json, relative_paths, sha256_of, write_json, written_whole
 
 
 class ImageCache:

@@ -15,8 +15,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
-from src.errors import Problem
-from src.runs import in_turn
+from src.core.errors import Problem
+from src.core.paths import in_turn
 
 GB = 1e9
 

@@ -1,4 +1,4 @@
-"""The one decoder of the project: a file becomes HWC uint8 RGB, whole, or an ImageFault says why not.
+"""The one decoder of the project: a file becomes HWC uint8 RGB, upright, whole, or an ImageFault says why not.
 
 Ordinary JPEG and PNG go through OpenCV, from memory: what it reads by name is not checked for truncation, what it
 reads from memory is. Kinds that OpenCV gets wrong (alpha, CMYK) or reads loosely go through Pillow, which is strict.
@@ -16,8 +16,33 @@ import cv2
 import numpy as np
 from PIL import Image, ImageChops, UnidentifiedImageError
 
-from src.errors import Problem
-from src.images.exif import orientation, upright
+from src.core.errors import Problem
+
+ORIENTATION = 0x0112
+
+
+def orientation(exif: bytes) -> int:
+    """EXIF's orientation tag: 1 is upright, 5 to 8 swap width and height. 1 where there is none that can be read."""
+    if not exif:
+        return 1
+    tags = Image.Exif()
+    try:
+        tags.load(exif)
+        value = tags.get(ORIENTATION)
+    except Exception:  # broken EXIF is common, Pillow raises anything then, and the picture is whole without it
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """`image` (height, width, channels), stored with this `orientation`, as it is meant to be seen."""
+    if orientation == 1:
+        return image
+    if orientation >= 5:
+        image = image.transpose(1, 0, 2)
+    rows, columns = -1 if orientation in (3, 4, 7, 8) else 1, -1 if orientation in (2, 3, 6, 7) else 1
+    return np.ascontiguousarray(image[::rows, ::columns])
+
 
 # Raise it whenever the same file would come out with other pixels: caches made by another version then don't count.
 VERSION = 1

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from src.errors import Problem, UsageError
+from src.core.errors import Problem, UsageError
+from src.core.paths import read_json, sha256_of, write_json, written_whole
+from src.core.progress import progress
 from src.images.cache_folder import NoRoom, make_room, turn
-from src.progress import progress
-from src.runs import read_json, sha256_of, write_json, written_whole
 
 OURS = "podium-cache"  # and the number of the user; whatever else the user keeps in his folder is not ours to tidy
 CHUNK = 16_000_000  # bytes read at once

@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from src.errors import UsageError
+from src.core.errors import UsageError
+from src.core.progress import progress
 from src.images.decode import ImageFault, decode, image_size
-from src.images.prepare import preparations
-from src.progress import progress
+from src.images.preprocessing import preparations
 
 FITS = ("stretch", "crop", "pad")
 

@@ -6,16 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from src.command import ALL, Request
-from src.competition.opened import Opened
-from src.engines.engine import Engine
-from src.engines.networks import EngineNetworks
-from src.engines.trained import Member
-from src.errors import UsageError
-from src.inference.store import save_logits
-from src.inference.tables import NAMES, PARTS, SECONDS, Say, StoredTables
-from src.progress import progress
-from src.runs import Run, only_one
+from src.competition.competition import Opened
+from src.config.request import ALL, Request
+from src.core.errors import UsageError
+from src.core.paths import Run, only_one
+from src.core.progress import progress
+from src.inference.backends.backend import Engine
+from src.inference.backends.networks import EngineNetworks
+from src.inference.logits_store import NAMES, PARTS, SECONDS, Say, StoredTables, save_logits
+from src.inference.trained_networks import Member
 
 Advance = Callable[[int], object]  # told how many images more are done
 

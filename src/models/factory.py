@@ -7,11 +7,11 @@ import timm
 import torch
 from torch import nn
 
-import src.models.scratch  # noqa: F401  registers our own names
-from src.errors import Problem, UsageError
+import src.models.zoo  # noqa: F401  registers our own names
+from src.config.schema import Model
+from src.core.errors import Problem, UsageError
 from src.models.heads import use_cosine, use_gem
 from src.models.weights import from_file, from_hub
-from src.schema import Model
 
 RUN = "run:"  # model.weights=run:NAME goes on from another run
 SMALL_INPUT = 96  # below this many pixels a stock stem throws away most of the picture

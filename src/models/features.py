@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from src.errors import Problem
+from src.core.errors import Problem
 from src.models.factory import Network
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from src.errors import Problem
+from src.core.errors import Problem
 from src.models.factory import Network
 
 

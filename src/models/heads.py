@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from src.errors import UsageError
+from src.core.errors import UsageError
 
 COSINE_SCALE = 30.0  # of the logits of a cosine head (Deng et al., 2019)
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from timm.models import load_state_dict
 from torch import nn
 
-from src.errors import Problem
+from src.core.errors import Problem
 
 HEADS = ("fc", "classifier.6", "classifier", "head.fc", "head")  # timm's and torchvision's names of the last layer
 

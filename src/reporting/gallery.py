@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from src.images.stream import ImageStream
 from src.reporting.figures import save
-from src.reporting.lettering import families, legible
+from src.reporting.fonts import families, legible
 
 ACROSS, MOST = 6, 24
 SIDE = 224  # pixels of an image in the gallery

@@ -8,8 +8,8 @@ import pandas as pd
 
 from src.competition.card import Card
 from src.competition.samples import Samples
-from src.errors import Problem
-from src.submission.layout import Layout, layout_of
+from src.core.errors import Problem
+from src.submission.sample_layout import Layout, layout_of
 
 LISTED = 5  # of each kind of fault
 TOLERANCE = 1e-6  # of a row's sum

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.runs import sha256_of, submissions_folder
+from src.core.paths import sha256_of, submissions_folder
 from src.submission import ledger
 from src.submission.ledger import Entry
 

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from src.errors import Problem
-from src.runs import home, read_json, runs_folder
+from src.core.errors import Problem
+from src.core.paths import home, read_json, runs_folder
 
 PUSHING = "PUSHING"  # written before the push: without a later row it may or may not have arrived
 NOT_PUSHED = "NOT PUSHED"  # Kaggle has none of it

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from src.competition.card import Card
 from src.competition.samples import load_samples
-from src.errors import Problem, UsageError
+from src.core.errors import Problem, UsageError
+from src.core.paths import sha256_of, submissions_folder
 from src.metrics import metric
-from src.runs import sha256_of, submissions_folder
-from src.submission import ledger, once
+from src.submission import ledger
 from src.submission.check import checked
 from src.submission.final import final_two
-from src.submission.listing import Submission
+from src.submission.kaggle import push_once
+from src.submission.kaggle.listing import Submission
 
 
 def latest(competition: str, run: str) -> Path:
@@ -28,7 +29,7 @@ def submit(card: Card, file: Path, message: str, minutes: float, again: bool) ->
     check_file(card, file)
     score = ledger.facts(card.id, sha256_of(file)).get("oof_score")
     slug, message = slug_of(card), message or _default_message(file, score)
-    mine = once.submit_once(card.id, slug, file, message, wait_minutes=minutes, again=again)
+    mine = push_once.submit_once(card.id, slug, file, message, wait_minutes=minutes, again=again)
     if mine.scored:
         tell_score(mine, score)
         return
@@ -57,7 +58,7 @@ def check_file(card: Card, file: Path) -> None:
 
 def sync(card: Card) -> None:
     """Bring the ledger up to Kaggle's list, and tell what is new."""
-    rows = once.sync(card.id, slug_of(card))
+    rows = push_once.sync(card.id, slug_of(card))
     for row in rows:
         scores = f"public {_shown(row.public_score)}  private {_shown(row.private_score)}"
         print(f"{row.ref}  {row.status}  {scores}  {row.file}")

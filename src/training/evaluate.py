@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import nn
 
-from src.competition.opened import Opened
-from src.engines.predictor import view_logits
-from src.images.loaders import Feed
-from src.inference.store import aligned, load_logits, logits_file
-from src.judging.ensemble import mean_probabilities, probabilities_of
+from src.competition.competition import Opened
+from src.core.paths import Run
+from src.evaluation.averaging import mean_probabilities, probabilities_of
+from src.images.dataset import Feed
+from src.inference.logits_store import aligned, load_logits, logits_file
+from src.inference.predictor import view_logits
 from src.metrics import Metric
-from src.runs import Run
 from src.training.losses import plain_loss
 
 if TYPE_CHECKING:
-    from src.training.job import FoldJob
+    from src.training.fold_job import FoldJob
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,17 @@ import numpy as np
 import pandas as pd
 from safetensors.torch import load_file, save
 
-from src.images.loaders import Feed
-from src.inference.store import logits_file, save_logits
-from src.judging.ensemble import likeliest
-from src.runs import DONE, sha256_of, write_json, written_whole
-from src.training.asking import forget
+from src.core.paths import DONE, sha256_of, write_json, written_whole
+from src.evaluation.averaging import likeliest
+from src.images.dataset import Feed
+from src.inference.logits_store import logits_file, save_logits
+from src.training.distillation import forget, taught_by
 from src.training.evaluate import best_epoch, evaluate
-from src.training.taught import taught_by
 
 if TYPE_CHECKING:
+    from src.training.distillation import Lesson
     from src.training.evaluate import Scores
-    from src.training.job import FoldJob
-    from src.training.lesson import Lesson
+    from src.training.fold_job import FoldJob
     from src.training.state import State
 
 SHOWN = 15  # classes up to which the whole confusion matrix is printed

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from src.runs import written_whole
+from src.core.paths import written_whole
 
 if TYPE_CHECKING:
-    from src.training.job import FoldJob
+    from src.training.fold_job import FoldJob
     from src.training.state import Progress, State
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from src.errors import UsageError
+from src.config.schema import Loss
+from src.core.errors import UsageError
 from src.models.heads import COSINE_SCALE
-from src.schema import Loss
 
 
 class Criterion:

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from joblib import cpu_count
 
-from src.errors import Problem, UsageError
-from src.models.gpus import gpus
-from src.runs import read_json, write_json
-from src.schema import Config
-from src.training.ranks import ALONE, Ranks
+from src.config.schema import Config
+from src.core.devices import gpus
+from src.core.distributed import ALONE, Ranks
+from src.core.errors import Problem, UsageError
+from src.core.paths import read_json, write_json
 
 CHANNELS_LAST, CONTIGUOUS = "channels_last", "contiguous"
 LOADERS = 8  # processes that load images for one fold on a GPU, at most

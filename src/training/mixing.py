@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from src.errors import UsageError
-from src.schema import Train
+from src.config.schema import Train
+from src.core.errors import UsageError
 
 Mix = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 

@@ -8,7 +8,7 @@ from timm.scheduler import create_scheduler_v2
 from torch.optim import SGD
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
-from src.schema import Config, Schedule
+from src.config.schema import Config, Schedule
 from src.training.stages import Stage
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from src.config.schema import Augment, Config
 from src.models.features import last_layer
-from src.schema import Augment, Config
 
 
 @dataclass(frozen=True)

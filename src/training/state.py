@@ -15,12 +15,12 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from src.errors import Problem, UsageError
-from src.misspelt import nearest
-from src.runs import written_whole
-from src.schema import Config, Optim
+from src.config.schema import Config, Optim
+from src.core.distributed import ALONE, Ranks
+from src.core.errors import Problem, UsageError
+from src.core.paths import written_whole
+from src.core.suggestions import nearest
 from src.training.machine import Machine
-from src.training.ranks import ALONE, Ranks
 
 # Not SGD: it gains nothing, and its fused step fails where some weights have learned before and others begin.
 FUSED = (torch.optim.Adam, torch.optim.AdamW)

@@ -5,16 +5,16 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 
-from src.competition.claim import has_learned
-from src.errors import Problem
-from src.models.memory import fits, largest_batch
-from src.training import warn
-from src.training.job import FoldJob, global_batch
+from src.competition.run_config import has_learned
+from src.core.errors import Problem
+from src.core.memory import fits, largest_batch
+from src.training import sanity_checks
+from src.training.fold_job import FoldJob, global_batch
+from src.training.loss_meter import Taken, Tally
 from src.training.losses import Criterion
 from src.training.mixing import mixing
 from src.training.stages import hold_norms
 from src.training.state import State
-from src.training.tally import Taken, Tally
 
 
 class Stepper:
@@ -64,7 +64,7 @@ class Stepper:
 
     def _count(self, taken: Taken) -> None:
         (loss_sum,) = self.job.ranks.total(taken.loss_sum)
-        warn.stop_on_nan(loss_sum, self.job.name, taken.epoch, taken.step)
+        sanity_checks.stop_on_nan(loss_sum, self.job.name, taken.epoch, taken.step)
         self.state.progress.loss_sum += loss_sum
 
     def _pieces(self, *wholes: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from src.competition.opened import Opened
-from src.config import config_file, load_tree, merge
-from src.errors import UsageError
+from src.competition.competition import Opened
+from src.config.load import config_file, load_tree, merge
+from src.config.schema import Config, check
+from src.core.errors import UsageError
+from src.core.paths import Run
 from src.images.cache import ImageCache
 from src.images.stream import ImageStream
-from src.runs import Run
-from src.schema import Config, check
-from src.training.onward import earlier_run, seed_of
+from src.training.warm_start import earlier_run, seed_of
 
 HARD = ("ordinal", "smooth_l1", "arcface")  # losses made for one true class or grade, not for shares of several
 

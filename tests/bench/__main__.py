@@ -18,8 +18,8 @@ import datetime
 import os
 import sys
 
-from src.errors import Problem, UsageError, exit_code
-from src.runs import only_one, write_text
+from src.core.errors import Problem, UsageError, exit_code
+from src.core.paths import only_one, write_text
 from tests.bench import demo, eight_views, fast_recipe, five_folds, input_pipeline, on_gpu
 from tests.bench.machine import machine
 from tests.bench.measure import measure

@@ -7,7 +7,7 @@ asked for: Podium without its two means of speed, which are keys of its own.
 import shutil
 from functools import partial
 
-from src.command import DEMO
+from src.config.request import DEMO
 from tests.bench.photos import workplace
 from tests.bench.process import podium
 from tests.bench.row import PODIUM, Figures, Line, Row, Trial

@@ -23,7 +23,7 @@ import pandas as pd
 from src.competition.card import check_card
 from src.competition.detect.layout import detect
 from src.competition.folds import freeze_folds
-from src.competition.hamming import near
+from src.competition.quality.duplicates import near
 from src.competition.samples import load_samples
 
 

@@ -10,9 +10,9 @@ import shutil
 from functools import partial
 from pathlib import Path
 
-from src.errors import Problem
-from src.runs import DONE, Run
-from src.schema import Predict
+from src.config.schema import Predict
+from src.core.errors import Problem
+from src.core.paths import DONE, Run
 from src.training.machine import cores
 from tests.bench.photos import VIEWS, at_home, bench_home
 from tests.bench.process import peer, podium

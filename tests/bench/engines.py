@@ -18,19 +18,19 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from src.command import parse
-from src.competition.opened import open_competition
-from src.engines.choice import candidates
-from src.engines.engine import Engine
-from src.engines.networks import EngineNetworks
-from src.engines.trained import trained_network
-from src.engines.views import SETS, VIEWS
+from src.competition.competition import open_competition
+from src.config.request import parse
+from src.core.paths import Run
+from src.evaluation.averaging import mean_probabilities
 from src.images.cache import ImageCache
-from src.images.loaders import Feed, PlainRows
+from src.images.dataset import Feed, PlainRows
 from src.images.stream import ImageStream, resized
+from src.inference.backends.backend import Engine
+from src.inference.backends.networks import EngineNetworks
+from src.inference.backends.selection import candidates
 from src.inference.members import trained_members
-from src.judging.ensemble import mean_probabilities
-from src.runs import Run
+from src.inference.trained_networks import trained_network
+from src.inference.tta import SETS, VIEWS
 
 SQUARE = SETS["square"]
 

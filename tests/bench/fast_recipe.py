@@ -11,9 +11,9 @@ import math
 import shutil
 from pathlib import Path
 
-from src.config import load
-from src.errors import Problem
-from src.runs import Run, read_json
+from src.config.load import load
+from src.core.errors import Problem
+from src.core.paths import Run, read_json
 from tests.bench.photos import NAME, at_home, bench_home
 from tests.bench.process import peer, podium
 from tests.bench.row import PODIUM, Figures, Line, Row, Trial

@@ -10,7 +10,7 @@ import shutil
 from functools import partial
 from pathlib import Path
 
-from src.errors import Problem
+from src.core.errors import Problem
 from src.training.machine import cores
 from tests.bench.photos import NAME, bench_home
 from tests.bench.process import peer, podium

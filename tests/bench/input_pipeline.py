@@ -7,8 +7,8 @@ torchvision. Both crop at random, mirror, and end in batches of 64 images of byt
 import zipfile
 from pathlib import Path
 
-from src.competition.archive import find_archive
 from src.competition.card import load_card
+from src.competition.sources.data_folder import find_archive
 from tests.bench.photos import workplace
 from tests.bench.process import own, peer
 from tests.bench.row import PODIUM, Figures, Line, Row, Trial

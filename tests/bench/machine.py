@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from src.runs import REPOSITORY
+from src.core.paths import REPOSITORY
 from src.training.machine import cores
 
 

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from src.errors import Problem
+from src.core.errors import Problem
 from tests.bench.machine import commit
 from tests.bench.record import Measurement, Results
 from tests.bench.row import Figures, Row, Trial

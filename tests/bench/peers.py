@@ -10,8 +10,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from src.errors import Problem
-from src.runs import write_text
+from src.core.errors import Problem
+from src.core.paths import write_text
 from tests.bench.photos import workplace
 
 PACKAGES = ("fastai==2.8.12",)

@@ -14,9 +14,9 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from src.competition.archive import find_archive
 from src.competition.card import load_card
-from src.runs import REPOSITORY, write_text
+from src.competition.sources.data_folder import find_archive
+from src.core.paths import REPOSITORY, write_text
 
 SPLIT = Path(__file__).parent / "butterflies-20.csv"
 CONFIGS = Path(__file__).parent / "configs"

@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from src.errors import Problem
-from src.runs import REPOSITORY
+from src.core.errors import Problem
+from src.core.paths import REPOSITORY
 from tests.bench.peers import peers_python
 from tests.bench.row import Figures
 

@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PODIUM_HOME"] = folder
         from src.report import main as report
-        from tests.made_up_run import note_prediction, write_many, write_run
+        from tests.fixtures.made_up_run import note_prediction, write_many, write_run
 
         write_many(Path(folder), CLASSES, each, side=64)
         note_prediction(write_run("large", skill=3.5), "large", ("identity", "hflip"), 0.5)

@@ -15,8 +15,8 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from src.command import DEMO
-from src.runs import REPOSITORY
+from src.config.request import DEMO
+from src.core.paths import REPOSITORY
 from tests.bench.machine import commit, machine
 
 REPEATS = 5

@@ -12,7 +12,7 @@ from src.competition.detect.labels import find_label
 from src.competition.detect.several import Label, complete
 from src.competition.detect.sniff import NUMBER
 from src.competition.detect.undecided import Try, Undecided
-from src.errors import UsageError
+from src.core.errors import UsageError
 
 MOST_SIDES = 3
 

@@ -14,8 +14,8 @@ from src.competition.detect.roles import Role, role_of_image
 from src.competition.detect.rules import Rule, find_joint_rules, find_rules
 from src.competition.detect.sample import Sample
 from src.competition.detect.undecided import Try, Undecided
+from src.competition.file_tree import Tree
 from src.competition.templates import fill
-from src.competition.tree import Tree
 
 LOOKED_AT = 300  # values of a column, to see whether it names images
 FEW_MISSING = 0.1  # of the test images; they are answered all the same

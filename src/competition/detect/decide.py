@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from src.competition import templates
-from src.competition.classes import class_columns
 from src.competition.detect.context import Context
 from src.competition.detect.draft import flow
 from src.competition.detect.sample import Sample
@@ -23,7 +22,8 @@ from src.competition.detect.target import (
 from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.labels import YES
-from src.errors import Problem
+from src.competition.sample_submission import class_columns
+from src.core.errors import Problem
 
 
 def label_cells(train: Train) -> pd.Series:

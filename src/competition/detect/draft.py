@@ -7,7 +7,7 @@ from typing import Any, Literal
 import yaml
 
 from src.competition.card import Card
-from src.errors import UsageError
+from src.core.errors import UsageError
 
 Certainty = Literal["given", "sure", "guess", "question"]
 

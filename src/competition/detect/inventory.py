@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src.competition import records
+from src.competition import json_tables
 from src.competition.card import Pixels, Sheet
 from src.competition.detect.roles import Role, role_of_table
 from src.competition.detect.sniff import NUMBER, encoding_of, sniff
-from src.competition.pixels import pixel_columns
+from src.competition.file_tree import Tree
+from src.competition.sources.pixel_columns import pixel_columns
 from src.competition.tables import read_table
 from src.competition.templates import stem
-from src.competition.tree import Tree
-from src.errors import Problem
+from src.core.errors import Problem
 
 TEXT = (".csv", ".tsv", ".txt", ".data", ".lst")
 FEWEST_PIXELS = 49
@@ -49,7 +49,7 @@ def read_tables(tree: Tree) -> tuple[list[TableFile], list[str]]:
     found, notes = [], []
     for path in tree.files:
         suffix = Path(path).suffix.lower()
-        if suffix not in records.SUFFIXES and suffix not in TEXT:
+        if suffix not in json_tables.SUFFIXES and suffix not in TEXT:
             continue
         try:
             table = _read(tree, path)
@@ -63,9 +63,9 @@ def read_tables(tree: Tree) -> tuple[list[TableFile], list[str]]:
 
 def _read(tree: Tree, path: str) -> TableFile | None:
     file, role = tree.root / path, role_of_table(path, tree.shared)
-    if Path(path).suffix.lower() in records.SUFFIXES:
+    if Path(path).suffix.lower() in json_tables.SUFFIXES:
         sheet = Sheet(encoding=encoding_of(file).removesuffix("-sig"))
-        return TableFile(path, role, sheet, counted(records.read(file, sheet.encoding)))
+        return TableFile(path, role, sheet, counted(json_tables.read(file, sheet.encoding)))
     sheet = sniff(file, lambda cell: bool(cell) and stem(cell) in tree.by_stem)
     if sheet is None:
         return None

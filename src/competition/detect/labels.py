@@ -5,12 +5,12 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from src.competition.classes import class_columns
 from src.competition.detect.roles import role_of_word, words
 from src.competition.detect.sample import Sample
 from src.competition.detect.several import SEPARATORS, Label, complete
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.labels import NO, YES
+from src.competition.sample_submission import class_columns
 
 WORDS = (
     "label",

@@ -17,8 +17,8 @@ from src.competition.detect.listing import from_names, same_pattern
 from src.competition.detect.sample import find_sample
 from src.competition.detect.test import find_test, test_folder
 from src.competition.detect.train import Train, from_table
-from src.competition.tree import Tree
-from src.errors import Problem
+from src.competition.file_tree import Tree
+from src.core.errors import Problem
 
 FOLDERS = 5  # of images left over that are told
 

@@ -7,9 +7,9 @@ from src.competition.detect.names import REMEDY, Named, label_in_names
 from src.competition.detect.several import Label
 from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
+from src.competition.file_tree import common_folder
 from src.competition.templates import fields, name, pattern
-from src.competition.tree import common_folder
-from src.errors import UsageError
+from src.core.errors import UsageError
 
 
 def from_names(context: Context) -> Train:

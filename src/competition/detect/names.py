@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from src.competition.detect.groups import NAMES as GROUPS
 from src.competition.detect.undecided import Try, Undecided
+from src.competition.file_tree import common_folder
 from src.competition.templates import fields, name, pattern
-from src.competition.tree import common_folder
 
 SEPARATORS = ("_", "-", ".", " ", "__")
 REMEDY = "Say how: train.files=PATTERN, such as train/{label}/{file} or train/{label}_{number:d}.jpg"

@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from src.competition.file_tree import Tree
 from src.competition.templates import CHANGES, stem, without_extension
-from src.competition.tree import Tree
 
 TRIED = 100  # values that a way of changing ids is tried on before all are
 

@@ -6,8 +6,8 @@ from functools import cached_property
 from src.competition.detect.draft import Draft
 from src.competition.detect.inventory import TableFile
 from src.competition.detect.undecided import Try, Undecided
-from src.competition.tree import Tree
-from src.errors import UsageError
+from src.competition.file_tree import Tree
+from src.core.errors import UsageError
 
 
 @dataclass(frozen=True)

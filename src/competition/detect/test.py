@@ -11,8 +11,8 @@ from src.competition.detect.listing import matched, same_pattern
 from src.competition.detect.sample import Sample
 from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
-from src.competition.tree import common_folder
-from src.errors import UsageError
+from src.competition.file_tree import common_folder
+from src.core.errors import UsageError
 
 
 def find_test(train: Train | None, context: Context) -> pd.DataFrame | None:

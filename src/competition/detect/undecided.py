@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from src.errors import Problem
+from src.core.errors import Problem
 
 SHOWN = 12
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from src.reporting.figures import COLOURS, LINES
-from src.reporting.lettering import families, legible
+from src.reporting.fonts import families, legible
 
 INK, RULE = "#2b2b2b", "#c9c9c9"  # text and lines of the frame
 STYLE = {

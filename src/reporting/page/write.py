@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from src.core.paths import read_json, write_json, write_text, written_whole
 from src.reporting.page.blocks import Block, Gallery, Matrix, Page, Table
 from src.reporting.page.charts import png_of, svg_of
 from src.reporting.page.pictures import contact_sheet, data_uri
-from src.runs import read_json, write_json, write_text, written_whole
 
 HERE = Path(__file__).parent
 WRITTEN = "figures.json"  # the names of the figures of the last page

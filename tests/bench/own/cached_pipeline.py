@@ -16,7 +16,7 @@ import torch
 
 from src.images.augment import Augmentation
 from src.images.cache import ImageCache
-from src.images.loaders import AugmentedSteps, Feed, Step
+from src.images.dataset import AugmentedSteps, Feed, Step
 
 BATCH, SIZE, LOAD_SIZE = 64, 128, 144
 TRANSFORMS = [

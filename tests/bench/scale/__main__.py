@@ -23,8 +23,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from src.errors import Problem, UsageError, exit_code
-from src.runs import only_one, write_text
+from src.core.errors import Problem, UsageError, exit_code
+from src.core.paths import only_one, write_text
 from tests.bench.machine import commit, machine
 from tests.bench.photos import workplace
 from tests.bench.process import own

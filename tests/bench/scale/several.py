@@ -17,11 +17,11 @@ Figured = Callable[[], dict[str, float]]  # work that tells more figures than st
 
 def side_by_side(count: int, home: Path) -> Figured:
     """So many folds at once, as src.train forks them, each held at its first optimizer step until all are there."""
-    from src.competition.opened import open_competition
-    from src.training.job import FoldJob
+    from src.competition.competition import open_competition
+    from src.core.distributed import ALONE
+    from src.core.worker_processes import run_tasks
+    from src.training.fold_job import FoldJob
     from src.training.machine import Machine
-    from src.training.ranks import ALONE
-    from src.training.side_by_side import run_tasks
 
     config, run = request("scale")
     run = run.__class__(run.competition, f"tried-{count}")
@@ -40,7 +40,7 @@ def side_by_side(count: int, home: Path) -> Figured:
 
 
 def _first_step(job: Any, meet: Callable[[int], None], teller: object) -> None:
-    from src.training.fold import FoldTraining
+    from src.training.trainer import FoldTraining
 
     try:
         FoldTraining(job, Teller()).run()
@@ -71,10 +71,10 @@ def in_views(count: int, home: Path) -> Figured:
     """One network's answers to SEEN images in so many views, in one process of one thread."""
     import torch
 
-    from src.competition.opened import open_competition
-    from src.engines.networks import EngineNetworks
-    from src.engines.trained import Member
-    from src.engines.views import VIEWS as KNOWN
+    from src.competition.competition import open_competition
+    from src.inference.backends.networks import EngineNetworks
+    from src.inference.trained_networks import Member
+    from src.inference.tta import VIEWS as KNOWN
 
     torch.set_num_threads(1)  # several would wait for each other on a busy machine
     config, run = request("answers")

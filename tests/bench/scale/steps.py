@@ -50,7 +50,7 @@ def tables(home: Path) -> Work:
 
 def checks(home: Path) -> Work:
     """Every file asked for its size and time, near duplicates among all images found and tied together."""
-    from src.competition.inspection import inspect
+    from src.competition.quality.cleaning import inspect
 
     card, samples = _samples()
     return lambda: inspect(card, samples, lambda _: None)
@@ -58,7 +58,7 @@ def checks(home: Path) -> Work:
 
 def overview(home: Path) -> Work:
     """The look that src.prepare prints; the search for duplicates is part of it."""
-    from src.competition.overview import overview
+    from src.competition.quality.overview import overview
 
     card, samples = _samples()
     return lambda: overview(card, samples, lambda _: None)
@@ -76,11 +76,11 @@ def grouped(home: Path) -> Work:
 
 def train_start(home: Path) -> Work:
     """What src.train does until its first optimizer step, the image cache being there."""
-    from src.competition.opened import open_competition
-    from src.training.fold import FoldTraining
-    from src.training.job import FoldJob
+    from src.competition.competition import open_competition
+    from src.core.distributed import ALONE
+    from src.training.fold_job import FoldJob
     from src.training.machine import Machine
-    from src.training.ranks import ALONE
+    from src.training.trainer import FoldTraining
 
     config, run = request("scale")
 
@@ -99,9 +99,9 @@ def train_start(home: Path) -> Work:
 
 def predict_start(home: Path) -> Work:
     """What src.predict does until its first batch of test images is answered."""
-    from src.competition.opened import open_competition
-    from src.engines.networks import EngineNetworks
-    from src.engines.trained import Member
+    from src.competition.competition import open_competition
+    from src.inference.backends.networks import EngineNetworks
+    from src.inference.trained_networks import Member
 
     config, run = request("answers")
 
@@ -127,7 +127,7 @@ def submission(home: Path) -> Work:
 def stored_runs(home: Path) -> Work:
     """The runs that are predicted, made up as training leaves them, five folds in two views; and the image caches of
     all training and test files, 16 pixels a side, built by all cores."""
-    from tests.made_up_run import write_run
+    from tests.fixtures.made_up_run import write_run
 
     return lambda: [write_run("made", name).images(say=lambda _: None) for name in ("scale", "answers")]
 
@@ -159,16 +159,16 @@ def _frozen(home: Path, group: str | None) -> Work:
 
 def request(name: str) -> tuple:
     """The configuration of one of the competitions, and its run."""
-    from src.command import parse
-    from src.runs import Run
+    from src.config.request import parse
+    from src.core.paths import Run
 
     request = parse([f"config={name}", *WORDS])
     return request.config, Run(request.competition, request.run)
 
 
 def _predicted(name: str) -> Work:
-    from src.command import parse
-    from src.inference.predict import predict
+    from src.config.request import parse
+    from src.inference.pipeline import predict
 
     request = parse([f"config={name}", *WORDS, "--tta"], flags=("--tta",))
     return lambda: predict(request, lambda _: None)

@@ -1,0 +1,78 @@
+"""What a configuration leaves to `auto`, chosen from the competition's images and this machine, and told."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.competition.samples import Samples
+from src.config.load import load_tree, merge
+from src.config.schema import Config, check
+from src.core.paths import Run
+from src.images.decode import image_size
+from src.metrics import Metric
+
+LOOKED_AT = 200  # images whose size is read
+UNEVEN = 4  # largest to smallest class, from which the sampler helps more than it disturbs
+VISITS = {"cpu": 25_000, "gpu": 400_000}  # images that one fold's training shows in all
+EPOCHS = {"cpu": (6, 40), "gpu": (12, 40)}
+
+
+def settle(config: Config, run: Run, samples: Samples, metric: Metric, say: Callable[[str], None]) -> Config:
+    """The configuration without any auto. A run that was begun keeps what was chosen then."""
+    keys = config.undecided
+    if not keys:
+        return config
+    kept = run.folder / "config.yaml"
+    if kept.exists():
+        stored = check(load_tree(kept))
+        values = {key: stored.value(key) for key in keys}
+    else:
+        values = {key: value for key, value in _chosen(config, samples, metric).items() if key in keys}
+        say(f"chosen for these images and this machine: {' '.join(f'{key}={value}' for key, value in values.items())}")
+    tree: Any = config.model_dump()
+    for key, value in values.items():
+        section, name = key.split(".")
+        tree = merge(tree, {section: {name: value}})
+    return check(tree)
+
+
+def _chosen(config: Config, samples: Samples, metric: Metric) -> dict[str, Any]:
+    place, rows = _place(config.machine.device), len(samples.train)
+    size = _size(samples, place) if config.images.size == "auto" else config.images.size
+    counts = samples.counts[samples.counts > 0]
+    # Where probabilities are scored, showing rare classes more often would shift them all.
+    uneven = metric.needs == "labels" and len(counts) > 0 and counts.max() >= UNEVEN * counts.min()
+    least, most = EPOCHS[place]
+    return {
+        "images.size": size,
+        "model.name": _network(size, place),
+        "data.sampler": "weighted" if uneven else "plain",
+        "train.epochs": int(np.clip(round(VISITS[place] / rows), least, most)),
+        # A small table needs small batches, or it gets no steps to learn by.
+        "train.global_batch": int(np.clip(2 ** round(np.log2(max(rows, 1) / 20)), 8, 64)),
+    }
+
+
+def _place(device: str) -> str:
+    from src.core.devices import gpus
+
+    if device == "auto":
+        return "gpu" if gpus().names else "cpu"
+    return "cpu" if device == "cpu" else "gpu"
+
+
+def _size(samples: Samples, place: str) -> int:
+    """The images' own short side in the middle, a multiple of 8, within what the machine can afford."""
+    paths = samples.train["path"]
+    some = paths.iloc[np.linspace(0, len(paths) - 1, min(LOOKED_AT, len(paths))).astype(int)]
+    side = float(np.median([min(image_size(Path(path))) for path in some]))
+    least, most = (16, 64) if place == "cpu" else (32, 224)
+    return int(np.clip(round(side / 8) * 8, least, most))
+
+
+def _network(size: int, place: str) -> str:
+    if place == "cpu":
+        return "resnet8" if size <= 32 else "resnet18"
+    return "resnet18" if size <= 96 else "resnet50"

@@ -1,0 +1,97 @@
+"""A competition made ready for work: card, samples, folds, metric and images, all checked before the first epoch."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from src.competition.auto_config import settle
+from src.competition.card import Card, load_card
+from src.competition.folds import Folds, freeze_folds
+from src.competition.labels import test_answers
+from src.competition.quality.cleaning import inspect
+from src.competition.quality.ignored_images import Ignored, leave_out, read_ignored
+from src.competition.samples import Samples, load_samples
+from src.competition.sources.data_folder import ensure_data
+from src.config.schema import Config
+from src.core.errors import Problem
+from src.core.paths import Run, relative_paths, runs_folder
+from src.images.cache import ImageCache
+from src.images.local_copy import local_folder
+from src.images.stream import ImageStream
+from src.metrics import Metric, metric
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Rows of `images` are the training rows, then the test rows. What data.ignore leaves out is not among them."""
+
+    card: Card
+    samples: Samples
+    folds: Folds
+    metric: Metric
+    config: Config
+    ignored: Ignored | None = None
+
+    @cached_property
+    def images_hash(self) -> str:
+        """Of the names and sizes of all image files and what is done to them: logits of other pixels are stale."""
+        digest = hashlib.sha256(json.dumps([self.config.images.fit, self.config.images.prepare]).encode())
+        for table in (self.samples.train, self.samples.test):
+            for path, name in zip(table["path"], relative_paths(table["path"], self.card.folder), strict=True):
+                digest.update(f"{name}\0{_size(path)}\0".encode())
+        return digest.hexdigest()[:16]
+
+    def images(self, size: int | None = None, say: Callable[[str], None] = print) -> ImageCache | ImageStream:
+        """Every image decoded for networks that see `size` pixels (None: as trained).
+
+        Raises Problem listing those that cannot be.
+        """
+        wanted = self.config.images
+        paths = [*self.samples.train["path"], *self.samples.test["path"]]
+        return ImageCache.open(
+            self.card.folder / "cache",
+            paths,
+            wanted.load_side(size),
+            wanted.fit,
+            tuple(wanted.prepare),
+            max_gb=self.config.machine.cache_max_gb,
+            local=local_folder(self.config.machine.cache_local),
+            say=say,
+        )
+
+
+def _size(path: str) -> int:
+    """Of a file in bytes, -1 where it is absent."""
+    try:
+        return os.stat(path).st_size
+    except (OSError, ValueError):
+        return -1
+
+
+def open_competition(config: Config, run: Run, say: Callable[[str], None] = print) -> Opened:
+    """Everything that `run` stands on, with nothing left to auto.
+
+    Raises UsageError or Problem for whatever is wrong with the card, its files or the tables in them.
+    """
+    card = load_card(config.competition)
+    measure = metric(card.metric, card.folder, card.target)
+    ensure_data(card, say)
+    data = config.data
+    samples = inspect(card, load_samples(card, tuple(data.extra)), say, duplicates=data.duplicates == "group")
+    _check(card, samples)
+    host = data.validation == "host"
+    folds = freeze_folds(samples, data.folds, data.fold_seed, runs_folder(card.id), host=host)
+    ignored = read_ignored(data.ignore, samples) if data.ignore else None
+    if ignored:  # only now: the frozen folds are those of all rows
+        samples, folds = leave_out(samples, folds, ignored)
+    return Opened(card, samples, folds, measure, settle(config, run, samples, measure, say), ignored)
+
+
+def _check(card: Card, samples: Samples) -> None:
+    """What would only show when folds have been trained for hours."""
+    if card.target != "multilabel" and (samples.counts > 0).sum() < 2:
+        raise Problem(f"every training row of {card.id} is of one class: mend the card's label column")
+    test_answers(card, samples, samples.test["id"].to_numpy())

@@ -1,0 +1,97 @@
+"""Samples after a look at their images: the unreadable ones dealt with, near duplicates tied together."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from src.competition.card import Card
+from src.competition.quality.duplicates import Pairs, clusters, find_pairs
+from src.competition.quality.image_index import Look, look_at
+from src.competition.samples import TRAIN, VALIDATION, Samples
+from src.core.errors import Problem
+
+Say = Callable[[str], None]
+LISTED = 10
+
+
+def look_at_samples(card: Card, samples: Samples, say: Say = print) -> Look:
+    """A look at every training and test image, kept in the competition's cache/ folder."""
+    return look_at([*samples.train["path"], *samples.test["path"]], card.folder / "cache", say)
+
+
+def inspect(card: Card, samples: Samples, say: Say = print, duplicates: bool = True) -> Samples:
+    """The samples that can be worked with.
+
+    Unreadable training images stop the work, or are left out where the card says on_bad_image: drop. Test ids whose
+    image is unreadable go to `test_without_image`. With `duplicates`, `train.cluster` ties near duplicates together,
+    and rows of extra tables are left out where they show an image that is held out or tested.
+    """
+    look = look_at_samples(card, samples, say)
+    train, test = look.of(samples.train["path"]), look.of(samples.test["path"])
+    samples, train = _without_faults(card, samples, look, train)
+    samples = _without_test_faults(card, samples, look, test)
+    if not duplicates:
+        return samples
+    pairs = find_pairs(look)
+    samples, train = _without_leaks(samples, pairs, train, test)
+    of_entry, shared = clusters(pairs, len(look.paths))
+    notes = list(pairs.notes)
+    if shared:
+        notes.append(f"{shared} images are so alike that only equal files among them are tied together")
+    names = np.where(of_entry[train] < 0, "", of_entry[train].astype(str)).astype(object)
+    return replace(samples, train=samples.train.assign(cluster=names), notes=(*samples.notes, *notes))
+
+
+def _without_faults(card: Card, samples: Samples, look: Look, entries: np.ndarray) -> tuple[Samples, np.ndarray]:
+    bad = look.fault[entries] != ""
+    if not bad.any():
+        return samples, entries
+    told = f"{bad.sum()} of {len(bad)} training images cannot be read:\n{_listed(look, entries[bad])}"
+    if card.on_bad_image == "stop" or bad.all():
+        raise Problem(
+            f"{told}\nPut whole files in their place, or leave them out: "
+            f"on_bad_image: drop in {card.folder / 'card.yaml'}"
+        )
+    return samples.keeping(~bad, f"{told}\n  Their rows are left out"), entries[~bad]
+
+
+def _without_test_faults(card: Card, samples: Samples, look: Look, entries: np.ndarray) -> Samples:
+    bad = look.fault[entries] != ""
+    if not bad.any():
+        return samples
+    told = f"{bad.sum()} of {len(bad)} test images cannot be read:\n{_listed(look, entries[bad])}"
+    if card.on_bad_image == "stop":
+        raise Problem(
+            f"{told}\nPut whole files in their place, or let their rows be answered from the classes' shares: "
+            f"on_bad_image: drop in {card.folder / 'card.yaml'}"
+        )
+    return replace(
+        samples,
+        test=samples.test[~bad].reset_index(drop=True),
+        test_without_image=(*samples.test_without_image, *samples.test["id"][bad]),
+        notes=(*samples.notes, f"{told}\n  They are answered from the classes' shares"),
+    )
+
+
+def _listed(look: Look, entries: np.ndarray) -> str:
+    lines = [f"  {path}: {reason}" for path, reason in zip(look.paths[entries], look.fault[entries], strict=True)]
+    more = [f"  and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
+    return "\n".join([*lines[:LISTED], *more])
+
+
+def _without_leaks(samples: Samples, pairs: Pairs, train: np.ndarray, test: np.ndarray) -> tuple[Samples, np.ndarray]:
+    """Extra rows must not show what is held out or tested."""
+    own = samples.train["part"].isin([TRAIN, VALIDATION]).to_numpy()
+    if own.all():
+        return samples, train
+    guarded = pd.Index(np.concatenate([train[own], test]))
+    others = np.concatenate([pairs.rows, pairs.rows[:, ::-1]])
+    leaks = others[guarded.get_indexer(others[:, 1]) >= 0, 0]
+    bad = ~own & (np.isin(train, leaks) | np.isin(train, guarded))
+    if not bad.any():
+        return samples, train
+    return samples.keeping(~bad, f"{bad.sum()} extra rows show a held-out or test image again and are left out"), train[
+        ~bad
+    ]

@@ -1,0 +1,205 @@
+"""What every image is, read once and kept in cache/look.npz: size, kind, readable or not, hash, and a thumbnail."""
+
+import hashlib
+import mmap
+import os
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from src.core.paths import written_whole
+from src.images.cache_folder import turn
+from src.images.decode import VERSION, decode
+from src.images.stream import each_in_threads
+
+READ = ("stamp", "digest", "hash", "size", "fault")
+THUMB, NAME = "thumb", "name"
+BLOCK = 1 << 16  # names compared at a time
+
+
+class LookFile:
+    """An earlier look. Its thumbnails, most of it, stay on the disk until they are asked for.
+
+    facts: the arrays of READ and the mapped `thumb`, a row an image each.
+    """
+
+    def __init__(self, file: Path) -> None:
+        with np.load(file, allow_pickle=False) as stored:
+            self.facts = {key: stored[key] for key in READ}
+        self.facts["fault"] = self.facts["fault"].astype(object)
+        self.facts[THUMB] = _mapped(file, THUMB)
+        self._names = _mapped(file, NAME)
+
+    def places(self, names: list[str]) -> np.ndarray:
+        """The row of each name, (len(names),) int64, -1 where there is none."""
+        if len(names) == len(self._names) and all(
+            self._holds(names[start : start + BLOCK], start) for start in range(0, len(names), BLOCK)
+        ):
+            return np.arange(len(names))
+        return pd.Index(self._names.tolist(), dtype=object).get_indexer(names)
+
+    def _holds(self, names: list[str], start: int) -> bool:
+        """Whether these names stand in the file from the row `start` on."""
+        same = np.array_equal(self._names[start : start + len(names)], np.array(names))
+        let_go(self._names)
+        return same
+
+
+def let_go(mapped: np.ndarray) -> None:
+    """Free the memory of an array that is mapped; what is asked for again is read anew. Others stay as they are."""
+    if isinstance(mapped.base, mmap.mmap):
+        mapped.base.madvise(mmap.MADV_DONTNEED)
+
+
+def read_look(file: Path, rule: str) -> LookFile | None:
+    """An earlier look; None where there is none, or it was made by another rule."""
+    if not file.is_file():
+        return None
+    with np.load(file, allow_pickle=False) as stored:
+        if str(stored["rule"]) != rule:
+            return None
+    return LookFile(file)
+
+
+def write_look(file: Path, rule: str, names: list[str], facts: dict[str, np.ndarray]) -> None:
+    """facts: those of READ and `thumb`. Uncompressed, as it must be to be mapped."""
+    text = {key: values.astype(str) if values.dtype == object else values for key, values in facts.items()}
+    with written_whole(file) as part, part.open("wb") as out:
+        np.savez(out, name=np.array(names, dtype=str), rule=rule, **text)
+
+
+def _mapped(file: Path, key: str) -> np.ndarray:
+    """An array of an uncompressed npz, read-only, of which only what is looked at comes into memory."""
+    with file.open("rb") as raw:
+        with zipfile.ZipFile(raw) as archive:
+            entry = archive.getinfo(f"{key}.npy")
+        raw.seek(entry.header_offset + 26)  # the local header's two lengths; its name and extra field follow
+        lengths = raw.read(4)
+        raw.seek(int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little"), 1)
+        np.lib.format.read_magic(raw)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(raw)
+        return np.memmap(raw, dtype, "r", offset=raw.tell(), shape=shape) if 0 not in shape else np.zeros(shape, dtype)
+
+
+LOOK_THUMB = 16  # pixels a side, RGB
+LOOK_BLOCK = 1 << 15  # thumbnails at a time
+FACTS = ("digest", "hash", "thumb", "size", "fault")  # of a Look, beside its paths
+RULE = f"{VERSION}-1"  # of what is computed here: another one makes older looks worthless
+
+
+@dataclass(frozen=True)
+class Look:
+    """One entry an image, in the order of `paths`, which are absolute.
+
+    digest: (n,) uint64 of the file's bytes. hash: (n,) uint64, see `perceptual`. thumb: (n, 16, 16, 3) uint8.
+    size: (n, 2) int32, height and width as decoded. fault: why it cannot be read, empty where it can.
+    """
+
+    paths: np.ndarray
+    digest: np.ndarray
+    hash: np.ndarray
+    thumb: np.ndarray
+    size: np.ndarray
+    fault: np.ndarray
+
+    def of(self, paths: Iterable[str]) -> np.ndarray:
+        """The entries of these paths, in the order asked for. Raises KeyError for one that was not looked at."""
+        paths = list(paths)
+        entries = pd.Index(self.paths, dtype=object).get_indexer(paths)
+        if (entries < 0).any():
+            raise KeyError(paths[int((entries < 0).argmax())])
+        return entries
+
+    @cached_property
+    def levels(self) -> np.ndarray:
+        """(n,) how bright each image is, the mean of its thumbnail, of 255."""
+        return self._of_thumbs(lambda flat: flat.mean(axis=1))
+
+    @cached_property
+    def contrast(self) -> np.ndarray:
+        """(n,) the standard deviation of each thumbnail, of 255."""
+        return self._of_thumbs(lambda flat: flat.astype(np.float32).std(axis=1))
+
+    def _of_thumbs(self, fact: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """A fact of each thumbnail, some at a time: there may be more of them than fit into memory."""
+        facts = [np.zeros(0)]
+        for start in range(0, len(self.thumb), LOOK_BLOCK):
+            block = self.thumb[start : start + LOOK_BLOCK]
+            facts.append(fact(block.reshape(len(block), -1)))
+            let_go(self.thumb)
+        return np.concatenate(facts)
+
+
+def look_at(paths: Iterable[str], folder: Path, say: Callable[[str], None] = print, alone: bool = False) -> Look:
+    """Look at these images; what `folder` holds of an earlier look, of files that have not changed since, is kept.
+
+    alone: whether no other process looks meanwhile; whoever has something to look at sees to that first.
+    """
+    paths = sorted(set(paths))
+    stamps = np.fromiter((fact for path in paths for fact in _stamp(path)), np.int64, 2 * len(paths)).reshape(-1, 2)
+    file, beside = folder / "look.npz", f"{folder.parent}/"
+    names = [path.removeprefix(beside) for path in paths]
+    known = read_look(file, RULE)
+    old = np.full(len(paths), -1) if known is None else known.places(names)
+    same = old >= 0
+    if known is not None:
+        same[same] = (known.facts["stamp"][old[same]] == stamps[same]).all(axis=1)
+        if same.all() and len(paths) == len(known.facts["stamp"]) and (np.diff(old) == 1).all():
+            return Look(np.array(paths, dtype=object), **{key: known.facts[key] for key in FACTS})
+    fresh = _nothing_seen(len(paths))
+    for key, values in fresh.items():
+        if same.any():
+            values[same] = known.facts[key][old[same]]
+    todo = np.flatnonzero(~same)
+    if len(todo) and not alone:
+        with turn(folder, say, "look"):
+            for part in folder.glob(f".{file.name}.*.part"):
+                part.unlink()  # of one that was killed
+            return look_at(paths, folder, say, alone=True)
+    if len(todo):
+        say(f"looking at {len(todo)} images")
+        faults = each_in_threads(lambda k: _one(paths[todo[k]], int(todo[k]), fresh), len(todo), None, "looking")
+        for k, reason in faults.items():
+            fresh["fault"][todo[k]] = reason
+        write_look(file, RULE, names, fresh | {"stamp": stamps})
+    return Look(np.array(paths, dtype=object), **fresh)
+
+
+def _nothing_seen(images: int) -> dict[str, np.ndarray]:
+    return {
+        "digest": np.zeros(images, np.uint64),
+        "hash": np.zeros(images, np.uint64),
+        "thumb": np.zeros((images, LOOK_THUMB, LOOK_THUMB, 3), np.uint8),
+        "size": np.zeros((images, 2), np.int32),
+        "fault": np.full(images, "", dtype=object),
+    }
+
+
+def perceptual(gray: np.ndarray) -> int:
+    """A hash of 64 bits that changes little with size and compression: the signs of the 64 slowest waves.
+
+    gray: (32, 32) float32. Known as pHash: the low 8 x 8 of a cosine transform, each against their median.
+    """
+    low = cv2.dct(gray)[:8, :8].ravel()
+    return int.from_bytes(np.packbits(low > np.median(low)).tobytes(), "big")
+
+
+def _one(path: str, row: int, fresh: dict[str, np.ndarray]) -> None:
+    image = decode(Path(path))
+    with open(path, "rb") as file:
+        fresh["digest"][row] = int.from_bytes(hashlib.file_digest(file, "md5").digest()[:8], "big")
+    fresh["size"][row] = image.shape[:2]
+    fresh["thumb"][row] = cv2.resize(image, (LOOK_THUMB, LOOK_THUMB), interpolation=cv2.INTER_AREA)
+    gray = cv2.cvtColor(cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    fresh["hash"][row] = perceptual(gray.astype(np.float32))
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    facts = os.stat(path)
+    return facts.st_size, facts.st_mtime_ns

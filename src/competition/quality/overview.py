@@ -1,0 +1,167 @@
+"""A look before training: what there is, and what is wrong with it, as one dictionary and as a short table."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.competition.card import Card
+from src.competition.folds import units_of
+from src.competition.quality.cleaning import look_at_samples
+from src.competition.quality.duplicates import SMALLEST, Pairs, clusters, find_pairs
+from src.competition.quality.image_index import Look
+from src.competition.samples import Samples
+
+SHOWN = 5
+BLANK = 2.0  # the standard deviation of a thumbnail, of 255, below which there is nothing to see
+
+
+def overview(card: Card, samples: Samples, say: Callable[[str], None] = print) -> dict[str, Any]:
+    """Look at every image and sum up; prints the table. The dictionary holds plain values for a JSON file."""
+    look = look_at_samples(card, samples, say)
+    train, test = look.of(samples.train["path"]), look.of(samples.test["path"])
+    pairs = find_pairs(look)
+    facts = {
+        "competition": card.id,
+        "target": card.target,
+        "metric": card.metric,
+        "images": {"train": len(train), "test": len(test), "test_without_image": list(samples.test_without_image)},
+        "classes": dict(zip(samples.classes, samples.counts.tolist(), strict=True)),
+        "sizes": _sizes(look),
+        "kinds": _kinds(look),
+        "unreadable": {str(path): str(why) for path, why in zip(look.paths, look.fault, strict=True) if why},
+        "blank": [str(path) for path in look.paths[_blank(look)]],
+        "duplicates": _duplicates(samples, look, pairs, train, test),
+        "groups": _groups(samples),
+        "notes": [*samples.notes, *pairs.notes, *_warnings(card, look, train)],
+    }
+    _print(facts, say)
+    return facts
+
+
+def _warnings(card: Card, look: Look, train: np.ndarray) -> list[str]:
+    told, read = [], look.fault == ""
+    if read.any() and (look.size[read].min(axis=1) < SMALLEST).all():
+        told.append(f"images below {SMALLEST} pixels: of duplicates only equal files are looked for")
+    bad = int((~read[train]).sum())
+    if bad and card.on_bad_image != "drop":
+        told.append(f"training will stop at {bad} unreadable images, unless the card says on_bad_image: drop")
+    return told
+
+
+def _sizes(look: Look) -> dict[str, Any]:
+    """Height and width over all readable images, and the most frequent sizes."""
+    sizes = look.size[look.fault == ""]
+    if not len(sizes):
+        return {}
+    different, counts = np.unique(sizes, axis=0, return_counts=True)
+    order = np.argsort(-counts)[:SHOWN]
+    return {
+        "height": [int(x) for x in np.percentile(sizes[:, 0], [0, 50, 100])],
+        "width": [int(x) for x in np.percentile(sizes[:, 1], [0, 50, 100])],
+        "different": len(different),
+        "most_frequent": {f"{different[k][1]} x {different[k][0]}": int(counts[k]) for k in order},
+    }
+
+
+def _kinds(look: Look) -> dict[str, int]:
+    kinds, counts = np.unique([Path(path).suffix.lower() or "none" for path in look.paths], return_counts=True)
+    return dict(zip(kinds.tolist(), counts.tolist(), strict=True))
+
+
+def _blank(look: Look) -> np.ndarray:
+    return (look.fault == "") & (look.contrast < BLANK)
+
+
+def _duplicates(samples: Samples, look: Look, pairs: Pairs, train: np.ndarray, test: np.ndarray) -> dict[str, Any]:
+    """Pairs within train, across labels, and between train and test; each list shows some."""
+    row_of = np.full(len(look.paths), -1)
+    row_of[train] = np.arange(len(train))
+    tested = np.isin(np.arange(len(look.paths)), test)
+    rows = row_of[pairs.rows]
+    both = (rows >= 0).all(axis=1)
+    targets = samples.targets.reshape(len(samples.targets), -1)
+    across = both.copy()
+    across[both] = (targets[rows[both, 0]] != targets[rows[both, 1]]).any(axis=1)
+    between = (rows >= 0).any(axis=1) & tested[pairs.rows].any(axis=1)
+    of_entry, shared = clusters(pairs, len(look.paths))
+
+    def some(which: np.ndarray) -> list[list[str]]:
+        return [[str(look.paths[a]), str(look.paths[b])] for a, b in pairs.rows[which][: 4 * SHOWN]]
+
+    return {
+        "equal_files": int(pairs.same.sum()),
+        "near": int((~pairs.same).sum()),
+        "within_train": int(both.sum()),
+        "across_labels": int(across.sum()),
+        "between_train_and_test": int(between.sum()),
+        "clusters": len(np.unique(of_entry[of_entry >= 0])),
+        "too_alike_to_tell": shared,
+        "examples_across_labels": some(across),
+        "examples_between_train_and_test": some(between),
+        "examples": some(np.ones(len(pairs), dtype=bool)),
+    }
+
+
+def _groups(samples: Samples) -> dict[str, int] | None:
+    if (samples.train["group"] == "").all():
+        return None
+    sizes = np.bincount(units_of(samples.train.assign(cluster="")))
+    return {"groups": len(sizes), "smallest": int(sizes.min()), "largest": int(sizes.max())}
+
+
+def _print(facts: dict[str, Any], say: Callable[[str], None]) -> None:
+    images, sizes, doubles = facts["images"], facts["sizes"], facts["duplicates"]
+    counts = sorted(facts["classes"].items(), key=lambda item: -item[1])
+    shown = [
+        f"{name} {count}"
+        for name, count in (counts if len(counts) <= 2 * SHOWN else [*counts[:SHOWN], *counts[-SHOWN:]])
+    ]
+    if len(counts) > 2 * SHOWN:
+        shown.insert(SHOWN, "...")
+    absent = len(images["test_without_image"])
+    rows = [
+        (
+            "images",
+            f"{images['train']} training, {images['test']} test"
+            + (f", {absent} test ids without one" if absent else ""),
+        ),
+        ("target", f"{facts['target']}, {len(counts)} classes; metric {facts['metric']}"),
+        ("classes", ", ".join(shown)),
+        ("kinds", ", ".join(f"{kind} {count}" for kind, count in facts["kinds"].items())),
+        ("unreadable", _some(list(facts["unreadable"]))),
+        ("blank", _some(facts["blank"])),
+        (
+            "duplicates",
+            "{equal_files} pairs of equal files, {near} of near duplicates, in {clusters} clusters".format(**doubles),
+        ),
+        (
+            "",
+            f"{doubles['across_labels']} across labels, {doubles['between_train_and_test']} between training and test",
+        ),
+    ]
+    if sizes:
+        many = f", {sizes['different']} different" if sizes["different"] > 1 else ""
+        rows.insert(3, ("sizes", f"width {_span(sizes['width'])}, height {_span(sizes['height'])} pixels{many}"))
+    if facts["groups"]:
+        groups, least, most = facts["groups"].values()
+        rows.append(
+            ("groups", f"{groups} of {least} images" if least == most else f"{groups} of {least} to {most} images")
+        )
+    for name, text in rows:
+        say(f"  {name:<11} {text}")
+    for note in facts["notes"]:
+        say(f"  note: {note}")
+
+
+def _span(three: list[int]) -> str:
+    low, middle, high = three
+    return str(low) if low == high else f"{low} to {high} (median {middle})"
+
+
+def _some(paths: list[str]) -> str:
+    if not paths:
+        return "none"
+    names = ", ".join(Path(path).name for path in paths[:SHOWN])
+    return f"{len(paths)}: {names}" + (" ..." if len(paths) > SHOWN else "")

@@ -1,0 +1,84 @@
+"""The sample submission: the host's file, or the list of test images where there is none; and its class columns."""
+
+import re
+from collections.abc import Sequence
+
+import pandas as pd
+
+from src.competition.card import Card, Sheet
+from src.competition.tables import need, read_table
+from src.core.errors import Problem
+
+
+def sample_of(card: Card, test_ids: set[str], test: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
+    """The sample, every cell text. Raises Problem where its ids or answers do not fit the card."""
+    wanted = card.submission
+    if wanted is None:
+        return pd.DataFrame()
+    if wanted.sample is None:
+        return _listing(card, test, classes)
+    sample = read_table(card.data / wanted.sample, Sheet(separator=wanted.separator, encoding=wanted.encoding))
+    if sample.shape[1] < 2:
+        raise Problem(
+            f"{wanted.sample} has one column only, {sample.columns[0]!r}, when it is read with {wanted.separator!r} "
+            "between its columns: mend submission.separator in the card, or take it out"
+        )
+    key = wanted.id or sample.columns[0]
+    ids = need(sample, key, wanted.sample)
+    for wrong, what in (
+        (ids.duplicated(), "stands there twice"),
+        (~ids.isin(test_ids), f"is no test image of {card.test.name}"),
+    ):
+        if wrong.any():
+            line = int(wrong.to_numpy().argmax()) + 2
+            raise Problem(
+                f"{wanted.sample}, line {line}: id {ids[wrong].iloc[0]!r} {what} ({wrong.sum()} such rows). "
+                "Mend the card or the file"
+            )
+    if wanted.kind in ("label", "ranked", "set"):
+        _check_answers(card, sample.drop(columns=key).iloc[:, -1], classes)
+    return sample
+
+
+def _listing(card: Card, test: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
+    """A row for each test image, empty but for its id."""
+    key, *answers = card.submission.header or ["id", "label"]
+    if card.submission.kind == "columns":
+        answers = list(classes)
+    return pd.DataFrame({key: test["id"], **dict.fromkeys(answers, "")}, dtype=object)
+
+
+def _check_answers(card: Card, answers: pd.Series, classes: tuple[str, ...]) -> None:
+    """Differing answers must be classes; one value in every row is the host's placeholder, class or not."""
+    if answers.nunique() < 2:
+        return
+    known, several, separator = set(classes), card.submission.kind != "label", card.submission.label_separator
+    lists = [[part for part in cell.split(separator) if part] if several else [cell] for cell in answers]
+    wrong = [k for k, parts in enumerate(lists) if not known.issuperset(parts)]
+    if wrong:
+        place = f"{card.submission.sample}, line {wrong[0] + 2}"
+        raise Problem(
+            f"{place}: {answers.iloc[wrong[0]]!r} is no class of {card.train.name} "
+            f"({len(wrong)} such rows). Correct the file, or name every class in the card (classes: [...])"
+            + (f"; classes are parted by {separator!r}, mend submission.label_separator if not" if several else "")
+        )
+
+
+def class_columns(classes: Sequence[str], columns: Sequence[str]) -> tuple[str, ...] | None:
+    """The column of each class: named as the class, or all with one same prefix and suffix, as in prob_cat, prob_dog.
+
+    Capitals and blanks around a name count only where names differ in nothing else. None where no rule, or more than
+    one, finds every class.
+    """
+    for spelt in (str, lambda name: name.strip().casefold()):
+        wanted, held = [spelt(name) for name in classes], {spelt(name): name for name in columns}
+        if not wanted or len(set(wanted)) < len(classes) or len(held) < len(columns):
+            continue
+        affixes = {
+            (name[: at.start()], name[at.end() :]) for name in held for at in re.finditer(re.escape(wanted[0]), name)
+        }
+        fitting = [(a, z) for a, z in sorted(affixes) if all(a + name + z in held for name in wanted)]
+        if ("", "") in fitting or len(fitting) == 1:
+            a, z = ("", "") if ("", "") in fitting else fitting[0]
+            return tuple(held[a + name + z] for name in wanted)
+    return None

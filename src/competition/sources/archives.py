@@ -1,0 +1,175 @@
+"""Archives of hosts, unpacked inside one folder: zip and tar, archives in archives, compressed single files."""
+
+import bz2
+import gzip
+import lzma
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from src.core.errors import Problem
+
+TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+SINGLE = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+FOREIGN = (".7z", ".rar", ".tar.zst", ".zst")
+DEPTH = 4  # archives within archives within ...
+SPARE = 1.05  # of the space that an archive's own figures ask for
+
+# What a broken archive raises, whichever library finds it.
+BROKEN = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    EOFError,
+    lzma.LZMAError,
+    gzip.BadGzipFile,
+    zlib.error,
+    UnicodeDecodeError,
+    RuntimeError,
+    NotImplementedError,
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file of an archive: its name as written there, its unpacked size in bytes, and how to read it."""
+
+    name: str
+    size: int
+    open: Callable[[], BinaryIO]
+
+
+def is_archive(path: Path) -> bool:
+    return path.name.lower().endswith((".zip", *TARS, *SINGLE, *FOREIGN))
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack an archive into `folder`; system litter is left out.
+
+    Raises Problem for links, for names that would leave the folder, for broken archives, and where space is short.
+    """
+    try:
+        with _members(archive) as members:
+            _unpack_members(archive, members, folder)
+    except BROKEN as error:
+        raise Problem(f"{archive} is no whole archive ({error}): download it again") from None
+
+
+def unpack_nested(folder: Path, say: Callable[[str], None]) -> None:
+    """Unpack the archives that lie below `folder`, each beside itself, and remove them.
+
+    train.zip becomes train/, train.csv.zip becomes train.csv. One whose result is there already is left alone.
+    """
+    for _ in range(DEPTH):
+        nested = [
+            path for path in sorted(folder.rglob("*")) if path.is_file() and is_archive(path) and not litter(path.name)
+        ]
+        nested = [path for path in nested if not _stem(path).exists()]
+        if not nested:
+            return
+        for path in nested:
+            say(f"unpacking {path.relative_to(folder)}")
+            _unpack_beside(path)
+    raise Problem(
+        f"{folder} holds archives within archives, more than {DEPTH} deep: unpack it yourself and give the folder"
+    )
+
+
+def _unpack_beside(path: Path) -> None:
+    goal, part = _stem(path), path.with_name(f".{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    unpack(path, part)
+    inside = [entry for entry in part.iterdir()] if part.exists() else []
+    if len(inside) == 1 and inside[0].name == goal.name:
+        inside[0].rename(goal)  # train.zip that holds train/
+        part.rmdir()
+    elif inside:
+        part.rename(goal)
+    path.unlink()
+
+
+def _stem(path: Path) -> Path:
+    lower = path.name.lower()
+    ending = next(ending for ending in (*TARS, ".tar.zst", ".zip", *SINGLE, *FOREIGN) if lower.endswith(ending))
+    return path.with_name(path.name[: -len(ending)] or "archive")
+
+
+def _unpack_members(archive: Path, members: list[Member], folder: Path) -> None:
+    members = [member for member in members if not litter(member.name)]
+    needed, free = sum(member.size for member in members), shutil.disk_usage(existing(folder)).free
+    if needed * SPARE > free:
+        raise Problem(
+            f"{archive.name} needs {needed / 1e9:.1f} GB unpacked, but only {free / 1e9:.1f} GB are free: make room"
+        )
+    targets = [_inside(archive, member.name) for member in members]
+    folder.mkdir(parents=True, exist_ok=True)
+    for member, target in zip(members, targets, strict=True):
+        path = folder / target
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with path.open("xb") as sink, member.open() as source:
+                shutil.copyfileobj(source, sink, 1 << 20)
+        except (FileExistsError, NotADirectoryError, IsADirectoryError):
+            raise Problem(f"{archive} holds {member.name!r} twice: unpack it yourself and give the folder") from None
+
+
+def _inside(archive: Path, name: str) -> str:
+    """The member's path below the folder. Some programs write \\ between its parts."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or not path.parts or path.parts[0][1:2] == ":" or "\0" in name:
+        raise Problem(f"{archive} holds {name!r}, which would leave its folder: nothing was unpacked")
+    return str(path)
+
+
+@contextmanager
+def _members(archive: Path) -> Iterator[list[Member]]:
+    lower = archive.name.lower()
+    if lower.endswith(FOREIGN):
+        raise Problem(f"{archive}: archives of this kind are not read here. Unpack it yourself and give the folder")
+    if lower.endswith(".zip"):
+        with zipfile.ZipFile(archive) as file:
+            yield [_from_zip(archive, file, entry) for entry in file.infolist() if not entry.is_dir()]
+    elif lower.endswith(TARS):
+        with tarfile.open(archive) as file:
+            yield [_from_tar(archive, file, entry) for entry in file if not entry.isdir()]
+    else:
+        opener = SINGLE[archive.suffix.lower()]
+        with opener(archive) as file:
+            size = file.seek(0, os.SEEK_END)
+        yield [Member(_stem(archive).name, size, lambda: opener(archive))]
+
+
+def _from_zip(archive: Path, file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Member:
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG):
+        raise Problem(
+            f"{archive} holds {entry.filename!r}, a link or device: only files are unpacked. Nothing was unpacked"
+        )
+    if entry.flag_bits & 1:
+        raise Problem(f"{archive} is locked with a password: unpack it yourself and give the folder")
+    return Member(entry.filename, entry.file_size, lambda: file.open(entry))
+
+
+def _from_tar(archive: Path, file: tarfile.TarFile, entry: tarfile.TarInfo) -> Member:
+    if not entry.isreg():
+        raise Problem(
+            f"{archive} holds {entry.name!r}, a link or device: only files are unpacked. Nothing was unpacked"
+        )
+    return Member(entry.name, entry.size, lambda: file.extractfile(entry))
+
+
+def litter(name: str) -> bool:
+    """Files that operating systems leave behind."""
+    parts = name.replace("\\", "/").split("/")
+    return "__MACOSX" in parts or parts[-1].startswith("._") or parts[-1] in (".DS_Store", "Thumbs.db", "desktop.ini")
+
+
+def existing(path: Path) -> Path:
+    return next(parent for parent in (path, *path.parents) if parent.exists())

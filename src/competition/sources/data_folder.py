@@ -1,0 +1,172 @@
+"""A competition's files come to its data/ folder: written by a builder, unpacked, or taken from a folder."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from src.competition.card import Card, load_card
+from src.competition.sources import demo_digits, pixel_columns, subset
+from src.competition.sources.archives import existing, litter, unpack, unpack_nested
+from src.core.errors import Problem, UsageError
+from src.core.paths import home, in_turn, read_json, write_json
+
+EMBEDDED: dict[str, Callable[[Path, Path], None]] = {"digits": demo_digits.write}
+Say = Callable[[str], None]
+ORIGIN = ".source.json"  # in data/: where it came from
+
+
+def ensure_data(card: Card, say: Say = print) -> Path:
+    """The data/ folder of the card's competition, made at first use. It appears whole or not at all.
+
+    Raises Problem where the archive is absent or unsafe, or the disk is too full for it.
+    """
+    if not card.data.is_dir():
+        if card.embedded:
+            say(f"writing the images of {card.id} to {card.data}")
+            _appear(card.folder, lambda part: EMBEDDED[card.embedded](part, card.folder / "answers"), say)
+        elif card.cut:
+            base = _base(card)
+            ensure_data(base, say)
+            say(f"cutting {card.id} from {base.id}")
+            _appear(card.folder, lambda part: subset.write(card.cut, base, part, say), say)
+        elif card.archive:
+            bring(find_archive(card), card.folder, say)
+        else:
+            raise Problem(
+                f"{card.data} is absent: put the host's files there, as competition/{card.id}/card.yaml names them"
+            )
+    pixel_columns.ensure_images(card, say)
+    return card.data
+
+
+def bring(source: Path, folder: Path, say: Say = print, again: bool = False) -> Path:
+    """Make `folder`/data from an archive or a folder, the source left as it is. What was taken from the same source,
+    unchanged since, is kept; else it is taken `again`, or refused.
+
+    Raises UsageError where data/ came from elsewhere, Problem where an archive is unsafe or the disk is too full.
+    """
+
+    def whole(part: Path) -> None:
+        say(f"{'taking' if source.is_dir() else 'unpacking'} {source} to {data}")
+        (_copy if source.is_dir() else unpack)(source, part)
+        unpack_nested(part, say)
+
+    data, origin = folder / "data", origin_of(source)
+    if not data.is_dir():
+        return _appear(folder, whole, say, origin)
+    held = _origin(folder)
+    if held.get("stamp") == origin["stamp"]:
+        say(f"{data} is there already, and is kept")
+        return data
+    changed = ", which has changed since" if held.get("path") == origin["path"] else ""
+    came = f"{data} came from {held.get('path', 'elsewhere')}{changed}"
+    if not again or "stamp" not in held:
+        raise UsageError(
+            f"{came}: delete {data} to take {source} anew, or choose another name for this competition, id=NAME"
+        )
+    say(f"{came}, and no card was written yet: it is taken anew")
+    return _appear(folder, whole, say, origin)
+
+
+def origin_of(source: Path) -> dict[str, str]:
+    """Where data come from: the path, and a hash of the names, sizes and times of the files there."""
+    paths = [Path(root) / name for root, name in _files(source)] if source.is_dir() else [source]
+    digest = hashlib.sha256()
+    for path in paths:
+        facts = path.stat()
+        name = path.relative_to(source) if source.is_dir() else path.name
+        digest.update(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode(errors="surrogateescape"))
+    return {"path": str(source.resolve()), "stamp": digest.hexdigest()[:16]}
+
+
+def _origin(folder: Path) -> dict[str, str]:
+    """What is known of where `folder`/data came from; nothing where it was put there by hand."""
+    note = folder / "data" / ORIGIN
+    return read_json(note) if note.is_file() else {}
+
+
+def _appear(folder: Path, fill: Callable[[Path], None], say: Say, origin: dict[str, str] | None = None) -> Path:
+    """data/, whole; what stands there is replaced where its `origin` is another."""
+    data, part = folder / "data", folder / ".data.part"
+    with in_turn(folder / "lock", f"setting up competition/{folder.name}", say):
+        if data.is_dir() and (origin is None or _origin(folder).get("stamp") == origin["stamp"]):
+            return data  # another process made it while this one came here
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            fill(part)
+            if origin:
+                write_json(part / ORIGIN, origin)
+            if data.is_dir():
+                shutil.rmtree(data)
+            part.rename(data)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return data
+
+
+def _base(card: Card) -> Card:
+    base = load_card(card.cut.of)
+    if base.cut:
+        raise UsageError(f"competition/{card.id}/card.yaml: {base.id} is a cut itself; cut from {base.cut.of}")
+    return base
+
+
+def find_archive(card: Card) -> Path:
+    """The card's archive: in the competition's folder, in $PODIUM_DATA, or in ../shared/data."""
+    shared = Path(os.environ.get("PODIUM_DATA") or home() / ".." / "shared" / "data").resolve()
+    for path in (card.folder / card.archive, shared / card.archive):
+        if path.is_file():
+            return path
+    raise Problem(
+        f"the images of {card.id} are not here: put {card.archive} into {card.folder}/, "
+        f"or set PODIUM_DATA to the folder that holds it (looked in {shared})"
+    )
+
+
+def _copy(source: Path, part: Path) -> None:
+    """The files of a folder, as hard links where the disk allows it, so that they take no space twice."""
+    files = [(Path(root) / name) for root, name in _files(source)]
+    sizes = {path: path.stat().st_size for path in files}
+    linked = _can_link(files, part)
+    needed, free = sum(sizes.values()), shutil.disk_usage(existing(part)).free
+    if not linked and needed * 1.05 > free:
+        raise Problem(f"{source} holds {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free: make room")
+    for path in files:
+        target = part / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if linked and not path.is_symlink():
+            os.link(path, target)
+        else:
+            shutil.copyfile(path, target)
+
+
+def _files(source: Path) -> list[tuple[str, str]]:
+    """Folders and names of all files; links to files count as files, links to folders must be named by the user."""
+    found = []
+    for root, folders, names in os.walk(source, onerror=_raise):
+        link = next((name for name in folders if (Path(root) / name).is_symlink()), None)
+        if link is not None:
+            raise Problem(
+                f"{Path(root) / link} is a link to a folder: give prepare a folder that holds the files themselves"
+            )
+        folders[:] = [name for name in folders if name != "__MACOSX" and not name.startswith(".")]
+        found += [(root, name) for name in names if not litter(name)]
+    return sorted(found)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _can_link(files: list[Path], part: Path) -> bool:
+    """Whether hard links work between the two places: tried on the first file."""
+    part.mkdir(parents=True, exist_ok=True)
+    probe = part / ".probe"
+    try:
+        os.link(next(path for path in files if not path.is_symlink()), probe)
+    except (OSError, StopIteration):
+        return False
+    probe.unlink()
+    return True

@@ -1,0 +1,244 @@
+"""The schema of an experiment: every key that may be set, and of which kind its value is.
+
+The values and their meaning stand in configs/default.yaml.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+
+from src.core.errors import UsageError
+from src.core.suggestions import nearest_key
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+# These say how the work is done or looked at, not what is learned: they may change between two commands on one run.
+FREE_SECTIONS = ("machine", "predict", "log", "kernel")
+# Chosen from the images and the machine where they say auto; train.batch=auto is another matter: it asks the memory.
+AUTO_KEYS = ("images.size", "model.name", "data.sampler", "train.epochs", "train.global_batch")
+
+
+class Section(BaseModel):
+    # Strict: `true` is no learning rate, and 2.5 no number of epochs.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class Data(Section):
+    folds: Annotated[int, Field(ge=2)]
+    fold_seed: int
+    validation: Literal["folds", "host"]
+    duplicates: Literal["group", "ignore"]
+    extra: list[str]
+    ignore: Annotated[str, Field(min_length=1)] | None = None  # a run's own file may come without it
+    sampler: Literal["plain", "weighted", "auto"]
+    sampler_exponent: NotNegative
+
+
+class Images(Section):
+    size: Annotated[int, Field(ge=8)] | Literal["auto"]
+    load_size: Annotated[int, Field(ge=8)] | None
+    fit: Literal["stretch", "crop", "pad"]
+    prepare: list[str]
+
+    def load_side(self, size: int | None = None) -> int:
+        """Side length in the cache for networks that see `size` pixels (None: as trained).
+
+        The room for crops grows with the size that is asked for.
+        """
+        return round((size or self.size) * (self.load_size or round(self.size * 9 / 8)) / self.size)
+
+
+class Model(Section):
+    name: str
+    pretrained: bool
+    weights: str | None
+    stem: Literal["auto", "stock", "small"]
+    drop_rate: Fraction
+    pool: Literal["stock", "gem"]
+    head: Literal["linear", "cosine"]
+    args: dict[str, Any]
+
+
+class Augment(Section):
+    transforms: list[str | dict[str, Any]]
+    only: list[str | int] | Literal["all_but_largest"] | None
+
+
+class Loss(Section):
+    name: Literal["auto", "cross_entropy", "focal", "balanced_softmax", "ordinal", "smooth_l1", "arcface"]
+    smoothing: Fraction
+    class_weights: Literal["none", "balanced", "effective"]
+    beta: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    gamma: NotNegative
+    margin: NotNegative
+
+
+class Optim(Section):
+    name: str
+    lr: Annotated[float, Field(gt=0)]
+    weight_decay: NotNegative
+    momentum: Fraction
+    clip: Annotated[float, Field(gt=0)] | None
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None
+    args: dict[str, Any]
+
+
+class Schedule(Section):
+    name: Literal["cosine", "constant", "step", "one_cycle", "plateau"]
+    warmup_epochs: NotNegative
+    step_epochs: Positive
+    decay: Annotated[float, Field(gt=0, le=1)]
+    patience: Annotated[int, Field(ge=0)]
+
+
+class Stage(Section):
+    """Some epochs of a run. What a stage leaves out is as in the rest of the configuration."""
+
+    epochs: Positive
+    lr: Annotated[float, Field(gt=0)] | None = None
+    frozen: Literal["nothing", "trunk"] = "nothing"
+    size: Annotated[int, Field(ge=8)] | None = None
+    augment: Augment | None = None
+    sampler: Literal["plain", "weighted"] | None = None
+    sampler_exponent: NotNegative | None = None
+
+
+class Train(Section):
+    epochs: Positive | Literal["auto"]
+    batch: Positive | Literal["auto"]
+    global_batch: Positive | Literal["auto"] | None
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    keep: Literal["last", "best"]
+    patience: Annotated[int, Field(ge=0)]
+    frozen: Literal["nothing", "trunk"]
+    mixup: NotNegative
+    cutmix: NotNegative
+    stages: list[Stage]
+
+
+class Teach(Section):
+    run: Annotated[str, Field(pattern=r"^\w[\w.+=-]*$")] | None = None
+    distill: Fraction = 0.5
+    pseudo: Fraction | None = None
+
+
+class Machine(Section):
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    jobs: Positive | Literal["auto"]
+    threads: Positive | Literal["auto"]
+    layout: Literal["auto", "channels_last", "contiguous"]
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"]
+    checkpoint_minutes: Annotated[float, Field(gt=0)]
+    cache_max_gb: Annotated[float, Field(gt=0)]
+    cache_local: Annotated[str, Field(min_length=1)] | None = None
+
+
+class Predict(Section):
+    decide: Literal["auto", "plain"]
+    views: Annotated[list[str], Field(min_length=1)]
+    budget: Annotated[float, Field(gt=0)] | None
+    blend: Literal["auto", "mean"]
+    shared: bool
+    size: Annotated[int, Field(ge=8)] | None
+    batch: Positive
+    engine: Literal["auto", "torch", "openvino", "onnxruntime"]
+    precision: Literal["auto", "fp32", "bf16", "int8"]
+    tolerance: Annotated[float, Field(gt=0, le=1)]
+
+
+class Log(Section):
+    tensorboard: bool
+    train_scores: bool
+
+
+class Kernel(Section):
+    hours: Annotated[float, Field(gt=0, le=24)] = 9
+    machine: Annotated[str, Field(pattern=r"^\w+$")] | None = None
+    wheels: Annotated[str, Field(min_length=1)] | None = None
+    user: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")] | None = None
+
+
+class Config(Section):
+    """One experiment, checked: every key known, every value of its kind."""
+
+    competition: str
+    data: Data
+    images: Images
+    model: Model
+    augment: Augment
+    loss: Loss
+    optim: Optim
+    schedule: Schedule
+    train: Train
+    teach: Teach = Teach()  # a run's own file comes without it where nobody taught it
+    machine: Machine
+    predict: Predict
+    log: Log
+    kernel: Kernel = Kernel()  # a run's own file may come without it
+
+    @model_serializer(mode="wrap")
+    def _what_is_learned(self, told: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a teacher the section says nothing about a run."""
+        off = self.teach.run is None and self.teach.pseudo is None
+        return {key: value for key, value in told(self).items() if key != "teach" or not off}
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """The keys that say auto and must be settled before there is anything to train."""
+        return tuple(key for key in AUTO_KEYS if self.value(key) == "auto")
+
+    @property
+    def epochs(self) -> int:
+        """All epochs: of the stages where there are any."""
+        return sum(stage.epochs for stage in self.train.stages) or self.train.epochs
+
+    def value(self, key: str) -> Any:
+        section, name = key.split(".")
+        return getattr(getattr(self, section), name)
+
+    def identity(self) -> dict[str, Any]:
+        """The keys that decide what is learned: a run folder belongs to exactly one such set."""
+        return self.model_dump(exclude=set(FREE_SECTIONS))
+
+    def hash(self) -> str:
+        """Eight hex digits of the identity's SHA-256."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def check(tree: dict[str, Any]) -> Config:
+    """A Config from a plain tree. Raises UsageError that names the first wrong key and what it may be."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(_told(error)) from None
+
+
+def _told(error: ValidationError) -> str:
+    """One line for the first wrong key. Kinds that a value may have are told together."""
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    depth = 2 if len(path) > 1 and path[1] in _keys(path[0]) else 1
+    key = ".".join(path if first["type"] == "extra_forbidden" else path[:depth])
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key}.{nearest_key(key, _all_keys()) or ' configs/default.yaml lists them all.'}"
+    same = [e for e in error.errors() if e["loc"][:depth] == first["loc"][:depth]]
+    reasons = dict.fromkeys(e["msg"][:1].lower() + e["msg"][1:] for e in same)
+    return f"{key}={first['input']}: {' or '.join(reasons)} (configs/default.yaml tells what it means)"
+
+
+def _keys(path: str) -> set[str]:
+    model: Any = Config
+    for part in filter(None, path.split(".")):
+        field = getattr(model, "model_fields", {}).get(part)
+        model = field.annotation if field else None
+    return set(getattr(model, "model_fields", {}))
+
+
+def _all_keys() -> list[str]:
+    tops = Config.model_fields
+    return [*tops, *(f"{top}.{key}" for top in tops for key in _keys(top))]

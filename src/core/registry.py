@@ -1,0 +1,149 @@
+"""What can be added in one file, by name: every extension point is a `Registry`.
+
+A registered object stands in a file of the registry's own package, or in a file of the user's:
+`PODIUM_HOME/extensions/*.py`. Nothing else names it. The files are imported when the first name is asked for, so that
+the commands start fast. Extensions are code of the user's: they are never taken from a download.
+"""
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from src.core.errors import Problem, UsageError
+from src.core.launch import place
+from src.core.paths import home
+from src.core.suggestions import nearest
+
+T = TypeVar("T")
+PREFIX = "podium_extensions."  # of the module names of the user's files
+
+_registries: list["Registry"] = []
+_loaded: dict[Path, str] = {}  # the user's files that were imported
+
+
+class Registry(Generic[T]):
+    """Objects of one kind by name.
+
+    kind: what a message calls one, such as "metric". package: the dotted name whose modules register the built-in
+    ones. They do so with `@REGISTRY.register("name")`, above a class or a function.
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind, self.package = kind, package
+        self._entries: dict[str, list[tuple[str, T]]] = {}  # name -> (module, object); one, but in tests
+        self._discovered = False
+        _registries.append(self)
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Enter what follows under this name. Raises UsageError where the name is taken."""
+
+        def enter(entry: T) -> T:
+            self.add(name, entry, getattr(entry, "__module__", self.package))
+            return entry
+
+        return enter
+
+    def add(self, name: str, entry: T, module: str) -> None:
+        """Enter `entry`, which this module made."""
+        there = [other for other, _ in self._visible(name) if other != module]
+        if there:
+            raise UsageError(f"{_file(module)}: the {self.kind} {name!r} is there already, in {_file(there[0])}")
+        kept = [one for one in self._entries.get(name, []) if one[0] != module]
+        self._entries[name] = [*kept, (module, entry)]
+
+    def get(self, name: str) -> T:
+        """The object of this name. Raises UsageError, with the nearest name, where there is none."""
+        self._discover()
+        found = self._visible(name)
+        if not found:
+            raise UsageError(f"the {self.kind} {name!r} is unknown.{nearest(name, self.names())}")
+        return found[-1][1]
+
+    def names(self) -> list[str]:
+        """Every name, the built-in ones first, each in its module's order."""
+        self._discover()
+        return [name for name in self._entries if self._visible(name)]
+
+    def items(self) -> list[tuple[str, T]]:
+        return [(name, self.get(name)) for name in self.names()]
+
+    def __contains__(self, name: str) -> bool:
+        self._discover()
+        return bool(self._visible(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def _discover(self) -> None:
+        if not self._discovered:
+            self._discovered = True  # first, for a module of the package may ask for a name itself
+            package = importlib.import_module(self.package)
+            for found in sorted(module.name for module in pkgutil.iter_modules(package.__path__)):
+                importlib.import_module(f"{self.package}.{found}")
+        load_extensions()
+
+    def _visible(self, name: str) -> list[tuple[str, T]]:
+        """Entries of the package and of the user's folder as PODIUM_HOME names it now."""
+        own = {module for path, module in _loaded.items() if path.parent == extensions_folder()}
+        entries = self._entries.get(name, [])
+        return [one for one in entries if not one[0].startswith(PREFIX) or one[0] in own]
+
+
+def extensions_folder() -> Path:
+    """Where the user's own metrics, losses, targets and so on lie."""
+    return home() / "extensions"
+
+
+def extension_files() -> list[Path]:
+    """The user's files, in their order."""
+    return sorted(path for path in extensions_folder().glob("*.py") if not path.name.startswith(("_", ".")))
+
+
+def load_extensions() -> None:
+    """Import the user's files that were not imported yet, and say which these are.
+
+    Raises UsageError for a file that cannot be imported: what it holds would be missing later.
+    """
+    new = [path for path in extension_files() if path not in _loaded]
+    for path in new:
+        _loaded[path] = module = f"{PREFIX}{path.stem}_{len(_loaded)}"
+        spec = importlib.util.spec_from_file_location(module, path)
+        loaded = importlib.util.module_from_spec(spec)
+        sys.modules[module] = loaded  # dataclasses and pickles look their module up
+        try:
+            spec.loader.exec_module(loaded)
+        except Problem:
+            _forget(path)
+            raise
+        except Exception as error:
+            _forget(path)
+            raise UsageError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    if new and place().rank == 0:
+        held = [f"{path.name} ({', '.join(_held(_loaded[path])) or 'registers nothing'})" for path in new]
+        print(f"extensions of {new[0].parent}: {', '.join(held)}", file=sys.stderr, flush=True)
+
+
+def _held(module: str) -> list[str]:
+    """What a module of the user's registered, such as "metric mcc"."""
+    return [
+        f"{registry.kind} {name}"
+        for registry in _registries
+        for name, entries in registry._entries.items()
+        if any(one == module for one, _ in entries)
+    ]
+
+
+def _forget(path: Path) -> None:
+    module = _loaded.pop(path)
+    sys.modules.pop(module, None)
+    for registry in _registries:
+        for name, entries in list(registry._entries.items()):
+            registry._entries[name] = [one for one in entries if one[0] != module]
+
+
+def _file(module: str) -> str:
+    return str(getattr(sys.modules.get(module), "__file__", None) or module)

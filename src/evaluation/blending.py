@@ -1,0 +1,148 @@
+"""Several runs become one answer: the plain mean, fitted weights, a mean of ranks or a linear stack, judged nested.
+
+Whatever is fitted on out-of-fold rows looks better there than it is: every way is scored by what was fitted on the
+other folds, and the plain mean is kept unless another way's gain over it is real.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from src.core.errors import Problem
+from src.evaluation.bootstrap import Answer
+from src.evaluation.comparisons import Verdict, judged
+from src.evaluation.held_out import HeldOut
+from src.evaluation.stacking import apply_stack, fit_stack
+
+Method = Literal["plain mean", "weighted mean", "rank mean", "linear stack"]
+Tables = dict[str, np.ndarray]  # {run: (rows, classes) probabilities}, the same rows in the same order
+STEPS, PATIENCE = 40, 10  # of the climb: weights are multiples of 1/40 at the finest
+
+
+@dataclass(frozen=True)
+class Blend:
+    """How runs are joined, ready for the test rows and for a json file.
+
+    several: whether several classes may apply to a row. weights: (runs,) that sum to 1, of the means; of a stack
+    (classes, runs + 1), each class's factors of the runs' log-odds and its constant.
+    """
+
+    method: Method
+    runs: tuple[str, ...]
+    several: bool
+    weights: tuple[Any, ...]
+
+    def apply(self, tables: Tables, parts: np.ndarray | None = None) -> np.ndarray:
+        """(rows, classes) probabilities; of a rank mean, ranks between 0 and 1.
+
+        parts: (rows,) rows of one part were answered by the same networks, and are ranked together; None where all
+        were, as test rows are. Raises Problem where a run is missing.
+        """
+        missing = [run for run in self.runs if run not in tables]
+        if missing:
+            raise Problem(f"the {self.method} needs run {missing[0]}, which is not among {', '.join(tables)}")
+        stack = [tables[run] for run in self.runs]
+        if self.method == "linear stack":
+            return apply_stack(np.array(self.weights), stack, self.several)
+        if self.method == "rank mean":
+            stack = [_ranks(table, parts) for table in stack]
+        return sum(weight * table for weight, table in zip(self.weights, stack, strict=True))
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, tree: dict[str, Any]) -> "Blend":
+        rows = (tuple(one) if isinstance(one, list | tuple) else one for one in tree["weights"])
+        return cls(tree["method"], tuple(tree["runs"]), tree["several"], tuple(rows))
+
+
+@dataclass(frozen=True)
+class BlendChoice:
+    """taken: the blend to use, fitted on all held-out rows. answer: its nested out-of-fold probabilities.
+
+    verdict: every single run, and every way to join them, beside the plain mean.
+    """
+
+    taken: Blend
+    answer: np.ndarray
+    verdict: Verdict
+
+
+def plain_mean(runs: tuple[str, ...], several: bool) -> Blend:
+    """The blend that nothing is fitted for."""
+    return Blend("plain mean", runs, several, (1 / len(runs),) * len(runs))
+
+
+def choose_blend(held: HeldOut, tables: Tables, fitted: bool = True) -> BlendChoice:
+    """Judge the ways to join these runs' held-out probabilities. Raises Problem for a single run.
+
+    fitted: whether more than the plain mean is tried.
+    The networks that made a row's probabilities never saw it, but those of the rows that a fit learns from did: what
+    is left of that in the nested scores is small, and the same for every way.
+    """
+    if len(tables) < 2:
+        raise Problem("a blend needs at least two runs")
+    every, singles = np.arange(len(held.id)), {}
+    for run, table in tables.items():
+        singles[f"run {run}"] = (None, (table, None))
+    ways: dict[str, tuple[Answer | None, Answer]] = {}
+    for method in _methods(held) if fitted else ("plain mean",):
+        same = _fit(method, held, tables, every).apply(tables, held.folds), None
+        if method in ("plain mean", "rank mean"):
+            ways[method] = None, same
+        else:
+            ways[method] = same, held.nested(lambda rows, method=method: _applied(method, held, tables, rows))
+    verdict = judged(held, "plain mean", ways, beside=singles)
+    return BlendChoice(_fit(verdict.taken, held, tables, every), ways[verdict.taken][1][0], verdict)
+
+
+def climbed(held: HeldOut, tables: Tables, rows: np.ndarray) -> np.ndarray:
+    """(runs,) weights that sum to 1: greedy selection with replacement from the best single run (Caruana, 2004).
+
+    Each step adds the run that helps the mean most; of all steps the best is kept, the first of equals, and the climb
+    ends when PATIENCE steps were no better.
+    """
+    stack = [table[rows] for table in tables.values()]
+    counts = np.zeros(len(stack))
+    total, best, kept = np.zeros_like(stack[0]), -np.inf, counts
+    while counts.sum() < min(STEPS, kept.sum() + PATIENCE):
+        merits = [held.merit(((total + table) / (counts.sum() + 1), None), rows) for table in stack]
+        at = int(np.argmax(merits))
+        total, counts = total + stack[at], counts + (np.arange(len(stack)) == at)
+        if merits[at] > best:
+            best, kept = merits[at], counts
+    return kept / kept.sum() if kept.any() else np.full(len(stack), 1 / len(stack))
+
+
+def _methods(held: HeldOut) -> tuple[Method, ...]:
+    """Ranks forget what a probability is: they fit scores of order alone, where a row need not sum to 1."""
+    order = held.metric.name == "auc" or (held.metric.name == "mean_column_auc" and held.several)
+    return ("plain mean", "weighted mean", *(("rank mean",) if order else ()), "linear stack")
+
+
+def _applied(method: Method, held: HeldOut, tables: Tables, rows: np.ndarray) -> Any:
+    blend = _fit(method, held, tables, rows)
+    return lambda others: (blend.apply({run: table[others] for run, table in tables.items()}), None)
+
+
+def _fit(method: Method, held: HeldOut, tables: Tables, rows: np.ndarray) -> Blend:
+    if method == "weighted mean":
+        weights = tuple(climbed(held, tables, rows).tolist())
+    elif method == "linear stack":
+        weights = tuple(map(tuple, fit_stack(held.targets[rows], [table[rows] for table in tables.values()]).tolist()))
+    else:
+        weights = (1 / len(tables),) * len(tables)
+    return Blend(method, tuple(tables), held.several, weights)
+
+
+def _ranks(table: np.ndarray, parts: np.ndarray | None) -> np.ndarray:
+    from scipy.stats import rankdata  # half a second, which a single run need not wait
+
+    ranked = np.zeros(table.shape)
+    parts = np.zeros(len(table)) if parts is None else parts
+    for part in np.unique(parts):
+        rows = parts == part
+        ranked[rows] = rankdata(table[rows], axis=0) / (rows.sum() + 1)
+    return ranked

@@ -1,0 +1,84 @@
+"""Ways to answer, judged nested against the plain one, all intervals at once, and taken only if the gain is real."""
+
+from dataclasses import dataclass
+
+from src.evaluation.bootstrap import Answer, Gain, bootstrap_interval, gains, interval_told
+from src.evaluation.held_out import HeldOut
+
+Judged = tuple[Answer | None, Answer]  # a fit's answer to the rows it was fitted on, and the nested answer
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to answer. same_rows: its score where it was fitted, which flatters it; None where nothing is fitted.
+
+    score: the nested estimate, with its 95 % interval. gain: over the plain way, None for the plain way itself.
+    """
+
+    name: str
+    same_rows: float | None
+    score: float
+    interval: tuple[float, float]
+    gain: Gain | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """ways: the plain one, then what was tried against it. beside: what is shown for comparison and never taken.
+
+    taken: the name of the best way whose gain is real, else of the plain one.
+    """
+
+    metric: str
+    ways: tuple[Way, ...]
+    beside: tuple[Way, ...]
+    taken: str
+
+    @property
+    def way(self) -> Way:
+        """The one that is taken."""
+        return next(way for way in self.ways if way.name == self.taken)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """A table to print: what a fit promises on its own rows, what it holds on others, and what is taken."""
+        plain, others = self.ways[0].name, len(self.ways) - 1
+        told = [f"{self.metric:30s} {'same rows':>10s} {'nested':>9s}   {'95 % interval':18s}   gain over {plain}"]
+        for way in (*self.beside, *self.ways):
+            same = f"{way.same_rows:10.4f}" if way.same_rows is not None else " " * 10
+            gain = "" if way.gain is None else str(way.gain)
+            row = f"{way.name:30s} {same} {way.score:9.4f}   {interval_told(*way.interval):16s}   {gain}"
+            told.append(row.rstrip())
+        if others:
+            why = ", for nothing fitted is really better" if self.taken == plain else ""
+            many = f"; the intervals of the gains hold for all {others} at once" if others > 1 else ""
+            told.append(f"taken: {self.taken}{why} (each fold by what was fitted on the others{many})")
+        return tuple(told)
+
+
+def judged(held: HeldOut, plain: str, ways: dict[str, Judged], beside: dict[str, Judged] | None = None) -> Verdict:
+    """Compare the ways to answer; the one named `plain` is kept unless another one's gain over it is real."""
+    order = {plain: ways[plain], **ways}
+    told = _told(held, ways[plain][1], order, plain)
+    real = [way for way in told if way.gain is not None and way.gain.real]
+    taken = max(real, key=lambda way: way.gain.value).name if real else plain
+    return Verdict(held.metric.name, told, _told(held, ways[plain][1], beside or {}, plain), taken)
+
+
+def _told(held: HeldOut, base: Answer, ways: dict[str, Judged], plain: str) -> tuple[Way, ...]:
+    others = [name for name in ways if name != plain]
+    over = gains(held.metric, held.targets, base, [ways[name][1] for name in others], held.groups)
+    found = dict(zip(others, over, strict=True))
+    told = []
+    for name, (same, nested) in ways.items():
+        interval = bootstrap_interval(held.metric, held.targets, nested[0], held.groups, decisions=nested[1])
+        told.append(
+            Way(
+                name,
+                None if same is None else held.metric.score(held.targets, *same),
+                held.metric.score(held.targets, *nested),
+                interval,
+                found.get(name),
+            )
+        )
+    return tuple(told)

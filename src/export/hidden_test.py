@@ -1,0 +1,166 @@
+"""Answer a test set that nobody has seen yet with one exported file: what a notebook does at Kaggle, internet off.
+
+usage: python -m src.export.hidden_test PARTS DATA [hours=9] [out=submission.csv]
+
+  PARTS    a folder with model.safetensors, which python -m src.predict --export wrote, and the competition's card.yaml
+  DATA     the host's files, the hidden test set among them
+  hours=   the time for all of it; views are left out where the first 200 images tell that it would not do
+  out=     the submission, whole or not at all
+"""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from src.competition import templates
+from src.competition.card import Card, Sheet
+from src.competition.file_tree import Tree
+from src.competition.sample_submission import sample_of
+from src.competition.samples import Samples, columns_needed, find_files, ids_and_paths
+from src.competition.sources.kaggle_input import competition_at, places_of
+from src.competition.tables import need, read_table, source_table
+from src.core.errors import Problem, exit_code
+from src.core.paths import written_whole
+from src.core.process import run
+from src.export.export_file import Facts
+from src.export.predict import Exported
+from src.export.time_limit import answers_in_time
+from src.submission.writer import answers, write_submission
+
+MODEL = "model.safetensors"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class HiddenTest:
+    """The rows to answer: `samples` has the test rows and the sample submission, and `absent` the ids without a file.
+
+    Of the training rows there is only what a submission is checked by: the classes, and whether each row has one.
+    """
+
+    samples: Samples
+    absent: list[str]
+
+
+def read_hidden(card: Card, facts: Facts) -> HiddenTest:
+    """The test rows and sample submission below card.data. Raises Problem where they do not fit the card."""
+    tree = Tree(card.data)
+    rows = _rows(card, tree)
+    if rows["id"].duplicated().any():
+        repeated = rows["id"][rows["id"].duplicated()].iloc[0]
+        raise Problem(f"{card.test.name}: the test id {repeated!r} stands for several images: mend the card")
+    rows["path"], missing = find_files(rows["path"], card.test, tree)
+    sample = sample_of(card, set(rows["id"]), rows, tuple(facts.classes))
+    test = rows[~missing].reset_index(drop=True)
+    test["path"] = f"{tree.root.resolve()}/" + test["path"]
+    one_row = np.zeros(1, np.int64)
+    if facts.target == "multilabel":
+        one_row = np.full((1, len(facts.classes)), float(facts.never_empty), np.float32)
+    samples = Samples(rows[:0], test, one_row, tuple(facts.classes), sample)
+    return HiddenTest(samples, rows["id"][missing].tolist())
+
+
+def _rows(card: Card, tree: Tree) -> pd.DataFrame:
+    """Columns id and path of the test rows. Where the images themselves are the list, the sample submission tells of
+    those that are not there: a hidden test set shows few images, or none, before it is swapped in."""
+    listed = card.test.files is not None
+    if listed and not any(templates.pattern(card.test.files).fullmatch(path) for path in tree.images):
+        rows = pd.DataFrame({"id": [], "path": []}, dtype=object)
+    else:
+        table = source_table(card.data, card.test, columns_needed(card.test), tree)
+        rows = ids_and_paths(card.test, table).drop_duplicates(ignore_index=True)
+    wanted = card.submission
+    if not listed or wanted is None or wanted.sample is None:
+        return rows
+    sample = read_table(card.data / wanted.sample, Sheet(separator=wanted.separator, encoding=wanted.encoding))
+    ids = need(sample, wanted.id or sample.columns[0], wanted.sample)
+    unseen = ids[~ids.isin(rows["id"])].drop_duplicates()
+    # The path is one that no file has: find_files calls it missing.
+    return pd.concat([rows, pd.DataFrame({"id": unseen, "path": ""}, dtype=object)], ignore_index=True)
+
+
+def answer_hidden(exported: Exported, card: Card, seconds: float, out: Path, say: Say = print) -> Path:
+    """Write the checked submission of the hidden test set to `out`, within `seconds`.
+
+    Rows whose image is missing or broken are answered by the classes' shares. Raises Problem.
+    """
+    hidden = read_hidden(card, exported.facts)
+    test, absent = hidden.samples.test, hidden.absent
+    say(f"{card.id}: {len(test)} test images, {len(absent)} missing; {len(hidden.samples.sample)} rows to answer")
+    if not len(test):
+        say(
+            f"warning: NONE OF THE TEST IMAGES IS HERE. All {len(absent)} rows are answered by the classes' shares, "
+            f"which is right only where the host swaps the test set in later. The card looks for {card.test.images}"
+        )
+    probabilities, decisions, faults = _answered(exported, test["path"], len(absent), seconds, say)
+    ids = np.array([*test["id"], *absent], dtype=object)
+    rows = answers(card, hidden.samples, ids, probabilities, decisions if _decides(exported) else None)
+    with tempfile.TemporaryDirectory() as folder, written_whole(out) as file:
+        shutil.copyfile(write_submission(rows, card, hidden.samples, Path(folder), out.stem), file)
+    say(f"{out}: {len(rows)} rows, checked; {faults + len(absent)} images were missing or broken")
+    return out
+
+
+def _answered(
+    exported: Exported, paths: Iterable[str], absent: int, seconds: float, say: Say
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Probabilities (n, classes) and decisions, (n,) int or (n, classes) bool, of the images at `paths` and after them
+    of `absent` rows without one; and how many images were broken."""
+    facts, paths = exported.facts, [Path(path) for path in paths]
+    classes = len(facts.classes)
+    # Room for every answer, taken once: beside it there are two batches of images at a time.
+    probabilities = np.empty((len(paths) + absent, classes))
+    several = facts.target == "multilabel"
+    decisions = np.empty((len(probabilities), classes), bool) if several else np.empty(len(probabilities), np.int64)
+    done = faults = 0
+    for part in answers_in_time(exported, paths, seconds, say):
+        rows = slice(done, done + len(part.paths))
+        probabilities[rows], decisions[rows] = part.probabilities, part.decisions
+        done += len(part.paths)
+        faults += len(part.faults)
+        for path, reason in part.faults.items():
+            say(f"{path.name}: {reason}: answered by the classes' shares")
+    likeliest = int(np.argmax(facts.shares))
+    probabilities[done:] = facts.shares
+    decisions[done:] = np.arange(classes) == likeliest if several else likeliest
+    return probabilities, decisions, faults
+
+
+def _decides(exported: Exported) -> bool:
+    """Whether the run's submission is made of decisions; else the probabilities themselves are the answer."""
+    decision = exported.decision
+    return decision is not None and (decision.thresholds is not None or decision.cuts is not None)
+
+
+def door(argv: list[str]) -> None:
+    begun = time.monotonic()
+    if "--help" in argv or "-h" in argv:
+        print(__doc__.strip())
+        return
+    parts, data, hours, out = places_of(argv, out="submission.csv")
+    exported = Exported.open(parts / MODEL)
+    facts = exported.facts
+    print(
+        f"{facts.run} of {facts.competition}: {len(facts.models)} models, views {', '.join(facts.views)}, on "
+        f"{exported.engine.device} in {exported.engine.precision}"
+    )
+    with tempfile.TemporaryDirectory(prefix="podium-") as home:
+        card = competition_at(Path(home), facts.competition, parts, data)
+        left = hours * 3600 - (time.monotonic() - begun)
+        answer_hidden(exported, card, left, out)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0 done, 1 failed, 2 wrong usage, 130 stopped."""
+    return exit_code(door, argv)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,245 @@
+"""Predict image files with one exported file: no run, card, tables or training code is needed.
+
+usage: python -m src.export.predict FILE IMAGES... [out=answers.csv] [device=cpu] [precision=fp32] [batch=64]
+                                                     [workers=4] [bad=shares]
+
+  FILE         written by python -m src.predict --export
+  IMAGES       image files, or folders that are searched for them
+  out=         where the answers go, whole or not at all; without it they are printed: file, answer, and a probability
+               for each class. Where several classes may apply, the answer holds them with | in between
+  device=      cpu, cuda or mps; without it the fastest that is here
+  precision=   fp32, bf16 or fp16; without it as the run was predicted, where this device can
+  batch=       images at once; without it as the run was predicted
+  workers=     threads that decode; without it one a core
+  bad=shares   answer an image that cannot be read by the classes' shares of the training rows, instead of stopping
+
+From Python: `Exported.open(FILE).predict(paths)`, or `.batches(paths)` for more images than fit into memory.
+"""
+
+import csv
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TextIO
+
+import numpy as np
+import torch
+
+from src.core.errors import Problem, UsageError, exit_code
+from src.core.paths import written_whole
+from src.core.process import run
+from src.core.progress import progress
+from src.evaluation.averaging import mean_probabilities
+from src.evaluation.decision_rules import Decision
+from src.export.export_file import Facts, read_export
+from src.export.networks import engine_for, network_of
+from src.images import decode as decoder
+from src.images.decode import looks_like_image
+from src.images.file_batches import FileBatch, file_batches
+from src.images.stream import ImageStream
+from src.inference.backends.backend import Engine
+from src.inference.predictor import view_logits
+from src.metrics import decide
+from src.models.factory import Network
+
+Logits = dict[tuple[int, str], np.ndarray]  # of the model's place and the view: (n, classes) float32
+
+
+@dataclass(frozen=True)
+class Answers:
+    """probabilities: (n, classes) float64. decisions: (n,) int, or (n, classes) bool where several classes may apply.
+
+    faults: the images that could not be read, and were answered by the classes' shares.
+    """
+
+    paths: list[Path]
+    probabilities: np.ndarray
+    decisions: np.ndarray
+    faults: dict[Path, str]
+
+
+class Exported:
+    """The models of one exported file, ready to predict."""
+
+    def __init__(self, facts: Facts, networks: list[Network], engine: Engine) -> None:
+        self.facts, self.networks, self.engine = facts, networks, engine
+        self.decision = Decision.from_json(facts.decision) if facts.decision else None
+
+    @classmethod
+    def open(cls, path: Path | str, device: str | None = None, precision: str | None = None) -> "Exported":
+        """Load the file onto `device` (None: the fastest here), and see that this machine builds the same networks.
+
+        precision: None: as the run was predicted, where the device can, else fp32.
+        Raises Problem where the file is damaged or this code would answer otherwise, UsageError for a wrong device.
+        """
+        path = Path(path)
+        facts, tensors = read_export(path)
+        if facts.images.decoder != decoder.VERSION:
+            raise Problem(
+                f"{path} was made for version {facts.images.decoder} of the decoder, this code has {decoder.VERSION}: "
+                f"images would come out with other pixels. Export the run anew, or take the code of {facts.commit}"
+            )
+        engine = engine_for(facts.precision, device, precision)
+        networks = [network_of(path, facts, model, tensors, engine.device) for model in facts.models]
+        return cls(facts, networks, engine)
+
+    def batches(
+        self,
+        paths: Iterable[Path | str],
+        batch: int | None = None,
+        workers: int | None = None,
+        bad: Literal["stop", "shares"] = "stop",
+    ) -> Iterator[Answers]:
+        """The answers in the order of `paths`, a batch at a time: memory holds no more than two batches of images.
+
+        bad="shares" answers an unusable image by the classes' shares, and tells it in `faults`.
+        Raises ImageFault for the first one otherwise.
+        """
+        paths = [Path(path) for path in paths]
+        pixels = self.facts.images
+        stream = ImageStream(paths, pixels.load_side, pixels.fit, pixels.prepare)
+        for part in file_batches(stream, pixels.size, batch or self.facts.batch, workers):
+            if part.faults and bad == "stop":
+                raise next(iter(part.faults.values()))
+            answer = self.answer(self.logits(part.images))
+            yield self._told([paths[row] for row in part.rows], *answer, part)
+
+    def predict(self, paths: Iterable[Path | str], **how: object) -> Answers:
+        """All answers at once; see `batches`."""
+        parts = list(self.batches(paths, **how))
+        if not parts:
+            raise UsageError("no images were named to be predicted")
+        return Answers(
+            [path for part in parts for path in part.paths],
+            np.concatenate([part.probabilities for part in parts]),
+            np.concatenate([part.decisions for part in parts]),
+            {path: reason for part in parts for path, reason in part.faults.items()},
+        )
+
+    def words(self, decisions: np.ndarray) -> list[str]:
+        """The decisions as class names, several with | in between."""
+        classes = np.array(self.facts.classes, dtype=object)
+        return [row if isinstance(row, str) else "|".join(row) for row in (classes[decided] for decided in decisions)]
+
+    def logits(self, images: torch.Tensor) -> Logits:
+        """What each model says in each view of (n, 3, size, size) uint8 images."""
+        rows, views = np.arange(len(images)), tuple(self.facts.views)
+        images = images.to(self.engine.device, non_blocking=True)
+        told: Logits = {}
+        for place, network in enumerate(self.networks):
+            tables = view_logits(network, lambda _: [(images, rows)], rows, views, len(rows), self.engine.autocast)
+            told |= {(place, view): logits for view, logits in tables.items()}
+        return told
+
+    def answer(self, logits: Logits) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities (n, classes) and decisions, as the run's submission was made of its logits.
+
+        What was fitted on answers of one fold's models is applied to one fold's models, and averaged after that.
+        """
+        target, folds, views = self.facts.target, [model.fold for model in self.facts.models], self.facts.views
+        of_fold = [[at for at, one in enumerate(folds) if one == fold] for fold in dict.fromkeys(folds)]
+        each = [mean_probabilities([logits[at, view] for at in here for view in views], target) for here in of_fold]
+        if self.decision:
+            each = [self.decision.changed(probabilities) for probabilities in each]
+        probabilities = np.average(each, axis=0, weights=[len(here) for here in of_fold])
+        decisions = self.decision.decided(probabilities)[1] if self.decision else None
+        if decisions is None:
+            decisions = decide(target == "multilabel", probabilities)
+        if decisions.ndim == 2 and self.facts.never_empty:
+            none = np.flatnonzero(~decisions.any(axis=1))
+            decisions[none, probabilities[none].argmax(axis=1)] = True
+        return probabilities, decisions
+
+    def _told(self, paths: list[Path], probabilities: np.ndarray, decisions: np.ndarray, part: FileBatch) -> Answers:
+        places = list(part.faults)
+        if places:
+            shares = np.tile(self.facts.shares, (len(places), 1))
+            probabilities[places] = shares
+            likeliest = shares.argmax(axis=1)
+            decisions[places] = likeliest if decisions.ndim == 1 else np.eye(shares.shape[1], dtype=bool)[likeliest]
+        return Answers(paths, probabilities, decisions, {paths[at]: f.reason for at, f in part.faults.items()})
+
+
+# The command
+
+
+def found_images(words: list[str]) -> list[Path]:
+    """The files that are named, and the images in folders and below, by name. Raises UsageError where there is none."""
+    paths: list[Path] = []
+    for path in map(Path, words):
+        if not path.exists():
+            raise UsageError(f"{path}: there is no such file or folder")
+        inside = sorted(one for one in path.rglob("*") if looks_like_image(one)) if path.is_dir() else [path]
+        if not inside:
+            raise UsageError(f"{path}: there is no image in this folder")
+        paths += inside
+    if not paths:
+        raise UsageError("name the images to predict: files or folders")
+    return paths
+
+
+def write_answers(exported: Exported, parts: Iterable[Answers], total: int, out: TextIO) -> None:
+    """A CSV, row by row as the answers come; what could not be read is told on stderr."""
+    table = csv.writer(out, lineterminator="\n")
+    table.writerow(["file", "answer", *exported.facts.classes])
+    with progress(total, "predicting", "image") as bar:
+        for part in parts:
+            for path, word, row in zip(part.paths, exported.words(part.decisions), part.probabilities, strict=True):
+                table.writerow([path, word, *(f"{p:.9g}" for p in row)])
+            for path, reason in part.faults.items():
+                print(f"{path}: {reason}: answered by the classes' shares", file=sys.stderr)
+            bar.update(len(part.paths))
+
+
+def door(argv: list[str]) -> None:
+    if "--help" in argv or "-h" in argv:
+        print(__doc__.strip())
+        return
+    options, words = _options(argv)
+    if not words:
+        raise UsageError("name the exported file, then the images; --help tells more")
+    paths = found_images(words[1:])
+    exported = Exported.open(words[0], options.get("device"), options.get("precision"))
+    facts, engine = exported.facts, exported.engine
+    print(
+        f"{facts.run} of {facts.competition}: models {len(facts.models)}, views {', '.join(facts.views)}, "
+        f"{len(paths)} images on {engine.device} in {engine.precision} (the run: {facts.precision})",
+        file=sys.stderr,
+    )
+    numbers = {key: int(options[key]) for key in ("batch", "workers") if key in options}
+    parts = exported.batches(paths, **numbers, bad=options.get("bad", "stop"))
+    if "out" not in options:
+        write_answers(exported, parts, len(paths), sys.stdout)
+        return
+    with written_whole(Path(options["out"])) as part, part.open("w", encoding="utf-8") as file:
+        write_answers(exported, parts, len(paths), file)
+
+
+def _options(argv: list[str]) -> tuple[dict[str, str], list[str]]:
+    """The key=value words that are known; any other word is a path, which may hold a = too."""
+    options: dict[str, str] = {}
+    words: list[str] = []
+    for word in argv:
+        key, equals, value = word.partition("=")
+        if equals and key in ("out", "device", "precision", "batch", "workers", "bad"):
+            options[key] = value
+        elif word.startswith("-"):
+            raise UsageError(f"unknown flag {word}; --help tells what is known")
+        else:
+            words.append(word)
+    for key in ("batch", "workers"):
+        if key in options and not (options[key].isdecimal() and int(options[key]) > 0):
+            raise UsageError(f"{key}={options[key]}: must be a whole number above 0")
+    if options.get("bad", "stop") not in ("stop", "shares"):
+        raise UsageError(f"bad={options['bad']}: must be stop or shares")
+    return options, words
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0 done, 1 failed, 2 wrong usage, 130 stopped."""
+    return exit_code(door, argv)
+
+
+if __name__ == "__main__":
+    run(main)

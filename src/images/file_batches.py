@@ -1,0 +1,56 @@
+"""Image files as batches that a network takes, decoded ahead by threads: two batches are in memory, never more."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+
+from src.images.dataset import to_tensor
+from src.images.decode import ImageFault
+from src.images.stream import ImageStream, resized
+
+
+@dataclass(frozen=True)
+class FileBatch:
+    """rows: (n,) of the stream. images: (n, 3, size, size) uint8. faults: by place in the batch, where it is black."""
+
+    rows: np.ndarray
+    images: torch.Tensor
+    faults: dict[int, ImageFault]
+
+
+def file_batches(stream: ImageStream, size: int, batch: int, workers: int | None = None) -> Iterator[FileBatch]:
+    """Every image of `stream`, in order, as the network sees it: the pixels that PlainRows makes of an image cache.
+
+    workers: threads that decode; None: one a core. Unusable images are told in `faults`, for the caller to decide.
+    """
+    own_threads = cv2.getNumThreads()
+    pool = ThreadPoolExecutor(workers or os.cpu_count())
+
+    def begin(start: int) -> list[Future]:
+        return [pool.submit(_square, stream, row, size) for row in range(start, min(start + batch, len(stream)))]
+
+    try:
+        cv2.setNumThreads(1)  # the images are the parallel part
+        ahead = begin(0)
+        for start in range(0, len(stream), batch):
+            now, ahead = ahead, begin(start + batch)
+            made = [square.result() for square in now]
+            faults = {place: fault for place, fault in enumerate(made) if isinstance(fault, ImageFault)}
+            for place in faults:
+                made[place] = np.zeros((size, size, 3), np.uint8)
+            yield FileBatch(np.arange(start, start + len(made)), to_tensor(np.stack(made)), faults)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        cv2.setNumThreads(own_threads)
+
+
+def _square(stream: ImageStream, row: int, size: int) -> np.ndarray | ImageFault:
+    try:
+        return resized(stream[row], size)
+    except ImageFault as fault:
+        return fault

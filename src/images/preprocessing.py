@@ -1,0 +1,80 @@
+"""Preparations of a whole image, made once before it is cached: `images.prepare=[crop_border, square_pad]`.
+
+Each is one function from HWC uint8 RGB to HWC uint8 RGB. To add one, write it and put it into PREPARATIONS.
+"""
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+
+from src.core.errors import UsageError
+
+# How far a border's pixels may be from its colour, of 255: what JPEG leaves of an even surface.
+TOLERANCE = 10
+
+Preparation = Callable[[np.ndarray], np.ndarray]
+
+
+def crop_border(image: np.ndarray) -> np.ndarray:
+    """Cut a dark border away, as around the round field of fundus and microscope pictures."""
+    return _crop(image, (0, 0, 0))
+
+
+def crop_white_border(image: np.ndarray) -> np.ndarray:
+    """Cut a white border away, as around scans and cut-out objects."""
+    return _crop(image, (255, 255, 255))
+
+
+def crop_uniform_border(image: np.ndarray) -> np.ndarray:
+    """Cut a border of any one colour away: the median colour along the image's edges."""
+    edges = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+    return _crop(image, tuple(np.median(edges, axis=0).tolist()))
+
+
+def square_pad(image: np.ndarray) -> np.ndarray:
+    """Add black bars, half on each side, until the image is square: keeps proportions under a later stretch."""
+    height, width = image.shape[:2]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    bottom, right = side - height - top, side - width - left
+    return cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+
+
+def clahe(image: np.ndarray) -> np.ndarray:
+    """Even out the local contrast of the lightness (CLAHE, 8 x 8 tiles, clip limit 2); colours stay."""
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
+    lab[..., 0] = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(lab[..., 0])
+    return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+
+
+def ben_graham(image: np.ndarray) -> np.ndarray:
+    """Subtract the local average colour: 4 (image - blurred) + 128, blurred over 1/30 of the image's radius.
+
+    From Ben Graham's winning report on Diabetic Retinopathy Detection (2015): takes lighting and camera away.
+    """
+    sigma = max(min(image.shape[:2]) / 60, 0.5)
+    return cv2.addWeighted(image, 4, cv2.GaussianBlur(image, (0, 0), sigma), -4, 128)
+
+
+PREPARATIONS: dict[str, Preparation] = {
+    function.__name__: function
+    for function in (crop_border, crop_white_border, crop_uniform_border, square_pad, clahe, ben_graham)
+}
+
+
+def preparations(names: Sequence[str]) -> list[Preparation]:
+    """The functions of these names, in order. Raises UsageError for an unknown name."""
+    for name in names:
+        if name not in PREPARATIONS:
+            raise UsageError(f"images.prepare: there is no preparation {name!r}. Known: {', '.join(PREPARATIONS)}")
+    return [PREPARATIONS[name] for name in names]
+
+
+def _crop(image: np.ndarray, border: tuple[float, float, float]) -> np.ndarray:
+    """The smallest part of `image` that holds every pixel unlike `border`; all of it where there is no such pixel."""
+    low, high = np.array(border) - TOLERANCE, np.array(border) + TOLERANCE
+    left, top, width, height = cv2.boundingRect(cv2.bitwise_not(cv2.inRange(image, low, high)))
+    if width == 0 or height == 0:
+        return image
+    return np.ascontiguousarray(image[top : top + height, left : left + width])

@@ -1,0 +1,165 @@
+"""The trained networks of a run, ready to answer under any engine; what is dear to make is kept beside the weights.
+
+    runs/<competition>/<run>/seed0/fold0/engines/openvino-int8@64.npz
+
+holds the quantised network of one fold (bytes, as the engine's library writes them) and `made_of`, the hash of all that
+it depends on: where that differs, it is made anew.
+"""
+
+import contextlib
+import hashlib
+import json
+import platform
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from src.competition.competition import Opened
+from src.core.paths import DONE, Run, read_json, written_whole
+from src.images.dataset import Feed, PlainRows
+from src.inference.backends import onnxruntime_backend, openvino_backend
+from src.inference.backends.backend import TORCH, Engine, library_errors_told
+from src.inference.predictor import view_logits
+from src.inference.trained_networks import Member, trained_network
+
+Say = Callable[[str], None]
+
+# Each a module with NAME, PRECISIONS, lacking, versions, converted, quantised, to_arrays, from_arrays and ready.
+LIBRARIES: dict[str, ModuleType] = {library.NAME: library for library in (openvino_backend, onnxruntime_backend)}
+CALIBRATION = 128  # training rows of the fold that int8's ranges are taken from; more made no answer better
+
+
+class EngineNetworks:
+    """usual: the engine that the run was trained with. size: side length that the networks see."""
+
+    def __init__(self, opened: Opened, run: Run, say: Say) -> None:
+        self.opened, self.run, self.say = opened, run, say
+        self.machine = read_json(run.folder / "machine.json")
+        self.usual = Engine(self.machine["device"], self.machine["precision"])
+        self.size = opened.config.predict.size or opened.config.images.size
+        self._feed: Feed | None = None
+        self._ready: dict[tuple[Member, Engine], nn.Module] = {}
+
+    def rows(self, member: Member, part: str) -> np.ndarray:
+        """Rows of the image cache, which holds the training rows, then the test rows. part: train, oof or test."""
+        if part == "test":
+            return len(self.opened.samples.train) + np.arange(len(self.opened.samples.test))
+        return self.opened.folds.rows(member.fold)[0 if part == "train" else 1]
+
+    def ready(self, member: Member, engine: Engine) -> nn.Module:
+        """A member's network under an engine: uint8 images in, logits out. Raises Problem where it cannot be had.
+
+        Those of the member that was asked for last are held.
+        """
+        if any(held != member for held, _ in self._ready):
+            self._ready.clear()
+        if (member, engine) not in self._ready:
+            self._ready[member, engine] = self._made_ready(member, engine)
+        return self._ready[member, engine]
+
+    def let_go(self, but: Engine) -> None:
+        """Hold no network of another engine any longer."""
+        self._ready = {key: network for key, network in self._ready.items() if key[1] == but}
+
+    def logits(
+        self,
+        ready: nn.Module,
+        engine: Engine,
+        rows: np.ndarray,
+        views: tuple[str, ...],
+        seconds: dict[str, float] | None = None,
+        progress: Callable[[int], object] = lambda _: None,
+    ) -> dict[str, np.ndarray]:
+        """As `view_logits`, of rows of the image cache."""
+        batch = self.opened.config.predict.batch
+        return view_logits(ready, self._images(), rows, views, batch, engine.autocast, progress, seconds)
+
+    def weights(self, member: Member) -> str:
+        """The SHA-256 of a member's weights."""
+        return read_json(member.folder / DONE)["weights"]
+
+    def made_of(self, member: Member, engine: Engine) -> str | None:
+        """A hash of all that a quantised network depends on; None for an engine whose networks are not kept."""
+        if engine.precision != "int8":
+            return None
+        calibration = [CALIBRATION, self.opened.images_hash, self.opened.folds.hash]
+        versions = LIBRARIES[engine.name].versions()
+        return hashed([self.weights(member), self.size, calibration, versions, processor()])
+
+    def _images(self) -> Feed:
+        if self._feed is None:
+            images = PlainRows(self.opened.images(self.size, say=self.say), self.size)
+            self._feed = Feed(images, self.machine["workers"], torch.device(self.usual.device))
+        return self._feed
+
+    def _made_ready(self, member: Member, engine: Engine) -> nn.Module:
+        if engine.name == TORCH:
+            network, _ = trained_network(self.opened.config, member.folder, len(self.opened.samples.classes))
+            return network.to(engine.device, memory_format=torch.channels_last)
+        model = self._quantised(member, engine) if engine.precision == "int8" else self._converted(member, engine)
+        with _library_of(engine) as library:
+            return library.ready(model, engine.precision, self.opened.config.predict.batch)
+
+    def _converted(self, member: Member, engine: Engine) -> Any:
+        network, _ = trained_network(self.opened.config, member.folder, len(self.opened.samples.classes))
+        with _library_of(engine) as library:
+            return library.converted(network.eval(), self.size)
+
+    def _quantised(self, member: Member, engine: Engine) -> Any:
+        """Read where it is kept, else made and kept."""
+        file, made_of = self._kept(member, engine), self.made_of(member, engine)
+        arrays = _read(file, made_of)
+        if arrays is None:
+            rows = self.rows(member, "train")
+            if len(rows) > CALIBRATION:
+                rows = np.sort(np.random.default_rng(0).choice(rows, CALIBRATION, replace=False))
+            ((images, _),) = self._images()([rows])
+            pixels = images.permute(0, 2, 3, 1).numpy()
+            converted = self._converted(member, engine)
+            with _library_of(engine) as library:
+                arrays = library.to_arrays(library.quantised(converted, pixels))
+            with written_whole(file) as part, part.open("wb") as out:
+                np.savez(out, made_of=np.asarray(made_of), **arrays)
+        with _library_of(engine) as library:
+            return library.from_arrays(**arrays)
+
+    def _kept(self, member: Member, engine: Engine) -> Path:
+        return member.folder / "engines" / f"{engine.place}@{self.size}.npz"
+
+
+@contextlib.contextmanager
+def _library_of(engine: Engine) -> Iterator[ModuleType]:
+    with library_errors_told(engine, "cannot run this network"):
+        yield LIBRARIES[engine.name]
+
+
+def _read(file: Path, made_of: str | None) -> dict[str, np.ndarray] | None:
+    """The arrays of a kept network; None where it is not there, damaged, or made of something else."""
+    try:
+        with np.load(file, allow_pickle=False) as held:
+            if str(held["made_of"]) == made_of:
+                return {name: held[name] for name in held.files if name != "made_of"}
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        pass  # it is only a copy of what can be made again
+    return None
+
+
+def hashed(facts: Any) -> str:
+    """Sixteen hex digits of the SHA-256 of plain values."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache
+def processor() -> str:
+    """What tells one kind of processor from another, to speed and to rounding."""
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text(encoding="utf-8").partition("\n\n")[0].splitlines() if known.exists() else []
+    told = [line for line in lines if line.partition(":")[0].strip() in ("model name", "flags", "Features", "CPU part")]
+    return "; ".join([platform.machine(), platform.processor(), *told])

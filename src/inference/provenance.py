@@ -1,0 +1,77 @@
+"""Where a submission came from: written beside the runs, for the ledger, and told to the user."""
+
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from src.competition.competition import Opened
+from src.core.paths import read_json, sha256_of, write_json
+from src.evaluation.blending import Blend
+from src.evaluation.decision_rules import Decision
+from src.inference.external_runs import is_brought
+from src.inference.run_predictions import RunAnswers
+
+Score = tuple[float, float, float]  # out of fold, and its 95 % interval
+
+
+def write_facts(
+    file: Path,
+    folder: Path,
+    runs: list[RunAnswers],
+    score: Score | None,
+    decision: Decision | None,
+    blend: Blend | None = None,
+) -> None:
+    """Write `folder`/<file's name>.json. Of several runs the lists hold what any has, `each` tells them apart."""
+    each = [_of_run(one) for one in runs]
+    value, low, high = (None if number is None or isnan(number) else number for number in score or (None,) * 3)
+    sizes = sorted({facts["size"] for facts in each if facts["size"]})
+    facts: dict[str, Any] = {
+        "file": file.name,
+        "sha256": sha256_of(file),
+        "runs": [one.run.name for one in runs],
+        **{key: _union(facts[key] for facts in each) for key in ("seeds", "folds")},
+        "views": list(dict.fromkeys(view for facts in each for view in facts["views"])),
+        "size": sizes[0] if len(sizes) == 1 else sizes,
+        "engines": list(dict.fromkeys(facts["engine"] for facts in each if facts["engine"])),
+        "decision": decision.to_json() if decision else None,
+        "metric": runs[0].opened.metric.name,
+        "score": {"value": value, "low": low, "high": high},
+        **{
+            key: " ".join(dict.fromkeys(facts[key] for facts in each if facts[key]))
+            for key in ("config_hash", "commit")
+        },
+    }
+    if blend:
+        facts |= {"blend": blend.to_json(), "each": dict(zip(facts["runs"], each, strict=True))}
+    write_json(folder / f"{file.stem}.json", facts)
+
+
+def _of_run(one: RunAnswers) -> dict[str, Any]:
+    config, brought = one.opened.config, is_brought(one.run)
+    return {
+        "seeds": sorted({member.seed for member in one.members}),
+        "folds": sorted({str(member.fold) for member in one.members}),
+        "views": list(one.views),
+        "size": None if brought else config.predict.size or config.images.size,
+        "engine": "" if brought else str(one.tables.engine),
+        "config_hash": "" if brought else config.hash(),
+        "commit": "" if brought else read_json(one.run.folder / "run.json")["commit"],
+    }
+
+
+def _union(lists: Any) -> list[Any]:
+    return sorted({item for one in lists for item in one})
+
+
+def how_to_submit(opened: Opened, file: Path) -> str:
+    """The command that pushes the file, or why there is none."""
+    card = opened.card
+    if card.embedded:
+        return f"{card.id} is no Kaggle competition; a rehearsal of the push: python -m src.submit {file} --dry-run"
+    if card.kaggle is None:
+        return (
+            f"to push it, write the competition's name at Kaggle into competition/{card.id}/card.yaml (kaggle: NAME), "
+            f"then: python -m src.submit {file}"
+        )
+    return f"to push it, wait for its score and note it: python -m src.submit {file}"

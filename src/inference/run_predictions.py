@@ -1,0 +1,152 @@
+"""What one run answers: its members and views, its held-out rows, and its test rows fold by fold."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from src.competition.competition import Opened, open_competition
+from src.competition.run_config import hold
+from src.config.request import ALL, Request
+from src.core.errors import UsageError
+from src.core.paths import Run
+from src.evaluation.decision_choice import prior_shift
+from src.evaluation.view_selection import ViewChoice, choose_views
+from src.images.samplers import row_weights
+from src.inference.backend_choice import use_engine
+from src.inference.backends.backend import TORCH
+from src.inference.external_runs import BroughtTables, brought_members, existing_run, hold_brought, is_brought
+from src.inference.logits_store import PARTS, Say, StoredTables
+from src.inference.members import ViewTables, trained_members
+from src.inference.score_table import OutOfFold, held_out, held_out_answers, probabilities
+from src.inference.trained_networks import Member
+from src.inference.tta import PLAIN, VIEWS, view_names
+
+AUTO = "auto"  # of --tta
+
+
+@dataclass(frozen=True)
+class RunAnswers:
+    """oof: None where every member has seen every training row. views: those that answer the test rows."""
+
+    run: Run
+    opened: Opened
+    members: list[Member]
+    tables: StoredTables
+    views: tuple[str, ...]
+    oof: OutOfFold | None
+
+    @property
+    def folds(self) -> list[int | str]:
+        return list(dict.fromkeys(member.fold for member in self.members))
+
+    @property
+    def test_ids(self) -> np.ndarray:
+        return self.opened.samples.test["id"].to_numpy()
+
+    def test(self, views: tuple[str, ...] | None = None, fold: int | str | None = None) -> np.ndarray:
+        """(test rows, classes): the mean over views (None: the run's) and members (None: of all folds)."""
+        members = [member for member in self.members if fold in (None, member.fold)]
+        return probabilities(self.opened, self.tables, members, views or self.views, "test", self.test_ids)
+
+    def shift(self) -> np.ndarray | None:
+        """(classes,) what divides weighted sampling out of the probabilities; None where training saw the classes as
+        they are, or nothing is known of it."""
+        config, (seen, _) = self.opened.config, self.opened.folds.rows(self.folds[0])
+        targets = self.opened.samples.targets[seen]
+        if is_brought(self.run) or config.data.sampler != "weighted" or config.train.stages:
+            return None
+        weights = row_weights(targets, config.data.sampler_exponent)
+        return prior_shift(targets, weights, len(self.opened.samples.classes))
+
+    def __str__(self) -> str:
+        seeds = sorted({member.seed for member in self.members})
+        models = "one model" if len(self.members) == 1 else f"{len(self.members)} models"
+        told = f"{models} (fold {', '.join(sorted(map(str, self.folds)))}"
+        told += f"; seeds {', '.join(map(str, seeds))})" if len(seeds) > 1 else ")"
+        engine = f", by {self.tables.place.replace('-', ' ')}" if self.tables.place else ""
+        return f"{self.run.name}: {told}, views {', '.join(self.views)}{engine}"
+
+
+def open_run(request: Request, say: Say) -> tuple[Run, Opened]:
+    """A run that exists, and its competition. Raises UsageError or Problem where they do not fit each other."""
+    run = existing_run(request)
+    if "--export" in request.flags and is_brought(run):
+        raise UsageError(f"--export writes weights into one file, and run {run.name} brings logits alone: leave it out")
+    if "--export" in request.flags and request.config.predict.engine not in (AUTO, TORCH):
+        raise UsageError(f"--export writes a file for torch: leave predict.engine={request.config.predict.engine} out")
+    _views(request)
+    opened = open_competition(request.config, run, say)
+    (hold_brought if is_brought(run) else hold)(run, opened)
+    if opened.card.submission is None:
+        raise UsageError(f"{opened.card.id} has no test images, so there is nothing to predict; train tells its scores")
+    return run, opened
+
+
+def answers_of(request: Request, run: Run, opened: Opened, say: Say) -> RunAnswers:
+    """Compute what the store lacks of the run's logits, and choose its views where --tta=auto asks for it."""
+    if is_brought(run):
+        members, tables = brought_members(run, request, opened.folds.count), BroughtTables(opened, run, say)
+    else:
+        members, tables = trained_members(run, request), ViewTables(opened, run, say)
+        if "--export" not in request.flags:
+            auto = request.flags.get("--tta") == AUTO
+            use_engine(tables, members, _wanted(request), PLAIN if auto else _views(request))
+    folds = sorted({member.fold for member in members if member.fold != ALL})
+    if request.flags.get("--tta") == AUTO:
+        views, oof = _chosen(opened, run, members, tables, folds, say)
+    else:
+        views = tables.usable(members, _views(request))
+        tables.ensure(members, tuple(dict.fromkeys(PLAIN + views)))
+        oof = _out_of_fold(opened, members, tables, views, folds) if folds else None
+    return RunAnswers(run, opened, members, tables, views, oof)
+
+
+def _views(request: Request) -> tuple[str, ...]:
+    return view_names(request.config.predict.views) if "--tta" in request.flags else PLAIN
+
+
+def _wanted(request: Request) -> dict[str, tuple[str, ...]]:
+    """The views of each part that a command asks for; with --tta=auto more test views may be wanted later."""
+    if request.flags.get("--tta") == AUTO:
+        return {"oof": tuple(VIEWS), "test": PLAIN}
+    views = tuple(dict.fromkeys(PLAIN + _views(request)))
+    return dict.fromkeys(PARTS, views)
+
+
+def _out_of_fold(
+    opened: Opened, members: list[Member], tables: StoredTables, views: tuple[str, ...], folds: list[int]
+) -> OutOfFold:
+    held = held_out(opened, folds)
+    plain = held_out_answers(opened, tables, members, PLAIN, held)
+    return OutOfFold(held, plain, held_out_answers(opened, tables, members, views, held) if views != PLAIN else plain)
+
+
+def _chosen(
+    opened: Opened, run: Run, members: list[Member], tables: StoredTables, folds: list[int], say: Say
+) -> tuple[tuple[str, ...], OutOfFold]:
+    """Views chosen on the held-out rows; the test rows are seen in these and the plain one only."""
+    if not folds:
+        raise UsageError(
+            f"--tta=auto chooses views on out-of-fold rows, and a model of fold=all has none: choose with trained "
+            f"folds of {run.name}, then name the views here, --tta predict.views=[...]"
+        )
+    every = tables.usable(members, tuple(VIEWS))
+    tables.ensure(members, every, ("oof",))
+    held = held_out(opened, folds)
+    answers = {view: held_out_answers(opened, tables, members, (view,), held) for view in every}
+    choice = choose_views(held, answers, tables.seconds(members, every), opened.config.predict.budget)
+    say("\n".join(choice.lines))
+    say(_time_told(choice, len(members)))
+    tables.ensure(members, tuple(dict.fromkeys(PLAIN + choice.views)), ("test",))
+    return choice.views, OutOfFold(held, answers[PLAIN[0]], choice.answer)
+
+
+def _time_told(choice: ViewChoice, members: int) -> str:
+    seconds = choice.taken.seconds
+    if members == 1 or math.isnan(seconds):
+        return "seconds are of one image through one model, without reading it"
+    return (
+        f"seconds are of one image through one model, without reading it: the {members} models of this run take "
+        f"{members * seconds:.4g} s for a test image"
+    )

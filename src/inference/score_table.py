@@ -1,0 +1,91 @@
+"""Scores of held-out and of labelled test rows, without and with TTA, as numbers and as the table that is printed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from src.competition.competition import Opened
+from src.competition.folds import units_of
+from src.evaluation.averaging import mean_probabilities
+from src.evaluation.bootstrap import bootstrap_interval, interval_told
+from src.evaluation.held_out import HeldOut
+from src.inference.logits_store import StoredTables
+from src.inference.trained_networks import Member
+
+OVERALL = "out of fold"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the score table: without and with TTA, and for the latter the interval where it was computed."""
+
+    name: str
+    rows: int
+    plain: float
+    tta: float
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Rows that some fold held out, (n,) each; plain and tta: (n, classes), from the models that never saw them.
+
+    Where the views were chosen on these rows, each fold is answered in `tta` by views that were chosen on the others.
+    """
+
+    held: HeldOut
+    plain: np.ndarray
+    tta: np.ndarray
+
+
+def probabilities(
+    opened: Opened, tables: StoredTables, members: list[Member], views: tuple[str, ...], part: str, ids: np.ndarray
+) -> np.ndarray:
+    """(len(ids), classes): the mean over members and views."""
+    logits = (tables.read(member, part, view, ids) for member in members for view in views)
+    return mean_probabilities(logits, opened.card.target)
+
+
+def held_out(opened: Opened, folds: list[int]) -> HeldOut:
+    """The rows that these folds hold out, fold by fold."""
+    samples, parts = opened.samples, [opened.folds.rows(fold)[1] for fold in folds]
+    rows, of_row = np.concatenate(parts), np.repeat(folds, [len(part) for part in parts])
+    ids, units = samples.train["id"].to_numpy()[rows], units_of(samples.train)[rows]
+    return HeldOut(opened.metric, ids, samples.targets[rows], of_row, units)
+
+
+def held_out_answers(
+    opened: Opened, tables: StoredTables, members: list[Member], views: tuple[str, ...], held: HeldOut
+) -> np.ndarray:
+    """(rows, classes) probabilities of held-out rows, each from the members of its fold."""
+    parts = []
+    for fold in dict.fromkeys(held.folds.tolist()):
+        here = [member for member in members if member.fold == fold]
+        parts.append(probabilities(opened, tables, here, views, "oof", held.id[held.folds == fold]))
+    return np.concatenate(parts)
+
+
+def score_lines(opened: Opened, oof: OutOfFold) -> list[Line]:
+    """A line a fold, then one over all of them with its interval."""
+    held = oof.held
+    lines = []
+    for fold in np.unique(held.folds):
+        rows = held.folds == fold
+        lines.append(score_line(opened, f"fold {fold}", held.targets[rows], oof.plain[rows], oof.tta[rows]))
+    overall = score_line(opened, OVERALL, held.targets, oof.plain, oof.tta)
+    interval = bootstrap_interval(opened.metric, held.targets, oof.tta, held.groups)
+    return [*lines, Line(overall.name, overall.rows, overall.plain, overall.tta, interval)]
+
+
+def score_line(opened: Opened, name: str, truth: np.ndarray, plain: np.ndarray, tta: np.ndarray) -> Line:
+    return Line(name, len(truth), opened.metric.score(truth, plain), opened.metric.score(truth, tta))
+
+
+def score_table(opened: Opened, lines: list[Line], views: int) -> str:
+    with_tta = f"{f'TTA of {views}':>12s}" if views > 1 else ""
+    body = [f"{opened.metric.name:30s} {'rows':>7s} {'plain':>9s}{with_tta}"]
+    for line in lines:
+        tta = f"{line.tta:12.4f}" if views > 1 else ""
+        interval = f"   95 % interval {interval_told(*line.interval)}" if line.interval else ""
+        body.append(f"{line.name:30s} {line.rows:7d} {line.plain:9.4f}{tta}{interval}")
+    return "\n".join(body)

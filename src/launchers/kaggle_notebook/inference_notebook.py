@@ -1,0 +1,130 @@
+"""The notebook that answers a hidden test set: built from an exported file, pushed, run, and submitted."""
+
+import shutil
+from pathlib import Path
+
+from src.competition.card import Card, load_card
+from src.config.request import Request
+from src.core.errors import Problem, UsageError
+from src.core.paths import DONE, Run, read_json, write_json
+from src.export.export_file import Facts, read_export
+from src.export.hidden_test import MODEL
+from src.launchers.kaggle_notebook.cells import PREDICT
+from src.launchers.kaggle_notebook.folder import Folder, FolderWriter, Say, digest_of, only_user, size_told, slug_for
+from src.launchers.kaggle_notebook.preflight import look_ahead
+from src.submission import ledger
+from src.submission.kaggle import kernel_runs, kernels, push_once
+from src.submission.kaggle.command import NotebookVersion
+from src.submission.kaggle.kernel_runs import RunFailed
+from src.submission.submit import slug_of, tell_score
+
+ROOT = "src.export.hidden_test"  # what runs there
+
+
+def build(request: Request, say: Say = print) -> Folder:
+    """Write runs/<competition>/<run>/kernel/ anew. Raises UsageError or Problem for what is missing."""
+    run, card = Run(request.competition, request.run), load_card(request.competition)
+    slug_of(card)
+    _check_card(card)
+    export = run.folder / "export" / f"{run.name}.safetensors"
+    facts = _facts(run, export)
+    user = request.config.kernel.user or kernels.user_name(say)
+    path = run.folder / "kernel"
+    with only_user(path):
+        writer = FolderWriter(path, request, card, user, slug_for(card.kaggle, run.name))
+        shutil.copyfile(export, writer.parts / MODEL)
+        writer.add_card()
+        writer.add_wheels([ROOT])
+        folder = writer.finish(PREDICT)
+    say(
+        f"{folder.path}: {size_told(folder.path)}; {len(facts.models)} models, views {', '.join(facts.views)}, "
+        f"{request.config.kernel.hours:g} hours at Kaggle, internet off"
+    )
+    return folder
+
+
+def push(request: Request, folder: Folder, message: str, minutes: float, again: bool, say: Say = print) -> None:
+    """Upload, run and submit what was built; where an earlier push got so far, go on from there. Raises Problem."""
+    card, run, kernel = load_card(request.competition), Run(request.competition, request.run), request.config.kernel
+    slug, record = slug_of(card), run.folder / "kernel.json"
+    before = None if again else ledger.submitted_before(card.id, folder.digest)
+    if before and before.status not in (ledger.PUSHING, "PENDING"):
+        raise push_once.repeated(before, f"the notebook {folder.kernel}")
+    if before is None:
+        look_ahead(slug, say)
+    with only_user(folder.path) as lock:
+        if digest_of(folder.path) != folder.digest:
+            raise Problem(f"{folder.path} was built anew by another process meanwhile: give the same command again")
+        _note_origin(run, folder)
+        try:
+            version = run_there(slug, folder, kernel.hours, record, lock, say)
+        except RunFailed:
+            kernels.forget(record, kernels.KERNEL)  # the same command runs it anew
+            raise
+    facts = ledger.facts(card.id, folder.digest)
+    score = f", out of fold {facts['oof_score']:.4f}" if "oof_score" in facts else ""
+    made = NotebookVersion(folder.kernel, version, folder.digest)
+    mine = push_once.submit_once(
+        card.id, slug, made, message or f"{request.run}{score}", wait_minutes=minutes, again=again, say=say
+    )
+    if mine.scored:
+        tell_score(mine, facts.get("oof_score"), say)
+    else:
+        say(
+            f"submission {mine.ref} arrived; Kaggle now runs the notebook on the hidden test set, which may take "
+            f"{kernel.hours:g} hours. Its score, later: python -m src.submit --sync competition={card.id}"
+        )
+
+
+def run_there(slug: str, folder: Folder, hours: float, record: Path, lock: int, say: Say = print) -> int:
+    """Let Kaggle have the folder, wait until its notebook has run, and return the notebook's version.
+
+    record: what is noted of it. lock: of the folder, which the uploads hold too. Raises RunFailed where the notebook
+    failed, and Problem.
+    """
+    what = (kernels.DATASET, slug, folder.parts, folder.dataset, folder.contents)
+    made = kernels.push_once(*what, record, say, hold=(lock,))
+    kernel_runs.await_dataset(slug, folder.dataset, made, say)
+    # A notebook that ran on another version of the dataset is another one.
+    digest = f"{folder.digest}-{made}"
+    version = kernels.push_once(kernels.KERNEL, slug, folder.notebook, folder.kernel, digest, record, say, hold=(lock,))
+    kernel_runs.await_run(slug, folder.kernel, version, hours, say)
+    return version
+
+
+def _check_card(card: Card) -> None:
+    if card.test is None:
+        raise UsageError(f"{card.id} has no test images, so there is nothing to answer")
+    if card.test.pixels:
+        raise UsageError(f"the test images of {card.id} stand in a table; a notebook reads image files only")
+
+
+def _facts(run: Run, export: Path) -> Facts:
+    """What the exported file tells, once it is known to hold the models that the run has now."""
+    make = f"python -m src.predict --tta --export run={run.name} competition={run.competition}"
+    if not export.is_file():
+        raise Problem(f"there is no {export} yet.\nMake it: {make}")
+    facts, _ = read_export(export)
+    for model in facts.models:
+        done = run.member(model.seed, model.fold) / DONE
+        if done.exists() and read_json(done)["weights"] != model.weights:
+            raise Problem(f"{export} was made before {model.name} was trained anew.\nMake it again: {make}")
+    return facts
+
+
+def _note_origin(run: Run, folder: Folder) -> None:
+    """Where the notebook's answers come from, for the ledger: like what prediction notes beside its files."""
+    facts, _ = read_export(folder.parts / MODEL)
+    note = {
+        "file": folder.kernel,
+        "sha256": folder.digest,
+        "runs": [facts.run],
+        "seeds": sorted({model.seed for model in facts.models}),
+        "folds": sorted({str(model.fold) for model in facts.models}),
+        "views": facts.views,
+        "metric": facts.score.metric,
+        "score": facts.score.model_dump(include={"value", "low", "high"}),
+        "config_hash": facts.config_hash,
+        "commit": facts.commit,
+    }
+    write_json(run.folder / f"kernel-{folder.digest[:8]}.json", note)

@@ -1,0 +1,41 @@
+"""Whether the competition will take a notebook's version: asked before gigabytes are uploaded and a GPU runs."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from src.core.errors import Problem
+from src.submission.kaggle import listing
+from src.submission.kaggle.errors import SITE, none_left, rules_not_accepted, told, until_midnight
+
+
+def look_ahead(slug: str, say: Callable[[str], None] = print) -> None:
+    """Raises Problem where the rules are not accepted, the competition is closed, or there is none of this name. That
+    none is left today is only said: the day may turn while the notebook runs."""
+    with told(slug):
+        limits = listing.limits(slug, say)
+        facts = listing.competition(slug, say)
+    if facts and not facts["entered"]:
+        raise Problem(rules_not_accepted(slug))
+    if facts and _closed(facts, limits):
+        raise Problem(
+            f"{slug} takes no submissions: its deadline was {facts['deadline'] or 'before'}. Nothing was pushed.\n"
+            f"See {SITE}/competitions/{slug}/overview for its dates, and whether late submissions are taken."
+        )
+    if limits.lifetime and not limits.left:
+        raise Problem(none_left(limits))
+    if limits.today and not limits.left:
+        say(
+            f"warning: none of today's {limits.today} submissions is left. The notebook runs now; should it be ready "
+            f"before 00:00 UTC, in {until_midnight()}, give the same command again after that"
+        )
+
+
+def _closed(facts: dict[str, Any], limits: listing.Limits) -> bool:
+    """A deadline that has passed alone does not tell: many competitions take late submissions."""
+    try:
+        when = datetime.fromisoformat(facts["deadline"])
+    except ValueError:
+        return bool(facts.get("submissionsDisabled"))
+    over = when.replace(tzinfo=when.tzinfo or UTC) < datetime.now(UTC)
+    return bool(facts.get("submissionsDisabled")) or (over and not limits.left)

@@ -1,0 +1,179 @@
+"""A run is trained by a notebook at Kaggle, on its GPU, and brought back; as often as its time limit asks for."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import yaml
+
+from src.competition.card import load_card
+from src.config import load as configs
+from src.config.request import Request
+from src.config.schema import Config, check
+from src.core.errors import Problem, UsageError
+from src.core.paths import REPOSITORY, Run, home, write_json, write_text
+from src.launchers.kaggle_notebook.cells import TRAIN
+from src.launchers.kaggle_notebook.folder import Folder, FolderWriter, Say, only_user, size_told, slug_for
+from src.launchers.kaggle_notebook.inference_notebook import run_there
+from src.launchers.kaggle_notebook.remote_training import CONFIG, IGNORE, REQUEST
+from src.launchers.kaggle_notebook.run_archive import FILE, STOPPED, NotBegun, bring, checkpoints, pack, whole
+from src.submission.kaggle import kernel_runs, kernels
+from src.submission.kaggle.kernel_runs import NoOutput, RunFailed
+from src.submission.submit import slug_of
+
+ROOTS = ("src.launchers.kaggle_notebook.remote_training", "src.train", "src.predict")  # what runs there
+FOLDER = "kernel-train"
+MOST_TURNS = 50  # notebooks, one after the other
+
+
+def train_there(request: Request, dry: bool = False, say: Say = print) -> None:
+    """Train the folds and seeds asked for at Kaggle. A command that was stopped goes on where it was.
+
+    dry: build runs/<competition>/<run>/kernel-train/ and send nothing. Raises UsageError or Problem.
+    """
+    card, run = load_card(request.competition), Run(request.competition, request.run)
+    slug = slug_of(card)
+    _check_config(request.config)
+    user = request.config.kernel.user or kernels.user_name(say)
+    if _complete(request, run):
+        say(f"nothing to do: {run.name} is trained and exported")
+        return
+    with only_user(run.folder / FOLDER) as lock:
+        for _ in range(MOST_TURNS):
+            folder = build(request, run, user)
+            say(f"{folder.path}: {size_told(folder.path)}; {request.config.kernel.hours:g} hours at Kaggle")
+            if dry:
+                say("nothing was sent: the same command without --dry-run trains there")
+                return
+            _turn(Turn(slug, folder, run, request, lock), say)
+            if _complete(request, run):
+                say(f"to answer the test set at Kaggle: python -m src.kernel run={run.name} --push")
+                return
+            say("going on from there")
+    raise Problem(f"not done after {MOST_TURNS} notebooks: give the same command again to go on")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One notebook, and the run that it trains. lock: of the folder."""
+
+    slug: str
+    folder: Folder
+    run: Run
+    request: Request
+    lock: int
+
+    @property
+    def record(self) -> Path:
+        return self.run.folder / "training.json"
+
+
+def _turn(turn: Turn, say: Say) -> None:
+    """Push the notebook, wait until it has run, and bring the run back, also where it failed there.
+
+    Raises Problem where it failed or did not get further; the same command then begins another one.
+    """
+    begun, before = checkpoints(turn.run), _progress(turn.request, turn.run)
+    failed: Problem | None = None
+    try:
+        run_there(turn.slug, turn.folder, turn.request.config.kernel.hours, turn.record, turn.lock, say)
+    except RunFailed as problem:
+        failed = problem
+    try:
+        code = _brought(turn, begun, say)
+    except (NoOutput, NotBegun) as problem:
+        kernels.forget(turn.record, kernels.KERNEL)
+        raise failed or problem from None
+    say(f"brought here: {_told(turn.request, turn.run)}")
+    if not failed and code not in (0, STOPPED):
+        failed = Problem(f"training failed there (exit code {code}){_log(turn, say)}")
+    elif not failed and not _complete(turn.request, turn.run) and _progress(turn.request, turn.run) == before:
+        hours = turn.request.config.kernel.hours
+        failed = Problem(f"the notebook of {hours:g} hours did not get further{_log(turn, say)}")
+    if failed:
+        kernels.forget(turn.record, kernels.KERNEL)
+        raise failed
+
+
+def _brought(turn: Turn, begun: dict[str, str], say: Say) -> int:
+    """Fetch what the notebook packed and take it in; returns the exit code of its training. Once it has come it is
+    kept until it is taken in, so that it comes once however often the command is given. Raises Problem."""
+    fetched = turn.run.folder / "fetched"
+    folder = fetched / turn.folder.digest[:12]
+    file = kernel_runs.fetch_output(turn.slug, turn.folder.kernel, FILE, folder, whole, say)
+    try:
+        code = bring(file, turn.run, begun)
+    except NotBegun as problem:
+        shutil.rmtree(fetched)
+        raise NotBegun(f"{problem}{_log(turn, say)}") from None
+    shutil.rmtree(fetched)
+    return code
+
+
+def _log(turn: Turn, say: Say) -> str:
+    return f". The end of its log:\n{kernel_runs.log_end(turn.slug, turn.folder.kernel, say)}"
+
+
+def build(request: Request, run: Run, user: str) -> Folder:
+    """Write runs/<competition>/<run>/kernel-train/ anew, with what was learned so far."""
+    card, config = load_card(request.competition), request.config
+    writer = FolderWriter(run.folder / FOLDER, request, card, user, slug_for(card.kaggle, run.name, "train"))
+    writer.add_card()
+    learned = _for_there(config)
+    write_text(writer.parts / CONFIG, yaml.safe_dump(learned.model_dump(), sort_keys=False, allow_unicode=True))
+    words = [f"seed={','.join(map(str, request.seeds))}"]
+    words += [f"fold={','.join(map(str, request.folds))}"] if request.folds else []
+    asked = {"competition": card.id, "run": run.name, "words": words, "ignore": config.data.ignore}
+    write_json(writer.parts / REQUEST, asked)
+    if config.data.ignore:
+        shutil.copyfile(home() / config.data.ignore, writer.parts / IGNORE)
+    if (run.folder / "run.json").exists():
+        pack(run, writer.parts / FILE)
+    kinds = ("default.yaml", "model/*.yaml", "augment/*.yaml")
+    files = [str(path.relative_to(REPOSITORY)) for kind in kinds for path in (REPOSITORY / "configs").glob(kind)]
+    writer.add_wheels(ROOTS, files)
+    # Published weights come from timm's hub: only that needs the internet.
+    return writer.finish(TRAIN, internet=config.model.pretrained and not config.model.weights)
+
+
+def _for_there(config: Config) -> Config:
+    """The configuration with the machine's own choices left to that machine."""
+    usual = configs.load_tree(configs.config_file("default"))
+    return check(config.model_dump() | {"machine": usual["machine"]})
+
+
+def _check_config(config: Config) -> None:
+    """Files of this machine that the notebook would need and does not get."""
+    if config.model.weights:
+        raise UsageError(f"model.weights={config.model.weights}: a notebook does not have these weights; train here")
+    if config.teach.run:
+        raise UsageError(f"teach.run={config.teach.run}: a notebook does not have that run; train here")
+    ignore = config.data.ignore
+    if ignore and (PurePosixPath(ignore).is_absolute() or ".." in PurePosixPath(ignore).parts):
+        raise UsageError(f"data.ignore={ignore}: for a notebook, name it from the folder that holds configs/")
+
+
+def _members(request: Request) -> list[tuple[int, int | str]]:
+    folds = request.folds or tuple(range(1 if _host(request) else request.config.data.folds))
+    return [(seed, fold) for seed in request.seeds for fold in folds]
+
+
+def _host(request: Request) -> bool:
+    return request.config.data.validation == "host"
+
+
+def _complete(request: Request, run: Run) -> bool:
+    exported = (run.folder / "export" / f"{run.name}.safetensors").exists()
+    return exported and all(run.finished(*member) for member in _members(request))
+
+
+def _progress(request: Request, run: Run) -> object:
+    """What changes as long as training, and the prediction after it, get further."""
+    answered = sorted(path.relative_to(run.folder) for path in run.folder.glob("seed*/*/logits/*"))
+    return checkpoints(run), [run.finished(*member) for member in _members(request)], answered
+
+
+def _told(request: Request, run: Run) -> str:
+    members = _members(request)
+    done, begun = sum(run.finished(*member) for member in members), len(checkpoints(run))
+    return f"{done} of {len(members)} folds are trained" + (f", {begun} under way" if begun else "")

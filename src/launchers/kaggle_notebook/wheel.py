@@ -1,0 +1,90 @@
+"""The part of Podium that a notebook needs, worked out from the imports, as one wheel that installs offline."""
+
+import ast
+import base64
+import hashlib
+import zipfile
+from collections.abc import Iterable, Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+from src.core.paths import REPOSITORY
+
+NAME, VERSION = "podium_notebook", "1"
+PYTHON = ">=3.11"
+WHEEL = f"{NAME}-{VERSION}-py3-none-any.whl"
+DATE = (2020, 1, 1, 0, 0, 0)  # of every file in the wheel: the same sources give the same bytes
+
+
+def modules_of(roots: Iterable[str]) -> dict[str, Path]:
+    """{dotted name: file} of these modules of Podium and of all that they import, anywhere in their code."""
+    found: dict[str, Path] = {}
+    waiting = list(roots)
+    while waiting:
+        name = waiting.pop()
+        file = _file(name)
+        if name in found or file is None:
+            continue
+        found[name] = file
+        parts = name.split(".")
+        waiting += [".".join(parts[:depth]) for depth in range(1, len(parts))]  # the packages around it
+        waiting += [one for one in imported(file) if one.split(".")[0] == "src"]
+    return dict(sorted(found.items()))
+
+
+def imported(file: Path) -> Iterator[str]:
+    """The dotted names that a file imports when it runs; what only type checkers read is left out."""
+    waiting: list[ast.AST] = [ast.parse(file.read_text(encoding="utf-8"), str(file))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            waiting += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        waiting += ast.iter_child_nodes(node)
+
+
+def requirements_of(files: Iterable[Path]) -> list[str]:
+    """The names, without versions, of the installed packages that these files import."""
+    tops = {name.split(".")[0] for file in files for name in imported(file)}
+    known = packages_distributions()
+    # Of several packages that bring one module, such as the builds of opencv, the notebook may have any.
+    return sorted({known[top][0].lower() for top in tops - {"cv2", "src"} if top in known})
+
+
+def write_wheel(folder: Path, roots: Iterable[str], more: Iterable[str] = ()) -> Path:
+    """Write the wheel of these modules and all that they import into `folder`. `more`: further files of the repository,
+    by their path in it."""
+    modules = modules_of(roots)
+    names = [str(file.relative_to(REPOSITORY)) for file in modules.values()] + list(more)
+    contents = {name: (REPOSITORY / name).read_bytes() for name in sorted(names)}
+    needs = f"Requires-Python: {PYTHON}\n"  # pip names it where the image is too old
+    needs += "".join(f"Requires-Dist: {name}\n" for name in requirements_of(modules.values()))
+    described = f"{NAME}-{VERSION}.dist-info"
+    contents |= {
+        f"{described}/METADATA": f"Metadata-Version: 2.1\nName: {NAME}\nVersion: {VERSION}\n{needs}".encode(),
+        f"{described}/WHEEL": b"Wheel-Version: 1.0\nGenerator: podium\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{name},sha256={_digest(data)},{len(data)}\n" for name, data in contents.items())
+    contents[f"{described}/RECORD"] = f"{record}{described}/RECORD,,\n".encode()
+    path = folder / WHEEL
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for name, data in contents.items():
+            entry = zipfile.ZipInfo(name, DATE)
+            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            wheel.writestr(entry, data)
+    return path
+
+
+def _digest(data: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
+
+
+def _file(name: str) -> Path | None:
+    """The file of a module of Podium; None where `name` is something inside one."""
+    path = REPOSITORY.joinpath(*name.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)

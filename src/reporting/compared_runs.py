@@ -1,0 +1,55 @@
+"""What several runs answered to the same held-out images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from src.core.errors import Problem
+from src.evaluation.averaging import likeliest
+from src.evaluation.held_out import HeldOut, RunTable, joined, refuse_other_folds
+from src.reporting.run_results import Subject
+
+
+@dataclass(frozen=True)
+class Compared:
+    """held: the rows that every run holds out. tables: {run: (rows, classes) plain out-of-fold probabilities}.
+
+    best: the run with the best score on them.
+    """
+
+    subjects: dict[str, Subject]
+    held: HeldOut
+    tables: dict[str, np.ndarray]
+    best: str
+
+    @property
+    def answers(self) -> dict[str, np.ndarray]:
+        target = self.first.opened.card.target
+        return {run: p >= 0.5 if self.held.several else likeliest(p, target) for run, p in self.tables.items()}
+
+    @property
+    def right(self) -> pd.DataFrame:
+        """(rows,) whether each run answers a row rightly, a column a run."""
+        truth = self.held.targets > 0.5 if self.held.several else self.held.targets
+        return pd.DataFrame(
+            {run: (a == truth).all(axis=1) if self.held.several else a == truth for run, a in self.answers.items()}
+        )
+
+    @property
+    def first(self) -> Subject:
+        return next(iter(self.subjects.values()))
+
+
+def compared_of(subjects: dict[str, Subject]) -> Compared:
+    """Raises Problem where the runs stand on different folds, or share no held-out row."""
+    first = next(iter(subjects.values()))
+    refuse_other_folds({run: s.opened.folds.hash for run, s in subjects.items()}, first.opened.folds.hash)
+    without = [run for run, subject in subjects.items() if subject.held is None]
+    if without:
+        raise Problem(f"run {without[0]} has a model of all rows only, and no held-out row to be compared on")
+    tables = [RunTable(run, s.opened.folds.hash, s.held.id, s.plain) for run, s in subjects.items()]
+    ids, found = joined(tables, first.held.id, first.opened.folds.hash, shared=True)
+    held = first.held.only(ids)
+    best = max(found, key=lambda run: held.merit((found[run], None)))
+    return Compared(subjects, held, found, best)

@@ -1,0 +1,92 @@
+"""One trained network's features of rows that it never saw: those its fold held out, and the test rows.
+
+    runs/<competition>/<run>/seed0/fold0/features.npz
+
+Arrays: `held_out_id` and `test_id` text, `held_out` and `test` (rows, width) float32, `meta` one JSON text that holds
+size, engine, precision, and what the images and weights were.
+"""
+
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from src.competition.competition import Opened
+from src.core.errors import Problem
+from src.core.paths import DONE, Run, only_one, read_json, written_whole
+from src.core.progress import progress
+from src.images.dataset import Feed, PlainRows
+from src.inference.backends.backend import Engine
+from src.inference.predictor import view_logits
+from src.inference.trained_networks import Member, trained_network
+from src.models.features import FeaturesOf
+
+Say = Callable[[str], None]
+PLAIN = "identity"
+
+
+@dataclass(frozen=True)
+class Features:
+    """held_out: (rows, width) of the training rows asked for, test: (rows, width) of the test rows, in their order."""
+
+    held_out: np.ndarray
+    test: np.ndarray
+
+
+def features_of(opened: Opened, run: Run, member: Member, held_out: np.ndarray, test: np.ndarray, say: Say) -> Features:
+    """Features in the plain view, at the size trained: read where they are stored, else computed and stored.
+
+    held_out: rows of samples.train. test: rows of samples.test. Raises Problem where weights or the store are damaged.
+    """
+    file, samples = member.folder / "features.npz", opened.samples
+    ids = samples.train["id"].to_numpy()[held_out], samples.test["id"].to_numpy()[test]
+    stored = _stored(file, opened, member, ids)
+    if stored:
+        return stored
+    with only_one(member.folder, f"fold {member.fold} of run {run.name}"):
+        found, meta = _computed(opened, run, member, held_out, test, say)
+        with written_whole(file) as part, part.open("wb") as handle:
+            np.savez(
+                handle,
+                held_out_id=np.asarray(ids[0], dtype=np.str_),
+                test_id=np.asarray(ids[1], dtype=np.str_),
+                held_out=found.held_out,
+                test=found.test,
+                meta=np.asarray(json.dumps(meta, sort_keys=True)),
+            )
+    return found
+
+
+def _stored(file: Path, opened: Opened, member: Member, ids: tuple[np.ndarray, np.ndarray]) -> Features | None:
+    """What is stored, if it is of these rows, weights and images."""
+    if not file.exists():
+        return None
+    try:
+        with np.load(file, allow_pickle=False) as held:
+            meta, rows = json.loads(str(held["meta"])), (held["held_out_id"], held["test_id"])
+            found = Features(held["held_out"], held["test"])
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise Problem(f"{file} is no table of features ({error}): delete it, and it is made anew") from None
+    wanted = read_json(member.folder / DONE)["weights"], opened.images_hash
+    same = all(np.array_equal(one, np.asarray(other, dtype=np.str_)) for one, other in zip(rows, ids, strict=True))
+    return found if same and (meta.get("weights"), meta.get("images")) == wanted else None
+
+
+def _computed(
+    opened: Opened, run: Run, member: Member, held_out: np.ndarray, test: np.ndarray, say: Say
+) -> tuple[Features, dict[str, Any]]:
+    config, machine = opened.config, read_json(run.folder / "machine.json")
+    engine, size = Engine(machine["device"], machine["precision"]), config.images.size
+    network, weights = trained_network(config, member.folder, len(opened.samples.classes))
+    features = FeaturesOf(network).to(engine.device, memory_format=torch.channels_last)
+    feed = Feed(PlainRows(opened.images(say=say), size), machine["workers"], torch.device(engine.device))
+    rows = np.concatenate([held_out, len(opened.samples.train) + test])
+    with progress(len(rows), "features", "image") as bar:
+        seen = view_logits(features, feed, rows, (PLAIN,), config.predict.batch, engine.autocast, bar.update)[PLAIN]
+    meta = {"engine": engine.name, "precision": engine.precision, "size": size, "weights": weights}
+    return Features(seen[: len(held_out)], seen[len(held_out) :]), meta | {"images": opened.images_hash}

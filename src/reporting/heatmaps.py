@@ -1,0 +1,34 @@
+"""Where in a few held-out images their own fold's network found a class."""
+
+import numpy as np
+import torch
+
+from src.core.errors import Problem
+from src.images.dataset import PlainRows
+from src.inference.external_runs import is_brought
+from src.inference.trained_networks import trained_network
+from src.models.gradcam import grad_cam
+from src.reporting.run_results import Subject
+
+
+def heat_of(subject: Subject, rows: np.ndarray, labels: np.ndarray) -> tuple[list[np.ndarray | None], str]:
+    """Maps (h, w) from 0 to 1, one for each of the held-out `rows` and its class, and why there are none, else ''.
+
+    Of several seeds the first one's network is asked. It runs on the CPU, in full precision.
+    """
+    if is_brought(subject.run):
+        return [None] * len(rows), "this run was trained elsewhere and brings no network"
+    config, heats = subject.opened.config, [None] * len(rows)
+    plain = PlainRows(subject.images, config.images.size)
+    folds = subject.held.folds[rows]
+    try:
+        for fold in np.unique(folds):
+            places = np.flatnonzero(folds == fold)
+            member = next(member for member in subject.judges if member.fold == fold)
+            network, _ = trained_network(config, member.folder, len(subject.classes))
+            images, _ = plain[subject.rows[rows[places]]]
+            for place, heat in zip(places, grad_cam(network, torch.clone(images), labels[places]), strict=True):
+                heats[place] = heat
+    except Problem as problem:
+        return [None] * len(rows), str(problem)
+    return heats, ""

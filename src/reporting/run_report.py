@@ -1,0 +1,45 @@
+"""A run's report: what its folder holds, gathered section by section and written as one page."""
+
+import datetime
+from pathlib import Path
+
+from src.config.request import Request
+from src.core.paths import only_one
+from src.core.progress import progress
+from src.reporting.page.blocks import Page
+from src.reporting.page.write import write_page
+from src.reporting.run_comparison import compare
+from src.reporting.run_results import Say, subject_of
+from src.reporting.sections.augmentation import augmented
+from src.reporting.sections.data import data
+from src.reporting.sections.learning import learning
+from src.reporting.sections.mistakes import mistakes
+from src.reporting.sections.reproduce import again
+from src.reporting.sections.score import answer
+from src.reporting.sections.trust import trust
+
+SECTIONS = (answer, data, augmented, learning, mistakes, trust, again)
+
+
+def report(request: Request, say: Say = print) -> Path:
+    """Write the page of a run, or of several side by side, and return its path. See the door for errors."""
+    if request.runs:
+        return compare(request, say)
+    subject = subject_of(request, lambda _: None)
+    run, folder = subject.run, subject.run.folder / "report"
+    with (
+        only_one(folder, f"the report of run {run.name}"),
+        progress(len(SECTIONS) + 1, "report", "section") as bar,
+    ):
+        made = []
+        for section in SECTIONS:
+            bar.set_description_str(f"report: {section.__name__}")
+            made.append(section(subject))
+            bar.update()
+        bar.set_description_str("report: figures")
+        today = datetime.date.today().isoformat()
+        told = f"Competition {run.competition}, run {run.name}; page made on {today} by python -m src.report"
+        file = write_page(Page(f"{run.name}: {subject.opened.card.title}", told, tuple(made)), folder)
+        bar.update()
+    say(f"{file}: {file.stat().st_size / 1e6:.1f} MB, open it in a browser")
+    return file

@@ -1,0 +1,117 @@
+"""The run that a report is about: its members, and what they answered to rows that they never saw, as it is stored."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from src.competition.competition import Opened, open_competition
+from src.competition.run_config import hold
+from src.config.request import ALL, Request
+from src.core.paths import DONE, Run, read_json
+from src.evaluation.averaging import likeliest
+from src.evaluation.held_out import HeldOut
+from src.images.cache import ImageCache
+from src.images.stream import ImageStream
+from src.inference.external_runs import BroughtTables, brought_members, existing_run, hold_brought, is_brought
+from src.inference.logits_store import StoredTables
+from src.inference.members import trained_members
+from src.inference.score_table import held_out, held_out_answers
+from src.inference.trained_networks import Member
+from src.inference.tta import PLAIN
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """members: those that are told of. held: the rows that they hold out; None where they have seen every row."""
+
+    run: Run
+    opened: Opened
+    members: tuple[Member, ...]
+    tables: StoredTables
+    held: HeldOut | None
+    say: Say
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.opened.samples.classes
+
+    @property
+    def judges(self) -> list[Member]:
+        """The members that hold rows out."""
+        return [member for member in self.members if member.fold != ALL]
+
+    @cached_property
+    def plain(self) -> np.ndarray:
+        """(held rows, classes) out-of-fold probabilities of the plain view, the mean over seeds."""
+        return self._answers(PLAIN)
+
+    @cached_property
+    def views(self) -> tuple[str, ...]:
+        """The views of the newest prediction whose tables are all there; the plain one where there is none."""
+        for facts in reversed(self.predictions):
+            views = tuple(facts["views"])
+            same_size = facts.get("size") in (None, self.opened.config.images.size)
+            files = [self.tables.file(member, "oof", view) for member in self.judges for view in views]
+            if same_size and all(file.exists() for file in files):
+                return views
+        return PLAIN
+
+    @cached_property
+    def tta(self) -> np.ndarray:
+        """(held rows, classes) the same of all views of the newest prediction."""
+        return self._answers(self.views) if self.views != PLAIN else self.plain
+
+    @cached_property
+    def predictions(self) -> list[dict[str, Any]]:
+        """What prediction noted of each submission, the oldest first."""
+        files = sorted((self.run.folder / "predictions").glob("*.json"), key=lambda file: file.stat().st_mtime)
+        return [read_json(file) for file in files]
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """(held rows,) their places in samples.train."""
+        return self.opened.samples.positions(self.held.id)
+
+    @cached_property
+    def answers(self) -> np.ndarray:
+        """(held rows,) class indices, or (held rows, classes) bool: the plain answers of the plain view."""
+        return self.plain >= 0.5 if self.held.several else likeliest(self.plain, self.opened.card.target)
+
+    @cached_property
+    def log(self) -> pd.DataFrame:
+        """log.csv of every member, with its seed and fold; empty where the run was trained elsewhere."""
+        files = {(m.seed, m.fold): m.folder / "log.csv" for m in self.members}
+        parts = [pd.read_csv(file).assign(seed=s, fold=f) for (s, f), file in files.items() if file.exists()]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+    @cached_property
+    def images(self) -> ImageCache | ImageStream:
+        """Every image as it was decoded for training: the training rows, then the test rows."""
+        return self.opened.images(say=self.say)
+
+    def done(self, member: Member) -> dict[str, Any]:
+        file = member.folder / DONE
+        return read_json(file) if file.exists() else {}
+
+    def _answers(self, views: tuple[str, ...]) -> np.ndarray:
+        return held_out_answers(self.opened, self.tables, self.judges, views, self.held)
+
+
+def subject_of(request: Request, say: Say) -> Subject:
+    """Open a run. Raises UsageError where it does not exist or was made otherwise, Problem where files do not fit."""
+    run = existing_run(request)
+    opened = open_competition(request.config, run, say)
+    if is_brought(run):
+        hold_brought(run, opened)
+        members, tables = brought_members(run, request, opened.folds.count), BroughtTables(opened, run, say)
+    else:
+        hold(run, opened)
+        members, tables = trained_members(run, request), StoredTables(opened, run, say)
+    folds = sorted({member.fold for member in members if member.fold != ALL})
+    return Subject(run, opened, tuple(members), tables, held_out(opened, folds) if folds else None, say)

@@ -1,0 +1,77 @@
+"""What the network saw: training images as the augmentation changes them."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from src.config.schema import Augment
+from src.images.augment import Augmentation
+from src.inference.external_runs import is_brought
+from src.reporting.page.blocks import Block, Code, Gallery, Section, Text, Tile
+from src.reporting.page.pictures import shown
+from src.reporting.run_results import Subject
+from src.reporting.tiles import id_of, joined, names_of
+
+IMAGES, TIMES, SIDE = 6, 5, 96
+MOST = 3  # pipelines
+
+
+def augmented(subject: Subject) -> Section:
+    title = "What the network saw"
+    if is_brought(subject.run):
+        return Section("seen", title, "This run was trained elsewhere: what its network saw is not known here.", ())
+    samples, config = subject.opened.samples, subject.opened.config
+    rows = np.sort(np.random.default_rng(0).permutation(len(samples.train))[:IMAGES])
+    images, blocks = subject.images.batch(rows), []
+    pipelines = list(_pipelines(subject))
+    for number, (augment, size) in enumerate(pipelines[:MOST]):
+        blocks += _shown(subject, rows, images, augment, size, number)
+    names = [name for augment, _ in pipelines for name in map(_name, augment.transforms)]
+    told = ", ".join(dict.fromkeys(names)) or "no augmentation: every epoch shows the same pixels"
+    mixed = [f"{name} (alpha {value:g})" for name in ("mixup", "cutmix") if (value := getattr(config.train, name))]
+    if mixed:
+        blocks.append(Text(f"On top of this, images of a batch are mixed with each other: {' and '.join(mixed)}."))
+    sizes = dict.fromkeys(size for _, size in pipelines)
+    reading = f"Images of {' and then '.join(map(str, sizes))} pixels, made anew in every epoch by: {told}."
+    return Section("seen", title, reading, tuple(blocks))
+
+
+def _pipelines(subject: Subject) -> Iterator[tuple[Augment, int]]:
+    """Each augmentation and size that the run trained with, once."""
+    config, found = subject.opened.config, []
+    for stage in config.train.stages or [None]:
+        augment = (stage.augment if stage else None) or config.augment
+        size = (stage.size if stage else None) or config.images.size
+        if (augment, size) not in found:
+            found.append((augment, size))
+            yield augment, size
+
+
+def _shown(
+    subject: Subject, rows: np.ndarray, images: np.ndarray, augment: Augment, size: int, number: int
+) -> list[Block]:
+    augmentation = Augmentation(augment.transforms, size, images.shape[1])
+    made = [augmentation(images, (0, number, time)) for time in range(TIMES)]
+    tiles = tuple(
+        Tile(
+            tuple(shown(image, SIDE) for image in (images[k], *(batch[k] for batch in made))),
+            (f"id {id_of(subject, row)} as it is", *(f"augmented, draw {time + 1}" for time in range(TIMES))),
+            (joined(names_of(subject, row)), "as it is, then five draws"),
+            names_of(subject, row),
+        )
+        for k, row in enumerate(rows)
+    )
+    numbers = pd.DataFrame(
+        [(id_of(subject, row), joined(names_of(subject, row))) for row in rows], columns=["id", "class"]
+    )
+    name = "augmented" + (f"_{number + 1}" if number else "")
+    only = f"; only for {augment.only}" if augment.only is not None else ""
+    text = yaml.safe_dump(augment.transforms, sort_keys=False, allow_unicode=True)
+    title = f"Training images at {size} pixels, as they are and augmented{only}"
+    return [Gallery(name, title, tiles, numbers), Code("The pipeline", text.strip())]
+
+
+def _name(transform: str | dict) -> str:
+    return transform if isinstance(transform, str) else next(iter(transform), "")

@@ -1,0 +1,75 @@
+"""Class by class: how many of its images are recognised, and what the others are taken for."""
+
+import numpy as np
+import pandas as pd
+
+from src.evaluation.bootstrap import wilson
+from src.reporting.confusions import confusion_of
+from src.reporting.page.blocks import Bar, Bars, Matrix
+from src.reporting.page.charts import class_bars, confusion
+from src.reporting.run_results import Subject
+from src.reporting.tiles import isolated
+
+
+def by_class(subject: Subject) -> pd.DataFrame:
+    """class, rows, right, value (their share), low, high (Wilson's 95 % interval), taken_for, times.
+
+    Sorted by `high`: a class of few images is not called hard for one bad draw.
+    """
+    held, answers, count = subject.held, subject.answers, len(subject.classes)
+    if held.several:
+        truth = held.targets > 0.5
+        rows, right = truth.sum(axis=0), (truth & answers).sum(axis=0)
+        wrong = pd.DataFrame({"taken_for": "", "times": 0}, index=range(count))
+    else:
+        rows = np.bincount(held.targets, minlength=count)
+        right = np.bincount(held.targets[held.targets == answers], minlength=count)
+        others = confusion_of(subject)
+        np.fill_diagonal(others, 0)
+        most = others.argmax(axis=1)
+        times = others[np.arange(count), most]
+        names = np.where(times > 0, np.array(subject.classes, dtype=object)[most], "")
+        wrong = pd.DataFrame({"taken_for": names, "times": times})
+    share = np.divide(right, rows, out=np.full(count, np.nan), where=rows > 0)
+    low, high = wilson(share, rows)
+    table = pd.DataFrame(
+        {"class": subject.classes, "rows": rows, "right": right, "value": share, "low": low, "high": high}
+    )
+    return pd.concat([table, wrong], axis=1).sort_values("high", kind="stable", ignore_index=True)
+
+
+def bars_of(table: pd.DataFrame) -> Bars:
+    bars = tuple(
+        Bar(
+            line["class"],
+            line.value,
+            f"{line.right} of {line.rows}, {line.value:.3f}",
+            line.low,
+            line.high,
+            f"most often taken for {isolated(line.taken_for)} ({line.times})" if line.times else "",
+        )
+        for _, line in table[table["rows"] > 0].iterrows()
+    )
+    known = table[table["rows"] > 0]
+    title = "Share of each class's held-out images that is recognised, the surely hard first, with 95 % intervals"
+    alt = f"{len(known)} classes, from {known['value'].min():.3f} to {known['value'].max():.3f}"
+    return Bars("per_class", title, alt, bars, class_bars(known, "share that is recognised"), table)
+
+
+def matrix_of(subject: Subject, counts: np.ndarray, order: np.ndarray) -> Matrix:
+    names, sorted_counts = tuple(subject.classes[k] for k in order), counts[np.ix_(order, order)]
+    rows, columns = np.nonzero(sorted_counts)
+    numbers = pd.DataFrame(
+        {
+            "truth": [names[row] for row in rows],
+            "answer": [names[column] for column in columns],
+            "images": sorted_counts[rows, columns],
+        }
+    )
+    wrong = int(counts.sum() - counts.trace())
+    alt = f"confusion matrix of {len(names)} classes: {int(counts.trace())} images right, {wrong} wrong"
+    near = (
+        "" if subject.opened.card.target == "ordinal" or len(names) < 3 else ", classes that are confused side by side"
+    )
+    title = f"Confusion matrix of {len(subject.held.id)} held-out images{near}"
+    return Matrix("confusion", title, alt, names, sorted_counts, confusion(names, sorted_counts), numbers)

@@ -1,0 +1,176 @@
+"""What is learned from: classes and their sizes, what the images are like, and which stand there twice."""
+
+import numpy as np
+import pandas as pd
+
+from src.competition.quality.cleaning import look_at_samples
+from src.competition.quality.duplicates import find_pairs
+from src.competition.quality.image_index import Look
+from src.reporting.page.blocks import Bar, Bars, Block, Chart, Gallery, Section, Text, Tile
+from src.reporting.page.charts import class_bars, histograms, points
+from src.reporting.run_results import Subject
+from src.reporting.tiles import id_of, isolated, names_of, pictures, told
+
+EXAMPLES, EACH = 300, 6  # pictures in all, and of one class at most
+SHOWN_CLASSES = 300
+PAIRS = 12
+POINTS = 1500  # of either set
+SIDE = 84
+
+
+def data(subject: Subject) -> Section:
+    opened, samples = subject.opened, subject.opened.samples
+    look = look_at_samples(opened.card, samples, subject.say)
+    train, test = look.of(samples.train["path"].tolist()), look.of(samples.test["path"].tolist())
+    doubles = _pairs(subject, look, train, test)
+    blocks: list[Block] = [*_what_they_are_like(look, train, test), _classes(subject), _examples(subject)]
+    if len(doubles):
+        blocks.append(_duplicates(subject, doubles))
+    return Section("data", "The data", _reading(subject, doubles), tuple(blocks))
+
+
+def _classes(subject: Subject) -> Bars:
+    counts = pd.DataFrame({"class": subject.classes, "value": subject.opened.samples.counts})
+    counts = counts.sort_values("value", ascending=False, kind="stable")
+    most, shown = max(1, int(counts["value"].max())), counts.head(SHOWN_CLASSES)
+    bars = tuple(Bar(name, count / most, str(count)) for name, count in shown.itertuples(index=False))
+    title = "Training images of each class" + _of_many(len(counts), "the largest")
+    alt = f"{len(counts)} classes with {counts['value'].min()} to {most} images"
+    return Bars("classes", title, alt, bars, class_bars(shown, "training images"), counts)
+
+
+def _what_they_are_like(look: Look, train: np.ndarray, test: np.ndarray) -> list[Block]:
+    """Sizes, where they differ, and brightness: of the training images against the test images."""
+    sets = {"training": train} | ({"test": test} if len(test) else {})
+    blocks: list[Block] = []
+    used = np.concatenate(list(sets.values()))
+    if len(np.unique(look.size[used], axis=0)) > 1:
+        generator = np.random.default_rng(0)
+        few = {name: generator.permutation(rows)[:POINTS] for name, rows in sets.items()}
+        sizes = {name: (look.size[rows, 1], look.size[rows, 0]) for name, rows in few.items()}
+        numbers = pd.concat(
+            [pd.DataFrame({"set": name, "width": x, "height": y}) for name, (x, y) in sizes.items()], ignore_index=True
+        )
+        medians = ", ".join(f"{name} {np.median(x):.0f} x {np.median(y):.0f}" for name, (x, y) in sizes.items())
+        alt = f"width and height of the images; medians: {medians} pixels"
+        blocks.append(Chart("sizes", f"Sizes; medians: {medians}", alt, points(sizes, "width", "height"), numbers))
+    else:
+        height, width = look.size[used[0]]
+        blocks.append(Text(f"All images are {width} pixels wide and {height} high."))
+    bright = {name: look.levels[rows] for name, rows in sets.items()}
+    edges = np.linspace(0, 255, 27)
+    table = pd.DataFrame({"left": edges[:-1], "right": edges[1:]})
+    for name, values in bright.items():
+        table[name] = np.histogram(values, edges)[0] / len(values)
+    means = ", ".join(f"{name} {values.mean():.0f}" for name, values in bright.items())
+    alt = f"how bright the images are, of 255; means: {means}"
+    draw = histograms(table, "mean brightness of an image, of 255", "share of the images")
+    return [*blocks, Chart("brightness", f"Brightness; means: {means}", alt, draw, table)]
+
+
+def _examples(subject: Subject) -> Gallery:
+    """A few images of each class, drawn at random but always the same."""
+    samples, count = subject.opened.samples, len(subject.classes)
+    each = int(np.clip(EXAMPLES // count, 1, EACH))
+    generator, chosen = np.random.default_rng(0), []
+    order = np.argsort(-samples.counts, kind="stable")[:SHOWN_CLASSES]
+    for label in order[samples.counts[order] > 0]:
+        of_class = samples.targets == label if samples.targets.ndim == 1 else samples.targets[:, label] > 0.5
+        chosen.append((subject.classes[label], generator.permutation(np.flatnonzero(of_class))[:each]))
+    seen = iter(pictures(subject, np.concatenate([rows for _, rows in chosen]), SIDE))
+    tiles = tuple(
+        Tile(
+            tuple(next(seen) for _ in rows),
+            tuple(f"an image of {isolated(name)}, id {id_of(subject, row)}" for row in rows),
+            (name,),
+            (name,),
+        )
+        for name, rows in chosen
+    )
+    numbers = pd.DataFrame(
+        [(name, id_of(subject, row)) for name, rows in chosen for row in rows], columns=["class", "id"]
+    )
+    title = (
+        f"{each} of each class" + _of_many(count, "the largest")
+        if each > 1
+        else f"One of each class{_of_many(count, 'the largest')}"
+    )
+    return Gallery("examples", title, tiles, numbers, scrolls=True)
+
+
+def _pairs(subject: Subject, look: Look, train: np.ndarray, test: np.ndarray) -> pd.DataFrame:
+    """a, b: rows of `Subject.images`. equal: the same bytes. between: one is a test image. across: labels differ.
+
+    What is most alarming comes first.
+    """
+    samples = subject.opened.samples
+    row_of = np.full(len(look.paths), -1)
+    row_of[test] = len(samples.train) + np.arange(len(test))
+    row_of[train] = np.arange(len(train))
+    pairs = find_pairs(look)
+    rows = row_of[pairs.rows]
+    table = pd.DataFrame({"a": rows[:, 0], "b": rows[:, 1], "equal": pairs.same})[(rows >= 0).all(axis=1)]
+    table[["a", "b"]] = np.sort(table[["a", "b"]].to_numpy(), axis=1)
+    table["between"] = (table["a"] < len(train)) & (table["b"] >= len(train))
+    both = table["b"] < len(train)
+    targets = samples.targets.reshape(len(samples.targets), -1)
+    table["across"] = False
+    differ = (targets[table["a"][both]] != targets[table["b"][both]]).any(axis=1)
+    table.loc[both, "across"] = differ
+    return table.sort_values(["across", "between"], ascending=False, kind="stable", ignore_index=True)
+
+
+def _duplicates(subject: Subject, doubles: pd.DataFrame) -> Gallery:
+    count = len(subject.opened.samples.train)
+    first = doubles.head(PAIRS)
+    seen = iter(pictures(subject, first[["a", "b"]].to_numpy().ravel()))
+
+    def label(row: int) -> str:
+        return told(names_of(subject, row)) if row < count else "a test image"
+
+    def what(pair: object) -> str:
+        kind = "equal files" if pair.equal else "nearly the same"
+        return f"{kind}, other labels" if pair.across else f"{kind}, training and test" if pair.between else kind
+
+    tiles = tuple(
+        Tile(
+            (next(seen), next(seen)),
+            tuple(f"id {id_of(subject, row)}, {label(row)}" for row in (pair.a, pair.b)),
+            (what(pair), " | ".join(dict.fromkeys((label(pair.a), label(pair.b))))),
+            tuple(name for row in (pair.a, pair.b) if row < count for name in names_of(subject, row)),
+        )
+        for pair in first.itertuples()
+    )
+    ids = {side: [id_of(subject, row) for row in doubles[side]] for side in ("a", "b")}
+    more = f", the first {PAIRS} of {len(doubles)}" if len(doubles) > PAIRS else ""
+    return Gallery("duplicates", f"Images that stand there twice{more}", tiles, doubles.assign(**ids))
+
+
+def _reading(subject: Subject, doubles: pd.DataFrame) -> str:
+    samples, counts = subject.opened.samples, subject.opened.samples.counts
+    there = counts[counts > 0]
+    absent = int((counts == 0).sum())
+    times = there.max() / there.min()
+    each = f"{there.min()} to {there.max()}" if there.min() < there.max() else str(there.min())
+    told = (
+        f"{len(samples.train)} training images in {len(there)} classes, {each} of each"
+        f"{f' ({absent} classes have none)' if absent else ''}: "
+        f"{_evenness(times)}; {len(samples.test)} test images. "
+    )
+    if not len(doubles):
+        return told + "No image was found twice."
+    across, between = int(doubles["across"].sum()), int(doubles["between"].sum())
+    return told + (
+        f"{len(doubles)} pairs of images are the same or nearly so: {across} with different labels, {between} of a "
+        f"training and a test image."
+    )
+
+
+def _evenness(times: float) -> str:
+    if times < 1.5:
+        return "the classes are about even"
+    return f"the largest class has {times:.1f} times the images of the smallest"
+
+
+def _of_many(count: int, which: str) -> str:
+    return f", {which} {SHOWN_CLASSES} of {count} classes" if count > SHOWN_CLASSES else ""

@@ -1,0 +1,75 @@
+"""How to do it again: command, configuration, versions, commit."""
+
+import shlex
+from typing import Any
+
+import pandas as pd
+
+from src.config.request import ALL
+from src.core.paths import REPOSITORY, home, read_json
+from src.inference.external_runs import is_brought
+from src.reporting.page.blocks import Block, Code, Section, Table
+from src.reporting.run_results import Subject
+
+TITLE = "How to do it again"
+
+
+def again(subject: Subject) -> Section:
+    if is_brought(subject.run):
+        return Section("again", TITLE, "This run was trained elsewhere; only its logits are here.", ())
+    folder = subject.run.folder
+    origin = read_json(folder / "run.json")
+    versions = pd.DataFrame(_versions(subject, origin), columns=["what", "which"])
+    config = (folder / "config.yaml").read_text(encoding="utf-8")
+    blocks: list[Block] = [
+        Code("In a terminal, from the repository's folder", command(subject, origin)),
+        Table("versions", "What it was made with", versions),
+        Code("configs/: the whole configuration, as config.yaml of the run", config.strip()),
+    ]
+    told = f"Commit {origin['commit'] or 'unknown'}, configuration {origin['config_hash']}, folds {origin['folds']}"
+    reading = f"{told}: {_how_same(origin['commit'], str(read_json(folder / 'machine.json')['device']))}."
+    return Section("again", TITLE, reading, tuple(blocks))
+
+
+def _how_same(commit: str, device: str) -> str:
+    """What the commands may promise."""
+    if not commit:
+        return "the code had no commit, so these commands only train the configuration with the code that is there"
+    if commit.endswith("+"):
+        return "the code had changes that are in no commit, so other code may be trained by these commands"
+    if not device.startswith("cpu"):
+        return f"the same code, data and draws; sums on {device} may differ in their last digits, and scores with them"
+    return "the same commands on the same data, processor and threads give the same bits"
+
+
+def command(subject: Subject, origin: dict[str, Any]) -> str:
+    """The lines that train this run anew from its own configuration."""
+    run = subject.run
+    numbers = sorted({member.fold for member in subject.members if member.fold != ALL})
+    whole = numbers == list(range(len(numbers))) and len(numbers) > 1
+    folds = f"0..{numbers[-1]}" if whole else ",".join(map(str, numbers)) or ALL
+    seeds = sorted({member.seed for member in subject.members})
+    words = f"fold={folds}" + (f" seed={','.join(map(str, seeds))}" if seeds != [0] else "")
+    config = f"runs/{run.competition}/{run.name}/config.yaml"
+    goal = f"configs/{run.name}-again.yaml"
+    lines = [f"git checkout {origin['commit'].rstrip('+')}"] if origin["commit"] else []
+    if home() != REPOSITORY:
+        lines += [f"export PODIUM_HOME={shlex.quote(str(home()))}"]
+        config, goal = str(home() / config), str(home() / goal)
+    lines += [
+        f"cp {shlex.quote(config)} {shlex.quote(goal)}",
+        f"./run.sh {words} {shlex.quote(f'config={run.name}-again')}",
+    ]
+    return "\n".join(lines)
+
+
+def _versions(subject: Subject, origin: dict[str, Any]) -> list[tuple[str, str]]:
+    machine = read_json(subject.run.folder / "machine.json")
+    return [
+        ("commit", origin["commit"] or "unknown"),
+        ("Python", origin["python"]),
+        *origin["packages"].items(),
+        *((f"machine: {key}", str(value)) for key, value in machine.items()),
+        ("configuration", origin["config_hash"]),
+        ("folds", origin["folds"]),
+    ]

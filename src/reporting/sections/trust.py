@@ -1,0 +1,124 @@
+"""Can the score be trusted: how sure is the network and how right, do the folds agree, is the test set alike?"""
+
+import numpy as np
+import pandas as pd
+
+from src.core.errors import Problem
+from src.core.paths import read_json
+from src.evaluation.bootstrap import fold_luck, fold_spread
+from src.inference.score_table import probabilities
+from src.inference.tta import PLAIN
+from src.reporting.adversarial_validation import compare_sets, drawn
+from src.reporting.page.blocks import Block, Chart, Gallery, Section, Tile
+from src.reporting.page.charts import histograms, reliability
+from src.reporting.run_results import Subject
+from src.reporting.sections.calibration import calibrated, calibration
+from src.reporting.tiles import pictures
+
+TITLE = "Can it be trusted?"
+LUCK = 0.05  # a p-value below which the folds differ by more than luck
+UNLIKE = 8
+
+
+def trust(subject: Subject) -> Section:
+    if subject.held is None:
+        return Section("trust", TITLE, "No image was held out, so nothing can be checked.", ())
+    bins = calibration(subject)
+    alt = "share of right answers by how sure the network was of them, in bins of equally many answers"
+    blocks: list[Block] = [Chart("calibration", "Calibration", alt, reliability(bins), bins)]
+    unlike, told = _adversarial(subject)
+    blocks += [*_sureness(subject), *unlike]
+    reading = " ".join((calibrated(subject, bins), _spread(subject), told))
+    return Section("trust", TITLE, reading, tuple(blocks))
+
+
+def _spread(subject: Subject) -> str:
+    """The folds' scores against the luck of which images each holds."""
+    held, metric = subject.held, subject.opened.metric
+    spread = fold_spread(metric, held.targets, subject.plain, held.folds)
+    if len(spread.scores) < 2:
+        return "One fold alone: what another would have scored is not known."
+    luck, p = fold_luck(metric, held.targets, subject.plain, held.folds, held.groups)
+    said = (
+        f"The folds score {spread.mean:.4f} ± {spread.deviation:.4f}; the same answers dealt to folds at random, "
+        f"± {luck:.4f} (p = {p:.2f}): "
+    )
+    if p < LUCK:
+        return said + "more than luck explains; look at what the weakest fold holds."
+    return said + "no more than luck explains."
+
+
+def _sureness(subject: Subject) -> list[Block]:
+    """How sure the network is of test images against held-out ones; nothing where test logits are not stored."""
+    opened, members = subject.opened, list(subject.members)
+    files = [subject.tables.file(member, "test", "identity") for member in members]
+    if subject.held.several or not len(opened.samples.test) or not all(file.exists() for file in files):
+        return []
+    # One fold's network at a time: a mean over folds is less sure than each of them.
+    ids = opened.samples.test["id"].to_numpy()
+    folds = np.unique(subject.held.folds)
+    tested = [
+        probabilities(opened, subject.tables, [m for m in members if m.fold == fold], PLAIN, "test", ids).max(axis=1)
+        for fold in folds
+    ]
+    sets = {"held-out images": subject.plain.max(axis=1), "test images": np.concatenate(tested)}
+    edges = np.linspace(0, 1, 21)
+    table = pd.DataFrame({"left": edges[:-1], "right": edges[1:]})
+    for name, values in sets.items():
+        table[name] = np.histogram(values.clip(0, 1), edges)[0] / len(values)
+    held_out, test = (float(values.mean()) for values in sets.values())
+    alt = f"how sure the networks are: {held_out:.3f} on average of held-out images, {test:.3f} of test images"
+    draw = histograms(table, "how sure the network is of its answer", "share of the images")
+    chart = Chart("sureness", f"Sureness: held out {held_out:.3f}, test {test:.3f} on average", alt, draw, table)
+    return [chart]
+
+
+def _adversarial(subject: Subject) -> tuple[list[Block], str]:
+    """What python -m src.review found; where it was not asked, a first look at what one network answers."""
+    folder = subject.run.folder / "review"
+    if not (folder / "review.json").exists():
+        return [], _first_look(subject)
+    found = read_json(folder / "review.json").get("shift")
+    if not found:
+        return [], "Adversarial validation was left out by the review: too few images to compare."
+    told = _shift_told(found["auc"], found["low"], found["high"], found["flagged"])
+    told = f"Adversarial validation, by a network's features: {told}."
+    unlike = pd.read_csv(folder / "unlike.csv", dtype={"id": str}, keep_default_na=False).head(UNLIKE)
+    samples = subject.opened.samples
+    places = pd.Index(samples.test["id"]).get_indexer(unlike["id"])
+    if (places < 0).any():
+        raise Problem(
+            f"{folder / 'unlike.csv'} names test images that are there no more: run python -m src.review again"
+        )
+    tiles = tuple(
+        Tile((image,), (f"test image {line.id}",), (str(line.id), f"suspicion {line.suspicion:.2f}"))
+        for line, image in zip(unlike.itertuples(), pictures(subject, len(samples.train) + places), strict=True)
+    )
+    title = "The test images most unlike the training images"
+    return [Gallery("unlike", title, tiles, unlike[["id", "suspicion"]])] if tiles else [], told
+
+
+def _first_look(subject: Subject) -> str:
+    """Adversarial validation on stored logits: one network's, of what it held out and of the test images."""
+    opened, tables, member, held = subject.opened, subject.tables, subject.judges[0], subject.held
+    ids = opened.samples.test["id"].to_numpy()
+    ask = f"python -m src.review run={subject.run.name} looks closer, by a network's features"
+    if not len(ids) or not tables.file(member, "test", "identity").exists():
+        return f"Whether the test images are alike was not looked at; {ask}."
+    rows, test = drawn(np.flatnonzero(held.folds == member.fold)), drawn(np.arange(len(ids)))
+    logits = tables.read(member, "oof", "identity", held.id[rows]), tables.read(member, "test", "identity", ids[test])
+    try:
+        shift = compare_sets(*logits, held.groups[rows])
+    except Problem as problem:
+        return f"Whether the test images are alike cannot be told: {problem}."
+    told = _shift_told(shift.auc, *shift.interval, shift.flagged)
+    return f"Adversarial validation, a first look by what fold {member.fold}'s network answers: {told}; {ask}."
+
+
+def _shift_told(auc: float, low: float, high: float, flagged: bool) -> str:
+    verdict = (
+        "test images are unlike training images, their class shares perhaps"
+        if flagged
+        else "no difference between test and training images was found"
+    )
+    return f"{verdict} (AUC {auc:.3f}, 95 % interval {low:.3f} to {high:.3f}; 0.5 is no difference)"

@@ -1,0 +1,200 @@
+"""Why the kaggle command failed, and what to do about it.
+
+The reason is what the server said, where the listener heard it; else what questions that only read can tell; else
+it is called unknown. Nothing is ever submitted to find a reason.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from src.core.errors import Problem
+from src.submission.kaggle import command, listing
+from src.submission.kaggle.command import Call, Failed, clean
+from src.submission.kaggle.credentials import no_answer, no_command, no_credentials
+
+SITE = "https://www.kaggle.com"
+NOTEBOOKS = (
+    "This competition runs your notebook: python -m src.predict --tta --export config=NAME packs the models, then "
+    "python -m src.kernel --push config=NAME uploads, runs and submits them."
+)
+
+
+@contextlib.contextmanager
+def told(slug: str, file: Path | None = None) -> Iterator[None]:
+    """Turn a failed command inside the block into a Problem that gives the reason and the remedy."""
+    try:
+        yield
+    except Failed as failed:
+        raise Problem(explain(slug, failed.call, file)) from None
+
+
+def explain(slug: str, call: Call, file: Path | None = None) -> str:
+    """Two lines: what went wrong with this call about the competition `slug`, and the remedy."""
+    reason, remedy = (
+        no_command(call)
+        or no_credentials(call)
+        or _said_by_server(slug, call, file)
+        or no_answer(call)
+        or _by_status(slug, call)
+        or _unknown(call)
+    )
+    return f"{reason}\n{remedy}"
+
+
+def until_midnight() -> str:
+    """The time left of the UTC day, when Kaggle's daily allowance starts anew."""
+    now = datetime.now(UTC)
+    midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    minutes = -(-int((midnight - now).total_seconds()) // 60)
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def none_left(limits: listing.Limits) -> str:
+    if limits.lifetime:
+        return (
+            f"no submissions are left: the team has made {limits.total}, all that this competition allows.\n"
+            "Choose your final two among those made: python -m src.submit --final"
+        )
+    return (
+        f"no submissions are left today: {limits.today} of today's are used. Nothing was pushed.\n"
+        f"The next ones are free at 00:00 UTC, in {until_midnight()}. Give the same command again then."
+    )
+
+
+def rules_not_accepted(slug: str) -> str:
+    return (
+        f"you have not joined {slug}: its rules are not accepted yet.\n"
+        f"Open {SITE}/competitions/{slug}/rules in a browser, accept them, and give the same command again."
+    )
+
+
+def _said_by_server(slug: str, call: Call, file: Path | None) -> tuple[str, str] | None:
+    said = call.message or _said_in_output(call)
+    if not said or call.busy:
+        return None
+    page = f"{SITE}/competitions/{slug}"
+    name = re.search(r'must be named "([^"/]+)"', said)
+    remedies: list[tuple[str, Callable[[], str]]] = [
+        (
+            r"daily submission|submission allowance|submission limit",
+            lambda: f"The next ones are free at 00:00 UTC, in {until_midnight()}. Give the same command again then.",
+        ),
+        (r"submissions? from (notebooks|kernels)|(notebooks|kernels)[- ]only", lambda: NOTEBOOKS),
+        (r"phone", lambda: f"Verify your phone at {SITE}/settings, and give the same command again."),
+        (r"session count", lambda: f"Stop a running notebook ({SITE}/code, Your Work), or wait until one has ended."),
+        (r"quota", lambda: f"{SITE}/settings tells what is left of it, and when it starts anew."),
+        (
+            r"internet",
+            lambda: "The notebook must run without internet: build it anew with python -m src.kernel, which says so.",
+        ),
+        (r"must be named", lambda: _renamed(file, name[1] if name else "submission.csv")),
+        (r"\brules?\b", lambda: f"Open {page}/rules in a browser, accept them, and give the same command again."),
+        (
+            r"closed|no longer|has ended|deadline|not accepting|not open",
+            lambda: f"The competition takes no submissions now: its dates are at {page}/overview",
+        ),
+        (r"not found|not exist|could not find|cannot find", lambda: _right_slug(slug)),
+    ]
+    remedy = next((text() for words, text in remedies if re.search(words, said, re.IGNORECASE)), None)
+    return f'Kaggle refused: "{said}"', remedy or f"The competition's page may tell more: {page}/submissions"
+
+
+def _said_in_output(call: Call) -> str:
+    """A body that carries its message at the top level is printed by the command itself."""
+    last = _last_line(call)
+    plain = call.exit == 1 and last and not re.search(r"Error\b|Traceback|\.py\b|^usage:", last)
+    return clean(last) if plain and call.status is None and not call.lost and call.answers else ""
+
+
+def _renamed(file: Path | None, name: str) -> str:
+    if file is None:
+        return f"Name the file {name}, and submit it again."
+    copy = file.with_name(name)
+    return f"Copy it under that name and submit the copy: cp {file} {copy} && python -m src.submit {copy}"
+
+
+def _by_status(slug: str, call: Call) -> tuple[str, str] | None:
+    status = call.status
+    if status is None:
+        return None
+    if call.busy:
+        wait = call.pause(0)
+        when = f"in {wait / 60:.0f} min" if wait >= 60 else "in a few minutes"
+        what = "too many requests" if status == command.BUSY else "a fault at Kaggle"
+        return f"Kaggle answered {status} ({what}) to every attempt.", f"Give the same command again {when}."
+    if status == 404:
+        return f"Kaggle knows no competition {slug!r} (404).", _right_slug(slug)
+    return _looked_up(slug) or (
+        f"Kaggle refused with a bare {status} and gave no reason; what can be looked up does not tell it either.",
+        f"Likely: the rules are not accepted ({SITE}/competitions/{slug}/rules), the daily limit, a closed or "
+        "notebook-only competition, or a name that must be submission.csv.",
+    )
+
+
+def _looked_up(slug: str) -> tuple[str, str] | None:
+    """The reason of a refusal that carried none, by questions that only read."""
+    try:
+        facts = listing.competition(slug, say=_silent)
+        if facts is None:
+            return (
+                f"Kaggle refused without a reason, and its list shows no competition {slug!r}: likely a wrong name "
+                "(one that is private or over is not listed either).",
+                _right_slug(slug),
+            )
+        if not facts["entered"]:
+            return _two(rules_not_accepted(slug))
+        if facts.get("isKernelsSubmissionsOnly"):
+            return (
+                f"{slug} takes notebooks only, no CSV.",
+                NOTEBOOKS,
+            )
+        if facts.get("submissionsDisabled") or _passed(facts["deadline"]):
+            return (
+                f"{slug} is closed: its deadline was {facts['deadline'] or 'passed'}.",
+                f"See {SITE}/competitions/{slug}/overview for its dates, and whether late submissions are taken.",
+            )
+        limits = listing.limits(slug, say=_silent)
+        return _two(none_left(limits)) if limits.left == 0 and limits.total else None
+    except Failed:
+        return None
+
+
+def _right_slug(slug: str) -> str:
+    return (
+        f"Look at the address in your browser: {SITE}/competitions/NAME. It is `kaggle: NAME` in the competition's "
+        f"card.yaml, now {slug}. `{command.command()} competitions list --group entered` lists yours."
+    )
+
+
+def _unknown(call: Call) -> tuple[str, str]:
+    last = clean(_last_line(call)) or "it printed nothing"
+    shown = " ".join(call.words[:2])
+    return (
+        f"`kaggle {shown}` failed (exit {call.exit}) for a reason unknown here: {last}",
+        f"Try it by hand: {command.command()} {' '.join(call.words[:3])}",
+    )
+
+
+def _last_line(call: Call) -> str:
+    lines = [line.strip() for line in (call.err.strip() or call.out.strip()).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else ""
+
+
+def _passed(deadline: str) -> bool:
+    try:
+        when = datetime.fromisoformat(deadline)
+    except ValueError:
+        return False
+    return when.replace(tzinfo=when.tzinfo or UTC) < datetime.now(UTC)
+
+
+def _two(text: str) -> tuple[str, str]:
+    reason, _, remedy = text.partition("\n")
+    return reason, remedy
+
+
+def _silent(_: str) -> None:
+    pass

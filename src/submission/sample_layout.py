@@ -1,0 +1,101 @@
+"""What the sample submission asks for: which column holds the ids, and which the answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from src.competition.card import Card
+from src.competition.sample_submission import class_columns
+from src.competition.samples import Samples
+from src.core.errors import Problem, UsageError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """header: every column, as the sample has them. kept: those that are copied from it, such as an index.
+
+    answers: the one answer column, or for kind `columns` one a class, in the order of the classes.
+    """
+
+    header: tuple[str, ...]
+    id: str
+    answers: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+def layout_of(card: Card, samples: Samples) -> Layout:
+    """Read the sample's columns. Raises UsageError or Problem where card, classes and sample do not fit together."""
+    _check_kind(card, samples.classes)
+    header, key = list(samples.sample.columns), card.submission.id or samples.sample.columns[0]
+    if key not in header:
+        raise UsageError(f"the card's submission id is {key!r}, but the sample has the columns {_told(header)}")
+    others = [name for name in header if name != key]
+    if card.submission.kind == "columns":
+        answers = _class_columns(samples.classes, others)
+    else:
+        answers = (_answer_column(card, samples, others),)
+    return Layout(tuple(header), key, answers, tuple(name for name in others if name not in answers))
+
+
+def _check_kind(card: Card, classes: tuple[str, ...]) -> None:
+    if card.submission is None:
+        raise UsageError(f"{card.id} has nothing to submit: its card has no test images")
+    kind = card.submission.kind
+    if kind == "label" and card.target == "multilabel":
+        raise UsageError(
+            "the card's submission kind is label, but its target is multilabel: set kind to set or columns"
+        )
+    if kind == "probability" and len(classes) != 2:
+        raise UsageError(
+            f"the card's submission kind is probability, of the positive class, but there are {len(classes)} classes: "
+            "set kind to columns or label"
+        )
+    separator = card.submission.label_separator
+    holding = next((name for name in classes if separator in name), None)
+    if kind in ("set", "ranked") and holding is not None:
+        raise UsageError(
+            f"class {holding!r} holds {separator!r}, which parts the classes in submissions of kind {kind}: "
+            "set submission.label_separator to what the host writes between them"
+        )
+
+
+def _class_columns(classes: tuple[str, ...], columns: list[str]) -> tuple[str, ...]:
+    found = class_columns(classes, columns)
+    if found is None:
+        absent = next((name for name in classes if name not in columns), classes[0])
+        raise Problem(
+            f"the sample submission has no column for class {absent!r}: it has {_told(columns)}. "
+            "Name the classes in the card as the sample does (classes: [...])"
+        )
+    return found
+
+
+def _answer_column(card: Card, samples: Samples, others: list[str]) -> str:
+    """The one column beside the id, an index left apart; among several the one named as the training label."""
+    sample = samples.sample
+    if len(others) > 1 and class_columns(samples.classes, others):
+        raise UsageError(
+            f"the card's submission kind is {card.submission.kind}, but the sample has a column for each class: "
+            "set submission.kind to columns"
+        )
+    if len(others) > 1:
+        others = [name for name in others if not _counts(sample[name])]
+    if len(others) > 1:
+        others = [name for name in others if name == card.train.label] or others
+    if len(others) != 1:
+        raise Problem(
+            f"the sample submission has the columns {_told(sample.columns)}: which of them is the answer? "
+            "Leave only that one beside the id, or name it as the training table's label"
+        )
+    return others[0]
+
+
+def _counts(column: pd.Series) -> bool:
+    """Whether a column counts its rows, from 0 or 1: an index that the host's program wrote along."""
+    cells = column.tolist()
+    return bool(cells) and any(cells == [str(row + start) for row in range(len(cells))] for start in (0, 1))
+
+
+def _told(columns: Sequence[str]) -> str:
+    return ", ".join(map(repr, columns[:8])) + (", ..." if len(columns) > 8 else "")

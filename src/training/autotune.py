@@ -1,0 +1,237 @@
+"""What only a trial tells before training: the fastest precision, layout and threads here, and the batch that fits.
+
+Half precision doubles the speed of one processor and is emulated, slowly, by another; which layout suits depends on
+the network's convolutions. A few steps tell it better than a list of processors.
+"""
+
+import contextlib
+import fcntl
+import math
+import multiprocessing
+import platform
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+
+from src.config.schema import Config
+from src.core.devices import apart
+from src.core.distributed import ALONE, Ranks
+from src.core.errors import Problem
+from src.core.memory import largest_batch
+from src.core.paths import home, read_json, write_json
+from src.training.fold_job import global_batch
+from src.training.machine import CONTIGUOUS, TINY, Machine, Share, cores, share_out
+from src.training.state import State
+from src.training.step import try_batch
+
+WORTH_SECONDS = 120  # of training; for less nothing is tried
+STEPS = 3  # timed after one that is not, of each kind
+BATCH = 16  # images a step of a trial, at most
+CLEARLY = 1.25  # times as fast must another kind be before it takes the place of the usual one
+
+Step = Callable[[], object]
+Begin = Callable[[Machine], Step]  # prepares a step of `images_tried` images
+Say = Callable[[str], None]
+
+
+def faster(config: Config, kinds: list[Machine], images: int, begin: Begin, say: Say) -> Machine:
+    """The first of `kinds`, the usual one, or another that is clearly faster on this machine.
+
+    begin: pickled, for the steps are timed in another process. images: seen by the whole training, so that nothing is
+    tried where that would not pay. What was found of a kind is kept in runs/speeds.json and not measured again.
+    """
+    usual, batch = kinds[0], images_tried(config)
+    if len(kinds) == 1:
+        return usual
+    key = f"{config.model.name}, {config.images.size} px, {batch} images; {machine_name()}"
+    known = _known().get(key, {})
+    if _absent(kinds, known):
+        # The first step of a process is slower than all others; this one has one thread, and training often more.
+        if _seconds(begin(usual), steps=2) / _cores_of(config) * images / batch < WORTH_SECONDS:
+            return usual
+        with _alone():
+            known = _known().get(key, {})
+            if absent := _absent(kinds, known):
+                found = dict(zip(map(_name, absent), step_seconds(begin, absent), strict=True))
+                known |= found
+                _remember(key, known)
+                told = ", ".join(f"{name} {1000 * each / batch:.1f} ms" for name, each in found.items())
+                say(f"tried on {batch} images, for each: {told}; kept in {_file()}")
+    best = min(kinds, key=lambda kind: known[_name(kind)])
+    return best if known[_name(best)] * CLEARLY < known[_name(usual)] else usual
+
+
+def _cores_of(config: Config) -> int:
+    """What a training takes of this machine; one of several side by side is told its share."""
+    jobs, threads = config.machine.jobs, config.machine.threads
+    return cores() if "auto" in (jobs, threads) else min(cores(), jobs * threads)
+
+
+def images_tried(config: Config) -> int:
+    """Images of a trial's step: no more than a piece of a real one, which has to fit into memory."""
+    whole, piece = global_batch(config), config.train.batch
+    return min(BATCH, whole, whole if piece == "auto" else piece)
+
+
+def step_seconds(begin: Begin, kinds: list[Machine]) -> list[float]:
+    """The shortest of a few steps of each kind.
+
+    In a fresh process: training forks later, must have started no threads until then, and what was forked cannot
+    start any. Raises Problem where it dies.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=_time, args=(begin, kinds, theirs))
+    child.start()
+    theirs.close()
+    try:
+        return ours.recv()
+    except EOFError:
+        raise Problem(
+            "trial steps ended without an answer: name train.precision, machine.layout and machine.threads, "
+            "then nothing is tried"
+        ) from None
+    except BaseException:
+        child.kill()
+        raise
+    finally:
+        child.join()
+
+
+def _time(begin: Begin, kinds: list[Machine], answer: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the asking process's, which ends this one
+    seconds = []
+    for kind in kinds:
+        torch.set_num_threads(kind.threads or cores())
+        step = begin(kind)
+        step()
+        seconds.append(_seconds(step, STEPS))
+    answer.send(seconds)
+
+
+def _seconds(step: Step, steps: int) -> float:
+    times = []
+    for _ in range(steps):
+        begun = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - begun)
+    return min(times)
+
+
+def open_kinds(config: Config, usual: Machine, parameters: int, share: Share) -> list[Machine]:
+    """What the configuration leaves open and is not beyond doubt: the usual kind first, then those to be tried.
+
+    On a GPU half precision and channels last are beyond doubt, and so is full precision for a tiny network. Each is
+    tried with as many threads as a fold will have; which are best is only open for a fold that has all cores.
+    """
+    threads_open = share.jobs == 1 and config.machine.threads == "auto"
+    kinds = [usual if threads_open else replace(usual, threads=share.threads)]
+    if usual.device != "cpu":
+        return kinds
+    if parameters >= TINY:
+        if config.train.precision == "auto" and usual.precision != "fp32":
+            kinds += [replace(kind, precision="fp32") for kind in kinds]
+        if config.machine.layout == "auto":
+            kinds += [replace(kind, layout=CONTIGUOUS) for kind in kinds]
+    if threads_open and cores() > 1:
+        kinds += [replace(kind, threads=1) for kind in kinds]
+    return kinds
+
+
+def _name(kind: Machine) -> str:
+    threads = {None: "all threads", 1: "one thread"}.get(kind.threads, f"{kind.threads} threads")
+    return f"{kind.precision} {kind.layout} {threads}"
+
+
+def _absent(kinds: list[Machine], known: dict[str, float]) -> list[Machine]:
+    return [kind for kind in kinds if _name(kind) not in known]
+
+
+def machine_name() -> str:
+    """The processor, how many of its cores are ours, and torch: what the speed of a step depends on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return f"{name or platform.processor() or platform.machine()}, {cores()} cores, torch {torch.__version__}"
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Wait until no other process tries its steps: they would slow each other down, and what is found is kept."""
+    lock = _file().with_name(".speeds.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+def _file() -> Path:
+    return home() / "runs" / "speeds.json"
+
+
+def _known() -> dict[str, dict[str, float]]:
+    try:
+        held = read_json(_file())
+    except (OSError, ValueError):
+        return {}  # it is only a memory: what is lost is measured again
+    found = held if isinstance(held, dict) else {}
+    return {
+        key: times for key, times in found.items() if isinstance(times, dict) and all(map(_is_time, times.values()))
+    }
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def _remember(key: str, seconds: dict[str, float]) -> None:
+    write_json(_file(), _known() | {key: seconds})
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Of a throw-away `network`, for the training of so many folds that see so many images in all."""
+
+    config: Config
+    network: torch.nn.Module
+    folds: int
+    images: int
+    ranks: Ranks
+    say: Callable[[str], None]
+
+    def settle(self, machine: Machine) -> Machine:
+        """The machine with what the configuration leaves to a trial. Raises Problem where no image fits."""
+        if self.ranks.count == 1:
+            share = share_out(self.config, machine, self.folds)
+            parameters = sum(p.numel() for p in self.network.parameters())
+            kinds = open_kinds(self.config, machine, parameters, share)
+            found = faster(self.config, kinds, self.images, partial(_begin, self.config, self.network), self.say)
+            alone = share.jobs == 1 and self.config.machine.threads == "auto"
+            machine = replace(found, threads=found.threads if alone else None)
+        if self.config.train.batch == "auto":
+            fitting = partial(self._fitting_batch, machine)
+            # In a process that ends: its GPU is free again, and folds can be forked to all of them.
+            held_apart = machine.device == "cuda" and self.ranks.count == 1
+            machine = replace(machine, batch=min(self.ranks.gathered(apart(fitting) if held_apart else fitting())))
+        return machine
+
+    def _fitting_batch(self, machine: Machine) -> int:
+        """The largest even part of a rank's share of the global batch that fits."""
+        whole = -(-global_batch(self.config) // self.ranks.count)
+        state = State(self.config, machine, self.network, self.ranks)
+        fits = largest_batch(lambda batch: try_batch(state, self.config, batch), whole)
+        if fits == 0:
+            raise Problem("not even one image fits into memory: lower images.size or choose a smaller model.name")
+        return -(-whole // -(-whole // fits))
+
+
+def _begin(config: Config, network: torch.nn.Module, kind: Machine) -> Callable[[], object]:
+    return partial(try_batch, State(config, kind, network, ALONE), config, images_tried(config))

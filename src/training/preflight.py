@@ -1,0 +1,87 @@
+"""What is checked before the first epoch: choices that contradict each other, folders, machines and processes."""
+
+import os
+import secrets
+import time
+from collections.abc import Callable
+
+from src.competition.competition import Opened
+from src.core.distributed import Ranks
+from src.core.errors import Problem, UsageError
+from src.core.paths import Run, submissions_folder, write_text
+from src.images.augment import Augmentation
+from src.training.distillation import epoch_length, lesson_of
+from src.training.fold_job import FoldJob
+from src.training.losses import Criterion
+from src.training.mixing import augmented_rows
+from src.training.stages import stages_of
+from src.training.teacher import check_teaching
+from src.training.warm_start import continues, earlier_run
+
+
+def check_choices(opened: Opened, say: Callable[[str], None]) -> None:
+    """Raises UsageError for what cannot work; warns of what works against itself."""
+    config, samples = opened.config, opened.samples
+    Criterion(config.loss, samples.counts, opened.card.target)
+    stages = stages_of(config)
+    for stage in stages:
+        Augmentation(stage.augment.transforms, stage.size, config.images.load_side())
+        augmented_rows(stage.augment.only, samples.targets, samples.classes)
+    if continues(config.model):
+        earlier_run("model.weights", config.model.weights, opened)
+    check_teaching(opened)
+    drawn = max((stage.sampler_exponent or 0 for stage in stages), default=0)
+    corrections = [f"data.sampler=weighted ({drawn:g})"] if drawn else []
+    corrections += [f"loss.class_weights={config.loss.class_weights}"] if config.loss.class_weights != "none" else []
+    corrections += ["loss.name=balanced_softmax"] if config.loss.name == "balanced_softmax" else []
+    if len(corrections) > 1:
+        say(f"warning: uneven classes are corrected twice, by {' and '.join(corrections)}: keep one of them")
+    if corrections and opened.metric.needs == "probabilities":
+        say(
+            f"warning: {corrections[0]} shifts the probabilities towards rare classes, and {opened.metric.name} scores "
+            f"probabilities: leave it out, or correct for it at prediction"
+        )
+
+
+PATIENCE = 60  # seconds that a network disk is given to show another machine's files
+
+
+def check_writable(run: Run) -> None:
+    """A folder that cannot be written is found now, not when the answers are ready."""
+    for folder in (run.folder, submissions_folder(run.competition)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+            raise Problem(f"{folder} cannot be made ({error.strerror}): make room for it, or set PODIUM_HOME") from None
+        if not os.access(folder, os.W_OK):
+            raise Problem(f"{folder} cannot be written: make it writable, or set PODIUM_HOME to another folder")
+
+
+def check_shared(run: Run, ranks: Ranks) -> None:
+    """Whether every rank works in the leader's folder, and not in one of the same name on its own machine.
+
+    A network disk may take a while to show what the leader wrote.
+    """
+    if ranks.count == 1:
+        return
+    word, mark = ranks.same(secrets.token_hex(8)), run.folder / "launch"
+    if ranks.leads:
+        write_text(mark, word)
+    until = time.monotonic() + PATIENCE
+    while not mark.exists() or mark.read_text() != word:
+        if time.monotonic() > until:
+            raise Problem(f"{run.folder} is not the first machine's: all machines must share PODIUM_HOME")
+        time.sleep(0.5)
+    ranks.meet()
+    if ranks.leads:
+        mark.unlink()
+
+
+def check_steps(work: list[FoldJob], ranks: Ranks) -> None:
+    """Every rank needs an image of every step."""
+    fewest = min(len(lesson_of(job).rows) // epoch_length(job) for job in work)
+    if fewest < ranks.count:
+        raise UsageError(
+            f"a step of {fewest} images cannot be shared by {ranks.count} processes: raise train.batch (or "
+            f"train.global_batch), or launch fewer"
+        )

@@ -1,0 +1,210 @@
+"""One training command: everything is checked before the first epoch, then the folds are trained one by one."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+
+import cv2
+import numpy as np
+import torch
+
+from src.competition.competition import Opened, open_competition
+from src.competition.run_config import claim
+from src.config.request import ALL, Request
+from src.core.distributed import Ranks, together
+from src.core.errors import Problem, UsageError
+from src.core.memory import lack_of_memory_told
+from src.core.paths import Run, only_one, read_json
+from src.core.reporter import Quiet, Standing, Teller
+from src.core.terminal import Terminal
+from src.core.worker_processes import run_tasks
+from src.inference.tta import view_names
+from src.models.factory import build
+from src.submission.sample_layout import layout_of
+from src.training.autotune import Trial
+from src.training.distillation import ask_all, epoch_length, say_before_and_after
+from src.training.evaluate import stored_answers
+from src.training.fold_job import FoldJob, global_batch
+from src.training.machine import Share, choose, share_out
+from src.training.preflight import check_choices, check_shared, check_steps, check_writable
+from src.training.state import optimizer_of
+from src.training.teacher import check_teacher, teacher_of
+from src.training.trainer import FoldTraining
+
+Say = Callable[[str], None]
+Member = tuple[int, int | str]  # a seed, and a fold or `all`
+
+
+def train(request: Request, say: Say = print) -> None:
+    """Train the asked folds and seeds; finished ones are skipped, stopped ones go on. See the doors for errors.
+
+    Processes that a launcher started train each fold together.
+    """
+    with Terminal(say) as terminal:
+        train_within(request, terminal)
+
+
+def train_within(request: Request, teller: Teller) -> None:
+    """As `train`, told to whoever has the terminal."""
+    with together() as ranks:
+        _train_asked(request, ranks, teller if ranks.leads else Quiet())
+
+
+def _train_asked(request: Request, ranks: Ranks, teller: Teller) -> None:
+    say = teller.say
+    config, run = request.config, Run(request.competition, request.run)
+    view_names(config.predict.views)
+    with ranks.leader_first():
+        opened = open_competition(config, run, say)
+    opened = replace(opened, config=ranks.same(opened.config))  # what was auto, as the leader chose it
+    if opened.card.submission:
+        layout_of(opened.card, opened.samples)  # a sample submission that cannot be answered is found now
+    check_choices(opened, say)
+    folds = request.folds or tuple(range(opened.folds.count))
+    absent = [fold for fold in folds if fold != ALL and fold >= opened.folds.count]
+    if absent:
+        raise UsageError(f"fold={absent[0]}: with data.validation=host there is fold 0 only")
+    _say_opening(opened, run, say)
+    check_writable(run)
+    wanted = [(seed, fold) for seed in request.seeds for fold in folds]
+    left = ranks.same([member for member in wanted if not run.finished(*member)])
+    if left:
+        _train(left, wanted, opened, run, ranks, teller)
+    if not ranks.leads:
+        return
+    if not left:
+        claim(run, opened)
+    done = [str(fold) for fold in folds if all(run.finished(seed, fold) for seed in request.seeds)]
+    if not left:
+        say(f"nothing to do: fold {', '.join(done)} of {run.name} {'is' if len(done) == 1 else 'are'} trained")
+    if folds != (ALL,):  # the model of all rows has no score of its own
+        _say_scores(opened, run, request.seeds, say)
+
+
+def _train(members: list[Member], asked: list[Member], opened: Opened, run: Run, ranks: Ranks, teller: Teller) -> None:
+    """members: what is left of all that is asked for."""
+    config, say = opened.config, teller.say
+    check_teacher(opened, run, members, say)
+    # Folds are forked off this process, so it must not start threads of its own.
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    # A throw-away network shows now whether name, weights and size fit, not after the images are decoded.
+    network = build(config.model, len(opened.samples.classes), config.images.size)
+    optimizer_of(config, network)
+    with ranks.leader_first():
+        images, teacher = opened.images(say=say), teacher_of(opened, say)
+        if ranks.leads:
+            claim(run, opened)
+    check_shared(run, ranks)
+    parameters = sum(p.numel() for p in network.parameters())
+    record = run.folder / "machine.json"
+    images_seen = len(members) * config.epochs * len(opened.samples.train)
+    trial = Trial(config, network, len(asked), images_seen, ranks, say)
+    machine = choose(config, parameters, record, trial.settle, ranks)
+    # By all that is asked for, so that what goes on later has the threads, and the last digits, of what never stopped.
+    share = share_out(config, machine, len(asked), ranks, parameters)
+    last = asked[len(asked) - share.last :]
+    alone = sum(member in last for member in members)
+    machine = replace(machine, workers=share.workers)
+    say(
+        f"{config.model.name}: {parameters / 1e6:.2f} M parameters, {config.images.size} px, on {machine.device} in "
+        f"{machine.precision}, batch {global_batch(config)}"
+        f"{_share_told(machine.device, share, len(members) - alone, alone)}"
+        f"{f'; {ranks.count} processes share each batch' if ranks.count > 1 else ''}"
+    )
+    # Only the leader asks what is finished: a network disk may show it to the others later.
+    epochs = ranks.same([_epochs(opened, run, *one, say) for one in members] if ranks.leads else [])
+    work = [
+        FoldJob(opened, images, run, machine, *one, length, threads, teacher, ranks)
+        for one, length in zip(members, epochs, strict=True)
+        for threads in [share.last_threads if one in last else share.threads]
+    ]
+    if ranks.leads:
+        ask_all(work, share, say)
+    ranks.meet()
+    if ranks.count > 1:
+        check_steps(work, ranks)
+    for job in work:
+        teller.show(job.name, Standing(job.epochs * epoch_length(job)))
+    tasks = [(partial(_train_fold, job), (job.seed, job.fold) in last) for job in work]
+    run_tasks([task for task, waits in tasks if not waits], share.jobs, teller, share.gpus)
+    run_tasks([task for task, waits in tasks if waits], share.last, teller)
+
+
+def _share_told(device: str, share: Share, first: int, last: int) -> str:
+    """How folds are trained: so many first, and after them the `last`."""
+    if device != "cpu":
+        return f"; {share.jobs} folds side by side, each on a GPU of its own" if share.gpus else ""
+    parts = []
+    for folds, threads in ((min(share.jobs, first), share.threads), (last, share.last_threads)):
+        if folds:
+            each = _threads_told(threads)
+            parts.append(f"{folds} folds side by side, {each} each" if folds > 1 else each)
+    return f"{';' if min(share.jobs, first) > 1 or last > 1 else ','} {', then '.join(parts)}"
+
+
+def _threads_told(threads: int) -> str:
+    return "one thread" if threads == 1 else f"{threads} threads"
+
+
+def _train_fold(job: FoldJob, teller: Teller) -> None:
+    leads = job.ranks.leads
+    with only_one(job.folder, f"{job.name} of run {job.run.name}") if leads else nullcontext():
+        # Another command may have finished it while this one waited.
+        if job.ranks.same(job.run.finished(job.seed, job.fold)):
+            teller.end(job.name)
+            return
+        with lack_of_memory_told(job.name):
+            FoldTraining(job, teller).run()
+
+
+def _epochs(opened: Opened, run: Run, seed: int, fold: int | str, say: Say) -> int:
+    """How long to train. The fold `all` has no held-out rows to stop by: cross-validation tells it."""
+    train = opened.config.train
+    if fold != ALL or (train.keep == "last" and not train.patience):
+        return opened.config.epochs
+    folds = run.finished_folds(seed, opened.folds.count)
+    if not folds:
+        raise Problem(
+            "fold=all takes its epochs from cross-validation where train.keep=best or train.patience is set: "
+            "train some folds first, or set train.keep=last train.patience=0"
+        )
+    counted = "best_epoch" if train.keep == "best" else "epochs"
+    epochs = [read_json(run.member(seed, f) / "done.json")[counted] for f in folds]
+    chosen = round(float(np.median(epochs)))
+    say(
+        f"fold all: {chosen} epochs, the median over folds {', '.join(map(str, folds))} ({', '.join(map(str, epochs))})"
+    )
+    return chosen
+
+
+def _say_opening(opened: Opened, run: Run, say: Say) -> None:
+    samples, counts = opened.samples, opened.samples.counts
+    counts = counts[counts > 0]
+    sizes = f"{counts.min()} to {counts.max()}" if counts.min() < counts.max() else f"{counts.min()}"
+    say(
+        f"{opened.card.id}: {len(samples.train)} training and {len(samples.test)} test images, "
+        f"{len(samples.classes)} classes of {sizes} images; "
+        f"{opened.folds.count} folds ({opened.folds.hash}); run {run.name}"
+    )
+    for note in (*samples.notes, *opened.folds.notes):
+        say(f"note: {note}")
+
+
+def _say_scores(opened: Opened, run: Run, seeds: tuple[int, ...], say: Say) -> None:
+    """Fold by fold and over all of them, from the stored plain-view logits; seeds are averaged."""
+    folds = [f for f in range(opened.folds.count) if all(run.finished(seed, f) for seed in seeds)]
+    if not folds:
+        return
+    scores, truth, answers = [], [], []
+    for fold in folds:
+        _, rows = opened.folds.rows(fold)
+        answers.append(stored_answers(opened, run, seeds, fold, rows))
+        truth.append(opened.samples.targets[rows])
+        scores.append(opened.metric.score(truth[-1], answers[-1]))
+    overall = opened.metric.score(np.concatenate(truth), np.concatenate(answers))
+    told = "  ".join(f"fold {fold} {score:.4f}" for fold, score in zip(folds, scores, strict=True))
+    spread = f", over folds {np.mean(scores):.4f} ± {np.std(scores, ddof=1):.4f}" if len(folds) > 1 else ""
+    say(f"{opened.metric.name} out of fold: {overall:.4f}{spread}   ({told})")
+    say_before_and_after(opened, run, seeds, folds, say)

@@ -1,0 +1,50 @@
+"""What looks wrong while training runs, said while something can still be done about it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from src.core.errors import Problem
+from src.evaluation.averaging import likeliest
+
+if TYPE_CHECKING:
+    from src.training.evaluate import Scores
+    from src.training.fold_job import FoldJob
+
+
+class Diverged(Problem):
+    """The loss is no number any more."""
+
+    code = "loss-not-finite"
+
+
+def stop_on_nan(loss_sum: float, name: str, epoch: int, step: int) -> None:
+    """A loss that is no number has ruined the weights: going on would only waste the time."""
+    if not math.isfinite(loss_sum):
+        raise Diverged(
+            f"{name}: the loss is {loss_sum} at epoch {epoch + 1}, step {step + 1}. "
+            f"Lower optim.lr, set optim.clip=1, or train.precision=fp32; the last checkpoint is kept"
+        )
+
+
+def after_epoch(job: FoldJob, entry: dict[str, Any], scores: Scores, chance: float, say: Callable[[str], None]) -> None:
+    """Once, at the first epoch after warm-up: a loss still at chance, or one answer for every image."""
+    if entry["epoch"] != min(math.floor(job.opened.config.schedule.warmup_epochs) + 1, job.epochs):
+        return
+    if entry["loss"] >= 0.99 * chance:
+        say(
+            f"warning: {job.name}: after epoch {entry['epoch']} the loss {entry['loss']:.3f} is still at chance "
+            f"({chance:.3f}). If it stays there, try another optim.lr, or look at the images that augment makes"
+        )
+    answers = np.unique(likeliest(scores.logits, job.opened.card.target), axis=0)
+    if len(answers) == 1 and len(scores.logits) > 1:
+        say(f"warning: {job.name}: every held-out image gets the same answer, {_named(answers[0], job)}")
+
+
+def _named(answer: np.ndarray, job: FoldJob) -> str:
+    classes = np.array(job.opened.samples.classes)
+    return repr(str(classes[answer])) if answer.ndim == 0 else ", ".join(classes[answer]) or "no class at all"

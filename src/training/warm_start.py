@@ -1,0 +1,64 @@
+"""What another run left, fold by fold, for this one: weights to go on from (`model.weights=run:NAME`), or a teacher."""
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from src.competition.competition import Opened
+from src.competition.quality.ignored_images import ONLY_TRAINED
+from src.competition.run_config import IGNORED
+from src.competition.tables import read_table
+from src.config.schema import Model
+from src.core.errors import Problem, UsageError
+from src.core.paths import Run, read_json
+from src.models.factory import RUN
+
+
+def continues(model: Model) -> bool:
+    return (model.weights or "").startswith(RUN)
+
+
+def earlier_run(key: str, word: str, opened: Opened) -> Run:
+    """The run that `key`=`word` names. Raises UsageError where it is absent, or has seen rows that a fold holds out."""
+    run = Run(opened.card.id, word.removeprefix(RUN))
+    if not (run.folder / "run.json").exists():
+        raise UsageError(f"{key}={word}: there is no run {run.name} of {opened.card.id}")
+    record = read_json(run.folder / "run.json")
+    if record["folds"] != opened.folds.hash:
+        raise UsageError(
+            f"{key}={word}: run {run.name} has other folds, so its weights have seen rows that are held out here. "
+            f"Train both with the same data.folds and data.fold_seed"
+        )
+    ignored = record.get("ignored")
+    if ignored and ignored != (opened.ignored.digest if opened.ignored else None) and _trains_on_unscored(run):
+        raise UsageError(
+            f"{key}={word}: run {run.name} trained on rows that its data.ignore keeps from scoring (use: train), and "
+            f"they, or near duplicates of them, may be held out here. Train both with the same data.ignore"
+        )
+    return run
+
+
+def _trains_on_unscored(run: Run) -> bool:
+    """Rows that it left out altogether do no harm: it has seen the less."""
+    return (read_table(run.folder / IGNORED)["use"] == ONLY_TRAINED).any()
+
+
+def seed_of(run: Run, seed: int, fold: int | str) -> int:
+    """The seed of that run's model of this fold: the same one, or 0 where it has none of the same."""
+    return seed if run.finished(seed, fold) else 0
+
+
+def load_run(network: nn.Module, opened: Opened, seed: int, fold: int | str) -> None:
+    """Put the weights that model.weights=run:NAME asks for into `network`: of the same fold, and of the same seed or
+    else seed 0."""
+    word = opened.config.model.weights
+    run = earlier_run("model.weights", word, opened)
+    folder = run.member(seed_of(run, seed, fold), fold)
+    if not run.finished(seed_of(run, seed, fold), fold):
+        raise Problem(f"model.weights={word}: fold {fold} of {run.name} is not trained yet")
+    file = folder / "model.safetensors"
+    try:
+        network.backbone.load_state_dict(load_file(file))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise Problem(f"{file} does not fit this network ({reason}): name the same model and stem") from None

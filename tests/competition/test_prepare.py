@@ -1,0 +1,587 @@
+"""python -m src.prepare: archives, what it detects and what it refuses to guess, and the look before training."""
+
+import hashlib
+import io
+import os
+import stat
+import subprocess
+import sys
+import tarfile
+import zipfile
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from src import prepare
+from src.competition.card import load_card
+from src.competition.detect.sniff import sniff
+from src.competition.folds import freeze_folds
+from src.competition.quality.cleaning import inspect
+from src.competition.quality.duplicates import RADIUS, Pairs, clusters, find_pairs, near
+from src.competition.quality.image_index import look_at
+from src.competition.samples import load_samples
+from src.competition.sources.archives import unpack
+from src.competition.sources.data_folder import bring
+from src.core.errors import Problem
+from src.core.paths import REPOSITORY, competition_folder, read_json, runs_folder
+from tests.fixtures.layouts import BUILDERS, csv, numbers, picture, save
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PODIUM_DATA", str(tmp_path / "nothing"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def host(tmp_path):
+    """A plain competition: 30 training images, 8 test images under the same numbers, three classes."""
+    folder = tmp_path / "insects"
+    for k in range(30):
+        save(folder / "train" / f"{k}.png", picture(k % 3, k))
+    for k in range(8):
+        save(folder / "test" / f"{k}.png", picture(k % 3, 500 + k))
+    kinds = [("bee", "fly", "wasp")[k % 3] for k in range(30)]
+    csv(folder / "train.csv", pd.DataFrame({"id": range(30), "kind": kinds}))
+    csv(folder / "sample_submission.csv", pd.DataFrame({"id": range(8), "kind": "bee"}))
+    return folder
+
+
+def refused(capsys, *words, code=1):
+    """What the door says when it stops with this exit code."""
+    assert prepare.main(list(map(str, words))) == code
+    return capsys.readouterr().err
+
+
+# Archives
+
+
+def zip_of(path, members):
+    with zipfile.ZipFile(path, "w") as file:
+        for name, text in members.items():
+            file.writestr(name, text)
+    return path
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", "C:\\x", "..\\x"])
+def test_names_that_leave_the_folder(tmp_path, name):
+    archive = zip_of(tmp_path / "a.zip", {"good.txt": "1", name: "2"})
+    with pytest.raises(Problem, match="would leave its folder"):
+        unpack(archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with tarfile.open(tmp_path / "a.tar", "w") as file:
+        file.addfile(tarfile.TarInfo(name), io.BytesIO())
+    with pytest.raises(Problem, match="would leave its folder"):
+        unpack(tmp_path / "a.tar", tmp_path / "out")
+
+
+def test_links_are_refused(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as file:
+        link = tarfile.TarInfo("passwords")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        file.addfile(link)
+    with pytest.raises(Problem, match="'passwords', a link"):
+        unpack(tmp_path / "a.tar", tmp_path / "out")
+    entry = zipfile.ZipInfo("passwords")
+    entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr(entry, "/etc/passwd")
+    with pytest.raises(Problem, match="'passwords', a link"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
+def test_broken_and_foreign_archives(tmp_path):
+    whole = zip_of(tmp_path / "a.zip", {"a.txt": "x" * 5000}).read_bytes()
+    for name, data, words in (
+        ("cut.zip", whole[: len(whole) // 2], "no whole archive"),
+        ("cut.tar.gz", b"\x1f\x8b\x08\x00cut", "no whole archive"),
+        ("a.7z", b"7z", "Unpack it yourself"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(Problem, match=words):
+            unpack(tmp_path / name, tmp_path / "out")
+
+
+def test_space_is_checked_before_anything_is_written(tmp_path, monkeypatch):
+    archive = zip_of(tmp_path / "a.zip", {"a.txt": "x" * 1000})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
+    with pytest.raises(Problem, match="make room"):
+        bring(archive, tmp_path / "c")
+    assert not (tmp_path / "c" / "data").exists()
+
+
+def test_archives_in_archives(tmp_path):
+    inner = zip_of(tmp_path / "train.zip", {"train/1.txt": "one", "__MACOSX/._1.txt": "litter"})
+    flat = zip_of(tmp_path / "test.zip", {"2.txt": "two"})
+    table = zip_of(tmp_path / "train.csv.zip", {"train.csv": "id\n1\n"})
+    outer = zip_of(
+        tmp_path / "outer.zip",
+        {"deep/train.zip": inner.read_bytes(), "deep/test.zip": flat.read_bytes(), "train.csv.zip": table.read_bytes()},
+    )
+    data = bring(outer, tmp_path / "c", say=lambda line: None)
+    found = sorted(str(path.relative_to(data)) for path in data.rglob("*") if path.is_file() and path.name[0] != ".")
+    assert found == ["deep/test/2.txt", "deep/train/1.txt", "train.csv"]
+
+
+def test_a_folder_is_linked_and_left_as_it_is(host, tmp_path):
+    (host / "__MACOSX").mkdir()
+    (host / "__MACOSX" / "x.png").write_bytes(b"litter")
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in host.rglob("*") if path.is_file()}
+    data = bring(host, tmp_path / "c", say=lambda line: None)
+    after = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in host.rglob("*") if path.is_file()}
+    assert before == after
+    assert (data / "train" / "0.png").samefile(host / "train" / "0.png")
+    assert not (data / "__MACOSX").exists()
+
+
+def test_a_failed_unpacking_leaves_nothing(tmp_path):
+    broken = zip_of(tmp_path / "a.zip", {"good.txt": "1", "train.zip": "no zip"})
+    with pytest.raises(Problem):
+        bring(broken, tmp_path / "c", say=lambda line: None)
+    assert [path.name for path in (tmp_path / "c").iterdir()] == ["lock"]
+
+
+# The door
+
+
+def test_help_and_words_that_are_wrong(host, capsys):
+    assert prepare.main(["--help"]) == 0
+    assert "usage: python -m src.prepare" in capsys.readouterr().out
+    assert "Did you mean metric?" in refused(capsys, host, "metrik=auc", code=2)
+    assert "unknown flag --fast" in refused(capsys, host, "--fast", code=2)
+    assert "give one SOURCE" in refused(capsys, code=2)
+    assert "once" in refused(capsys, host, "metric=auc", "metric=f1", code=2)
+    assert "letters, digits" in refused(capsys, host, "id=../x", code=2)
+    assert "no such file" in refused(capsys, "no/such.zip", code=2)
+    assert "target" in refused(capsys, host, "target=tertiary", code=2)
+    assert "no such table" in refused(capsys, host, "train.table=trian.csv", code=2)
+
+
+def test_the_door_runs_as_a_command(host, home):
+    line = [sys.executable, "-m", "src.prepare", str(host), "id=bugs"]
+    done = subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, check=False, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    assert "next: ./run.sh fold=0..4 competition=bugs" in done.stdout
+    assert (home / "competition" / "bugs" / "card.yaml").is_file()
+
+
+def test_a_card_is_never_overwritten(host, capsys):
+    assert prepare.main([str(host)]) == 0
+    card = competition_folder("insects") / "card.yaml"
+    card.write_text(card.read_text().replace("title: insects", "title: mine"))
+    assert prepare.main([str(host)]) == 0
+    assert load_card("insects").title == "mine"
+    assert "write metric into it, or delete it" in refused(capsys, host, "metric=macro_f1", code=2)
+    assert prepare.main(["insects"]) == 0  # a look at what is here
+    assert "is kept" in capsys.readouterr().out
+
+
+def test_what_is_given_wins(host):
+    words = ["title=Bugs of the year", "metric=macro_f1", "classes=[wasp, fly, bee]", "submission.kind=ranked"]
+    assert prepare.main([str(host), *words]) == 0
+    card = load_card("insects")
+    assert (card.title, card.metric, card.classes, card.submission.kind) == (
+        "Bugs of the year",
+        "macro_f1",
+        ["wasp", "fly", "bee"],
+        "ranked",
+    )
+    assert load_samples(card).classes == ("wasp", "fly", "bee")
+    assert "given on the command line" in (card.folder / "card.yaml").read_text()
+
+
+def test_a_given_template_and_an_empty_folder(host, capsys, tmp_path):
+    assert prepare.main([str(host), "train.images=train/{id}.*"]) == 0
+    assert load_card("insects").train.images == "train/{id}.*"
+    (tmp_path / "empty").mkdir()
+    assert "holds no images" in refused(capsys, tmp_path / "empty")
+
+
+def test_a_source_that_is_not_what_was_taken(host, tmp_path, capsys):
+    other = BUILDERS["grades"](tmp_path / "grades").source
+    assert prepare.main([str(host), "id=mine"]) == 0
+    told = refused(capsys, other, "id=mine", code=2)
+    assert f"data came from {host}: delete" in told
+    assert "id=NAME" in told
+    csv(host / "train.csv", pd.DataFrame({"id": range(30), "kind": ["bee", "wasp"] * 15}))
+    assert "which has changed since" in refused(capsys, host, "id=mine", code=2)
+    assert "demo-digits is a competition of Podium's own" in refused(capsys, host, "id=demo-digits", code=2)
+    by_hand = competition_folder("by_hand") / "data"
+    save(by_hand / "train" / "a.png", picture(0, 0))
+    assert "came from elsewhere" in refused(capsys, host, "id=by_hand", code=2)
+    assert (by_hand / "train" / "a.png").is_file()
+
+
+def test_a_source_is_taken_anew_until_there_is_a_card(host, capsys):
+    (host / "train" / "7.png").rename(host / "gone.bin")
+    folder = competition_folder("insects")
+    assert f"put them into {folder / 'data'}" in refused(capsys, host)
+    (host / "gone.bin").rename(host / "train" / "7.png")
+    assert prepare.main([str(host)]) == 0
+    assert "no card was written yet: it is taken anew" in capsys.readouterr().out
+    assert len(load_samples(load_card("insects")).train) == 30
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["metric=foo"], "metric 'foo' is unknown"),
+        (["metric=auc"], "auc' cannot judge multiclass"),
+        (["submission.kind=probability", "metric=accuracy"], "there are 3 classes"),
+        (["submission.separator=;"], "one column only, 'id,kind', when it is read with ';'"),
+        (["submission.separator=ab"], "submission.separator: "),
+        (["group=[a, b]"], "group: must be one text, not ['a', 'b']"),
+        (["validation.table=train.csv"], "validation.id is missing: say it, validation.id=..."),
+        (["submission.kind=ranked", "submission.label_separator=e"], "class 'bee' holds 'e'"),
+    ],
+)
+def test_no_card_that_the_next_command_refuses(host, capsys, words, told):
+    assert prepare.main([str(host), *words]) != 0
+    assert told in capsys.readouterr().err
+    assert not (competition_folder("insects") / "card.yaml").exists()
+
+
+def test_a_column_for_each_class_is_no_label(tmp_path, capsys):
+    built = BUILDERS["breeds"](tmp_path / "breeds")
+    assert "set submission.kind to columns" in refused(capsys, built.source, "submission.kind=label", code=2)
+
+
+def test_group_none_switches_the_groups_off(tmp_path):
+    built = BUILDERS["tubes"](tmp_path / "tubes")
+    assert prepare.main([str(built.source)]) == 0
+    assert prepare.main([str(built.source), "id=free", "group=none"]) == 0
+    assert (load_card("tubes").group, load_card("free").group) == ("PatientID", None)
+
+
+def test_classes_that_differ_in_capitals_are_told_of(host, capsys):
+    kinds = [("cat", "Cat", "NA")[k % 3] for k in range(30)]
+    csv(host / "train.csv", pd.DataFrame({"id": range(30), "kind": kinds}))
+    csv(host / "sample_submission.csv", pd.DataFrame({"id": range(8), "kind": "NA"}))
+    assert prepare.main([str(host), "id=merged"]) == 0
+    told = capsys.readouterr().out
+    assert "'cat' (10 rows) and 'Cat' (10 rows) are taken for one class" in told
+    assert "classes=[cat, Cat, NA]" in told
+    assert prepare.main([str(host), "id=apart", "classes=[cat, Cat, NA]"]) == 0
+    merged, apart = load_card("merged"), load_card("apart")
+    assert (load_samples(merged).counts.tolist(), merged.target) == ([10, 20], "binary")
+    assert (load_samples(apart).counts.tolist(), apart.target) == ([10, 10, 10], "multiclass")
+
+
+def test_images_that_belong_to_no_part(tmp_path, capsys):
+    folder = tmp_path / "rocks"
+    for k in range(30):
+        save(folder / "pics" / f"a{k}.png", picture(k % 3, k))
+    for k in range(6):
+        save(folder / "later" / f"b{k}.png", picture(k % 3, 50 + k))
+    csv(folder / "labels.csv", pd.DataFrame({"name": [f"a{k}.png" for k in range(30)], "rock": ["x", "y", "z"] * 10}))
+    assert prepare.main([str(folder)]) == 0
+    told = capsys.readouterr().out
+    assert "WARNING: no test images were found" in told
+    assert "6 images in later/ belong to no part; if they are the test images: test.files='later/{file}'" in told
+    assert told.count("Where a guess is wrong") == 1
+    assert prepare.main([str(folder), "id=whole", "test.files=later/{file}"]) == 0
+    assert "belong to no part" not in capsys.readouterr().out
+    assert load_samples(load_card("whole")).test["id"].tolist() == [f"b{k}.png" for k in range(6)]
+    assert "fits no image" in refused(capsys, folder, "id=wrong", "test.files=never/{file}", code=2)
+
+
+def test_small_images_are_told_of_in_the_overview_alone(host, capsys):
+    assert prepare.main([str(host)]) == 0
+    assert "images below 32 pixels" in capsys.readouterr().out
+    card = load_card("insects")
+    assert not any("pixels" in note for note in inspect(card, load_samples(card), say=lambda line: None).notes)
+
+
+@pytest.mark.parametrize(
+    ("answers", "separator", "guessed"),
+    [
+        (["red fox|cat", "owl"], "|", False),
+        (["red fox, cat", "owl"], ", ", False),
+        (["owl", "cat"], "|", True),
+        (["owl;cat", "cat"], ";", False),
+    ],
+)
+def test_what_parts_the_classes_in_the_sample(host, answers, separator, guessed):
+    kinds = [("red fox|cat", "owl|red fox", "owl", "cat", "red fox")[k % 5] for k in range(30)]
+    csv(host / "train.csv", pd.DataFrame({"id": range(30), "kind": kinds}))
+    csv(host / "sample_submission.csv", pd.DataFrame({"id": range(8), "kind": answers * 4}))
+    assert prepare.main([str(host)]) == 0
+    card = load_card("insects")
+    assert (card.submission.kind, card.submission.label_separator) == ("set", separator)
+    text = (card.folder / "card.yaml").read_text()
+    line = text[text.index("submission:") :].partition("label_separator:")[2].splitlines()[0]
+    assert ("guess" in line) is guessed
+
+
+# What it refuses to guess
+
+
+def test_missing_images_show_the_rules(host, capsys):
+    (host / "train" / "7.png").unlink()
+    told = refused(capsys, host)
+    assert "train/{id}.png" in told
+    assert "29 of 30" in told
+    assert "on_bad_image=drop" in told
+    assert not (competition_folder("insects") / "card.yaml").exists()
+    assert prepare.main([str(host), "on_bad_image=drop"]) == 0
+    assert len(load_samples(load_card("insects")).train) == 29
+
+
+def test_two_folders_that_fit_alike(host, capsys):
+    for path in (host / "train").iterdir():
+        save(host / "masks" / path.name, picture(0, 1))
+    (host / "train").rename(host / "images")
+    told = refused(capsys, host)
+    assert "several rules find the images" in told
+    assert "images/{id}.png" in told
+    assert "masks/{id}.png" in told
+    assert prepare.main([str(host), "train.images=images/{id}.png"]) == 0
+
+
+def test_two_training_tables(host, capsys):
+    (host / "train_more.csv").write_bytes((host / "train.csv").read_bytes())
+    told = refused(capsys, host)
+    assert "train_more.csv" in told
+    assert prepare.main([str(host), "train.table=train.csv"]) == 0
+
+
+def test_table_and_folders_that_disagree(tmp_path, capsys):
+    built = BUILDERS["paddy"](tmp_path / "paddy")
+    table = pd.read_csv(tmp_path / "paddy" / "train.csv", dtype=str)
+    table.loc[3, "label"] = next(name for name in built.classes if name != table["label"][3])
+    csv(tmp_path / "paddy" / "train.csv", table)
+    assert "disagree for 1 of 72 images" in refused(capsys, built.source)
+    assert prepare.main([str(built.source), "train.label=label"]) == 0
+
+
+def test_two_columns_that_could_be_the_label(host, capsys):
+    table = pd.read_csv(host / "train.csv").assign(species=["a", "b"] * 15).rename(columns={"kind": "category"})
+    csv(host / "train.csv", table)
+    csv(host / "sample_submission.csv", pd.DataFrame({"id": range(8), "answer": ""}))
+    told = refused(capsys, host)
+    assert "several columns could be the label" in told
+    assert prepare.main([str(host), "train.label=species"]) == 0
+    assert load_samples(load_card("insects")).classes == ("a", "b")
+
+
+def test_ids_of_the_sample_that_no_test_row_has(host, capsys):
+    csv(host / "test.csv", pd.DataFrame({"id": range(8), "kind_of_light": "day"}))
+    csv(host / "sample_submission.csv", pd.DataFrame({"id": [f"x{k * 7}" for k in range(8)], "kind": "bee"}))
+    assert "are not those of the test table" in refused(capsys, host)
+
+
+def test_no_label_anywhere(tmp_path, capsys):
+    for k in range(12):
+        save(tmp_path / "photos" / f"{hashlib.md5(str(k).encode()).hexdigest()}.png", picture(0, k))
+    told = refused(capsys, tmp_path / "photos")
+    assert "hold no label" in told
+    assert "train.files=PATTERN" in told
+
+
+def test_an_unknown_label_in_the_sample(host, capsys):
+    csv(host / "sample_submission.csv", pd.DataFrame({"id": range(8), "kind": ["bee", "ant"] * 4}))
+    assert "'ant' is no class" in refused(capsys, host)
+
+
+# The look before training
+
+
+def test_the_overview(host, capsys):
+    save(host / "train" / "30.png", np.zeros((24, 24, 3), np.uint8))
+    (host / "train" / "31.png").write_bytes(b"broken")
+    (host / "train" / "32.png").write_bytes((host / "train" / "0.png").read_bytes())
+    (host / "train" / "33.png").write_bytes((host / "test" / "1.png").read_bytes())
+    kinds = [("bee", "fly", "wasp")[k % 3] for k in range(30)] + ["bee", "bee", "wasp", "fly"]
+    csv(host / "train.csv", pd.DataFrame({"id": range(34), "kind": kinds}))
+    assert prepare.main([str(host)]) == 0
+    facts = read_json(runs_folder("insects") / "overview.json")
+    assert facts["classes"] == {"bee": 12, "fly": 11, "wasp": 11}
+    assert facts["sizes"]["width"] == [24, 24, 24]
+    assert [path.rpartition("/")[2] for path in facts["unreadable"]] == ["31.png"]
+    assert [path.rpartition("/")[2] for path in facts["blank"]] == ["30.png"]
+    doubles = facts["duplicates"]
+    assert (doubles["equal_files"], doubles["across_labels"], doubles["between_train_and_test"]) == (2, 1, 1)
+    told = capsys.readouterr().out
+    assert "2 pairs of equal files" in told
+    assert "training will stop at 1 unreadable images" in told
+
+
+def photo(seed, size=96):
+    """A smooth random picture, as a photograph is."""
+    small = np.random.default_rng(seed).integers(0, 256, (7, 7, 3), dtype=np.uint8)
+    return cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)
+
+
+def jpeg(path, image, quality):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes())
+    return str(path)
+
+
+def test_near_duplicates_are_found_and_others_not(tmp_path):
+    images = [photo(k) for k in range(60)]
+    paths = [jpeg(tmp_path / "data" / f"a{k:02d}.jpg", image, 95) for k, image in enumerate(images)]
+    changed = [
+        jpeg(tmp_path / "data" / "b0.jpg", images[0], 40),
+        jpeg(tmp_path / "data" / "b1.jpg", cv2.resize(images[1], (61, 61)), 90),
+        jpeg(tmp_path / "data" / "b2.jpg", images[2][2:-1, 1:-2], 90),
+        jpeg(tmp_path / "data" / "b3.jpg", np.clip(images[3].astype(int) + 9, 0, 255).astype(np.uint8), 90),
+    ]
+    look = look_at([*paths, *changed], tmp_path / "cache", say=lambda line: None)
+    found = {tuple(look.paths[k].rpartition("/")[2] for k in pair) for pair in find_pairs(look).rows}
+    assert found == {("a00.jpg", "b0.jpg"), ("a01.jpg", "b1.jpg"), ("a02.jpg", "b2.jpg"), ("a03.jpg", "b3.jpg")}
+
+
+def test_the_search_finds_every_pair_within_the_radius():
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 1 << 63, 3000, dtype=np.uint64)
+    for k in range(500):
+        for bit in rng.choice(64, k % 14, replace=False):
+            hashes[2999 - k] = hashes[2999 - k] ^ (np.uint64(1) << np.uint64(bit)) if bit else hashes[k]
+    distances = np.bitwise_count(hashes[:, None] ^ hashes[None])
+    wanted = {tuple(pair) for pair in np.argwhere(distances <= RADIUS) if pair[0] < pair[1]}
+    found = set(map(tuple, near(hashes)[0]))
+    assert found == wanted
+    assert len(wanted) > 50
+
+
+def test_a_look_is_kept_and_changed_files_are_looked_at_again(tmp_path):
+    paths = [jpeg(tmp_path / "data" / f"{k}.jpg", photo(k), 90) for k in range(3)]
+    told = []
+    first = look_at(paths, tmp_path / "cache", told.append)
+    jpeg(tmp_path / "data" / "1.jpg", photo(9, size=80), 90)
+    second = look_at(paths, tmp_path / "cache", told.append)
+    assert told == ["looking at 3 images", "looking at 1 images"]
+    assert (first.hash == second.hash).tolist() == [True, False, True]
+    assert second.size[1].tolist() == [80, 80]
+
+
+def test_a_look_that_all_share_is_no_cluster():
+    chain = np.stack([np.arange(199), np.arange(1, 200)], axis=1)
+    of_entry, shared = clusters(Pairs(chain, same=np.arange(199) == 5), 200)
+    assert shared == 200
+    assert np.flatnonzero(of_entry >= 0).tolist() == [5, 6]
+
+
+def test_inspect_ties_duplicates_and_sets_broken_test_images_aside(tmp_path, home):
+    folder = tmp_path / "photos"
+    for k in range(20):
+        jpeg(folder / "train" / f"{k}.jpg", photo(k // 2 if k < 4 else k + 50), 95 - k % 2 * 30)
+    for k in range(4):
+        jpeg(folder / "test" / f"{k}.jpg", photo(200 + k), 90)
+    (folder / "test" / "2.jpg").write_bytes(b"")
+    csv(folder / "train.csv", pd.DataFrame({"id": range(20), "kind": ["a", "b"] * 10}))
+    csv(folder / "sample_submission.csv", pd.DataFrame({"id": range(4), "kind": "a"}))
+    assert prepare.main([str(folder)]) == 0
+    stopping = load_card("photos")
+    with pytest.raises(Problem, match=r"1 of 4 test images cannot be read"):
+        inspect(stopping, load_samples(stopping), say=lambda line: None)
+    card = stopping.model_copy(update={"on_bad_image": "drop"})
+    samples = inspect(card, load_samples(card), say=lambda line: None)
+    cluster = samples.train["cluster"].tolist()
+    assert cluster[0] == cluster[1] != ""
+    assert cluster[2] == cluster[3] not in ("", cluster[0])
+    assert set(cluster[4:]) == {""}
+    assert samples.test_without_image == ("2",)
+    assert samples.test["id"].tolist() == ["0", "1", "3"]
+    plain = inspect(card, load_samples(card), say=lambda line: None, duplicates=False)
+    assert set(plain.train["cluster"]) == {""}
+    (card.data / "train" / "5.jpg").unlink()
+    (card.data / "train" / "5.jpg").write_bytes(b"broken")
+    with pytest.raises(Problem, match=r"1 of 20 training images cannot be read"):
+        inspect(stopping, load_samples(stopping), say=lambda line: None)
+
+
+def test_extra_rows_that_show_a_held_out_image_are_left_out(tmp_path, home):
+    folder = tmp_path / "photos"
+    for k in range(10):
+        jpeg(folder / "train" / f"{k}.jpg", photo(k), 95)
+    for k in range(2):
+        jpeg(folder / "test" / f"{k}.jpg", photo(100 + k), 95)
+    for k, seed in enumerate((3, 101, 300)):
+        jpeg(folder / "web" / f"w{k}.jpg", photo(seed), 50)
+    csv(folder / "train.csv", pd.DataFrame({"id": range(10), "kind": ["a", "b"] * 5}))
+    csv(folder / "more.csv", pd.DataFrame({"id": ["w0", "w1", "w2"], "kind": ["a", "b", "a"]}))
+    csv(folder / "sample_submission.csv", pd.DataFrame({"id": range(2), "kind": "a"}))
+    words = ["train.table=train.csv", "extra.web.table=more.csv", "extra.web.id=id"]
+    words += ["extra.web.images=web/{id}.jpg", "extra.web.label=kind"]
+    assert prepare.main([str(folder), *words]) == 0
+    card = load_card("photos")
+    samples = inspect(card, load_samples(card, extra=("web",)), say=lambda line: None)
+    assert samples.train["id"].tolist()[10:] == ["w2"]
+    assert any("2 extra rows" in note for note in samples.notes)
+
+
+def test_groups_make_the_score_honest(tmp_path):
+    """Images of one patient are alike and share a label: whoever splits them apart can look the answer up."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    folder, labels = tmp_path / "clinic", numbers(40, 2)
+    for k in range(40):
+        for view in range(5):
+            noise = np.random.default_rng(k * 10 + view).integers(-20, 20, (24, 24, 3))
+            save(
+                folder / "train" / f"{k}_{view}.png", np.clip(photo(k, 24).astype(int) + noise, 0, 255).astype(np.uint8)
+            )
+    rows = [(f"{k}_{view}", f"P{k:03d}", labels[k]) for k in range(40) for view in range(5)]
+    csv(folder / "train.csv", pd.DataFrame(rows, columns=["image", "PatientID", "label"]))
+    assert prepare.main([str(folder)]) == 0
+    card = load_card("clinic")
+    assert card.group == "PatientID"
+    samples = load_samples(card)
+    pixels = np.stack([cv2.imread(path).ravel() for path in samples.train["path"]])
+
+    def score(of_samples):
+        folds = freeze_folds(of_samples, 5, 0, tmp_path / "folds")
+        right = []
+        for fold in range(5):
+            train, held = folds.rows(fold)
+            model = KNeighborsClassifier(1).fit(pixels[train], samples.targets[train])
+            right += (model.predict(pixels[held]) == samples.targets[held]).tolist()
+        return np.mean(right)
+
+    plain = replace(samples, train=samples.train.assign(group=""))
+    assert score(plain) > 0.95
+    assert score(samples) < 0.75
+
+
+@pytest.mark.parametrize(
+    ("text", "header"),
+    [
+        ("id,category,species\n0,bee,a\n1,fly,b\n2,bee,a\n3,fly,b\n", True),
+        ("bee,a\nfly,b\nbee,a\nfly,b\n", False),
+        ("10_left,0\n10_right,1\n11_left,0\n", False),
+        ("0.jpg,bee\n1.jpg,fly\n2.jpg,ant\n", False),
+        ("label,pixel0\n1,200\n0,3\n", True),
+        ("5,0,255\n7,0,31\n5,9,0\n", False),
+        ("image\nIMG_001\nIMG_002\n", True),
+        ("IMG_000\nIMG_001\nIMG_002\n", False),
+        ("id;kind\n1;a\n2;b\n", True),
+    ],
+)
+def test_whether_a_table_has_a_header(tmp_path, text, header):
+    (tmp_path / "t.csv").write_text(text)
+    assert sniff(tmp_path / "t.csv", lambda cell: cell.endswith(".jpg")).header is header
+
+
+def test_names_of_several_words_are_no_lists_unless_the_sample_says_so(host):
+    kinds = [("red fox", "red cat", "fox", "red", "cat")[k % 5] for k in range(30)]
+    csv(host / "train.csv", pd.DataFrame({"id": range(30), "kind": kinds}))
+    csv(host / "sample_submission.csv", pd.DataFrame({"id": range(8), "kind": "red fox cat"}))
+    assert prepare.main([str(host), "id=lists"]) == 0
+    assert load_samples(load_card("lists")).classes == ("cat", "fox", "red")
+    assert prepare.main([str(host), "id=names", "target=multiclass", "submission.kind=label"]) == 0
+    assert load_samples(load_card("names")).classes == ("cat", "fox", "red", "red cat", "red fox")
+
+
+def test_butterflies_hold_near_duplicates(home, monkeypatch):
+    source = REPOSITORY.parent / "shared" / "data" / "butterflies-100.zip"
+    if not source.is_file():
+        pytest.skip("../shared/data/butterflies-100.zip is not here")
+    assert prepare.main([str(source)]) == 0
+    doubles = read_json(runs_folder("butterflies-100") / "overview.json")["duplicates"]
+    assert 150 <= doubles["near"] <= 220

@@ -1,0 +1,97 @@
+"""The beginning and end of a command's process, seen from outside."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.core.paths import REPOSITORY
+
+PROGRAM = """
+import atexit, sys, threading, time
+from pathlib import Path
+from src.core.process import run
+
+folder = Path(sys.argv[1])
+
+def later():
+    time.sleep(0.2)
+    (folder / "thread").touch()
+
+class Kept:
+    def __del__(self):
+        (folder / "taken apart").touch()
+
+kept = Kept()
+
+def main():
+    atexit.register((folder / "atexit").touch)
+    threading.Thread(target=later).start()
+    print("told")
+    print("warned", file=sys.stderr)
+    WORK
+    return CODE
+
+run(main)
+"""
+
+
+def program(folder: Path, code: int = 0, work: str = "pass") -> subprocess.CompletedProcess:
+    text = PROGRAM.replace("WORK", work).replace("CODE", str(code))
+    command = [sys.executable, "-c", text, str(folder)]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 130])
+def test_it_ends_at_once_with_the_doors_code_and_nothing_lost(tmp_path, code):
+    done = program(tmp_path, code)
+    assert done.returncode == code
+    assert (done.stdout, done.stderr) == ("told\n", "warned\n")
+    assert {file.name for file in tmp_path.iterdir()} == {"thread", "atexit"}  # and the rest is left as it lies
+
+
+def test_an_error_of_ours_keeps_its_traceback_and_fails(tmp_path):
+    done = program(tmp_path, work="raise ValueError('of ours')")
+    assert done.returncode == 1
+    assert "ValueError: of ours" in done.stderr
+
+
+def test_objects_that_hold_each_other_are_still_found(tmp_path):
+    circles = """
+    import weakref
+    class Ring: pass
+    first = weakref.ref(ring := Ring())
+    for _ in range(200_000):
+        ring.itself = ring
+        ring = Ring()
+    print("found" if first() is None else "kept")
+    """
+    assert "found" in program(tmp_path, work=circles.strip()).stdout
+
+
+def test_what_was_imported_is_never_looked_through_and_what_comes_later_is(tmp_path):
+    later = """
+    import gc, weakref
+    from src.core.process import imports
+    class Ring: pass
+    with imports():
+        import fractions
+        print("resting" if not gc.isenabled() else "at work")
+        stays = weakref.ref(ring := Ring())
+        ring.itself = ring
+    first = weakref.ref(ring := Ring())
+    ring.itself = ring
+    del ring
+    gc.collect()
+    print("kept" if stays() else "looked through", "kept" if first() else "found")
+    with imports():
+        import fractions
+        stays = weakref.ref(ring := Ring())
+        ring.itself = ring
+    del ring
+    gc.collect()
+    print("kept" if stays() else "looked through, for nothing new was imported")
+    """
+    told = program(tmp_path, work=later.strip()).stdout.splitlines()
+    assert told[1:] == ["resting", "kept found", "looked through, for nothing new was imported"]

@@ -1,0 +1,442 @@
+"""Sweeps: which runs a command asks for, that they are ordinary runs, and what the comparison tells of them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.config.load import config_names
+from src.config.request import parse
+from src.core.errors import UsageError
+from src.core.paths import REPOSITORY, only_one
+from src.experiments import sweep as sweeps
+from src.experiments.sweep import with_share
+from src.experiments.sweep_plan import plan_of
+from src.reporting.comparison_figures import draw_curves
+from src.sweep import main as sweep
+from src.train import main as train
+
+SWEEPS = config_names("sweeps")
+RATES = ["config=tiny", "optim.lr=1e-2,1e-3", "train.epochs=2"]  # two runs
+NAME = "tiny+optim.lr=1e-2-1e-3+train.epochs=2"
+GOOD, POOR = "tiny+optim.lr=1e-2+train.epochs=2", "tiny+optim.lr=1e-3+train.epochs=2"
+
+
+def member(home: Path, run: str, fold: int = 0, seed: int = 0) -> Path:
+    return home / "runs" / "tiny" / run / f"seed{seed}" / f"fold{fold}"
+
+
+def done(home: Path, run: str, fold: int = 0, seed: int = 0) -> dict:
+    return json.loads((member(home, run, fold, seed) / "done.json").read_text())
+
+
+def report(home: Path, name: str = NAME) -> Path:
+    return home / "runs" / "tiny" / "sweeps" / name
+
+
+def summary(home: Path, name: str = NAME) -> pd.DataFrame:
+    return pd.read_csv(report(home, name) / "summary.csv", dtype={"label": str}).set_index("label")
+
+
+# Which runs a command asks for
+
+
+def runs_of(*words: str) -> dict[str, str]:
+    return {cell.label: cell.request.run for cell in plan_of(list(words)).cells}
+
+
+def test_lists_make_a_grid_of_ordinary_runs(tiny):
+    words = ["config=tiny", "optim.lr=2e-3,1e-3", "model=resnet8,resnet18", "fold=0..1", "seed=0,1", "train.epochs=2"]
+    plan = plan_of(words)
+    assert [cell.label for cell in plan.cells] == [
+        "2e-3, resnet8",
+        "2e-3, resnet18",
+        "1e-3, resnet8",
+        "1e-3, resnet18",
+    ]
+    for cell in plan.cells:
+        rate, model = cell.label.split(", ")
+        same = parse(["config=tiny", f"optim.lr={rate}", f"model={model}", "train.epochs=2", "fold=0..1", "seed=0,1"])
+        assert (cell.request.run, cell.request.folds, cell.request.seeds) == (same.run, (0, 1), (0, 1))
+        assert cell.request.config.identity() == same.config.identity()
+        assert cell.request.config.log.train_scores
+    assert plan.name == "tiny+model=resnet8-resnet18+optim.lr=2e-3-1e-3+train.epochs=2"
+    assert plan.folder == tiny / "runs" / "tiny" / "sweeps" / plan.name
+
+
+def test_commas_in_brackets_belong_to_a_value(tiny):
+    words = [
+        "config=tiny",
+        "augment=[],[{HorizontalFlip: {p: 0.5}}]",
+        "images.prepare=[]",
+        "optim.args={betas: [0.8, 0.9]}",
+    ]
+    plan = plan_of(words)
+    transforms = [cell.request.config.augment.transforms for cell in plan.cells]
+    assert transforms == [[], [{"HorizontalFlip": {"p": 0.5}}]]
+    assert plan.cells[0].request.config.optim.args == {"betas": [0.8, 0.9]}
+
+
+def test_without_a_config_it_is_the_demo():
+    assert list(runs_of("optim.lr=2e-3,1e-3").values()) == ["demo-digits+optim.lr=2e-3", "demo-digits+optim.lr=1e-3"]
+    assert runs_of("competition=butterflies-mini", "optim.lr=2e-3,1e-3")["2e-3"] == "auto+optim.lr=2e-3"
+
+
+def test_configurations_can_be_compared_too(tiny):
+    (tiny / "configs" / "other.yaml").write_text((tiny / "configs" / "tiny.yaml").read_text())
+    assert runs_of("config=tiny,other") == {"tiny": "tiny", "other": "other"}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "nothing to compare"),
+        (["config=tiny", "optim.lr=1e-3"], "nothing to compare"),
+        (["config=tiny", "fold=0,1", "seed=0,1"], "nothing to compare"),
+        (["config=tiny", "optim.lr=1e-3,"], "optim.lr=1e-3,"),
+        (["config=tiny", "optim.lr=1e-3,1e-3"], "different values"),
+        (["config=tiny", "optim.lr=1e-3", "optim.lr=2e-3"], "given twice"),
+        (["config=tiny", "optim.lr=1e-3,fast"], "optim.lr"),
+        (["config=tiny", "optim.lrr=1,2"], "optim.lr"),
+        (["config=tiny", "machine.threads=1,2"], "one and the same run"),
+        (["config=tiny", "optim.lr=1e-2,1e-3", "fold=all"], "fold=all"),
+        (["config=tiny", "optim.lr=1e-2,1e-3", "fold=7"], "fold=7"),
+        (["config=tiny", "optim.lr=1e-2,1e-3", "run=mine"], "run="),
+        (["config=tiny,demo-digits"], "demo-digits, tiny"),
+        (["--tta", "config=tiny"], "--tta"),
+        (["fast"], "fast"),
+        (["sweep=optimizer"], "Did you mean optimizers?"),
+        (["sweep=../default"], "no configs/sweeps"),
+        (["sweep=pretrained"], "add model.weights=VALUE"),
+        (["sweep=optimizers", "optim.lr=1"], "sets it in optimizer"),
+        (["sweep=optimizers", "optim.lr=1,2"], "sets it in optimizer"),
+        (["sweep=optimizers", "optimizer=adam,lamb"], "no such choice"),
+    ],
+)
+def test_what_cannot_be_a_sweep_is_told_before_anything_is_trained(tiny, capsys, words, told):
+    assert sweep(words) == 2
+    assert told in capsys.readouterr().err
+    assert not (tiny / "runs").exists()
+
+
+# A sweep in a file
+
+FILE = """\
+title: Two rates, two ways
+config: tiny
+fold: 0..1
+set: {train.epochs: 2, optim.weight_decay: 0.01}
+axes:
+  optim.lr: [1e-2, 1e-3]
+  way:
+    plain: {}
+    clipped: {optim.clip: "???"}
+"""
+
+
+def write_sweep(home: Path, text: str) -> None:
+    (home / "configs" / "sweeps").mkdir()
+    (home / "configs" / "sweeps" / "mine.yaml").write_text(text)
+
+
+def test_a_file_says_what_is_compared_and_the_command_line_changes_it(tiny):
+    write_sweep(tiny, FILE)
+    plan = plan_of(["sweep=mine", "optim.clip=1", "train.epochs=3", "optim.lr=1e-2,5e-3,1e-3", "seed=0,1"])
+    assert plan.title == "Two rates, two ways"
+    assert len(plan.cells) == 6
+    requests = {cell.label: cell.request for cell in plan.cells}
+    plain, clipped = requests["5e-3, plain"], requests["5e-3, clipped"]
+    assert plain.run == "tiny+optim.lr=5e-3+optim.weight_decay=0.01+train.epochs=3"
+    assert (plain.folds, plain.seeds, plain.config.optim.clip) == ((0, 1), (0, 1), None)
+    assert clipped.config.optim.clip == 1
+    assert plan_of(["sweep=mine", "optim.clip=1"]).name != plan.name  # or one report would overwrite the other
+    assert list(runs_of("sweep=mine", "way=plain", "fold=0")) == ["1e-2, plain", "1e-3, plain"]
+    assert len(plan_of(["sweep=mine", "optim.clip=1", "train.batch=8,4"]).cells) == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("title: [", "not valid YAML"),
+        (FILE + "epochs: 3\n", "epochs"),
+        (FILE.replace("config: tiny\n", ""), "config"),
+        (FILE.replace("1e-3]", "[1, 2]]"), "quote a value that is itself a list"),
+        ("- 1\n", "It holds title"),
+    ],
+)
+def test_a_wrong_file_is_told(tiny, text, told):
+    write_sweep(tiny, text)
+    with pytest.raises(UsageError, match=r"mine\.yaml") as error:
+        plan_of(["sweep=mine", "optim.clip=1"])
+    assert told in str(error.value)
+
+
+def test_the_ready_sweeps_are_those_of_the_classic_comparisons():
+    assert set(SWEEPS) >= {"learning-rates", "optimizers", "augmentation", "pretrained", "regularisation", "imbalance"}
+    for name in SWEEPS:
+        first = (REPOSITORY / "configs" / "sweeps" / f"{name}.yaml").read_text().splitlines()[0]
+        command = first.removeprefix("# python -m src.sweep ").replace("=PATH", "=weights.pth").split()
+        assert command[0] == f"sweep={name}"
+        assert plan_of(command).competition.startswith("butterflies")
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_ready_sweep_runs_at_toy_size(tiny, name):
+    (tiny / "configs" / "model").mkdir()
+    other = (REPOSITORY / "configs" / "model" / "resnet18.yaml").read_text().replace("resnet18", "test_resnet")
+    (tiny / "configs" / "model" / "other.yaml").write_text(other)
+    words = [f"sweep={name}", "config=tiny", "fold=0", "train.epochs=2"]
+    file = (REPOSITORY / "configs" / "sweeps" / f"{name}.yaml").read_text()
+    words += ["model=resnet8,other"] if "model: [" in file else []
+    if "model.weights" in file:
+        assert train(["config=tiny", "run=before", "fold=1", "model.stem=stock", "train.epochs=4"]) == 0
+        words += [f"model.weights={member(tiny, 'before', 1) / 'model.safetensors'}"]
+    plan = plan_of(words)
+    assert sweep(words) == 0
+    table = pd.read_csv(plan.folder / "summary.csv")
+    assert list(table["label"]) == [cell.label for cell in plan.cells]
+    assert table[["accuracy", "held_out_loss", "train_accuracy", "train_loss", "gain"]].notna().sum().min() >= 1
+    for cell in plan.cells:
+        scores = [done(tiny, cell.request.run, seed=seed)["score"] for seed in cell.request.seeds]
+        assert table.set_index("label")["accuracy"][cell.label] == pytest.approx(np.mean(scores), abs=1e-9)
+    assert all(cv2.imread(str(plan.folder / f"{figure}.png")).std() > 5 for figure in ("curves", "per_class"))
+    if name == "pretrained":
+        losses = table.set_index("label")["held_out_loss"]
+        assert losses["pretrained"] < losses["scratch"] - 0.1
+
+
+# Its runs are ordinary runs
+
+
+def test_runs_are_trained_once_and_shared_with_train(tiny, capsys):
+    assert train(["config=tiny", "optim.lr=1e-2", "train.epochs=2", "fold=0"]) == 0
+    first = (member(tiny, GOOD) / "done.json").stat().st_mtime_ns
+    assert sweep([*RATES, "fold=0..1"]) == 0
+    assert (member(tiny, GOOD) / "done.json").stat().st_mtime_ns == first
+    before = {path: path.stat().st_mtime_ns for path in (tiny / "runs").rglob("done.json")}
+    assert len(before) == 4
+    text = (report(tiny) / "comparison.md").read_text()
+    assert "without scores of the training rows" in text  # fold 0 was trained without log.train_scores
+    (report(tiny) / "comparison.md").unlink()
+    capsys.readouterr()
+    assert sweep([*RATES, "fold=0..1"]) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in (tiny / "runs").rglob("done.json")}
+    assert capsys.readouterr().out.count("nothing to do") == 2
+    assert (report(tiny) / "comparison.md").read_text() == text
+    assert train(["config=tiny", "optim.lr=1e-3", "train.epochs=2", "fold=0..1"]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_one_after_the_other_is_the_same_as_side_by_side(tiny, capsys):
+    assert sweep([*RATES, "fold=0", "machine.jobs=2"]) == 0
+    assert "2 runs, 2 at once" in capsys.readouterr().out
+    weights = (member(tiny, GOOD) / "model.safetensors").read_bytes()
+    side_by_side = summary(tiny)
+    (tiny / "runs").rename(tiny / "kept")
+    assert sweep([*RATES, "fold=0", "machine.jobs=1"]) == 0
+    assert "at once" not in capsys.readouterr().out
+    assert (member(tiny, GOOD) / "model.safetensors").read_bytes() == weights
+    columns = [column for column in side_by_side if not column.startswith("seconds")]
+    pd.testing.assert_frame_equal(summary(tiny)[columns], side_by_side[columns])
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_run_that_fails_is_told_and_the_others_go_on(tiny, capsys, jobs):
+    words = ["config=tiny", "optim.lr=1e30,1e-2", "train.epochs=2", "fold=0", f"machine.jobs={jobs}"]
+    assert sweep(words) == 1
+    message = capsys.readouterr().err
+    assert "1 of 2 runs failed" in message
+    assert "1e30: fold 0: the loss is nan" in message
+    name = "tiny+optim.lr=1e30-1e-2+train.epochs=2"
+    assert list(summary(tiny, name).index) == ["1e-2"]
+    assert "- 1e30: fold 0: the loss is nan" in (report(tiny, name) / "comparison.md").read_text()
+    assert sweep(words) == 1  # and is tried again
+
+
+def test_where_every_run_fails_there_is_no_comparison(tiny, capsys):
+    assert sweep(["config=tiny", "optim.lr=1e29,1e30", "train.epochs=2", "fold=0"]) == 1
+    assert "2 of 2 runs failed" in capsys.readouterr().err
+    assert not list((tiny / "runs").rglob("summary.csv"))
+
+
+def test_a_run_of_another_configuration_is_not_taken_for_the_same(tiny, capsys):
+    assert sweep([*RATES, "fold=0"]) == 0
+    config = tiny / "configs" / "tiny.yaml"
+    config.write_text(config.read_text().replace("batch: 8", "batch: 16"))
+    assert sweep([*RATES, "fold=0"]) == 1
+    assert "train.batch was 8, now 16" in capsys.readouterr().err
+
+
+def test_the_same_sweep_twice_at_once_is_refused(tiny, capsys):
+    with only_one(report(tiny), "sweep"):
+        assert sweep([*RATES, "fold=0"]) == 1
+    assert f"pid {os.getpid()}" in capsys.readouterr().err
+    assert not (tiny / "runs" / "tiny" / GOOD).exists()
+
+
+def test_a_stopped_sweep_goes_on(tiny, capsys):
+    words = ["config=tiny", "optim.lr=1e-2,1e-3", "train.epochs=40", "fold=0", "machine.jobs=2"]
+    runs = [member(tiny, f"tiny+optim.lr={rate}+train.epochs=40") for rate in ("1e-2", "1e-3")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "src.sweep", *words],
+        cwd=REPOSITORY,
+        env=os.environ | {"PODIUM_HOME": str(tiny)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not all((run / "checkpoint.pt").exists() for run in runs):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "The same command goes on" in output
+    assert not any((run / "done.json").exists() for run in runs), "stopped too late to show anything"
+    assert sweep(words) == 0
+    assert capsys.readouterr().out.count("goes on at epoch") == 2
+    assert [len(pd.read_csv(run / "log.csv")) for run in runs] == [40, 40]
+
+
+# What the comparison tells
+
+
+def test_mean_and_spread_are_those_of_the_folds_and_seeds(tiny):
+    assert sweep([*RATES, "fold=0..2", "seed=0,1"]) == 0
+    table, members = summary(tiny), pd.read_csv(report(tiny) / "members.csv")
+    assert len(members) == 12
+    for label, run in (("1e-2", GOOD), ("1e-3", POOR)):
+        each = [(fold, seed) for fold in range(3) for seed in range(2)]
+        ends = [pd.read_csv(member(tiny, run, *one) / "log.csv").iloc[-1] for one in each]
+        expected = {
+            "accuracy": [done(tiny, run, *one)["score"] for one in each],
+            "held_out_loss": [end["held_out_loss"] for end in ends],
+            "train_accuracy": [end["train_score"] for end in ends],
+            "train_loss": [end["train_loss"] for end in ends],
+            "seconds": [done(tiny, run, *one)["seconds"] for one in each],
+        }
+        for column, values in expected.items():
+            assert table.loc[label, column] == pytest.approx(np.mean(values), abs=1e-6), column
+            assert table.loc[label, f"{column}_sd"] == pytest.approx(np.std(values, ddof=1), abs=1e-6), column
+        assert table.loc[label, "members"] == 6
+    text = (report(tiny) / "comparison.md").read_text()
+    for label in ("1e-2", "1e-3"):
+        mean, spread = table.loc[label, "accuracy"], table.loc[label, "accuracy_sd"]
+        assert f"| {label} | {mean:.4f} ± {spread:.4f} |" in text
+    assert f"python -m src.sweep {' '.join(RATES)} fold=0..2 seed=0,1" in text
+    assert "6 trained folds and seeds" in text
+
+
+def test_classes_are_counted_over_all_folds_and_seeds(tiny):
+    assert sweep([*RATES, "fold=0..1", "seed=0,1"]) == 0
+    table = pd.read_csv(report(tiny) / "per_class.csv").set_index("class")
+    for label, run in (("1e-2", GOOD), ("1e-3", POOR)):
+        confusions = [
+            pd.read_csv(member(tiny, run, fold, seed) / "confusion.csv", index_col="truth")
+            for fold in range(2)
+            for seed in range(2)
+        ]
+        total = sum(confusions)
+        for name in total.index:
+            assert table.loc[name, label] == pytest.approx(total.loc[name, name] / total.loc[name].sum())
+            assert table.loc[name, "rows"] == total.loc[name].sum() / 2
+    assert len(table) == 3
+
+
+def test_differences_are_counted_on_the_same_images(tiny):
+    assert sweep(["config=tiny", "optim.lr=1e-2,1e-12", "train.epochs=6", "fold=0..2"]) == 0
+    table = summary(tiny, "tiny+optim.lr=1e-2-1e-12+train.epochs=6")
+    assert table.loc["1e-2", "accuracy"] > 0.8
+    assert np.isnan(table.loc["1e-2", "gain"])  # the best is what the others are held against
+    gain = table.loc["1e-12"]
+    assert gain["gain"] == pytest.approx(gain["accuracy"] - table.loc["1e-2", "accuracy"], abs=1e-6)
+    assert gain["low"] < gain["gain"] < gain["high"] < 0
+
+
+def test_runs_on_other_folds_are_compared_without_differences(tiny):
+    assert sweep(["config=tiny", "data.fold_seed=0,1", "train.epochs=1", "fold=0"]) == 0
+    assert "gain" not in summary(tiny, "tiny+data.fold_seed=0-1+train.epochs=1")
+
+
+def test_where_lower_is_better_the_lowest_is_best(tiny):
+    card, data = tiny / "competition" / "tiny" / "card.yaml", tiny / "competition" / "tiny" / "data"
+    text = card.read_text().replace("metric: accuracy", "metric: log_loss").replace("kind: label", "kind: columns")
+    card.write_text(text.replace("test_labels: answers/test.csv\n", ""))
+    sample = pd.read_csv(data / "sample_submission.csv", dtype=str)[["image_id"]]
+    sample.assign(blue=0.3, green=0.3, red=0.4).to_csv(data / "sample_submission.csv", index=False)
+    assert sweep([*RATES, "fold=0"]) == 0
+    table = summary(tiny)
+    assert table["log_loss"].idxmin() == "1e-2"
+    assert table["gain"].isna().tolist() == [True, False]
+    assert table.loc["1e-3", "gain"] < 0
+    assert table.loc["1e-2", "log_loss"] == pytest.approx(table.loc["1e-2", "held_out_loss"], abs=1e-5)
+    assert "accuracy" in table
+
+
+def test_several_classes_an_image_are_counted_class_by_class(tiny):
+    data = tiny / "competition" / "tiny" / "data"
+    table = pd.read_csv(data / "train.csv", dtype=str)
+    table["colour"] = table["colour"].replace({"green": "green dark", "red": "red dark"})
+    table.to_csv(data / "train.csv", index=False)
+    card = tiny / "competition" / "tiny" / "card.yaml"
+    text = card.read_text().replace("label: colour}", 'label: colour, label_separator: " "}')
+    text = text.replace("target: multiclass", "target: multilabel").replace("kind: label", "kind: set")
+    card.write_text(text.replace("test_labels: answers/test.csv\n", ""))
+    assert sweep([*RATES, "fold=0..1", "model.name=resnet8"]) == 0
+    name = "tiny+model.name=resnet8+optim.lr=1e-2-1e-3+train.epochs=2"
+    classes = pd.read_csv(report(tiny, name) / "per_class.csv").set_index("class")
+    assert list(classes.index) == ["blue", "dark", "green", "red"]
+    run = "tiny+model.name=resnet8+optim.lr=1e-2+train.epochs=2"
+    parts = [pd.read_csv(member(tiny, run, fold) / "per_class.csv").set_index("class") for fold in range(2)]
+    for name in classes.index:
+        right = sum(part.loc[name, "accuracy"] * part.loc[name, "rows"] for part in parts)
+        rows = sum(part.loc[name, "rows"] for part in parts)
+        assert classes.loc[name, "rows"] == rows
+        assert classes.loc[name, "1e-2"] == pytest.approx(right / rows, abs=1e-3)
+
+
+def test_the_curves_are_the_epochs_of_every_run(tiny):
+    assert sweep([*RATES, "model=resnet8", "fold=0..1"]) == 0
+    name = "tiny+model=resnet8+optim.lr=1e-2-1e-3+train.epochs=2"
+    curves = pd.read_csv(report(tiny, name) / "curves.csv", dtype={"label": str})
+    assert len(curves) == 2 * 2 * 2
+    cells = pd.DataFrame({"label": ["1e-2", "1e-3"], "optim.lr": ["1e-2", "1e-3"]})
+    figure = draw_curves(curves, cells, ("optim.lr",), "accuracy")
+    assert [place.get_title() for place in figure.axes[:2]] == ["training rows, not augmented", "held-out rows"]
+    for place, column in zip(figure.axes, ("train_loss", "held_out_loss", "train_score", "score"), strict=True):
+        drawn = {line.get_label(): line.get_ydata() for line in place.get_lines()}
+        for label in ("1e-2", "1e-3"):
+            mean = curves[curves["label"] == label].groupby("epoch")[column].mean()
+            np.testing.assert_allclose(drawn[label], mean)
+    bare = draw_curves(curves.drop(columns=["train_loss", "train_score"]), cells, ("optim.lr",), "accuracy")
+    assert [place.get_title() for place in bare.axes] == ["held-out rows", ""]
+
+
+def test_no_two_runs_look_alike():
+    pairs = [(rate, model) for rate in "abcdefgh" for model in ("x", "y", "z")]
+    cells = pd.DataFrame(pairs, columns=["rate", "model"])
+    cells.insert(0, "label", [", ".join(pair) for pair in pairs])
+    epochs = [{"label": label, "epoch": epoch} for label in cells["label"] for epoch in (1, 2)]
+    curves = pd.DataFrame(epochs).assign(held_out_loss=1.0, score=0.5)
+    lines = draw_curves(curves, cells, ("rate", "model"), "accuracy").axes[0].get_lines()
+    looks = {line.get_label(): (line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines}
+    assert len(looks) == len(set(looks.values())) == 24
+    assert len({looks[f"a, {model}"][0] for model in "xyz"}) == 1  # the same rate, the same colour
+
+
+def test_the_host_s_one_validation_fold_gets_all_the_cores(tiny, monkeypatch):
+    monkeypatch.setattr(sweeps, "cores", lambda: 8)
+    for words, jobs, threads in ((["data.validation=host"], 1, 4), ([], 3, 1)):
+        request = parse(["config=tiny", "machine.threads=auto", *words])
+        share = with_share(request, jobs=4, side=2).config.machine
+        assert (share.jobs, share.threads) == (jobs, threads)

@@ -1,0 +1,611 @@
+"""Squares come out of the cache as they went in, whoever builds it and whatever happens meanwhile."""
+
+import errno
+import fcntl
+import json
+import multiprocessing
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from src.core.errors import Problem, UsageError
+from src.core.paths import REPOSITORY, relative_paths
+from src.images.cache import ImageCache
+from src.images.decode import ImageFault, decode
+from src.images.local_copy import local_folder
+from src.images.preprocessing import crop_border
+from src.images.stream import ImageStream, fitted
+from src.train import main as train
+
+SIDE = 16
+
+
+@pytest.fixture
+def paths(tmp_path) -> list[Path]:
+    """Twelve images of several sizes and kinds in competition/data; the cache goes to competition/cache."""
+    folder = tmp_path / "competition" / "data"
+    folder.mkdir(parents=True)
+    return [picture(folder / f"{row}.{'jpg' if row % 3 else 'png'}", row) for row in range(12)]
+
+
+def picture(path: Path, seed: int) -> Path:
+    small = np.random.default_rng(seed).integers(30, 256, (4, 4, 3), np.uint8)
+    cv2.imwrite(str(path), cv2.resize(small, (40 + seed, 30 + 2 * seed)))
+    return path
+
+
+def opened(paths: list[Path], fit: str = "stretch", side: int = SIDE, **how) -> ImageCache | ImageStream:
+    how = {"say": lambda line: None} | how
+    return ImageCache.open(paths[0].parent.parent / "cache", paths, side, fit, **how)
+
+
+def files(paths: list[Path]) -> list[str]:
+    """What lies in the cache folder, besides the lock."""
+    return sorted(set(os.listdir(paths[0].parent.parent / "cache")) - {"lock"})
+
+
+def other_process(
+    paths: list[Path], then: str = "", before: str = "", under: list[str] | None = None, **how
+) -> subprocess.Popen:
+    """Open the cache of `paths` in a process of its own, which prints what it says, then `ready`.
+
+    under: a command that starts it.
+    """
+    if "local" in how:
+        before, how = before + f"local = Path({how['local']!r})\n", {k: v for k, v in how.items() if k != "local"}
+    else:
+        before += "local = None\n"
+    code = (
+        "import sys, time; from pathlib import Path; from src.images.cache import ImageCache\n"
+        f"{before}"
+        f"paths = [Path(path) for path in {[str(path) for path in paths]}]\n"
+        f"cache = ImageCache.open(paths[0].parent.parent / 'cache', paths, {SIDE}, 'stretch', local=local, **{how})\n"
+        f"print('ready', int(cache.batch(range(len(cache))).sum()), flush=True)\n{then}"
+    )
+    return subprocess.Popen(
+        [*(under or []), sys.executable, "-uc", code],
+        cwd=REPOSITORY,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+
+def wait_for(condition, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+def test_rows_are_the_decoded_images(paths, fit):
+    cache = opened(paths, fit)
+    assert isinstance(cache, ImageCache) and len(cache) == 12 and not cache.faults
+    for row, path in enumerate(paths):
+        assert cache[row].dtype == np.uint8
+        assert np.array_equal(cache[row], fitted(decode(path, at_least=SIDE), SIDE, fit))
+
+
+def test_batches_hold_the_rows_that_are_asked_for(paths):
+    cache = opened(paths)
+    for rows in ([3, 1, 1, 11], np.array([3, 1, 1, 11]), range(12), []):
+        batch = cache.batch(rows)
+        assert batch.shape == (len(rows), SIDE, SIDE, 3) and batch.dtype == np.uint8
+        assert all(np.array_equal(image, cache[row]) for image, row in zip(batch, rows, strict=True))
+    assert np.array_equal(cache[-1], cache[11])
+    with pytest.raises(IndexError):
+        cache[12]
+
+
+def test_what_is_handed_out_may_be_written_on(paths):
+    cache = opened(paths)
+    before = cache[0]
+    cache[0][:] = 0
+    cache.batch([0])[:] = 0
+    assert np.array_equal(cache[0], before)
+
+
+def test_preparations_are_applied_in_order(paths):
+    bordered = np.zeros((60, 90, 3), np.uint8)
+    bordered[10:40, 20:80] = decode(paths[0])[:30, :40].repeat(2, 1)[:, :60]
+    cv2.imwrite(str(paths[0]), bordered[..., ::-1])
+    cache = opened(paths[:1], prepare=("crop_border", "square_pad"))
+    cropped = crop_border(decode(paths[0]))
+    assert cropped.shape == (30, 60, 3)
+    assert np.array_equal(cache[0][4:12], fitted(cropped, SIDE, "pad")[4:12]) and not cache[0][:4].any()
+
+
+def test_the_second_time_nothing_is_built(paths):
+    said = []
+    first = opened(paths, say=said.append)
+    made = first.file.stat()
+    assert len(said) == 1 and "12 images" in said[0]
+    again = opened(paths, say=said.append)
+    assert len(said) == 1 and again.file.stat() == made and np.array_equal(again[5], first[5])
+
+
+def test_threads_change_nothing(paths):
+    alone = opened(paths, workers=1).file.read_bytes()
+    shutil.rmtree(paths[0].parent.parent / "cache")
+    assert opened(paths, workers=4).file.read_bytes() == alone
+
+
+def test_whatever_the_pixels_depend_on_makes_another_cache(paths):
+    caches = [opened(paths), opened(paths, "crop"), opened(paths, side=8), opened(paths, prepare=("crop_border",))]
+    caches += [opened(paths[::-1]), opened(paths[:-1])]
+    old = opened(paths)[0]
+    facts = paths[0].stat()
+    picture(paths[0], 99)
+    os.utime(paths[0], ns=(facts.st_atime_ns, facts.st_mtime_ns + 1))
+    caches.append(opened(paths))
+    assert len({cache.file for cache in caches}) == len(caches)
+    assert not np.array_equal(caches[-1][0], old), "an image was changed, and the old pixels came back"
+
+
+def test_a_moved_competition_keeps_its_cache(paths, tmp_path):
+    name = opened(paths).file.name
+    moved = (tmp_path / "competition").rename(tmp_path / "elsewhere")
+    said = []
+    cache = opened([moved / "data" / path.name for path in paths], say=said.append)
+    assert cache.file.name == name and not said
+
+
+def broken(paths: list[Path]) -> list[Path]:
+    """The images with three broken ones among them: row 2 is cut off, 5 is empty, 7 is gone."""
+    paths[2].write_bytes(paths[2].read_bytes()[:-40])
+    paths[5].write_bytes(b"")
+    paths[7].unlink()
+    return paths
+
+
+def test_all_broken_images_are_told_together(paths):
+    with pytest.raises(Problem) as problem:
+        opened(broken(paths))
+    text = str(problem.value)
+    assert "3 of 12 images" in text and "Remedy" in text
+    for row, reason in ((2, "truncated"), (5, "empty"), (7, "missing")):
+        assert any(str(paths[row]) in line and reason in line for line in text.splitlines())
+    said = []
+    with pytest.raises(Problem, match="3 of 12"):
+        opened(paths, say=said.append)
+    assert not said, "the images were all decoded again to find the same faults"
+
+
+def test_a_long_list_is_cut_after_ten(paths):
+    for path in paths[:11]:
+        path.write_bytes(b"")
+    with pytest.raises(Problem) as problem:
+        opened(paths)
+    assert str(problem.value).count(": the file is empty") == 10 and "and 1 more" in str(problem.value)
+
+
+def test_broken_images_can_be_left_to_the_caller(paths):
+    for cache in (opened(broken(paths), bad="report"), opened(paths, bad="report")):
+        assert list(cache.faults) == [2, 5, 7] and "missing" in cache.faults[7]
+        assert not cache.batch([2, 5, 7]).any()
+        assert all(cache[row].any() for row in set(range(12)) - {2, 5, 7})
+
+
+def test_a_mended_image_is_seen(paths):
+    opened(broken(paths), bad="report")
+    for row in (2, 5, 7):
+        picture(paths[row], row)
+    assert opened(paths).faults == {}
+
+
+def test_a_passing_fault_is_not_kept(paths):
+    """What a failing disk does: the same file, size and time, and the bytes are there again."""
+    facts, data = paths[3].stat(), paths[3].read_bytes()
+    for content, faults in ((data[:100] + bytes(len(data) - 100), [3]), (data, [])):
+        paths[3].write_bytes(content)
+        os.utime(paths[3], ns=(facts.st_atime_ns, facts.st_mtime_ns))
+        cache = opened(paths, bad="report")
+        assert list(cache.faults) == faults and cache[3].any() == (not faults)
+    assert len(files(paths)) == 2
+
+
+def test_a_killed_build_leaves_nothing_that_counts(paths):
+    """A named pipe in place of an image holds the build up for as long as nobody writes to it."""
+    paths[6].unlink()
+    os.mkfifo(paths[6])
+    build = other_process(paths, workers=1)
+    assert "caching" in build.stdout.readline()
+    wait_for(lambda: any(name.endswith(".part") for name in files(paths)))
+    build.kill()
+    build.communicate()
+    assert [name[-5:] for name in files(paths)] == [".part"]
+    paths[6].unlink()
+    picture(paths[6], 6)
+    cache = opened(paths)
+    assert np.array_equal(cache[6], fitted(decode(paths[6]), SIDE, "stretch"))
+    assert files(paths) == sorted([cache.file.name, cache.file.with_suffix(".json").name])
+
+
+def test_a_file_without_its_mark_does_not_count(paths):
+    cache = opened(paths)
+    wanted = cache.batch(range(12))
+    cache.file.with_suffix(".json").unlink()
+    cache.file.write_bytes(bytes(cache.file.stat().st_size))
+    assert np.array_equal(opened(paths).batch(range(12)), wanted)
+
+
+def test_a_cut_off_file_does_not_count(paths):
+    cache = opened(paths)
+    wanted = cache.batch(range(12))
+    os.truncate(cache.file, 1000)
+    assert np.array_equal(opened(paths).batch(range(12)), wanted)
+
+
+def test_a_cache_deleted_by_hand_is_built_again(paths):
+    cache = opened(paths)
+    wanted = cache.batch(range(12))
+    cache.file.unlink()
+    opened(paths, "crop")
+    assert len(files(paths)) == 2, "a mark without its file was left"
+    assert np.array_equal(opened(paths).batch(range(12)), wanted)
+
+
+def test_two_processes_build_once(paths):
+    """The first is held up by a named pipe until the second is seen to wait."""
+    data = paths[6].read_bytes()
+    paths[6].unlink()
+    os.mkfifo(paths[6])
+    first = other_process(paths, workers=1)
+    assert "caching 12 images" in first.stdout.readline()
+    second = other_process(paths, workers=1)
+    assert "waiting for another process" in second.stdout.readline()
+    paths[6].write_bytes(data)
+    (one, _), (two, _) = first.communicate(timeout=20), second.communicate(timeout=20)
+    assert one == two and one.startswith("ready"), "the second built again, or saw other pixels"
+    assert first.returncode == second.returncode == 0
+
+
+def test_two_processes_look_at_the_images_once(paths):
+    """So do all cells of a cluster that begin together, each on its own machine. The first is held up at one image."""
+    code = (
+        "import sys; from pathlib import Path; import src.competition.quality.image_index as room\n"
+        f"paths, real = {[str(path) for path in paths]}, room._one\n"
+        "def slow(path, row, fresh): return (row == 6 and sys.stdin.readline(), real(path, row, fresh))\n"
+        "room._one = slow\n"
+        "look = room.look_at(paths, Path(paths[0]).parent.parent / 'cache'); print('seen', look.hash.sum())"
+    )
+    look = {"cwd": REPOSITORY, "text": True, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    first = subprocess.Popen([sys.executable, "-uc", code], **look)
+    assert first.stdout.readline() == "looking at 12 images\n"
+    second = subprocess.Popen([sys.executable, "-uc", code], **look)
+    assert "waiting for another process that is looking" in second.stdout.readline()
+    (one, _), (two, _) = first.communicate("go on\n", timeout=20), second.communicate("", timeout=20)
+    assert one == two
+    assert one.startswith("seen")
+
+
+def test_what_others_are_writing_into_the_folder_is_left_to_them(paths):
+    folder = paths[0].parent.parent / "cache"
+    folder.mkdir()
+    (folder / ".look.npz.abc.part").touch()
+    opened(paths)
+    assert (folder / ".look.npz.abc.part").exists()
+
+
+def test_a_full_disk_is_told_before_the_work(paths):
+    with pytest.raises(Problem, match=r"needs [\d.]+ GB and [\d.]+ GB are free"):
+        opened(paths, side=10_000_000)
+    assert files(paths) == []
+
+
+def test_beyond_the_bound_images_are_decoded_on_demand(paths):
+    said = []
+    cache = opened(paths)
+    stream = opened(paths, max_gb=1e-6, side=SIDE, say=said.append)
+    assert isinstance(stream, ImageStream) and len(stream) == 12 and "on demand" in said[0]
+    assert np.array_equal(stream.batch([4, 0]), cache.batch([4, 0])) and np.array_equal(stream[-1], cache[-1])
+    assert np.array_equal(pickle.loads(pickle.dumps(stream))[3], cache[3])
+    assert stream.batch([]).shape == (0, SIDE, SIDE, 3)
+    with pytest.raises(IndexError):
+        stream[12]
+
+
+def test_a_stream_looks_at_every_header_first(paths):
+    with pytest.raises(Problem, match="2 of 12 images"):
+        opened(broken(paths), max_gb=1e-6)
+    stream = opened(paths, max_gb=1e-6, bad="report")
+    assert list(stream.faults) == [5, 7] and not stream.batch([5, 7, -5, -7]).any()
+    with pytest.raises(ImageFault, match="truncated"):  # row 2: its header is whole
+        stream[2]
+
+
+def bound(caches: float) -> float:
+    """So many caches of twelve images, in GB."""
+    return caches * (12 * SIDE * SIDE * 3 + 128) / 1e9
+
+
+def test_the_cache_used_longest_ago_makes_room(paths):
+    names = {}
+    for age, fit in ((3, "stretch"), (1, "crop"), (2, "pad")):
+        names[fit] = opened(paths, fit).file.name
+        mark = paths[0].parent.parent / "cache" / names[fit].replace(".npy", ".json")
+        os.utime(mark, (time.time() - age * 1000,) * 2)
+    opened(paths, "stretch")  # used again: no longer the oldest
+    new = opened(paths, prepare=("clahe",), max_gb=bound(3)).file.name
+    left = [name for name in files(paths) if name.endswith(".npy")]
+    assert sorted(left) == sorted([names["stretch"], names["crop"], new])
+    assert len(files(paths)) == 6
+
+
+def test_a_cache_in_use_is_never_deleted(paths):
+    reader = other_process(paths, then="sys.stdin.read()")
+    try:
+        assert "caching" in reader.stdout.readline() and "ready" in reader.stdout.readline()
+        used = files(paths)
+        opened(paths, "crop", max_gb=bound(1))
+        assert set(used) <= set(files(paths))
+    finally:
+        reader.kill()
+        reader.communicate()
+    opened(paths, "pad", max_gb=bound(1))
+    assert not set(used) & set(files(paths)), "its reader is dead, so it may go"
+
+
+def sum_of(cache: ImageCache) -> int:
+    return int(cache.batch(range(len(cache))).sum())
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_read_the_same(paths, start):
+    cache = opened(paths)
+    with multiprocessing.get_context(start).Pool(1) as pool:
+        assert pool.apply(sum_of, (cache,)) == sum_of(cache)
+    assert len(pickle.dumps(cache)) < 1000
+
+
+def test_wrong_settings(paths):
+    for how, match in (
+        ({"fit": "squeeze"}, "stretch, crop, pad"),
+        ({"side": 0}, "at least 1"),
+        ({"prepare": ("polish",)}, "polish"),
+    ):
+        with pytest.raises(UsageError, match=match):
+            opened(paths, **how)
+    with pytest.raises(Problem, match="no images"):
+        ImageCache.open(paths[0].parent, [], SIDE, "crop")
+
+
+def test_the_mark_tells_what_the_cache_holds(paths):
+    cache = opened(paths, "crop", prepare=("crop_border",))
+    facts = json.loads(cache.file.with_suffix(".json").read_text())
+    assert (facts["images"], facts["side"], facts["fit"], facts["prepare"]) == (12, SIDE, "crop", ["crop_border"])
+    assert np.load(cache.file).shape == (12, SIDE, SIDE, 3)
+
+
+def test_the_bar_is_for_terminals_only(paths, capfd):
+    opened(paths)
+    assert capfd.readouterr() == ("", "")
+    shutil.rmtree(paths[0].parent.parent / "cache")
+    ours, terminal = os.openpty()
+    code = (
+        "from pathlib import Path; from src.images.cache import ImageCache\n"
+        f"ImageCache.open(Path({str(paths[0].parent)!r}), [Path({str(paths[0])!r})], 8, 'crop')"
+    )
+    termios.tcsetwinsize(terminal, (24, 100))
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=terminal, check=True)
+    os.close(terminal)
+    assert b"caching images" in os.read(ours, 10_000)
+    os.close(ours)
+
+
+# A copy on a disk of the machine
+
+
+OURS = f"podium-cache-{os.geteuid()}"
+
+
+def copies(local: Path) -> list[str]:
+    return sorted(path.name for path in (local / OURS / "competition").iterdir() if path.name != "lock")
+
+
+def test_two_machines_of_two_processes_build_once_and_copy_once_each(paths, tmp_path):
+    """Machines that share the competition's folder, each with a disk of its own."""
+    locals_ = [tmp_path / "one", tmp_path / "one", tmp_path / "two", tmp_path / "two"]
+    lot = [other_process(paths, workers=1, local=str(local)) for local in locals_]
+    told = [process.communicate(timeout=60)[0] for process in lot]
+    assert all(process.returncode == 0 for process in lot)
+    everything = "".join(told)
+    assert everything.count("caching 12 images") == 1
+    for local in set(locals_):
+        assert everything.count(f"copying the image cache to {local}") == 1
+        assert len(copies(local)) == 2
+    assert len({line for line in everything.splitlines() if line.startswith("ready")}) == 1
+    # Copied, it is read from there, and the shared folder is not needed.
+    shutil.rmtree(paths[0].parent.parent / "cache")
+    said = []
+    cache = opened(paths, local=tmp_path / "one", say=said.append)
+    assert cache.file.is_relative_to(tmp_path / "one")
+    assert not said
+    assert np.array_equal(cache[6], fitted(decode(paths[6]), SIDE, "stretch"))
+
+
+SLOW = "import src.images.local_copy as room; room.CHUNK = 100; room.progress = lambda *_: Bar()\n"
+SLOW += "class Bar:\n def __enter__(self): return self\n def __exit__(self, *_): pass\n"
+SLOW += " def update(self, _): print('a chunk', flush=True); time.sleep(60)\n"
+
+
+def test_a_killed_copy_leaves_nothing_that_counts(paths, tmp_path):
+    local = tmp_path / "local"
+    built = opened(paths)
+    copier = other_process(paths, before=SLOW, local=str(local))
+    assert "copying" in copier.stdout.readline()
+    assert "a chunk" in copier.stdout.readline()
+    copier.kill()
+    copier.communicate()
+    assert [name[-5:] for name in copies(local)] == [".part"]
+    said = []
+    cache = opened(paths, local=local, say=said.append)
+    assert "copying" in said[0]
+    assert np.array_equal(cache.batch(range(12)), built.batch(range(12)))
+    assert copies(local) == files(paths)
+
+
+def test_a_copy_that_is_not_whole_is_made_again(paths, tmp_path):
+    local = tmp_path / "local"
+    copy = opened(paths, local=local).file
+    whole = copy.read_bytes()
+    os.truncate(copy, 1000)
+    assert opened(paths, local=local).file == copy
+    assert copy.read_bytes() == whole
+    copy.with_suffix(".json").unlink()
+    copy.write_bytes(bytes(len(whole)))
+    assert opened(paths, local=local).file == copy
+    assert copy.read_bytes() == whole
+
+
+def test_bytes_that_are_not_those_that_were_built_are_never_copied(paths, tmp_path):
+    opened(paths, local=tmp_path / "of the builder")
+    file = opened(paths).file
+    data = bytearray(file.read_bytes())
+    data[-100] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(Problem, match="is damaged: delete it"):
+        opened(paths, local=tmp_path / "local")
+    assert copies(tmp_path / "local") == []
+    file.unlink()
+    assert opened(paths, local=tmp_path / "local").file.is_relative_to(tmp_path / "local")
+
+
+def test_copies_are_bounded_and_nothing_else_in_the_folder_is_touched(paths, tmp_path):
+    local = tmp_path / "local"
+    (local / "competition").mkdir(parents=True)
+    for name in ("mine.json", "mine.npy", ".mine.part"):
+        (local / "competition" / name).touch()
+        (local / name).touch()
+    opened(paths, "crop", local=local)
+    new = opened(paths, "pad", local=local, max_gb=bound(1)).file
+    assert copies(local) == sorted([new.name, new.with_suffix(".json").name])
+    assert len(list(local.glob("*mine*"))) == len(list(local.glob("competition/*mine*"))) == 3
+
+
+@pytest.mark.parametrize("found_late", [False, True])
+def test_where_the_disk_is_full_the_shared_cache_is_read_and_that_is_said(paths, tmp_path, found_late):
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["unshare", "--map-root-user", "--user", "--mount"]
+    mount += ["sh", "-c", f'mount -t tmpfs -o size=8k none {small} && exec "$@"', "sh"]
+    if subprocess.run([*mount, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no file system may be mounted here")
+    opened(paths)
+    before = "import src.images.local_copy as room; room.make_room = lambda *_: None\n" if found_late else ""
+    process = other_process(paths, before=before, under=mount, then="print(cache.file)", local=str(small))
+    told, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert told.count("has no room for a copy of the image cache") == 1
+    assert told.splitlines()[-1].startswith(str(paths[0].parent.parent / "cache"))
+
+
+def test_a_cache_is_hashed_only_where_copies_of_it_are_made(paths, tmp_path):
+    notes = [opened(paths, "crop").file, opened(paths, "pad", local=tmp_path / "local").file]
+    assert ["sha256" in json.loads(file.with_suffix(".json").read_text()) for file in notes] == [False, True]
+    copy = opened(paths, "crop", local=tmp_path / "local").file
+    assert copy.is_relative_to(tmp_path / "local")
+    assert copy.read_bytes() == notes[0].read_bytes()
+
+
+def test_the_folder_of_copies_is_the_user_s_alone(paths, tmp_path):
+    before = os.umask(0)
+    try:
+        opened(paths, local=tmp_path / "local")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "local" / OURS).stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("planted", ["by another user", "as a link"])
+def test_pixels_in_a_folder_that_is_not_the_user_s_are_never_read(paths, tmp_path, monkeypatch, planted):
+    local, said = tmp_path / "local", []
+    copy = opened(paths, local=local).file
+    shared = opened(paths)
+    true = shared.batch(range(12))
+    copy.write_bytes(copy.read_bytes()[:-100] + bytes(100))
+    assert not np.array_equal(opened(paths, local=local).batch(range(12)), true)  # in one's own folder it would count
+    if planted == "as a link":
+        (local / OURS).rename(tmp_path / "elsewhere")
+        (local / OURS).symlink_to(tmp_path / "elsewhere")
+    else:
+        me = os.geteuid() + 1
+        (local / OURS).rename(local / f"podium-cache-{me}")
+        monkeypatch.setattr(os, "geteuid", lambda: me)
+    cache = opened(paths, local=local, say=said.append)
+    assert cache.file == shared.file
+    assert np.array_equal(cache.batch(range(12)), true)
+    assert len(said) == 1
+    assert "may not be used for a copy of the image cache (a link, or another user's)" in said[0]
+
+
+@pytest.mark.parametrize("closed", ["", OURS])
+def test_where_nothing_may_be_written_the_shared_cache_is_read_and_that_is_said(paths, tmp_path, closed):
+    bare = ["setpriv", "--bounding-set=-all"] if os.geteuid() == 0 else []  # without the rights of root
+    if bare and subprocess.run([*bare, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("root cannot lay down its rights here")
+    shared = opened(paths)
+    folder = tmp_path / "local" / closed
+    folder.mkdir(parents=True)
+    folder.chmod(0o500)
+    process = other_process(paths, under=bare, then="print(cache.file)", local=str(tmp_path / "local"))
+    told, _ = process.communicate(timeout=30)
+    folder.chmod(0o700)
+    assert process.returncode == 0
+    assert told.count("may not be used for a copy of the image cache (Permission denied)") == 1
+    assert told.splitlines()[-1] == str(shared.file)
+
+
+def test_the_folder_may_be_named_by_a_variable_and_must_be_a_whole_path(monkeypatch, tmp_path):
+    monkeypatch.setenv("SCRATCH_OF_NODE", str(tmp_path))
+    assert local_folder(None) is None
+    assert local_folder("$SCRATCH_OF_NODE/x") == tmp_path / "x"
+    assert local_folder("~/x") == Path.home() / "x"
+    for word in ("scratch", "$NO_SUCH_VARIABLE/x"):
+        with pytest.raises(UsageError, match=r"machine\.cache_local"):
+            local_folder(word)
+
+
+def test_a_training_reads_the_copy(tiny, tmp_path, capsys):
+    words = ["config=tiny", "fold=0", "train.epochs=1", f"machine.cache_local={tmp_path / 'local'}"]
+    assert train(words) == 0
+    assert f"copying the image cache to {tmp_path / 'local' / OURS / 'tiny'}" in capsys.readouterr().out
+    shutil.rmtree(tiny / "competition" / "tiny" / "cache")
+    assert train([*words, "seed=1"]) == 0
+    assert "caching" not in capsys.readouterr().out
+
+
+def test_on_nfs_too_the_cache_used_longest_ago_makes_room(paths, monkeypatch):
+    """There flock becomes a lock of fcntl, which is refused for a file that is not open for writing."""
+    real = fcntl.flock
+
+    def as_on_nfs(file, operation: int) -> None:
+        writing = fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+        if operation & fcntl.LOCK_EX and not writing:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        real(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", as_on_nfs)
+    old = opened(paths, "crop").file.name
+    new = opened(paths, "pad", max_gb=bound(1)).file.name
+    assert new in files(paths)
+    assert old not in files(paths)
+
+
+@pytest.mark.parametrize(
+    "path", ["/a/b/c.jpg", "/a/b/../c.jpg", "/a/bc/d.jpg", "/a/b/./c.jpg", "/a//b/c.jpg", "/x.jpg", "/a/b/ü/c d.jpg"]
+)
+@pytest.mark.parametrize("folder", ["/a/b", "/a", "/", "/a/b/c"])
+def test_a_name_is_that_of_relpath(path, folder):
+    """Caches and logits are known by such names."""
+    assert list(relative_paths([path], Path(folder))) == [os.path.relpath(path, folder)]

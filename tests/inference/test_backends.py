@@ -1,0 +1,452 @@
+"""Another engine gives the answers of the run's own, faster; where it does not, or is not there, that is told."""
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from src.config.schema import Model
+from src.core.errors import Problem
+from src.core.paths import REPOSITORY
+from src.images.stream import ImageStream
+from src.inference import backend_choice
+from src.inference.backends import networks, onnxruntime_backend, openvino_backend
+from src.inference.backends.parity import Trial
+from src.models.factory import build
+from src.predict import main as predict
+from src.train import main as train
+from tests.fixtures.tiny import write_tiny
+
+needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
+needs_nncf = pytest.mark.skipif(
+    find_spec("openvino") is None or find_spec("nncf") is None, reason="openvino or nncf is not installed"
+)
+needs_onnxruntime = pytest.mark.skipif(
+    any(find_spec(package) is None for package in onnxruntime_backend.PACKAGES),
+    reason=f"one of {', '.join(onnxruntime_backend.PACKAGES)} is not installed",
+)
+EITHER = [pytest.param("openvino", marks=needs_openvino), pytest.param("onnxruntime", marks=needs_onnxruntime)]
+INT8 = [pytest.param("openvino", marks=needs_nncf), pytest.param("onnxruntime", marks=needs_onnxruntime)]
+COMMAND = ["config=tiny", "run=r", "fold=0", "--tta"]
+MEMBER = Path("runs/tiny/r/seed0/fold0")
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    write_tiny(home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PODIUM_HOME", str(home))
+        assert train(["config=tiny", "run=r", "fold=0", "train.epochs=6"]) == 0
+    return home
+
+
+@pytest.fixture
+def trained(once: Path, home: Path) -> Path:
+    """A home with a trained fold in it."""
+    shutil.copytree(once, home, dirs_exist_ok=True)
+    text = (home / "runs/tiny/r/config.yaml").read_text()
+    (home / "configs/tiny.yaml").write_text(text)
+    return home
+
+
+def tables(folder: Path) -> dict[str, dict[str, np.ndarray]]:
+    found = {}
+    for file in sorted(folder.glob("*.npz")):
+        with np.load(file) as table:
+            found[file.name] = dict(table)
+    return found
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*.npz"))}
+
+
+def facts(home: Path) -> dict:
+    newest = max((home / "runs/tiny/r/predictions").iterdir(), key=lambda file: file.stat().st_mtime_ns)
+    return json.loads(newest.read_text())
+
+
+def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test set of any size be worth a measurement."""
+    monkeypatch.setattr(backend_choice, "PAYS", 0)
+    monkeypatch.setattr(backend_choice, "EACH", 0)
+
+
+def test_a_small_test_set_is_answered_as_the_run_was_trained(trained, capsys):
+    assert predict(COMMAND) == 0
+    assert "engine:" not in capsys.readouterr().out
+    assert facts(trained)["engines"] == ["torch fp32"]
+    assert not (trained / "runs/tiny/r/engines").exists()
+    assert [path.name for path in (trained / MEMBER / "logits").iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.parametrize("name", EITHER)
+def test_a_named_engine_answers_in_tables_of_its_own(trained, capsys, name):
+    assert predict(COMMAND) == 0
+    submission = trained / "submissions/tiny/r.csv"
+    before, expected = files(trained / MEMBER / "logits"), submission.read_bytes()
+    capsys.readouterr()
+    assert predict([*COMMAND, f"predict.engine={name}", "predict.precision=fp32"]) == 0
+    told = capsys.readouterr().out
+    assert f"engine: {name} fp32, " in told and "times torch fp32" in told and "changes 0 % of the answers" in told
+    assert f"views identity, hflip, by {name} fp32" in told
+    assert facts(trained)["engines"] == [f"{name} fp32"]
+    assert submission.read_bytes() == expected
+    own, others = tables(trained / MEMBER / "logits"), tables(trained / MEMBER / f"logits/{name}-fp32")
+    assert set(own) == set(others) and len(own) == 4
+    for file, table in own.items():
+        np.testing.assert_array_equal(table["id"], others[file]["id"])
+        np.testing.assert_allclose(table["logits"], others[file]["logits"], atol=1e-4)
+        meta = json.loads(str(others[file]["meta"]))
+        assert (meta["engine"], meta["precision"]) == (name, "fp32")
+    assert {file: data for file, data in files(trained / MEMBER / "logits").items() if "/" not in file} == before
+
+
+@needs_nncf
+def test_int8_is_calibrated_on_the_folds_training_rows_and_kept(trained, capsys, monkeypatch):
+    seen, quantise = [], openvino_backend.quantised
+    monkeypatch.setattr(
+        openvino_backend, "quantised", lambda model, images: seen.append(images) or quantise(model, images)
+    )
+    words = [*COMMAND, "predict.precision=int8", "predict.tolerance=0.3"]
+    assert predict(words) == 0
+    assert "engine: openvino int8" in capsys.readouterr().out
+    (cache,) = (trained / "competition/tiny/cache").glob("*.npy")
+    squares, (images,) = np.load(cache), seen
+    held = tables(trained / MEMBER / "logits/openvino-int8")["oof-identity.npz"]["id"]
+    rows = [
+        int(np.flatnonzero((squares == image).all(axis=(1, 2, 3)))[0]) for image in images
+    ]  # noise: no two images are alike
+    assert len(set(rows)) == len(images) == 45 - len(held)
+    assert max(rows) < 45, "a test image was seen"
+
+    kept, logits = trained / MEMBER / "engines/openvino-int8@16.npz", trained / MEMBER / "logits/openvino-int8"
+    network, answers = kept.read_bytes(), files(logits)
+    (logits / "test-hflip.npz").unlink()
+    assert predict(words) == 0  # the choice, the network and three tables are read, one is computed
+    assert len(seen) == 1
+    assert kept.read_bytes() == network
+    again = tables(logits)
+    assert (again["test-hflip.npz"]["logits"] == _logits(answers["test-hflip.npz"])).all()
+
+    kept.write_bytes(network[: len(network) // 2])
+    (logits / "test-hflip.npz").unlink()
+    assert predict(words) == 0
+    assert len(seen) == 2, "a damaged network was used"
+    assert (tables(logits)["test-hflip.npz"]["logits"] == _logits(answers["test-hflip.npz"])).all()
+
+    monkeypatch.setattr(networks, "processor", lambda: "another one")
+    assert predict(words) == 0
+    assert len(seen) == 3
+    assert kept.read_bytes() != network
+    after = files(logits)
+    assert after.keys() == answers.keys()
+    assert all(_made_of(after[name]) != _made_of(answers[name]) for name in after), "answers of two networks are mixed"
+
+
+def _logits(data: bytes) -> np.ndarray:
+    with np.load(io.BytesIO(data)) as table:
+        return table["logits"]
+
+
+def _made_of(data: bytes) -> str:
+    with np.load(io.BytesIO(data)) as table:
+        return json.loads(str(table["meta"]))["made_of"]
+
+
+@needs_nncf
+def test_auto_takes_the_fastest_that_answers_alike_and_remembers_it(trained, capsys, monkeypatch):
+    any_size(monkeypatch)
+    speeds = {"torch fp32": 4.0, "torch bf16": 3.0, "openvino fp32": 2.0, "openvino bf16": 2.5, "openvino int8": 1.0}
+    measured = Trial.seconds
+
+    def timed(trial: Trial, ready: dict, rounds: int = 1) -> dict:
+        assert measured(trial, ready, 1).keys() == ready.keys()
+        return {engine: speeds.get(str(engine), 5.0) for engine in ready}
+
+    monkeypatch.setattr(Trial, "seconds", timed)
+    assert predict([*COMMAND, "predict.tolerance=0.0001"]) == 0
+    told = capsys.readouterr().out
+    assert "engine: openvino fp32, 2.0 times torch fp32" in told
+    assert "not openvino int8: on " in told and "(0.0001 is allowed)" in told
+    choice = next(line for line in told.splitlines() if line.startswith("engine:"))
+
+    with monkeypatch.context() as once:
+        once.setattr(Trial, "seconds", lambda *_, **__: pytest.fail("measured again"))
+        assert predict([*COMMAND, "predict.tolerance=0.0001"]) == 0
+    told = capsys.readouterr().out
+    assert choice in told
+    assert "stored already" in told
+
+    (kept,) = (trained / "runs/tiny/r/engines").glob("*.json")
+    kept.write_text(kept.read_text()[:40])  # it is measured again
+    assert predict([*COMMAND, "predict.tolerance=0.0001"]) == 0
+    assert choice in capsys.readouterr().out
+
+
+@needs_onnxruntime
+def test_onnxruntimes_int8_is_kept_too(trained, capsys, monkeypatch):
+    words = [*COMMAND, "predict.engine=onnxruntime", "predict.precision=int8", "predict.tolerance=0.5"]
+    assert predict(words) == 0
+    assert "by onnxruntime int8" in capsys.readouterr().out
+    logits = trained / MEMBER / "logits/onnxruntime-int8"
+    answers = tables(logits)
+    plain = tables(trained / MEMBER / "logits")["oof-identity.npz"]["logits"]
+    away = np.abs(answers["oof-identity.npz"]["logits"] - plain).max()
+    assert 0.001 < away < 2, "it is not quantised, or answers nonsense"
+    (logits / "test-hflip.npz").unlink()
+    monkeypatch.setattr(onnxruntime_backend, "quantised", lambda *_: pytest.fail("quantised again"))
+    assert predict(words) == 0
+    assert (tables(logits)["test-hflip.npz"]["logits"] == answers["test-hflip.npz"]["logits"]).all()
+
+
+@needs_openvino
+def test_an_engine_that_answers_no_number_is_refused(trained, capsys, monkeypatch):
+    answer = openvino_backend.OpenVinoNetwork.forward
+    monkeypatch.setattr(
+        openvino_backend.OpenVinoNetwork, "forward", lambda network, images: answer(network, images) * float("nan")
+    )
+    assert predict([*COMMAND, "predict.engine=openvino", "predict.precision=fp32"]) == 1
+    assert "moves a probability by at most inf" in capsys.readouterr().err
+
+
+def failing_after(calls: int, monkeypatch: pytest.MonkeyPatch, name: str = "openvino") -> None:
+    """Let an engine's library take so many requests, and then fail."""
+    if name == "openvino":
+        taker, method = openvino_backend._openvino().AsyncInferQueue, "start_async"
+    else:
+        taker, method = onnxruntime_backend.OnnxNetwork, "_answer"
+    take, taken = getattr(taker, method), iter(range(calls))
+
+    def failing(*request: object) -> object:
+        if next(taken, None) is None:
+            raise RuntimeError("the device\nwent away")
+        return take(*request)
+
+    monkeypatch.setattr(taker, method, failing)
+
+
+@pytest.mark.parametrize("name", EITHER)
+@pytest.mark.parametrize("calls", [0, 120])
+def test_an_engine_that_fails_while_it_answers_is_told_in_a_line(trained, capsys, monkeypatch, calls, name):
+    failing_after(calls, monkeypatch, name)
+    monkeypatch.setattr(openvino_backend, "CHUNK", {"fp32": 1})
+    monkeypatch.setattr(onnxruntime_backend, "CHUNK", 1)
+    assert predict([*COMMAND, f"predict.engine={name}", "predict.precision=fp32"]) == 1
+    told = capsys.readouterr()
+    assert (f"engine: {name} fp32" in told.out) == (calls > 0)  # chosen, and then it fails
+    assert re.search(rf"{name} fp32 failed while it answered \(predict.engine=torch .*the device went away", told.err)
+    assert len(told.err.strip().splitlines()) == 1 and not list((trained / "submissions").rglob("*.csv"))
+
+
+@needs_openvino
+def test_an_engine_that_lacks_memory_for_answers_under_way_is_told_in_a_line(trained, capsys, monkeypatch):
+    def failing(queue: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(openvino_backend._openvino().AsyncInferQueue, "wait_all", failing)
+    assert predict([*COMMAND, "predict.engine=openvino", "predict.precision=fp32"]) == 1
+    told = capsys.readouterr().err
+    assert re.search(r"openvino fp32 failed while it answered .*: out of memory. A smaller predict.batch", told)
+    assert len(told.strip().splitlines()) == 1
+
+
+@needs_openvino
+def test_an_engine_that_fails_when_it_is_tried_is_left_out(trained, capsys, monkeypatch):
+    failing_after(0, monkeypatch)
+    any_size(monkeypatch)
+    assert predict([*COMMAND, "predict.precision=fp32"]) == 0
+    assert "not openvino fp32: openvino fp32 failed while it answered" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", INT8)
+def test_an_engine_whose_library_fails_is_left_out(trained, capsys, monkeypatch, name):
+    library, other = (
+        (openvino_backend, onnxruntime_backend) if name == "openvino" else (onnxruntime_backend, openvino_backend)
+    )
+
+    def failing(*_: object) -> None:
+        raise RuntimeError("no kernel\nfor this " + 300 * "x")
+
+    monkeypatch.setattr(library, "quantised", failing)
+    assert predict([*COMMAND, f"predict.engine={name}", "predict.precision=int8"]) == 1
+    assert f"{name} int8 cannot run this network: no kernel for this xxx" in (told := capsys.readouterr().err)
+    assert "x" * 201 not in told and not list((trained / "submissions").rglob("*.csv"))
+    any_size(monkeypatch)
+    monkeypatch.setattr(other, "find_spec", lambda _: None)
+    assert predict(COMMAND) == 0
+    told = capsys.readouterr().out
+    assert "engine: " in told and f"not {name} int8: {name} int8 cannot run this network: no kernel" in told
+
+
+@needs_nncf
+def test_an_engine_that_fails_at_another_fold_is_left_out(trained, capsys, monkeypatch):
+    assert train(["config=tiny", "run=r", "fold=1", "train.epochs=6"]) == 0
+    made, quantise = [], openvino_backend.quantised
+
+    def failing_once(model: object, images: np.ndarray) -> object:
+        made.append(model)
+        if len(made) > 1:
+            raise RuntimeError("no kernel")
+        return quantise(model, images)
+
+    monkeypatch.setattr(openvino_backend, "quantised", failing_once)
+    monkeypatch.setattr(onnxruntime_backend, "find_spec", lambda _: None)
+    speeds = {"torch fp32": 2.0, "openvino int8": 1.0}
+    monkeypatch.setattr(
+        Trial, "seconds", lambda _, ready, *__, **___: {one: speeds.get(str(one), 3.0) for one in ready}
+    )
+    any_size(monkeypatch)
+    assert predict(["config=tiny", "run=r", "fold=0,1", "predict.tolerance=0.5"]) == 0
+    told = capsys.readouterr().out
+    assert "engine: torch fp32, " in told and "not openvino int8: openvino int8 cannot run this network: no ke" in told
+    assert len(made) == 2 and facts(trained)["engines"] == ["torch fp32"]
+
+
+@needs_openvino
+def test_what_answers_otherwise_is_refused(trained, capsys):
+    assert predict([*COMMAND, "predict.engine=openvino", "predict.precision=fp32", "predict.tolerance=1e-12"]) == 1
+    told = capsys.readouterr().err
+    assert "openvino fp32" in told and "(1e-12 is allowed)" in told and "predict.tolerance=" in told
+    assert not list((trained / "submissions").rglob("*.csv"))
+
+
+def test_an_absent_package_is_named_with_the_remedy(trained, capsys, monkeypatch):
+    monkeypatch.setattr(openvino_backend, "find_spec", lambda _: None)
+    assert predict([*COMMAND, "predict.engine=openvino"]) == 2
+    assert "pip install openvino" in capsys.readouterr().err
+    assert predict([*COMMAND, "predict.engine=torch", "predict.precision=int8"]) == 2
+    assert "torch can fp32 and bf16" in capsys.readouterr().err
+    monkeypatch.setattr(onnxruntime_backend, "find_spec", lambda _: None)
+    assert predict([*COMMAND, "predict.engine=onnxruntime"]) == 2
+    assert "pip install onnxruntime onnx onnxscript" in capsys.readouterr().err
+    any_size(monkeypatch)
+    assert predict(COMMAND) == 0
+    told = capsys.readouterr().out
+    assert "engine: torch " in told and "no openvino int8: the package openvino is not installed" in told
+
+
+@needs_openvino
+def test_without_nncf_openvino_does_all_but_int8(trained, capsys, monkeypatch):
+    monkeypatch.setattr(
+        openvino_backend, "find_spec", lambda package: None if package == "nncf" else find_spec(package)
+    )
+    assert predict([*COMMAND, "predict.engine=openvino", "predict.precision=int8"]) == 2
+    assert "the package nncf is not installed (pip install openvino nncf)" in capsys.readouterr().err
+    assert predict([*COMMAND, "predict.engine=openvino"]) == 0
+    told = capsys.readouterr().out
+    assert "no openvino int8: the package nncf is not installed" in told and "by openvino " in told
+
+
+@needs_openvino
+def test_a_package_that_cannot_be_loaded_stops_nobody(trained, capsys, monkeypatch):
+    def broken() -> None:
+        raise ImportError("libtbb.so.12: cannot open shared object file")
+
+    monkeypatch.setattr(openvino_backend, "_openvino", broken)
+    assert predict([*COMMAND, "predict.engine=openvino"]) == 2
+    assert "OpenVINO is installed and cannot be loaded (libtbb.so.12" in capsys.readouterr().err
+    any_size(monkeypatch)
+    assert predict(COMMAND) == 0
+    assert "no openvino fp32: OpenVINO is installed and cannot be loaded" in capsys.readouterr().out
+
+
+def test_an_exported_file_is_of_torch(trained, capsys, monkeypatch):
+    assert predict([*COMMAND, "--export", "predict.engine=openvino"]) == 2
+    assert "predict.engine=openvino" in capsys.readouterr().err
+    any_size(monkeypatch)
+    assert predict([*COMMAND, "--export"]) == 0
+    assert facts(trained)["engines"] == ["torch fp32"]
+
+
+def test_all_views_of_an_image_come_from_one_decode(trained, monkeypatch):
+    decoded, decode = [], ImageStream.__getitem__
+
+    def counted(stream: ImageStream, row: int) -> np.ndarray:
+        decoded.append(row)
+        return decode(stream, row)
+
+    monkeypatch.setattr(ImageStream, "__getitem__", counted)
+    words = [*COMMAND, "machine.cache_max_gb=1e-9", "predict.views=[square]", "predict.engine=torch"]
+    assert predict(words) == 0
+    test = [row for row in decoded if row >= 45]
+    assert sorted(test) == list(range(45, 60))
+
+
+@pytest.mark.parametrize("name", EITHER)
+@pytest.mark.parametrize("count", [1, 15, 40])
+def test_any_number_of_images_is_answered_as_torch_does(name, count):
+    torch.manual_seed(0)
+    model = Model(name="resnet8", pretrained=False, weights=None, stem="auto", drop_rate=0.0, pool="stock",
+                  head="linear", args={})  # fmt: skip
+    network = build(model, 3, 24, load=False).eval()
+    library = networks.LIBRARIES[name]
+    ready = library.ready(library.converted(network, 24), "fp32", batch=40)
+    images = torch.randint(0, 256, (40, 3, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    images = images.contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        expected, every, some = network(images), ready(images), ready(images[:count])
+    torch.testing.assert_close(every, expected, atol=1e-4, rtol=1e-4)
+    assert (some == every[:count]).all()
+
+
+@pytest.mark.parametrize("name", EITHER)
+def test_a_network_that_an_engine_does_not_know_is_told(name):
+    class Odd(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.float().mean((2, 3)) if images.sum() > 3 else images.float().amax((2, 3))
+
+    told = {"openvino": "OpenVINO cannot run this network", "onnxruntime": "the network cannot be written as ONNX"}
+    with pytest.raises(Problem, match=told[name]):
+        networks.LIBRARIES[name].converted(Odd(), 16)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param("openvino_engine", marks=needs_nncf), pytest.param("onnx_engine", marks=needs_onnxruntime)]
+)
+def test_no_telemetry_is_loaded_or_written_home(tmp_path, name):
+    """Both count their users: OpenVINO and nncf through a Python package that sends, ONNX Runtime by itself, with a
+    number for the machine in the home folder, unless they were told not to.
+
+    What is seen here: an empty home stays empty, that package is not loaded, ONNX Runtime's switch is set before it is
+    imported, and Python connects to nothing. Sockets that a library opens from C++ are not heard.
+    """
+    script = f"""
+import os, sys
+sys.addaudithook(lambda event, args: event == "import" and args[0] == "onnxruntime"
+                 and os.environ.get("ORT_DISABLE_TELEMETRY") != "1" and print("imported without the switch"))
+from src.inference.backends import {name} as engine
+import numpy as np, torch
+sys.addaudithook(lambda event, args: event == "socket.connect" and print("sent", args))
+network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+class Plain(torch.nn.Module):
+    def forward(self, images): return network(images.float() / 255)
+model = engine.converted(Plain().eval(), 16)
+model = engine.quantised(model, np.random.default_rng(0).integers(0, 255, (8, 16, 16, 3), np.uint8))
+engine.ready(model, "int8", 8)(torch.zeros(8, 3, 16, 16, dtype=torch.uint8))
+print([name for name, module in sys.modules.items() if name.startswith("openvino_telemetry") and module])
+"""
+    quiet = ("CI", "GITHUB_ACTIONS", "TF_BUILD", "JENKINS_URL", "XDG_CACHE_HOME", "ORT_DISABLE_TELEMETRY")
+    clean = {key: value for key, value in os.environ.items() if key not in quiet}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=REPOSITORY,
+        check=False,
+        env=clean | {"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,65 @@
+"""The hand-built networks: their exact sizes, and names like any other of timm's."""
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+import src.models.zoo  # noqa: F401  registers them
+from src.core.errors import Problem
+from src.models.factory import build
+from tests.models.test_networks import model
+
+# name: (classes, trainable parameters, side length it is made for)
+EXACT = {
+    "vgg19_scratch": (100, 139_990_820, 224),
+    "resnet50_projected": (100, 38_936_676, 224),
+    "resnet18_biased": (1000, 11_692_328, 224),
+    "resnet18_mlp": (10, 11_509_290, 224),
+    "cnn6": (2, 3_949_114, 444),
+    "cnn4": (10, 182_314, 128),
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_shapes_are_exact(name):
+    classes, parameters, side = EXACT[name]
+    with torch.device("meta"):
+        network = timm.create_model(name, num_classes=classes)
+        answers = network(torch.zeros(2, 3, side, side))
+    assert sum(p.numel() for p in network.parameters() if p.requires_grad) == parameters
+    assert answers.shape == (2, classes)
+    assert timm.is_model(name) and name in timm.list_models()
+
+
+def test_the_vgg_has_a_norm_after_every_convolution_but_the_first():
+    layers = list(timm.create_model("vgg19_scratch", num_classes=2).features)
+    after = [type(layers[i + 1]) for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
+    assert after == [nn.ReLU] + [nn.BatchNorm2d] * 15
+    assert sum(isinstance(layer, nn.MaxPool2d) for layer in layers) == 5
+
+
+def test_the_bottlenecks_stride_on_their_first_convolution_and_project_always():
+    network = timm.create_model("resnet50_projected", num_classes=2)
+    blocks = [block for stage in network.layers for block in stage]
+    assert [len(stage) for stage in network.layers] == [3, 4, 6, 3]
+    for block in blocks:
+        convolutions = [layer for layer in block.body if isinstance(layer, nn.Conv2d)]
+        assert [conv.kernel_size[0] for conv in convolutions] == [1, 3, 1]
+        assert all(conv.bias is not None for conv in (*convolutions, block.shortcut[0]))
+        assert convolutions[1].stride == (1, 1)
+        assert convolutions[0].stride == block.shortcut[0].stride
+    assert sum(block.body[0].stride == (2, 2) for block in blocks) == 3
+
+
+@pytest.mark.parametrize(("name", "smallest"), [("cnn6", 316), ("cnn4", 64)])
+def test_a_size_that_cannot_work_is_told_with_the_smallest(name, smallest):
+    with pytest.raises(Problem, match=f"at least {smallest} pixels"):
+        build(model(name=name), 2, smallest - 1)
+    with pytest.raises(Problem, match=r"images\.size="):
+        build(model(name=name), 2, smallest)
+
+
+def test_dropout_is_a_key():
+    network = build(model(name="cnn4", drop_rate=0.4), 10, 128)
+    assert [m.p for m in network.modules() if isinstance(m, nn.Dropout)] == [0.4] * 4

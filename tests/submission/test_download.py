@@ -1,0 +1,253 @@
+"""python -m src.prepare SLUG: the unmodified kaggle command fetches the files, whatever goes wrong on the way."""
+
+import fcntl
+import hashlib
+import io
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import pytest
+
+from src import prepare
+from src.competition.card import load_card
+from src.core.paths import REPOSITORY
+from src.submission.kaggle import partial_download
+from tests.fixtures.kaggle_cup import digits_cup  # noqa: F401 (the fixture `cup`)
+from tests.fixtures.kaggle_server import Competition
+from tests.fixtures.layouts import picture, save
+
+SLUG = "shapes-cup"
+MB = 1 << 20  # the command writes in pieces of this size
+
+
+def files_of(folder, undecided: bool = False) -> bytes:
+    """A competition of 12 training and 4 test images, and a file that makes the zip several pieces long.
+
+    Undecided: with a second table that could as well be the training table.
+    """
+    for k in range(16):
+        part = "train" if k < 12 else "test"
+        save(folder / part / f"{part}{k}.png", picture(k % 2, k))
+    rows = [f"train{k}.png,{('disc', 'ring')[k % 2]}" for k in range(12)]
+    (folder / "train.csv").write_text("\n".join(["id,shape", *rows]) + "\n")
+    if undecided:
+        (folder / "train_more.csv").write_bytes((folder / "train.csv").read_bytes())
+    (folder / "sample_submission.csv").write_text(
+        "\n".join(["id,shape", *(f"test{k}.png,disc" for k in range(12, 16))])
+    )
+    (folder / "about.pdf").write_bytes(random.Random(1).randbytes(5 * MB))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for path in sorted(folder.rglob("*.*")):
+            file.write(path, path.relative_to(folder))
+    return buffer.getvalue()
+
+
+class Host:
+    """The loopback Kaggle with one competition's files, and the door as a user calls it."""
+
+    def __init__(self, cup, files: bytes):
+        self.cup, self.server, self.files = cup, cup.server, files
+        self.server.competition = Competition(SLUG, {}, files=files)
+        self.folder = cup.home / "competition" / SLUG
+        self.archive = self.folder / f"{SLUG}.zip"
+        self.marker = self.folder / f"{SLUG}.zip.kaggle-partial"
+
+    def prepared(self, slug: str = SLUG, *words: str) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of `python -m src.prepare SLUG WORDS`."""
+        code = prepare.main([slug, *words])
+        out, err = self.cup.capsys.readouterr()
+        self.cup.no_secret(out + err)
+        return code, out, err
+
+    def asked(self) -> list[dict]:
+        """Range and If-Range of every request for the file."""
+        return [body for method, body in self.server.asked if method == "GET"]
+
+    def begun(self, beginning: bytes):
+        """What a stopped download leaves."""
+        self.folder.mkdir(parents=True)
+        self.archive.write_bytes(beginning)
+        self.marker.write_text(json.dumps({"validator": self.tag, "size": len(self.files)}))
+
+    @property
+    def tag(self) -> str:
+        return f'"{hashlib.sha256(self.files).hexdigest()[:16]}"'
+
+    def is_whole(self) -> bool:
+        return self.archive.read_bytes() == self.files and not self.marker.exists()
+
+    def left_nothing(self) -> bool:
+        return not any((self.archive.exists(), self.marker.exists(), (self.folder / "data").exists()))
+
+
+@pytest.fixture
+def host(cup, tmp_path):
+    yield Host(cup, files_of(tmp_path / "host"))
+    cup.server.gate.set()
+
+
+def test_from_a_slug_to_a_card(host):
+    code, out, err = host.prepared()
+    assert (code, err) == (0, "")
+    assert f"{host.archive} is here and whole: {len(host.files) / 1e6:.1f} MB" in out
+    assert host.is_whole() and host.asked() == [{"range": "", "if_range": ""}]
+    card = load_card(SLUG)
+    assert (card.kaggle, card.target, card.train.label) == (SLUG, "binary", "shape")
+    host.archive.unlink()
+    assert host.prepared()[0] == 0
+    assert len(host.asked()) == 1, "what is unpacked is not fetched again"
+
+
+def test_a_fact_that_was_missing_is_given_in_a_second_start(host):
+    """The first start stops with the data here and no card."""
+    host.server.competition = Competition(SLUG, {}, files=files_of(host.cup.home / "more", undecided=True))
+    code, _, err = host.prepared()
+    assert code == 1 and "train.table=TABLE" in err and not (host.folder / "card.yaml").exists()
+    code, _, err = host.prepared(SLUG, "train.table=train.csv")
+    assert (code, err) == (0, "")
+    assert len(host.asked()) == 1, "what is here is not fetched again"
+    card = load_card(SLUG)
+    assert (card.kaggle, card.archive, card.train.table) == (SLUG, f"{SLUG}.zip", "train.csv")
+    assert f"the files of {SLUG}" in (host.folder / "card.yaml").read_text().splitlines()[0]
+
+
+def test_a_dropped_connection_is_gone_on_from(host):
+    host.server.fault("GET", drop="mid")
+    assert host.prepared()[0] == 0
+    first, second = host.asked()
+    start = int(second["range"].removeprefix("bytes=").removesuffix("-"))
+    assert first["range"] == "" and second["if_range"] == host.tag
+    assert MB <= start <= len(host.files) // 2
+    assert host.is_whole()
+
+
+def test_ctrl_c_keeps_what_came(host):
+    host.server.fault("GET", held=True)
+    line = [sys.executable, "-m", "src.prepare", SLUG]
+    with subprocess.Popen(line, cwd=REPOSITORY, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as door:
+        waited = time.monotonic() + 20
+        while not (host.archive.exists() and host.archive.stat().st_size >= MB) and time.monotonic() < waited:
+            time.sleep(0.05)
+        door.send_signal(signal.SIGINT)
+        said = door.communicate(timeout=20)[0]
+    host.server.gate.set()
+    host.cup.no_secret(said)
+    assert door.returncode == 130 and "The same command goes on where this one was" in said
+    assert host.marker.exists() and not (host.folder / "data").exists()
+    have = host.archive.stat().st_size
+    assert host.prepared()[0] == 0
+    # A command that goes on asks for the file first, to see whether it is the same, and reads none of it.
+    assert [each["range"] for each in host.asked()] == ["", "", f"bytes={have}-"]
+    assert host.asked()[-1]["if_range"] == host.tag
+    assert host.is_whole()
+
+
+def test_progress_is_shown_and_a_silent_connection_given_up_and_gone_on_from(host, monkeypatch):
+    monkeypatch.setattr(partial_download, "QUIET_SECONDS", 3.0)
+    monkeypatch.setattr(partial_download, "TELL_SECONDS", 1.0)
+    host.server.fault("GET", held=True)
+    code, out, _ = host.prepared()
+    assert code == 0 and "the download broke off: going on from" in out
+    assert f" of {len(host.files) / 1e6:.1f} MB, " in out and "MB/s" in out
+    assert host.asked()[-1]["range"].startswith("bytes=")
+    assert host.is_whole()
+
+
+def test_an_error_page_in_place_of_the_rest_is_no_part_of_the_zip(host):
+    """The command writes it into the file, and would go on from there at the next start."""
+    host.server.fault("GET", drop="mid")
+    host.server.fault("GET", times=2, status=503, message="busy")
+    code, out, _ = host.prepared()
+    assert code == 0 and "broke off" in out
+    assert [each["range"] == "" for each in host.asked()] == [True, False, True, True]
+    assert host.is_whole()
+
+
+def test_a_damaged_beginning_is_found_and_fetched_anew(host):
+    host.begun(b"PK" + bytes(2 * MB))
+    code, out, _ = host.prepared()
+    assert code == 0 and "does not become a whole zip: fetching it anew" in out
+    assert [each["range"] for each in host.asked()] == ["", f"bytes={2 * MB + 2}-", ""]
+    assert host.is_whole()
+
+
+def test_a_busy_kaggle_is_waited_out_within_limits(host):
+    host.server.fault("DownloadDataFiles", status=503)
+    host.server.fault("DownloadDataFiles", status=429)
+    code, out, _ = host.prepared()
+    assert code == 0 and "Kaggle answers 503" in out and "Kaggle answers 429" in out
+    host.cup.home.joinpath("competition", SLUG, "data").rename(host.cup.home / "away")
+    (host.folder / "card.yaml").unlink()
+    host.server.fault("DownloadDataFiles", times=3, status=500)
+    code, _, err = host.prepared()
+    assert code == 1 and "500 (a fault at Kaggle) to every attempt" in err
+
+
+def test_the_rules_must_be_accepted(host):
+    host.server.competition.entered = False
+    code, _, err = host.prepared()
+    assert code == 1 and f"Open https://www.kaggle.com/competitions/{SLUG}/rules in a browser" in err
+    assert err.count("\n") == 2 and host.left_nothing()
+    assert host.server.count("DownloadDataFiles") == 1
+
+
+def test_rules_that_the_answer_itself_names(host):
+    said = {"code": 403, "message": "You must accept this competition's rules before you can download its files."}
+    host.server.do_DownloadDataFiles = lambda _: (403, said)
+    code, _, err = host.prepared()
+    assert code == 1 and f"competitions/{SLUG}/rules in a browser" in err
+
+
+def test_files_that_are_refused_to_one_who_has_joined(host):
+    host.server.fault("DownloadDataFiles", status=403)
+    code, _, err = host.prepared()
+    assert code == 1 and "(403), though you have joined it" in err and f"{SLUG}/data" in err
+
+
+def test_a_misspelt_slug(host):
+    code, _, err = host.prepared("shape-cups")
+    assert code == 1 and "knows no competition 'shape-cups'" in err and f"Did you mean {SLUG}?" in err
+
+
+def test_without_credentials(host, monkeypatch):
+    monkeypatch.delenv("KAGGLE_KEY")
+    code, _, err = host.prepared()
+    assert code == 1 and "no credentials were found" in err and "auth login" in err
+    assert err.count("\n") == 2 and host.left_nothing()
+
+
+def test_without_a_network(host, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    code, out, err = host.prepared()
+    assert code == 1 and "Kaggle cannot be reached: the connection was refused" in err
+    assert out.count("no answer") == 1, "tried once more, and then told"
+
+
+def test_a_truncated_zip_is_no_download(host):
+    host.server.competition.files = host.files[: len(host.files) // 2]
+    code, _, err = host.prepared()
+    assert code == 1 and "is no whole zip" in err and "it was removed" in err
+    assert host.left_nothing() and len(host.asked()) == 1
+
+
+def test_a_disk_that_is_too_small_is_told_while_there_is_room(host, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": MB})())
+    host.server.fault("GET", held=True)
+    code, _, err = host.prepared()
+    assert code == 1 and "GB are free" in err and "Make room" in err
+    assert 0 < host.archive.stat().st_size < len(host.files) and host.marker.exists()
+
+
+def test_two_downloads_do_not_write_one_file(host):
+    host.folder.mkdir(parents=True)
+    with (host.folder / ".download.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code, _, err = host.prepared()
+    assert code == 1 and f"another download of {SLUG} is at work" in err
+    assert not host.server.asked

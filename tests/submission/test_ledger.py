@@ -1,0 +1,308 @@
+"""The ledger: no row lost to kills, full disks, other processes or odd bytes; and what is read out of it."""
+
+import csv
+import fcntl
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from src.core.paths import sha256_of
+from src.submission import final, history, ledger
+from src.submission.kaggle import push
+from src.submission.ledger import NOT_PUSHED, PUSHING, Entry
+from tests.fixtures.kaggle_cup import SLUG, digits_cup, write_table  # noqa: F401 (the fixture `cup`)
+
+WRITER = """
+import sys
+from src.submission.ledger import Entry, append
+name, count = sys.argv[1], int(sys.argv[2])
+for number in range(count):
+    append(Entry(competition="cup", token=f"{name}-{number}", status="PENDING", message="m" * 300))
+    print(number, flush=True)
+"""
+
+
+@pytest.fixture(name="home")
+def ledger_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path))
+    return tmp_path
+
+
+def entry(number, **more):
+    return Entry(**({"competition": "cup", "token": f"t{number}", "ref": str(number), "status": "COMPLETE"} | more))
+
+
+def tokens():
+    return [each.token for each in ledger.read()[0]]
+
+
+def written():
+    return ledger.ledger_file().read_bytes()
+
+
+def test_rows_come_back_as_they_were_written(home):
+    odd = 'two\nlines, "quotes" \u2028 é = 1\x00'
+    numbers = {"public_score": 0.5, "oof_score": 0.9, "oof_low": 0.85, "oof_high": 0.95}
+    texts = dict.fromkeys(set(ledger.COLUMNS) - ledger.NUMBERS, "x, y")
+    full = Entry(**(texts | numbers | {"message": odd}))
+    ledger.append(full, entry(2))
+    first, second = ledger.read()[0]
+    assert first.message == 'two lines, "quotes" é = 1'
+    assert first == Entry(**(vars(full) | {"message": first.message})) and second == entry(2)
+    with ledger.ledger_file().open(newline="") as file:
+        assert len(list(csv.reader(file))) == 3  # any other program reads it too
+
+
+def test_later_rows_fill_in_earlier_ones_and_nothing_is_overwritten(home):
+    ledger.append(Entry(time="1", competition="cup", token="t", sha256="ab", status=PUSHING, reason="?"))
+    before = written()
+    ledger.append(Entry(time="2", competition="cup", token="t", ref="9", status="PENDING"))
+    ledger.append(Entry(time="3", competition="cup", ref="9", status="COMPLETE", public_score=0.25))
+    assert written().startswith(before)
+    [folded] = ledger.read("cup")[0]
+    assert (folded.time, folded.sha256, folded.status, folded.public_score) == ("1", "ab", "COMPLETE", 0.25)
+    assert folded.reason == "" and ledger.read("other") == ([], [])
+
+
+def test_bytes_submitted_before_are_known_unless_they_did_not_arrive(home):
+    ledger.append(entry(1, sha256="ab" * 32), entry(2, sha256="cd" * 32, status=NOT_PUSHED))
+    assert ledger.submitted_before("cup", "ab" * 32).ref == "1"
+    assert ledger.submitted_before("cup", "cd" * 32) is None
+    assert ledger.submitted_before("other", "ab" * 32) is None
+
+
+def test_a_cut_at_any_byte_loses_no_whole_row(home):
+    ledger.append(*(entry(number, file="f.csv", message='a "b", c') for number in range(4)))
+    whole = written()
+    ends = [place + 1 for place, byte in enumerate(whole) if byte == 10]
+    for cut in range(len(whole)):
+        ledger.ledger_file().write_bytes(whole[:cut])
+        before = max(0, sum(end <= cut for end in ends) - 1)
+        assert tokens()[:before] == [f"t{number}" for number in range(before)]
+        ledger.append(entry(9))
+        assert tokens()[:before] + tokens()[-1:] == [*(f"t{number}" for number in range(before)), "t9"]
+        assert all(
+            each.status in ("COMPLETE", "") for each in ledger.read()[0]
+        )  # no cut value is taken for a whole one
+
+
+def test_fuzz_of_the_file_loses_no_whole_row(home):
+    chance = random.Random(1)
+    odd = [b"\0", b'"', b",", b"\r", b"\xff\xfe", b'"""', b"\x1b[31m", "é\u2028".encode(), b";", b"\xef\xbb\xbf"]
+    for _ in range(150):
+        ledger.ledger_file().unlink(missing_ok=True)
+        ledger.append(*(entry(number) for number in range(6)))
+        lines = written().split(b"\n")
+        harmed = chance.randrange(1, 6)
+        for _ in range(chance.randrange(1, 6)):
+            line, place = lines[harmed], chance.randrange(len(lines[harmed]) + 1)
+            lines[harmed] = line[:place] + chance.choice(odd) + line[place + chance.randrange(9) :]
+        if chance.random() < 0.3:
+            lines.insert(chance.randrange(1, 6), bytes(chance.randrange(32, 256) for _ in range(chance.randrange(60))))
+        ledger.ledger_file().write_bytes(b"\n".join(lines))
+        ledger.append(entry(7))
+        assert {f"t{number}" for number in (*range(6), 7) if number != harmed - 1} <= set(tokens())
+
+
+def test_a_line_that_cannot_be_read_is_named(home, capsys):
+    ledger.append(entry(1))
+    with ledger.ledger_file().open("a") as file:
+        file.write("what is this\n")
+    history.history("cup")
+    assert "ledger.csv, line 3: cannot be read" in capsys.readouterr().out
+
+
+def test_nothing_that_a_terminal_obeys_is_shown(home, capsys):
+    ledger.append(entry(1, file="a\x1b]0;title\x07.csv", reason="\x1b[2Jgone\x9b1m", status="ERROR"))
+    with ledger.ledger_file().open("a") as file:  # as another program may write it
+        file.write(ledger.ledger_file().read_text().splitlines()[1].replace("t1", "t2").replace("a ]0", "b\x1b]0"))
+        file.write("\n")
+    history.history("cup")
+    shown = capsys.readouterr().out
+    assert "title" in shown and "b ]0" in shown and not set(shown) & set("\x1b\x07\x9b")
+
+
+def test_processes_write_at_once(home):
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, name, "60"], stdout=subprocess.DEVNULL) for name in "abc"
+    ]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    assert sorted(tokens()) == sorted(f"{name}-{number}" for name in "abc" for number in range(60))
+    assert written().count(b"\n") == 181
+
+
+def test_a_writer_waits_for_another_to_end(home):
+    ledger.append(entry(1))
+    with ledger.ledger_file().open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        before = written()
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, "a", "1"], stdout=subprocess.DEVNULL)
+        time.sleep(0.5)
+        assert writer.poll() is None and written() == before
+    assert writer.wait(30) == 0 and tokens() == ["t1", "a-0"]
+
+
+def test_killed_writers_lose_nothing_that_was_noted(home):
+    for name in "abc":
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, name, "100000"], stdout=subprocess.PIPE, text=True)
+        writer.stdout.readline()
+        time.sleep(0.05)
+        writer.send_signal(signal.SIGKILL)
+        noted = [int(line) for line in writer.communicate()[0].splitlines()]
+        assert {f"{name}-{number}" for number in noted} <= set(tokens())
+    ledger.append(entry(1))
+    assert tokens()[-1] == "t1" and ledger.read()[1] == []
+
+
+def test_a_full_disk_leaves_the_ledger_as_it_was(home):
+    ledger.append(entry(1))
+    before = written()
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) + 100},) * 2)\n{WRITER}"
+    line = [sys.executable, "-c", limited, "a", "1"]
+    done = subprocess.run(line, check=False, capture_output=True, text=True)
+    assert done.returncode == 1 and "No space left" in done.stderr
+    assert written() == before
+
+
+def test_a_column_removed_by_hand_is_told(home):
+    ledger.ledger_file().parent.mkdir()
+    ledger.ledger_file().write_text("time,competition,sha256,status\n")
+    with pytest.raises(ledger.Problem, match="has no column 'file'"):
+        ledger.append(entry(1))
+
+
+def test_columns_moved_by_hand_are_followed(home):
+    ledger.append(entry(1, public_score=0.5))
+    with ledger.ledger_file().open(newline="") as file:
+        turned = [row[::-1] for row in csv.reader(file)]
+    write_table(ledger.ledger_file(), turned)
+    ledger.append(entry(2))
+    assert [each.ref for each in ledger.read()[0]] == ["1", "2"] and ledger.read()[0][0].public_score == 0.5
+
+
+def test_sync_takes_in_submissions_made_by_hand_on_every_page(cup):
+    file = cup.file()
+    digest = sha256_of(file)
+    kept = file.rename(file.with_name(f"net-{digest[:8]}.csv"))
+    cup.noted(kept)
+    for number in range(203):
+        cup.server.store(f"old{number}.csv", b"id,label\n", "by hand")
+    cup.server.store(kept.name, kept.read_bytes(), "by hand, from our file\nof two lines")
+    code, out, _ = cup.run("--sync", f"competition={SLUG}")
+    assert code == 0 and "204 rows added" in out
+    entries = cup.entries()
+    assert len(entries) == 204 and entries[0].status == "ERROR" and entries[0].file == "old0.csv"
+    assert "Evaluation Exception" in entries[0].reason
+    assert (entries[-1].sha256, entries[-1].oof_score, entries[-1].public_score) == (digest, 0.95, 1.0)
+    assert "nothing new" in cup.run("--sync")[1] and len(cup.entries()) == 204
+    code, _, err = cup.run(kept)
+    assert code == 1 and "was submitted before" in err
+    assert push.find(SLUG, "", entries[-2].ref).file == "old202.csv"  # one without a token is found by its ref
+
+
+def scored(number, oof, public, half=0.02, **more):
+    return entry(number, file=f"f{number}.csv", oof_score=oof, oof_low=oof - half, oof_high=oof + half,
+                 public_score=public, **more)  # fmt: skip
+
+
+def told(home, capsys, *entries):
+    ledger.ledger_file().unlink(missing_ok=True)
+    ledger.append(*entries)
+    history.history("cup")
+    return capsys.readouterr().out
+
+
+def test_history_says_what_few_scores_cannot_tell(home, capsys):
+    out = told(home, capsys, *(scored(number, 0.9 + number / 100, 0.9) for number in range(5)))
+    assert "cannot be told from 5 scored submissions" in out
+    assert "no scored submission has an out-of-fold score with its interval" in told(home, capsys, entry(1))
+    ledger.ledger_file().unlink()
+    history.history("cup")
+    assert "no submissions to cup yet" in capsys.readouterr().out
+
+
+def test_history_tells_a_correlation_with_its_interval(home, capsys):
+    rising = [scored(number, 0.5 + number / 20, 0.48 + number / 20) for number in range(8)]
+    out = told(home, capsys, *rising)
+    assert "correlation: +1.00 by rank, 95% interval +" in out and "choose by it" in out
+    falling = [scored(number, 0.5 + number / 20, 0.9 - number / 20) for number in range(8)]
+    assert "WARNING: a better out-of-fold score goes with a worse public one" in told(home, capsys, *falling)
+    mixed = [scored(number, 0.5 + number / 20, 0.5 + (number * 5 % 8) / 20) for number in range(8)]
+    assert "too uncertain to say" in told(home, capsys, *mixed)
+    close = [scored(number, 0.9 + number / 1000, 0.9 + number / 1000) for number in range(8)]
+    assert "differ by no more than their noise" in told(home, capsys, *close)
+
+
+@pytest.mark.parametrize(
+    ("gap", "verdict"),
+    [(0.02, "in the middle: noise\n"), (-0.05, "it cannot be told"), (-0.2, "WARNING")],
+)
+def test_history_parts_noise_from_warnings(home, capsys, gap, verdict):
+    # Half an interval of 0.02: noise is up to sqrt(2) times that, and certainly more than noise is over 3 times it.
+    assert verdict in told(home, capsys, scored(1, 0.9, 0.9 + gap))
+
+
+def test_one_submission_apart_from_the_others_is_named(home, capsys):
+    out = told(home, capsys, *(scored(number, 0.9, 0.7 if number == 3 else 0.9) for number in range(5)))
+    line = next(line for line in out.splitlines() if "beside the others" in line)
+    assert line.strip().startswith("3: -0.2000 beside the others: WARNING")
+    assert "+0.0000 in the middle: noise\n" in out
+
+
+def final_entries(cup):
+    """Three alike within the noise, of which 3 differs from 1 by more answers than 2 does, and a worse one."""
+    for number, oof, wrong in ((1, 0.95, 0), (2, 0.945, 1), (3, 0.94, 8), (4, 0.80, 20)):
+        file = cup.file(wrong, f"f{number}.csv")
+        public = 0.99 if number == 4 else 0.9
+        ledger.append(scored(number, oof, public, competition=SLUG, sha256=sha256_of(file)))
+
+
+def test_the_final_two_are_the_best_and_the_one_that_differs_most(cup):
+    final_entries(cup)
+    code, out, _ = cup.run("--final")
+    assert code == 0
+    assert "1. f1.csv (ref 1, out of fold 0.9500" in out and "2. f3.csv (ref 3" in out and "40.0% of the answers" in out
+    assert "Not f4.csv (ref 4" in out and "it is not the best out of fold" in out
+    assert f"competitions/{SLUG}/submissions" in out
+
+
+def test_the_final_two_where_lower_is_better(home, capsys):
+    ledger.append(scored(1, 0.5, 0.5), scored(2, 0.3, 0.6), scored(3, 0.4, 0.2), entry(4, public_score=0.1))
+    chosen = final.final_two("cup", "cup", higher_is_better=False)
+    assert [each.ref for each in chosen] == ["2", "3"]
+    out = capsys.readouterr().out
+    assert "better than all others by more than its noise" in out and "it has no out-of-fold score" in out
+    ledger.ledger_file().unlink()
+    ledger.append(entry(4, public_score=0.1))
+    assert final.final_two("cup", "cup", True) == [] and "nothing to choose by" in capsys.readouterr().out
+
+
+CLASSES, PROBABILITY, SET = ("id", "a", "b"), ("id", "p"), ("id", "set")
+
+
+def ranks(step):
+    return [PROBABILITY, *((number, number * step) for number in range(9))]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ([CLASSES, ("x", 0.9, 0.1), ("y", 0.4, 0.6)], [CLASSES, ("y", 0.6, 0.4), ("x", 0.7, 0.3)], 0.5),
+        (ranks(0.1), ranks(0.05), 0.0),
+        (ranks(0.1), ranks(-0.05), 1.0),
+        ([SET, ("x", "a b"), ("y", "")], [SET, ("x", "a"), ("y", "")], 0.5),
+        ([PROBABILITY, ("x", 1)], [PROBABILITY, ("z", 1)], None),
+    ],
+)
+def test_how_far_two_submissions_differ(home, first, second, expected):
+    entries = []
+    for name, rows in (("one", first), ("two", second)):
+        file = write_table(home / "submissions" / "cup" / f"{name}.csv", rows)
+        entries.append(Entry(competition="cup", file=file.name, sha256=sha256_of(file)))
+    assert final.difference("cup", *entries) == (None if expected is None else pytest.approx(expected))
+    (home / "submissions" / "cup" / "two.csv").write_text("id,p\n")  # written over since
+    assert final.difference("cup", *entries) is None

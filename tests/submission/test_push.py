@@ -1,0 +1,442 @@
+"""The push, with the unmodified kaggle command against a Kaggle on loopback: the good path and all that goes wrong."""
+
+import base64
+import contextlib
+import hashlib
+import importlib.metadata
+import random
+import signal
+import socket
+import time
+
+import pytest
+
+from src.core.paths import sha256_of
+from src.submission.kaggle import command, listing, push
+from src.submission.kaggle.command import Call, Failed
+from tests.fixtures.kaggle_cup import SLUG, digits_cup  # noqa: F401 (the fixture `cup`)
+from tests.fixtures.kaggle_server import TOKEN, USER
+
+
+def test_a_push_is_checked_uploaded_scored_and_noted(cup):
+    file = cup.file(wrong=1)
+    cup.noted(file)
+    cup.server.looks_until_scored = 2
+    code, out, err = cup.run(file, "-m", "first try")
+    assert (code, err) == (0, "")
+    assert "5 submissions left today, 0 used" in out
+    assert "submission 40000000 is scored: public 1, private 0.9, out of fold 0.95" in out
+    [stored] = cup.server.submissions
+    assert stored["bytes"] == file.read_bytes()
+    assert stored["description"].startswith("first try [podium ")
+    [entry] = cup.entries()
+    assert (entry.status, entry.ref, entry.public_score, entry.private_score) == ("COMPLETE", "40000000", 1.0, 0.9)
+    assert (entry.runs, entry.views, entry.config_hash, entry.commit) == (
+        "net",
+        "identity hflip",
+        "abcd1234",
+        "1f2e3d4c",
+    )
+    assert (entry.oof_score, entry.oof_low, entry.oof_high) == (0.95, 0.93, 0.97)
+    assert entry.sha256 == sha256_of(file)
+
+
+def test_the_command_is_the_installed_one_unmodified():
+    distribution = importlib.metadata.distribution("kaggle")
+    hashed = [file for file in distribution.files if file.hash and file.suffix == ".py"]
+    assert {"cli.py", "kaggle_api_extended.py"} <= {file.name for file in hashed}
+    for file in hashed:
+        digest = hashlib.new(file.hash.mode, file.locate().read_bytes()).digest()
+        assert base64.urlsafe_b64encode(digest).decode().rstrip("=") == file.hash.value, file
+    call = command.run("--version")
+    assert call.exit == 0 and distribution.version in call.out
+
+
+def test_the_latest_csv_of_a_configuration_is_pushed_under_its_lasting_name(cup):
+    (cup.home / "configs").mkdir()
+    (cup.home / "configs" / "net.yaml").write_text(f"competition: {SLUG}\n")
+    code, _, err = cup.run("config=net")
+    assert code == 1 and "net.csv yet" in err and "python -m src.predict --tta" in err
+    file = cup.file()
+    kept = file.with_name(f"net-{sha256_of(file)[:8]}.csv")
+    kept.write_bytes(file.read_bytes())
+    assert cup.run("config=net")[0] == 0
+    assert cup.server.submissions[0]["fileName"] == kept.name
+
+
+NOTEBOOKS = "This competition only accepts Submissions from Notebooks."
+ALLOWANCE = "Submission not allowed:  Your team has used its daily Submission allowance (5) today, please try again"
+NAMED = 'Submission files must be named "submission.csv" for this Competition.'
+RULES = "You must accept this competition's rules before you'll be able to submit."
+CLOSED = "This competition is closed and no longer accepts submissions."
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "said", "remedy"),
+    [
+        ("CreateSubmission", 400, ALLOWANCE, "free at 00:00 UTC"),
+        ("StartSubmissionUpload", 400, NOTEBOOKS, "python -m src.kernel --push config=NAME"),
+        ("CreateSubmission", 400, "Phone verification is required to use a GPU in a Notebook.", "com/settings"),
+        ("CreateSubmission", 400, "Maximum batch GPU session count of 2 reached.", "Stop a running notebook"),
+        ("CreateSubmission", 400, "Your weekly GPU quota is used up.", "when it starts anew"),
+        ("CreateSubmission", 400, "Your Notebook cannot use internet access in this competition.", "without internet"),
+        ("CreateSubmission", 400, NAMED, "submission.csv && python -m src.submit"),
+        ("StartSubmissionUpload", 403, RULES, f"https://www.kaggle.com/competitions/{SLUG}/rules"),
+        ("CreateSubmission", 400, CLOSED, f"https://www.kaggle.com/competitions/{SLUG}/overview"),
+        ("CreateSubmission", 400, "The moon is in the way.", f"https://www.kaggle.com/competitions/{SLUG}/submissions"),
+    ],
+)
+def test_a_refusal_is_told_in_the_servers_words_with_a_remedy(cup, method, status, said, remedy):
+    cup.server.fault(method, status=status, message=said)
+    code, _, err = cup.run(cup.file())
+    assert code == 1
+    first, second = err.strip().splitlines()
+    assert " ".join(said.split()) in first and remedy in second
+    assert cup.server.count(method) == 1  # never repeated to read the reason
+    assert [entry.status for entry in cup.entries()] == ["NOT PUSHED"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"notebooks_only": True}, "takes notebooks only"),
+        ({"deadline": "2020-01-01T00:00:00Z"}, "is closed: its deadline was 2020-01-01"),
+        ({}, "bare 403 and gave no reason"),
+    ],
+)
+def test_a_bare_refusal_is_explained_by_questions_that_only_read(cup, facts, reason):
+    vars(cup.server.competition).update(facts)
+    cup.server.fault("CreateSubmission", status=403)
+    code, _, err = cup.run(cup.file())
+    assert code == 1 and reason in err
+    assert cup.server.count("StartSubmissionUpload") == cup.server.count("CreateSubmission") == 1
+
+
+def test_nothing_is_pushed_when_no_submission_is_left(cup):
+    cup.server.used_before = 5
+    code, _, err = cup.run(cup.file())
+    assert code == 1 and "no submissions are left today: 5" in err and "free at 00:00 UTC, in" in err
+    assert cup.server.count("StartSubmissionUpload") == 0 and cup.entries() == []
+
+
+def test_rules_that_are_not_accepted_are_named_with_the_page_to_open(cup):
+    cup.server.competition.entered = False
+    code, _, err = cup.run(cup.file())
+    assert code == 1 and "rules are not accepted" in err and f"competitions/{SLUG}/rules" in err
+    assert cup.server.count("StartSubmissionUpload") == 0
+
+
+def test_a_wrong_slug(cup):
+    cup.server.competition.slug = "another-cup"
+    code, _, err = cup.run(cup.file())
+    assert code == 1 and f"Kaggle knows no competition '{SLUG}'" in err and "kaggle: NAME" in err
+
+
+def test_without_credentials_two_lines_tell_what_to_do(cup, monkeypatch):
+    monkeypatch.delenv("KAGGLE_KEY")
+    code, out, err = cup.run(cup.file())
+    assert code == 1 and len(err.strip().splitlines()) == 2
+    assert "no credentials were found" in err and "kaggle auth login" in err and "access_token" in err
+    assert "Authentication required" not in out + err  # the command's own pages of help
+
+
+def test_a_wrong_key(cup):
+    cup.server.key_works = False
+    code, _, err = cup.run(cup.file())
+    assert code == 1 and "does not accept your credentials from KAGGLE_USERNAME and KAGGLE_KEY" in err
+
+
+def test_a_token_serves_and_an_expired_one_is_named(cup, monkeypatch):
+    monkeypatch.delenv("KAGGLE_KEY")
+    monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
+    monkeypatch.setenv("VERBOSE", "1")  # with it the command by itself prints the Authorization header
+    call = command.run("competitions", "submissions", SLUG, "-v")
+    assert call.exit == 0 and "Authorization" not in call.out + call.err
+    assert cup.run(cup.file())[0] == 0
+    cup.server.token_works = False
+    code, _, err = cup.run(cup.file(wrong=1))
+    assert code == 1 and "does not accept your credentials from KAGGLE_API_TOKEN: they are expired" in err
+    assert "Make a new token at https://www.kaggle.com/settings/api and put it there" in err
+
+
+def test_no_network(cup, monkeypatch):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        code, _, err = cup.run(cup.file())
+    assert code == 1 and "Kaggle cannot be reached: the connection was refused" in err and "proxy" in err
+    assert cup.entries() == []
+
+
+def test_busy_answers_are_waited_out_and_the_push_is_made_once(cup):
+    cup.server.fault("ListSubmissions", status=429)
+    cup.server.fault("GetSubmissionLimits", status=503, times=2)
+    cup.server.fault("StartSubmissionUpload", status=502)
+    cup.server.fault("CreateSubmission", status=429, headers={"Retry-After": "0.2"})
+    code, out, _ = cup.run(cup.file())
+    assert code == 0 and "Kaggle answers 503: asking again" in out
+    assert "Kaggle answered 502 and nothing was submitted: trying again" in out
+    assert len(cup.server.submissions) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "asked", "told"),
+    [
+        ({"status": 503}, 3, "503 (a fault at Kaggle)"),
+        ({"status": 429, "headers": {"Retry-After": "7200"}}, 1, "in 120 min"),
+    ],
+)
+def test_waiting_has_limits(cup, fault, asked, told):
+    cup.server.fault("GetSubmissionLimits", times=99, **fault)
+    code, _, err = cup.run(cup.file())
+    assert code == 1 and told in err
+    assert cup.server.count("GetSubmissionLimits") == asked and not cup.server.submissions
+
+
+def test_a_failed_upload_is_told_although_the_command_exits_0(cup):
+    cup.server.fault("PUT", status=500, times=3)
+    code, _, err = cup.run(cup.file())
+    assert code == 1 and "the upload of net.csv broke off" in err
+    assert cup.server.count("CreateSubmission") == 0
+    assert [entry.status for entry in cup.entries()] == ["NOT PUSHED"]
+
+
+def test_a_server_that_dies_in_the_middle_of_the_upload(cup):
+    cup.server.fault("PUT", drop="mid")
+    file = cup.file()
+    assert cup.run(file)[0] == 0
+    assert [stored["bytes"] for stored in cup.server.submissions] == [file.read_bytes()]
+
+
+@pytest.mark.parametrize("fault", [{"drop": "after"}, {"drop": "after", "slow": 0.5}])
+def test_an_answer_lost_after_the_submission_was_stored(cup, fault):
+    cup.server.fault("CreateSubmission", **fault)
+    code, out, _ = cup.run(cup.file())
+    assert code == 0 and "it arrived: submission 40000000" in out
+    assert cup.server.count("CreateSubmission") == 1
+
+
+def test_a_push_of_unknown_fate_is_looked_up_before_the_next(cup):
+    file = cup.file()
+    cup.server.fault("CreateSubmission", drop="before")
+    code, _, err = cup.run(file)
+    assert code == 1 and "it is not known whether the push arrived" in err and "looks the submission up first" in err
+    assert [entry.status for entry in cup.entries()] == ["PUSHING"]
+    cup.server.store(file.name, file.read_bytes(), cup.entries()[0].message)  # it had arrived after all
+    code, out, _ = cup.run(file)
+    assert code == 0 and "had arrived: nothing is pushed now" in out
+    assert len(cup.server.submissions) == 1 == cup.server.count("CreateSubmission")
+
+
+def test_a_push_that_did_not_arrive_is_made_by_the_next(cup):
+    file = cup.file()
+    cup.server.fault("CreateSubmission", status=500)
+    assert cup.run(file)[0] == 1
+    code, out, _ = cup.run(file)
+    assert code == 0 and "it did not arrive" in out
+    assert [entry.status for entry in cup.entries()] == ["NOT PUSHED", "COMPLETE"]
+    assert len(cup.server.submissions) == 1
+
+
+def test_a_server_that_never_answers_is_not_waited_for_for_ever(cup, monkeypatch):
+    monkeypatch.setattr(command, "UPLOAD_SECONDS", 3.0)
+    cup.server.fault("CreateSubmission", held=True)
+    file = cup.file()
+    code, _, err = cup.run(file)
+    assert code == 1 and "not known whether the push arrived. Kaggle cannot be reached: no answer came in time" in err
+    cup.server.gate.set()
+    wait_for(lambda: cup.server.submissions)  # the slow server stores it at last
+    code, out, _ = cup.run(file)
+    assert code == 0 and "nothing is pushed now" in out
+    assert len(cup.server.submissions) == 1
+
+
+def test_a_scoring_error_is_told_with_its_reason(cup):
+    cup.server.competition.answers["9999"] = "0"
+    code, out, err = cup.run(cup.file())
+    assert code == 1 and "Evaluation Exception: Submission must have 21 rows" in err
+    assert "is scored" not in out
+    assert [(entry.status, entry.ref) for entry in cup.entries()] == [("ERROR", "40000000")]
+    code, _, err = cup.run(cup.file())
+    assert code == 1 and "was submitted before" in err and "must have 21 rows" in err
+
+
+def test_a_score_that_does_not_come_in_time_is_fetched_later(cup):
+    cup.server.looks_until_scored = 99
+    file = cup.file(wrong=20)
+    code, _, err = cup.run(file, "--wait=0.005")
+    assert code == 1 and "40000000 arrived, and is not scored after 0.005 minutes" in err and "--sync" in err
+    cup.server.submissions[0]["looks"] = 0
+    code, out, _ = cup.run("--sync")
+    assert code == 0 and "COMPLETE  public 0  private 0" in out
+    assert [entry.status for entry in cup.entries()] == ["COMPLETE"]
+    assert "nothing new" in cup.run("--sync")[1]
+
+
+def test_not_waiting_at_all(cup):
+    cup.server.looks_until_scored = 99
+    code, out, _ = cup.run(cup.file(), "--wait=0")
+    assert code == 0 and "submission 40000000 arrived" in out and "--sync" in out
+
+
+def test_successfully_submitted_is_not_believed_without_the_list(cup):
+    cup.server.hidden = True
+    code, _, err = cup.run(cup.file(), "--wait=0.01")
+    assert code == 1 and "its list does not show the submission" in err
+
+
+def test_the_same_bytes_are_refused(cup):
+    file = cup.file()
+    assert cup.run(file)[0] == 0
+    asked = len(cup.server.asked)
+    code, _, err = cup.run(file.rename(file.with_name("copy.csv")))
+    assert code == 1 and "copy.csv was submitted before" in err and "--again" in err
+    assert len(cup.server.asked) == asked
+    (cup.home / "submissions" / "ledger.csv").unlink()  # as from another clone: the token in the list tells
+    code, _, err = cup.run(cup.folder / "copy.csv")
+    assert code == 1 and "was submitted before" in err
+    assert cup.run(cup.folder / "copy.csv", "--again")[0] == 0
+    assert len(cup.server.submissions) == 2
+
+
+def test_a_killed_push_keeps_its_lock_until_the_command_ends(cup):
+    file = cup.file()
+    cup.server.fault("CreateSubmission", held=True)
+    door = cup.started(file)
+    wait_for(lambda: cup.server.count("CreateSubmission"))
+    door.send_signal(signal.SIGKILL)
+    door.wait()
+    door.stdout.close()
+    code, _, err = cup.run(file)
+    assert code == 1 and "another push to digits-cup is at work" in err
+    cup.server.gate.set()
+    told = []
+    wait_for(lambda: told.append(cup.run(file)) or told[-1][0] == 0)  # when the orphaned command has ended
+    assert "nothing is pushed now" in told[-1][1]
+    assert len(cup.server.submissions) == 1
+
+
+def test_two_processes_with_one_file_push_it_once(cup):
+    file = cup.file()
+    doors = [cup.started(file) for _ in range(2)]
+    told = [door.communicate(timeout=60)[0] for door in doors]
+    assert sorted(door.returncode for door in doors) in ([0, 0], [0, 1]), told
+    assert len(cup.server.submissions) == 1
+
+
+def test_dry_run_checks_and_asks_nothing_of_kaggle(cup):
+    code, out, _ = cup.run(cup.file(), "--dry-run")
+    assert code == 0 and "fits the sample submission" in out and "Nothing was pushed" in out
+    assert cup.server.asked == [] and cup.entries() == []
+
+
+def test_a_file_that_does_not_fit_the_sample_is_not_pushed(cup):
+    file = cup.file()
+    file.write_text(file.read_text().replace("0003", "0004"))
+    code, _, err = cup.run(file)
+    assert code == 1 and "0004" in err and cup.server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--wait=soon"], "--wait=soon"),
+        (["-m"], "give one message"),
+        (["-m", "--dry-run"], "--dry-run is a flag, so the message is missing"),
+        (["-m=one", "-m", "two"], "give one message"),
+        (["nowhere.csv"], "there is no file nowhere.csv"),
+        (["--push"], "unknown flag --push"),
+        (["--sync", "--final"], "one at a time"),
+        (["--again=yes"], "takes no value"),
+        (["--final", "competition=demo-digits"], "is not at Kaggle"),
+    ],
+)
+def test_wrong_usage_is_exit_2(cup, words, told):
+    code, _, err = cup.run(*words)
+    assert code == 2 and told in err
+
+
+def test_without_the_listener_the_push_works_and_reasons_are_looked_up(cup, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "LISTENER", tmp_path)
+    file = cup.file()
+    cup.server.fault("CreateSubmission", status=400, message=ALLOWANCE)
+    code, _, err = cup.run(file)
+    assert code == 1 and "bare 400 and gave no reason" in err and "Likely" in err
+    assert cup.run(file)[0] == 0
+
+
+def test_the_listener_gives_way_to_another_sitecustomize(cup, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(f"open({str(tmp_path / 'loaded')!r}, 'w').close()")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    call = command.run("competitions", "submission-limits", SLUG, "--json")
+    assert call.exit == 0 and call.asked("GetSubmissionLimits")
+    assert (tmp_path / "loaded").exists()
+
+
+def test_what_is_quoted_from_the_command_holds_no_credential():
+    told = command.clean(
+        f"Authorization: Basic {base64.b64encode(USER.encode()).decode()} {TOKEN} http://x/up?sig=1&b=2 end"
+    )
+    assert told == "Authorization: *** *** http://x/up?*** end"
+    told = command.clean("via http://me:pass%40word@proxy:3128/ with KGAT_a-b.c, \x1b[2J\x1b]0;title\x07two\nlines")
+    assert told == "via http://***@proxy:3128/ with ***,  [2J ]0;title two\nlines"
+
+
+def wait_for(happened, seconds=30):
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def printed(out):
+    return Call(("competitions", "submissions"), 0, out, "", ())
+
+
+def test_warnings_and_odd_characters_around_the_table():
+    text = (
+        "Warning: Your Kaggle API key is readable by other users on this system! Run 'chmod 600 x'\r\n"
+        "Using competition: digits-cup\nNext Page Token = abc\n"
+        "ref,fileName,date,description,status,publicScore,privateScore\r\n"
+        '7,"a,b.csv",2026-01-01 10:00:00,"two\nlines, ""quoted"" \u2028 é",SubmissionStatus.COMPLETE,0.5,\r\n'
+        "6,b.csv,2026-01-01 09:00:00,,SubmissionStatus.ERROR,None,nan\r\n"
+        "5,c.csv,2026-01-01 08:00:00,cut"
+    )
+    first, second, third = listing.parse_submissions(printed(text))
+    assert (first.file, first.status, first.public_score, first.private_score) == ("a,b.csv", "COMPLETE", 0.5, None)
+    assert first.message == 'two\nlines, "quoted" \u2028 é'
+    assert (second.ref, second.status, second.public_score) == ("6", "ERROR", None)
+    assert (third.ref, third.status, third.message) == ("5", "", "cut")
+    assert listing.parse_submissions(printed("Using competition: x\nNo submissions found\n")) == []
+    with pytest.raises(Failed):
+        listing.parse_submissions(printed("Traceback (most recent call last):"))
+
+
+def test_fuzz_of_what_the_command_prints():
+    table = "ref,fileName,date,description,status,publicScore,privateScore\r\n" + "".join(
+        f'{ref},f{ref}.csv,2026-01-01 10:00:00,"m, {ref}",SubmissionStatus.COMPLETE,0.{ref},0.{ref}\r\n'
+        for ref in range(50, 59)
+    )
+    limits = '{\n  "numToday": 2,\n  "numTotal": 9,\n  "numAllowedNow": 3\n}\n'
+    chance = random.Random(0)
+    odd = ["\0", '"', "\n", "\r", ",", "{", "}", "\ud7ff", "\x1b[31m", "Warning: {x}\n", "é" * 9]
+    for _ in range(3000):
+        for text, read in ((table, listing.parse_submissions), (limits, listing.parse_limits)):
+            broken = text[: chance.randrange(len(text) + 1)] if chance.random() < 0.5 else text
+            for _ in range(chance.randrange(4)):
+                place = chance.randrange(len(broken) + 1)
+                broken = broken[:place] + chance.choice(odd) + broken[place + chance.randrange(3) :]
+            with contextlib.suppress(Failed):  # told to the user as a reason; any other exception fails here
+                read(printed(broken))
+    for cut in range(table.index("\n") + 1, len(table)):
+        whole = table[:cut].count("\r\n") - 1
+        assert len(listing.parse_submissions(printed(table[:cut]))) >= whole
+    for before in ("", "Warning: {an} outdated version\n", "{}[]\n"[2:]):
+        assert listing.parse_limits(printed(before + limits + "\nWarning: {")) == listing.Limits(2, 9, 3)
+
+
+def test_a_token_is_found_again_and_the_message_stays_one_line():
+    token = push.new_token("ab" * 32)
+    message = push.marked("two\nlines " + "x" * 999, token)
+    assert push.token_in(message) == token and "\n" not in message and len(message) < 300
+    assert push.token_in("made by hand [podium x]") == ""

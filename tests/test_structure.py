@@ -1,0 +1,215 @@
+"""The rules of the house, read from the code itself: which way imports run, and who alone may do what."""
+
+import ast
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from src.core.paths import REPOSITORY
+
+# Low to high: a module may import from its own room and from lower floors. Rooms on one floor keep apart.
+FLOORS = (
+    ("launch", "process"),
+    ("errors", "progress", "misspelt"),
+    ("runs",),
+    ("registry",),
+    ("schema", "metrics"),
+    ("config",),
+    ("command",),
+    ("images", "models", "judging"),
+    ("competition",),
+    ("submission", "reporting", "engines"),
+    ("inference",),
+    ("training", "findings", "exported"),
+    ("cluster",),
+    ("experiments",),
+    ("notebooks",),
+)
+LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+TOP = {"competition", "configs", "src", "submissions", "tests", "requirements.txt", "run.sh"}
+TOP |= {"README.md", "LICENSE", "pyproject.toml", ".ci", ".gitignore"}
+LONGEST = 260  # lines of a file in src/
+LARGEST = 300_000  # bytes of a file in git
+RAW_READERS = {"imread", "imreadmulti", "imdecode", "imdecodemulti", "imreadanimation", "read_image", "decode_image"}
+
+
+def functions_of(tree: ast.Module) -> set[str]:
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def dotted(file: Path) -> str:
+    return ".".join(file.relative_to(REPOSITORY).with_suffix("").parts)
+
+
+FILES = {dotted(file): file for file in sorted((REPOSITORY / "src").rglob("*.py"))}
+MODULES = {name: ast.parse(file.read_text(encoding="utf-8"), str(file)) for name, file in FILES.items()}
+DOORS = {name for name, tree in MODULES.items() if name.count(".") == 1 and "main" in functions_of(tree)}
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """The dotted names that a module imports, at its top or inside a function."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: a relative import hides where a name comes from"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def calls(tree: ast.Module) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
+def knowing(library: str) -> set[str]:
+    """The modules that import a library."""
+    return {
+        name for name, tree in MODULES.items() if any(f"{one}.".startswith(f"{library}.") for one in imported(tree))
+    }
+
+
+def room(name: str) -> str:
+    return name.split(".")[1]
+
+
+def tracked() -> list[PurePosixPath]:
+    if not (REPOSITORY / ".git").exists():
+        pytest.skip("this copy has no .git, so what is in git cannot be told")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    paths = [PurePosixPath(path) for path in listed.stdout.split("\0") if path]
+    assert len(paths) > 50, "git lists too few files to judge by"
+    return paths
+
+
+def test_what_is_read_here_is_not_empty():
+    assert len(MODULES) > 40
+    assert {"src.train", "src.predict", "src.submit"} <= DOORS
+    rooms = {room(name) for name in MODULES if name.count(".") > 1}
+    known = {"images", "models", "judging", "competition", "submission", "reporting", "engines", "inference"}
+    assert rooms == known | {"training", "findings", "exported", "cluster", "experiments", "notebooks"}
+
+
+def test_every_module_has_a_floor():
+    homeless = {name for name in MODULES if name not in DOORS and name != "src.__init__" and room(name) not in LEVEL}
+    assert not homeless
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "src.__init__"])
+def test_imports_run_one_way(name):
+    level = len(FLOORS) if name in DOORS else LEVEL[room(name)]
+    for other in imported(MODULES[name]):
+        if other == "src" or not other.startswith("src."):
+            continue
+        above = "src." + room(other) in DOORS or LEVEL[room(other)] >= level
+        assert room(other) == room(name) or not above, f"{name} imports {other}, which does not lie below it"
+
+
+def test_doors_parse_and_call_and_no_more():
+    """A door that grows code of its own grows code that no other door can use."""
+    for name in DOORS:
+        lines = FILES[name].read_text().splitlines()
+        assert len(lines) < 150, f"{name} has {len(lines)} lines"
+        assert MODULES[name].body[0].value.value.count("usage: python -m ") >= 1, f"{name}: its docstring is its --help"
+
+
+def test_one_module_knows_albumentations():
+    assert knowing("albumentations") == {"src.images.augment"}
+
+
+def test_one_module_each_shows_how_far_work_is():
+    assert knowing("tqdm") == {"src.core.progress"}
+    assert knowing("rich") == {"src.core.progress_table"}
+
+
+def test_one_module_knows_openvino():
+    """It also sees to it that nothing is sent."""
+    assert knowing("openvino") | knowing("nncf") == {"src.inference.backends.openvino_backend"}
+    assert not knowing("openvino_telemetry")
+
+
+def test_one_module_knows_onnxruntime():
+    assert knowing("onnxruntime") | knowing("onnx") == {"src.inference.backends.onnxruntime_backend"}
+
+
+def test_one_module_knows_optuna():
+    assert knowing("optuna") == {"src.experiments.study"}
+
+
+def test_one_module_knows_ray():
+    assert knowing("ray") == {"src.launchers.ray.connection"}
+
+
+def test_one_module_decodes_images():
+    readers = {
+        name
+        for name, tree in MODULES.items()
+        for call in calls(tree)
+        if isinstance(call.func, ast.Attribute)
+        and (call.func.attr in RAW_READERS or ast.unparse(call.func) in ("Image.open", "PIL.Image.open"))
+    }
+    assert readers == {"src.images.decode"}
+    assert knowing("torchvision") == {"src.training.mixing"}
+
+
+def test_one_module_runs_the_kaggle_command():
+    running = {
+        name
+        for name in knowing("subprocess") | knowing("os.system") | knowing("asyncio")
+        if any(isinstance(node, ast.Constant) and node.value == "kaggle" for node in ast.walk(MODULES[name]))
+    }
+    assert running == {"src.submission.kaggle.command"}
+    # What listens inside the command's own process is no part of ours.
+    listener = {name for name in MODULES if name.startswith("src.submission.kaggle.listener.")}
+    assert (knowing("kaggle") | knowing("kagglesdk") | knowing("requests")) - listener == set()
+    assert not knowing("src.submission.kaggle.listener")
+
+
+def test_only_the_training_room_knows_accelerate():
+    assert {room(name) for name in knowing("accelerate")} == {"training"}
+
+
+def test_nothing_untrusted_is_executed():
+    """Pickles, plain yaml.load and shells run what a downloaded file tells them to."""
+    seen = 0
+    for name, tree in MODULES.items():
+        for call in calls(tree):
+            written, options = ast.unparse(call.func), {k.arg: k.value for k in call.keywords}
+            assert written not in ("eval", "exec", "os.system", "os.popen", "yaml.unsafe_load"), name
+            assert not written.startswith(("pickle.load", "pickle.Unpickler", "joblib.load")), name
+            assert "shell" not in options, f"{name}: {written} with shell="
+            if written == "yaml.load":
+                assert ast.unparse(options["Loader"]) in ("yaml.SafeLoader", "yaml.BaseLoader"), name
+            if written == "torch.load":
+                seen += 1
+                assert ast.unparse(options["weights_only"]) == "True", name
+            if "allow_pickle" in options:
+                assert ast.unparse(options["allow_pickle"]) == "False", name
+    assert seen, "no torch.load was looked at"
+
+
+def test_names_tell_what_is_inside():
+    for file in [*FILES.values(), *(REPOSITORY / "tests").rglob("*.py")]:
+        assert file.stem not in ("utils", "util", "common", "helpers", "helper", "misc", "tools", "base"), file
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_files_are_short_and_say_what_they_are(name):
+    text = FILES[name].read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= LONGEST
+    assert not text.strip() or ast.get_docstring(MODULES[name]), "its first line must say what the file is"
+
+
+def test_the_top_level_is_fixed():
+    assert {path.parts[0] for path in tracked()} <= TOP
+
+
+def test_nothing_big_or_made_at_work_is_in_git():
+    made = {"runs", "data", "cache", "answers", "lock", ".venv", "__pycache__", ".pytest_cache", ".ruff_cache"}
+    kinds = {".npy", ".npz", ".pt", ".pth", ".safetensors", ".zip", ".gz", ".pyc", ".part", ".log"}
+    for path in tracked():
+        file = REPOSITORY / path
+        assert not made & set(path.parts), f"{path} is made at work: it does not belong into git"
+        assert path.suffix not in kinds, path
+        assert path.parts[0] != "submissions" or path.suffix != ".csv", path
+        assert not file.is_file() or file.stat().st_size <= LARGEST, f"{path} is {file.stat().st_size} bytes"

@@ -1,0 +1,277 @@
+"""A run that is killed at any moment and started again ends with the same bits as one that never was."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from src.config.load import load
+from src.core.errors import Problem
+from src.core.paths import REPOSITORY, only_one
+from src.train import main as train
+from src.training import machine
+from src.training.machine import Share
+from src.training.trainer import FoldTraining
+from tests.fixtures.fresh_process import trained
+
+# Enough steps to be hit in the middle; a checkpoint after nearly every one, as "every few minutes" is in long runs.
+WORDS = [
+    "config=tiny",
+    "fold=0",
+    "train.epochs=12",
+    "train.batch=4",
+    "machine.checkpoint_minutes=0.0005",
+    "log.tensorboard=true",
+]
+# Dropout and stochastic depth draw random numbers in every step.
+WORDS += ["model.drop_rate=0.3", "model.args.drop_path_rate=0.2"]
+
+
+def start(home: Path, run: str) -> subprocess.Popen:
+    environment = {**os.environ, "PODIUM_HOME": str(home)}
+    command = [sys.executable, "-m", "src.train", *WORDS, f"run={run}"]
+    return subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def fold(home: Path, run: str) -> Path:
+    return home / "runs" / "tiny" / run / "seed0" / "fold0"
+
+
+def result(home: Path, run: str) -> tuple[bytes, np.ndarray]:
+    folder = fold(home, run)
+    with np.load(folder / "logits" / "oof-identity.npz") as table:
+        return (folder / "model.safetensors").read_bytes(), table["logits"]
+
+
+def wait_for_step(home: Path, run: str, process: subprocess.Popen, epochs: int) -> None:
+    """Until the log tells of so many epochs; then into the middle of the next one."""
+    log = fold(home, run) / "log.csv"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if log.exists() and len(log.read_text().splitlines()) > epochs:
+            time.sleep(0.02)
+            return
+        time.sleep(0.002)
+    pytest.fail(f"training did not reach epoch {epochs}: {process.stdout.read() if process.poll() is not None else ''}")
+
+
+def test_killed_runs_end_with_the_same_bits(tiny):
+    assert train([*WORDS, "run=whole"]) == 0
+    kills = 0
+    for epochs in (0, 3, 4, 9):
+        process = start(tiny, "killed")
+        if epochs:
+            wait_for_step(tiny, "killed", process, epochs)
+        else:  # as soon as there is anything to lose
+            while not (fold(tiny, "killed") / "checkpoint.pt").exists():
+                assert process.poll() is None, process.stdout.read()
+                time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (fold(tiny, "killed") / "done.json").exists(), "killed too late to test anything"
+        kills += 1
+    assert kills == 4
+    process = start(tiny, "killed")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "goes on at epoch" in output
+
+    whole, killed = result(tiny, "whole"), result(tiny, "killed")
+    assert whole[0] == killed[0]
+    np.testing.assert_array_equal(whole[1], killed[1])
+    logs = [pd.read_csv(fold(tiny, run) / "log.csv") for run in ("whole", "killed")]
+    assert list(logs[1]["epoch"]) == list(range(1, 13))
+    same = ["epoch", "steps", "loss", "lr", "held_out_loss", "score"]
+    pd.testing.assert_frame_equal(logs[0][same], logs[1][same])
+
+
+def test_a_kill_between_the_last_step_and_the_end_of_its_epoch(tiny, monkeypatch):
+    words = [word for word in WORDS if not word.startswith("machine.")] + ["machine.checkpoint_minutes=1e-9"]
+    assert train([*words, "run=whole"]) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(FoldTraining, "_end_epoch", lambda self: (_ for _ in ()).throw(SystemExit("killed")))
+        with pytest.raises(SystemExit):
+            train([*words, "run=killed"])
+    progress = torch.load(fold(tiny, "killed") / "checkpoint.pt", weights_only=True)["progress"]
+    assert (progress["epoch"], progress["step"]) == (0, 8), "every step of the epoch is in the checkpoint"
+    assert train([*words, "run=killed"]) == 0
+    assert result(tiny, "killed")[0] == result(tiny, "whole")[0]
+
+
+def test_large_checkpoints_are_not_written_at_every_epochs_end(tiny, monkeypatch):
+    words = ["config=tiny", "fold=0", "train.epochs=4"]
+    assert train([*words, "run=whole"]) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr("src.training.trainer.CHEAP", 0)
+        patched.setattr("src.training.trainer.WORTH", 1e6)
+        patched.setattr("src.training.trainer.finish", lambda *_: (_ for _ in ()).throw(SystemExit("killed")))
+        with pytest.raises(SystemExit):
+            train([*words, "run=killed"])
+    assert torch.load(fold(tiny, "killed") / "checkpoint.pt", weights_only=True)["progress"]["epoch"] == 1
+    assert train([*words, "run=killed"]) == 0
+    assert result(tiny, "killed")[0] == result(tiny, "whole")[0]
+
+
+def test_the_best_epoch_so_far_is_always_in_the_checkpoint(tiny, monkeypatch):
+    """Else a life that finds another best one would take the weights that the one before had put aside."""
+    words = ["config=tiny", "fold=0", "train.epochs=4", "train.keep=best", "run=killed"]
+    monkeypatch.setattr("src.training.trainer.CHEAP", 0)
+    monkeypatch.setattr("src.training.trainer.WORTH", 1e6)
+    monkeypatch.setattr("src.training.trainer.finish", lambda *_: (_ for _ in ()).throw(SystemExit("killed")))
+    with pytest.raises(SystemExit):
+        train(words)
+    kept = torch.load(fold(tiny, "killed") / "checkpoint.pt", weights_only=True)["progress"]["epoch"]
+    scores = pd.read_csv(fold(tiny, "killed") / "log.csv")["score"]
+    assert kept == scores.argmax() + 1 > 1
+
+
+def test_a_signal_while_the_last_epoch_is_kept_ends_the_command(tiny, monkeypatch):
+    words = ["config=tiny", "fold=0", "train.epochs=2", "run=stopped", "machine.jobs=1"]
+    keep = FoldTraining._keep
+
+    def stopped(training: FoldTraining) -> None:
+        keep(training)
+        if training.state.progress.epoch == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FoldTraining, "_keep", stopped)
+        assert train(words) == 130
+    assert not (fold(tiny, "stopped") / "done.json").exists()
+    assert train(words) == 0 and (fold(tiny, "stopped") / "done.json").exists()
+
+
+def test_a_kill_between_the_last_epoch_and_what_is_made_of_it(tiny, monkeypatch, capsys):
+    words = ["config=tiny", "fold=0", "train.epochs=2"]
+    monkeypatch.setattr("src.training.trainer.CHEAP", 60)
+    assert train([*words, "run=whole"]) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr("src.training.trainer.finish", lambda *_: (_ for _ in ()).throw(SystemExit("killed")))
+        with pytest.raises(SystemExit):
+            train([*words, "run=killed"])
+    capsys.readouterr()
+    assert train([*words, "run=killed"]) == 0
+    assert "epoch 2/2   loss" not in capsys.readouterr().out, "no epoch is trained again"
+    whole, killed = result(tiny, "whole"), result(tiny, "killed")
+    assert whole[0] == killed[0]
+    np.testing.assert_array_equal(whole[1], killed[1])
+
+
+def test_tensorboard_holds_no_epoch_twice(tiny):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    process = start(tiny, "events")
+    wait_for_step(tiny, "events", process, 2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert train([*WORDS, "run=events"]) == 0
+    epochs, histograms = [], set()
+    for file in (fold(tiny, "events") / "tensorboard").iterdir():
+        events = EventAccumulator(str(file)).Reload()
+        epochs += [event.step for event in events.Scalars("loss")]
+        histograms |= set(events.Tags()["histograms"])
+        assert {"loss", "held_out_loss", "score", "lr"} <= set(events.Tags()["scalars"])
+    assert sorted(epochs) == list(range(1, 13))
+    assert "backbone/conv1/weight" in histograms
+
+
+def test_ctrl_c_keeps_the_step_and_says_how_to_go_on(tiny):
+    process = start(tiny, "stopped")
+    wait_for_step(tiny, "stopped", process, 1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "The same command goes on" in output
+    assert "Traceback" not in output
+    assert train([*WORDS, "run=whole"]) == 0
+    assert train([*WORDS, "run=stopped"]) == 0
+    assert result(tiny, "stopped")[0] == result(tiny, "whole")[0]
+
+
+def test_a_second_process_on_the_same_fold_is_refused(tiny, capsys):
+    with only_one(fold(tiny, "busy"), "fold 0"):
+        process = start(tiny, "busy")
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert f"pid {os.getpid()}" in output
+    assert train([*WORDS, "run=busy"]) == 0  # and free again when the first one ends
+
+
+def test_the_lock_dies_with_its_process(tmp_path):
+    code = "import sys, time; from pathlib import Path; from src.core.paths import only_one\n"
+    code += "with only_one(Path(sys.argv[1]), 'x'): print('held', flush=True); time.sleep(60)"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(Problem, match=str(holder.pid)), only_one(tmp_path, "x"):
+        pass
+    (tmp_path / "lock").write_text("77 node3")  # on storage that machines share the holder may be on another one
+    with pytest.raises(Problem, match="pid 77 on node3"), only_one(tmp_path, "x"):
+        pass
+    holder.kill()
+    holder.wait()
+    with only_one(tmp_path, "x"):
+        pass
+
+
+def test_a_damaged_checkpoint_is_named(tiny, capsys):
+    folder = fold(tiny, "damaged")
+    folder.mkdir(parents=True)
+    (folder / "checkpoint.pt").write_bytes(b"no checkpoint")
+    assert train([*WORDS, "run=damaged"]) == 1
+    assert "checkpoint.pt cannot be read" in capsys.readouterr().err
+
+
+def test_finished_folds_are_skipped_and_other_settings_refused(tiny, capsys):
+    assert train(["config=tiny", "fold=0", "run=once"]) == 0
+    before = json.loads((fold(tiny, "once") / "done.json").read_text())
+    assert train(["config=tiny", "fold=0", "run=once"]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert json.loads((fold(tiny, "once") / "done.json").read_text()) == before
+    assert train(["config=tiny", "fold=1", "run=once", "optim.lr=0.5", "train.epochs=4"]) == 2
+    message = capsys.readouterr().err
+    assert "optim.lr was 0.01, now 0.5" in message
+    assert "train.epochs was 3, now 4" in message
+
+
+def test_the_last_fold_has_all_cores_and_the_same_when_it_goes_on_alone(tiny):
+    words = ["config=tiny", "fold=0..2", "run=odd", "train.epochs=1", "machine.threads=auto", "model.name=resnet10t"]
+    assert "; 2 folds side by side, one thread each, then 2 threads" in trained(*words, cores=2)
+    file = tiny / "runs" / "tiny" / "odd" / "seed0" / "fold2" / "model.safetensors"
+    whole = file.read_bytes()
+    shutil.rmtree(file.parent)
+    assert ", 2 threads\n" in trained(*words, cores=2)
+    assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("cores", "words", "folds", "shared"),
+    [
+        (2, {}, 5, Share(2, 1, 0, last=1, last_threads=2)),
+        (4, {}, 5, Share(4, 1, 0, last=1, last_threads=4)),
+        (4, {}, 7, Share(4, 1, 0)),  # three folds would leave a core idle, and get no second one
+        (8, {}, 5, Share(5, 1, 0)),
+        (16, {"machine.jobs": "4"}, 6, Share(4, 4, 0, last=2, last_threads=8)),
+        (2, {}, 4, Share(2, 1, 0)),
+        (2, {}, 1, Share(1, 2, 0)),
+        (2, {"machine.jobs": "1"}, 5, Share(1, 2, 0)),
+        (4, {"machine.threads": "1"}, 5, Share(4, 1, 0)),
+    ],
+)
+def test_folds_share_the_cores(monkeypatch, cores, words, folds, shared):
+    monkeypatch.setattr(machine, "cores", lambda: cores)
+    config, cpu = load("auto", words, "demo-digits"), machine.Machine("cpu", "fp32", 0, 7)
+    assert machine.share_out(config, cpu, folds) == shared
+    assert not machine.share_out(config, cpu, folds, parameters=90_000).last  # a network too small for threads

@@ -1,6 +1,6 @@
 """The kaggle command: found beside this Python and run unmodified, with an ear on what the server answers.
 
-This is the one module that runs the command; src/submission/kaggle/listing.py reads what it prints. Nothing here shows a
+This is the one module that runs the command; listing.py beside it reads what it prints. Nothing here shows a
 credential: VERBOSE, which prints the Authorization header, is taken out of the command's environment, and `clean`
 masks what a quoted line might still hold.
 """

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from src.competition.templates import name, stem, without_extension
 from src.core.errors import Problem
-from src.images.decode import SUFFIXES, looks_like_image
+from src.images.decode import HEIC_SUFFIXES, SUFFIXES, ImageFault, image_size, looks_like_image, suffix_of
+
+TRIED = 5  # files of a kind, or without an ending in one folder, that are opened to see what they are
 
 
 def common_folder(paths: list[str]) -> str:
@@ -26,7 +28,16 @@ class Tree:
 
     @cached_property
     def files(self) -> list[str]:
-        found, folders = [], [""]
+        return self._walked[0]
+
+    @cached_property
+    def dead(self) -> list[str]:
+        """Links to files that are not there."""
+        return self._walked[1]
+
+    @cached_property
+    def _walked(self) -> tuple[list[str], list[str]]:
+        found, dead, folders = [], [], [""]
         while folders:
             below = folders.pop()
             with os.scandir(self.root / below) as entries:
@@ -38,7 +49,9 @@ class Tree:
                         folders.append(f"{path}/")
                     elif entry.is_file():
                         found.append(path)
-        return sorted(found)
+                    elif entry.is_symlink() and not entry.is_dir():
+                        dead.append(path)
+        return sorted(found), sorted(dead)
 
     @cached_property
     def shared(self) -> str:
@@ -53,19 +66,39 @@ class Tree:
 
     @cached_property
     def images(self) -> list[str]:
-        """Files that look like images: by extension, or without one by the content of the first in their folder."""
-        bare: dict[str, bool] = {}
+        """Files that look like images: by extension, or without one by the content of the first in their folder.
+
+        HEIC counts where it can be read here: where the library is missing, its files are of an unread kind.
+        """
+        heic: list[str] = []
+        bare: dict[str, list[str]] = defaultdict(list)
         found = []
         for path in self.files:
-            if path.lower().endswith(SUFFIXES):
+            lower = path.lower()
+            if lower.endswith(HEIC_SUFFIXES):
+                heic.append(path)
+            elif lower.endswith(SUFFIXES) or ("?" in path and suffix_of(path) in SUFFIXES):
                 found.append(path)
             elif "." not in name(path):
-                folder = path.rpartition("/")[0]
-                if folder not in bare:
-                    bare[folder] = looks_like_image(self.root / path)
-                if bare[folder]:
-                    found.append(path)
-        return found
+                bare[path.rpartition("/")[0]].append(path)
+        more = [path for paths in bare.values() for path in self._images_among(paths)]
+        if any(map(self._opens, heic[:TRIED])):
+            more += heic
+        return sorted(found + more) if more else found
+
+    def _images_among(self, paths: list[str]) -> list[str]:
+        """Of the files without an ending in one folder: all or none where the first ones agree, else each by itself."""
+        first = [looks_like_image(self.root / path) for path in paths[:TRIED]]
+        if len(set(first)) == 1:
+            return paths if first[0] else []
+        return [path for path in paths if looks_like_image(self.root / path)]
+
+    def _opens(self, path: str) -> bool:
+        try:
+            image_size(self.root / path)
+        except ImageFault:
+            return False
+        return True
 
     @cached_property
     def by_stem(self) -> dict[str, list[str]]:

@@ -53,7 +53,7 @@ def stem(path: str) -> str:
 
 
 def without_extension(path: str) -> str:
-    head, dot, tail = path.rpartition(".")
+    head, dot, tail = path.partition("?")[0].rpartition(".")  # a downloader may have kept 12.jpg?width=300
     return head if head and dot + tail.lower() in SUFFIXES else path
 
 

@@ -5,6 +5,8 @@ reads from memory is. Kinds that OpenCV gets wrong (alpha, CMYK) or reads loosel
 """
 
 import contextlib
+import functools
+import importlib
 import io
 import struct
 import warnings
@@ -51,11 +53,22 @@ VERSION = 1
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "AVIF")
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif")
 SUFFIXES += (".ppm", ".pgm", ".pbm", ".jp2", ".j2k", ".avif")
+# The photos of telephones. Their codec needs a library that is no requirement: its own code is BSD-3, but its wheels
+# hold others under the LGPL (pi-heif) or, to write files too, the GPL (pillow-heif). Either reads alike.
+HEIC_SUFFIXES = (".heic", ".heif", ".hif")
+HEIC_LIBRARIES = ("pillow_heif", "pi_heif")
+HEIC_REMEDY = "pip install pillow-heif (or pi-heif), or convert it to JPEG or PNG"
+SUFFIXES += HEIC_SUFFIXES
 # Pillow's own guard against small files that unfold into huge images; here it holds for OpenCV too.
 LARGEST = 2 * Image.MAX_IMAGE_PIXELS
 
+LFS = b"version https://git-lfs"  # how a pointer begins that stands in place of a file kept by Git LFS
+LFS_REMEDY = "fetch the files themselves with git lfs pull, then give this command again"
 JPEG = b"\xff\xd8\xff"
 PNG = b"\x89PNG\r\n\x1a\n"
+# Files in boxes name their brands; where the first is common to both kinds, the others behind it tell.
+AVIF_BRANDS = (b"avif", b"avis")
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc")
 # Rotation is done here, so that one rule holds whichever library decodes.
 RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 # GRAYSCALE is the name of the bare factor: IMREAD_REDUCED_COLOR_* carries the BGR bit, which excludes RGB.
@@ -78,7 +91,36 @@ class ImageFault(Problem):
 
     def __reduce__(self) -> tuple:
         # Exceptions are pickled by their text alone, which would not survive the way home from a worker process.
-        return ImageFault, (self.path, self.reason, self.remedy)
+        return type(self), (self.path, self.reason, self.remedy)
+
+
+class LfsPointer(ImageFault):
+    """What Git LFS leaves where it was not asked for the file itself."""
+
+    code = "git-lfs-pointer"
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(LFS)) == LFS
+
+
+def suffix_of(name: str) -> str:
+    """The extension of a file's name in small letters. What a downloader kept of a link is no part: .jpg?w=300."""
+    name = name.rpartition("/")[2]
+    plain, _, query = name.partition("?")
+    found = f".{plain.rpartition('.')[2].lower()}" if "." in plain[1:] else ""
+    return found if not query or found in SUFFIXES else Path(name).suffix.lower()
+
+
+@functools.cache
+def reads_heic() -> bool:
+    """Whether a library for HEIC is installed; it is imported only here, where such a file turns up."""
+    for library in HEIC_LIBRARIES:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(library).register_heif_opener()
+            return True
+    return False
 
 
 def decode(path: Path, at_least: int | None = None) -> np.ndarray:
@@ -113,7 +155,7 @@ def image_size(path: Path) -> tuple[int, int]:
     with _faults_of(path):
         if path.stat().st_size == 0:
             raise ImageFault(path, "the file is empty (0 bytes)")
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(path, formats=_formats(path)) as image:
             # Not getexif(), which would decode a whole PNG. TIFF, which Pillow turns by itself, has no such entry.
             return image.size[::-1] if orientation(image.info.get("exif", b"")) >= 5 else image.size
 
@@ -126,14 +168,15 @@ def looks_like_image(path: Path) -> bool:
     """
     if path.name.startswith("._") or not path.is_file():
         return False
-    if path.suffix.lower() in SUFFIXES:
+    if suffix_of(path.name) in SUFFIXES:
         return True
     with path.open("rb") as file:
-        start = file.read(16)
+        start = file.read(64)
     return (
         start.startswith((JPEG, PNG, b"GIF8", b"II*\0", b"MM\0*"))
         or (start[:4], start[8:12]) == (b"RIFF", b"WEBP")
         or (start[:2], start[6:10]) == (b"BM", bytes(4))
+        or _boxed_kind(start) != ""
     )
 
 
@@ -200,12 +243,38 @@ def _check_size(path: Path, width: int, height: int) -> None:
 
 
 def _with_pillow(path: Path, data: bytes) -> np.ndarray:
-    with _faults_of(path), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with _faults_of(path), Image.open(io.BytesIO(data), formats=_formats(path, data)) as image:
         image.load()
         # Pillow takes every CMYK JPEG as inverted; only those with Adobe's marker are.
         plain_ink = image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info
         rgb = _to_rgb(ImageChops.invert(image) if plain_ink else image)
         return upright(rgb, orientation(image.info.get("exif", b"")))
+
+
+def _formats(path: Path, data: bytes | None = None) -> tuple[str, ...]:
+    """What Pillow may take the file for. Raises ImageFault for what is no image that can be read here."""
+    if data is None:
+        with path.open("rb") as file:
+            data = file.read(64)
+    if data.startswith(LFS):
+        raise LfsPointer(path, "a Git LFS pointer, and no image", LFS_REMEDY)
+    if data.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
+        raise ImageFault(path, "a web page, and no image: the download went wrong", "download it again")
+    if _boxed_kind(data[:64]) != "HEIC":
+        return FORMATS
+    if not reads_heic():
+        raise ImageFault(path, "HEIC, which needs a library that is not installed", HEIC_REMEDY)
+    return (*FORMATS, "HEIF")
+
+
+def _boxed_kind(start: bytes) -> str:
+    """AVIF, HEIC, or nothing, by the first bytes of a file."""
+    if start[4:8] != b"ftyp":
+        return ""
+    brands = [start[at : at + 4] for at in (8, *range(16, min(int.from_bytes(start[:4], "big"), len(start)), 4))]
+    if any(brand in AVIF_BRANDS for brand in brands):
+        return "AVIF"
+    return "HEIC" if any(brand in HEIC_BRANDS for brand in brands) else ""
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

@@ -75,7 +75,10 @@ def origin_of(source: Path) -> dict[str, str]:
     paths = [Path(root) / name for root, name in _files(source)] if source.is_dir() else [source]
     digest = hashlib.sha256()
     for path in paths:
-        facts = path.stat()
+        try:
+            facts = path.stat()
+        except FileNotFoundError:
+            facts = path.lstat()  # a link to nothing
         name = path.relative_to(source) if source.is_dir() else path.name
         digest.update(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode(errors="surrogateescape"))
     return {"path": str(source.resolve()), "stamp": digest.hexdigest()[:16]}
@@ -128,7 +131,9 @@ def find_archive(card: Card) -> Path:
 def _copy(source: Path, part: Path) -> None:
     """The files of a folder, as hard links where the disk allows it, so that they take no space twice."""
     files = [(Path(root) / name) for root, name in _files(source)]
-    sizes = {path: path.stat().st_size for path in files}
+    links = {path for path in files if path.is_symlink()}
+    dead = {path for path in links if not path.exists()}
+    sizes = {path: path.stat().st_size for path in files if path not in dead}
     linked = _can_link(files, part)
     needed, free = sum(sizes.values()), shutil.disk_usage(existing(part)).free
     if not linked and needed * 1.05 > free:
@@ -136,7 +141,9 @@ def _copy(source: Path, part: Path) -> None:
     for path in files:
         target = part / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if linked and not path.is_symlink():
+        if path in dead:
+            target.symlink_to(path.readlink())  # told with the files that are set aside
+        elif linked and path not in links:
             os.link(path, target)
         else:
             shutil.copyfile(path, target)

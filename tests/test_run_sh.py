@@ -15,8 +15,8 @@ import pytest
 import timm
 import torch
 
-import src.models.zoo  # noqa: F401  makes resnet8 known to timm
 from src.core.paths import REPOSITORY
+from src.models.zoo import register_networks
 from tests.fixtures.tiny import write_tiny
 
 TOOLS = ("bash", "dirname", "cksum", "tr", "sed", "rm", "touch", "mkdir", "chmod", "cat")
@@ -247,6 +247,7 @@ def test_one_fold_from_another_folder_with_a_relative_path(real, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     for name in ("src/__init__.py", "src/train.py", "random.py", "numpy.py"):
         executable(elsewhere / name, "raise SystemExit('the wrong module')\n")
+    register_networks()
     torch.save(timm.create_model("resnet8", num_classes=3).state_dict(), elsewhere / "start.pth")
     words = [str(REPOSITORY / "run.sh"), "fold=0", "config=tiny", "run=there", "model.weights=start.pth"]
     done = subprocess.run(words, cwd=elsewhere, env=real, capture_output=True, text=True, timeout=120, check=False)

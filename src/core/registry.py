@@ -81,9 +81,7 @@ class Registry(Generic[T]):
     def _discover(self) -> None:
         if not self._discovered:
             self._discovered = True  # first, for a module of the package may ask for a name itself
-            package = importlib.import_module(self.package)
-            for found in sorted(module.name for module in pkgutil.iter_modules(package.__path__)):
-                importlib.import_module(f"{self.package}.{found}")
+            import_all(self.package)
         load_extensions()
 
     def _visible(self, name: str) -> list[tuple[str, T]]:
@@ -91,6 +89,13 @@ class Registry(Generic[T]):
         own = {module for path, module in _loaded.items() if path.parent == extensions_folder()}
         entries = self._entries.get(name, [])
         return [one for one in entries if not one[0].startswith(PREFIX) or one[0] in own]
+
+
+def import_all(package: str) -> None:
+    """Import every module of a package, so that what stands in them is registered."""
+    folders = importlib.import_module(package).__path__
+    for name in sorted(module.name for module in pkgutil.iter_modules(folders)):
+        importlib.import_module(f"{package}.{name}")
 
 
 def extensions_folder() -> Path:
@@ -129,7 +134,8 @@ def load_extensions() -> None:
 
 def _held(module: str) -> list[str]:
     """What a module of the user's registered, such as "metric mcc"."""
-    return [
+    networks = getattr(sys.modules[module], "__all__", [])  # where timm's own decorator enters them
+    return [f"network {name}" for name in networks] + [
         f"{registry.kind} {name}"
         for registry in _registries
         for name, entries in registry._entries.items()

@@ -7,11 +7,11 @@ import timm
 import torch
 from torch import nn
 
-import src.models.zoo  # noqa: F401  registers our own names
 from src.config.schema import Model
 from src.core.errors import Problem, UsageError
 from src.models.heads import use_cosine, use_gem
 from src.models.weights import from_file, from_hub
+from src.models.zoo import register_networks
 
 RUN = "run:"  # model.weights=run:NAME goes on from another run
 SMALL_INPUT = 96  # below this many pixels a stock stem throws away most of the picture
@@ -39,6 +39,7 @@ def build(model: Model, classes: int, size: int, load: bool = True) -> Network:
 
     Raises UsageError for an unknown name or argument, Problem where the asked weights cannot be had.
     """
+    register_networks()
     if not timm.is_model(model.name):
         near = ", ".join(difflib.get_close_matches(model.name, timm.list_models(), n=3))
         raise UsageError(f"model.name={model.name}: timm knows no such network" + (f". Near: {near}" if near else ""))

@@ -413,7 +413,8 @@ def test_a_network_that_an_engine_does_not_know_is_told(name):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param("openvino_engine", marks=needs_nncf), pytest.param("onnx_engine", marks=needs_onnxruntime)]
+    "name",
+    [pytest.param("openvino_backend", marks=needs_nncf), pytest.param("onnxruntime_backend", marks=needs_onnxruntime)],
 )
 def test_no_telemetry_is_loaded_or_written_home(tmp_path, name):
     """Both count their users: OpenVINO and nncf through a Python package that sends, ONNX Runtime by itself, with a

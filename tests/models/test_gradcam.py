@@ -6,10 +6,12 @@ import timm
 import torch
 from torch import nn
 
-import src.models.zoo  # noqa: F401
 from src.core.errors import Problem
 from src.models.factory import Network
 from src.models.gradcam import grad_cam
+from src.models.zoo import register_networks
+
+register_networks()
 
 
 class RedOrBlue(nn.Module):

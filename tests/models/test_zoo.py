@@ -5,10 +5,12 @@ import timm
 import torch
 from torch import nn
 
-import src.models.zoo  # noqa: F401  registers them
 from src.core.errors import Problem
 from src.models.factory import build
+from src.models.zoo import register_networks
 from tests.models.test_networks import model
+
+register_networks()
 
 # name: (classes, trainable parameters, side length it is made for)
 EXACT = {

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from src.competition.samples import Samples
-from src.config.load import load_tree, merge
+from src.config import run_config
+from src.config.load import merge
 from src.config.schema import Config, check
 from src.core.paths import Run
 from src.images.decode import image_size
@@ -24,9 +25,8 @@ def settle(config: Config, run: Run, samples: Samples, metric: Metric, say: Call
     keys = config.undecided
     if not keys:
         return config
-    kept = run.folder / "config.yaml"
-    if kept.exists():
-        stored = check(load_tree(kept))
+    if run_config.is_stored(run):
+        stored = run_config.read(run.folder)
         values = {key: stored.value(key) for key in keys}
     else:
         values = {key: value for key, value in _chosen(config, samples, metric).items() if key in keys}

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.config import load as configs
-from src.config.schema import FREE_SECTIONS, Config, check
+from src.config import run_config
+from src.config.schema import FREE_SECTIONS, Config
 from src.core.errors import UsageError
 from src.core.paths import home
 from src.core.suggestions import nearest
@@ -115,10 +116,7 @@ def _config_of(run: str, competition: str | None, overrides: dict[str, str]) -> 
     if len(found) > 1:
         names = ", ".join(path.parent.parent.name for path in found)
         raise UsageError(f"run={run} exists in several competitions ({names}): add competition=ID")
-    # A run that is older than a key of the free sections takes that key's default.
-    usual = configs.load_tree(configs.config_file("default"))
-    stored = configs.merge({key: usual[key] for key in FREE_SECTIONS if key in usual}, configs.load_tree(found[0]))
-    return check(configs.merge(stored, configs.from_words(overrides)))
+    return run_config.read(found[0].parent, configs.from_words(overrides))
 
 
 def _configs_of(run: str, competition: str | None) -> list[Path]:

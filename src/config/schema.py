@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from src.core.errors import UsageError
 from src.core.suggestions import nearest_key
@@ -22,9 +22,25 @@ FREE_SECTIONS = ("machine", "predict", "log", "kernel")
 AUTO_KEYS = ("images.size", "model.name", "data.sampler", "train.epochs", "train.global_batch")
 
 
+LATER = {"later": True}
+
+
+def later(usual: Any, **limits: Any) -> Any:
+    """A key that is newer than runs that exist. `usual` means: as it was before the key.
+
+    With that value a configuration has the hash that it had before, and older runs go on.
+    """
+    return Field(default=usual, json_schema_extra=LATER, **limits)
+
+
 class Section(BaseModel):
     # Strict: `true` is no learning rate, and 2.5 no number of epochs.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
+
+    @property
+    def off(self) -> bool:
+        """Whether the section asks for nothing, whatever its other keys say: then it is no part of what is learned."""
+        return False
 
 
 class Data(Section):
@@ -126,6 +142,10 @@ class Teach(Section):
     distill: Fraction = 0.5
     pseudo: Fraction | None = None
 
+    @property
+    def off(self) -> bool:
+        return self.run is None and self.pseudo is None
+
 
 class Machine(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
@@ -175,17 +195,11 @@ class Config(Section):
     optim: Optim
     schedule: Schedule
     train: Train
-    teach: Teach = Teach()  # a run's own file comes without it where nobody taught it
+    teach: Teach = Teach()
     machine: Machine
     predict: Predict
     log: Log
     kernel: Kernel = Kernel()  # a run's own file may come without it
-
-    @model_serializer(mode="wrap")
-    def _what_is_learned(self, told: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without a teacher the section says nothing about a run."""
-        off = self.teach.run is None and self.teach.pseudo is None
-        return {key: value for key, value in told(self).items() if key != "teach" or not off}
 
     @property
     def undecided(self) -> tuple[str, ...]:
@@ -203,11 +217,35 @@ class Config(Section):
 
     def identity(self) -> dict[str, Any]:
         """The keys that decide what is learned: a run folder belongs to exactly one such set."""
-        return self.model_dump(exclude=set(FREE_SECTIONS))
+        off = {name for name, section in self if isinstance(section, Section) and section.off}
+        return self.model_dump(exclude={*FREE_SECTIONS, *off})
 
     def hash(self) -> str:
-        """Eight hex digits of the identity's SHA-256."""
-        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:8]
+        return hash_of(self.identity())
+
+
+def hash_of(identity: dict[str, Any]) -> str:
+    """Eight hex digits of the SHA-256 of what decides the learning, without later keys that say "as before"."""
+    told = json.dumps(_without_later(Config, identity), sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:8]
+
+
+def _without_later(section: type[Section], tree: dict[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for key, value in tree.items():
+        field = section.model_fields.get(key)
+        if field is not None and field.json_schema_extra == LATER and value == field.default:
+            continue
+        inner = field.annotation if field is not None else None
+        deeper = isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, Section)
+        kept[key] = _without_later(inner, value) if deeper else value
+    return kept
+
+
+def optional_keys(section: str) -> set[str]:
+    """The keys of a section that its schema gives a value where a file says nothing."""
+    fields = Config.model_fields[section].annotation.model_fields
+    return {key for key, field in fields.items() if not field.is_required()}
 
 
 def check(tree: dict[str, Any]) -> Config:

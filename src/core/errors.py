@@ -11,7 +11,7 @@ A kind of error that is caught somewhere is a class of its own, with its code as
     class Diverged(Problem):
         code = "loss-not-finite"
 
-In a test, `with raises("loss-not-finite"):` of tests/codes.py is in place of a match of the sentence.
+In a test, `with raises("loss-not-finite"):` of tests/fixtures/codes.py is in place of a match of the sentence.
 """
 
 import contextlib

@@ -132,6 +132,11 @@ def only_one(folder: Path, what: str) -> Iterator[None]:
         yield
 
 
+def has_learned(folder: Path) -> bool:
+    """Whether a fold of the run in `folder` has a checkpoint or is done: then it belongs to its configuration."""
+    return any(folder.glob("seed*/*/checkpoint.pt")) or any(folder.glob(f"seed*/*/{DONE}"))
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder: runs/<competition>/<name>, with one folder per seed and fold in it."""

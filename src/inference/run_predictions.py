@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from src.competition.competition import Opened, open_competition
-from src.competition.run_config import hold
+from src.competition.run_record import verify
 from src.config.request import ALL, Request
 from src.core.errors import UsageError
 from src.core.paths import Run
@@ -77,7 +77,7 @@ def open_run(request: Request, say: Say) -> tuple[Run, Opened]:
         raise UsageError(f"--export writes a file for torch: leave predict.engine={request.config.predict.engine} out")
     _views(request)
     opened = open_competition(request.config, run, say)
-    (hold_brought if is_brought(run) else hold)(run, opened)
+    (hold_brought if is_brought(run) else verify)(run, opened)
     if opened.card.submission is None:
         raise UsageError(f"{opened.card.id} has no test images, so there is nothing to predict; train tells its scores")
     return run, opened

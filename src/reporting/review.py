@@ -11,7 +11,7 @@ import pandas as pd
 
 from src.competition.competition import Opened, open_competition
 from src.competition.folds import units_of
-from src.competition.run_config import hold
+from src.competition.run_record import verify
 from src.config.request import ALL, Request
 from src.core.errors import Problem, UsageError
 from src.core.paths import Run, home, only_one, read_json, sha256_of, write_json, write_text
@@ -36,7 +36,7 @@ def review(request: Request, say: Say = print) -> Path:
     if is_brought(run):
         raise UsageError(f"run {run.name} brings logits alone, and a review needs networks: name a run trained here")
     opened = open_competition(request.config, run, say)
-    hold(run, opened)
+    verify(run, opened)
     members = [member for member in trained_members(run, request) if member.fold != ALL]
     if not members:
         raise UsageError(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from src.competition.competition import Opened, open_competition
-from src.competition.run_config import hold
+from src.competition.run_record import verify
 from src.config.request import ALL, Request
 from src.core.paths import DONE, Run, read_json
 from src.evaluation.averaging import likeliest
@@ -111,7 +111,7 @@ def subject_of(request: Request, say: Say) -> Subject:
         hold_brought(run, opened)
         members, tables = brought_members(run, request, opened.folds.count), BroughtTables(opened, run, say)
     else:
-        hold(run, opened)
+        verify(run, opened)
         members, tables = trained_members(run, request), StoredTables(opened, run, say)
     folds = sorted({member.fold for member in members if member.fold != ALL})
     return Subject(run, opened, tuple(members), tables, held_out(opened, folds) if folds else None, say)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from src.competition.competition import Opened, open_competition
-from src.competition.run_config import claim
+from src.competition.run_record import save_or_verify
 from src.config.request import ALL, Request
 from src.core.distributed import Ranks, together
 from src.core.errors import Problem, UsageError
@@ -74,7 +74,7 @@ def _train_asked(request: Request, ranks: Ranks, teller: Teller) -> None:
     if not ranks.leads:
         return
     if not left:
-        claim(run, opened)
+        save_or_verify(run, opened)
     done = [str(fold) for fold in folds if all(run.finished(seed, fold) for seed in request.seeds)]
     if not left:
         say(f"nothing to do: fold {', '.join(done)} of {run.name} {'is' if len(done) == 1 else 'are'} trained")
@@ -95,7 +95,7 @@ def _train(members: list[Member], asked: list[Member], opened: Opened, run: Run,
     with ranks.leader_first():
         images, teacher = opened.images(say=say), teacher_of(opened, say)
         if ranks.leads:
-            claim(run, opened)
+            save_or_verify(run, opened)
     check_shared(run, ranks)
     parameters = sum(p.numel() for p in network.parameters())
     record = run.folder / "machine.json"

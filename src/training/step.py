@@ -5,9 +5,9 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 
-from src.competition.run_config import has_learned
 from src.core.errors import Problem
 from src.core.memory import fits, largest_batch
+from src.core.paths import has_learned
 from src.training import sanity_checks
 from src.training.fold_job import FoldJob, global_batch
 from src.training.loss_meter import Taken, Tally
@@ -96,7 +96,7 @@ class Stepper:
             return "out of memory with a single image: lower images.size or choose a smaller model.name"
         told = f"out of memory with {tried} images at once; the largest batch that fits is {most}. "
         words = f"train.batch={most} train.global_batch={global_batch(self.config)}"
-        if has_learned(self.job.run):  # and a run keeps the batch that it has learned with
+        if has_learned(self.job.run.folder):  # and a run keeps the batch that it has learned with
             return told + (
                 f"The same command goes on once no other program holds memory there, or where there is more of it; or "
                 f"begin another run with run=NAME {words}"

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from src.competition.competition import Opened
-from src.config.load import config_file, load_tree, merge
-from src.config.schema import Config, check
+from src.config import run_config
+from src.config.schema import Config
 from src.core.errors import UsageError
 from src.core.paths import Run
 from src.images.cache import ImageCache
@@ -52,7 +52,7 @@ def check_teacher(opened: Opened, run: Run, members: list[tuple[int, int | str]]
     if name == run.name:
         raise UsageError(f"teach.run={name}: a run cannot teach itself; give this one another name, run=NAME")
     teacher = earlier_run("teach.run", name, opened)
-    if not (teacher.folder / "config.yaml").exists():
+    if not run_config.is_stored(teacher):
         raise UsageError(f"teach.run={name}: {name} was trained elsewhere, and there is no network of it here to teach")
     lacking = [fold for seed, fold in members if not teacher.finished(seed_of(teacher, seed, fold), fold)]
     if lacking:
@@ -61,7 +61,7 @@ def check_teacher(opened: Opened, run: Run, members: list[tuple[int, int | str]]
             f"teach.run={name}: fold {folds} of {name} is not trained, and the model of another fold has seen the rows "
             f"that this one holds out. First: python -m src.train competition={run.competition} run={name} fold={folds}"
         )
-    train = config_of(teacher).train
+    train = run_config.read(teacher.folder).train
     if train.keep == "best" or train.patience:
         say(
             f"note: run {name} chose its epochs by their score on the held-out rows, which flatters its score, and may "
@@ -69,16 +69,11 @@ def check_teacher(opened: Opened, run: Run, members: list[tuple[int, int | str]]
         )
 
 
-def config_of(run: Run) -> Config:
-    """The configuration that a run was made with; keys that came later are as today's defaults."""
-    return check(merge(load_tree(config_file("default")), load_tree(run.folder / "config.yaml")))
-
-
 def teacher_of(opened: Opened, say: Callable[[str], None]) -> Teacher | None:
     """The teacher that the configuration names, its images decoded where they are not; None without one."""
     if opened.config.teach.run is None:
         return None
     run = Run(opened.card.id, opened.config.teach.run)
-    config = config_of(run)
+    config = run_config.read(run.folder)
     seen = replace(opened, config=config.model_copy(update={"machine": opened.config.machine}))
     return Teacher(run, config, seen.images(say=say))

@@ -6,7 +6,7 @@ from torch import nn
 
 from src.competition.competition import Opened
 from src.competition.quality.ignored_images import ONLY_TRAINED
-from src.competition.run_config import IGNORED
+from src.competition.run_record import IGNORED
 from src.competition.tables import read_table
 from src.config.schema import Model
 from src.core.errors import Problem, UsageError

@@ -18,6 +18,7 @@ from src.predict import main as predict
 from src.review import main as review
 from src.sweep import main as sweep
 from src.train import main as train
+from tests.fixtures.older_runs import without_keys
 from tests.fixtures.planted_faults import ROWS, WORDS, planted, write_planted
 
 SHORT = ["config=tiny", "train.epochs=1"]
@@ -203,8 +204,7 @@ def test_a_run_belongs_to_the_rows_that_were_ignored(tiny, capsys):
 def test_a_run_made_before_anything_could_be_ignored_goes_on(tiny):
     assert train([*SHORT, "fold=0", "run=old"]) == 0
     folder = tiny / "runs" / "tiny" / "old"
-    lines = (folder / "config.yaml").read_text().splitlines(keepends=True)
-    (folder / "config.yaml").write_text("".join(line for line in lines if line.strip() != "ignore: null"))
+    without_keys(folder, "data.ignore")
     facts = record(tiny, "old")
     del facts["ignored"]
     (folder / "run.json").write_text(json.dumps(facts))

@@ -30,6 +30,7 @@ from src.training.distillation import Lesson, sureness
 from src.training.step import Stepper
 from src.training.trainer import FoldTraining
 from tests.fixtures import fresh_process
+from tests.fixtures.older_runs import without_keys
 from tests.fixtures.tiny import write_tiny
 
 ROWS, TEST = 45, 15  # of the tiny competition; 30 are trained on in each of its three folds
@@ -124,9 +125,9 @@ def watched(monkeypatch) -> type[Watched]:
 
 def test_without_a_teacher_the_section_changes_nothing(tiny, capsys):
     assert train([*PLAIN, "run=plain", "fold=0"]) == 0
+    assert "teach" not in (tiny / "runs/tiny/plain/config.yaml").read_text()  # as in runs older than the section
     assert train([*PLAIN, "run=section", "fold=0", "teach.distill=1.0"]) == 0
     assert weights(tiny, "plain") == weights(tiny, "section")
-    assert "teach" not in (tiny / "runs/tiny/plain/config.yaml").read_text()  # as in runs older than the section
     assert train([*PLAIN, "run=plain", "fold=0", "teach.distill=1.0"]) == 0  # and so it is the same run
     assert "teacher" not in done(tiny, "section")
     assert "teacher" not in capsys.readouterr().out
@@ -220,7 +221,7 @@ def test_a_run_made_before_some_keys_were_there_can_teach(tiny):
     file = tiny / "runs/tiny/base/config.yaml"
     text = file.read_text()
     assert "  smoothing: 0.0\n  class_weights: none\n" in text
-    file.write_text(re.sub(r"  (class_weights|beta|gamma): .*\n", "", text))
+    without_keys(file.parent, "loss.class_weights", "loss.beta", "loss.gamma")
     assert train([*TAUGHT, "fold=0", "train.epochs=1"]) == 0
 
 

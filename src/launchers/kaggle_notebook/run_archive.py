@@ -9,8 +9,7 @@ import tempfile
 from pathlib import Path
 
 from src.competition.sources.archives import unpack
-from src.config.load import load_tree
-from src.config.schema import check
+from src.config import run_config
 from src.core.errors import Problem
 from src.core.paths import DONE, Run, read_json, runs_folder, sha256_of, written_whole
 
@@ -124,11 +123,12 @@ def _bring_folds(new: Path, run: Run) -> None:
 
 def _same_run(new: Path, run: Run) -> None:
     """A run folder belongs to one configuration."""
-    ours, theirs = run.folder / "config.yaml", new / "config.yaml"
-    if not theirs.exists():
+    if not (new / run_config.CONFIG).exists():
         raise NotBegun("training elsewhere ended before it had begun: allow it more time, or see its log")
-    if ours.exists() and check(load_tree(ours)).identity() != check(load_tree(theirs)).identity():
-        raise Problem(f"run {run.name} has another configuration here than there: give run=NEWNAME")
+    if run_config.is_stored(run) and run_config.differences(run_config.read(run.folder), run_config.read(new)):
+        raise Problem(
+            f"run {run.name} has another configuration here than there: give run=NEWNAME", code="run-config-differs"
+        )
 
 
 def _made(folder: Path) -> Path:

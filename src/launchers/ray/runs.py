@@ -9,10 +9,9 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any, Protocol
 
-from src.competition.run_config import has_learned
 from src.config.request import Request
 from src.core.errors import Problem
-from src.core.paths import Run, home
+from src.core.paths import Run, has_learned, home
 from src.core.reporter import Standing, Teller
 from src.core.terminal import Terminal
 from src.launchers.ray import cell
@@ -151,7 +150,7 @@ class Work:
     def _may_begin(self, request: Request) -> bool:
         """Of a new run one cell goes first: it decides for the others how they train."""
         run = run_of(request)
-        return has_learned(run) or all(run_of(self.requests[other]) != run for other in self.running.values())
+        return has_learned(run.folder) or all(run_of(self.requests[other]) != run for other in self.running.values())
 
     def look(self) -> None:
         """Wait a moment, tell what the cells told, and take note of those that are over."""

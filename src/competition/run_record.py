@@ -5,25 +5,24 @@ import subprocess
 from importlib.metadata import version
 from typing import Any
 
-import yaml
-
 from src.competition.competition import Opened
-from src.config.schema import FREE_SECTIONS, Config
+from src.config import run_config
 from src.core.errors import Problem, UsageError
-from src.core.paths import DONE, REPOSITORY, Run, read_json, write_json, write_text
+from src.core.paths import REPOSITORY, Run, has_learned, read_json, write_json, write_text
 
 IGNORED = "ignored.csv"  # the rows that data.ignore named when the run was made
 PACKAGES = ("torch", "timm", "albumentations", "opencv-python-headless", "accelerate", "numpy")
 
 
-def claim(run: Run, opened: Opened) -> None:
-    """Give the run this configuration, or hold it to the one that it has: see `hold`."""
-    if not (run.folder / "config.yaml").exists() and any(run.folder.glob("seed*/*/logits/*.npz")):
+def save_or_verify(run: Run, opened: Opened) -> None:
+    """Give the run this configuration, or hold it to the one that it has: see `verify`."""
+    if not run_config.is_stored(run) and any(run.folder.glob("seed*/*/logits/*.npz")):
         raise UsageError(
-            f"run {run.name} was trained elsewhere and brings its logits alone: give run=NEWNAME to train one here"
+            f"run {run.name} was trained elsewhere and brings its logits alone: give run=NEWNAME to train one here",
+            code="run-external",
         )
-    if has_learned(run) and (run.folder / "config.yaml").exists():
-        hold(run, opened)
+    if has_learned(run.folder) and run_config.is_stored(run):
+        verify(run, opened)
         return
     # A name under which nothing was learned is free, and so is what was measured for it.
     (run.folder / "machine.json").unlink(missing_ok=True)
@@ -32,36 +31,33 @@ def claim(run: Run, opened: Opened) -> None:
     else:
         (run.folder / IGNORED).unlink(missing_ok=True)
     write_json(run.folder / "run.json", _origin(opened))
-    tree = yaml.safe_dump(opened.config.model_dump(), sort_keys=False, allow_unicode=True)
-    write_text(run.folder / "config.yaml", tree)
+    run_config.write(run, opened.config)
 
 
-def has_learned(run: Run) -> bool:
-    """Whether a fold of it has a checkpoint or is done: then it belongs to its configuration."""
-    return any(run.folder.glob("seed*/*/checkpoint.pt")) or any(run.folder.glob(f"seed*/*/{DONE}"))
-
-
-def hold(run: Run, opened: Opened) -> None:
+def verify(run: Run, opened: Opened) -> None:
     """Compare what a run was made with and what is asked for now.
 
     Raises UsageError naming the keys that differ, and Problem where the training rows or their folds have changed.
     """
-    differing = _differing(yaml.safe_load((run.folder / "config.yaml").read_text(encoding="utf-8")), opened.config)
+    differing = run_config.differences(run_config.read(run.folder), opened.config)
     if differing:
         raise UsageError(
             f"run {run.name} was made with another configuration: {'; '.join(differing[:5])}. "
-            f"Give run=NEWNAME, or delete {run.folder}"
+            f"Give run=NEWNAME, or delete {run.folder}",
+            code="run-config-differs",
         )
     record = read_json(run.folder / "run.json")
     if record["folds"] != opened.folds.hash:
         raise Problem(
             f"run {run.name} was made with other training rows or folds than there are now: give run=NEWNAME to "
-            f"train on these"
+            f"train on these",
+            code="run-folds-differ",
         )
     if record.get("ignored") != _ignored(opened):
         raise Problem(
             f"{opened.ignored.file} ignores other rows than when run {run.name} was made: give run=NEWNAME to train "
-            f"with these, or put back those that {run.folder / IGNORED} tells"
+            f"with these, or put back those that {run.folder / IGNORED} tells",
+            code="run-ignored-differ",
         )
 
 
@@ -87,17 +83,3 @@ def _origin(opened: Opened) -> dict[str, Any]:
 
 def _ignored(opened: Opened) -> str | None:
     return opened.ignored.digest if opened.ignored else None
-
-
-def _differing(kept: dict[str, Any], config: Config) -> list[str]:
-    before = _flat({key: value for key, value in kept.items() if key not in FREE_SECTIONS})
-    now = _flat(config.identity())
-    keys = [key for key in now | before if before.get(key) != now.get(key)]
-    return [f"{key} was {before.get(key, 'not given')}, now {now.get(key, 'not given')}" for key in keys]
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat

@@ -4,12 +4,10 @@ import difflib
 from pathlib import Path
 from typing import Any, Literal
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from yaml import YAMLError
 
 from src.core.errors import UsageError
+from src.core.files import read_settings
 from src.core.paths import REPOSITORY, competition_folder, home
 
 Target = Literal["binary", "multiclass", "ordinal", "multilabel"]
@@ -168,13 +166,7 @@ def load_card(competition: str) -> Card:
             f"competition={competition}: there is no competition/{competition}/card.yaml. Known: {', '.join(known)}. "
             "To add one: python -m src.prepare SOURCE"
         )
-    try:
-        facts = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (YAMLError, OmegaConfBaseException) as error:
-        raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(facts, dict):
-        raise UsageError(f"{path} must hold keys and values")
-    return check_card(competition, facts, str(path))
+    return check_card(competition, read_settings(path), str(path))
 
 
 def check_card(competition: str, facts: dict[str, Any], where: str) -> Card:

@@ -13,7 +13,8 @@ from src.competition.samples import Samples, load_samples
 from src.competition.sources import pixel_columns
 from src.competition.sources.data_folder import bring, ensure_data
 from src.core.errors import UsageError
-from src.core.paths import competition_folder, runs_folder, write_json, write_text, written_whole
+from src.core.files import write_json, write_text, written_whole
+from src.core.paths import competition_folder, runs_folder
 from src.metrics import metric
 
 Say = Callable[[str], None]

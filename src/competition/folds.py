@@ -9,7 +9,7 @@ import pandas as pd
 
 from src.competition.samples import TRAIN, VALIDATION, Samples
 from src.core.errors import Problem
-from src.core.paths import written_whole
+from src.core.files import read_csv, written_whole
 
 
 def deal(targets: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -112,8 +112,8 @@ def freeze_folds(samples: Samples, count: int, seed: int, folder: Path, host: bo
         of_row = _host(samples) if host else _cross(samples, units, count, seed)
         with written_whole(path) as part:
             pd.DataFrame({"id": samples.train["id"], "fold": of_row}).to_csv(part, index=False)
-    table = pd.read_csv(path, dtype={"id": str}, keep_default_na=False)
-    if list(table["id"]) != list(samples.train["id"]):
+    table = read_csv(path, ("id", "fold"), dtype={"id": str})
+    if list(table["id"]) != list(samples.train["id"]) or table["fold"].dtype.kind != "i":
         raise Problem(f"{path} was changed by hand: delete it, and the runs made with it, to start anew")
     of_row = table["fold"].to_numpy()
     notes = () if host else tuple(_notes(samples, units, of_row, count))

@@ -8,7 +8,8 @@ from typing import Any
 from src.competition.competition import Opened
 from src.config import run_config
 from src.core.errors import Problem, UsageError
-from src.core.paths import REPOSITORY, Run, has_learned, read_json, write_json, write_text
+from src.core.files import read_json, write_json, write_text
+from src.core.paths import REPOSITORY, Run, has_learned
 
 IGNORED = "ignored.csv"  # the rows that data.ignore named when the run was made
 PACKAGES = ("torch", "timm", "albumentations", "opencv-python-headless", "accelerate", "numpy")

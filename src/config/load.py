@@ -14,6 +14,7 @@ from yaml import YAMLError
 
 from src.config.schema import Config, check
 from src.core.errors import UsageError
+from src.core.files import read_settings
 from src.core.paths import REPOSITORY, home
 from src.core.suggestions import nearest
 
@@ -59,17 +60,8 @@ def load(name: str, overrides: dict[str, str], competition: str | None = None) -
 
 def load_tree(path: Path) -> dict[str, Any]:
     """One YAML file as a plain tree, sections given as a word read in."""
-    layer = _read(path)
-    if not isinstance(layer, dict):
-        raise UsageError(f"{path} must hold keys and values")
+    layer = read_settings(path)
     return {key: _section(key, value) for key, value in layer.items()}
-
-
-def _read(path: Path) -> Any:
-    try:
-        return OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def from_words(overrides: dict[str, str]) -> dict[str, Any]:
@@ -95,7 +87,7 @@ def _section(key: str, value: Any) -> Any:
         return value
     if config_file(f"{key}/{value}") is None:
         raise UsageError(f"{key}={value}: there is no configs/{key}/{value}.yaml.{nearest(value, config_names(key))}")
-    return _section(key, _read(config_file(f"{key}/{value}")))
+    return _section(key, read_settings(config_file(f"{key}/{value}"), (dict, list)))
 
 
 def merge(below: Any, above: Any) -> Any:

@@ -13,7 +13,8 @@ import yaml
 from src.config.load import load_tree, merge
 from src.config.schema import FREE_SECTIONS, Config, check, hash_of, optional_keys
 from src.core.errors import Problem
-from src.core.paths import REPOSITORY, Run, has_learned, read_json, write_text
+from src.core.files import read_json, write_text
+from src.core.paths import REPOSITORY, Run, has_learned
 
 CONFIG, RECORD = "config.yaml", "run.json"
 

@@ -67,6 +67,7 @@ REMEDIES = {
     errno.EACCES: "no permission: make it writable for you, or set PODIUM_HOME to another folder",
     errno.EPERM: "no permission: make it writable for you, or set PODIUM_HOME to another folder",
     errno.EROFS: "the file system is read-only: set PODIUM_HOME to a folder that you may write",
+    errno.EIO: "the disk cannot read or write it: look after the disk, or put a copy of the file elsewhere",
     errno.ENOTDIR: "a file stands where a folder must be: move it away",
     errno.EEXIST: "a file stands where a folder must be: move it away",
     errno.EISDIR: "a folder stands where a file must be: move it away",

@@ -10,13 +10,15 @@ import pandas as pd
 from src.competition.competition import Opened, open_competition
 from src.competition.folds import units_of
 from src.core.errors import Problem
-from src.core.paths import DONE, Run, read_json
+from src.core.files import read_json
+from src.core.paths import DONE, Run
 from src.evaluation.averaging import likeliest, probabilities_of
 from src.evaluation.bootstrap import gains, picked
 from src.experiments.sweep_plan import Cell, Plan
 from src.inference.logits_store import aligned, load_logits, logits_file
 from src.metrics import METRICS, Metric
 from src.reporting.comparison_table import Outcomes
+from src.reporting.run_results import log_of
 from src.training.losses import plain_loss
 from src.training.rare_class_scores import rarity_scores
 
@@ -106,7 +108,7 @@ def _read(cell: Cell, run: Run, opened: Opened, shared: pd.Index | None) -> Read
             answers.append(probabilities_of(logits, opened.card.target))
             counts = _recognised(truth, likeliest(logits, opened.card.target), len(right))
             shown, right = shown + counts[0], right + counts[1]
-            log = pd.read_csv(run.member(seed, fold) / "log.csv")
+            log = log_of(run.member(seed, fold))
             named = {"label": cell.label, "run": run.name, "seed": seed, "fold": fold, "rows": len(held_out)}
             curves.append(log.assign(**named))
             members.append(

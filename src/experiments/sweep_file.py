@@ -45,8 +45,8 @@ def from_file(name: str, given: dict[str, str]) -> tuple[str, dict[str, str], li
 def _read(path: Path) -> SweepFile:
     try:
         # Every value as it is written: 1e-3 in a run's name is what the user knows it by.
-        return SweepFile.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader))
-    except yaml.YAMLError as error:
+        return SweepFile.model_validate(yaml.load(path.read_bytes().decode("utf-8-sig"), Loader=yaml.BaseLoader))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         first = error.errors()[0]

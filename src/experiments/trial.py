@@ -11,7 +11,8 @@ import pandas as pd
 
 from src.config.request import parse
 from src.core.errors import Problem
-from src.core.paths import DONE, Run, read_json
+from src.core.files import read_json
+from src.core.paths import DONE, Run
 from src.core.reporter import Part, Teller
 from src.experiments.search_space import Space
 from src.experiments.study import FAILED, STOPPED, Study, Tried

@@ -13,7 +13,8 @@ from src.competition.competition import Opened, open_competition
 from src.config.request import Request
 from src.config.schema import Model
 from src.core.errors import Problem
-from src.core.paths import DONE, Run, read_json, written_whole
+from src.core.files import read_json, written_whole
+from src.core.paths import DONE, Run
 from src.export.export_file import PROBE, Facts, OneModel, Pixels, Score, Tensors, write_export
 from src.export.networks import probe_logits
 from src.export.predict import Exported, Logits

@@ -26,7 +26,7 @@ from src.competition.samples import Samples, columns_needed, find_files, ids_and
 from src.competition.sources.kaggle_input import competition_at, places_of
 from src.competition.tables import need, read_table, source_table
 from src.core.errors import Problem, exit_code
-from src.core.paths import written_whole
+from src.core.files import written_whole
 from src.core.process import run
 from src.export.export_file import Facts
 from src.export.predict import Exported

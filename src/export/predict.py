@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from src.core.errors import Problem, UsageError, exit_code
-from src.core.paths import written_whole
+from src.core.files import written_whole
 from src.core.process import run
 from src.core.progress import progress
 from src.evaluation.averaging import mean_probabilities

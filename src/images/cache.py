@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 
 from src.core.errors import Problem
-from src.core.paths import read_json, relative_paths, sha256_of, write_json, written_whole
+from src.core.files import read_json, sha256_of, write_json, written_whole
+from src.core.paths import relative_paths
 from src.images import decode
 from src.images.cache_folder import GB, held, make_room, turn
 from src.images.local_copy import copied, own_folder

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from src.core.errors import Problem, UsageError
-from src.core.paths import read_json, sha256_of, write_json, written_whole
+from src.core.files import read_json, sha256_of, write_json, written_whole
 from src.core.progress import progress
 from src.images.cache_folder import NoRoom, make_room, turn
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from src.core.errors import UsageError
-from src.core.paths import read_json, write_json
+from src.core.files import DamagedFile, read_json, write_json
 from src.inference.backends.backend import TORCH
 from src.inference.backends.networks import LIBRARIES, EngineNetworks, hashed, processor
 from src.inference.backends.parity import EACH, MOST, Trial
@@ -78,5 +78,5 @@ def _kept(file: Path) -> Choice | None:
     """The choice in `file`; None where there is none, or it cannot be read: it is measured again."""
     try:
         return Choice.from_json(read_json(file))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (DamagedFile, ValueError, KeyError, TypeError):
         return None

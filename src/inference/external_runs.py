@@ -10,7 +10,8 @@ import numpy as np
 from src.competition.competition import Opened
 from src.config.request import ALL, Request
 from src.core.errors import Problem, UsageError
-from src.core.paths import Run, read_json
+from src.core.files import DamagedFile, read_json
+from src.core.paths import Run
 from src.inference.logits_store import PARTS, WRITTEN_ANEW, Logits, StoredTables
 from src.inference.trained_networks import Member
 from src.inference.tta import PLAIN
@@ -36,7 +37,7 @@ def hold_brought(run: Run, opened: Opened) -> None:
     file = run.folder / "run.json"
     try:
         folds = read_json(file)["folds"]
-    except (ValueError, KeyError, TypeError):
+    except DamagedFile:
         raise Problem(
             f'{file} must be json such as {{"folds": "{opened.folds.hash}"}}: the hash of the fold table that the '
             f"run was trained on, see the head of src/inference/logits_store.py"

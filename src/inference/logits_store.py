@@ -27,7 +27,6 @@ Logits of probabilities p are log(p), or log(p / (1 - p)) where several classes 
 
 import json
 import math
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +37,8 @@ import pandas as pd
 
 from src.competition.competition import Opened
 from src.core.errors import Problem
-from src.core.paths import DONE, Run, read_json, written_whole
+from src.core.files import damaged, read_json, read_npz, written_whole
+from src.core.paths import DONE, Run
 from src.inference.trained_networks import Member
 
 MADE_ANEW = "delete it, and predict makes it anew"
@@ -77,10 +77,10 @@ def save_logits(
 def load_logits(path: Path, classes: tuple[str, ...], remedy: str = MADE_ANEW) -> Logits:
     """Read one table. Raises Problem, with the remedy, where it is damaged or belongs to other classes."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            table = Logits(file["id"], file["logits"], tuple(file["classes"].tolist()), json.loads(str(file["meta"])))
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise Problem(f"{path} is no table of logits ({error}): {remedy}") from None
+        file = read_npz(path, ("id", "logits", "classes", "meta"), remedy)
+        table = Logits(file["id"], file["logits"], tuple(file["classes"].tolist()), json.loads(str(file["meta"])))
+    except (ValueError, TypeError) as error:
+        raise damaged(path, f"is no table of logits ({error})", remedy) from None
     if table.classes != classes:
         train_anew = "train this run anew under another name"
         raise Problem(

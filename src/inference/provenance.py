@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from src.competition.competition import Opened
-from src.core.paths import read_json, sha256_of, write_json
+from src.core.files import read_json, sha256_of, write_json
 from src.evaluation.blending import Blend
 from src.evaluation.decision_rules import Decision
 from src.inference.external_runs import is_brought

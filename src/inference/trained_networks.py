@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 
 from src.config.schema import Config
 from src.core.errors import Problem
-from src.core.paths import DONE, read_json, sha256_of
+from src.core.files import read_json, sha256_of
+from src.core.paths import DONE
 from src.models.factory import Network, build
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from src.competition.run_record import commit
-from src.core.paths import write_text, written_whole
+from src.core.files import write_text, written_whole
 from src.reporting.comparison_figures import draw_classes, draw_curves, most_different
 from src.reporting.figures import save
 

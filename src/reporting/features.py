@@ -7,7 +7,6 @@ size, engine, precision, and what the images and weights were.
 """
 
 import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,8 @@ import numpy as np
 import torch
 
 from src.competition.competition import Opened
-from src.core.errors import Problem
-from src.core.paths import DONE, Run, only_one, read_json, written_whole
+from src.core.files import DamagedFile, read_json, read_npz, written_whole
+from src.core.paths import DONE, Run, only_one
 from src.core.progress import progress
 from src.images.dataset import Feed, PlainRows
 from src.inference.backends.backend import Engine
@@ -64,14 +63,12 @@ def features_of(opened: Opened, run: Run, member: Member, held_out: np.ndarray, 
 
 def _stored(file: Path, opened: Opened, member: Member, ids: tuple[np.ndarray, np.ndarray]) -> Features | None:
     """What is stored, if it is of these rows, weights and images."""
-    if not file.exists():
-        return None
     try:
-        with np.load(file, allow_pickle=False) as held:
-            meta, rows = json.loads(str(held["meta"])), (held["held_out_id"], held["test_id"])
-            found = Features(held["held_out"], held["test"])
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise Problem(f"{file} is no table of features ({error}): delete it, and it is made anew") from None
+        held = read_npz(file, ("meta", "held_out_id", "test_id", "held_out", "test"))
+        meta = json.loads(str(held["meta"]))
+    except (DamagedFile, ValueError):
+        return None  # it is only a copy of what can be computed again
+    rows, found = (held["held_out_id"], held["test_id"]), Features(held["held_out"], held["test"])
     wanted = read_json(member.folder / DONE)["weights"], opened.images_hash
     same = all(np.array_equal(one, np.asarray(other, dtype=np.str_)) for one, other in zip(rows, ids, strict=True))
     return found if same and (meta.get("weights"), meta.get("images")) == wanted else None

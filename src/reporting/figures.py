@@ -4,7 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from src.core.paths import written_whole
+from src.core.files import written_whole
 
 # Okabe and Ito's colours, which colour-blind people can tell apart too; without the yellow, which white swallows.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.core.paths import DONE, read_json, runs_folder
+from src.core.files import read_json
+from src.core.paths import DONE, runs_folder
 from src.reporting.run_results import Subject
 from src.submission import ledger
 

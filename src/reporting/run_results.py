@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import pandas as pd
 from src.competition.competition import Opened, open_competition
 from src.competition.run_record import verify
 from src.config.request import ALL, Request
-from src.core.paths import DONE, Run, read_json
+from src.core.files import damaged, read_csv, read_json
+from src.core.paths import DONE, Run
 from src.evaluation.averaging import likeliest
 from src.evaluation.held_out import HeldOut
 from src.images.cache import ImageCache
@@ -24,6 +26,7 @@ from src.inference.trained_networks import Member
 from src.inference.tta import PLAIN
 
 Say = Callable[[str], None]
+LOG = "log.csv"
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,7 @@ class Subject:
     @cached_property
     def log(self) -> pd.DataFrame:
         """log.csv of every member, with its seed and fold; empty where the run was trained elsewhere."""
-        files = {(m.seed, m.fold): m.folder / "log.csv" for m in self.members}
-        parts = [pd.read_csv(file).assign(seed=s, fold=f) for (s, f), file in files.items() if file.exists()]
+        parts = [log_of(m.folder).assign(seed=m.seed, fold=m.fold) for m in self.members if (m.folder / LOG).exists()]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
     @cached_property
@@ -115,3 +117,14 @@ def subject_of(request: Request, say: Say) -> Subject:
         members, tables = trained_members(run, request), StoredTables(opened, run, say)
     folds = sorted({member.fold for member in members if member.fold != ALL})
     return Subject(run, opened, tuple(members), tables, held_out(opened, folds) if folds else None, say)
+
+
+def log_of(folder: Path) -> pd.DataFrame:
+    """What each epoch of a finished fold did. Raises DamagedFile where the log does not hold all of them."""
+    file = folder / LOG
+    remedy = "delete it, and the page leaves its curves out"
+    log = read_csv(file, ("epoch", "loss"), remedy)
+    epochs = read_json(folder / DONE)["epochs"] if (folder / DONE).exists() else len(log)
+    if len(log) != epochs:
+        raise damaged(file, f"holds {len(log)} of {epochs} epochs", remedy)
+    return log

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.core.paths import sha256_of, submissions_folder
+from src.core.files import sha256_of
+from src.core.paths import submissions_folder
 from src.submission import ledger
 from src.submission.ledger import Entry
 

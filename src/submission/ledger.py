@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from src.core.errors import Problem
-from src.core.paths import home, read_json, runs_folder
+from src.core.files import DamagedFile, read_json
+from src.core.paths import home, runs_folder
 
 PUSHING = "PUSHING"  # written before the push: without a later row it may or may not have arrived
 NOT_PUSHED = "NOT PUSHED"  # Kaggle has none of it
@@ -134,9 +135,9 @@ def facts(competition: str, sha256: str) -> dict[str, str | float]:
     for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
         try:
             noted = read_json(path)
-        except (ValueError, OSError):
+        except (DamagedFile, OSError):
             continue
-        if isinstance(noted, dict) and noted.get("sha256") == sha256:
+        if noted.get("sha256") == sha256:
             return _facts(noted, path)
     return {}
 

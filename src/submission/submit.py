@@ -6,7 +6,8 @@ from pathlib import Path
 from src.competition.card import Card
 from src.competition.samples import load_samples
 from src.core.errors import Problem, UsageError
-from src.core.paths import sha256_of, submissions_folder
+from src.core.files import sha256_of
+from src.core.paths import submissions_folder
 from src.metrics import metric
 from src.submission import ledger
 from src.submission.check import checked

@@ -12,7 +12,7 @@ import pandas as pd
 from src.competition.card import Card
 from src.competition.samples import Samples
 from src.core.errors import Problem, UsageError
-from src.core.paths import sha256_of, written_whole
+from src.core.files import sha256_of, written_whole
 from src.metrics import decide
 from src.submission.check import checked, never_empty
 from src.submission.sample_layout import Layout, layout_of

@@ -23,8 +23,9 @@ from src.config.schema import Config
 from src.core.devices import apart
 from src.core.distributed import ALONE, Ranks
 from src.core.errors import Problem
+from src.core.files import DamagedFile, read_json, write_json
 from src.core.memory import largest_batch
-from src.core.paths import home, read_json, write_json
+from src.core.paths import home
 from src.training.fold_job import global_batch
 from src.training.machine import CONTIGUOUS, TINY, Machine, Share, cores, share_out
 from src.training.state import State
@@ -179,10 +180,9 @@ def _file() -> Path:
 
 def _known() -> dict[str, dict[str, float]]:
     try:
-        held = read_json(_file())
-    except (OSError, ValueError):
+        found = read_json(_file())
+    except DamagedFile:
         return {}  # it is only a memory: what is lost is measured again
-    found = held if isinstance(held, dict) else {}
     return {
         key: times for key, times in found.items() if isinstance(times, dict) and all(map(_is_time, times.values()))
     }

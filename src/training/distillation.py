@@ -19,7 +19,8 @@ import torch
 from src.competition.competition import Opened
 from src.competition.folds import units_of
 from src.core.errors import Problem
-from src.core.paths import DONE, Run, only_one, read_json
+from src.core.files import read_json
+from src.core.paths import DONE, Run, only_one
 from src.core.reporter import Standing, Teller
 from src.core.terminal import Terminal
 from src.core.worker_processes import run_tasks

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from safetensors.torch import load_file, save
 
-from src.core.paths import DONE, sha256_of, write_json, written_whole
+from src.core.files import sha256_of, write_json, written_whole
+from src.core.paths import DONE
 from src.evaluation.averaging import likeliest
 from src.images.dataset import Feed
 from src.inference.logits_store import logits_file, save_logits

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from src.core.paths import written_whole
+from src.core.files import written_whole
 
 if TYPE_CHECKING:
     from src.training.fold_job import FoldJob

@@ -15,7 +15,8 @@ from src.config.request import Request
 from src.config.schema import Config
 from src.core.distributed import ALONE
 from src.core.errors import Problem
-from src.core.paths import Run, written_whole
+from src.core.files import written_whole
+from src.core.paths import Run
 from src.core.reporter import Standing
 from src.core.terminal import Terminal
 from src.models.factory import build

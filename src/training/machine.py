@@ -12,7 +12,7 @@ from src.config.schema import Config
 from src.core.devices import gpus
 from src.core.distributed import ALONE, Ranks
 from src.core.errors import Problem, UsageError
-from src.core.paths import read_json, write_json
+from src.core.files import read_json, write_json
 
 CHANNELS_LAST, CONTIGUOUS = "channels_last", "contiguous"
 LOADERS = 8  # processes that load images for one fold on a GPU, at most

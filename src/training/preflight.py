@@ -8,7 +8,8 @@ from collections.abc import Callable
 from src.competition.competition import Opened
 from src.core.distributed import Ranks
 from src.core.errors import Problem, UsageError
-from src.core.paths import Run, submissions_folder, write_text
+from src.core.files import write_text
+from src.core.paths import Run, submissions_folder
 from src.images.augment import Augmentation
 from src.training.distillation import epoch_length, lesson_of
 from src.training.fold_job import FoldJob

@@ -14,8 +14,9 @@ from src.competition.run_record import save_or_verify
 from src.config.request import ALL, Request
 from src.core.distributed import Ranks, together
 from src.core.errors import Problem, UsageError
+from src.core.files import read_json
 from src.core.memory import lack_of_memory_told
-from src.core.paths import Run, only_one, read_json
+from src.core.paths import Run, only_one
 from src.core.reporter import Quiet, Standing, Teller
 from src.core.terminal import Terminal
 from src.core.worker_processes import run_tasks

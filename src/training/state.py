@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from src.config.schema import Config, Optim
 from src.core.distributed import ALONE, Ranks
 from src.core.errors import Problem, UsageError
-from src.core.paths import written_whole
+from src.core.files import written_whole
 from src.core.suggestions import nearest
 from src.training.machine import Machine
 

@@ -10,7 +10,8 @@ from src.competition.run_record import IGNORED
 from src.competition.tables import read_table
 from src.config.schema import Model
 from src.core.errors import Problem, UsageError
-from src.core.paths import Run, read_json
+from src.core.files import read_json
+from src.core.paths import Run
 from src.models.factory import RUN
 
 

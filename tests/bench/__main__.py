@@ -19,7 +19,8 @@ import os
 import sys
 
 from src.core.errors import Problem, UsageError, exit_code
-from src.core.paths import only_one, write_text
+from src.core.files import write_text
+from src.core.paths import only_one
 from tests.bench import demo, eight_views, fast_recipe, five_folds, input_pipeline, on_gpu
 from tests.bench.machine import machine
 from tests.bench.measure import measure

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from src.config.load import load
 from src.core.errors import Problem
-from src.core.paths import Run, read_json
+from src.core.files import read_json
+from src.core.paths import Run
 from tests.bench.photos import NAME, at_home, bench_home
 from tests.bench.process import peer, podium
 from tests.bench.row import PODIUM, Figures, Line, Row, Trial

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 
-from src.core.paths import write_text
+from src.core.files import write_text
 from src.training.machine import cores
 from tests.bench.photos import CONFIGS, workplace
 from tests.bench.process import own, peer, podium

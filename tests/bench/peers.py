@@ -11,7 +11,7 @@ import sysconfig
 from pathlib import Path
 
 from src.core.errors import Problem
-from src.core.paths import write_text
+from src.core.files import write_text
 from tests.bench.photos import workplace
 
 PACKAGES = ("fastai==2.8.12",)

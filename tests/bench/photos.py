@@ -16,7 +16,8 @@ from pathlib import Path
 
 from src.competition.card import load_card
 from src.competition.sources.data_folder import find_archive
-from src.core.paths import REPOSITORY, write_text
+from src.core.files import write_text
+from src.core.paths import REPOSITORY
 
 SPLIT = Path(__file__).parent / "butterflies-20.csv"
 CONFIGS = Path(__file__).parent / "configs"

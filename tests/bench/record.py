@@ -5,7 +5,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from src.core.paths import write_text
+from src.core.files import write_text
 from tests.bench.row import Figures
 
 

@@ -13,7 +13,8 @@ from src.competition.card import load_card
 from src.competition.folds import freeze_folds
 from src.competition.quality.cleaning import inspect
 from src.competition.samples import load_samples
-from src.core.paths import read_json, runs_folder, submissions_folder
+from src.core.files import read_json
+from src.core.paths import runs_folder, submissions_folder
 from tests.fixtures.layouts import BUILDERS
 
 

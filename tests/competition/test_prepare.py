@@ -26,7 +26,8 @@ from src.competition.samples import load_samples
 from src.competition.sources.archives import unpack
 from src.competition.sources.data_folder import bring
 from src.core.errors import Problem
-from src.core.paths import REPOSITORY, competition_folder, read_json, runs_folder
+from src.core.files import read_json
+from src.core.paths import REPOSITORY, competition_folder, runs_folder
 from tests.fixtures.layouts import BUILDERS, csv, numbers, picture, save
 
 

@@ -12,7 +12,8 @@ import pytest
 from src.competition.card import load_card
 from src.competition.sources.data_folder import ensure_data
 from src.core.errors import Problem, UsageError
-from src.core.paths import Run, read_json
+from src.core.files import read_json
+from src.core.paths import Run
 from src.train import main as train
 from tests.fixtures.tiny import COLOURS
 

@@ -19,7 +19,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from src.core.errors import Problem, UsageError
-from src.core.paths import REPOSITORY, sha256_of
+from src.core.files import sha256_of
+from src.core.paths import REPOSITORY
 from src.export.export_file import PROBE, read_export, write_export
 from src.export.predict import Exported, main
 from src.images import decode as decoder

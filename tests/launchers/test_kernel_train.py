@@ -13,7 +13,8 @@ import yaml
 
 from src.config.request import parse
 from src.core.errors import Problem
-from src.core.paths import REPOSITORY, Run, home, read_json
+from src.core.files import read_json
+from src.core.paths import REPOSITORY, Run, home
 from src.kernel import main
 from src.launchers.kaggle_notebook.cells import TRAIN
 from src.launchers.kaggle_notebook.remote_training import train_away

@@ -13,7 +13,7 @@ import timm
 import torch
 
 from src.config.load import config_names, load
-from src.core.paths import sha256_of
+from src.core.files import sha256_of
 from src.models.factory import Network, build
 from src.models.features import FeaturesOf
 from src.reporting import features as features_module

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from src.core.paths import sha256_of
+from src.core.files import sha256_of
 from src.submission import final, history, ledger
 from src.submission.kaggle import push
 from src.submission.ledger import NOT_PUSHED, PUSHING, Entry

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from src.core.paths import sha256_of
+from src.core.files import sha256_of
 from src.submission.kaggle import command, listing, push
 from src.submission.kaggle.command import Call, Failed
 from tests.fixtures.kaggle_cup import SLUG, digits_cup  # noqa: F401 (the fixture `cup`)

@@ -18,7 +18,8 @@ from src.competition.card import Card
 from src.competition.sample_submission import class_columns
 from src.competition.samples import Samples
 from src.core.errors import Problem, UsageError
-from src.core.paths import REPOSITORY, sha256_of
+from src.core.files import sha256_of
+from src.core.paths import REPOSITORY
 from src.submission import check as check_module
 from src.submission import writer as table_module
 from src.submission.check import check, checked

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from src.core.paths import written_whole
+from src.core.files import DamagedFile, check_zip, read_npz, written_whole
 from src.images.cache_folder import turn
 from src.images.decode import VERSION, decode
 from src.images.stream import each_in_threads
@@ -21,6 +21,7 @@ from src.images.stream import each_in_threads
 READ = ("stamp", "digest", "hash", "size", "fault")
 THUMB, NAME = "thumb", "name"
 BLOCK = 1 << 16  # names compared at a time
+CHECKED = 256_000_000  # bytes up to which the mapped part is held to its checksum too, 0.1 s; beyond, what is read is
 
 
 class LookFile:
@@ -30,8 +31,7 @@ class LookFile:
     """
 
     def __init__(self, file: Path) -> None:
-        with np.load(file, allow_pickle=False) as stored:
-            self.facts = {key: stored[key] for key in READ}
+        self.facts = read_npz(file, READ)
         self.facts["fault"] = self.facts["fault"].astype(object)
         self.facts[THUMB] = _mapped(file, THUMB)
         self._names = _mapped(file, NAME)
@@ -59,12 +59,14 @@ def let_go(mapped: np.ndarray) -> None:
 
 def read_look(file: Path, rule: str) -> LookFile | None:
     """An earlier look; None where there is none, or it was made by another rule."""
-    if not file.is_file():
-        return None
-    with np.load(file, allow_pickle=False) as stored:
-        if str(stored["rule"]) != rule:
+    try:
+        if str(read_npz(file, ("rule",))["rule"]) != rule:
             return None
-    return LookFile(file)
+        if file.stat().st_size <= CHECKED:
+            check_zip(file)
+        return LookFile(file)
+    except (DamagedFile, ValueError, OSError, KeyError):  # or missing: it is only a copy of what can be made again
+        return None
 
 
 def write_look(file: Path, rule: str, names: list[str], facts: dict[str, np.ndarray]) -> None:

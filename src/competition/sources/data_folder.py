@@ -10,7 +10,8 @@ from src.competition.card import Card, load_card
 from src.competition.sources import demo_digits, pixel_columns, subset
 from src.competition.sources.archives import existing, litter, unpack, unpack_nested
 from src.core.errors import Problem, UsageError
-from src.core.paths import home, in_turn, read_json, write_json
+from src.core.files import DamagedFile, read_json, write_json
+from src.core.paths import home, in_turn
 
 EMBEDDED: dict[str, Callable[[Path, Path], None]] = {"digits": demo_digits.write}
 Say = Callable[[str], None]
@@ -87,7 +88,10 @@ def origin_of(source: Path) -> dict[str, str]:
 def _origin(folder: Path) -> dict[str, str]:
     """What is known of where `folder`/data came from; nothing where it was put there by hand."""
     note = folder / "data" / ORIGIN
-    return read_json(note) if note.is_file() else {}
+    try:
+        return read_json(note)
+    except DamagedFile:
+        return {}
 
 
 def _appear(folder: Path, fill: Callable[[Path], None], say: Say, origin: dict[str, str] | None = None) -> Path:

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import platform
-import zipfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -22,7 +21,8 @@ import torch
 from torch import nn
 
 from src.competition.competition import Opened
-from src.core.paths import DONE, Run, read_json, written_whole
+from src.core.files import DamagedFile, read_json, read_npz, written_whole
+from src.core.paths import DONE, Run
 from src.images.dataset import Feed, PlainRows
 from src.inference.backends import onnxruntime_backend, openvino_backend
 from src.inference.backends.backend import TORCH, Engine, library_errors_told
@@ -143,12 +143,10 @@ def _library_of(engine: Engine) -> Iterator[ModuleType]:
 def _read(file: Path, made_of: str | None) -> dict[str, np.ndarray] | None:
     """The arrays of a kept network; None where it is not there, damaged, or made of something else."""
     try:
-        with np.load(file, allow_pickle=False) as held:
-            if str(held["made_of"]) == made_of:
-                return {name: held[name] for name in held.files if name != "made_of"}
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
-        pass  # it is only a copy of what can be made again
-    return None
+        held = read_npz(file)
+    except DamagedFile:
+        return None  # it is only a copy of what can be made again
+    return held if str(held.pop("made_of", None)) == made_of else None
 
 
 def hashed(facts: Any) -> str:

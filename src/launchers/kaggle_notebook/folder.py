@@ -17,7 +17,8 @@ from src.competition.card import Card, card_file
 from src.competition.sources.kaggle_input import CARD, METRIC
 from src.config.request import Request
 from src.core.errors import Problem, UsageError
-from src.core.paths import locked, sha256_of, write_json, write_text
+from src.core.files import read_settings, sha256_of, write_json, write_text
+from src.core.paths import locked
 from src.launchers.kaggle_notebook.cells import as_text, notebook_of
 from src.launchers.kaggle_notebook.wheel import modules_of, requirements_of, write_wheel
 
@@ -98,7 +99,7 @@ class FolderWriter:
     def add_card(self) -> None:
         """The competition's card, without what names files of this machine, and its own metric."""
         file = card_file(self.card.id)
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        tree = read_settings(file)
         kept = {key: value for key, value in tree.items() if key not in PRIVATE}
         write_text(self.parts / CARD, yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))
         if self.card.metric == "own":

@@ -6,7 +6,8 @@ from pathlib import Path
 from src.competition.card import Card, load_card
 from src.config.request import Request
 from src.core.errors import Problem, UsageError
-from src.core.paths import DONE, Run, read_json, write_json
+from src.core.files import read_json, write_json
+from src.core.paths import DONE, Run
 from src.export.export_file import Facts, read_export
 from src.export.hidden_test import MODEL
 from src.launchers.kaggle_notebook.cells import PREDICT

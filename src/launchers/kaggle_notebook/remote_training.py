@@ -23,7 +23,8 @@ from typing import Any
 
 from src.competition.sources.kaggle_input import competition_at, places_of
 from src.core.errors import Problem, UsageError, exit_code
-from src.core.paths import Run, read_json
+from src.core.files import DamagedFile, read_json
+from src.core.paths import Run
 from src.launchers.kaggle_notebook.run_archive import FILE, STOPPED, bring, pack
 
 CONFIG, REQUEST, IGNORE = "config.yaml", "request.json", "ignore.csv"
@@ -66,7 +67,7 @@ def train_away(parts: Path, data: Path, seconds: float, out: Path, say: Say = pr
 def _asked(parts: Path) -> dict[str, Any]:
     try:
         return read_json(parts / REQUEST)
-    except (OSError, ValueError):
+    except DamagedFile:
         made = "python -m src.kernel --train makes such a folder"
         raise UsageError(f"{parts} holds no {REQUEST} that can be read: {made}") from None
 

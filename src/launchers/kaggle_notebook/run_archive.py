@@ -11,7 +11,8 @@ from pathlib import Path
 from src.competition.sources.archives import unpack
 from src.config import run_config
 from src.core.errors import Problem
-from src.core.paths import DONE, Run, read_json, runs_folder, sha256_of, written_whole
+from src.core.files import read_json, sha256_of, written_whole
+from src.core.paths import DONE, Run, runs_folder
 
 FILE = "run.carried"  # a tar, under a name that Kaggle does not unpack
 ENDED = "ended.json"  # in it: the exit code with which training elsewhere ended

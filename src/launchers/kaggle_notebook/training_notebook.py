@@ -11,7 +11,8 @@ from src.config import load as configs
 from src.config.request import Request
 from src.config.schema import Config, check
 from src.core.errors import Problem, UsageError
-from src.core.paths import REPOSITORY, Run, home, write_json, write_text
+from src.core.files import write_json, write_text
+from src.core.paths import REPOSITORY, Run, home
 from src.launchers.kaggle_notebook.cells import TRAIN
 from src.launchers.kaggle_notebook.folder import Folder, FolderWriter, Say, only_user, size_told, slug_for
 from src.launchers.kaggle_notebook.inference_notebook import run_there

@@ -12,6 +12,7 @@ import pandas as pd
 
 from src.config.request import Request
 from src.core.errors import Busy, Problem, UsageError
+from src.core.files import MissingFile, read_csv
 from src.core.paths import DONE, Run
 from src.core.reporter import Paced, Part, Standing
 from src.launchers.ray.storage import check_storage
@@ -108,8 +109,8 @@ def logs_of(request: Request) -> list[Path]:
 def log_of(file: Path) -> pd.DataFrame | None:
     """The epochs in a log.csv; None where it is not there yet, or was replaced on its server while it was read."""
     try:
-        return pd.read_csv(file)
-    except FileNotFoundError:
+        return read_csv(file)
+    except MissingFile:
         return None
     except OSError as error:
         if error.errno != errno.ESTALE:

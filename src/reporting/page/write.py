@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from src.core.paths import read_json, write_json, write_text, written_whole
+from src.core.files import DamagedFile, read_json, write_json, write_text, written_whole
 from src.reporting.page.blocks import Block, Gallery, Matrix, Page, Table
 from src.reporting.page.charts import png_of, svg_of
 from src.reporting.page.pictures import contact_sheet, data_uri
@@ -29,7 +29,10 @@ def write_page(page: Page, folder: Path) -> Path:
     Figures of an earlier page that this one does not have are removed; nothing else in `folder` is touched.
     """
     note = folder / WRITTEN
-    before = set(read_json(note)) if note.exists() else set()
+    try:
+        before = set(read_json(note, kind=list))
+    except DamagedFile:  # or missing: then nothing is known of an earlier page
+        before = set()
     kept: set[str] = set()
     for section in page.sections:
         for block in section.blocks:

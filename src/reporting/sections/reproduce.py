@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 
 from src.config.request import ALL
-from src.core.paths import REPOSITORY, home, read_json
+from src.core.files import read_json, read_text
+from src.core.paths import REPOSITORY, home
 from src.inference.external_runs import is_brought
 from src.reporting.page.blocks import Block, Code, Section, Table
 from src.reporting.run_results import Subject
@@ -20,7 +21,7 @@ def again(subject: Subject) -> Section:
     folder = subject.run.folder
     origin = read_json(folder / "run.json")
     versions = pd.DataFrame(_versions(subject, origin), columns=["what", "which"])
-    config = (folder / "config.yaml").read_text(encoding="utf-8")
+    config = read_text(folder / "config.yaml")
     blocks: list[Block] = [
         Code("In a terminal, from the repository's folder", command(subject, origin)),
         Table("versions", "What it was made with", versions),

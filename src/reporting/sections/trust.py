@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from src.core.errors import Problem
-from src.core.paths import read_json
+from src.core.files import read_csv, read_json
 from src.evaluation.bootstrap import fold_luck, fold_spread
 from src.inference.score_table import probabilities
 from src.inference.tta import PLAIN
@@ -83,7 +83,7 @@ def _adversarial(subject: Subject) -> tuple[list[Block], str]:
         return [], "Adversarial validation was left out by the review: too few images to compare."
     told = _shift_told(found["auc"], found["low"], found["high"], found["flagged"])
     told = f"Adversarial validation, by a network's features: {told}."
-    unlike = pd.read_csv(folder / "unlike.csv", dtype={"id": str}, keep_default_na=False).head(UNLIKE)
+    unlike = read_csv(folder / "unlike.csv", ("suspicion",), "run python -m src.review again", {"id": str}).head(UNLIKE)
     samples = subject.opened.samples
     places = pd.Index(samples.test["id"]).get_indexer(unlike["id"])
     if (places < 0).any():

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from src.core.errors import Problem
-from src.core.paths import read_json, write_json
+from src.core.files import DamagedFile, MissingFile, read_json, write_json
 from src.submission.kaggle import command
 from src.submission.kaggle.command import BUSY, Call, Failed, ask, clean
 from src.submission.kaggle.errors import explain, told
@@ -162,11 +162,11 @@ def _noted(record: Path) -> dict[str, dict[str, Any]]:
     """What was pushed, by the name of its kind; nothing where there is no record. Raises Problem for a damaged one."""
     try:
         noted = read_json(record)
-    except FileNotFoundError:
+    except MissingFile:
         return {}
-    except ValueError:
-        noted = None
-    if not isinstance(noted, dict) or not all(isinstance(one, dict) for one in noted.values()):
+    except DamagedFile:
+        noted = {"": None}
+    if not all(isinstance(one, dict) for one in noted.values()):
         raise Problem(f"{record}, which tells what was pushed, is damaged: delete it, and all of it is pushed anew")
     return noted
 

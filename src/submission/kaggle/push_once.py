@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from src.core.errors import Problem
-from src.core.paths import locked, sha256_of, submissions_folder
+from src.core.files import sha256_of
+from src.core.paths import locked, submissions_folder
 from src.submission import ledger
 from src.submission.kaggle import listing, push
 from src.submission.kaggle.command import NotebookVersion

@@ -24,7 +24,8 @@ import tempfile
 from pathlib import Path
 
 from src.core.errors import Problem, UsageError, exit_code
-from src.core.paths import only_one, write_text
+from src.core.files import write_text
+from src.core.paths import only_one
 from tests.bench.machine import commit, machine
 from tests.bench.photos import workplace
 from tests.bench.process import own

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from src.core.paths import written_whole
+from src.core.files import written_whole
 from tests.bench.scale.table import FAR, TITLES, Measured, grown, points
 
 

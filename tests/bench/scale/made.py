@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from src.competition.quality.image_index import RULE, THUMB
-from src.core.paths import write_text
+from src.core.files import write_text
 
 FILES = 500  # a file system may allow 65,000 links to each
 SIDE = 32

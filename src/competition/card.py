@@ -19,11 +19,16 @@ class Facts(BaseModel):
 
 
 class Sheet(Facts):
-    """How a table file is written. Without a header, its columns are called column1, column2, ..."""
+    """How a table file is written. Without a header, its columns are called column1, column2, ...
+
+    skip: lines before the header, such as sep=; trim: blanks after a separator are no part of the cells.
+    """
 
     header: bool = True
     separator: str = ","
     encoding: str = "utf-8"
+    skip: int = Field(0, ge=0)
+    trim: bool = False
 
 
 class Join(Sheet):
@@ -74,11 +79,12 @@ class Table(Sheet):
 
 
 class TrainTable(Table):
-    """`label`: the column of the answer, or a list of 0/1 columns, one a class."""
+    """`label`: the column of the answer, or a list of 0/1 columns, one a class. `missing`: cells that mean no label."""
 
     label: str | list[str]
     label_separator: str | None = None  # a cell holds several labels, so separated
     empty_label: Literal["stop", "drop"] = "stop"
+    missing: list[str] = []
 
 
 class Submission(Facts):
@@ -94,6 +100,8 @@ class Submission(Facts):
     header: list[str] | None = None
     separator: str = Field(",", min_length=1, max_length=1)
     encoding: str = "utf-8"
+    skip: int = Field(0, ge=0)
+    trim: bool = False
     label_separator: str = Field(" ", min_length=1)
     top: int = 5
 
@@ -113,6 +121,7 @@ class Card(Facts):
 
     `classes` fixes the order of the classes, or maps the labels of the tables to the names of the submission.
     A competition without `test` is a labelled collection: it can be trained on, and has nothing to submit.
+    `on_conflict`: what becomes of an image whose rows have different labels, or whose columns of 0 and 1 tell not one.
     """
 
     id: str
@@ -132,6 +141,7 @@ class Card(Facts):
     submission: Submission | None = None
     test_labels: str | None = None
     on_bad_image: Literal["stop", "drop"] = "stop"
+    on_conflict: Literal["stop", "drop", "first", "majority"] = "stop"
 
     @model_validator(mode="after")
     def _answers_have_rows(self) -> "Card":

@@ -6,7 +6,7 @@ from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 
-from src.competition.templates import name, stem, without_extension
+from src.competition.templates import alike, name, stem, without_extension
 from src.core.errors import Problem
 from src.images.decode import HEIC_SUFFIXES, SUFFIXES, ImageFault, image_size, looks_like_image, suffix_of
 
@@ -108,12 +108,24 @@ class Tree:
             index[stem(path)].append(path)
         return index
 
-    def resolve(self, wanted: str) -> str | None:
+    @cached_property
+    def by_likeness(self) -> dict[str, list[str]]:
+        """The images by what is left of their names where spelling does not count, see templates.alike."""
+        index: dict[str, list[str]] = defaultdict(list)
+        for path in self.images:
+            index[alike(stem(path))].append(path)
+        return index
+
+    def resolve(self, wanted: str, likeness: bool = False) -> str | None:
         """The one file that `wanted` stands for: itself, or with **/ for any folders and .* for any extension.
 
-        None where there is none. Raises Problem where there are several.
+        likeness: the name is one of `by_likeness`. None where there is no file. Raises Problem where there are several.
         """
         folder, anywhere, tail = wanted.rpartition("**/")
+        if likeness:
+            folder = folder if anywhere else wanted.rpartition("/")[0]
+            near = self.by_likeness.get(name(wanted), ())
+            return _only([path for path in near if path.startswith(folder)], wanted)
         any_extension = tail.endswith(".*")
         if not anywhere and not any_extension:
             return wanted if wanted in self.known else None
@@ -125,8 +137,12 @@ class Tree:
             goal = tail[:-2] if any_extension else tail
             if short == goal or (anywhere and short.endswith(f"/{goal}")):
                 found.append(path)
-        if len(found) > 1:
-            raise Problem(
-                f"{wanted} stands for several files: {', '.join(found[:3])}. Make the card's rule for images narrower"
-            )
-        return found[0] if found else None
+        return _only(found, wanted)
+
+
+def _only(found: list[str], wanted: str) -> str | None:
+    if len(found) > 1:
+        raise Problem(
+            f"{wanted} stands for several files: {', '.join(found[:3])}. Make the card's rule for images narrower"
+        )
+    return found[0] if found else None

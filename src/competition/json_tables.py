@@ -14,7 +14,7 @@ def read(path: Path, encoding: str = "utf-8") -> pd.DataFrame:
     """The records of a file, every cell as text. Raises ValueError for a shape that is none of the three."""
     text = path.read_bytes().decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
     if path.suffix.lower() != ".json":
-        return _text(pd.DataFrame([json.loads(line) for line in text.splitlines() if line.strip()]))
+        return _table([json.loads(line) for line in text.splitlines() if line.strip()])
     tree = json.loads(text)
     if isinstance(tree, dict) and isinstance(tree.get("images"), list):
         return _coco(tree)
@@ -25,7 +25,7 @@ def read(path: Path, encoding: str = "utf-8") -> pd.DataFrame:
     if isinstance(tree, dict) and tree and all(isinstance(value, dict) for value in tree.values()):
         tree = [{"key": key, **value} for key, value in tree.items()]
     if isinstance(tree, list) and tree and all(isinstance(record, dict) for record in tree):
-        return _text(pd.DataFrame(tree))
+        return _table(tree)
     raise ValueError("it holds neither records, nor a value for each key, nor images, annotations and categories")
 
 
@@ -37,17 +37,35 @@ def _coco(tree: dict[str, Any]) -> pd.DataFrame:
     images = _keyed(tree["images"], "image_id")
     if not tree.get("annotations"):
         return _text(images)
-    notes = pd.DataFrame(tree["annotations"]).drop(columns=["id"], errors="ignore")
+    notes = _records(tree["annotations"]).drop(columns=["id"], errors="ignore")
+    for table, name in ((images, "images"), (notes, "annotations")):
+        if "image_id" not in table:
+            raise ValueError(f"it looks like COCO, but its {name} have no key of the image")
+        table["image_id"] = table["image_id"].map(_cell)
     table = images.merge(notes, on="image_id", how="inner", suffixes=("", "_annotated"))
     if tree.get("categories") and "category_id" in table:
-        categories = _keyed(tree["categories"], "category_id").set_index("category_id")
+        categories = _keyed(tree["categories"], "category_id")
+        if "category_id" not in categories:
+            raise ValueError("it looks like COCO, but its categories have no key")
+        categories = categories.drop_duplicates("category_id").set_index("category_id")
         categories.columns = [f"category.{column}" for column in categories.columns]
         table = table.join(categories, on="category_id")
     return _text(table)
 
 
-def _keyed(rows: list[dict[str, Any]], key: str) -> pd.DataFrame:
-    table = pd.DataFrame(rows)
+def _records(rows: Any) -> pd.DataFrame:
+    """Records as a table, cells as the file has them. Raises ValueError for anything else."""
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("it holds something else where records must be")
+    return pd.DataFrame(rows)
+
+
+def _table(rows: Any) -> pd.DataFrame:
+    return _text(_records(rows))
+
+
+def _keyed(rows: Any, key: str) -> pd.DataFrame:
+    table = _records(rows)
     return table if key in table else table.rename(columns={"id": key})
 
 

@@ -19,6 +19,30 @@ YES = {"1", "1.0", "true", "True", "TRUE", "yes", "Yes"}
 NO = {"0", "0.0", "false", "False", "FALSE", "no", "No", ""}
 
 
+LIST = "[]"  # the label_separator of cells such as ['cat', 'dog'], {cat, dog} and ["cat" "dog"]
+_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+
+
+def is_list(cell: str) -> bool:
+    """Whether a cell is a list as programs write it, within brackets."""
+    cell = cell.strip()
+    return cell in ("set()", "nan") or cell[:1] + cell[-1:] in ("[]", "{}", "()")
+
+
+def parts_of(cell: str, separator: str | None) -> list[str]:
+    """The labels in a cell, each once."""
+    if separator is None:
+        return [cell] if cell else []
+    if separator == LIST and is_list(cell):
+        inside = cell.strip()[1:-1] if cell.strip() not in ("set()", "nan") else ""
+        quoted = [a or b for a, b in _QUOTED.findall(inside)]
+        mark = next((mark for mark in (",", ";", "|") if mark in inside), None)
+        parts = quoted or inside.split(mark)
+    else:
+        parts = [cell] if separator == LIST else cell.split(separator)
+    return list(dict.fromkeys(part for part in map(str.strip, parts) if part))
+
+
 @dataclass(frozen=True)
 class Answers:
     """`names[k]` is an answer of row `rows[k]`: one for each row, or any number of them where several may apply."""
@@ -38,7 +62,7 @@ def read_answers(table: pd.DataFrame, source: TrainTable, card: Card) -> Answers
     if source.label_separator is None:
         held = np.flatnonzero(cells != "")
         return Answers(held, cells[held])
-    parts = [[part for part in map(str.strip, cell.split(source.label_separator)) if part] for cell in cells]
+    parts = [parts_of(cell, source.label_separator) for cell in cells]
     counts = np.fromiter(map(len, parts), np.int64, len(parts))
     names = np.array([part for row in parts for part in row], dtype=object)
     return Answers(np.repeat(np.arange(len(cells)), counts), names)
@@ -170,5 +194,5 @@ def where(source: TrainTable, table: pd.DataFrame, position: int) -> str:
     """The place of a row for a message: the file's name, or the table and its line."""
     if source.files:
         return table["path"].iloc[position]
-    line = table.index[position] + 1 + source.header
+    line = table.index[position] + 1 + source.header + source.skip
     return f"{source.name}, {'record' if source.name.endswith(('.json', '.jsonl', '.ndjson')) else 'line'} {line}"

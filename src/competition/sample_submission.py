@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from src.competition.card import Card, Sheet
+from src.competition.card import Card, Sheet, Submission
 from src.competition.tables import need, read_table
 from src.core.errors import Problem
 
@@ -17,7 +17,7 @@ def sample_of(card: Card, test_ids: set[str], test: pd.DataFrame, classes: tuple
         return pd.DataFrame()
     if wanted.sample is None:
         return _listing(card, test, classes)
-    sample = read_table(card.data / wanted.sample, Sheet(separator=wanted.separator, encoding=wanted.encoding))
+    sample = read_table(card.data / wanted.sample, _sheet(wanted))
     if sample.shape[1] < 2:
         raise Problem(
             f"{wanted.sample} has one column only, {sample.columns[0]!r}, when it is read with {wanted.separator!r} "
@@ -38,6 +38,10 @@ def sample_of(card: Card, test_ids: set[str], test: pd.DataFrame, classes: tuple
     if wanted.kind in ("label", "ranked", "set"):
         _check_answers(card, sample.drop(columns=key).iloc[:, -1], classes)
     return sample
+
+
+def _sheet(wanted: Submission) -> Sheet:
+    return Sheet(separator=wanted.separator, encoding=wanted.encoding, skip=wanted.skip, trim=wanted.trim)
 
 
 def _listing(card: Card, test: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:

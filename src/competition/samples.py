@@ -40,15 +40,21 @@ def ids_and_paths(source: Table, table: pd.DataFrame) -> pd.DataFrame:
 
 def find_files(paths: pd.Series, source: Table, tree: Tree) -> tuple[list[str], np.ndarray]:
     """The files that paths stand for, and which of them are missing, (rows,) bool."""
-    if "**/" not in source.images and not source.images.endswith(".*"):
+    likeness = ":alike}" in source.images
+    if "**/" not in source.images and not source.images.endswith(".*") and not likeness:
         return paths.tolist(), np.fromiter((path not in tree.known for path in paths), bool, len(paths))
-    files = [tree.resolve(path) for path in paths]
+    files = [tree.resolve(path, likeness) for path in paths]
     absent = np.array([file is None for file in files], dtype=bool)
     return [file or path for file, path in zip(files, paths, strict=True)], absent
 
 
 TRAIN, VALIDATION = "train", "validation"
 LISTED = 5
+ON_CONFLICT = {
+    "drop": "they are left out",
+    "first": "the first label counts",
+    "majority": "the most frequent label counts",
+}
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,7 @@ def load_samples(card: Card, extra: Sequence[str] = ()) -> Samples:
     train = pd.concat([rows for _, _, rows in parts.values()], ignore_index=True)
     train, target = _one_row_an_id(train, np.concatenate(targets), card, notes)
     train, target = _with_image(train, target, card, notes)
+    train = _tied(train, card, notes)
     test, absent = _test(card, tree)
     if absent:
         notes.append(
@@ -141,6 +148,11 @@ def _labelled(
     table = source_table(card.data, source, [*specs, *group, *columns_needed(source)], tree)
     if isinstance(source.label, str) and card.target != "multilabel":
         cells = pd.Series(values(table, source.label, source.name))
+        missing = cells.isin(source.missing).to_numpy()
+        if missing.any():
+            held = ", ".join(map(repr, source.missing))
+            notes.append(f"{missing.sum()} rows of {source.name} have no label ({held}) and are left out")
+            cells, table = cells[~missing], table[~missing]
         empty = (cells.str.strip() == "").to_numpy()
         if empty.any() and source.empty_label == "stop":
             place = labels.where(source, table, int(empty.argmax()))
@@ -151,6 +163,11 @@ def _labelled(
         if empty.any():
             notes.append(f"{empty.sum()} rows of {source.name} have no label and are left out")
             table = table[~empty]
+    if isinstance(source.label, list) and card.target != "multilabel" and card.on_conflict != "stop":
+        odd = (table[source.label].isin(labels.YES).sum(axis=1) != 1).to_numpy()
+        if odd.any():
+            notes.append(f"{odd.sum()} rows of {source.name} have no label or several labels and are left out")
+            table = table[~odd]
     if not len(table):
         raise Problem(f"{source.name} has no rows to train on: mend the card's {part} table")
     rows = ids_and_paths(source, table)
@@ -178,15 +195,43 @@ def _one_row_an_id(
         )
     if card.target == "multilabel":
         np.maximum.at(kept, first, targets)
-    elif (differ := targets[again] != kept[first[again]]).any():
-        id_ = train["id"].iloc[again[differ.argmax()]]
+        return train[~repeated].reset_index(drop=True), kept
+    differ = targets[again] != kept[first[again]]
+    notes.append(f"{len(again)} rows of the training tables repeat another row and are left out")
+    train = train[~repeated].reset_index(drop=True)
+    if not differ.any():
+        return train, kept
+    conflicts = np.unique(first[again[differ]])
+    told = f"{len(conflicts)} images have several labels, such as {_some(map(repr, train['id'].iloc[conflicts]))}"
+    if card.on_conflict == "stop":
         raise Problem(
-            f"the image {id_!r} has several labels ({differ.sum()} such rows). "
-            "Correct the tables, or let target be multilabel"
+            f"{told}. Leave them out: on_conflict: drop in the card, or take the first label or the majority's: "
+            "on_conflict: first, on_conflict: majority",
+            code="label-conflict",
         )
-    if card.target != "multilabel":
-        notes.append(f"{len(again)} rows of the training tables repeat another row and are left out")
-    return train[~repeated].reset_index(drop=True), kept
+    notes.append(f"{told}: {ON_CONFLICT[card.on_conflict]}")
+    if card.on_conflict == "majority":
+        for row in conflicts:
+            kept[row] = np.bincount(targets[first == row]).argmax()
+    if card.on_conflict != "drop":
+        return train, kept
+    whole = np.ones(len(train), dtype=bool)
+    whole[conflicts] = False
+    return train[whole].reset_index(drop=True), kept[whole]
+
+
+def _tied(train: pd.DataFrame, card: Card, notes: list[str]) -> pd.DataFrame:
+    """Rows that show one image under several ids belong together in the folds."""
+    again = train["path"].duplicated(keep=False).to_numpy()
+    if not again.any():
+        return train
+    images = train["path"][again].nunique()
+    if card.group:
+        if (train[again].groupby("path")["group"].nunique() > 1).any():
+            raise Problem(f"{images} images stand in several rows, in different groups: mend the card's group")
+        return train
+    notes.append(f"{images} images stand in several rows ({again.sum()} in all): each image's rows stay in one fold")
+    return train.assign(group=np.where(again, train["path"], ""))
 
 
 def _with_image(

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from src.competition import json_tables, templates
@@ -25,7 +26,7 @@ def read_table(path: Path, sheet: Sheet | None = None, columns: Iterable[str] | 
             table = json_tables.read(path, sheet.encoding)
         else:
             table = _read_csv(path, sheet, None if columns is None else set(columns))
-    except (ValueError, LookupError, UnicodeError) as error:
+    except (ValueError, LookupError, UnicodeError, RecursionError, OverflowError) as error:
         raise Problem(f"{path} cannot be read as a table: {' '.join(str(error).split())}") from None
     if columns is None:
         return table
@@ -43,30 +44,42 @@ def _read_csv(path: Path, sheet: Sheet, columns: set[str] | None) -> pd.DataFram
         if column not in names:
             raise Problem(f"{path.name} has no column {column!r}: it has {_listed(names)}. Mend the card or the table")
     if len(names) > WIDE:
-        return pd.read_csv(path, header=0 if sheet.header else None, names=names, usecols=wanted, **options)
+        return _without_blank_rows(
+            pd.read_csv(path, header=0 if sheet.header else None, names=names, usecols=wanted, **options)
+        )
     # All columns are read, since only then is a row told that has more cells than the header.
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            return pd.read_csv(path, header=0 if sheet.header else None, names=names, **options)[wanted]
+            table = pd.read_csv(path, header=0 if sheet.header else None, names=names, **options)
         except pd.errors.ParserWarning:
-            return _without_empty_tail(path, sheet, names, options)[wanted]
+            table = _without_empty_tail(path, sheet, names, options)
+    return _without_blank_rows(table)[wanted]
+
+
+def _without_blank_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Spreadsheets write rows in which nothing stands below their tables."""
+    if not len(table) or table.iloc[-1].str.strip().any():
+        return table
+    blank = np.logical_and.reduce([(table[column].str.strip() == "").to_numpy() for column in table])
+    return table[: len(table) - int(np.argmin(blank[::-1]))] if not blank.all() else table[:0]
 
 
 def _without_empty_tail(path: Path, sheet: Sheet, names: list[str], options: dict) -> pd.DataFrame:
     """Some programs end each line with a separator."""
-    table = pd.read_csv(path, header=None, skiprows=int(sheet.header), names=[*names, SURPLUS], **options)
+    options = options | {"skiprows": sheet.skip + sheet.header}
+    table = pd.read_csv(path, header=None, names=[*names, SURPLUS], **options)
     surplus = table.pop(SURPLUS) != ""
     if surplus.any():
-        line = int(surplus.to_numpy().argmax()) + 1 + sheet.header
+        line = int(surplus.to_numpy().argmax()) + 1 + sheet.header + sheet.skip
         raise ValueError(f"line {line} has more cells than the header: quote cells that hold {sheet.separator!r}")
     return table
 
 
 def _options(sheet: Sheet) -> dict:
     encoding = "utf-8-sig" if sheet.encoding.lower() in ("utf-8", "utf8") else sheet.encoding
-    blanks = sheet.separator == " "
-    options = {"sep": sheet.separator, "encoding": encoding, "dtype": str, "na_filter": False}
+    blanks = sheet.separator == " " or sheet.trim
+    options = {"skiprows": sheet.skip, "sep": sheet.separator, "encoding": encoding, "dtype": str, "na_filter": False}
     return options | {"index_col": False, "skipinitialspace": blanks}
 
 
@@ -101,6 +114,7 @@ def _header(path: Path, sheet: Sheet) -> list[str]:
     if path.suffix.lower() in json_tables.SUFFIXES:
         return read_table(path, sheet).columns.tolist()
     first = pd.read_csv(path, header=None, nrows=1, **_options(sheet)).iloc[0].tolist()
+    first = [name.strip() for name in first] if sheet.trim else first
     return first if sheet.header else [f"column{k + 1}" for k in range(len(first))]
 
 

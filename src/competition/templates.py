@@ -3,30 +3,40 @@
 A template is text with columns in braces: train/{image_id}.jpg. A column may be changed on its way:
 {c:name} the last part of a path, {c:stem} that without its image extension, {c:folder} the folder that holds it,
 {c:lower}, {c:upper}, {c:posix} with / for \\, {c:04} padded with zeros, {c:without X} without the beginning X,
-{c:before X} and {c:after X} what stands before and after the last X.
+{c:before X} and {c:after X} what stands before and after the last X, {c:number} the last number in it (7 of img_007),
+{c:alike} the one file whose name is the same but for capitals, blanks, separators, zeros before a number, %20 and the
+ending. {{ and }} stand for braces.
 
 A pattern is the same turned round, for paths of files: train/{label}/{name}.jpg takes a path apart. A field
 ends at a slash; {n:d} is a number, {p:path} may hold slashes, * is anything within a name, **/ any folders.
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
+from urllib.parse import unquote
 
 import pandas as pd
 
 from src.core.errors import Problem
 from src.images.decode import SUFFIXES
 
-_FIELD = re.compile(r"\{([^{}:]+)(?::([^{}]*))?\}")
+_FIELD = re.compile(r"\{\{|\}\}|\{([^{}:]+)(?::([^{}]*))?\}")
+_ENDING = re.compile(r"\.(0+|[a-z][a-z0-9]{1,4})$")
 
 
 def is_template(text: str) -> bool:
     return "{" in text
 
 
+def literal(text: str) -> str:
+    """A text as it must stand in a template."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
 def fields(template: str) -> list[str]:
     """The columns that a template asks for, each once."""
-    return list(dict.fromkeys(match[1] for match in _FIELD.finditer(template)))
+    return list(dict.fromkeys(match[1] for match in _FIELD.finditer(template) if match[1]))
 
 
 def fill(template: str, table: pd.DataFrame) -> list[str]:
@@ -34,11 +44,13 @@ def fill(template: str, table: pd.DataFrame) -> list[str]:
     pieces: list[Iterable[str]] = []
     at = 0
     for match in _FIELD.finditer(template):
-        pieces.append([template[at : match.start()]] * len(table))
+        pieces.append([template[at : match.start()] + (match[0][0] if not match[1] else "")] * len(table))
+        at = match.end()
+        if not match[1]:
+            continue
         change = _change(match[2] or "", template)
         cells = table[match[1]].tolist()
         pieces.append([change(cell) for cell in cells] if change else cells)
-        at = match.end()
     pieces.append([template[at:]] * len(table))
     return ["".join(row) for row in zip(*pieces, strict=True)]
 
@@ -57,6 +69,19 @@ def without_extension(path: str) -> str:
     return head if head and dot + tail.lower() in SUFFIXES else path
 
 
+def alike(text: str) -> str:
+    """What is left of a name when all that programs change on the way is taken off: see {c:alike}."""
+    text = unicodedata.normalize("NFKC", unquote(name(text.strip()))).casefold()
+    text = _ENDING.sub("", _ENDING.sub("", text))
+    return "-".join(part.lstrip("0") or "0" for part in re.findall(r"\d+|[^\W\d_]+", text))
+
+
+def number(text: str) -> str:
+    """The last number in a name, without zeros before it; empty without one. 7.0 is 7."""
+    found = re.findall(r"\d+", re.sub(r"\.0+$", "", stem(text)))
+    return str(int(found[-1])) if found else ""
+
+
 def _folder(path: str) -> str:
     return name(path.replace("\\", "/").rpartition("/")[0])
 
@@ -68,6 +93,8 @@ CHANGES: dict[str, Callable[[str], str]] = {
     "lower": str.lower,
     "upper": str.upper,
     "posix": lambda text: text.replace("\\", "/"),
+    "number": number,
+    "alike": alike,
 }
 
 
@@ -96,11 +123,14 @@ def pattern(text: str) -> re.Pattern[str]:
     out, seen, at = [], [], 0
     for match in re.finditer(rf"{_FIELD.pattern}|\*\*/|\*", text):
         out.append(re.escape(text[at : match.start()]))
+        at = match.end()
+        if match[0] in ("{{", "}}"):
+            out.append(re.escape(match[0][0]))
+            continue
         field, kind = match[1], {"d": r"(\d+)", "path": r"(.+)"}.get(match[2] or "", r"([^/]+?)")
         if field in seen:
             kind = rf"\{seen.index(field) + 1}"
         elif field:
             seen.append(field)
         out.append({"**/": r"(?:.*/)?", "*": r"[^/]*"}.get(match[0], kind))
-        at = match.end()
     return re.compile("".join([*out, re.escape(text[at:])]), re.DOTALL)

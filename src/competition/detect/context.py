@@ -1,6 +1,7 @@
 """What the steps of detection share, and the choice of the one rule that finds the images of a part."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,13 +12,20 @@ from src.competition.card import Sheet
 from src.competition.detect.draft import Draft
 from src.competition.detect.inventory import TableFile
 from src.competition.detect.roles import Role, role_of_image
-from src.competition.detect.rules import Rule, find_joint_rules, find_rules
+from src.competition.detect.rules import Rule, find_joint_rules, find_likely_rules, find_rules
 from src.competition.detect.sample import Sample
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.file_tree import Tree
 from src.competition.templates import fill
 
 LOOKED_AT = 300  # values of a column, to see whether it names images
+WRITTEN = {
+    "header": "the first line is like those below it",
+    "separator": "it cuts every line alike",
+    "encoding": "the file is no UTF-8",
+    "skip": "the first line says how the table is written",
+    "trim": "a blank follows each separator",
+}
 FEW_MISSING = 0.1  # of the test images; they are answered all the same
 
 
@@ -30,7 +38,9 @@ class Context:
     draft: Draft
     sample: Sample | None = None
     notes: list[str] = field(default_factory=list)
+    questions: list[Undecided] = field(default_factory=list)  # what stops in the end, so that all is asked at once
     taken: set[str] = field(default_factory=set)
+    code_table: str | None = None  # a table that says which code stands for which label
 
     @cached_property
     def imaged(self) -> dict[str, str]:
@@ -50,27 +60,42 @@ class Context:
 
     def put_sheet(self, part: str, sheet: Sheet) -> None:
         """The facts of how a table is written, where they are not the usual ones."""
-        for key, value in sheet.model_dump(include={"header", "separator", "encoding"}).items():
+        for key, how in WRITTEN.items():
+            value = getattr(sheet, key)
             if value != Sheet.model_fields[key].default and f"{part}.{key}" not in self.draft.facts:
-                how = {"header": "the first line is like those below it", "separator": "it cuts every line alike"}
-                self.draft.put(f"{part}.{key}", value, how.get(key, "the file is no UTF-8"))
+                self.draft.put(f"{part}.{key}", value, how)
 
 
 def image_column(table: TableFile, context: Context) -> str | None:
-    """The column whose different values name the most images, by the plainest rule; else the number of the row."""
+    """The column whose different values name the most images, by the plainest rule; else the number of the row.
+
+    The number of a row says nothing of an image as long as any column could.
+    """
+    return (
+        _naming_column(table, context, find_rules)
+        or _naming_column(table, context, find_likely_rules)
+        or _numbered(table, context)
+    )
+
+
+def _naming_column(table: TableFile, context: Context, find: Callable[..., list[Rule]]) -> str | None:
     wanted = context.sample.id if context.sample else None
     found: dict[str, tuple[int, bool, bool]] = {}
     for column in table.columns:
         values = table.cells[column].unique()
-        if re.search(r"[{}:]", column) or not column or len(values) < _fewest(values) * len(table):
+        fewest = _fewest(values) if find is find_rules else 0.5
+        if re.search(r"[{}:]", column) or not column or len(values) < fewest * len(table):
             continue
         few = values[:: max(1, len(values) // LOOKED_AT)].tolist()
-        rules = find_rules(few, column, context.tree)
-        rules = rules or _joint(table.cells[table.columns].drop_duplicates(column).iloc[:LOOKED_AT], column, context)
+        rules = find(few, column, context.tree)
+        rules = rules or (
+            find is find_rules
+            and _joint(table.cells[table.columns].drop_duplicates(column).iloc[:LOOKED_AT], column, context)
+        )
         if rules and rules[0].hits >= 0.5 * len(rules[0].files):
             plain = not re.search(r"[:*]", rules[0].images)
             found[column] = len(values) * rules[0].hits // len(rules[0].files), plain, column == wanted
-    return max(found, key=found.get, default=None) or _numbered(table, context)
+    return max(found, key=found.get, default=None)
 
 
 def _fewest(values: np.ndarray) -> float:
@@ -89,8 +114,13 @@ def _numbered(table: TableFile, context: Context) -> str | None:
 
 def rules_for(cells: pd.DataFrame, column: str, context: Context) -> list[Rule]:
     """Every rule that makes files of a column, where need be together with a column that names their folder."""
-    rules = find_rules(cells[column].tolist(), column, context.tree)
-    return rules if any(rule.full for rule in rules) else [*rules, *_joint(cells, column, context)]
+    values = cells[column].tolist()
+    rules = find_rules(values, column, context.tree)
+    for find in (lambda: _joint(cells, column, context), lambda: find_likely_rules(values, column, context.tree)):
+        most = max((rule.hits for rule in rules), default=0)
+        if most < len(cells):
+            rules = [*rules, *(rule for rule in find() if rule.hits > most)]
+    return rules
 
 
 def _joint(cells: pd.DataFrame, column: str, context: Context) -> list[Rule]:
@@ -145,7 +175,7 @@ def _fitting(rules: list[Rule], part: Role, context: Context) -> list[Rule]:
 
 def given_rule(template: str, cells: pd.DataFrame, context: Context) -> Rule:
     """The rule that the user gave as a template."""
-    files = tuple(context.tree.resolve(path) for path in fill(template, cells))
+    files = tuple(context.tree.resolve(path, ":alike}" in template) for path in fill(template, cells))
     return Rule(template, re.split(r"[{*]", template, maxsplit=1)[0].rpartition("/")[0], files)
 
 

@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 
 from src.competition import templates
+from src.competition.detect.codes import codes_of, placeholder_doubt
 from src.competition.detect.context import Context
 from src.competition.detect.draft import flow
 from src.competition.detect.sample import Sample
-from src.competition.detect.several import Label
+from src.competition.detect.several import FEW, Label
 from src.competition.detect.target import (
+    Choice,
     class_order,
     list_separator,
     spellings,
@@ -21,9 +23,14 @@ from src.competition.detect.target import (
 )
 from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
-from src.competition.labels import YES
+from src.competition.labels import YES, parts_of, sorted_classes
 from src.competition.sample_submission import class_columns
 from src.core.errors import Problem
+
+CONFLICT = (
+    "Say what to do: on_conflict=drop leaves these images out; on_conflict=first or on_conflict=majority chooses one "
+    "label; target=multilabel, if an image can have several"
+)
 
 
 def label_cells(train: Train) -> pd.Series:
@@ -42,7 +49,7 @@ def class_counts(train: Train) -> dict[str, int]:
         return {column: int(train.cells[column].isin(YES).sum()) for column in train.label.column}
     cells = label_cells(train)
     if train.label.separator:
-        cells = pd.Series([part.strip() for cell in cells for part in cell.split(train.label.separator)], dtype=object)
+        cells = pd.Series([part for cell in cells for part in parts_of(cell, train.label.separator)], dtype=object)
     return cells[cells != ""].value_counts(sort=False).to_dict()
 
 
@@ -61,14 +68,15 @@ def put_label(train: Train, context: Context) -> Train:
 
 def put_target(train: Train, tested: bool, context: Context) -> None:
     """Put target, submission.*, metric and classes, once the label is put."""
+    several = train.label.several or _several_rows(train, context)
     counts = class_counts(train)
     draft, label, sample = context.draft, train.label, context.sample
     given = draft.given.get("classes")
     merged = spellings(counts, sample) if isinstance(label.column, str) and not given else None
-    mapped = given if isinstance(given, dict) else merged
+    coded = None if given or merged else codes_of(list(counts), sample, context)
+    mapped = given if isinstance(given, dict) else merged or coded
     names = list(dict.fromkeys(mapped.values())) if mapped else given or list(counts)
     _check_classes(names, label, context)
-    several = label.several or _several_rows(train)
     kind = target_kind(names, str(label.column), several)
     draft.put("target", kind.value, kind.how, kind.guess)
     if tested:
@@ -77,16 +85,33 @@ def put_target(train: Train, tested: bool, context: Context) -> None:
     draft.put("metric", usual.value, usual.how, usual.guess)
     order, how = class_order(names, draft.get("submission.kind"), sample)
     if merged:
-        if order:
-            merged = dict(sorted(merged.items(), key=lambda pair: order.index(pair[1])))
-        alike = _alike(merged, counts)
-        told = f"{alike} are taken for one class; to keep them apart: classes={flow(list(counts))}"
-        how = "labels on the left are spellings of the classes on the right"
-        draft.put("classes", merged, told if alike else how, guess=bool(alike))
+        _put_spellings(merged, counts, order, how, context)
+    elif coded:
+        path = context.code_table or ""
+        draft.put("classes", _ordered(coded, order), f"{path} says what stands for what, and the sample asks for these")
     elif order:
-        draft.put(
-            "classes", order, how, guess=how.endswith("last") and names != ["0", "1"] and set(names) != {"0", "1"}
-        )
+        draft.put("classes", order, how.how, how.guess)
+    elif tested and not given and (doubt := placeholder_doubt(names, sample)):
+        draft.put("classes", sorted_classes(names), doubt, guess=True)
+
+
+def _put_spellings(
+    merged: dict[str, str], counts: dict[str, int], order: list[str] | None, positive: Choice, context: Context
+) -> None:
+    """Put the classes of spellings: a guess where several become one, or nothing in the sample is written so."""
+    alike = _alike(merged, counts)
+    sample = context.sample
+    said = sample is not None and bool({*sample.answers, *sample.values} & set(merged.values()))
+    told = f"{alike} are taken for one class; to keep them apart: classes={flow(list(counts))}"
+    how = "labels on the left are spellings of the classes on the right"
+    how = told if alike else how if said else f"{how}; to keep them as they are: classes={flow(list(counts))}"
+    how = f"{how}; {positive.how}" if positive.how else how
+    guess = bool(alike) or not said or positive.guess
+    context.draft.put("classes", _ordered(merged, order), how, guess=guess)
+
+
+def _ordered(mapped: dict[str, str], order: list[str] | None) -> dict[str, str]:
+    return dict(sorted(mapped.items(), key=lambda pair: order.index(pair[1]))) if order else mapped
 
 
 def _alike(merged: dict[str, str], counts: dict[str, int]) -> str:
@@ -128,34 +153,62 @@ def _submission(train: Train, names: list[str], context: Context) -> None:
 def _check_classes(names: list[str], label: Label, context: Context) -> None:
     """The classes must be what the sample asks for, and classes at all."""
     sample = context.sample
-    if len(names) > 20 and all(re.fullmatch(r"-?\d*\.\d+", name) for name in names):
-        raise Problem(
-            f"{label.column} holds {len(names)} different fractions: a measurement, and no class. "
-            "Podium sorts images into classes"
-        )
     if len(names) < 2:
-        raise Problem(f"{label.column} holds one class only ({', '.join(names)}): there is nothing to tell apart")
-    if sample is None or len(sample.answers) < 2 or "classes" in context.draft.given:
+        told = ", ".join(names) or "none"
+        raise Problem(f"{label.column} holds one class only ({told}): there is nothing to tell apart", code="one-class")
+    if sample is None or len(sample.answers) < 2 or isinstance(context.draft.given.get("classes"), dict):
         return
-    if class_columns(names, sample.answers) is None:
-        tries = [
-            Try("classes found", 0, 0, ", ".join(names[:6])),
-            Try("columns of the sample", 0, 0, ", ".join(sample.answers[:6])),
-        ]
-        what = f"the {len(names)} classes found are not the {len(sample.answers)} columns of {sample.table.path}:"
-        raise Undecided(
-            what,
-            tries,
-            "Say which label: train.label=COLUMN, or how the classes are named: classes={label: column, ...}",
-        )
+    columns = class_columns(names, sample.answers)
+    if columns is not None and (len(columns) == len(sample.answers) or set(names) < set(sample.answers)):
+        return
+    unfilled = [one for one in sample.answers if one not in (columns or ())]
+    tries = [
+        Try("classes found", 0, 0, ", ".join(names[:6])),
+        Try("columns of the sample", 0, 0, ", ".join(sample.answers[:6])),
+        Try("columns that no class fills", 0, 0, ", ".join(unfilled[:6])),
+    ]
+    what = f"the {len(names)} classes found are not the {len(sample.answers)} columns of {sample.table.path}:"
+    remedy = "Say which label: train.label=COLUMN, or how the classes are named: classes={label: column, ...}"
+    raise Undecided(what, tries, remedy)
 
 
-def _several_rows(train: Train) -> bool:
-    """Whether an image comes in several rows with different labels."""
-    if not isinstance(train.label.column, str) or None in train.files:
+def _several_rows(train: Train, context: Context) -> bool:
+    """Whether many images come in several rows with different labels. A few such images are asked about."""
+    if context.given("target") not in (None, "multilabel"):
         return False
-    pairs = pd.DataFrame({"file": train.files, "label": label_cells(train)}).drop_duplicates()
-    return bool(pairs["file"].duplicated().any())
+    given = context.given("target") or context.given("on_conflict")
+    if not isinstance(train.label.column, str):
+        _ask_about_marks(train, context)
+        return False
+    if None in train.files or train.label.separator:
+        return False
+    rows = pd.DataFrame({"id": train.cells[train.id].to_numpy(), "file": train.files, "label": label_cells(train)})
+    pairs = rows.drop_duplicates(["file", "label"])
+    odd = pairs[pairs["file"].duplicated(keep=False)]
+    share = odd["file"].nunique() / pairs["file"].nunique()
+    if not len(odd) or share > FEW or given:
+        return bool(len(odd)) and (share > FEW or context.given("target") == "multilabel") and given != "drop"
+    held = odd.groupby("file", sort=False).agg({"id": "first", "label": list})
+    tries = [Try(f"{one['id']}", 0, 0, " and ".join(one["label"])) for _, one in held.iterrows()]
+    what = f"{len(held)} of {pairs['file'].nunique()} images have several labels, such as {held['id'].iloc[0]}:"
+    context.questions.append(Undecided(what, tries, CONFLICT))
+    return False
+
+
+def _ask_about_marks(train: Train, context: Context) -> None:
+    """Columns of 0 and 1 of which nearly every row has one 1: the rows that have none or several."""
+    if train.label.several or context.given("target") or context.given("on_conflict"):
+        return
+    columns = list(train.label.column)
+    marks = train.cells[columns].isin(YES).to_numpy()
+    odd = np.flatnonzero(marks.sum(axis=1) != 1)
+    if not len(odd):
+        return
+    ids = train.cells[train.id].to_numpy()
+    held = [", ".join(np.array(columns, dtype=object)[marks[k]]) or "no label" for k in odd]
+    tries = [Try(f"{ids[k]}", 0, 0, one) for k, one in zip(odd, held, strict=True)]
+    what = f"{len(odd)} of {len(marks)} rows have no label or several labels, where the others have exactly one:"
+    context.questions.append(Undecided(what, tries, CONFLICT))
 
 
 def _top(sample: Sample | None, metric: str | None, separator: str) -> int:

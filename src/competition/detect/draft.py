@@ -1,5 +1,7 @@
 """A card in the making: each fact with its evidence, and what the user said on the command line before all."""
 
+import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -9,6 +11,7 @@ import yaml
 from src.competition.card import Card
 from src.core.errors import UsageError
 
+_PLAIN = re.compile(r"\w[\w .-]*")
 Certainty = Literal["given", "sure", "guess", "question"]
 
 
@@ -113,3 +116,12 @@ def flow(value: Any) -> str:
     """A value on one line of YAML."""
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1 << 30, sort_keys=False)
     return text.removesuffix("...\n").strip()
+
+
+def typed(mapping: dict[str, str]) -> str:
+    """A mapping as it can be typed between single quotes on a command line."""
+
+    def word(text: str) -> str:
+        return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+
+    return "{" + ", ".join(f"{word(a)}: {word(b)}" for a, b in mapping.items()) + "}"

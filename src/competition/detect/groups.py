@@ -26,7 +26,7 @@ def find_groups(cells: pd.DataFrame, id_column: str, label: pd.Series, used: set
     """Columns that could group the rows, those with a telling name first, then what the ids tell."""
     found = []
     for column in cells.columns.drop(["row", "row0"], errors="ignore"):
-        if column in used or column == id_column or not _repeats(cells[column]) or _same_as(cells[column], label):
+        if column in used or column == id_column or not _repeats(cells[column]) or _told_by(label, cells[column]):
             continue
         count = cells[column].nunique()
         told = f"{count} groups of up to {cells[column].value_counts().iloc[0]} images"
@@ -51,10 +51,17 @@ def _repeats(column: pd.Series) -> bool:
     return 1 < column.nunique() <= 0.9 * len(column)
 
 
-def _same_as(column: pd.Series, label: pd.Series) -> bool:
-    """Whether it is the label in other words."""
-    pairs = pd.DataFrame({"a": column.to_numpy(), "b": label.to_numpy()}).drop_duplicates()
-    return len(pairs) == pairs["a"].nunique() == pairs["b"].nunique()
+def _told_by(label: pd.Series, column: pd.Series) -> bool:
+    """Whether the label tells the group: a coarser label, or the same in other words.
+
+    Then a class lies in one group as good as whole, and the fold that holds the group out is trained without the
+    class. Classes with one image say nothing.
+    """
+    pairs = pd.DataFrame({"label": label.to_numpy(), "group": column.to_numpy()})
+    counts = pairs.value_counts(sort=False).groupby(level="label").agg(["max", "sum"])
+    counts = counts[counts["sum"] > 1]
+    within = counts["max"] >= 0.9 * counts["sum"]
+    return len(counts) > 0 and counts["sum"][within].sum() > counts["sum"].sum() / 2
 
 
 def _in_ids(ids: pd.Series, id_column: str, label: pd.Series) -> list[Group]:
@@ -63,7 +70,7 @@ def _in_ids(ids: pd.Series, id_column: str, label: pd.Series) -> list[Group]:
     for separator in ("_", "-"):
         parts = bare.str.rpartition(separator)
         heads, tails = parts[0], parts[2]
-        if (heads == "").any() or not _repeats(heads) or heads.nunique() < FEWEST or _same_as(heads, label):
+        if (heads == "").any() or not _repeats(heads) or heads.nunique() < FEWEST or _told_by(label, heads):
             continue
         sides = set(tails.str.lower().unique()) <= SIDES
         named = any(word in NAMES for head in heads.head(20) for word in words(re.sub(r"\d", " ", head)))

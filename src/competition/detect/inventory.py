@@ -1,9 +1,13 @@
 """What lies in a competition's data/: its images, and its tables read whole."""
 
+import csv
 import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +15,7 @@ import pandas as pd
 from src.competition import json_tables
 from src.competition.card import Pixels, Sheet
 from src.competition.detect.roles import Role, role_of_table
-from src.competition.detect.sniff import NUMBER, encoding_of, sniff
+from src.competition.detect.sniff import NUMBER, encoding_of, first_cells, sniff
 from src.competition.file_tree import Tree
 from src.competition.sources.pixel_columns import pixel_columns
 from src.competition.tables import read_table
@@ -20,6 +24,14 @@ from src.core.errors import Problem
 
 TEXT = (".csv", ".tsv", ".txt", ".data", ".lst")
 FEWEST_PIXELS = 49
+PARTS = (  # a part of the card, its key that names a table, and the role of such a table
+    ("train", "table", "train"),
+    ("validation", "table", "validation"),
+    ("test", "table", "test"),
+    ("submission", "sample", "sample"),
+)
+# What files that only look like tables raise, whichever library reads them.
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError, csv.Error, OSError)
 
 
 @dataclass(frozen=True)
@@ -44,29 +56,46 @@ class TableFile:
         return len(self.cells)
 
 
-def read_tables(tree: Tree) -> tuple[list[TableFile], list[str]]:
-    """The tables below a folder, and a line on each that cannot be read."""
+def read_tables(tree: Tree, given: Mapping[str, Any]) -> tuple[list[TableFile], list[str]]:
+    """The tables below a folder, and a line on each that cannot be read. `given`: facts of the card, by key."""
     found, notes = [], []
+    texts = [path for path in tree.files if Path(path).suffix.lower() in TEXT]
+    begins = Counter(cell for path in texts for cell in set(first_cells(tree.root / path)) if cell)
+    shared = {cell for cell, count in begins.items() if count > 1}
     for path in tree.files:
         suffix = Path(path).suffix.lower()
         if suffix not in json_tables.SUFFIXES and suffix not in TEXT:
             continue
         try:
-            table = _read(tree, path)
-        except (Problem, ValueError, UnicodeError) as error:
-            notes.append(f"{path} is left aside: {' '.join(str(error).split())}")
+            table = _read(tree, path, shared, _sheet_given(path, role_of_table(path, tree.shared), given))
+        except (Problem, *UNREADABLE) as error:
+            told = " ".join(str(error).split()) or type(error).__name__
+            notes.append(f"{path} is left aside: {told.removeprefix(f'{tree.root / path} ')}")
             continue
         if table is not None and len(table) and (table.columns or table.pixels):
             found.append(table)
     return found, notes
 
 
-def _read(tree: Tree, path: str) -> TableFile | None:
+def _sheet_given(path: str, role: Role, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the user says of how this table is written: by the part that it is said to be, else that it sounds like."""
+    said: dict[str, Any] = {}
+    for part, key, like in PARTS:
+        named = given.get(f"{part}.{key}")
+        if path == named or (isinstance(named, list) and path in named) or (named is None and role == like):
+            for fact in ("header", "separator", "encoding"):
+                if f"{part}.{fact}" in given:
+                    value = given[f"{part}.{fact}"]
+                    said[fact] = str(value).lower() == "true" if fact == "header" else value
+    return said
+
+
+def _read(tree: Tree, path: str, shared: set[str], given: dict[str, Any]) -> TableFile | None:
     file, role = tree.root / path, role_of_table(path, tree.shared)
     if Path(path).suffix.lower() in json_tables.SUFFIXES:
         sheet = Sheet(encoding=encoding_of(file).removesuffix("-sig"))
         return TableFile(path, role, sheet, counted(json_tables.read(file, sheet.encoding)))
-    sheet = sniff(file, lambda cell: bool(cell) and stem(cell) in tree.by_stem)
+    sheet = sniff(file, lambda cell: bool(cell) and stem(cell) in tree.by_stem, shared, given)
     if sheet is None:
         return None
     head = _head(file, sheet)
@@ -89,13 +118,14 @@ def counted(cells: pd.DataFrame) -> pd.DataFrame:
 def _rows(file: Path, sheet: Sheet) -> pd.DataFrame:
     """As many rows as the table has, without columns."""
     with file.open("rb") as lines:
-        count = sum(1 for line in lines if line.strip()) - sheet.header
+        count = sum(1 for line in lines if line.strip()) - sheet.header - sheet.skip
     return pd.DataFrame(index=range(count))
 
 
 def _head(file: Path, sheet: Sheet) -> pd.DataFrame:
     encoding = "utf-8-sig" if sheet.encoding == "utf-8" else sheet.encoding
     options = {"sep": sheet.separator, "encoding": encoding, "dtype": str, "na_filter": False, "nrows": 20}
+    options |= {"skiprows": sheet.skip, "skipinitialspace": sheet.trim}
     head = pd.read_csv(file, header=0 if sheet.header else None, index_col=False, **options)
     return head if sheet.header else head.set_axis([f"column{k + 1}" for k in range(head.shape[1])], axis=1)
 

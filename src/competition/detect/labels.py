@@ -9,7 +9,7 @@ from src.competition.detect.roles import role_of_word, words
 from src.competition.detect.sample import Sample
 from src.competition.detect.several import SEPARATORS, Label, complete
 from src.competition.detect.undecided import Try, Undecided
-from src.competition.labels import NO, YES
+from src.competition.labels import LIST, NO, YES, is_list, parts_of
 from src.competition.sample_submission import class_columns
 
 WORDS = (
@@ -70,9 +70,10 @@ def _named_by_columns(cells: pd.DataFrame, free: list[str], sample: Sample | Non
         names = cells[column].unique().tolist()
         if len(names) > 1 and class_columns([name for name in names if name], sample.answers):
             return Label(column, "its values are the columns of the sample submission")
-        for separator in SEPARATORS:
-            parts = {part.strip() for name in names for part in name.split(separator)} - {""}
-            if any(separator in name for name in names) and class_columns(sorted(parts), sample.answers):
+        for separator in (LIST, *SEPARATORS):
+            parts = {part for name in names for part in parts_of(name, separator)}
+            lists = any(is_list(name) if separator == LIST else separator in name for name in names)
+            if lists and class_columns(sorted(parts), sample.answers):
                 return Label(column, "its parts are the columns of the sample submission", separator, several=True)
     return None
 

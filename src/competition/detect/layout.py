@@ -17,6 +17,7 @@ from src.competition.detect.listing import from_names, same_pattern
 from src.competition.detect.sample import find_sample
 from src.competition.detect.test import find_test, test_folder
 from src.competition.detect.train import Train, from_table
+from src.competition.detect.undecided import Undecided, together
 from src.competition.file_tree import Tree
 from src.core.errors import Problem
 
@@ -38,7 +39,7 @@ def detect(data: Path, given: dict[str, Any], title: str) -> Found:
     Raises Undecided where the files allow no answer or several.
     """
     tree = Tree(data)
-    tables, notes = read_tables(tree)
+    tables, notes = read_tables(tree, given)
     draft = Draft(given)
     draft.put("title", title)
     if "on_bad_image" in given:
@@ -46,18 +47,44 @@ def detect(data: Path, given: dict[str, Any], title: str) -> Found:
     context = Context(tree, tables, draft, notes=notes)
     if not tree.images and not any(table.pixels for table in tables):
         raise Problem(f"{data} holds no images, and no table of pixels: is it the right folder?")
-    context.sample = find_sample(tables, tree, draft)
-    train = None if "train.files" in given else from_table(context)
+    aside = list(notes)
+    try:
+        labels = _work_out(context)
+    except Undecided as stop:
+        raise together([*context.questions, stop], aside) from None
+    if context.questions:
+        raise together(context.questions, aside)
+    draft.finish()
+    return Found(draft, context.notes, labels)
+
+
+def _work_out(context: Context) -> pd.DataFrame | None:
+    """Every fact of the card; the answers of a labelled test part."""
+    draft = context.draft
+    context.sample = find_sample(context.tables, context.tree, draft)
+    train = None if "train.files" in draft.given else from_table(context)
     test = find_test(train, context)
     train = put_label(train or from_names(context), context)
     _validation(train, context)
     test = test_folder(train, context) if test is None else test
+    _check_overlap(train, test, context)
     put_target(train, test is not None, context)
     _groups(train, context)
-    labels = _test_labels(test, context)
     _left_over(test, context)
-    draft.finish()
-    return Found(draft, context.notes, labels)
+    return _test_labels(test, context)
+
+
+def _check_overlap(train: Train, test: pd.DataFrame | None, context: Context) -> None:
+    """No image should be trained on and tested untold."""
+    if test is None:
+        return
+    both = {path for path in test["path"] if path} & {path for path in train.files if path}
+    if both:
+        where = context.draft.get("test.table") or context.draft.get("test.files")
+        context.notes.append(
+            f"{len(both)} of the {len(test)} test images of {where} are also training images, such as {min(both)}: "
+            "their answers are known, so that a score on them says nothing"
+        )
 
 
 def _validation(train: Train, context: Context) -> None:

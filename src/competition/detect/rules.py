@@ -3,10 +3,10 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from src.competition.file_tree import Tree
-from src.competition.templates import CHANGES, stem, without_extension
+from src.competition.templates import CHANGES, alike, literal, name, stem, without_extension
 
 TRIED = 100  # values that a way of changing ids is tried on before all are
 
@@ -20,6 +20,7 @@ class Rule:
     images: str
     folder: str  # what all its files have in common, with a / at its end, or empty
     files: tuple[str | None, ...]
+    by_likeness: bool = False  # the names are not the ids as they are written
 
     @property
     def hits(self) -> int:
@@ -43,6 +44,17 @@ def find_rules(values: list[str], column: str, tree: Tree) -> list[Rule]:
     return _find(values, _ways(values, column, tree), tree)
 
 
+def find_likely_rules(values: list[str], column: str, tree: Tree) -> list[Rule]:
+    """The same where names and ids are spelt differently: see templates.alike."""
+    keys = [alike(value) for value in values]
+    candidates: Candidates = defaultdict(list)
+    for row, key in enumerate(keys):
+        for path in tree.by_likeness.get(key, ()) if key else ():
+            candidates[row].append((path[: -len(name(path))], path))
+    rules = _by_folder(f"{{{column}:alike}}", candidates, values)
+    return [replace(rule, by_likeness=True) for rule in rules]
+
+
 def find_joint_rules(values: list[str], column: str, folders: list[str], by: str, tree: Tree) -> list[Rule]:
     """The same where another column, `by`, names the folder that holds the file."""
     return _find(
@@ -56,7 +68,7 @@ def _find(values: list[str], kinds: Iterable[list[Way]], tree: Tree) -> list[Rul
     for ways in kinds:
         for way in ways:
             if any(stem(way.key(value)) in tree.by_stem for value in values[::step]):
-                found += _with_way([way.key(value) for value in values], way.field, tree)
+                found += _with_way([way.key(value) for value in values], way.field, values, tree)
         if any(rule.full for rule in found):
             break
     distinct: dict[tuple[str | None, ...], Rule] = {}
@@ -65,7 +77,7 @@ def _find(values: list[str], kinds: Iterable[list[Way]], tree: Tree) -> list[Rul
     return sorted(distinct.values(), key=lambda rule: -rule.hits)
 
 
-def _with_way(keys: list[str], field: str, tree: Tree) -> list[Rule]:
+def _with_way(keys: list[str], field: str, values: list[str], tree: Tree) -> list[Rule]:
     """Every pair of key and file votes for the end of a template; the folders before it are compared after that."""
     votes: dict[str, Candidates] = defaultdict(lambda: defaultdict(list))
     for row, key in enumerate(keys):
@@ -75,18 +87,19 @@ def _with_way(keys: list[str], field: str, tree: Tree) -> list[Rule]:
                 if whole == key or whole.endswith(f"/{key}"):
                     votes[ending][row].append((whole[: len(whole) - len(key)], path))
                     break
-    rules = [rule for ending, found in votes.items() for rule in _by_folder(f"{field}{ending}", found, len(keys))]
+    rules = [rule for ending, found in votes.items() for rule in _by_folder(f"{field}{literal(ending)}", found, values)]
     if len(votes) > 1 and not any(rule.full for rule in rules):
         merged: Candidates = defaultdict(list)
         for ending, found in votes.items():
             for row, pairs in found.items() if ending else ():
                 merged[row] += pairs
-        rules += _by_folder(f"{field}.*", merged, len(keys))
+        rules += _by_folder(f"{field}.*", merged, values)
     return rules
 
 
-def _by_folder(end: str, candidates: Candidates, rows: int) -> list[Rule]:
+def _by_folder(end: str, candidates: Candidates, values: list[str]) -> list[Rule]:
     """A rule for the deepest folders below which most rows find exactly one file."""
+    rows = len(values)
     hits: Counter[str] = Counter()
     for pairs in candidates.values():
         below = Counter(above for folder, _ in pairs for above in _above(folder))
@@ -101,18 +114,26 @@ def _by_folder(end: str, candidates: Candidates, rows: int) -> list[Rule]:
         for folder in level
         if not any(o != folder and o.startswith(folder) and hits[o] >= hits[folder] for o in level)
     ]
-    return [_rule(folder, end, candidates, rows) for folder in deepest[:20]]
+    return [_rule(folder, end, candidates, values) for folder in deepest[:20]]
 
 
-def _rule(folder: str, end: str, candidates: Candidates, rows: int) -> Rule:
-    files: list[str | None] = [None] * rows
+def _rule(folder: str, end: str, candidates: Candidates, values: list[str]) -> Rule:
+    """The files that are found. One that several different cells lead to is none: ids that differ are other images."""
+    files: list[str | None] = [None] * len(values)
     direct = True
+    owner: dict[str, str] = {}
+    shared: set[str] = set()
     for row, pairs in candidates.items():
         inside = [(at, path) for at, path in pairs if at.startswith(folder)]
         if len(inside) == 1:
-            files[row] = inside[0][1]
+            file = inside[0][1]
+            files[row] = file
             direct &= inside[0][0] == folder
-    return Rule(f"{folder}{'' if direct else '**/'}{end}", folder, tuple(files))
+            if owner.setdefault(file, values[row]) != values[row]:
+                shared.add(file)
+    if shared:
+        files = [None if file in shared else file for file in files]
+    return Rule(f"{literal(folder)}{'' if direct else '**/'}{end}", folder, tuple(files))
 
 
 def _above(folder: str) -> list[str]:
@@ -161,10 +182,10 @@ def _with_affixes(sample: list[str], column: str, tree: Tree) -> Iterator[Way]:
         tails.update({found[len(value) :] for found in tree.by_stem if found.startswith(value) and found != value})
     for head, count in heads.most_common(3):
         if count * 2 > len(few):
-            yield Way(f"{head}{{{column}}}", lambda value, h=head: h + value)
+            yield Way(f"{literal(head)}{{{column}}}", lambda value, h=head: h + value)
     for tail, count in tails.most_common(3):
         if count * 2 > len(few):
-            yield Way(f"{{{column}}}{tail}", lambda value, t=tail: value + t)
+            yield Way(f"{{{column}}}{literal(tail)}", lambda value, t=tail: value + t)
 
 
 def _padded(sample: list[str], column: str, tree: Tree) -> Iterator[Way]:
@@ -174,4 +195,4 @@ def _padded(sample: list[str], column: str, tree: Tree) -> Iterator[Way]:
     )
     for (head, width), _ in shapes.most_common(10):
         if any(len(value) < width for value in sample):
-            yield Way(f"{head}{{{column}:0{width}}}", lambda value, h=head, w=width: h + value.zfill(w))
+            yield Way(f"{literal(head)}{{{column}:0{width}}}", lambda value, h=head, w=width: h + value.zfill(w))

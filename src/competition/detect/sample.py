@@ -42,6 +42,11 @@ def find_sample(tables: list[TableFile], tree: Tree, draft: Draft) -> Sample | N
     if not found:
         return None
     table = found[0]
+    if len(table.columns) == 1 and "submission.separator" in draft.given:
+        raise UsageError(
+            f"{table.path} has one column only, {table.columns[0]!r}, when it is read with "
+            f"{table.sheet.separator!r} between its columns: leave submission.separator out, or mend it"
+        )
     if len(table.columns) == 1:
         tables[tables.index(table)] = replace(table, role="test")  # it lists ids and has no place for answers
         return None

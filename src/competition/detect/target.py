@@ -1,15 +1,27 @@
 """What is to be predicted and handed in: the kind of target, of submission, and the usual metric of both."""
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from src.competition.card import SubmissionKind, Target
 from src.competition.detect.roles import words
 from src.competition.detect.sample import Sample
 from src.competition.detect.several import SEPARATORS
-from src.competition.labels import sorted_classes
+from src.competition.labels import LIST, sorted_classes
 
 GRADED = {"level", "grade", "severity", "stage", "diagnosis", "rating", "score", "isup"}
+NEGATIVE = {"no", "not", "non", "none", "negative", "neg", "normal", "healthy", "ok", "okay", "good", "benign", "clean"}
+NEGATIVE |= {"absent", "without", "background", "false", "real", "genuine", "intact", "undamaged", "nothing", "empty"}
+BY_CONVENTION = (
+    {"0", "1"},
+    {"0.0", "1.0"},
+    {"False", "True"},
+    {"false", "true"},
+    {"FALSE", "TRUE"},
+    {"n", "y"},
+    {"no", "yes"},
+)
 PROBABILITY_METRICS = {"auc", "log_loss", "mean_column_auc"}
 
 
@@ -42,7 +54,9 @@ def list_separator(names: list[str], sample: Sample | None, own: str | None) -> 
         for separator in (f"{mark} ", mark) if mark.strip() else (mark,):
             if lists and all(known.issuperset(cell.split(separator)) for cell in lists):
                 return Choice(separator, f"it parts {lists[0]!r} in the sample into classes")
-    free = [mark for mark in (own, " ", *SEPARATORS) if mark and not any(mark in name for name in names)]
+    free = [
+        mark for mark in (own, " ", *SEPARATORS) if mark and mark != LIST and not any(mark in name for name in names)
+    ]
     told = "as in the training table" if own in free else "no class holds it" if free else "every mark is in a class"
     return Choice(free[0] if free else " ", f"the sample shows no list of classes; {told}", guess=True)
 
@@ -109,16 +123,60 @@ def usual_metric(target: Target, kind: SubmissionKind, top: int) -> Choice:
     return Choice(name, "the usual one for such a submission; see the competition's page, set metric=NAME", guess=True)
 
 
-def class_order(names: list[str], kind: SubmissionKind | None, sample: Sample | None) -> tuple[list[str] | None, str]:
+def class_order(
+    names: list[str], kind: SubmissionKind | None, sample: Sample | None
+) -> tuple[list[str] | None, Choice]:
     """The order of the classes where the card must say it: all of the sample's columns, or the positive class last."""
     if kind == "columns" and sample is not None and set(names) < set(sample.answers):
-        return list(sample.answers), "the sample has columns for classes without a training image"
-    if kind != "probability":
-        return None, ""
-    order = sorted_classes(names)
-    if sample is not None and sample.answers[0] in order:
-        order.sort(key=lambda name: name == sample.answers[0])
-    return order, "the probability is that of the last"
+        return list(sample.answers), Choice("", "the sample has columns for classes without a training image")
+    if kind != "probability" or len(names) != 2:
+        return None, Choice("", "")
+    positive = positive_class(names, sample)
+    return sorted(names, key=lambda name: name == positive.value), positive
+
+
+def positive_class(names: list[str], sample: Sample | None) -> Choice:
+    """The class whose probability is asked for: the one that the sample's column names, else what no, 0 or ok is not.
+
+    A column such as is_fake or probability_of_cat names a class; one that names both, or neither, says nothing.
+    """
+    first, second = sorted_classes(names)
+    column = sample.answers[0] if sample and sample.answers else ""
+    called = [name for name in (first, second) if _speaks_of(column, name)]
+    if len(called) == 2 and not {first, second} & {column}:
+        longest = max(called, key=len)  # unhealthy speaks of healthy too
+        called = [longest] if all(_fold(name) in _fold(longest) for name in called) else []
+    if column in (first, second):
+        called = [column]
+    if len(called) == 1:
+        return Choice(called[0], f"the sample's column {column!r} asks for its probability")
+    if {first, second} in BY_CONVENTION:
+        return Choice(second, "1 is the probability of the last")
+    negative = [name for name in (first, second) if {*words(name)} & NEGATIVE]
+    rival = "the sample's column does not say which; turn the order of classes round if it is the other"
+    if len(negative) == 1:
+        positive = second if negative[0] == first else first
+        return Choice(
+            positive, f"the probability is that of {positive!r}, since {negative[0]!r} sounds negative; {rival}", True
+        )
+    return Choice(second, f"the probability is taken as that of the last, {second!r}; {rival}", True)
+
+
+def _fold(text: str) -> str:
+    return "".join(words(text))
+
+
+def _speaks_of(column: str, name: str) -> bool:
+    """Whether a column's name holds a class's: as words, or in one that begins alike, such as cancerous for cancer."""
+    asked, held = words(column), words(name)
+    if any(asked[k : k + len(held)] == held for k in range(len(asked))) and held:
+        return True
+    near = [one for one in asked if len(one) > 3]
+    return (
+        bool(held)
+        and all(any(a.startswith(one) or one.startswith(a) for a in near) for one in held if len(one) > 3)
+        and any(len(one) > 3 for one in held)
+    )
 
 
 def spellings(counts: dict[str, int], sample: Sample | None) -> dict[str, str] | None:
@@ -127,27 +185,29 @@ def spellings(counts: dict[str, int], sample: Sample | None) -> dict[str, str] |
     Labels may differ in capitals and blanks. Single letters may not: a and A are two letters. The sample may write
     1 for 1.0, and 1 for True.
     """
-    wanted = {*sample.answers, *sample.values} if sample else set()
+    wanted = {*sample.answers, *sample.values} - {""} if sample else set()
     plain = {name: _plain(name) for name in counts}
-    base = (
-        plain
-        if wanted.intersection(plain.values()) and not wanted.intersection(counts)
-        else {name: name for name in counts}
-    )
+    said = bool(wanted.intersection(plain.values()))
+    whole = all(re.fullmatch(r"\d+\.0+", name) for name in counts)
+    base = plain if not wanted.intersection(counts) and (said or whole) else {name: name for name in counts}
     groups: dict[str, list[str]] = {}
     for name, written in base.items():
-        folded = " ".join(written.split())
+        folded = unicodedata.normalize("NFC", " ".join(written.split()))
         groups.setdefault(folded.casefold() if len(folded) > 1 else folded, []).append(name)
     mapped = {}
     for group in groups.values():
         asked = [base[name] for name in group if base[name] in wanted]
         if len(set(asked)) > 1:
             return None  # the sample tells them apart
-        mapped |= dict.fromkeys(group, asked[0] if asked else base[max(group, key=counts.get)].strip())
+        mapped |= dict.fromkeys(group, asked[0] if asked else _written(base[max(group, key=counts.get)]))
     if all(name == best for name, best in mapped.items()):
         return None
     place = {name: k for k, name in enumerate(sorted_classes(set(mapped.values())))}
     return dict(sorted(mapped.items(), key=lambda pair: place[pair[1]]))
+
+
+def _written(name: str) -> str:
+    return unicodedata.normalize("NFC", name.strip())
 
 
 def _plain(name: str) -> str:

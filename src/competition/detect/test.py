@@ -1,5 +1,7 @@
 """The test part: the images to be answered, under the ids of the sample submission."""
 
+from dataclasses import dataclass
+
 import pandas as pd
 
 from src.competition import templates
@@ -12,7 +14,19 @@ from src.competition.detect.sample import Sample
 from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.file_tree import common_folder
+from src.competition.labels import parts_of
 from src.core.errors import UsageError
+
+NAMED = "its values are the ids of the sample submission"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What holds the ids of the test rows: a column or a template."""
+
+    spec: str
+    how: str
+    guess: bool = False
 
 
 def find_test(train: Train | None, context: Context) -> pd.DataFrame | None:
@@ -51,7 +65,7 @@ def _classes_in(rows: set[tuple[str, ...]] | pd.DataFrame, train: Train) -> set[
     """The classes of some label cells: parts of a list, or else whole cells."""
     rows = set(map(tuple, rows.to_numpy())) if isinstance(rows, pd.DataFrame) else rows
     separator = train.label.separator
-    return {part.strip() for (cell,) in rows for part in cell.split(separator)} if separator else rows
+    return {part for (cell,) in rows for part in parts_of(cell, separator)} if separator else rows
 
 
 def _table(context: Context) -> TableFile | None:
@@ -104,32 +118,40 @@ def _with_rule(cells: pd.DataFrame, column: str, what: str, context: Context) ->
     template = context.given("test.images")
     rules = [given_rule(template, cells, context)] if template else rules_for(cells, column, context)
     rule = pick(rules, "test", what, cells[column].tolist(), context)
-    spec, how = _id_of(cells, column, context.sample)
-    draft.put("test.id", spec, how)
+    identity = _id_of(cells, column, context.sample)
+    draft.put("test.id", identity.spec, identity.how, identity.guess)
+    spec = identity.spec
     ids = cells[spec].tolist() if spec in cells else templates.fill(spec, cells)
     draft.put("test.images", rule.images, f"finds {rule.hits} of {len(rule.files)} files")
     context.taken.update(filter(None, rule.files))
     return pd.DataFrame({"id": ids, "path": rule.files}, dtype=object)
 
 
-def _id_of(cells: pd.DataFrame, column: str, sample: Sample | None) -> tuple[str, str]:
-    """The column, or the template, that gives the sample's ids. Raises Undecided where none does."""
+def _id_of(cells: pd.DataFrame, column: str, sample: Sample | None) -> Identity:
+    """The column, or the template, that gives the sample's ids. Raises Undecided where none does.
+
+    The number of a row comes last, and is a guess: any list has one.
+    """
     if sample is None:
-        return column, "there is no sample submission"
+        return Identity(column, "there is no sample submission")
     wanted = set(sample.ids)
     endings = {path.rpartition(".")[2] for path in sample.ids[:1000] if "." in path}
-    specs = [column, *cells.columns.drop([column, "row", "row0"], errors="ignore")]
-    specs += [f"{{{column}:{change}}}" for change in ("name", "stem")] + [
-        f"{{{column}}}.{ending}" for ending in sorted(endings)
-    ]
+    others = cells.columns.drop([column, "row", "row0"], errors="ignore")
+    specs = [column, *others]
+    specs += [f"{{{column}:{change}}}" for change in ("name", "stem")]
+    specs += [f"{{{column}}}.{ending}" for ending in sorted(endings)]
+    specs += [f"{{{one}:number}}" for one in (column, *others)]
     specs += ["row", "row0"]
     tries = []
     for spec in specs:
-        ids = cells[spec] if spec in cells else templates.fill(spec, cells)
-        hits = len(wanted.intersection(ids))
-        if hits == len(wanted):
-            return spec, "its values are the ids of the sample submission"
-        missed = next((one for one in sample.ids if one not in set(ids)), "") if len(tries) < 12 else ""
+        ids = cells[spec].tolist() if spec in cells else templates.fill(spec, cells)
+        known = set(ids)
+        hits = len(wanted & known)
+        if hits == len(wanted) and (spec == column or len(known) == len(set(cells[column]))):
+            by_row = spec in ("row", "row0")
+            how = "nothing but the order of the rows tells which id is which image" if by_row else NAMED
+            return Identity(spec, how, by_row)
+        missed = next((one for one in sample.ids if one not in known), "") if len(tries) < 12 else ""
         tries.append(Try(spec, hits, len(wanted), "", missed))
     raise Undecided(
         f"the ids of {sample.table.path} are not those of the test table:",
@@ -146,8 +168,9 @@ def _from_pixels(table: TableFile, context: Context) -> pd.DataFrame:
 
 def _put_pixels(table: TableFile, cells: pd.DataFrame, context: Context) -> pd.DataFrame:
     first = table.columns[0] if table.columns and cells[table.columns[0]].is_unique else "row"
-    spec, how = _id_of(cells, first, context.sample)
-    context.draft.put("test.id", spec, how)
+    identity = _id_of(cells, first, context.sample)
+    spec = identity.spec
+    context.draft.put("test.id", spec, identity.how)  # the numbers of the rows are the images of such a table
     context.draft.put("test.images", "pixels/test/{row}.png", "written from the numbers in the table")
     context.draft.put("test.pixels", table.pixels.model_dump(), "")
     return pd.DataFrame({"id": cells[spec], "path": None}, dtype=object)

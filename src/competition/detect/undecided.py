@@ -30,7 +30,7 @@ class Undecided(Problem):
             lines += _table([("rule", "found", "such as", "not found"), *(_cells(one) for one in ranked[:SHOWN])])
         if len(ranked) > SHOWN:
             lines.append(f"  and {len(ranked) - SHOWN} more")
-        super().__init__("\n".join([*lines, remedy]))
+        super().__init__("\n".join([*lines, remedy] if remedy else lines))
         self.tries = ranked
 
 
@@ -44,3 +44,13 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
     widths = [max(map(len, column)) for column in columns]
     lines = zip(*columns, strict=True)
     return ["  " + "  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+
+
+def together(questions: list[Undecided], notes: list[str]) -> Undecided:
+    """All open questions in one, with lines on what was left aside."""
+    texts = [str(one) for one in questions]
+    if len(texts) > 1:
+        texts = [f"{len(texts)} things are open:", *(f"{k}. {text}" for k, text in enumerate(texts, 1))]
+    whole = Undecided("\n".join([*texts, *(f"note: {note}" for note in notes)]), [], "")
+    whole.tries = [one for question in questions for one in question.tries]
+    return whole

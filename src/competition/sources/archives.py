@@ -33,7 +33,6 @@ BROKEN = (
     zlib.error,
     UnicodeDecodeError,
     RuntimeError,
-    NotImplementedError,
 )
 
 
@@ -58,6 +57,12 @@ def unpack(archive: Path, folder: Path) -> None:
     try:
         with _members(archive) as members:
             _unpack_members(archive, members, folder)
+    except NotImplementedError:
+        raise Problem(
+            f"{archive} is packed by a method that is not read here, such as Deflate64: unpack it yourself with "
+            "another program and give the folder",
+            code="archive-method",
+        ) from None
     except BROKEN as error:
         raise Problem(f"{archive} is no whole archive ({error}): download it again") from None
 
@@ -135,7 +140,7 @@ def _members(archive: Path) -> Iterator[list[Member]]:
         raise Problem(f"{archive}: archives of this kind are not read here. Unpack it yourself and give the folder")
     if lower.endswith(".zip"):
         with zipfile.ZipFile(archive) as file:
-            yield [_from_zip(archive, file, entry) for entry in file.infolist() if not entry.is_dir()]
+            yield [_from_zip(archive, file, entry) for entry in file.infolist() if not _is_folder(entry)]
     elif lower.endswith(TARS):
         with tarfile.open(archive) as file:
             yield [_from_tar(archive, file, entry) for entry in file if not entry.isdir()]
@@ -144,6 +149,11 @@ def _members(archive: Path) -> Iterator[list[Member]]:
         with opener(archive) as file:
             size = file.seek(0, os.SEEK_END)
         yield [Member(_stem(archive).name, size, lambda: opener(archive))]
+
+
+def _is_folder(entry: zipfile.ZipInfo) -> bool:
+    r"""Some programs write folders as train\."""
+    return entry.is_dir() or (entry.filename.endswith("\\") and entry.file_size == 0)
 
 
 def _from_zip(archive: Path, file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Member:

@@ -9,12 +9,12 @@ usage: python -m src.train [fold=0..4] [config=NAME | competition=ID] [run=NAME]
   key=value          any key of configs/default.yaml, for example model=resnet50 optim.lr=1e-3
 
 several GPUs: folds are trained side by side, one on each; machine.jobs=1 trains one after the other on the first
-one fold on several GPUs or machines: accelerate launch --num_processes 2 -m src.train ...
+one fold on several GPUs or machines: torchrun --nproc-per-node 2 -m src.train ...
 """
 
 from src.config.request import parse
 from src.core.errors import UsageError, exit_code
-from src.core.launch import place
+from src.core.launch import launched
 from src.core.process import imports, run
 from src.launchers.launcher import launcher_of
 
@@ -27,7 +27,7 @@ def door(argv: list[str]) -> None:
     request = parse(words, flags=("--find-lr",))
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
     if "--find-lr" in request.flags:
-        if address or place().count > 1:
+        if address or launched().count > 1:
             raise UsageError("--find-lr works in one process: give it without a launcher")
         with imports():
             from src.training.lr_finder import find_lr
@@ -35,8 +35,8 @@ def door(argv: list[str]) -> None:
         find_lr(request)
         return
     if address:
-        if place().count > 1:
-            raise UsageError("launcher=ray starts processes of its own: give it without accelerate's launcher")
+        if launched().count > 1:
+            raise UsageError("launcher=ray starts processes of its own: give it without torchrun")
         with imports():
             from src.launchers.ray.runs import train_on_ray
 

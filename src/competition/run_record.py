@@ -12,7 +12,7 @@ from src.core.files import read_json, write_json, write_text
 from src.core.paths import REPOSITORY, Run, has_learned
 
 IGNORED = "ignored.csv"  # the rows that data.ignore named when the run was made
-PACKAGES = ("torch", "timm", "albumentations", "opencv-python-headless", "accelerate", "numpy")
+PACKAGES = ("torch", "timm", "albumentations", "opencv-python-headless", "numpy")
 
 
 def save_or_verify(run: Run, opened: Opened) -> None:

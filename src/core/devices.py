@@ -16,7 +16,7 @@ from typing import TypeVar
 import torch
 
 from src.core.errors import Problem
-from src.core.launch import place
+from src.core.launch import launched
 from src.core.process import end_with
 
 T = TypeVar("T")
@@ -95,7 +95,7 @@ def _found(visible: str | None) -> Gpus:
     if not torch.backends.cuda.is_built():
         return Gpus()
     # Processes that a launcher started fork no folds, and hold threads that are best not forked.
-    return _look() if place().count > 1 else apart(_look)
+    return _look() if launched().count > 1 else apart(_look)
 
 
 def _look() -> Gpus:

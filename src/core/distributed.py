@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 
 from src.core.errors import Problem
-from src.core.launch import place
+from src.core.launch import launched
 
 T = TypeVar("T")
 LONGEST_WAIT = timedelta(hours=2)  # while rank 0 decodes the images, say; a process that died is noticed at once
@@ -33,31 +33,31 @@ class Ranks:
     here: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         return self.index == 0
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Wait for all."""
-        self.total(0)
+        self.all_reduce(0)
 
     @contextlib.contextmanager
-    def leader_first(self) -> Iterator[None]:
-        """The leader does the block alone, and writes; then the others do it, and find what was written."""
-        if not self.leads:
-            self.meet()
+    def main_first(self) -> Iterator[None]:
+        """The main process does the block alone, and writes; then the others do it, and find what was written."""
+        if not self.is_main:
+            self.barrier()
         yield
-        if self.leads:
-            self.meet()
+        if self.is_main:
+            self.barrier()
 
-    def same(self, value: T) -> T:
-        """The leader's value."""
+    def broadcast(self, value: T) -> T:
+        """The main process's value."""
         if self.count == 1:
             return value
-        box = [value if self.leads else None]
+        box = [value if self.is_main else None]
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
-    def total(self, *numbers: float) -> tuple[float, ...]:
+    def all_reduce(self, *numbers: float) -> tuple[float, ...]:
         """The sum of each number over the ranks."""
         if self.count == 1:
             return numbers
@@ -65,7 +65,7 @@ class Ranks:
         dist.all_reduce(sums)
         return tuple(sums.tolist())
 
-    def gathered(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """Every rank's value, by rank."""
         if self.count == 1:
             return [value]
@@ -73,13 +73,13 @@ class Ranks:
         dist.all_gather_object(values, value)
         return values
 
-    def average(self, tensors: list[torch.Tensor]) -> None:
+    def all_reduce_mean(self, tensors: list[torch.Tensor]) -> None:
         """Put the mean over the ranks into each tensor."""
         for tensor in tensors if self.count > 1 else ():
             dist.all_reduce(tensor)
             tensor.div_(self.count)
 
-    def hand_out(self, tensor: torch.Tensor, owner: int) -> torch.Tensor:
+    def broadcast_tensor(self, tensor: torch.Tensor, owner: int) -> torch.Tensor:
         """Fill the others' `tensor` with the owner's."""
         if self.count > 1:
             dist.broadcast(tensor, src=owner)
@@ -104,17 +104,19 @@ def together() -> Iterator[Ranks]:
             f"on from the last checkpoint, with as many processes as you like"
         ) from None
     if ranks.count > 1:
-        ranks.meet()
+        ranks.barrier()
         dist.destroy_process_group()
 
 
 def _join() -> Ranks:
-    at = place()
+    at = launched()
     if at.count == 1:
         return ALONE
     if sys.platform == "linux":  # a launcher that is killed must not leave processes behind that train on
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
+    if on_gpus and torch.cuda.device_count() > at.local:
+        torch.cuda.set_device(at.local)
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo", timeout=LONGEST_WAIT)
     return Ranks(at.rank, at.count, at.here)
 

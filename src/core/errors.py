@@ -22,7 +22,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
-from src.core.launch import first_to_tell, left_alone, place
+from src.core.launch import first_to_tell, launched
 
 
 class Problem(Exception):
@@ -82,12 +82,7 @@ def exit_code(door: Callable[[list[str]], None], argv: list[str] | None, several
     """
     try:
         with _interruptible():
-            if left_alone():
-                raise UsageError(
-                    "accelerate launch --cpu starts one process, whatever --num_processes says: in its place give "
-                    "--multi_gpu to the launcher, and machine.device=cpu to src.train"
-                )
-            if place().count > 1 and not several:
+            if launched().count > 1 and not several:
                 raise UsageError("only src.train works in several processes: give this command without a launcher")
             door(sys.argv[1:] if argv is None else list(argv))
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What a launcher (accelerate's, or torchrun below it) tells each process that it starts, through the environment.
+"""What torchrun tells each process that it starts, through the environment.
 
 Known before torch is loaded, so that a misspelt key is told at once, and once.
 """
@@ -20,16 +20,10 @@ class Place:
     here: int = 1
 
 
-def place() -> Place:
+def launched() -> Place:
     """Where this process stands; alone where nobody launched it together with others."""
     found = [os.environ.get(name, "") for name in NUMBERS]
     return Place(*map(int, found)) if all(word.isdigit() for word in found) else Place()
-
-
-def left_alone() -> bool:
-    """Whether accelerate's launcher was asked for several processes and started one, as it does with --cpu."""
-    of_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_PORT" in os.environ
-    return of_accelerate and "RANK" not in os.environ
 
 
 def first_to_tell() -> bool:
@@ -39,14 +33,14 @@ def first_to_tell() -> bool:
     gives its processes a fresh folder for error reports, and whoever makes a file there first has the word.
     """
     report = os.environ.get("TORCHELASTIC_ERROR_FILE")
-    if place().count == 1:
+    if launched().count == 1:
         return True
     if not report:
-        return place().local == 0
+        return launched().local == 0
     try:
         (Path(report).parent.parent / "told").open("x").close()
     except FileExistsError:
         return False
     except OSError:
-        return place().local == 0
+        return launched().local == 0
     return True

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from src.core.errors import Problem, UsageError
-from src.core.launch import place
+from src.core.launch import launched
 from src.core.paths import home
 from src.core.suggestions import nearest
 
@@ -127,7 +127,7 @@ def load_extensions() -> None:
         except Exception as error:
             _forget(path)
             raise UsageError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
-    if new and place().rank == 0:
+    if new and launched().rank == 0:
         held = [f"{path.name} ({', '.join(_held(_loaded[path])) or 'registers nothing'})" for path in new]
         print(f"extensions of {new[0].parent}: {', '.join(held)}", file=sys.stderr, flush=True)
 

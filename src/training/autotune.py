@@ -220,7 +220,7 @@ class Trial:
             fitting = partial(self._fitting_batch, machine)
             # In a process that ends: its GPU is free again, and folds can be forked to all of them.
             held_apart = machine.device == "cuda" and self.ranks.count == 1
-            machine = replace(machine, batch=min(self.ranks.gathered(apart(fitting) if held_apart else fitting())))
+            machine = replace(machine, batch=min(self.ranks.all_gather(apart(fitting) if held_apart else fitting())))
         return machine
 
     def _fitting_batch(self, machine: Machine) -> int:

@@ -36,4 +36,4 @@ class Turns:
             pixels = torch.empty(shape, dtype=torch.uint8, device=self.feed.device)
         else:
             pixels = made.permute(0, 2, 3, 1).contiguous()  # as it lies in memory, so nothing is copied
-        return self.ranks.hand_out(pixels, owner).permute(0, 3, 1, 2)
+        return self.ranks.broadcast_tensor(pixels, owner).permute(0, 3, 1, 2)

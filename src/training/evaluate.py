@@ -43,7 +43,7 @@ def _logits(job: FoldJob, network: nn.Module, feed: Feed, rows: np.ndarray) -> n
     """(len(rows), classes) logits of the plain view, known to every rank; each answers its share of the rows."""
     ranks, batch = job.ranks, job.opened.config.predict.batch
     own = view_logits(network, feed, rows[ranks.index :: ranks.count], ("identity",), batch, job.engine.autocast)
-    parts = ranks.gathered(own["identity"])
+    parts = ranks.all_gather(own["identity"])
     if len(parts) == 1:
         return parts[0]
     logits = np.empty((len(rows), parts[0].shape[1]), np.float32)

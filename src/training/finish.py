@@ -28,7 +28,7 @@ SHOWN = 15  # classes up to which the whole confusion matrix is printed
 
 def keep_best(job: FoldJob, state: State, score: float) -> None:
     """With train.keep=best, put aside the weights of the best epoch so far."""
-    if job.opened.config.train.keep != "best" or not job.ranks.leads:
+    if job.opened.config.train.keep != "best" or not job.ranks.is_main:
         return
     scores = [entry["score"] for entry in state.progress.history] + [score]
     if best_epoch(job.opened.metric, scores) == len(scores) - 1:
@@ -47,9 +47,9 @@ def finish(
     scores = last if job.opened.config.train.keep == "last" else None
     if scores is None and len(held_out):
         scores = evaluate(job, state.answering_network, feed, held_out)
-    if job.ranks.leads:
+    if job.ranks.is_main:
         _write(job, state, lesson, done, scores, say)
-    job.ranks.meet()
+    job.ranks.barrier()
 
 
 def _write(

@@ -1,6 +1,5 @@
 """What this machine trains with: device, precision, loader processes. Decided once a run, then kept."""
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,7 +61,7 @@ def choose(
     UsageError for a device or precision that this machine lacks, or that contradicts the record or the launcher.
     """
     asked = config.machine
-    known = ranks.same(read_json(record) if record.exists() else None)
+    known = ranks.broadcast(read_json(record) if record.exists() else None)
     if known:
         kept = Machine(**known)
         if asked.device not in ("auto", kept.device):
@@ -71,7 +70,7 @@ def choose(
             raise Problem("this run was begun on a GPU, and there is none here: give run=NAME to begin anew")
         _fit_launch(kept.device, ranks)
         return kept
-    device = ranks.same(device_for(asked.device))
+    device = ranks.broadcast(device_for(asked.device))
     _fit_launch(device, ranks)
     machine = Machine(
         device=device,
@@ -80,8 +79,8 @@ def choose(
         batch=1 if config.train.batch == "auto" else config.train.batch,
         layout=CHANNELS_LAST if asked.layout == "auto" else asked.layout,
     )
-    machine = ranks.same(tried(machine))  # half precision may be fast on one machine and slow on another
-    if ranks.leads:
+    machine = ranks.broadcast(tried(machine))  # half precision may be fast on one machine and slow on another
+    if ranks.is_main:
         write_json(record, asdict(machine))
     return machine
 
@@ -146,7 +145,7 @@ def cores() -> int:
 
 def device_for(asked: str) -> str:
     """What machine.device comes to here. Raises UsageError for a device that is not here."""
-    if asked == "cpu" or (asked == "auto" and _kept_to_cpu()):
+    if asked == "cpu":
         return "cpu"
     present = {"cuda": len(gpus().names) > 0, "mps": torch.backends.mps.is_available(), "cpu": True}
     if asked == "auto":
@@ -156,15 +155,8 @@ def device_for(asked: str) -> str:
     return asked
 
 
-def _kept_to_cpu() -> bool:
-    """Whether accelerate's launcher was given --cpu."""
-    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1")
-
-
 def _fit_launch(device: str, ranks: Ranks) -> None:
     """Raises UsageError where the launched processes cannot work on such devices."""
-    if device != "cpu" and _kept_to_cpu():
-        raise UsageError(f"this run works on {device}: leave --cpu out, or give run=NAME to begin one on the CPU")
     if ranks.count == 1 or device == "cpu":
         return
     if device != "cuda":
@@ -172,7 +164,7 @@ def _fit_launch(device: str, ranks: Ranks) -> None:
     if torch.cuda.device_count() < ranks.here:
         raise UsageError(
             f"{ranks.here} processes on this machine and {torch.cuda.device_count()} GPU: launch one for each GPU "
-            f"(--num_processes), or give machine.device=cpu"
+            f"(--nproc-per-node), or give machine.device=cpu"
         )
 
 

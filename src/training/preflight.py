@@ -65,16 +65,16 @@ def check_shared(run: Run, ranks: Ranks) -> None:
     """
     if ranks.count == 1:
         return
-    word, mark = ranks.same(secrets.token_hex(8)), run.folder / "launch"
-    if ranks.leads:
+    word, mark = ranks.broadcast(secrets.token_hex(8)), run.folder / "launch"
+    if ranks.is_main:
         write_text(mark, word)
     until = time.monotonic() + PATIENCE
     while not mark.exists() or mark.read_text() != word:
         if time.monotonic() > until:
             raise Problem(f"{run.folder} is not the first machine's: all machines must share PODIUM_HOME")
         time.sleep(0.5)
-    ranks.meet()
-    if ranks.leads:
+    ranks.barrier()
+    if ranks.is_main:
         mark.unlink()
 
 

@@ -49,16 +49,16 @@ def train(request: Request, say: Say = print) -> None:
 def train_within(request: Request, teller: Teller) -> None:
     """As `train`, told to whoever has the terminal."""
     with together() as ranks:
-        _train_asked(request, ranks, teller if ranks.leads else Quiet())
+        _train_asked(request, ranks, teller if ranks.is_main else Quiet())
 
 
 def _train_asked(request: Request, ranks: Ranks, teller: Teller) -> None:
     say = teller.say
     config, run = request.config, Run(request.competition, request.run)
     view_names(config.predict.views)
-    with ranks.leader_first():
+    with ranks.main_first():
         opened = open_competition(config, run, say)
-    opened = replace(opened, config=ranks.same(opened.config))  # what was auto, as the leader chose it
+    opened = replace(opened, config=ranks.broadcast(opened.config))  # what was auto, as the leader chose it
     if opened.card.submission:
         layout_of(opened.card, opened.samples)  # a sample submission that cannot be answered is found now
     check_choices(opened, say)
@@ -69,10 +69,10 @@ def _train_asked(request: Request, ranks: Ranks, teller: Teller) -> None:
     _say_opening(opened, run, say)
     check_writable(run)
     wanted = [(seed, fold) for seed in request.seeds for fold in folds]
-    left = ranks.same([member for member in wanted if not run.finished(*member)])
+    left = ranks.broadcast([member for member in wanted if not run.finished(*member)])
     if left:
         _train(left, wanted, opened, run, ranks, teller)
-    if not ranks.leads:
+    if not ranks.is_main:
         return
     if not left:
         save_or_verify(run, opened)
@@ -93,9 +93,9 @@ def _train(members: list[Member], asked: list[Member], opened: Opened, run: Run,
     # A throw-away network shows now whether name, weights and size fit, not after the images are decoded.
     network = build(config.model, len(opened.samples.classes), config.images.size)
     optimizer_of(config, network)
-    with ranks.leader_first():
+    with ranks.main_first():
         images, teacher = opened.images(say=say), teacher_of(opened, say)
-        if ranks.leads:
+        if ranks.is_main:
             save_or_verify(run, opened)
     check_shared(run, ranks)
     parameters = sum(p.numel() for p in network.parameters())
@@ -115,15 +115,15 @@ def _train(members: list[Member], asked: list[Member], opened: Opened, run: Run,
         f"{f'; {ranks.count} processes share each batch' if ranks.count > 1 else ''}"
     )
     # Only the leader asks what is finished: a network disk may show it to the others later.
-    epochs = ranks.same([_epochs(opened, run, *one, say) for one in members] if ranks.leads else [])
+    epochs = ranks.broadcast([_epochs(opened, run, *one, say) for one in members] if ranks.is_main else [])
     work = [
         FoldJob(opened, images, run, machine, *one, length, threads, teacher, ranks)
         for one, length in zip(members, epochs, strict=True)
         for threads in [share.last_threads if one in last else share.threads]
     ]
-    if ranks.leads:
+    if ranks.is_main:
         ask_all(work, share, say)
-    ranks.meet()
+    ranks.barrier()
     if ranks.count > 1:
         check_steps(work, ranks)
     for job in work:
@@ -150,10 +150,10 @@ def _threads_told(threads: int) -> str:
 
 
 def _train_fold(job: FoldJob, teller: Teller) -> None:
-    leads = job.ranks.leads
+    leads = job.ranks.is_main
     with only_one(job.folder, f"{job.name} of run {job.run.name}") if leads else nullcontext():
         # Another command may have finished it while this one waited.
-        if job.ranks.same(job.run.finished(job.seed, job.fold)):
+        if job.ranks.broadcast(job.run.finished(job.seed, job.fold)):
             teller.end(job.name)
             return
         with lack_of_memory_told(job.name):

@@ -2,13 +2,12 @@
 
 import io
 import pickle
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from timm.optim import create_optimizer_v2, get_optimizer_class, list_optimizers
 from timm.utils import ModelEmaV3
 from torch import nn
@@ -19,11 +18,13 @@ from src.config.schema import Config, Optim
 from src.core.distributed import ALONE, Ranks
 from src.core.errors import Problem, UsageError
 from src.core.files import written_whole
+from src.core.launch import launched
 from src.core.suggestions import nearest
 from src.training.machine import Machine
 
 # Not SGD: it gains nothing, and its fused step fails where some weights have learned before and others begin.
 FUSED = (torch.optim.Adam, torch.optim.AdamW)
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass
@@ -50,26 +51,25 @@ class State:
     """Network, averaged weights, optimizer and progress of one fold; the same in every rank but for batch norms."""
 
     def __init__(self, config: Config, machine: Machine, network: nn.Module, ranks: Ranks = ALONE) -> None:
-        AcceleratorState._reset_state(reset_partial_state=True)  # a fold before this one may have had another precision
-        precision = "no" if machine.precision == "fp32" else machine.precision
-        self.accelerator, self.ranks = Accelerator(mixed_precision=precision, cpu=machine.device == "cpu"), ranks
-        # Of several processes on a CPU accelerate numbers the device, and nothing can be loaded to a cpu:1.
-        self.device = torch.device("cpu") if machine.device == "cpu" else self.accelerator.device
+        self.ranks = ranks
+        self.device = (
+            torch.device(machine.device, launched().local if machine.device == "cuda" else None)
+        )
+        self.half = HALF.get(machine.precision)
+        self.scaler = torch.amp.GradScaler(machine.device) if machine.precision == "fp16" else None
         self.format = machine.format
         if machine.device == "cuda":
             torch.backends.cudnn.benchmark = True  # steps have two sizes at most, so the fastest kernels are soon known
         network = network.to(self.device, memory_format=self.format)
         for tensor in network.state_dict().values():  # other processors may begin with other last digits
-            ranks.hand_out(tensor, owner=0)
+            ranks.broadcast_tensor(tensor, owner=0)
         self.optimizer = optimizer_of(config, network)
         decay = config.train.ema_decay
         # The decay warms up with the steps: an average over 500 steps would ruin a run of 60.
         self.ema = ModelEmaV3(network, decay=decay, use_warmup=True) if decay else None
-        # Kept apart: taking the prepared network's wrapping off would switch its half precision off with it.
         self.plain_network = network
-        # Without the ranks' sharing of gradients, which waits for what a stage freezes: see share_gradients.
-        self.network = self._alone = self.accelerator.prepare_model(network, evaluation_mode=True)
-        self.prepared_optimizer = self.accelerator.prepare_optimizer(self.optimizer)
+        # Several ranks wrap it to share gradients, once it is known what a stage freezes: see share_gradients.
+        self.network = network
         self.progress = Progress()
 
     @property
@@ -81,18 +81,47 @@ class State:
         """Let each backward pass end in the mean of the ranks' gradients, of the parameters that learn now."""
         if self.ranks.count > 1:
             self.network = DistributedDataParallel(
-                self._alone,
+                self.plain_network,
                 device_ids=[self.device] if self.device.type == "cuda" else None,
                 init_sync=False,  # all began alike, and
                 forward_sync_buffers=False,  # the statistics of batch norms are each rank's own
             )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(n, classes) fp32 logits, computed in the machine's precision."""
+        images = images.contiguous(memory_format=self.format)
+        if self.half is None:
+            return self.network(images)
+        with torch.autocast(self.device.type, self.half):
+            return self.network(images).float()
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradients of a piece of a step; in fp16 scaled, so that small ones are not lost."""
+        (self.scaler.scale(loss) if self.scaler else loss).backward()
+
+    def unshared(self) -> AbstractContextManager[None]:
+        """Within it a backward pass adds gradients without the other ranks'."""
+        return self.network.no_sync() if isinstance(self.network, DistributedDataParallel) else nullcontext()
+
+    def update(self, clip: float | None) -> None:
+        """The optimizer's step, of gradients no longer than `clip`; in fp16 none where they are not finite."""
+        if clip and self.scaler:
+            self.scaler.unscale_(self.optimizer)
+        if clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), clip)
+        if self.scaler:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
     def share_statistics(self) -> None:
         """Give every rank the mean of all ranks' running statistics of batch norms, of which each saw its own images.
 
         They follow the batches linearly, and nothing learns from them: once, before they are used, is enough.
         """
-        self.ranks.average(self._statistics())
+        self.ranks.all_reduce_mean(self._statistics())
 
     def _statistics(self) -> list[torch.Tensor]:
         networks = [self.plain_network, *([self.ema.module] if self.ema else [])]
@@ -101,15 +130,14 @@ class State:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint: the leader does, of what all ranks know."""
-        statistics = self.ranks.gathered([tensor.cpu() for tensor in self._statistics()])
-        if not self.ranks.leads:
+        statistics = self.ranks.all_gather([tensor.cpu() for tensor in self._statistics()])
+        if not self.ranks.is_main:
             return
-        scaler = self.accelerator.scaler
         kept = {
             "network": self.plain_network.state_dict(),
             "ema": self.ema.module.state_dict() if self.ema else None,
             "optimizer": self.optimizer.state_dict(),
-            "scaler": scaler.state_dict() if scaler else None,
+            "scaler": self.scaler.state_dict() if self.scaler else None,
             "statistics": statistics if self.ranks.count > 1 else None,
             "progress": vars(self.progress),
         }
@@ -131,8 +159,8 @@ class State:
         if self.ema:
             self.ema.module.load_state_dict(kept["ema"])
         self.optimizer.load_state_dict(kept["optimizer"])
-        if kept["scaler"]:
-            self.accelerator.scaler.load_state_dict(kept["scaler"])
+        if kept["scaler"] and self.scaler:
+            self.scaler.load_state_dict(kept["scaler"])
         if kept.get("statistics"):
             self._take_statistics(kept["statistics"])
         self.progress = Progress(**kept["progress"])

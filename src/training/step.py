@@ -50,20 +50,17 @@ class Stepper:
         pieces = self._pieces(images, targets, known)
         for left, (part, answers, counted) in zip(reversed(range(len(pieces))), pieces, strict=True):
             # Gradients are added up over the ranks once a step, with the last piece.
-            with state.accelerator.no_sync(state.network) if left else nullcontext():
+            with state.unshared() if left else nullcontext():
                 mass = self.mass(counted)
                 losses.append((self._forward_backward(part, answers, mass / whole), mass * len(rows) / whole))
         self.tally.add(losses, progress.epoch, progress.step)
-        if self.config.optim.clip:
-            state.accelerator.clip_grad_norm_(state.network.parameters(), self.config.optim.clip)
-        state.prepared_optimizer.step()
-        state.prepared_optimizer.zero_grad(set_to_none=True)
+        state.update(self.config.optim.clip)
         if state.ema:
             state.ema.update(state.plain_network, step=updates + 1)
         progress.seen += len(rows)
 
     def _count(self, taken: Taken) -> None:
-        (loss_sum,) = self.job.ranks.total(taken.loss_sum)
+        (loss_sum,) = self.job.ranks.all_reduce(taken.loss_sum)
         sanity_checks.stop_on_nan(loss_sum, self.job.name, taken.epoch, taken.step)
         self.state.progress.loss_sum += loss_sum
 
@@ -80,9 +77,9 @@ class Stepper:
         share *= self.job.ranks.count  # of the ranks' gradients the mean is taken, and the sum is meant
 
         def attempt() -> None:
-            logits = self.state.network(images.contiguous(memory_format=self.state.format))
+            logits = self.state.forward(images)
             loss = self.criterion(logits, targets)
-            self.state.accelerator.backward(loss * share)
+            self.state.backward(loss * share)
             losses.append(loss.detach())
 
         if not fits(attempt):
@@ -90,7 +87,7 @@ class Stepper:
         return losses[0]
 
     def _batch_that_fits(self, tried: int) -> str:
-        self.state.prepared_optimizer.zero_grad(set_to_none=True)
+        self.state.optimizer.zero_grad(set_to_none=True)
         most = largest_batch(lambda batch: try_batch(self.state, self.config, batch), max(1, tried - 1))
         if most == 0:
             return "out of memory with a single image: lower images.size or choose a smaller model.name"
@@ -115,11 +112,11 @@ def try_batch(state: State, config: object, batch: int) -> None:
     before = {name: value.clone() for name, value in network.named_buffers()}
     images = torch.zeros(batch, 3, config.images.size, config.images.size, dtype=torch.uint8, device=state.device)
     try:
-        with state.accelerator.no_sync(network):  # other ranks may try another batch
-            logits = network.train()(images.contiguous(memory_format=state.format))
-            state.accelerator.backward(logits.float().logsumexp(1).mean())
+        with state.unshared():  # other ranks may try another batch
+            network.train()
+            state.backward(state.forward(images).float().logsumexp(1).mean())
     finally:
-        state.prepared_optimizer.zero_grad(set_to_none=True)
+        state.optimizer.zero_grad(set_to_none=True)
         for name, value in network.named_buffers():
             value.copy_(before[name])
         if state.device.type == "cuda":

@@ -58,7 +58,7 @@ class FoldTraining:
         self.plain_feed = Feed(PlainRows(job.images, config.images.size), job.machine.workers, self.device)
         self.checkpoint = job.folder / "checkpoint.pt"
         self.state.progress.threads, self.state.progress.ranks = job.threads, job.ranks.count
-        if job.ranks.same(self.checkpoint.exists()):
+        if job.ranks.broadcast(self.checkpoint.exists()):
             self.state.restore(self.checkpoint)
         self.ranks_before = self.state.progress.ranks
         if self.ranks_before != job.ranks.count or job.machine.device != "cpu":
@@ -149,7 +149,7 @@ class FoldTraining:
     def _agreed(self, asked: bool, due: bool = False) -> tuple[bool, bool]:
         """Whether any rank was asked to stop, and whether it is time for a checkpoint by the leader's clock."""
         ranks = self.job.ranks
-        asked, due = ranks.total(asked, due and ranks.leads)
+        asked, due = ranks.all_reduce(asked, due and ranks.is_main)
         return asked > 0, due > 0
 
     def _keep(self) -> None:
@@ -159,7 +159,7 @@ class FoldTraining:
         self.state.save(self.checkpoint)
         self.kept_at = time.monotonic()
         self.keeping = self.kept_at - begun
-        self.job.ranks.meet()
+        self.job.ranks.barrier()
 
     def _overdue(self) -> bool:
         return time.monotonic() - self.kept_at > self.config.machine.checkpoint_minutes * 60
@@ -213,10 +213,10 @@ class FoldTraining:
             sanity_checks.stop_on_nan(scores.loss, job.name, progress.epoch, progress.step)
             keep_best(job, state, scores.score)
             sanity_checks.after_epoch(job, entry, scores, self._chance(), self.teller.say)
-        entry = job.ranks.same(entry)  # the times are the leader's
+        entry = job.ranks.broadcast(entry)  # the times are the leader's
         progress.history.append(entry)
         progress.next_epoch()
-        if job.ranks.leads:
+        if job.ranks.is_main:
             write_logs(job, state, entry)
 
     def _lr(self, update: int) -> float:

@@ -265,12 +265,11 @@ def test_what_one_process_began_two_go_on_with(tiny):
     assert_same(tiny, "whole", "handed")
 
 
-def launched(home: Path, *words: str) -> subprocess.Popen:
-    """As the README tells it, on two processors in place of two GPUs."""
-    accelerate = [str(Path(sys.executable).with_name("accelerate")), "launch", "--multi_gpu", "--num_processes", "2"]
-    rest = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+def started(home: Path, *words: str) -> subprocess.Popen:
+    """As the pages tell it, on two processors in place of two GPUs."""
+    torchrun = [str(Path(sys.executable).with_name("torchrun")), "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
     environment = {**os.environ, "PODIUM_HOME": str(home), "GLOO_SOCKET_IFNAME": "lo"}
-    command = [*accelerate, *rest, "-m", "src.train", *words]
+    command = [*torchrun, "--rdzv-endpoint", "127.0.0.1:0", "-m", "src.train", *words]
     files = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=REPOSITORY, env=environment, **files)
 
@@ -283,9 +282,9 @@ def ranks_of(launcher: subprocess.Popen) -> dict[int, int]:
 
 
 def test_a_rank_that_is_killed_ends_the_launch_and_one_process_goes_on(tiny, capsys):
-    """Through accelerate's launcher itself."""
+    """Through torchrun itself."""
     alone("whole", *LONG)
-    launcher = launched(tiny, *LONG, "run=killed")
+    launcher = started(tiny, *LONG, "run=killed")
     try:
         in_the_middle(tiny, "killed", [launcher])
         ranks = ranks_of(launcher)
@@ -380,14 +379,6 @@ def test_other_commands_are_not_run_by_several_processes(tiny):
     codes, told = failed(tiny, "lot", "config=tiny", door=predict)
     assert codes == [2, 2]
     assert told.count("without a launcher") == 1
-
-
-def test_the_launcher_s_flag_that_starts_one_process_is_told_of(tiny, monkeypatch, capsys):
-    """accelerate launch --num_processes 2 --cpu leaves this environment, and no second process."""
-    for name, value in {"ACCELERATE_USE_CPU": "True", "ACCELERATE_MIXED_PRECISION": "no", "MASTER_PORT": "1"}.items():
-        monkeypatch.setenv(name, value)
-    assert train(["config=tiny"]) == 2
-    assert "--multi_gpu" in capsys.readouterr().err
 
 
 def test_a_run_in_use_is_refused_once(tiny):

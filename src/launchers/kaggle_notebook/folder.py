@@ -26,7 +26,7 @@ CODE = "podium.ipynb"
 CPU = "cpu"  # kernel.machine: none of Kaggle's accelerators, and none of the weekly GPU hours
 LONGEST = 50  # letters of an address at Kaggle
 # Of what Podium imports, what Kaggle publishes as installed in its image; versions change with the image.
-AT_KAGGLE = {"accelerate", "albumentations", "huggingface_hub", "joblib", "matplotlib", "numpy", "omegaconf", "pandas"}
+AT_KAGGLE = {"albumentations", "huggingface_hub", "joblib", "matplotlib", "numpy", "omegaconf", "pandas"}
 AT_KAGGLE |= {"pillow", "pydantic", "pyyaml", "safetensors", "scikit-learn", "scipy", "timm", "torch", "torchvision"}
 AT_KAGGLE |= {"rich", "tqdm"}
 SPARE = {"openvino", "nncf", "onnxruntime", "onnx", "onnxscript", "ray"}  # what Podium does without where it is absent

@@ -30,7 +30,7 @@ def door(argv: list[str]) -> None:
         if address or launched().count > 1:
             raise UsageError("--find-lr works in one process: give it without a launcher")
         with imports():
-            from src.training.lr_finder import find_lr
+            from src.experiments.lr_finder import find_lr
 
         find_lr(request)
         return

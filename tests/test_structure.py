@@ -18,8 +18,8 @@ FLOORS = (
     ("competition",),
     ("submission",),
     ("inference",),
-    ("reporting", "export"),
     ("training",),
+    ("reporting", "export"),
     ("launchers",),
     ("experiments",),
 )

@@ -52,9 +52,7 @@ class State:
 
     def __init__(self, config: Config, machine: Machine, network: nn.Module, ranks: Ranks = ALONE) -> None:
         self.ranks = ranks
-        self.device = (
-            torch.device(machine.device, launched().local if machine.device == "cuda" else None)
-        )
+        self.device = torch.device(machine.device, launched().local if machine.device == "cuda" else None)
         self.half = HALF.get(machine.precision)
         self.scaler = torch.amp.GradScaler(machine.device) if machine.precision == "fp16" else None
         self.format = machine.format

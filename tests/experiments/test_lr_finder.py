@@ -9,9 +9,9 @@ import pytest
 
 from src.config.request import parse
 from src.core.errors import Problem
+from src.experiments import lr_finder
+from src.experiments.lr_finder import find_lr, marks, tried
 from src.train import main as train
-from src.training import lr_finder
-from src.training.lr_finder import find_lr, marks, tried
 
 
 def files(home: Path, run: str) -> set[str]:

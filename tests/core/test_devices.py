@@ -180,7 +180,7 @@ import src.core.devices as room
 from tests.core.test_devices import noting, said
 room._look = said
 from src.train import main
-from src.training import session
+from src.training import run as session
 session._train_fold = noting(Path(sys.argv[1]), session._train_fold)
 sys.exit(main(sys.argv[2:]))
 """

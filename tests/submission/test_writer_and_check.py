@@ -587,7 +587,7 @@ SHORT_OF_SPACE = """
 import sys
 from pathlib import Path
 import numpy as np
-from tests import test_submission_table as t
+from tests.submission import test_writer_and_check as t
 card, samples = t.one_column("label", ["a", "b"])
 t.limit_files_to(int(sys.argv[2]))
 t.write(card, samples, np.eye(2)[[0, 0, 0, 0, 0]], Path(sys.argv[1]))

@@ -1,6 +1,6 @@
 """Make a competition of what a host serves: its files, and a card of facts worked out from them.
 
-usage: python -m src.prepare SOURCE [id=NAME] [key=value ...]
+usage: python -m src.prepare SOURCE [id=NAME] [confirm=all] [key=value ...]
 
   SOURCE      a folder, a zip or tar; or a competition that is here already; or else a Kaggle competition's slug,
               which is downloaded
@@ -8,8 +8,10 @@ usage: python -m src.prepare SOURCE [id=NAME] [key=value ...]
   key=value   a fact of the card that goes before what is found, for example metric=auc target=ordinal group=patient
               train.table=labels.csv train.label=species train.images='train/{image_id}.jpg' on_bad_image=drop
               group=none takes no column to group the images by, whatever the files say
+  confirm=    all, or keys such as confirm=metric,classes: guesses that are right, now or in a card that is there
 
-Leaves competition/NAME/data/, competition/NAME/card.yaml and runs/NAME/overview.json.
+Leaves competition/NAME/data/, competition/NAME/card.yaml, runs/NAME/overview.json and, to look at what was understood,
+competition/NAME/preview.html and preview.png.
 A second start goes on with what is there; a card is never overwritten.
 """
 
@@ -34,18 +36,22 @@ def door(argv: list[str]) -> None:
     if "--help" in argv or "-h" in argv:
         print(__doc__.strip())
         return
-    source, name, given = _parse(argv)
+    source, name, given, confirmed = _parse(argv)
     # Imported only now: a misspelt word is told at once.
     from src.competition.card import card_file
     from src.competition.create import prepare
+    from src.reporting.preview import write_preview
 
     if Path(source).exists():
-        card = prepare(Path(source), name, given, fits=_fits)
+        done = prepare(Path(source), name, given, fits=_fits, confirmed=confirmed)
     elif card_file(source):
-        card = prepare(None, source, given)
+        done = prepare(None, source, given, confirmed=confirmed)
     else:
-        card = prepare(_download(source, name), name, given, slug=SLUG.fullmatch(source)[1], fits=_fits)
-    print(f"next: ./run.sh fold=0..4 competition={card.id}")
+        slug = SLUG.fullmatch(source)[1]
+        done = prepare(_download(source, name), name, given, slug=slug, fits=_fits, confirmed=confirmed)
+    preview = write_preview(done)
+    print(f"next: ./run.sh fold=0..4 competition={done.card.id}")
+    print(f"what was understood, to look at: {preview}")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,8 +59,8 @@ def main(argv: list[str] | None = None) -> int:
     return exit_code(door, argv)
 
 
-def _parse(argv: list[str]) -> tuple[str, str, dict[str, Any]]:
-    """SOURCE, the competition's name, and the facts given. Raises UsageError."""
+def _parse(argv: list[str]) -> tuple[str, str, dict[str, Any], str | list[str]]:
+    """SOURCE, the competition's name, the facts given, and the keys to confirm, or all. Raises UsageError."""
     flag = next((word for word in argv if word.startswith("-")), None)
     if flag:
         raise UsageError(f"unknown flag {flag}: this command has no flags but --help")
@@ -73,8 +79,11 @@ def _parse(argv: list[str]) -> tuple[str, str, dict[str, Any]]:
     name = given.pop("id", None) or _name_of(sources[0])
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
         raise UsageError(f"id={name}: a competition's name holds letters, digits and . _ - only; set id=NAME")
+    confirmed = given.pop("confirm", [])
+    if isinstance(confirmed, str) and confirmed != "all":
+        confirmed = confirmed.split(",")
     _check_keys(given)
-    return sources[0], name, given
+    return sources[0], name, given, confirmed
 
 
 def _value(key: str, word: str) -> Any:

@@ -1,24 +1,69 @@
 """From a host's files to a competition that can be trained on: data, card, checked samples, and a look at them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from src.competition import json_tables
 from src.competition.card import Card, card_file, check_card, load_card
-from src.competition.detect.draft import flow
+from src.competition.detect import inventory
+from src.competition.detect.draft import Draft, Fact
 from src.competition.detect.layout import Found, detect
+from src.competition.file_tree import Tree
+from src.competition.guesses import ALL, CONFIRMED, check_confirmed, confirm, note_reading, read_facts, told_guesses
 from src.competition.labels import test_answers
+from src.competition.quality.accounting import Accounting, account, unread_lines
 from src.competition.quality.overview import overview
 from src.competition.samples import Samples, load_samples
 from src.competition.sources import pixel_columns
 from src.competition.sources.data_folder import bring, ensure_data
-from src.core.errors import UsageError
+from src.core.errors import Problem, UsageError
 from src.core.files import write_json, write_text, written_whole
 from src.core.paths import competition_folder, runs_folder
+from src.images.decode import LFS_REMEDY, is_lfs_pointer
 from src.metrics import metric
 
 Say = Callable[[str], None]
 Fits = Callable[[Card, Samples], None]
+TABLES = (*inventory.TEXT, *json_tables.SUFFIXES)
+SOME_IMAGES = 50  # that are opened before the names are read
+LISTED = 5
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A competition that is ready, with all that is known of how it was read.
+
+    facts: of the card, by key. overview: what the images are like. notes: what the user should know.
+    """
+
+    card: Card
+    samples: Samples
+    facts: dict[str, Fact]
+    accounting: Accounting
+    overview: dict[str, Any]
+    notes: tuple[str, ...]
+
+    @property
+    def guesses(self) -> dict[str, Fact]:
+        """The facts that nobody has confirmed."""
+        return {key: fact for key, fact in self.facts.items() if fact.guess}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for a program that asks."""
+        return {
+            "competition": self.card.id,
+            "card": str(card_file(self.card.id)),
+            "facts": {
+                key: {"value": fact.value, "how": fact.how, "certainty": fact.certainty}
+                for key, fact in self.facts.items()
+            },
+            "guesses": list(self.guesses),
+            "files": self.accounting.to_json(),
+            "overview": self.overview,
+            "notes": list(self.notes),
+        }
 
 
 def prepare(
@@ -28,11 +73,13 @@ def prepare(
     say: Say = print,
     slug: str | None = None,
     fits: Fits | None = None,
-) -> Card:
+    confirmed: str | Collection[str] = (),
+) -> Prepared:
     """Make competition/NAME/ from an archive or a folder and look at it. A card that is there already is kept.
 
     `given`: facts by key, which go before detection. Without a source the competition's own files are looked at.
     `fits` is asked before a card is written, and raises where the card and its samples cannot be worked with.
+    `confirmed`: keys of guesses that are right, or `all`.
     Raises Problem where the files allow no card, or are wrong.
     """
     folder, existing = competition_folder(name), card_file(name)
@@ -43,45 +90,127 @@ def prepare(
         if existing and load_card(name).embedded:
             raise UsageError(f"{name} is a competition of Podium's own: choose another name for {source}, id=NAME")
         bring(source, folder, say, again=not existing)
-    if existing:
-        say(f"{existing} is there already, and is kept")
-        card = load_card(name)
-        ensure_data(card, say)
-    else:
-        card = _new_card(source, name, given, say, slug, fits)
-    samples = load_samples(card)
-    write_json(runs_folder(name) / "overview.json", overview(card, samples, say))
-    return card
+    return _again(name, say, confirmed) if existing else _new(source, name, given, say, slug, fits, confirmed)
 
 
-def _new_card(
-    source: Path | None, name: str, given: dict[str, Any], say: Say, slug: str | None, fits: Fits | None
-) -> Card:
-    """Detect, check the result on all rows, and only then write the card."""
+def _again(name: str, say: Say, confirmed: str | Collection[str]) -> Prepared:
+    """The competition as its card has it."""
+    say(f"{card_file(name)} is there already, and is kept")
+    card = load_card(name)
+    for key in confirm(card, confirmed):
+        say(f"confirmed: {key}")
+    ensure_data(card, say)
+    tree = Tree(card.data)
+    samples = load_samples(card, tree=tree)
+    looked = overview(card, samples, say)
+    return _told(Prepared(card, samples, read_facts(card), account(card, samples, tree), looked, ()), say)
+
+
+def _new(
+    source: Path | None,
+    name: str,
+    given: dict[str, Any],
+    say: Say,
+    slug: str | None,
+    fits: Fits | None,
+    confirmed: str | Collection[str],
+) -> Prepared:
+    """Detect, check the result on all rows, look at the images, and only then write the card."""
     folder = competition_folder(name)
-    found = detect(folder / "data", given, title=name)
+    found = _detected(folder / "data", given, name)
     archive = source or folder / f"{slug}.zip"
     for key, value in (("kaggle", slug), ("archive", archive.name if archive.is_file() else None)):
         if value and key not in found.draft.facts:
             found.draft.put(key, value)
+    _confirm(found.draft, confirmed)
     card = check_card(name, found.draft.tree(), "")
     if found.test_labels is not None:
         with written_whole(folder / card.test_labels) as part:
             found.test_labels.to_csv(part, index=False)
     pixel_columns.ensure_images(card, say)
-    _check(card, fits)
+    tree = Tree(card.data)
+    samples = _checked(card, tree, fits)
+    looked = overview(card, samples, say)
+    _check_images(card, samples, looked["unreadable"])
+    note_reading(name, found.draft.facts)
     write_text(folder / "card.yaml", found.draft.text(_heading(source.name if source else slug or name)))
-    _tell(found, card, say)
-    return card
+    say(f"wrote {folder / 'card.yaml'}")
+    accounting = account(card, samples, tree)
+    return _told(Prepared(card, samples, found.draft.facts, accounting, looked, tuple(found.notes)), say)
 
 
-def _check(card: Card, fits: Fits | None) -> None:
-    """All that the next commands would refuse. Raises UsageError or Problem."""
+def _detected(data: Path, given: dict[str, Any], name: str) -> Found:
+    """The reading of the files. Where there is none, the message also names files that might have held it."""
+    tree = Tree(data)
+    _check_pointers(tree)
+    try:
+        return detect(data, given, title=name)
+    except UsageError:
+        raise
+    except Problem as problem:
+        problem.args = ("\n".join([str(problem), *unread_lines(tree)]),)
+        raise
+
+
+def _check_pointers(tree: Tree) -> None:
+    """Tables and some images must be the files themselves. The other images are seen when all are looked at."""
+    tables = [path for path in tree.files if path.lower().endswith(TABLES)]
+    images = [tree.images[k] for k in range(0, len(tree.images), len(tree.images) // SOME_IMAGES + 1)]
+    _stop_at_pointers([tree.root / path for path in (*tables, *images)])
+
+
+def _stop_at_pointers(paths: Iterable[Path]) -> None:
+    pointers = [path for path in paths if is_lfs_pointer(path)]
+    if pointers:
+        raise Problem(
+            f"{pointers[0]} is a Git LFS pointer, and not the file itself"
+            + (f" (so are {len(pointers) - 1} more of those that were looked at)" if len(pointers) > 1 else "")
+            + f": {LFS_REMEDY}",
+            code="git-lfs-pointer",
+        )
+
+
+def _confirm(draft: Draft, wanted: str | Collection[str]) -> None:
+    """Take guesses for confirmed before they are written."""
+    guesses = draft.guesses
+    keys = list(guesses) if wanted == ALL else wanted
+    check_confirmed(keys, guesses)
+    for key in keys:
+        draft.facts[key] = replace(guesses[key], how=f"{CONFIRMED}{guesses[key].how}", certainty="given")
+
+
+def _checked(card: Card, tree: Tree, fits: Fits | None) -> Samples:
+    """The samples, after all that the next commands would refuse. Raises UsageError or Problem."""
     metric(card.metric, card.folder, card.target)
-    samples = load_samples(card)
+    samples = load_samples(card, tree=tree)
     test_answers(card, samples, samples.test["id"].to_numpy())
     if fits:
         fits(card, samples)
+    return samples
+
+
+def _check_images(card: Card, samples: Samples, faults: dict[str, str]) -> None:
+    """Every class must have an image that can be read, and so must the test part. Raises Problem."""
+    if not faults:
+        return
+    if card.on_bad_image == "stop":
+        _stop_at_pointers(map(Path, faults))
+    readable = ~samples.train["path"].isin(faults.keys()).to_numpy()
+    counts = samples.counts_in(readable)
+    lost = [
+        name for name, count, whole in zip(samples.classes, counts, samples.counts, strict=True) if whole > count == 0
+    ]
+    tested = len(samples.test) and samples.test["path"].isin(faults.keys()).all()
+    if not lost and not tested:
+        return
+    what = f"no image of {', '.join(map(repr, lost[:LISTED]))}" if lost else "no test image"
+    more = f" and {len(lost) - LISTED} more classes" if len(lost) > LISTED else ""
+    listed = "\n".join(f"  {path}: {why}" for path, why in list(faults.items())[:LISTED])
+    raise Problem(
+        f"{what}{more} can be read ({len(faults)} images in all cannot):\n{listed}\n"
+        "Put whole files in their place, or take these rows out",
+        code="no-readable-image",
+    )
 
 
 def _heading(origin: str) -> list[str]:
@@ -91,17 +220,19 @@ def _heading(origin: str) -> list[str]:
     ]
 
 
-def _tell(found: Found, card: Card, say: Say) -> None:
-    path = card.folder / "card.yaml"
-    say(f"wrote {path}")
+def _told(done: Prepared, say: Say) -> Prepared:
+    """Keep the overview, and say what the user should know, the guesses last."""
+    card, path = done.card, card_file(done.card.id)
+    write_json(runs_folder(card.id) / "overview.json", done.overview)
+    say(f"  {'files':<11} {done.accounting.summary}")
     if card.test is None:
         say(
             "WARNING: no test images were found, so there will be nothing to submit. "
             f"If there are some, delete {path} and add test.files=PATTERN or test.table=TABLE here"
         )
-    for note in found.notes:
-        say(f"note: {note}")
-    for key, fact in found.draft.guesses.items():
-        say(f"guess: {key}={flow(fact.value)} ({fact.how})")
-    if found.draft.guesses:
-        say(f"Where a guess is wrong, edit the card; or delete {path} and add KEY=VALUE to this command")
+    done = replace(done, notes=(*done.notes, *done.accounting.lines))
+    for line in done.notes:
+        say(f"note: {line}")
+    for line in told_guesses(card):
+        say(line)
+    return done

@@ -102,9 +102,10 @@ class Samples:
         return replace(self, train=train, targets=self.targets[rows], notes=(*self.notes, note))
 
 
-def load_samples(card: Card, extra: Sequence[str] = ()) -> Samples:
+def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None) -> Samples:
     """Read the card's tables and check them against the files; `extra` names further tables of the card to train on.
 
+    tree: the files below data/, where they have been listed already.
     Raises Problem naming the table, row and remedy.
     """
     unknown = [name for name in extra if name not in card.extra]
@@ -113,7 +114,7 @@ def load_samples(card: Card, extra: Sequence[str] = ()) -> Samples:
             f"data.extra: the card of {card.id} has no extra table {unknown[0]!r}. "
             f"It has {', '.join(card.extra) or 'none'}"
         )
-    tree, notes = Tree(card.data), []
+    tree, notes = tree or Tree(card.data), []
     sources = {TRAIN: card.train, VALIDATION: card.validation} | {name: card.extra[name] for name in extra}
     parts = {name: _labelled(card, source, tree, name, notes) for name, source in sources.items() if source}
     known = [answers for name, (_, answers, _) in parts.items() if name not in extra]

@@ -57,7 +57,7 @@ SUFFIXES += (".ppm", ".pgm", ".pbm", ".jp2", ".j2k", ".avif")
 # hold others under the LGPL (pi-heif) or, to write files too, the GPL (pillow-heif). Either reads alike.
 HEIC_SUFFIXES = (".heic", ".heif", ".hif")
 HEIC_LIBRARIES = ("pillow_heif", "pi_heif")
-HEIC_REMEDY = "pip install pillow-heif (or pi-heif), or convert it to JPEG or PNG"
+HEIC_REMEDY = "pip install pillow-heif (or pi-heif), or convert them to JPEG or PNG"
 SUFFIXES += HEIC_SUFFIXES
 # Pillow's own guard against small files that unfold into huge images; here it holds for OpenCV too.
 LARGEST = 2 * Image.MAX_IMAGE_PIXELS

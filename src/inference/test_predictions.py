@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from src.competition.competition import Opened
+from src.competition.guesses import told_guesses
 from src.core.paths import submissions_folder
 from src.evaluation.bootstrap import Answer
 from src.evaluation.decision_choice import DecisionChoice, choose_decision
@@ -57,6 +58,8 @@ def write_answers(opened: Opened, name: str, ids: np.ndarray, answer: Answer, sa
     rows = answers(card, samples, *_every_row(opened, ids, answer))
     file = write_submission(rows, card, samples, submissions_folder(card.id), name)
     say(f"{file}: {len(rows)} rows, checked against {card.submission.sample or 'the list of test images'}")
+    for line in told_guesses(card):
+        say(line)
     return file
 
 

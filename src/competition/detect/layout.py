@@ -1,6 +1,5 @@
 """The steps of detection in their order: tables, sample, training part, test part, target, groups."""
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,6 @@ from src.competition.detect.train import Train, from_table
 from src.competition.detect.undecided import Undecided, together
 from src.competition.file_tree import Tree
 from src.core.errors import Problem
-
-FOLDERS = 5  # of images left over that are told
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,6 @@ def _work_out(context: Context) -> pd.DataFrame | None:
     _check_overlap(train, test, context)
     put_target(train, test is not None, context)
     _groups(train, context)
-    _left_over(test, context)
     return _test_labels(test, context)
 
 
@@ -171,18 +167,3 @@ def _test_labels(test: pd.DataFrame | None, context: Context) -> pd.DataFrame | 
         return None
     context.draft.put("test_labels", "answers/test.csv", "the test images' classes are known; only for a printed score")
     return test[["id", *test.columns.drop(["id", "path"])]].drop_duplicates()
-
-
-def _left_over(test: pd.DataFrame | None, context: Context) -> None:
-    """Tell of folders whose images belong to no part. Beside images that do, the samples tell of them."""
-    used = {path.rpartition("/")[0] for path in context.taken}
-    own = [str(value).partition("{")[0] for key, value in context.draft.given.items() if key.startswith("extra.")]
-    left = [path for path in context.tree.images if path not in context.taken and path.rpartition("/")[0] not in used]
-    left = [path for path in left if not any(head and path.startswith(head) for head in own)]
-    counts = Counter(path.rpartition("/")[0] for path in left)
-    for folder, count in counts.most_common(FOLDERS):
-        place = f"{folder}/" if folder else ""
-        hint = f"; if they are the test images: test.files='{place}{{file}}'" if test is None else ""
-        context.notes.append(f"{count} images in {place or 'the top folder'} belong to no part{hint}")
-    if len(counts) > FOLDERS:
-        context.notes.append(f"and {len(left)} such images in all, in {len(counts)} folders")

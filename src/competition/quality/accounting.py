@@ -1,0 +1,217 @@
+"""Every file of a competition's data/ folder, accounted for: what it is used as, or why it is set aside."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from src.competition.card import Card
+from src.competition.detect.roles import words
+from src.competition.file_tree import Tree
+from src.competition.samples import TRAIN, VALIDATION, Samples
+from src.images.decode import HEIC_REMEDY, HEIC_SUFFIXES, looks_like_image, reads_heic, suffix_of
+
+BOTH = "training images and test images at once"
+OTHER, EXTRA, DEAD = "other files", "images of extra tables", "links to files that are not there"
+MASK, FIGURE, NO_PART = "images set aside as masks", "images set aside as figures", "images that belong to no part"
+NOT_READ, UNNAMED = ", which is not read", "images by their content, but not by their names"
+
+PLACES = 3  # folders that are told of one kind
+TOLD = 8  # lines in the terminal; the preview has them all
+OPENED = 40  # files of unknown kinds whose content is looked at
+
+PICTURE, SHEET, SERIES = "convert them to PNG", "save them as .csv", "they are no pictures: write each as an image file"
+UNREAD = {
+    **dict.fromkeys(HEIC_SUFFIXES, HEIC_REMEDY),
+    **dict.fromkeys((".jxl", ".jxr", ".wdp", ".bpg", ".qoi", ".psd", ".xcf", ".svg", ".eps", ".ico", ".tga"), PICTURE),
+    **dict.fromkeys((".exr", ".hdr", ".dds", ".pcx", ".ras", ".sgi", ".fits", ".fit", ".mpo"), PICTURE),
+    **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"), PICTURE),
+    **dict.fromkeys((".dcm", ".dicom", ".nii", ".mha", ".mhd", ".nrrd"), "medical images: convert them to PNG"),
+    **dict.fromkeys((".npy", ".npz", ".mat", ".h5", ".hdf5", ".hdf", ".pt", ".pkl", ".pickle"), SERIES),
+    **dict.fromkeys((".tfrecord", ".tfrec", ".parquet", ".feather", ".arrow", ".lmdb", ".mdb", ".rec"), SERIES),
+    **dict.fromkeys((".mp4", ".avi", ".mov", ".mkv", ".webm"), "films: save their frames as images"),
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods", ".sqlite", ".db"), SHEET),
+}
+TABLES = (".csv", ".tsv", ".json", ".jsonl", ".data", ".lst")
+MASKS = {"mask", "masks", "segmentation", "segmentations", "seg", "groundtruth", "gt", "annotation", "annotations"}
+FIGURES = {"doc", "docs", "figure", "figures", "fig", "figs", "asset", "assets", "readme", "screenshot", "screenshots"}
+FIGURES |= {"plot", "plots", "logo", "cover", "banner", "icon", "icons", "thumbnail", "thumbnails"}
+
+
+@dataclass(frozen=True)
+class Share:
+    """Files that have one thing in common. `used`: whether the reading takes them; `why`: the others' reason or remedy.
+
+    paths: below data/. quiet: not told in the terminal, such as a README.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    used: bool = False
+    why: str = ""
+    quiet: bool = False
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @cached_property
+    def places(self) -> list[tuple[str, int]]:
+        """The folders that hold them, with their numbers, the fullest first."""
+        return Counter(path.rpartition("/")[0] + "/" for path in self.paths).most_common()
+
+    @property
+    def where(self) -> str:
+        """The folders in words: the fullest three, and how many more there are."""
+        told = [
+            f"{count} in {_named(place)}" if len(self.places) > 1 else _named(place) for place, count in self.places
+        ]
+        left = len(told) - PLACES
+        more = [f"{left} more folder{'s' if left > 1 else ''}"] if left > 0 else []
+        return ", ".join([*told[:PLACES], *more])
+
+    @property
+    def line(self) -> str:
+        """Place, number and reason, in one line."""
+        why = f": {self.why}" if self.why else ""
+        if len(self) == 1:
+            return f"1 file, {self.paths[0]}: {self.name}{why}"
+        if len(self.places) == 1:
+            return f"{len(self)} files in {self.where} are {self.name}{why}"
+        return f"{len(self)} files are {self.name} ({self.where}){why}"
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """Each file stands in one share, so that they add up to `total`, the files of the tree but hidden ones."""
+
+    shares: tuple[Share, ...]
+
+    @property
+    def total(self) -> int:
+        return sum(map(len, self.shares))
+
+    @property
+    def aside(self) -> list[Share]:
+        """What is not used and must be told."""
+        return [share for share in self.shares if not share.used and not share.quiet]
+
+    @property
+    def summary(self) -> str:
+        """All numbers in one line."""
+        used = [f"{len(share)} {share.name}" for share in self.shares if share.used]
+        rest = {"set aside": sum(map(len, self.aside)), OTHER: sum(len(one) for one in self.shares if one.quiet)}
+        return f"{self.total} in all: " + ", ".join(used + [f"{count} {name}" for name, count in rest.items() if count])
+
+    @property
+    def lines(self) -> list[str]:
+        """What is set aside, with place and number."""
+        told = [share.line for share in self.aside]
+        more = (
+            [f"and {len(told) - TOLD} more kinds of files are set aside: see the preview"] if len(told) > TOLD else []
+        )
+        return [*told[:TOLD], *more]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: the total, and each share with its number, folders and reason."""
+        shares = [
+            {"name": one.name, "files": len(one), "used": one.used, "where": one.where, "why": one.why}
+            for one in self.shares
+        ]
+        return {"files": self.total, "shares": shares}
+
+
+def account(card: Card, samples: Samples, tree: Tree) -> Accounting:
+    """Sort every file below data/ by what the card and its samples make of it."""
+    root = f"{tree.root.resolve()}/"
+    test = {path.removeprefix(root) for path in samples.test["path"]}
+    parts: dict[str, set[str]] = defaultdict(set)
+    for path, part in zip(samples.train["path"], samples.train["part"], strict=True):
+        parts[part].add(path.removeprefix(root))
+    used = {
+        BOTH: test & parts[TRAIN],
+        "training images": parts[TRAIN],
+        "images of the host's validation set": parts[VALIDATION],
+        "test images": test,
+        "tables": set(_tables(card)),
+    }
+    groups: dict[str, list[str]] = {name: [] for name in used}
+    rest = Unused(tree, card)
+    for path in tree.files:
+        name = next((name for name, paths in used.items() if path in paths), None)
+        groups.setdefault(name or rest.kind(path), []).append(path)
+    groups[DEAD] = tree.dead
+    shares = [
+        _share(name, tuple(paths), name in used, card.test is not None) for name, paths in groups.items() if paths
+    ]
+    places = {name: place for place, name in enumerate(used)}
+    return Accounting(
+        tuple(sorted(shares, key=lambda one: (places.get(one.name, len(used)), one.quiet, -len(one), one.name)))
+    )
+
+
+def unread_lines(tree: Tree) -> list[str]:
+    """The files of kinds that are not read, a line a kind: where there is no reading, they may be the reason."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    unused = Unused(tree)
+    for path in tree.files:
+        groups[unused.kind(path)].append(path)
+    return [_share(name, tuple(paths)).line for name, paths in groups.items() if name == UNNAMED or NOT_READ in name]
+
+
+class Unused:
+    """Tells what a file is that no table and no pattern of the card takes."""
+
+    def __init__(self, tree: Tree, card: Card | None = None) -> None:
+        self.tree, self.images = tree, set(tree.images)
+        sources = card.extra.values() if card else ()
+        heads = ((source.files or source.images).partition("{")[0] for source in sources)
+        self.extra = tuple(filter(None, heads))
+        self.seen: dict[tuple[str, str], bool] = {}  # whether the files of a folder and an ending hold images
+
+    def kind(self, path: str) -> str:
+        """The name of the share that the file belongs to."""
+        folder, suffix = path.rpartition("/")[0], suffix_of(path)
+        if path in self.images:
+            held = {word for part in path.split("/") for word in words(part)}
+            if self.extra and path.startswith(self.extra):
+                return EXTRA
+            return MASK if held & MASKS else FIGURE if held & FIGURES or not folder else NO_PART
+        if suffix in UNREAD or path.lower().endswith(".nii.gz"):
+            return f"{suffix}{NOT_READ}"
+        if suffix in TABLES:
+            return "tables that the card does not use"
+        key = folder, suffix
+        if key not in self.seen and len(self.seen) < OPENED:
+            self.seen[key] = looks_like_image(self.tree.root / path)
+        return UNNAMED if self.seen.get(key) else OTHER
+
+
+def _share(name: str, paths: tuple[str, ...], used: bool = False, tested: bool = True) -> Share:
+    """The files with what there is to say about them."""
+    why = ""
+    if name.endswith(NOT_READ):
+        suffix = name.removesuffix(NOT_READ)
+        why = "they are damaged" if suffix in HEIC_SUFFIXES and reads_heic() else UNREAD.get(suffix, "")
+    elif name == UNNAMED:
+        why = "give them the extension of their kind, such as .jpg"
+    elif name == DEAD:
+        why = "put the files themselves there"
+    elif name == NO_PART and not tested:
+        folder = Counter(path.rpartition("/")[0] for path in paths).most_common(1)[0][0]
+        why = f"if they are the test images: test.files='{folder}/{{file}}'"
+    return Share(name, paths, used or name == EXTRA, why, name == OTHER)
+
+
+def _tables(card: Card) -> Iterable[str]:
+    """Every table that the card names."""
+    sources = [card.train, card.validation, card.test, *card.extra.values()]
+    for source in filter(None, sources):
+        yield from source.tables
+        yield from (join.table for join in source.join)
+    if card.submission and card.submission.sample:
+        yield card.submission.sample
+
+
+def _named(place: str) -> str:
+    return place if place != "/" else "the top folder"

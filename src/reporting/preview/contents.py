@@ -1,0 +1,221 @@
+"""What the preview shows: some images of each class, the first test rows, every fact, and what became of each file."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from src.competition.card import Card
+from src.competition.create import Prepared
+from src.competition.detect.draft import Fact, flow
+from src.competition.quality.accounting import Share
+from src.images.decode import decode
+from src.images.stream import each_in_threads
+from src.reporting.page.pictures import shown
+
+SIDE = 88  # pixels of an image
+CLASSES, IMAGES, EACH = 60, 240, 8  # classes with images, images of all of them, images of one class at most
+TESTS = 24
+NAMES = 3000  # of the classes without images, those that are named
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One image as it was read. image: (h, w, 3) uint8, or None where it cannot be read. file: its path below data/.
+
+    more: what else is said of it, such as its other labels.
+    """
+
+    id: str
+    file: str
+    image: np.ndarray | None
+    more: str = ""
+
+
+@dataclass(frozen=True)
+class ShownClass:
+    """A class with its labelled rows, and some of their images. share: of the largest class."""
+
+    name: str
+    count: int
+    share: float
+    tiles: tuple[Tile, ...]
+
+
+@dataclass(frozen=True)
+class ShownFact:
+    """A fact of the card, in words: explained is how far it reaches, such as 118 of 120 rows."""
+
+    key: str
+    value: str
+    certainty: str
+    how: str
+    explained: str
+    signals: tuple[str, ...]
+    against: tuple[str, ...]
+    rivals: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that is shown. doubts: what a reader should see first, beside the guesses."""
+
+    name: str
+    title: str
+    summary: str
+    facts: tuple[ShownFact, ...]
+    doubts: tuple[str, ...]
+    classes: tuple[ShownClass, ...]
+    others: tuple[tuple[str, int], ...]
+    tests: tuple[Tile, ...]
+    test_count: int
+    absent: tuple[str, ...]
+    shares: tuple[Share, ...]
+    files: int
+
+    @property
+    def guesses(self) -> list[ShownFact]:
+        return [fact for fact in self.facts if fact.certainty == "guess"]
+
+
+def contents_of(done: Prepared) -> Contents:
+    """Choose what is shown, and read these images; the rest is not opened."""
+    card, samples = done.card, done.samples
+    rows = _rows_to_show(samples.targets, samples.counts)
+    root = f"{card.data.resolve()}/"
+    tested = samples.test.iloc[:TESTS]
+    paths = [samples.train["path"].iloc[row] for held in rows.values() for row in held]
+    images = _read([*paths, *tested["path"]])
+
+    def train_tile(row: int, of: int) -> Tile:
+        sample = samples.train.iloc[row]
+        return Tile(sample["id"], sample["path"].removeprefix(root), images.get(sample["path"]), _others(done, row, of))
+
+    most = max(int(samples.counts.max()), 1)
+    classes = tuple(
+        ShownClass(
+            samples.classes[k],
+            int(samples.counts[k]),
+            int(samples.counts[k]) / most,
+            tuple(train_tile(row, k) for row in held),
+        )
+        for k, held in rows.items()
+    )
+    others = [(samples.classes[k], int(samples.counts[k])) for k in range(len(samples.classes)) if k not in rows]
+    tests = tuple(
+        Tile(id_, path.removeprefix(root), images.get(path))
+        for id_, path in zip(tested["id"], tested["path"], strict=True)
+    )
+    return Contents(
+        name=card.id,
+        title=card.title,
+        summary=_summary(done),
+        facts=tuple(_fact(key, done.facts[key]) for key in sorted(done.facts, key=_place)),
+        doubts=tuple(_doubts(done)),
+        classes=classes,
+        others=tuple(others),
+        tests=tests,
+        test_count=len(samples.test),
+        absent=samples.test_without_image,
+        shares=done.accounting.shares,
+        files=done.accounting.total,
+    )
+
+
+def _rows_to_show(targets: np.ndarray, counts: np.ndarray) -> dict[int, list[int]]:
+    """Some training rows of each class, the first and the last among them; of many classes the largest, the smallest
+    and some between."""
+    order = np.argsort(-counts, kind="stable")
+    if len(order) > CLASSES:
+        third = CLASSES // 3
+        between = np.linspace(third, len(order) - third - 1, CLASSES - 2 * third).astype(int)
+        order = np.concatenate([order[:third], order[between], order[-third:]])
+    else:
+        order = np.arange(len(counts))
+    each = int(np.clip(IMAGES // len(order), 2, EACH))
+    if targets.ndim == 2:
+        held = {int(k): np.flatnonzero(targets[:, k]) for k in order}
+    else:
+        sorted_rows = np.argsort(targets, kind="stable")
+        begins = np.searchsorted(targets[sorted_rows], np.arange(len(counts) + 1))
+        held = {int(k): sorted_rows[begins[k] : begins[k + 1]] for k in order}
+    return {k: [int(rows[at]) for at in _spread(len(rows), each)] for k, rows in held.items()}
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    """`wanted` places from the first to the last of `count`."""
+    return sorted(set(np.linspace(0, count - 1, min(wanted, count)).astype(int).tolist())) if count else []
+
+
+def _read(paths: Iterable[str]) -> dict[str, np.ndarray]:
+    """Small images by path; those that cannot be read are left out."""
+    paths = sorted(set(paths))
+    found: dict[str, np.ndarray] = {}
+
+    def one(place: int) -> None:
+        image = decode(Path(paths[place]), at_least=SIDE)
+        height, width = image.shape[:2]
+        if max(height, width) > 4 * min(height, width):  # of a strip, its middle
+            side = 4 * min(height, width)
+            top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
+            image = image[top : top + side, left : left + side]
+        found[paths[place]] = shown(image, SIDE)
+
+    each_in_threads(one, len(paths), None, "reading images for the preview")
+    return found
+
+
+def _others(done: Prepared, row: int, of: int) -> str:
+    """The other labels of a row, where several may apply, and the group that it belongs to."""
+    samples, told = done.samples, []
+    if samples.targets.ndim == 2:
+        held = [samples.classes[k] for k in np.flatnonzero(samples.targets[row]) if k != of]
+        told += [f"also {', '.join(held[:4])}{' …' if len(held) > 4 else ''}"] if held else []
+    if group := samples.train["group"].iloc[row]:
+        told.append(f"group {group}")
+    return "; ".join(told)
+
+
+def _summary(done: Prepared) -> str:
+    samples, card = done.samples, done.card
+    test = f"{len(samples.test)} test images" if card.test else "no test images"
+    asked = f", submission: {card.submission.kind}" if card.submission else ""
+    return (
+        f"{len(samples.train)} training rows in {len(samples.classes)} classes, {test}. "
+        f"Target: {card.target}, metric: {card.metric}{asked}."
+    )
+
+
+def _place(key: str) -> int:
+    """Where the card has this fact."""
+    return list(Card.model_fields).index(key.partition(".")[0])
+
+
+def _fact(key: str, fact: Fact) -> ShownFact:
+    evidence = fact.evidence
+    explained = f"{evidence.explained} of {evidence.total} {evidence.unit}" if evidence.total else ""
+    how = fact.how.removeprefix("confirmed: ")
+    certainty = "confirmed" if how != fact.how else fact.certainty
+    return ShownFact(
+        key, flow(fact.value), certainty, how, explained, evidence.signals, evidence.against, evidence.rivals
+    )
+
+
+def _doubts(done: Prepared) -> Iterable[str]:
+    """What often shows that a reading is wrong, counted; then the notes."""
+    samples = done.samples
+    files = samples.train["path"].nunique()
+    if files < len(samples.train):
+        yield f"{len(samples.train)} training rows share {files} image files"
+    if len(samples.test) and (files := samples.test["path"].nunique()) < len(samples.test):
+        yield f"{len(samples.test)} test rows share {files} image files"
+    few = [name for name, count in zip(samples.classes, samples.counts, strict=True) if count < 2]
+    if few:
+        yield f"{len(few)} of {len(samples.classes)} classes have fewer than two rows, such as {few[0]}"
+    if done.card.test is None:
+        yield "no test images were found: there will be nothing to submit"
+    if unreadable := done.overview["unreadable"]:
+        yield f"{len(unreadable)} images cannot be read, such as {next(iter(unreadable))}"
+    yield from done.notes
+    yield from done.overview["notes"]

@@ -282,7 +282,7 @@ def test_images_that_belong_to_no_part(tmp_path, capsys):
     assert prepare.main([str(folder)]) == 0
     told = capsys.readouterr().out
     assert "WARNING: no test images were found" in told
-    assert "6 images in later/ belong to no part; if they are the test images: test.files='later/{file}'" in told
+    assert "6 files in later/ are images that belong to no part" in told and "test.files='later/{file}'" in told
     assert told.count("Where a guess is wrong") == 1
     assert prepare.main([str(folder), "id=whole", "test.files=later/{file}"]) == 0
     assert "belong to no part" not in capsys.readouterr().out

@@ -1,55 +1,71 @@
 """Predict with the trained folds of a run: out-of-fold scores, and a checked CSV in submissions/.
 
-usage: python -m src.predict [--tta | --tta=auto] [config=NAME | competition=ID] [run=NAME | runs=NAME,NAME...]
-                             [fold=0..4] [seed=0,1,2] [key=value ...]
-
-  --tta                       average the views of predict.views; without it each image is seen once, as it is
-  --tta=auto                  choose the views: those whose gain is real on the held-out rows, judged nested
-  predict.budget=0.01         the most seconds for one image in all views, through one model, that --tta=auto may take
-  runs=a,b,c                  join these runs of one competition: a plain mean, or what is really better than it
-  predict.views=[identity,hflip]   which views; the word square stands for its eight, flips, shifts and crops for theirs
-  --export                    also write runs/<competition>/<run>/export/<run>.safetensors, one file that predicts
-                              without the run: python -m src.export.predict --help. --export=fp16: half the size
-  predict.size=96             see the images at another size than in training
-  predict.engine=openvino     what runs the networks on a CPU: torch, openvino, onnxruntime, or auto, the fastest that
-                              answers as torch does in fp32, where there is work for minutes. predict.precision=fp32,
-                              bf16 or int8 names how; predict.tolerance=0.05: how far a probability may move, measured
-  fold=all                    the one model that was trained on every row
 Without fold= every trained fold takes part. Views already computed are not computed again.
 """
 
-from src.config.request import parse
-from src.core.errors import UsageError, exit_code
+from src.config.request import add_run, request_of
+from src.core.cli import Command, CommandLine, Result
+from src.core.errors import UsageError
 from src.core.process import imports, run
 
+COMMAND = Command("src.predict", __doc__)
+add_run(COMMAND, "which folds' models take part; all: the one model that was trained on every row")
+COMMAND.key("runs=A,B,C", "join these runs of one competition: a plain mean, or what is really better than it")
+COMMAND.key("predict.views=[identity,hflip]", "which views; square: its eight; flips, shifts and crops: theirs")
+COMMAND.key("predict.budget=0.01", "the most seconds for one image in all views that --tta=auto may take")
+COMMAND.key("predict.size=96", "see the images at another size than in training")
+COMMAND.key(
+    "predict.engine=openvino",
+    "what runs the networks on a CPU: torch, openvino, onnxruntime, or auto, the fastest that answers as torch does "
+    "in fp32, where there is work for minutes. predict.precision=fp32, bf16 or int8 names how; predict.tolerance=0.05: "
+    "how far a probability may move, measured",
+)
+COMMAND.flag(
+    "--tta",
+    "average the views of predict.views; without it each image is seen once, as it is. --tta=auto chooses the views: "
+    "those whose gain is real on the held-out rows, judged nested",
+    value="auto",
+)
+COMMAND.flag(
+    "--export",
+    "also write runs/<competition>/<run>/export/<run>.safetensors, one file that predicts without the run: "
+    "python -m src.export.predict --help. --export=fp16: half the size",
+    value="fp16",
+)
 
-def door(argv: list[str]) -> None:
-    if "--help" in argv or "-h" in argv:
-        print(__doc__.strip())
-        return
-    request = parse(argv, flags=("--tta", "--export"), several_runs=True)
+
+def work(line: CommandLine) -> Result:
+    request = request_of(line.keys, line.flags, several_runs=True)
     if request.flags.get("--tta") not in (None, "", "auto"):
         raise UsageError(
-            f"--tta={request.flags['--tta']}: --tta takes no word but auto; predict.views=[...] names the views"
+            f"--tta={request.flags['--tta']}: --tta takes no word but auto; predict.views=[...] names the views",
+            code="flag-value",
         )
     if request.flags.get("--export", "") not in ("", "fp16"):
-        raise UsageError(f"--export={request.flags['--export']}: write --export, or --export=fp16 for half the size")
+        raise UsageError(
+            f"--export={request.flags['--export']}: write --export, or --export=fp16 for half the size",
+            code="flag-value",
+        )
     if "--export" in request.flags and request.runs:
-        raise UsageError("--export writes one run at a time: give run=NAME in place of runs=")
+        raise UsageError("--export writes one run at a time: give run=NAME in place of runs=", code="one-run-only")
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
     with imports():
         from src.inference.pipeline import predict
+        from src.inference.provenance import facts_of
 
     file = predict(request)
+    result = facts_of(file, request.competition)
+    result |= {"competition": request.competition, "run": request.run, "submission": file}
     if "--export" in request.flags:
         from src.export.export import export
 
-        export(request, file, stored=request.flags["--export"] or "exact")
+        result["export"] = export(request, file, stored=request.flags["--export"] or "exact")
+    return result
 
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0 done, 1 failed, 2 wrong usage, 130 stopped."""
-    return exit_code(door, argv)
+    return COMMAND.main(work, argv)
 
 
 if __name__ == "__main__":

@@ -1,45 +1,41 @@
 """One page that tells why the score is what it is, made of what training and prediction stored.
 
-usage: python -m src.report [config=NAME | competition=ID] [run=NAME] [fold=0..4] [seed=0,1,2] [key=value ...]
-       python -m src.report runs=NAME,NAME... | --compare NAME NAME...
-
 One HTML file that needs no network, runs/<competition>/<run>/report/report.html; every figure lies beside it as PNG,
 its numbers as CSV. No network is run but for a few maps of where the most confident mistakes were found.
 Several runs are set side by side: curves over each other, and the images that one recognises and another does not, in
 runs/<competition>/comparisons/<names>/.
 """
 
-from src.config.request import parse
-from src.core.errors import exit_code
+from src.config.request import add_run, request_of
+from src.core.cli import Command, CommandLine, Result
+from src.core.errors import UsageError
 from src.core.process import imports, run
 
-COMPARE = "--compare"
+COMMAND = Command("src.report", __doc__, files="[RUN RUN ...]")
+add_run(COMMAND, "the folds that the page is about")
+COMMAND.key("runs=A,B", "set these runs side by side")
+COMMAND.flag("--compare", "the same, with the names after it: --compare A B")
 
 
-def door(argv: list[str]) -> None:
-    if "--help" in argv or "-h" in argv:
-        print(__doc__.strip())
-        return
-    request = parse(_spelt_out(argv), several_runs=True)
+def work(line: CommandLine) -> Result:
+    keys = dict(line.keys)
+    if "--compare" in line.flags:
+        keys |= {"runs": ",".join(line.files)}
+    elif line.files:
+        raise UsageError(
+            f"{line.files[0]!r} is not understood: write key=value, or --compare before names", code="not-key-value"
+        )
+    request = request_of(keys, several_runs=True)
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
     with imports():
         from src.reporting.run_report import report
 
-    report(request)
-
-
-def _spelt_out(argv: list[str]) -> list[str]:
-    """`--compare a b` is another way to write runs=a,b."""
-    if COMPARE not in argv:
-        return argv
-    words = [word for word in argv if word != COMPARE]
-    names = [word for word in words if "=" not in word]
-    return [f"runs={','.join(names)}", *(word for word in words if "=" in word)]
+    return {"competition": request.competition, "run": request.run, "page": report(request)}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0 done, 1 failed, 2 wrong usage, 130 stopped."""
-    return exit_code(door, argv)
+    return COMMAND.main(work, argv)
 
 
 if __name__ == "__main__":

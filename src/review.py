@@ -1,7 +1,5 @@
 """Ask a trained run two questions: is the test set like the training set, and which labels look wrong?
 
-usage: python -m src.review [config=NAME | competition=ID] [run=NAME] [fold=0..4] [seed=0,1,2] [key=value ...]
-
 The first is answered from what one trained network sees in images that it never learned from; the second from the
 out-of-fold answers of every trained fold, or of those named by fold=. Tables and galleries are written to
 runs/<competition>/<run>/review/:
@@ -10,26 +8,28 @@ runs/<competition>/<run>/review/:
 Keep the lines of label_issues.csv that you agree with, and train with data.ignore=PATH under a new name, run=NAME.
 """
 
-from src.config.request import parse
-from src.core.errors import exit_code
+from src.config.request import add_run, request_of
+from src.core.cli import Command, CommandLine, Result
 from src.core.process import imports, run
 
+COMMAND = Command("src.review", __doc__)
+add_run(COMMAND, "the folds whose held-out labels are looked at")
 
-def door(argv: list[str]) -> None:
-    if "--help" in argv or "-h" in argv:
-        print(__doc__.strip())
-        return
-    request = parse(argv)
+
+def work(line: CommandLine) -> Result:
+    request = request_of(line.keys)
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
     with imports():
-        from src.reporting.review import review
+        from src.core.paths import read_json
+        from src.reporting.review import RECORD, review
 
-    review(request)
+    folder = review(request)
+    return {"competition": request.competition, "run": request.run, "folder": folder} | read_json(folder / RECORD)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0 done, 1 failed, 2 wrong usage, 130 stopped."""
-    return exit_code(door, argv)
+    return COMMAND.main(work, argv)
 
 
 if __name__ == "__main__":

@@ -1,95 +1,91 @@
 """Push a checked submission to Kaggle with the real kaggle command, wait for its score, and keep the ledger.
 
-usage: python -m src.submit [config=NAME | run=NAME | FILE] [-m MESSAGE] [--dry-run] [--wait[=MINUTES]] [--again]
-       python -m src.submit --sync | --history | --final [config=NAME | competition=ID]
-
-  config=NAME      the latest CSV of that configuration's run, in submissions/
-  FILE             any CSV; its competition is the name of its folder, or competition=ID
-  -m MESSAGE       what Kaggle shows beside it; by default the file's name and its out-of-fold score
-  --dry-run        check the file and tell what would be pushed; asks nothing of Kaggle
-  --wait=MINUTES   wait for the score that long: 10 by default, 0 not at all
-  --again          push bytes that were submitted before
-  --sync           take later scores, and submissions made by hand, into submissions/ledger.csv
-  --history        the ledger, and whether out-of-fold and leaderboard scores agree
-  --final          choose the final two, with reasons
-Without config=, competition=, run= and FILE the last three mean every competition in the ledger.
+Without FILE the latest CSV of the named configuration's run is pushed, from submissions/. Without config=,
+competition=, run= and FILE, --sync, --history and --final mean every competition in the ledger.
 """
 
 from pathlib import Path
 
 from src.competition.card import card_file, load_card
-from src.config.request import Request, parse
-from src.core.errors import UsageError, exit_code
+from src.config.request import Request, add_run, request_of
+from src.core.cli import Command, CommandLine, Result
+from src.core.errors import UsageError
 from src.core.process import run
-from src.submission.cli_options import minutes_of, take_message
+from src.submission.cli_options import add_push_flags, message_of, minutes_of
 
-ACTIONS = ("--dry-run", "--sync", "--history", "--final")
-FLAGS = (*ACTIONS, "--wait", "--again")
+ACTIONS = {
+    "--dry-run": "check the file and tell what would be pushed; asks nothing of Kaggle",
+    "--sync": "take later scores, and submissions made by hand, into submissions/ledger.csv",
+    "--history": "the ledger, and whether out-of-fold and leaderboard scores agree",
+    "--final": "choose the final two, with reasons",
+}
+COMMAND = Command("src.submit", __doc__, files="[FILE]")
+add_run(COMMAND, "as for src.predict")
+add_push_flags(COMMAND, "the file's name and its out-of-fold score")
+for flag, meaning in ACTIONS.items():
+    COMMAND.flag(flag, meaning)
 
 
-def door(argv: list[str]) -> None:
-    if "--help" in argv or "-h" in argv:
-        print(__doc__.strip())
-        return
-    message, words = take_message(argv, FLAGS)
-    file, words = _file(words)
-    request = parse(words, FLAGS)
+def work(line: CommandLine) -> Result:
+    message = message_of(line.flags)
+    file, keys = _file(line)
+    request = request_of(keys, line.flags)
     actions = [flag for flag in request.flags if flag in ACTIONS]
-    valued = [flag for flag, value in request.flags.items() if value and flag != "--wait"]
-    if len(actions) > 1 or valued:
-        raise UsageError(f"{valued[0]} takes no value" if valued else f"{' and '.join(actions)}: one at a time")
+    if len(actions) > 1:
+        raise UsageError(f"{' and '.join(actions)}: one at a time", code="one-action")
     minutes = minutes_of(request.flags)
     if actions and actions != ["--dry-run"]:
-        _look(actions[0], request, named=any("=" in word and word[0] != "-" for word in words))
-        return
+        return _look(actions[0], request, named=bool(keys))
     # Imported only now: pandas takes a second, a misspelt flag is told at once.
     from src.submission.submit import latest, rehearse, submit
 
     card = load_card(request.competition)
     file = file or latest(card.id, request.run)
+    result = {"competition": card.id, "file": file}
     if actions:
         rehearse(card, file, message)
-    else:
-        submit(card, file, message, minutes, again="--again" in request.flags)
+        return result | {"pushed": False}
+    return result | {"pushed": True, "submission": submit(card, file, message, minutes, "--again" in request.flags)}
 
 
-def _look(action: str, request: Request, named: bool) -> None:
+def _look(action: str, request: Request, named: bool) -> Result:
     """Do one of --sync, --history and --final for the competition named, or for each in the ledger."""
     from src.submission.history import history
     from src.submission.ledger import read
     from src.submission.submit import final, sync
 
     held = [] if named else list(dict.fromkeys(entry.competition for entry in read()[0]))
+    found = {}
     for competition in held or [request.competition]:
         if action == "--history":
-            history(competition)
+            found[competition] = history(competition)
         else:
-            (sync if action == "--sync" else final)(load_card(competition))
+            found[competition] = (sync if action == "--sync" else final)(load_card(competition))
+    return {"competitions": found}
 
 
-def _file(words: list[str]) -> tuple[Path | None, list[str]]:
-    """Take FILE out of the words, and put its competition in, where none is named."""
-    # The name of a run, and so of its file, may hold "=".
-    files = [word for word in words if word[:1] != "-" and ("=" not in word or Path(word).is_file())]
-    others = [word for word in words if word not in files]
-    if not files:
-        return None, words
-    if len(files) > 1:
-        raise UsageError(f"one file at a time, not {' and '.join(files)}")
-    file = Path(files[0])
+def _file(line: CommandLine) -> tuple[Path | None, dict[str, str]]:
+    """FILE, and the keys with its competition put in where none is named."""
+    if not line.files:
+        return None, line.keys
+    if len(line.files) > 1:
+        raise UsageError(f"one file at a time, not {' and '.join(line.files)}", code="one-file")
+    file = Path(line.files[0])
     if not file.is_file():
-        raise UsageError(f"there is no file {file}; a configuration is written config=NAME")
-    if any(word.split("=")[0] in ("config", "competition", "run") for word in others):
-        return file, others
+        raise UsageError(f"there is no file {file}; a configuration is written config=NAME", code="no-such-file")
+    if {"config", "competition", "run"} & set(line.keys):
+        return file, line.keys
     folder = file.resolve().parent.name
     if card_file(folder) is None:
-        raise UsageError(f"{file}: its folder {folder!r} is no competition; add competition=ID")
-    return file, [*others, f"competition={folder}"]
+        raise UsageError(
+            f"{file}: its folder {folder!r} is no competition; add competition=ID", code="unknown-competition"
+        )
+    return file, line.keys | {"competition": folder}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0 done, 1 failed, 2 wrong usage, 130 stopped."""
-    return exit_code(door, argv)
+    return COMMAND.main(work, argv)
 
 
 if __name__ == "__main__":

@@ -39,14 +39,17 @@ def load(name: str, overrides: dict[str, str], competition: str | None = None) -
     Raises UsageError for an unknown file, key or value, and where NAME belongs to another competition.
     """
     if name != "default" and config_file(name) is None:
-        raise UsageError(f"config={name}: there is no configs/{name}.yaml.{nearest(name, config_names())}")
+        raise UsageError(
+            f"config={name}: there is no configs/{name}.yaml.{nearest(name, config_names())}", code="unknown-config"
+        )
     layers = [*(load_tree(config_file(part)) for part in dict.fromkeys(("default", name))), from_words(overrides)]
     tree: dict[str, Any] = {}
     for layer in layers:
         tree = merge(tree, layer)
     if competition and tree.get("competition") not in (None, competition):
         raise UsageError(
-            f"config={name} is for competition {tree['competition']}, not {competition}: drop one of the two"
+            f"config={name} is for competition {tree['competition']}, not {competition}: drop one of the two",
+            code="config-of-another-competition",
         )
     stages = tree["train"].get("stages") if isinstance(tree["train"], dict) else None
     for stage in stages if isinstance(stages, list) else []:
@@ -54,7 +57,7 @@ def load(name: str, overrides: dict[str, str], competition: str | None = None) -
             stage["augment"] = merge({"only": None}, _section("augment", stage["augment"]))
     tree["competition"] = competition or tree.get("competition")
     if tree["competition"] is None:
-        raise UsageError(f"config={name} names no competition: add competition=ID")
+        raise UsageError(f"config={name} names no competition: add competition=ID", code="no-competition")
     return check(tree)
 
 
@@ -71,7 +74,9 @@ def from_words(overrides: dict[str, str]) -> dict[str, Any]:
         try:
             value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={word}"]))["value"]
         except (YAMLError, OmegaConfBaseException):
-            raise UsageError(f"{key}={word}: cannot be read as a value; quote lists as '[a, b]'") from None
+            raise UsageError(
+                f"{key}={word}: cannot be read as a value; quote lists as '[a, b]'", code="bad-value"
+            ) from None
         parts = key.split(".")
         tree = _section(key, value) if len(parts) == 1 else value
         for part in reversed(parts):
@@ -86,7 +91,10 @@ def _section(key: str, value: Any) -> Any:
     if key not in FILE_SECTIONS or not isinstance(value, str):
         return value
     if config_file(f"{key}/{value}") is None:
-        raise UsageError(f"{key}={value}: there is no configs/{key}/{value}.yaml.{nearest(value, config_names(key))}")
+        raise UsageError(
+            f"{key}={value}: there is no configs/{key}/{value}.yaml.{nearest(value, config_names(key))}",
+            code="unknown-config",
+        )
     return _section(key, read_settings(config_file(f"{key}/{value}"), (dict, list)))
 
 

@@ -1,14 +1,16 @@
-"""The command line that every door shares: `key=value` words and `--flags` become one Request."""
+"""What key=value words ask for: which run or runs of which competition, under which configuration, which folds."""
 
 import glob
 import hashlib
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from src.config import load as configs
 from src.config import run_config
 from src.config.schema import FREE_SECTIONS, Config
+from src.core.cli import Command, key_values
 from src.core.errors import UsageError
 from src.core.paths import home
 from src.core.suggestions import nearest
@@ -47,18 +49,35 @@ class Request:
         return [(seed, fold) for seed in self.seeds for fold in folds]
 
 
-def parse(argv: list[str], flags: tuple[str, ...] = (), several_runs: bool = False) -> Request:
-    """Read the words of one command. Raises UsageError with one line for anything that is not understood.
+def add_run(command: Command, folds: str, names_run: bool = True) -> None:
+    """The words that say which run is meant, for --help. folds: what fold= means to this command."""
+    command.key("config=NAME", "configs/NAME.yaml; without config=, competition= and run= the embedded demo")
+    command.key("competition=ID", "a folder of competition/, with what is auto chosen for its images")
+    if names_run:
+        command.key("run=NAME", "a run's name, in place of the one made of the configuration's")
+    command.key("fold=0..4", folds)
+    command.key("seed=0,1,2", "0 where none is given")
+    command.key("key=value", "any key of configs/default.yaml, for example model=resnet50 optim.lr=1e-3")
+
+
+def parse(words: Collection[str], several_runs: bool = False) -> Request:
+    """The request of words that are all key=value, in code as on the command line."""
+    return request_of(key_values(words), several_runs=several_runs)
+
+
+def request_of(keys: dict[str, str], flags: dict[str, str] | None = None, several_runs: bool = False) -> Request:
+    """What key=value words ask for. Raises UsageError with one line for anything that is not understood.
 
     several_runs: whether the command understands runs=a,b.
     """
-    given_flags, words = _split(argv, flags)
+    words, given_flags = dict(keys), flags or {}
     picked = {key: words.pop(key, None) for key in ("config", "competition", "run", "runs", "fold", "seed")}
     run, competition = picked["run"], picked["competition"]
     if picked["runs"] is not None:
         if not several_runs:
             raise UsageError(
-                f"runs={picked['runs']}: only src.predict and src.report take several runs; name one, run=NAME"
+                f"runs={picked['runs']}: only src.predict and src.report take several runs; name one, run=NAME",
+                code="one-run-only",
             )
         return _joint(picked, words, given_flags)
     if run is not None:
@@ -84,38 +103,24 @@ def _short(name: str) -> str:
     return name
 
 
-def _split(argv: list[str], allowed: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
-    flags: dict[str, str] = {}
-    words: dict[str, str] = {}
-    for word in argv:
-        key, equals, value = word.partition("=")
-        if word.startswith("-"):
-            if key not in allowed:
-                known = f" Known here: {', '.join(allowed)}." if allowed else " This command has no flags but --help."
-                raise UsageError(f"unknown flag {key}.{known}")
-            flags[key] = value
-        elif not equals or not key or not value:
-            raise UsageError(f"{word!r} is not understood: write key=value, for example fold=0..4")
-        elif key in words:
-            raise UsageError(f"{key} is given twice")
-        else:
-            words[key] = value
-    return flags, words
-
-
 def _check_name(key: str, run: str) -> None:
     if not re.fullmatch(r"\w[\w.+=-]*", run):
-        raise UsageError(f"{key}={run}: a run's name holds letters, digits and . _ - + = only")
+        raise UsageError(f"{key}={run}: a run's name holds letters, digits and . _ - + = only", code="bad-name")
 
 
 def _config_of(run: str, competition: str | None, overrides: dict[str, str]) -> Config:
     """The configuration that an existing run was made with; the free sections may be set anew."""
     found = _configs_of(run, competition)
     if not found:
-        raise UsageError(f"run={run}: there is no such run yet. To begin one, add config=NAME or competition=ID")
+        raise UsageError(
+            f"run={run}: there is no such run yet. To begin one, add config=NAME or competition=ID", code="unknown-run"
+        )
     if len(found) > 1:
         names = ", ".join(path.parent.parent.name for path in found)
-        raise UsageError(f"run={run} exists in several competitions ({names}): add competition=ID")
+        raise UsageError(
+            f"run={run} exists in several competitions ({names}): add competition=ID",
+            code="run-in-several-competitions",
+        )
     return run_config.read(found[0].parent, configs.from_words(overrides))
 
 
@@ -150,14 +155,17 @@ def _run_names(picked: dict[str, str | None]) -> tuple[str, ...]:
         if picked[key]:
             raise UsageError(
                 f"runs={word} and {key}={picked[key]}: each of several runs brings its own configuration and name; "
-                f"leave {key}= out"
+                f"leave {key}= out",
+                code="runs-and-run",
             )
     for run in runs:
         _check_name("runs", run)
     if len(set(runs)) < len(runs):
-        raise UsageError(f"runs={word}: each run once")
+        raise UsageError(f"runs={word}: each run once", code="given-twice")
     if len(runs) == 1:
-        raise UsageError(f"runs={word} names one run, and to join takes two: write run={runs[0]} for it alone")
+        raise UsageError(
+            f"runs={word} names one run, and to join takes two: write run={runs[0]} for it alone", code="one-run-only"
+        )
     return runs
 
 
@@ -168,14 +176,19 @@ def _competition_of(runs: tuple[str, ...], competition: str | None) -> str:
     for run, places in homes.items():
         if not places:
             near = nearest(run, sorted({folder.name for folder in made}))
-            raise UsageError(f"runs: there is no run {run}{f' of {competition}' if competition else ''}.{near}")
+            raise UsageError(
+                f"runs: there is no run {run}{f' of {competition}' if competition else ''}.{near}", code="unknown-run"
+            )
     shared = sorted(set.intersection(*(set(places) for places in homes.values())))
     if not shared:
         told = ", ".join(f"{run} of {' and '.join(places)}" for run, places in homes.items())
-        raise UsageError(f"runs: only runs of one competition can be joined, and these are {told}")
+        raise UsageError(
+            f"runs: only runs of one competition can be joined, and these are {told}", code="other-competitions"
+        )
     if len(shared) > 1:
         raise UsageError(
-            f"runs: {', '.join(runs)} exist in several competitions ({', '.join(shared)}): add competition=ID"
+            f"runs: {', '.join(runs)} exist in several competitions ({', '.join(shared)}): add competition=ID",
+            code="run-in-several-competitions",
         )
     return shared[0]
 
@@ -186,16 +199,16 @@ def _folds(word: str | None, count: int) -> tuple[Fold, ...] | None:
     if word == ALL:
         return (ALL,)
     if not re.fullmatch(r"\d+(\.\.\d+)?(,\d+(\.\.\d+)?)*", word):
-        raise UsageError(f"fold={word}: write 0, 0,2, 0..{count - 1} or all")
+        raise UsageError(f"fold={word}: write 0, 0,2, 0..{count - 1} or all", code="bad-fold")
     folds: list[int] = []
     for part in word.split(","):
         first, _, last = part.partition("..")
         if last and int(last) < int(first):
-            raise UsageError(f"fold={word}: write ranges upwards, {last}..{first}")
+            raise UsageError(f"fold={word}: write ranges upwards, {last}..{first}", code="bad-fold")
         folds += range(int(first), int(last or first) + 1)
     wrong = [fold for fold in folds if fold >= count]
     if wrong or len(set(folds)) < len(folds):
-        raise UsageError(f"fold={word}: folds are 0 to {count - 1}, each once (data.folds={count})")
+        raise UsageError(f"fold={word}: folds are 0 to {count - 1}, each once (data.folds={count})", code="bad-fold")
     return tuple(folds)
 
 
@@ -203,5 +216,5 @@ def _seeds(word: str | None) -> tuple[int, ...]:
     if word is None:
         return (0,)
     if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", word) or len(set(word.split(","))) < len(word.split(",")):
-        raise UsageError(f"seed={word}: write one or more different numbers, for example seed=0,1,2")
+        raise UsageError(f"seed={word}: write one or more different numbers, for example seed=0,1,2", code="bad-seed")
     return tuple(int(part) for part in word.split(","))

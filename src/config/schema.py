@@ -253,7 +253,8 @@ def check(tree: dict[str, Any]) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise UsageError(_told(error)) from None
+        code = "unknown-key" if error.errors()[0]["type"] == "extra_forbidden" else "bad-value"
+        raise UsageError(_told(error), code=code) from None
 
 
 def _told(error: ValidationError) -> str:

@@ -14,15 +14,7 @@ A kind of error that is caught somewhere is a class of its own, with its code as
 In a test, `with raises("loss-not-finite"):` of tests/fixtures/codes.py is in place of a match of the sentence.
 """
 
-import contextlib
 import errno
-import os
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator
-
-from src.core.launch import first_to_tell, launched
 
 
 class Problem(Exception):
@@ -57,72 +49,26 @@ NO_LOCKS = (
     "this file system has no file locks, which keep two processes from one file: mount it with them (NFS without "
     "nolock, Lustre with flock), or set PODIUM_HOME to another folder"
 )
+NO_PERMISSION = "no permission: make it writable for you, or set PODIUM_HOME to another folder"
+# {errno: (code, remedy)}
 REMEDIES = {
-    errno.ENOLCK: NO_LOCKS,
-    errno.ENOSYS: NO_LOCKS,
-    errno.EOPNOTSUPP: NO_LOCKS,
-    errno.ESTALE: "another machine deleted this file while it was read: give the same command again",
-    errno.ENOSPC: "the disk is full: free some space and give the same command again",
-    errno.EDQUOT: "your disk quota is used up: free some space and give the same command again",
-    errno.EACCES: "no permission: make it writable for you, or set PODIUM_HOME to another folder",
-    errno.EPERM: "no permission: make it writable for you, or set PODIUM_HOME to another folder",
-    errno.EROFS: "the file system is read-only: set PODIUM_HOME to a folder that you may write",
-    errno.EIO: "the disk cannot read or write it: look after the disk, or put a copy of the file elsewhere",
-    errno.ENOTDIR: "a file stands where a folder must be: move it away",
-    errno.EEXIST: "a file stands where a folder must be: move it away",
-    errno.EISDIR: "a folder stands where a file must be: move it away",
+    errno.ENOLCK: ("no-file-locks", NO_LOCKS),
+    errno.ENOSYS: ("no-file-locks", NO_LOCKS),
+    errno.EOPNOTSUPP: ("no-file-locks", NO_LOCKS),
+    errno.ESTALE: (
+        "file-vanished",
+        "another machine deleted this file while it was read: give the same command again",
+    ),
+    errno.ENOSPC: ("disk-full", "the disk is full: free some space and give the same command again"),
+    errno.EDQUOT: ("disk-full", "your disk quota is used up: free some space and give the same command again"),
+    errno.EACCES: ("no-permission", NO_PERMISSION),
+    errno.EPERM: ("no-permission", NO_PERMISSION),
+    errno.EROFS: ("no-permission", "the file system is read-only: set PODIUM_HOME to a folder that you may write"),
+    errno.EIO: (
+        "disk-error",
+        "the disk cannot read or write it: look after the disk, or put a copy of the file elsewhere",
+    ),
+    errno.ENOTDIR: ("file-in-the-way", "a file stands where a folder must be: move it away"),
+    errno.EEXIST: ("file-in-the-way", "a file stands where a folder must be: move it away"),
+    errno.EISDIR: ("file-in-the-way", "a folder stands where a file must be: move it away"),
 }
-
-
-def exit_code(door: Callable[[list[str]], None], argv: list[str] | None, several: bool = False) -> int:
-    """Run one door and return 0 (done), 1 (failed), 2 (wrong usage) or 130 (stopped by Ctrl-C or SIGTERM).
-
-    several: whether this door is made for processes that a launcher starts together. The first of them that fails
-    tells why; the others end as well, and are silent.
-    """
-    try:
-        with _interruptible():
-            if launched().count > 1 and not several:
-                raise UsageError("only src.train works in several processes: give this command without a launcher")
-            door(sys.argv[1:] if argv is None else list(argv))
-            sys.stdout.flush()
-    except Problem as problem:
-        _tell(f"error: {problem}")
-        return problem.exit_code
-    except KeyboardInterrupt:
-        _tell("\nstopped. The same command goes on where this one was.")
-        return 130
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        # Only what the user can mend becomes a message; anything else is our defect and keeps its traceback.
-        if error.errno not in REMEDIES:
-            first_to_tell()
-            raise
-        _tell(f"error: {error.filename or 'writing a file'}: {REMEDIES[error.errno]}")
-        return 1
-    except Exception:
-        first_to_tell()  # the traceback tells enough
-        raise
-    return 0
-
-
-def _tell(text: str) -> None:
-    if first_to_tell():
-        print(text, file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM, as a scheduler sends it, ends like Ctrl-C; and lines reach a pipe or a file when they are made."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(line_buffering=True)
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -48,5 +48,5 @@ def values_of(key: str, word: str) -> list[str]:
             continue
         parts[-1] += sign
     if "" in parts or len(set(parts)) < len(parts):
-        raise UsageError(f"{key}={word}: write different values with a comma between each two")
+        raise UsageError(f"{key}={word}: write different values with a comma between each two", code="bad-value")
     return parts

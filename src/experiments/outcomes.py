@@ -2,6 +2,7 @@
 
 from dataclasses import astuple, dataclass
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,12 @@ from src.reporting.comparison_table import Outcomes
 from src.reporting.run_results import log_of
 from src.training.losses import plain_loss
 from src.training.rare_class_scores import rarity_scores
+
+
+def result_of(competition: str, name: str, folder: Path) -> dict[str, Any]:
+    """What a sweep wrote into its folder, a dictionary a run."""
+    runs = pd.read_csv(folder / "summary.csv").to_dict("records")
+    return {"competition": competition, "sweep": name, "folder": folder, "runs": runs}
 
 
 @dataclass(frozen=True)

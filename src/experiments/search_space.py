@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from src.config.request import default_run, parse
+from src.core.cli import key_values
 from src.core.errors import UsageError
 from src.core.paths import runs_folder
 from src.experiments.axes import LISTS, Axis
@@ -69,7 +70,10 @@ def space_of(argv: list[str]) -> Space:
     fixed, ranges = _parted(words)
     plain = [axis for axis in words.axes if len(axis.choices) > 1]
     if not ranges and not plain:
-        raise UsageError("there is nothing to search: give a range, as optim.lr=1e-4..1e-1, or values with commas")
+        raise UsageError(
+            "there is nothing to search: give a range, as optim.lr=1e-4..1e-1, or values with commas",
+            code="nothing-to-search",
+        )
     base = fixed | {key: word for axis in plain for key, word in next(iter(axis.choices.values())).items()}
     lows = {key: ends[0] for key, ends in ranges.items()}
     found = tuple(Range(key, *ends, _is_whole(base | lows, key, *ends)) for key, ends in ranges.items())
@@ -82,10 +86,11 @@ def space_of(argv: list[str]) -> Space:
 
 def _trials(argv: list[str]) -> tuple[int, list[str]]:
     """How many; not a part of the name, so that a search can be made longer."""
-    given = [word.partition("=")[2] for word in argv if word.startswith("trials=")]
-    if len(given) > 1 or (given and not (given[0].isdecimal() and int(given[0]) > 1)):
-        raise UsageError(f"trials={','.join(given)}: write one whole number from 2, such as trials={TRIALS}")
-    return int(given[0]) if given else TRIALS, [word for word in argv if not word.startswith("trials=")]
+    keys = key_values([word for word in argv if word != FLAG])
+    word = keys.get("trials", str(TRIALS))
+    if not (word.isdecimal() and int(word) > 1):
+        raise UsageError(f"trials={word}: write one whole number from 2, such as trials={TRIALS}", code="trials")
+    return int(word), [word for word in argv if not word.startswith("trials=")]
 
 
 def _parted(words: Asked) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
@@ -119,16 +124,19 @@ def _check(space: Space) -> None:
         cells += [space.cell({name_of(one): end}) for end in ends]
     check_folds(tuple(cells))
     if len({cell.request.competition for cell in cells}) > 1:
-        raise UsageError("a search compares runs of one competition")
+        raise UsageError("a search compares runs of one competition", code="other-competitions")
     for one in space.dimensions:
         ends = list(one.ends if isinstance(one, Range) else one.choices)[:2]
         first, second = (space.cell({name_of(one): end}).request.run for end in ends)
         if first == second:
-            raise UsageError(f"{name_of(one)} changes nothing that is learned: leave it out of the search")
+            raise UsageError(
+                f"{name_of(one)} changes nothing that is learned: leave it out of the search", code="same-run-twice"
+            )
     if space.size <= space.trials:
         raise UsageError(
             f"there are only {space.size:.0f} different runs: train them all, with commas and without {FLAG}, or give "
-            f"fewer trials"
+            f"fewer trials",
+            code="too-many-trials",
         )
 
 

@@ -32,7 +32,9 @@ def from_file(name: str, given: dict[str, str]) -> tuple[str, dict[str, str], li
     path = config_file(f"sweeps/{name}") if re.fullmatch(r"[\w.-]+", name) else None
     if path is None:
         known = config_names("sweeps")
-        raise UsageError(f"sweep={name}: there is no configs/sweeps/{name}.yaml.{nearest(name, known)}")
+        raise UsageError(
+            f"sweep={name}: there is no configs/sweeps/{name}.yaml.{nearest(name, known)}", code="unknown-config"
+        )
     file = _read(path)
     fixed, more = split({key: value for key, value in given.items() if key not in file.axes})
     axes = [_axis(path, axis, choices, given, fixed) for axis, choices in file.axes.items()]
@@ -47,13 +49,14 @@ def _read(path: Path) -> SweepFile:
         # Every value as it is written: 1e-3 in a run's name is what the user knows it by.
         return SweepFile.model_validate(yaml.load(path.read_bytes().decode("utf-8-sig"), Loader=yaml.BaseLoader))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}", code="bad-config-file") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(
             f"{path}: {where}: {first['msg']}. It holds title, config, fold, seed, set: {{key: value}} and "
-            f"axes: {{key: [values]}} or {{name: {{label: {{key: value}}}}}}; quote a value that is itself a list"
+            f"axes: {{key: [values]}} or {{name: {{label: {{key: value}}}}}}; quote a value that is itself a list",
+            code="bad-config-file",
         ) from None
 
 
@@ -67,11 +70,15 @@ def _axis(
     labels = values_of(name, given[name]) if name in given else list(choices)
     unknown = [label for label in labels if label not in choices]
     if unknown:
-        raise UsageError(f"{name}={unknown[0]}: {path} has no such choice.{nearest(unknown[0], list(choices))}")
+        raise UsageError(
+            f"{name}={unknown[0]}: {path} has no such choice.{nearest(unknown[0], list(choices))}", code="bad-value"
+        )
     chosen = {label: choices[label] for label in labels}
     asked = {key for words in chosen.values() for key, value in words.items() if value == ASKED}
     for key in sorted(asked - set(fixed)):
-        raise UsageError(f"add {key}=VALUE, which {path} leaves to you")
+        raise UsageError(f"add {key}=VALUE, which {path} leaves to you", code="missing-value")
     for key in sorted({key for words in chosen.values() for key in words} & set(given) - asked):
-        raise UsageError(f"{key}={given[key]}: {path} sets it in {name}; copy the file and change it there")
+        raise UsageError(
+            f"{key}={given[key]}: {path} sets it in {name}; copy the file and change it there", code="set-by-sweep"
+        )
     return Axis(name, {label: {k: fixed[k] if v == ASKED else v for k, v in w.items()} for label, w in chosen.items()})

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.config.request import ALL, DEMO, UNTUNED, Request, default_run, parse
+from src.core.cli import key_values
 from src.core.errors import UsageError
 from src.core.paths import runs_folder
 from src.experiments.axes import LISTS, Axis, split
@@ -61,9 +62,11 @@ class Asked:
 
 def asked(argv: list[str], flag: str | None = None) -> Asked:
     """Read the words of src.sweep. flag: the one word with dashes that may stand among them."""
-    given = _words([word for word in argv if word != flag])
+    given = key_values([word for word in argv if word != flag])
     if "run" in given:
-        raise UsageError("run= does not go with a sweep: its runs are named by what they are given")
+        raise UsageError(
+            "run= does not go with a sweep: its runs are named by what they are given", code="run-in-sweep"
+        )
     name, words = given.pop("sweep", None), dict(given)
     title = ""
     if name is None:
@@ -82,7 +85,10 @@ def plan_of(argv: list[str]) -> Plan:
     words = asked(argv)
     for key, word in words.fixed.items():
         if is_range(word) and key not in LISTS:
-            raise UsageError(f"{key}={word} is a range: add --search to look through it, or write values with commas")
+            raise UsageError(
+                f"{key}={word} is a range: add --search to look through it, or write values with commas",
+                code="range-in-sweep",
+            )
     told = {key: value for key, value in words.told.items() if key not in LISTS}
     cells = tuple(
         cell_of(words.fixed, words.axes, labels) for labels in itertools.product(*(axis.choices for axis in words.axes))
@@ -90,18 +96,6 @@ def plan_of(argv: list[str]) -> Plan:
     _check(cells)
     names = tuple(axis.name for axis in words.axes)
     return Plan(default_run(words.origin, told), words.title or " × ".join(names), words.command, names, cells)
-
-
-def _words(argv: list[str]) -> dict[str, str]:
-    given: dict[str, str] = {}
-    for word in argv:
-        key, equals, value = word.partition("=")
-        if word.startswith("-") or not (key and equals and value):
-            raise UsageError(f"{word!r} is not understood: write key=value, for example optim.lr=2e-3,1e-3")
-        if key in given:
-            raise UsageError(f"{key} is given twice: write its values with commas, {key}={given[key]},{value}")
-        given[key] = value
-    return given
 
 
 def cell_of(fixed: dict[str, str], axes: list[Axis], labels: tuple[str, ...]) -> Cell:
@@ -116,10 +110,16 @@ def cell_of(fixed: dict[str, str], axes: list[Axis], labels: tuple[str, ...]) ->
 
 def _check(cells: tuple[Cell, ...]) -> None:
     if len(cells) < 2:
-        raise UsageError("there is nothing to compare: give at least one key several values, as optim.lr=2e-3,1e-3")
+        raise UsageError(
+            "there is nothing to compare: give at least one key several values, as optim.lr=2e-3,1e-3",
+            code="nothing-to-compare",
+        )
     competitions = {cell.request.competition for cell in cells}
     if len(competitions) > 1:
-        raise UsageError(f"a sweep compares runs of one competition, not of {', '.join(sorted(competitions))}")
+        raise UsageError(
+            f"a sweep compares runs of one competition, not of {', '.join(sorted(competitions))}",
+            code="other-competitions",
+        )
     check_folds(cells)
     by_run: dict[str, Cell] = {}
     for cell in cells:
@@ -127,10 +127,13 @@ def _check(cells: tuple[Cell, ...]) -> None:
         if same is not cell:
             raise UsageError(
                 f"'{same.label}' and '{cell.label}' are one and the same run, {cell.request.run}: what is in machine, "
-                f"predict and log changes nothing that is learned"
+                f"predict and log changes nothing that is learned",
+                code="same-run-twice",
             )
 
 
 def check_folds(cells: tuple[Cell, ...]) -> None:
     if any(ALL in (cell.request.folds or ()) for cell in cells):
-        raise UsageError("fold=all holds out no row to compare by: write fold=0..4, or leave fold= out")
+        raise UsageError(
+            "fold=all holds out no row to compare by: write fold=0..4, or leave fold= out", code="bad-fold"
+        )

@@ -1,11 +1,9 @@
 """Answer a test set that nobody has seen yet with one exported file: what a notebook does at Kaggle, internet off.
 
-usage: python -m src.export.hidden_test PARTS DATA [hours=9] [out=submission.csv]
-
   PARTS    a folder with model.safetensors, which python -m src.predict --export wrote, and the competition's card.yaml
   DATA     the host's files, the hidden test set among them
-  hours=   the time for all of it; views are left out where the first 200 images tell that it would not do
-  out=     the submission, whole or not at all
+Views are left out where the first 200 images tell that the hours would not do. The submission appears whole or not at
+all.
 """
 
 import shutil
@@ -23,9 +21,10 @@ from src.competition.card import Card, Sheet
 from src.competition.file_tree import Tree
 from src.competition.sample_submission import sample_of
 from src.competition.samples import Samples, columns_needed, find_files, ids_and_paths
-from src.competition.sources.kaggle_input import competition_at, places_of
+from src.competition.sources.kaggle_input import competition_at, places, places_of
 from src.competition.tables import need, read_table, source_table
-from src.core.errors import Problem, exit_code
+from src.core.cli import CommandLine, Result
+from src.core.errors import Problem
 from src.core.files import written_whole
 from src.core.process import run
 from src.export.export_file import Facts
@@ -139,12 +138,12 @@ def _decides(exported: Exported) -> bool:
     return decision is not None and (decision.thresholds is not None or decision.cuts is not None)
 
 
-def door(argv: list[str]) -> None:
+COMMAND = places("src.export.hidden_test", __doc__, out="submission.csv")
+
+
+def work(line: CommandLine) -> Result:
     begun = time.monotonic()
-    if "--help" in argv or "-h" in argv:
-        print(__doc__.strip())
-        return
-    parts, data, hours, out = places_of(argv, out="submission.csv")
+    parts, data, hours, out = places_of(line, out="submission.csv")
     exported = Exported.open(parts / MODEL)
     facts = exported.facts
     print(
@@ -155,11 +154,12 @@ def door(argv: list[str]) -> None:
         card = competition_at(Path(home), facts.competition, parts, data)
         left = hours * 3600 - (time.monotonic() - begun)
         answer_hidden(exported, card, left, out)
+    return {"competition": facts.competition, "run": facts.run, "submission": out}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0 done, 1 failed, 2 wrong usage, 130 stopped."""
-    return exit_code(door, argv)
+    return COMMAND.main(work, argv)
 
 
 if __name__ == "__main__":

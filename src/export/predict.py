@@ -1,22 +1,13 @@
 """Predict image files with one exported file: no run, card, tables or training code is needed.
 
-usage: python -m src.export.predict FILE IMAGES... [out=answers.csv] [device=cpu] [precision=fp32] [batch=64]
-                                                     [workers=4] [bad=shares]
-
   FILE         written by python -m src.predict --export
   IMAGES       image files, or folders that are searched for them
-  out=         where the answers go, whole or not at all; without it they are printed: file, answer, and a probability
-               for each class. Where several classes may apply, the answer holds them with | in between
-  device=      cpu, cuda or mps; without it the fastest that is here
-  precision=   fp32, bf16 or fp16; without it as the run was predicted, where this device can
-  batch=       images at once; without it as the run was predicted
-  workers=     threads that decode; without it one a core
-  bad=shares   answer an image that cannot be read by the classes' shares of the training rows, instead of stopping
 
 From Python: `Exported.open(FILE).predict(paths)`, or `.batches(paths)` for more images than fit into memory.
 """
 
 import csv
+import io
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -26,7 +17,8 @@ from typing import Literal, TextIO
 import numpy as np
 import torch
 
-from src.core.errors import Problem, UsageError, exit_code
+from src.core.cli import JSON, Command, CommandLine, Result
+from src.core.errors import Problem, UsageError
 from src.core.files import written_whole
 from src.core.process import run
 from src.core.progress import progress
@@ -78,7 +70,8 @@ class Exported:
         if facts.images.decoder != decoder.VERSION:
             raise Problem(
                 f"{path} was made for version {facts.images.decoder} of the decoder, this code has {decoder.VERSION}: "
-                f"images would come out with other pixels. Export the run anew, or take the code of {facts.commit}"
+                f"images would come out with other pixels. Export the run anew, or take the code of {facts.commit}",
+                code="export-of-other-decoder",
             )
         engine = engine_for(facts.precision, device, precision)
         networks = [network_of(path, facts, model, tensors, engine.device) for model in facts.models]
@@ -109,7 +102,7 @@ class Exported:
         """All answers at once; see `batches`."""
         parts = list(self.batches(paths, **how))
         if not parts:
-            raise UsageError("no images were named to be predicted")
+            raise UsageError("no images were named to be predicted", code="no-images")
         return Answers(
             [path for part in parts for path in part.paths],
             np.concatenate([part.probabilities for part in parts]),
@@ -169,13 +162,13 @@ def found_images(words: list[str]) -> list[Path]:
     paths: list[Path] = []
     for path in map(Path, words):
         if not path.exists():
-            raise UsageError(f"{path}: there is no such file or folder")
+            raise UsageError(f"{path}: there is no such file or folder", code="no-such-file")
         inside = sorted(one for one in path.rglob("*") if looks_like_image(one)) if path.is_dir() else [path]
         if not inside:
-            raise UsageError(f"{path}: there is no image in this folder")
+            raise UsageError(f"{path}: there is no image in this folder", code="no-images")
         paths += inside
     if not paths:
-        raise UsageError("name the images to predict: files or folders")
+        raise UsageError("name the images to predict: files or folders", code="no-images")
     return paths
 
 
@@ -192,15 +185,31 @@ def write_answers(exported: Exported, parts: Iterable[Answers], total: int, out:
             bar.update(len(part.paths))
 
 
-def door(argv: list[str]) -> None:
-    if "--help" in argv or "-h" in argv:
-        print(__doc__.strip())
-        return
-    options, words = _options(argv)
-    if not words:
-        raise UsageError("name the exported file, then the images; --help tells more")
-    paths = found_images(words[1:])
-    exported = Exported.open(words[0], options.get("device"), options.get("precision"))
+COMMAND = Command(
+    "src.export.predict",
+    __doc__,
+    files="FILE IMAGES...",
+    only=("out", "device", "precision", "batch", "workers", "bad"),
+)
+COMMAND.key(
+    "out=answers.csv",
+    "where the answers go, whole or not at all; without it they are printed: file, answer, and a probability for each "
+    "class. Where several classes may apply, the answer holds them with | in between",
+)
+COMMAND.key("device=cpu", "cpu, cuda or mps; without it the fastest that is here")
+COMMAND.key("precision=fp32", "fp32, bf16 or fp16; without it as the run was predicted, where this device can")
+COMMAND.key("batch=64", "images at once; without it as the run was predicted")
+COMMAND.key("workers=4", "threads that decode; without it one a core")
+COMMAND.key("bad=shares", "answer an image that cannot be read by the classes' shares of the training rows")
+
+
+def work(line: CommandLine) -> Result:
+    options = line.keys
+    _check(options)
+    if not line.files:
+        raise UsageError("name the exported file, then the images; --help tells more", code="usage")
+    paths = found_images(list(line.files[1:]))
+    exported = Exported.open(line.files[0], options.get("device"), options.get("precision"))
     facts, engine = exported.facts, exported.engine
     print(
         f"{facts.run} of {facts.competition}: models {len(facts.models)}, views {', '.join(facts.views)}, "
@@ -209,36 +218,37 @@ def door(argv: list[str]) -> None:
     )
     numbers = {key: int(options[key]) for key in ("batch", "workers") if key in options}
     parts = exported.batches(paths, **numbers, bad=options.get("bad", "stop"))
-    if "out" not in options:
+    result: Result = {"competition": facts.competition, "run": facts.run, "images": len(paths)}
+    if "out" in options:
+        with written_whole(Path(options["out"])) as part, part.open("w", encoding="utf-8") as file:
+            write_answers(exported, parts, len(paths), file)
+        return result | {"answers": options["out"]}
+    if JSON not in line.typed:
         write_answers(exported, parts, len(paths), sys.stdout)
-        return
-    with written_whole(Path(options["out"])) as part, part.open("w", encoding="utf-8") as file:
-        write_answers(exported, parts, len(paths), file)
+        return result
+    with io.StringIO() as table:
+        write_answers(exported, parts, len(paths), table)
+        rows = list(csv.reader(io.StringIO(table.getvalue())))
+    names = rows[0][2:]
+    return result | {
+        "answers": [
+            {"file": row[0], "answer": row[1], "probabilities": dict(zip(names, map(float, row[2:]), strict=True))}
+            for row in rows[1:]
+        ]
+    }
 
 
-def _options(argv: list[str]) -> tuple[dict[str, str], list[str]]:
-    """The key=value words that are known; any other word is a path, which may hold a = too."""
-    options: dict[str, str] = {}
-    words: list[str] = []
-    for word in argv:
-        key, equals, value = word.partition("=")
-        if equals and key in ("out", "device", "precision", "batch", "workers", "bad"):
-            options[key] = value
-        elif word.startswith("-"):
-            raise UsageError(f"unknown flag {word}; --help tells what is known")
-        else:
-            words.append(word)
+def _check(options: dict[str, str]) -> None:
     for key in ("batch", "workers"):
         if key in options and not (options[key].isdecimal() and int(options[key]) > 0):
-            raise UsageError(f"{key}={options[key]}: must be a whole number above 0")
+            raise UsageError(f"{key}={options[key]}: must be a whole number above 0", code="bad-value")
     if options.get("bad", "stop") not in ("stop", "shares"):
-        raise UsageError(f"bad={options['bad']}: must be stop or shares")
-    return options, words
+        raise UsageError(f"bad={options['bad']}: must be stop or shares", code="bad-value")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0 done, 1 failed, 2 wrong usage, 130 stopped."""
-    return exit_code(door, argv)
+    return COMMAND.main(work, argv)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Any
 
 from src.competition.competition import Opened
 from src.core.files import read_json, sha256_of, write_json
+from src.core.paths import runs_folder
 from src.evaluation.blending import Blend
 from src.evaluation.decision_rules import Decision
 from src.inference.external_runs import is_brought
@@ -45,6 +46,13 @@ def write_facts(
     if blend:
         facts |= {"blend": blend.to_json(), "each": dict(zip(facts["runs"], each, strict=True))}
     write_json(folder / f"{file.stem}.json", facts)
+
+
+def facts_of(file: Path, competition: str) -> dict[str, Any]:
+    """What was written of a submission. Nothing where it was made by other means."""
+    folder, name = runs_folder(competition), f"predictions/{file.stem}.json"
+    found = [*folder.glob(f"*/{name}"), *folder.glob(f"blends/*/{name}")]
+    return read_json(found[0]) if found else {}
 
 
 def _of_run(one: RunAnswers) -> dict[str, Any]:

@@ -1,33 +1,26 @@
-"""The words that src.submit and src.kernel share: -m MESSAGE and --wait=MINUTES."""
+"""The flags that src.submit and src.kernel share: -m MESSAGE, --wait=MINUTES and --again."""
 
 import math
 
+from src.core.cli import Command
 from src.core.errors import UsageError
 
-WORDS = ("-m", "--message")
+
+def add_push_flags(command: Command, usual: str) -> None:
+    """usual: the message where none is given."""
+    command.flag(
+        "-m --message", f"what Kaggle shows beside the submission; by default {usual}", value="TEXT", must=True
+    )
+    command.flag("--wait", "wait for the score so many minutes: 10 by default, 0 not at all", value="MINUTES")
+    command.flag("--again", "submit what was submitted before")
 
 
-def take_message(words: list[str], flags: tuple[str, ...]) -> tuple[str, list[str]]:
-    """The message after -m, "" where there is none, and the other words. `flags`: those that it can not be by mistake.
-
-    Raises UsageError where -m comes twice, with nothing, or right before a flag.
-    """
-    places = [place for place, word in enumerate(words) if word.split("=")[0] in WORDS]
-    if not places:
-        return "", words
-    place = places[0]
-    flag, equals, message = words[place].partition("=")
-    rest = words[place + 1 :]
-    if not equals:
-        message, rest = "".join(rest[:1]), rest[1:]
-        if message.split("=")[0] in flags:
-            raise UsageError(
-                f"{flag} {message}: {message} is a flag, so the message is missing; "
-                f"if it is the message, write {flag}={message}"
-            )
-    if len(places) > 1 or not message.strip():
-        raise UsageError(f"{flag}: give one message, for example {flag} 'resnet50, five folds'")
-    return message, [*words[:place], *rest]
+def message_of(flags: dict[str, str]) -> str:
+    """The text of -m, "" where it is not given. Raises UsageError where it is empty."""
+    message = flags.get("-m")
+    if message is not None and not message.strip():
+        raise UsageError("-m: give a message, for example -m 'resnet50, five folds'", code="empty-message")
+    return message or ""
 
 
 def minutes_of(flags: dict[str, str]) -> float:
@@ -38,5 +31,7 @@ def minutes_of(flags: dict[str, str]) -> float:
     except ValueError:
         minutes = math.nan
     if not 0 <= minutes < math.inf:
-        raise UsageError(f"--wait={word}: write minutes, such as --wait=10, or --wait=0 to wait not at all")
+        raise UsageError(
+            f"--wait={word}: write minutes, such as --wait=10, or --wait=0 to wait not at all", code="flag-value"
+        )
     return minutes

@@ -19,18 +19,19 @@ Z95 = 1.96
 LARGE_PART, SMALL_PART = math.sqrt(2), math.sqrt(9)
 
 
-def history(competition: str, say: Callable[[str], None] = print) -> None:
-    """Print the competition's submissions, their gaps, and the correlation of out-of-fold and public scores."""
+def history(competition: str, say: Callable[[str], None] = print) -> list[Entry]:
+    """Tell the competition's submissions, their gaps, and the correlation of out-of-fold and public scores."""
     entries, complaints = ledger.read(competition)
     for complaint in complaints:
         say(f"warning: {complaint}")
     if not entries:
         say(f"no submissions to {competition} yet (python -m src.submit --sync takes in those made by hand)")
-        return
+        return []
     say(f"== {competition}")
     say(table(entries))
     for line in (*correlation(entries), *gaps(entries)):
         say(line)
+    return list(entries)
 
 
 def table(entries: Sequence[Entry]) -> str:

@@ -14,30 +14,38 @@ from src.submission.check import checked
 from src.submission.final import final_two
 from src.submission.kaggle import push_once
 from src.submission.kaggle.listing import Submission
+from src.submission.ledger import Entry
 
 
 def latest(competition: str, run: str) -> Path:
     """The newest CSV of a run, under the name that no later prediction takes over. Raises Problem."""
     path = submissions_folder(competition) / f"{run}.csv"
     if not path.is_file():
-        raise Problem(f"there is no {path} yet.\nMake it: python -m src.predict --tta, with the same config= or run=")
+        raise Problem(
+            f"there is no {path} yet.\nMake it: python -m src.predict --tta, with the same config= or run=",
+            code="no-submission",
+        )
     kept = path.with_name(f"{run}-{sha256_of(path)[:8]}.csv")
     return kept if kept.is_file() else path
 
 
-def submit(card: Card, file: Path, message: str, minutes: float, again: bool) -> None:
-    """Check the file, push it and tell its score. Raises Problem where any of it fails."""
+def submit(card: Card, file: Path, message: str, minutes: float, again: bool) -> Submission:
+    """Check the file, push it, tell its score and return the submission. Raises Problem where any of it fails."""
     check_file(card, file)
     score = ledger.facts(card.id, sha256_of(file)).get("oof_score")
     slug, message = slug_of(card), message or _default_message(file, score)
     mine = push_once.submit_once(card.id, slug, file, message, wait_minutes=minutes, again=again)
     if mine.scored:
         tell_score(mine, score)
-        return
+        return mine
     later = f"Do not push it again; its score, later: python -m src.submit --sync competition={card.id}"
     if minutes > 0:
-        raise Problem(f"submission {mine.ref} arrived, and is not scored after {minutes:g} minutes.\n{later}")
+        raise Problem(
+            f"submission {mine.ref} arrived, and is not scored after {minutes:g} minutes.\n{later}",
+            code="not-scored-yet",
+        )
     print(f"submission {mine.ref} arrived. {later}")
+    return mine
 
 
 def rehearse(card: Card, file: Path, message: str) -> None:
@@ -57,18 +65,19 @@ def check_file(card: Card, file: Path) -> None:
     print(f"{file} fits the sample submission of {card.id}")
 
 
-def sync(card: Card) -> None:
-    """Bring the ledger up to Kaggle's list, and tell what is new."""
+def sync(card: Card) -> list[Entry]:
+    """Bring the ledger up to Kaggle's list, tell what is new, and return it."""
     rows = push_once.sync(card.id, slug_of(card))
     for row in rows:
         scores = f"public {_shown(row.public_score)}  private {_shown(row.private_score)}"
         print(f"{row.ref}  {row.status}  {scores}  {row.file}")
     print(f"{card.id}: {f'{len(rows)} rows added to' if rows else 'nothing new for'} {ledger.ledger_file()}")
+    return rows
 
 
-def final(card: Card) -> None:
+def final(card: Card) -> list[Entry]:
     print(f"== {card.id}")
-    final_two(card.id, slug_of(card), metric(card.metric, card.folder).higher_is_better)
+    return final_two(card.id, slug_of(card), metric(card.metric, card.folder).higher_is_better)
 
 
 def slug_of(card: Card) -> str:
@@ -76,7 +85,8 @@ def slug_of(card: Card) -> str:
     if not card.kaggle:
         raise UsageError(
             f"{card.id} is not at Kaggle: its card.yaml has no `kaggle:`.\n"
-            "If it is, add `kaggle: NAME`, what follows kaggle.com/competitions/ in its address."
+            "If it is, add `kaggle: NAME`, what follows kaggle.com/competitions/ in its address.",
+            code="not-at-kaggle",
         )
     return card.kaggle
 

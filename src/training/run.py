@@ -4,11 +4,13 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 
+from src.competition.card import load_card
 from src.competition.competition import Opened, open_competition
 from src.competition.run_record import save_or_verify
 from src.config.request import ALL, Request
@@ -16,7 +18,7 @@ from src.core.distributed import Ranks, together
 from src.core.errors import Problem, UsageError
 from src.core.files import read_json
 from src.core.memory import lack_of_memory_told
-from src.core.paths import Run, only_one
+from src.core.paths import DONE, Run, only_one
 from src.core.reporter import Quiet, Standing, Teller
 from src.core.terminal import Terminal
 from src.core.worker_processes import run_tasks
@@ -46,6 +48,22 @@ def train(request: Request, say: Say = print) -> None:
         train_within(request, terminal)
 
 
+def result_of(request: Request) -> dict[str, Any]:
+    """What a command that trained found: each fold asked for that is done, with its held-out score."""
+    run = Run(request.competition, request.run)
+    done = [(seed, fold) for seed, fold in request.members if run.finished(seed, fold)]
+    members = [{"seed": seed, "fold": fold} | read_json(run.member(seed, fold) / DONE) for seed, fold in done]
+    scores = [one["score"] for one in members if one["fold"] != ALL and one.get("score") is not None]
+    return {
+        "competition": request.competition,
+        "run": request.run,
+        "folder": run.folder,
+        "metric": load_card(request.competition).metric,
+        "mean_score": float(np.mean(scores)) if scores else None,
+        "members": members,
+    }
+
+
 def train_within(request: Request, teller: Teller) -> None:
     """As `train`, told to whoever has the terminal."""
     with together() as ranks:
@@ -65,7 +83,7 @@ def _train_asked(request: Request, ranks: Ranks, teller: Teller) -> None:
     folds = request.folds or tuple(range(opened.folds.count))
     absent = [fold for fold in folds if fold != ALL and fold >= opened.folds.count]
     if absent:
-        raise UsageError(f"fold={absent[0]}: with data.validation=host there is fold 0 only")
+        raise UsageError(f"fold={absent[0]}: with data.validation=host there is fold 0 only", code="bad-fold")
     _say_opening(opened, run, say)
     check_writable(run)
     wanted = [(seed, fold) for seed in request.seeds for fold in folds]
@@ -169,7 +187,8 @@ def _epochs(opened: Opened, run: Run, seed: int, fold: int | str, say: Say) -> i
     if not folds:
         raise Problem(
             "fold=all takes its epochs from cross-validation where train.keep=best or train.patience is set: "
-            "train some folds first, or set train.keep=last train.patience=0"
+            "train some folds first, or set train.keep=last train.patience=0",
+            code="folds-missing",
         )
     counted = "best_epoch" if train.keep == "best" else "epochs"
     epochs = [read_json(run.member(seed, f) / "done.json")[counted] for f in folds]

@@ -18,7 +18,8 @@ import datetime
 import os
 import sys
 
-from src.core.errors import Problem, UsageError, exit_code
+from src.core.cli import ended
+from src.core.errors import Problem, UsageError
 from src.core.files import write_text
 from src.core.paths import only_one
 from tests.bench import demo, eight_views, fast_recipe, five_folds, input_pipeline, on_gpu
@@ -34,7 +35,7 @@ BUSY = 0.5  # processes at work in the last minute
 
 def main(argv: list[str] | None = None) -> int:
     """Measure what is asked for and write the table. Exit codes: 0 done, 1 a side failed, 2 wrong usage."""
-    return exit_code(_main, argv)
+    return ended(lambda: _main(sys.argv[1:] if argv is None else argv))
 
 
 def _main(argv: list[str]) -> None:

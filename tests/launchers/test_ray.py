@@ -18,7 +18,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.core.errors import Problem, UsageError
+from src.core.cli import key_values
+from src.core.errors import Problem
 from src.core.paths import REPOSITORY
 from src.experiments.search_space import space_of
 from src.experiments.study import STOPPED, Study
@@ -28,6 +29,7 @@ from src.launchers.ray import storage
 from src.launchers.ray.connection import identify
 from src.sweep import main as sweep
 from src.train import main as train
+from tests.fixtures.codes import raises
 from tests.fixtures.tiny import write_tiny
 
 FOLDS = ["config=tiny", "data.folds=5", "train.epochs=12"]
@@ -39,24 +41,24 @@ SECONDS = 180  # that any one thing here may take on a busy machine
 
 
 def test_the_words_say_where_the_work_is_done():
-    assert launcher_of(["fold=0", "optim.lr=1e-3"]) == (None, ["fold=0", "optim.lr=1e-3"])
-    assert launcher_of(["fold=0", "launcher=ray"]) == ("local", ["fold=0"])
-    assert launcher_of(["address=10.0.0.1:6379", "fold=0", "launcher=ray"]) == ("10.0.0.1:6379", ["fold=0"])
+    fold, ray = {"fold": "0"}, {"launcher": "ray"}
+    assert launcher_of(fold) == (None, fold)
+    assert launcher_of(fold | ray) == ("local", fold)
+    assert launcher_of({"address": "10.0.0.1:6379"} | fold | ray) == ("10.0.0.1:6379", fold)
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "code"),
     [
-        (["launcher=slurm"], "there is ray"),
-        (["address=auto"], "add launcher=ray"),
-        (["launcher=ray", "launcher=ray"], "once"),
-        (["launcher=ray", "address="], "HOST:PORT"),
+        (["launcher=slurm"], "unknown-launcher"),
+        (["address=auto"], "no-launcher"),
+        (["launcher=ray", "launcher=ray"], "given-twice"),
+        (["launcher=ray", "address="], "not-key-value"),
     ],
 )
-def test_wrong_words_are_told(words, told):
-    with pytest.raises(UsageError) as error:
-        launcher_of(words)
-    assert told in str(error.value)
+def test_wrong_words_are_told(words, code):
+    with raises(code):
+        launcher_of(key_values(words))
 
 
 @pytest.mark.parametrize("door", [train, sweep])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from src.competition.card import Card, load_card
 from src.competition.sources.archives import is_archive, unpack_nested
+from src.core.cli import Command, CommandLine
 from src.core.errors import UsageError
 
 CARD, METRIC = "card.yaml", "metric.py"
@@ -36,25 +37,24 @@ def competition_at(home: Path, competition: str, parts: Path, data: Path, say: C
     return load_card(competition)
 
 
-def places_of(argv: list[str], out: str) -> tuple[Path, Path, float, Path]:
-    """The words PARTS DATA [hours=9] [out=...] of a command: two folders, the hours, and where to write.
+def places(module: str, text: str, out: str) -> Command:
+    """A command that takes PARTS, a folder that was made for it, and DATA, the host's files. out: by default."""
+    command = Command(module, text, files="PARTS DATA", only=("hours", "out"))
+    command.key("hours=9", "the time for all of it")
+    command.key(f"out={out}", "where it is written")
+    return command
 
-    Raises UsageError.
-    """
-    options, folders = {"hours": "9", "out": out}, []
-    for word in argv:
-        key, equals, value = word.partition("=")
-        if equals and key in options:
-            options[key] = value
-        else:
-            folders.append(Path(word))
+
+def places_of(line: CommandLine, out: str) -> tuple[Path, Path, float, Path]:
+    """PARTS, DATA, the hours, and where to write. Raises UsageError."""
+    folders = [Path(word) for word in line.files]
     try:
-        hours = float(options["hours"])
+        hours = float(line.keys.get("hours", "9"))
     except ValueError:
         hours = 0.0
     if len(folders) != 2 or not 0 < hours < 1000:
         raise UsageError("name the folder of the parts, then that of the host's files, and hours= above 0; see --help")
     for folder in folders:
         if not folder.is_dir():
-            raise UsageError(f"{folder}: there is no such folder")
-    return *folders, hours, Path(options["out"])
+            raise UsageError(f"{folder}: there is no such folder", code="no-such-folder")
+    return *folders, hours, Path(line.keys.get("out", out))

@@ -17,6 +17,7 @@ from src.submission import ledger
 from src.submission.kaggle import kernel_runs, kernels, push_once
 from src.submission.kaggle.command import NotebookVersion
 from src.submission.kaggle.kernel_runs import RunFailed
+from src.submission.kaggle.listing import Submission
 from src.submission.submit import slug_of, tell_score
 
 ROOT = "src.export.hidden_test"  # what runs there
@@ -44,7 +45,7 @@ def build(request: Request, say: Say = print) -> Folder:
     return folder
 
 
-def push(request: Request, folder: Folder, message: str, minutes: float, again: bool, say: Say = print) -> None:
+def push(request: Request, folder: Folder, message: str, minutes: float, again: bool, say: Say = print) -> Submission:
     """Upload, run and submit what was built; where an earlier push got so far, go on from there. Raises Problem."""
     card, run, kernel = load_card(request.competition), Run(request.competition, request.run), request.config.kernel
     slug, record = slug_of(card), run.folder / "kernel.json"
@@ -75,6 +76,7 @@ def push(request: Request, folder: Folder, message: str, minutes: float, again: 
             f"submission {mine.ref} arrived; Kaggle now runs the notebook on the hidden test set, which may take "
             f"{kernel.hours:g} hours. Its score, later: python -m src.submit --sync competition={card.id}"
         )
+    return mine
 
 
 def run_there(slug: str, folder: Folder, hours: float, record: Path, lock: int, say: Say = print) -> int:

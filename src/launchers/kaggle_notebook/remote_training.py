@@ -1,12 +1,9 @@
 """Train a run on a machine that is lent for some hours, such as Kaggle's, and leave all of it in one file.
 
-usage: python -m src.launchers.kaggle_notebook.remote_training PARTS DATA [hours=9] [out=.]
-
   PARTS    a folder that python -m src.kernel --train made: request.json, config.yaml, the competition's card.yaml, and
            run.carried where the run was begun before
   DATA     the host's files
-  hours=   the time for all of it: training stops before, after a checkpoint
-  out=     the folder in which run.carried appears
+Training stops before the hours are over, after a checkpoint; run.carried appears in the folder out=.
 """
 
 import os
@@ -21,8 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from src.competition.sources.kaggle_input import competition_at, places_of
-from src.core.errors import Problem, UsageError, exit_code
+from src.competition.sources.kaggle_input import competition_at, places, places_of
+from src.core.cli import CommandLine, Result
+from src.core.errors import Problem, UsageError
 from src.core.files import DamagedFile, read_json
 from src.core.paths import Run
 from src.launchers.kaggle_notebook.run_archive import FILE, STOPPED, bring, pack
@@ -91,17 +89,18 @@ def _within(end: float, module: str, words: list[str], say: Say) -> int:
             timer.cancel()
 
 
-def door(argv: list[str]) -> None:
-    if "--help" in argv or "-h" in argv:
-        print(__doc__.strip())
-        return
-    parts, data, hours, out = places_of(argv, out=".")
+COMMAND = places("src.launchers.kaggle_notebook.remote_training", __doc__, out=".")
+
+
+def work(line: CommandLine) -> Result:
+    parts, data, hours, out = places_of(line, out=".")
     train_away(parts, data, hours * 3600, out)
+    return {"packed": out / FILE}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0 done, 1 failed, 2 wrong usage, 130 stopped."""
-    return exit_code(door, argv)
+    return COMMAND.main(work, argv)
 
 
 if __name__ == "__main__":

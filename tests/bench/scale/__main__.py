@@ -23,7 +23,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from src.core.errors import Problem, UsageError, exit_code
+from src.core.cli import ended
+from src.core.errors import Problem, UsageError
 from src.core.files import write_text
 from src.core.paths import only_one
 from tests.bench.machine import commit, machine
@@ -47,7 +48,7 @@ SEVERAL_AT = 100_000  # images, or the next smaller size: folds side by side and
 
 def main(argv: list[str] | None = None) -> int:
     """Measure what is missing and write the table. Exit codes: 0 done, 1 a step failed, 2 wrong usage."""
-    return exit_code(_main, argv)
+    return ended(lambda: _main(sys.argv[1:] if argv is None else argv))
 
 
 def _main(argv: list[str]) -> None:

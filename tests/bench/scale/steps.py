@@ -167,10 +167,11 @@ def request(name: str) -> tuple:
 
 
 def _predicted(name: str) -> Work:
-    from src.config.request import parse
+    from src.config.request import request_of
+    from src.core.cli import key_values
     from src.inference.pipeline import predict
 
-    request = parse([f"config={name}", *WORDS, "--tta"], flags=("--tta",))
+    request = request_of(key_values([f"config={name}", *WORDS]), {"--tta": ""})
     return lambda: predict(request, lambda _: None)
 
 

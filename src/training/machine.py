@@ -12,6 +12,7 @@ from src.core.devices import gpus
 from src.core.distributed import ALONE, Ranks
 from src.core.errors import Problem, UsageError
 from src.core.files import read_json, write_json
+from src.core.launch import launched
 
 CHANNELS_LAST, CONTIGUOUS = "channels_last", "contiguous"
 LOADERS = 8  # processes that load images for one fold on a GPU, at most
@@ -26,6 +27,11 @@ class Machine:
     batch: int  # images a forward pass
     layout: str = CHANNELS_LAST  # of tensors in memory
     threads: int | None = None  # of a fold that has the CPU to itself; None: all cores
+
+    @property
+    def torch_device(self) -> torch.device:
+        """Of this process: where torchrun started several, each has a GPU of its own."""
+        return torch.device(self.device, launched().local if self.device == "cuda" else None)
 
     @property
     def format(self) -> torch.memory_format:

@@ -18,7 +18,6 @@ from src.config.schema import Config, Optim
 from src.core.distributed import ALONE, Ranks
 from src.core.errors import Problem, UsageError
 from src.core.files import written_whole
-from src.core.launch import launched
 from src.core.suggestions import nearest
 from src.training.machine import Machine
 
@@ -52,7 +51,7 @@ class State:
 
     def __init__(self, config: Config, machine: Machine, network: nn.Module, ranks: Ranks = ALONE) -> None:
         self.ranks = ranks
-        self.device = torch.device(machine.device, launched().local if machine.device == "cuda" else None)
+        self.device = machine.torch_device
         self.half = HALF.get(machine.precision)
         self.scaler = torch.amp.GradScaler(machine.device) if machine.precision == "fp16" else None
         self.format = machine.format

@@ -47,6 +47,7 @@ def here(monkeypatch) -> Callable[[str], None]:
 
     monkeypatch.setattr(room, "_look", said)
     monkeypatch.setattr(machine, "cores", lambda: 4)
+    monkeypatch.setattr(Machine, "torch_device", torch.device("cpu"))  # the GPUs are made up
     # Another test of this process may have asked CUDA, which has no meaning where nothing runs on a GPU.
     monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: False)
     yield be_here
@@ -178,6 +179,8 @@ import os, sys
 from pathlib import Path
 import src.core.devices as room
 from tests.core.test_devices import noting, said
+from src.training.machine import Machine
+Machine.torch_device = __import__("torch").device("cpu")
 room._look = said
 from src.train import main
 from src.training import run as session

@@ -251,7 +251,7 @@ def test_a_trial_that_dies_is_told():
         step_seconds(dying, [USUAL])
 
 
-EAGER = "speed.WORTH_SECONDS = speed.CLEARLY = 0"  # everything is worth a trial, and the fastest wins
+EAGER = "autotune.WORTH_SECONDS = autotune.CLEARLY = 0"  # everything is worth a trial, and the fastest wins
 
 
 def test_training_takes_what_was_found(tiny):

@@ -2,6 +2,10 @@
 
 A cache is two files: `<name>.npy` with the squares, and `<name>.json`, written last, whose existence means that the
 other is complete. The name holds a hash of all that the pixels depend on: a changed image makes another cache.
+
+Behind the squares stands a CRC-32 of each, four bytes a row, which a disk or a copy that changes bytes does not get
+past: a small cache is held to them when it is opened, and is made anew where it differs; of a large one each process
+checks a row when it first reads it.
 """
 
 import contextlib
@@ -9,7 +13,10 @@ import errno
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,24 +24,31 @@ import cv2
 import numpy as np
 
 from src.core.errors import Problem
-from src.core.files import read_json, sha256_of, write_json, written_whole
+from src.core.files import DamagedFile, MissingFile, damaged, read_json, write_json, written_whole
 from src.core.paths import relative_paths
 from src.images import decode
 from src.images.cache_folder import GB, held, make_room, turn
 from src.images.local_copy import copied, own_folder
 from src.images.stream import ImageStream, each_in_threads
 
+CHECKED_AT_OPEN = 100_000_000  # bytes up to which all of a cache is read when it is opened: 0.03 s
+BLOCK = 256  # rows checked in one piece of work
+SUM = np.dtype("<u4")  # of a checksum in the file
+
 
 class ImageCache:
     """Squares (side, side, 3) uint8, read from the cache. Pickles small; each process maps the file for itself.
 
-    `faults` tells the rows whose image could not be used and why; these rows are black.
+    `faults` tells the rows whose image could not be used and why; these rows are black. `summed`: whether the file
+    holds the checksums of its rows; older ones do not.
     """
 
-    def __init__(self, file: Path, rows: int, faults: dict[int, str]) -> None:
-        self.file, self.rows, self.faults = file, rows, faults
+    def __init__(self, file: Path, rows: int, faults: dict[int, str], summed: bool = True) -> None:
+        self.file, self.rows, self.faults, self.summed = file, rows, faults, summed
         self._held: BinaryIO | None = None
         self._squares: np.ndarray | None = None
+        self._sums: np.ndarray | None = None
+        self._checked: np.ndarray | None = None
 
     @classmethod
     def open(
@@ -65,41 +79,83 @@ class ImageCache:
         source = ImageStream(paths, side, fit, prepare)
         if not paths:
             raise Problem(f"{folder}: no images were named to be cached")
-        size = len(source) * side * side * 3
+        size = _size(source)
         if max_gb is not None and size > max_gb * GB:
             say(f"{size / GB:.2f} GB of images, the cache may hold {max_gb:g} GB: they are decoded on demand")
             source.check(workers)
             return _judged(source, source, bad)
         file = folder / f"{side}px-{fit}-{_key(folder, source)}.npy"
         own = own_folder(local, file, say) if local else None
-        copy = own / file.name if own else file
-        cache = _found(copy, source)
+        shared = partial(_shared, file, source, max_gb, workers, say)
+        if own is None:
+            return _judged(shared(), source, bad)
+        copy = own / file.name
+        cache = _found(copy, source, say)
         if cache is None:
-            cache = _shared(file, source, max_gb, workers, say, noted=local is not None)
-            # In use, and so not deleted, until it is copied.
-            if own and copied(file, copy, max_gb, say):
-                cache = _found(copy, source) or cache
+            cache = shared()  # in use, and so not deleted, until it is copied
+            copied_now = _copied(cache, copy, max_gb, say)
+            cache = (_found(copy, source, say) if copied_now else None) or shared()
         return _judged(cache, source, bad)
 
     def __len__(self) -> int:
         return self.rows
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Row `index` as (side, side, 3) uint8 RGB, a copy."""
-        return self._map()[index].copy()
+        """Row `index` as (side, side, 3) uint8 RGB, a copy. Raises DamagedFile."""
+        return self.batch([range(self.rows)[index]])[0]
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Rows `indices` as (n, side, side, 3) uint8 RGB, a copy."""
-        return self._map()[np.asarray(indices, np.int64)]
+        """Rows `indices` as (n, side, side, 3) uint8 RGB, a copy. Raises DamagedFile."""
+        rows = np.asarray(indices, np.int64)
+        squares = self._map()[rows]
+        if self._sums is not None:
+            for place in np.flatnonzero(~self._checked[rows]):
+                if zlib.crc32(squares[place]) != self._sums[rows[place]]:
+                    raise self._damage(f"is damaged (row {rows[place]})")
+            self._checked[rows] = True
+        return squares
+
+    def whole(self) -> bool:
+        """Whether every row is as it was written, on all cores; True where there are no checksums."""
+        try:
+            squares = self._map()
+        except DamagedFile:
+            return False
+        if self._sums is None:
+            return True
+        starts = range(0, self.rows, BLOCK)
+
+        def same(start: int) -> bool:
+            return all(zlib.crc32(squares[k]) == self._sums[k] for k in range(start, min(start + BLOCK, self.rows)))
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            whole = all(pool.map(same, starts))
+        self._checked[:] = whole
+        return whole
 
     def _map(self) -> np.ndarray:
         if self._squares is None:
             self._held = held(self.file)
-            self._squares = np.asarray(np.load(self.file, mmap_mode="r"))
+            try:
+                squares = np.asarray(np.load(self.file, mmap_mode="r"))
+            except Exception as error:  # whatever a broken header leads to
+                raise self._damage(f"is damaged ({' '.join(str(error).split())})") from None
+            if squares.dtype != np.uint8 or squares.ndim != 4 or len(squares) != self.rows:
+                raise self._damage("is damaged (its header)")
+            if self.summed:
+                self._sums = np.fromfile(self.file, SUM, offset=self.file.stat().st_size - self.rows * SUM.itemsize)
+                self._checked = np.zeros(self.rows, bool)
+            self._squares = squares
         return self._squares
 
+    def _damage(self, reason: str) -> DamagedFile:
+        """The error to raise. Without its mark the cache does not count any more, so the next command makes it anew."""
+        with contextlib.suppress(OSError):
+            self.file.with_suffix(".json").unlink()
+        return damaged(self.file, reason, "give the same command again, which makes it anew")
+
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"_held": None, "_squares": None}
+        return self.__dict__ | {"_held": None, "_squares": None, "_sums": None, "_checked": None}
 
 
 def _key(folder: Path, source: ImageStream) -> str:
@@ -121,40 +177,68 @@ def _shared(
     max_gb: float | None,
     workers: int | None,
     say: Callable[[str], object],
-    noted: bool,
 ) -> ImageCache:
     """The cache in the competition's folder, built where there is none."""
-    cache = _found(file, source)
+    cache = _found(file, source, say)
     if cache is None:
         with turn(file.parent, say):
             # Looked for again first: another process may have built it while this one waited.
-            while (cache := _found(file, source)) is None:
-                make_room(file.parent, len(source) * source.side**2 * 3, max_gb)
-                _build(file, source, workers, say, noted)
+            while (cache := _found(file, source, lambda line: None)) is None:
+                make_room(file.parent, _size(source), max_gb)
+                _build(file, source, workers, say)
     return cache
 
 
-def _found(file: Path, source: ImageStream) -> ImageCache | None:
-    """The complete cache in `file`, held and marked as used just now; None where there is none."""
+def _copied(cache: ImageCache, copy: Path, max_gb: float | None, say: Callable[[str], object]) -> bool:
+    """Whether there is a copy now. A cache that proves damaged when its copy is read does not count any more."""
+
+    def whole(part: Path) -> bool:
+        return ImageCache(part, cache.rows, {}, cache.summed).whole()
+
+    try:
+        return copied(cache.file, copy, max_gb, say, whole)
+    except DamagedFile as damage:
+        cache._damage("is damaged")
+        say(str(damage))
+        return False
+
+
+def _size(source: ImageStream) -> int:
+    return len(source) * (source.side * source.side * 3 + SUM.itemsize)
+
+
+def _found(file: Path, source: ImageStream, say: Callable[[str], object]) -> ImageCache | None:
+    """The complete cache in `file`, held and marked as used just now; None where there is none, or it is damaged."""
     mark = file.with_suffix(".json")
     try:
         handle = held(file)
         facts = read_json(mark)
-    except FileNotFoundError:
+        faults = {int(row): reason for row, reason in facts["faults"].items()}
+        cache = ImageCache(file, facts["images"], faults, summed="crc32" in facts)
+        size = facts["bytes"]
+    except (FileNotFoundError, MissingFile):
         return None
-    if os.fstat(handle.fileno()).st_size != facts["bytes"]:
+    except (DamagedFile, ValueError, AttributeError):
+        size = -1
+    if os.fstat(handle.fileno()).st_size != size or cache.rows != len(source):
+        say(f"{file} is not whole: it is made anew")
         return None
-    with contextlib.suppress(PermissionError):  # another user's cache can be read, though not marked
-        os.utime(mark)
-    cache = ImageCache(file, facts["images"], {int(row): reason for row, reason in facts["faults"].items()})
+    if not cache.summed and os.access(file.parent, os.W_OK):
+        say(f"{file} was made before caches had checksums: it is made anew")
+        return None
     cache._held = handle
+    if size <= CHECKED_AT_OPEN and not cache.whole():
+        cache._damage("is damaged")
+        say(f"{file} is damaged: it is made anew")
+        return None
+    with contextlib.suppress(OSError):  # another user's cache, or one on a read-only mount, can be read
+        os.utime(mark)
     if any(source.fault(row) is None for row in cache.faults):
         return None  # it was the disk or a permission that failed, not the image: such things pass
     return cache
 
 
-def _build(file: Path, source: ImageStream, workers: int | None, say: Callable[[str], object], noted: bool) -> None:
-    """noted: note its hash, which all copies are held to; that reads it all back, so only where copies are made."""
+def _build(file: Path, source: ImageStream, workers: int | None, say: Callable[[str], object]) -> None:
     say(f"caching {len(source)} images at {source.side} x {source.side} pixels in {file}")
     shape = (len(source), source.side, source.side, 3)
     with written_whole(file) as part, part.open("rb+") as out:
@@ -163,16 +247,21 @@ def _build(file: Path, source: ImageStream, workers: int | None, say: Callable[[
         out.flush()
         start, row_bytes = out.tell(), source.side * source.side * 3
         out.truncate(start + len(source) * row_bytes)  # rows never written are black
+        sums = np.full(len(source), zlib.crc32(bytes(row_bytes)), SUM)
 
         def fill(row: int) -> None:
+            square = source[row]
+            sums[row] = zlib.crc32(square)
             # Written rather than mapped: a full disk is then an error, and not the end of the process.
-            if os.pwrite(out.fileno(), source[row], start + row * row_bytes) < row_bytes:
+            if os.pwrite(out.fileno(), square, start + row * row_bytes) < row_bytes:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
 
         faults = each_in_threads(fill, len(source), workers, "caching images")
-        noted_hash = {"sha256": sha256_of(part)} if noted else {}
+        if os.pwrite(out.fileno(), sums, start + len(source) * row_bytes) < sums.nbytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
     facts = {"images": len(source), "side": source.side, "fit": source.fit, "prepare": source.prepare}
-    write_json(file.with_suffix(".json"), facts | {"bytes": file.stat().st_size, "faults": faults} | noted_hash)
+    facts |= {"bytes": file.stat().st_size, "faults": faults, "crc32": zlib.crc32(sums)}
+    write_json(file.with_suffix(".json"), facts)
 
 
 def _judged(images: ImageCache | ImageStream, source: ImageStream, bad: str) -> ImageCache | ImageStream:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from src.core.errors import Problem
+from src.core.files import size_told
 from src.core.paths import in_turn
 
 GB = 1e9
@@ -67,7 +68,7 @@ def make_room(folder: Path, size: int, max_gb: float | None) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
         raise NoRoom(
-            f"{folder}: the image cache needs {size / GB:.2f} GB and {free / GB:.2f} GB are free. Remedy: free some "
+            f"{folder}: the image cache needs {size_told(size)} and {size_told(free)} are free. Remedy: free some "
             "space (the caches in this folder may be deleted), choose a smaller images.load_size, or lower "
             "machine.cache_max_gb, beyond which images are decoded on demand"
         )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from src.core.errors import Problem
 from src.images.cache import ImageCache
 from src.images.stream import resized
 
@@ -55,6 +56,19 @@ class PlainRows(Dataset):
         )
 
 
+class Telling(Dataset):
+    """A data set whose Problems are handed over like batches: torch would put a worker's traceback into them."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, request: Any) -> tuple[torch.Tensor, torch.Tensor] | Problem:
+        try:
+            return self.dataset[request]
+        except Problem as problem:
+            return problem
+
+
 class Feed:
     """Hands a data set's batches to the device, made by `workers` processes (0: by this one)."""
 
@@ -62,7 +76,7 @@ class Feed:
         self.queue: list = []
         self.device = device
         self.loader = DataLoader(
-            dataset,
+            Telling(dataset),
             sampler=self.queue,
             batch_size=None,
             num_workers=workers,
@@ -76,13 +90,19 @@ class Feed:
         if self.device.type == "cuda":
             yield from self._aside()
             return
-        for images, rows in self.loader:
+        for images, rows in self._batches():
             yield images.to(self.device), rows
+
+    def _batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for batch in self.loader:
+            if isinstance(batch, Problem):
+                raise batch
+            yield batch
 
     def _aside(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Copies go beside what the GPU computes meanwhile, which waits for its own images only."""
         copying, computing = torch.cuda.Stream(self.device), torch.cuda.current_stream(self.device)
-        for images, rows in self.loader:
+        for images, rows in self._batches():
             with torch.cuda.stream(copying):
                 sent = images.to(self.device, non_blocking=True)
             computing.wait_stream(copying)

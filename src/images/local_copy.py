@@ -6,15 +6,14 @@ was copied from: it appears whole, is bounded alike, and is never deleted while 
 
 import contextlib
 import errno
-import hashlib
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from src.core.errors import Problem, UsageError
-from src.core.files import read_json, sha256_of, write_json, written_whole
+from src.core.errors import UsageError
+from src.core.files import DamagedFile, damaged, read_json, write_json, written_whole
 from src.core.progress import progress
 from src.images.cache_folder import NoRoom, make_room, turn
 
@@ -22,7 +21,7 @@ OURS = "podium-cache"  # and the number of the user; whatever else the user keep
 CHUNK = 16_000_000  # bytes read at once
 # With these the shared cache is read instead.
 BEARABLE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "has no room for")
-BEARABLE |= dict.fromkeys((errno.EACCES, errno.EPERM), "may not be used for")
+BEARABLE |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "may not be used for")
 
 
 def local_folder(word: str | None) -> Path | None:
@@ -60,16 +59,21 @@ def _bear(error: NoRoom | OSError, folder: Path, file: Path, say: Callable[[str]
     if isinstance(error, OSError) and error.errno not in BEARABLE:
         raise error
     why = BEARABLE[error.errno if isinstance(error, OSError) else errno.ENOSPC]
-    told = f" ({error.strerror})" if isinstance(error, PermissionError) else ""
+    told = f" ({error.strerror})" if isinstance(error, PermissionError) or _is_read_only(error) else ""
     say(f"{folder} {why} a copy of the image cache{told}: the images are read from {file.parent}")
 
 
-def copied(file: Path, copy: Path, max_gb: float | None, say: Callable[[str], object]) -> bool:
+def _is_read_only(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.EROFS
+
+
+def copied(
+    file: Path, copy: Path, max_gb: float | None, say: Callable[[str], object], whole: Callable[[Path], bool]
+) -> bool:
     """Make the copy of the complete cache `file`, unless another process of this machine just did.
 
-    False, and said, where the disk has no room for it or a permission lacks. What is copied is held to the SHA-256
-    noted when `file` was built, or, where none was (no local copy was asked for then), to that of `file` read once
-    before: Problem is raised where they differ.
+    False, and said, where the disk has no room for it or a permission lacks. whole: whether a copy is, by the checksums
+    that came with it; DamagedFile is raised where it is not.
     """
     facts = read_json(file.with_suffix(".json"))
     try:
@@ -77,7 +81,7 @@ def copied(file: Path, copy: Path, max_gb: float | None, say: Callable[[str], ob
             if not _is_copy(copy, facts):
                 make_room(copy.parent, facts["bytes"], max_gb)
                 say(f"copying the image cache to {copy}")
-                _copy(file, copy, facts.get("sha256") or sha256_of(file))
+                _copy(file, copy, whole)
                 write_json(copy.with_suffix(".json"), facts)
     except (NoRoom, OSError) as error:
         _bear(error, copy.parent, file, say)
@@ -86,14 +90,15 @@ def copied(file: Path, copy: Path, max_gb: float | None, say: Callable[[str], ob
 
 
 def _is_copy(copy: Path, facts: dict[str, Any]) -> bool:
-    """Whether all of it is there: the mark is written last, and tells the same hash."""
-    mark = copy.with_suffix(".json")
-    whole = mark.exists() and copy.exists() and copy.stat().st_size == facts["bytes"]
-    return whole and read_json(mark) == facts
+    """Whether all of it is there: the mark is written last, and tells the same checksum of all checksums."""
+    try:
+        return read_json(copy.with_suffix(".json")) == facts and copy.stat().st_size == facts["bytes"]
+    except (DamagedFile, FileNotFoundError):
+        return False
 
 
-def _copy(file: Path, copy: Path, expected: str) -> None:
-    digest, size = hashlib.sha256(), file.stat().st_size
+def _copy(file: Path, copy: Path, whole: Callable[[Path], bool]) -> None:
+    size = file.stat().st_size
     with (
         written_whole(copy) as part,
         file.open("rb") as source,
@@ -101,8 +106,8 @@ def _copy(file: Path, copy: Path, expected: str) -> None:
         progress(round(size / 1e6), "copying the image cache", "megabyte") as bar,
     ):
         while chunk := source.read(CHUNK):
-            digest.update(chunk)
             out.write(chunk)
             bar.update(len(chunk) / 1e6)
-        if digest.hexdigest() != expected:
-            raise Problem(f"{file} is damaged: delete it, and the same command builds it anew")
+        out.flush()
+        if not whole(part):
+            raise damaged(file, "is damaged", "it is made anew")

@@ -20,7 +20,7 @@ def work(line: CommandLine) -> Result:
     request = request_of(line.keys)
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
     with imports():
-        from src.core.paths import read_json
+        from src.core.files import read_json
         from src.reporting.review import RECORD, review
 
     folder = review(request)

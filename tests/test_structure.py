@@ -205,3 +205,7 @@ def test_nothing_big_or_made_at_work_is_in_git():
         assert path.suffix not in kinds, path
         assert path.parts[0] != "submissions" or path.suffix != ".csv", path
         assert not file.is_file() or file.stat().st_size <= LARGEST, f"{path} is {file.stat().st_size} bytes"
+
+
+def test_one_module_knows_file_locks():
+    assert knowing("fcntl") == {"src.core.locks"}

@@ -1,15 +1,9 @@
 """Where things lie on the disk, and the locks that keep processes apart there."""
 
-import contextlib
-import fcntl
 import os
-import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
-
-from src.core.errors import Busy
 
 # Until every open branch has landed: these live in src.core.files.
 from src.core.files import read_json, sha256_of, write_json, write_text, written_whole  # noqa: F401
@@ -47,54 +41,6 @@ def relative_paths(paths: Iterable[str | Path], folder: Path) -> Iterator[str]:
             found = os.path.relpath(head or "/", folder)
             known[head] = "" if found == "." else f"{found}/"
         yield known[head] + name
-
-
-@contextlib.contextmanager
-def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[IO[str]]:
-    """Hold the lock file `path`. The kernel frees it when the last process that inherited it dies, however it dies.
-
-    Raises Busy, a Problem, where another process holds it: with `refusal` of the text that the file holds.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise Busy(refusal(file.read().strip())) from None
-        yield file
-
-
-@contextlib.contextmanager
-def in_turn(path: Path, others: str, say: Callable[[str], object] = print) -> Iterator[None]:
-    """Hold the lock file `path`; where one of the `others` holds it, that is said and its end awaited."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"waiting for another process that is {others}")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextlib.contextmanager
-def only_one(folder: Path, what: str) -> Iterator[None]:
-    """Let one process at a time work in `folder`. Raises Busy, naming that process, where it is not this one.
-
-    On storage that several machines share, the process may be on another one.
-    """
-
-    def refusal(holder: str) -> str:
-        pid, _, machine = holder.partition(" ")
-        there = f" on {machine}" if machine not in ("", platform.node()) else ""
-        return f"{what} is at work in another process (pid {pid or '?'}{there}): wait for it, or stop it"
-
-    with locked(folder / "lock", refusal) as file:
-        file.truncate(0)
-        file.write(f"{os.getpid()} {platform.node()}")
-        file.flush()
-        yield
 
 
 def has_learned(folder: Path) -> bool:

@@ -11,7 +11,7 @@ from functools import partial
 from src.competition.card import load_card
 from src.config.request import Request
 from src.core.errors import Problem
-from src.core.paths import only_one
+from src.core.locks import only_one
 from src.core.terminal import Terminal
 from src.core.worker_processes import run_tasks
 from src.experiments.outcomes import outcomes_of

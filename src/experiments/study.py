@@ -6,7 +6,6 @@ over by then, on nothing carried in memory: a search that goes on chooses as one
 """
 
 import contextlib
-import fcntl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -21,6 +20,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from src.core.errors import Problem
+from src.core.locks import hold
 from src.experiments.axes import Axis
 from src.experiments.ranges import Range
 from src.experiments.search_space import Space, name_of
@@ -41,7 +41,7 @@ class _KernelLock:
 
     def acquire(self) -> bool:
         self.file = self.path.open("a")
-        fcntl.flock(self.file, fcntl.LOCK_EX)
+        hold(self.file)
         return True
 
     def release(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from src.config.request import Request
 from src.core.devices import gpus
 from src.core.errors import Problem
-from src.core.paths import only_one
+from src.core.locks import only_one
 from src.core.reporter import Part, Standing, Teller
 from src.core.terminal import Terminal
 from src.core.worker_processes import run_tasks

@@ -1,14 +1,11 @@
 """The folder that holds the image caches of a competition: whose turn it is, what is in use, what may go.
 
-Locks of the kernel keep processes apart, and none outlives its process: one builder at a time holds `lock` in the
-folder, whoever reads a cache shares its .npy, and whoever deletes one must have it alone. On storage that several
-machines share they keep the machines apart too, where the mount hands flock to the server: NFS does unless mounted
-with nolock or local_lock, Lustre with flock. Files made with O_EXCL would work there as well, but outlive a killed
-builder, and no other machine could tell. On NFS whoever locks a file alone must have it open for writing.
+One builder at a time holds `lock` in the folder, whoever reads a cache shares its .npy, and whoever deletes one must
+have it alone; see core/locks.py. Files made with O_EXCL would do it too, but outlive a killed builder, and no other
+machine could tell.
 """
 
 import contextlib
-import fcntl
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -17,7 +14,7 @@ from typing import BinaryIO
 
 from src.core.errors import Problem
 from src.core.files import size_told
-from src.core.paths import in_turn
+from src.core.locks import hold, in_turn, try_hold
 
 GB = 1e9
 
@@ -31,7 +28,7 @@ class NoRoom(Problem):
 def held(file: Path) -> BinaryIO:
     """`file`, open and locked against deletion for as long as the handle, or a forked copy of it, lives."""
     handle = file.open("rb")
-    fcntl.flock(handle, fcntl.LOCK_SH)
+    hold(handle, shared=True)
     return handle
 
 
@@ -60,8 +57,9 @@ def make_room(folder: Path, size: int, max_gb: float | None) -> None:
             break
         file = mark.with_suffix(".npy")
         # Another user's cache cannot be opened so; it is his to delete.
-        with contextlib.suppress(BlockingIOError, PermissionError), file.open("rb+") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while a process reads it
+        with contextlib.suppress(PermissionError), file.open("rb+") as handle:
+            if not try_hold(handle):  # a process reads it
+                continue
             total -= file.stat().st_size
             mark.unlink()
             file.unlink()

@@ -9,7 +9,8 @@ import numpy as np
 from src.competition.competition import Opened
 from src.config.request import ALL, Request
 from src.core.errors import UsageError
-from src.core.paths import Run, only_one
+from src.core.locks import only_one
+from src.core.paths import Run
 from src.core.progress import progress
 from src.inference.backends.backend import Engine
 from src.inference.backends.networks import EngineNetworks

@@ -17,7 +17,8 @@ import torch
 
 from src.competition.competition import Opened
 from src.core.files import DamagedFile, read_json, read_npz, written_whole
-from src.core.paths import DONE, Run, only_one
+from src.core.locks import only_one
+from src.core.paths import DONE, Run
 from src.core.progress import progress
 from src.images.dataset import Feed, PlainRows
 from src.inference.backends.backend import Engine

@@ -15,7 +15,8 @@ from src.competition.run_record import verify
 from src.config.request import ALL, Request
 from src.core.errors import Problem, UsageError
 from src.core.files import read_json, sha256_of, write_json, write_text
-from src.core.paths import Run, home, only_one
+from src.core.locks import only_one
+from src.core.paths import Run, home
 from src.evaluation.averaging import mean_probabilities
 from src.inference.external_runs import existing_run, is_brought
 from src.inference.logits_store import aligned, load_logits, logits_file

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from src.config.request import Request
-from src.core.paths import only_one, runs_folder
+from src.core.locks import only_one
+from src.core.paths import runs_folder
 from src.core.progress import progress
 from src.evaluation.bootstrap import bootstrap_interval, difference_told, gains, interval_told, wilson
 from src.reporting.compared_runs import Compared, compared_of

@@ -4,7 +4,7 @@ import datetime
 from pathlib import Path
 
 from src.config.request import Request
-from src.core.paths import only_one
+from src.core.locks import only_one
 from src.core.progress import progress
 from src.reporting.page.blocks import Page
 from src.reporting.page.write import write_page

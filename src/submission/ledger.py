@@ -6,7 +6,6 @@ A row is one line; a line that a kill or a full disk cut short costs no other ro
 
 import csv
 import errno
-import fcntl
 import io
 import math
 import os
@@ -19,6 +18,7 @@ from typing import BinaryIO
 
 from src.core.errors import Problem
 from src.core.files import DamagedFile, read_json
+from src.core.locks import hold
 from src.core.paths import home, runs_folder
 
 PUSHING = "PUSHING"  # written before the push: without a later row it may or may not have arrived
@@ -82,7 +82,7 @@ def append(*entries: Entry) -> None:
     path = ledger_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b", buffering=0) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        hold(file)
         columns, lead = _prepared(file, path)
         rows = "".join(_line(_cells(entry), columns) for entry in entries)
         end = file.seek(0, os.SEEK_END)
@@ -102,7 +102,7 @@ def read(competition: str | None = None) -> tuple[list[Entry], list[str]]:
     path = ledger_file()
     try:
         with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
+            hold(file, shared=True)
             lines = _lines(file.read())
     except FileNotFoundError:
         return [], []

@@ -5,7 +5,6 @@ the network's convolutions. A few steps tell it better than a list of processors
 """
 
 import contextlib
-import fcntl
 import math
 import multiprocessing
 import platform
@@ -24,6 +23,7 @@ from src.core.devices import apart
 from src.core.distributed import ALONE, Ranks
 from src.core.errors import Problem
 from src.core.files import DamagedFile, read_json, write_json
+from src.core.locks import hold
 from src.core.memory import largest_batch
 from src.core.paths import home
 from src.training.fold_job import global_batch
@@ -170,7 +170,7 @@ def _alone() -> Iterator[None]:
     lock = _file().with_name(".speeds.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+        hold(held)
         yield
 
 

@@ -20,7 +20,8 @@ from src.competition.competition import Opened
 from src.competition.folds import units_of
 from src.core.errors import Problem
 from src.core.files import read_json
-from src.core.paths import DONE, Run, only_one
+from src.core.locks import only_one
+from src.core.paths import DONE, Run
 from src.core.reporter import Standing, Teller
 from src.core.terminal import Terminal
 from src.core.worker_processes import run_tasks

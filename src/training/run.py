@@ -17,8 +17,9 @@ from src.config.request import ALL, Request
 from src.core.distributed import Ranks, together
 from src.core.errors import Problem, UsageError
 from src.core.files import read_json
+from src.core.locks import only_one
 from src.core.memory import lack_of_memory_told
-from src.core.paths import DONE, Run, only_one
+from src.core.paths import DONE, Run
 from src.core.reporter import Quiet, Standing, Teller
 from src.core.terminal import Terminal
 from src.core.worker_processes import run_tasks

@@ -21,7 +21,7 @@ import sys
 from src.core.cli import ended
 from src.core.errors import Problem, UsageError
 from src.core.files import write_text
-from src.core.paths import only_one
+from src.core.locks import only_one
 from tests.bench import demo, eight_views, fast_recipe, five_folds, input_pipeline, on_gpu
 from tests.bench.machine import machine
 from tests.bench.measure import measure

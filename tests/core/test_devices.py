@@ -19,7 +19,8 @@ from src.config.load import load
 from src.core import devices as room
 from src.core.devices import Gpus, apart, gpus
 from src.core.errors import Problem, UsageError
-from src.core.paths import REPOSITORY, only_one
+from src.core.locks import only_one
+from src.core.paths import REPOSITORY
 from src.core.reporter import Quiet, Teller
 from src.core.worker_processes import run_tasks
 from src.sweep import main as sweep

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.core.paths import REPOSITORY, only_one
+from src.core.locks import only_one
+from src.core.paths import REPOSITORY
 from src.evaluation.bootstrap import picked
 from src.experiments.axes import Axis
 from src.experiments.ranges import Range

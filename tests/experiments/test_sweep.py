@@ -16,7 +16,8 @@ import pytest
 from src.config.load import config_names
 from src.config.request import parse
 from src.core.errors import UsageError
-from src.core.paths import REPOSITORY, only_one
+from src.core.locks import only_one
+from src.core.paths import REPOSITORY
 from src.experiments import sweep as sweeps
 from src.experiments.sweep import with_share
 from src.experiments.sweep_plan import plan_of

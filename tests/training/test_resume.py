@@ -16,7 +16,8 @@ import torch
 
 from src.config.load import load
 from src.core.errors import Problem
-from src.core.paths import REPOSITORY, only_one
+from src.core.locks import only_one
+from src.core.paths import REPOSITORY
 from src.train import main as train
 from src.training import machine
 from src.training.machine import Share
@@ -209,7 +210,7 @@ def test_a_second_process_on_the_same_fold_is_refused(tiny, capsys):
 
 
 def test_the_lock_dies_with_its_process(tmp_path):
-    code = "import sys, time; from pathlib import Path; from src.core.paths import only_one\n"
+    code = "import sys, time; from pathlib import Path; from src.core.locks import only_one\n"
     code += "with only_one(Path(sys.argv[1]), 'x'): print('held', flush=True); time.sleep(60)"
     holder = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True

@@ -11,7 +11,8 @@ from src.competition.sources import demo_digits, pixel_columns, subset
 from src.competition.sources.archives import existing, litter, unpack, unpack_nested
 from src.core.errors import Problem, UsageError
 from src.core.files import DamagedFile, read_json, write_json
-from src.core.paths import home, in_turn
+from src.core.locks import in_turn
+from src.core.paths import home
 
 EMBEDDED: dict[str, Callable[[Path, Path], None]] = {"digits": demo_digits.write}
 Say = Callable[[str], None]

@@ -18,7 +18,7 @@ from src.competition.sources.kaggle_input import CARD, METRIC
 from src.config.request import Request
 from src.core.errors import Problem, UsageError
 from src.core.files import read_settings, sha256_of, write_json, write_text
-from src.core.paths import locked
+from src.core.locks import locked
 from src.launchers.kaggle_notebook.cells import as_text, notebook_of
 from src.launchers.kaggle_notebook.wheel import modules_of, requirements_of, write_wheel
 

@@ -6,12 +6,12 @@ to each machine, and then nothing would.
 """
 
 import contextlib
-import fcntl
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from src.core.errors import Problem
+from src.core.locks import hold, try_hold
 from src.core.paths import home
 
 PATIENCE = 60  # seconds that a network disk is given to show another machine's file
@@ -23,7 +23,7 @@ def storage_held() -> Iterator[None]:
     mark = _mark()
     mark.parent.mkdir(parents=True, exist_ok=True)
     with mark.open("a+") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
+        hold(file, shared=True)
         yield
 
 
@@ -35,9 +35,7 @@ def check_storage() -> None:
             raise Problem(f"{home()} is not the storage of the machine that gave the command: all nodes must share it")
         time.sleep(0.5)
     with _mark().open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_hold(file):
             return
     raise Problem(
         f"{home()} is not the storage of the machine that gave the command, or its file locks do not reach this one: "

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from src.core.errors import Problem
-from src.core.paths import locked
+from src.core.locks import locked
 from src.submission.kaggle import command, listing
 from src.submission.kaggle.command import Call, Failed, ask, checked_slug
 from src.submission.kaggle.errors import SITE, explain, rules_not_accepted

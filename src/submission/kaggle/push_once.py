@@ -8,7 +8,8 @@ from pathlib import Path
 
 from src.core.errors import Problem
 from src.core.files import sha256_of
-from src.core.paths import locked, submissions_folder
+from src.core.locks import locked
+from src.core.paths import submissions_folder
 from src.submission import ledger
 from src.submission.kaggle import listing, push
 from src.submission.kaggle.command import NotebookVersion

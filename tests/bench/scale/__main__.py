@@ -26,7 +26,7 @@ from pathlib import Path
 from src.core.cli import ended
 from src.core.errors import Problem, UsageError
 from src.core.files import write_text
-from src.core.paths import only_one
+from src.core.locks import only_one
 from tests.bench.machine import commit, machine
 from tests.bench.photos import workplace
 from tests.bench.process import own

@@ -9,6 +9,7 @@ from src.competition.card import Join
 from src.competition.detect.context import Context
 from src.competition.detect.inventory import TableFile, counted
 from src.competition.detect.labels import find_label
+from src.competition.detect.names import label_in_names
 from src.competition.detect.several import Label, complete
 from src.competition.detect.sniff import NUMBER
 from src.competition.detect.undecided import Try, Undecided
@@ -68,7 +69,27 @@ def _candidates(context: Context) -> list[TableFile]:
     found = [t for t in context.tables if t.role not in others and (t.pixels or t.path in context.imaged)]
     # A short side table, such as a list of classes, can name images by accident.
     most = max(map(len, found), default=0)
+    if found and not any(t.pixels for t in found) and not context.given("train.table") and _few_of_all(found, context):
+        return []
     return [table for table in found if len(table) >= most / 10 or table.role == "train"]
+
+
+def _few_of_all(found: list[TableFile], context: Context) -> bool:
+    """Whether several folders hold a table of their own few images, while the folders give a label to nearly all."""
+    if len({table.path.rpartition("/")[0] for table in found}) < 2:
+        return False
+    images = [path for path in context.tree.images if context.role(path) in ("train", "")]
+    named = max(table.cells[context.imaged[table.path]].nunique() for table in found)
+    if named > len(images) / 2 or len({path.rpartition("/")[0] for path in images}) < 2:
+        return False
+    folders = label_in_names(images, set())
+    if folders is None or "/" not in folders.files.partition("{label}")[2]:
+        return False
+    context.notes.append(
+        f"{', '.join(table.path for table in found[:3])}{', ...' * (len(found) > 3)} name {named} of {len(images)} "
+        f"images at most; the folders give a label to {len(folders.paths)}, and are taken"
+    )
+    return True
 
 
 def _alone(table: TableFile, context: Context) -> Choice | None:

@@ -11,12 +11,13 @@ import pandas as pd
 from src.competition.card import Sheet
 from src.competition.detect.draft import Draft
 from src.competition.detect.inventory import TableFile
-from src.competition.detect.roles import Role, role_of_image
+from src.competition.detect.parts import Parts
+from src.competition.detect.roles import Role
 from src.competition.detect.rules import Rule, find_joint_rules, find_likely_rules, find_rules
 from src.competition.detect.sample import Sample
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.file_tree import Tree
-from src.competition.templates import fill
+from src.competition.templates import fill, stem
 
 LOOKED_AT = 300  # values of a column, to see whether it names images
 WRITTEN = {
@@ -48,9 +49,16 @@ class Context:
         found = {table.path: image_column(table, self) for table in self.tables if not table.pixels}
         return {path: column for path, column in found.items() if column}
 
+    @cached_property
+    def parts(self) -> Parts:
+        """The parts that folders hold, by their names and what the sample submission says."""
+        sample = self.sample
+        asked = set(sample.answers if len(sample.answers) > 1 else sample.values) - {""} if sample else set()
+        return Parts(self.tree.images, asked, {stem(one) for one in sample.ids} if sample else set())
+
     def role(self, path: str) -> Role:
         """The part that an image plays by its folders; `path` may be a template."""
-        return role_of_image(path, self.tree.shared)
+        return self.parts.role(path)
 
     def given(self, key: str) -> str | None:
         return self.draft.given.get(key)

@@ -9,7 +9,7 @@ import pandas as pd
 from src.competition import templates
 from src.competition.detect.codes import codes_of, placeholder_doubt
 from src.competition.detect.context import Context
-from src.competition.detect.draft import flow
+from src.competition.detect.draft import Evidence, flow
 from src.competition.detect.sample import Sample
 from src.competition.detect.several import FEW, Label
 from src.competition.detect.target import (
@@ -58,7 +58,10 @@ def put_label(train: Train, context: Context) -> Train:
     train = replace(train, label=_as_given(train.label, context))
     draft, label = context.draft, train.label
     if draft.get("train.table"):
-        draft.put("train.label", label.column if isinstance(label.column, str) else list(label.column), label.how)
+        told = f"{label.how}; if their numbers are meant: train.label={label.rival}" if label.rival else label.how
+        evidence = Evidence(rivals=(f"train.label={label.rival}",) if label.rival else ())
+        value = label.column if isinstance(label.column, str) else list(label.column)
+        draft.put("train.label", value, told, guess=bool(label.rival), evidence=evidence)
         if label.separator:
             draft.put("train.label_separator", label.separator, "cells hold several labels")
     else:

@@ -111,12 +111,25 @@ def _by_weak_signs(
     best = [column for column in could if weights[column] == most and most]
     best = _without_twins(cells, best)
     if len(best) == 1:
-        return complete(cells, Label(best[0], " and ".join(votes[best[0]])), sample)
+        return complete(cells, _named(cells, Label(best[0], " and ".join(votes[best[0]])), sample), sample)
     tries = [
         Try(f"{column}: {', '.join(votes[column]) or 'nothing speaks for it'}", 0, 0, _some(cells[column]))
         for column in could
     ]
     raise Undecided(f"{table}: several columns could be the label:", tries, "Say which: train.label=COLUMN")
+
+
+def _named(cells: pd.DataFrame, label: Label, sample: Sample | None) -> Label:
+    """The names of COCO's categories, unless the sample submission asks for their numbers."""
+    names = label.column.removesuffix("_id") + ".name"
+    if not label.column.endswith("_id") or names not in cells or len(_without_twins(cells, [label.column, names])) > 1:
+        return label
+    asked = {value for value in sample.values if value} if sample else set()
+    if asked and asked <= set(cells[label.column]) and not asked <= set(cells[names]):
+        return label
+    if asked and asked <= set(cells[names]):
+        return Label(names, "the sample's answers are among its values")
+    return Label(names, "the names of the categories", rival=label.column)
 
 
 def _holding(cells: pd.DataFrame, could: list[str], sample: Sample | None) -> list[str]:

@@ -6,18 +6,18 @@ from typing import Any
 
 import pandas as pd
 
-from src.competition import templates
 from src.competition.detect.context import Context, given_rule, pick, rules_for
 from src.competition.detect.decide import label_cells, put_label, put_target
 from src.competition.detect.draft import Draft
 from src.competition.detect.groups import find_groups
 from src.competition.detect.inventory import read_tables
-from src.competition.detect.listing import from_names, same_pattern
+from src.competition.detect.listing import from_names, part_images, same_pattern
 from src.competition.detect.sample import find_sample
 from src.competition.detect.test import find_test, test_folder
 from src.competition.detect.train import Train, from_table
 from src.competition.detect.undecided import Undecided, together
 from src.competition.file_tree import Tree
+from src.competition.templates import name
 from src.core.errors import Problem
 
 
@@ -93,7 +93,7 @@ def _validation(train: Train, context: Context) -> None:
         context.taken.update(_files(train, "validation", context))
         return
     if files:
-        found = same_pattern(files, "validation", context)
+        found = same_pattern(files, part_images("validation", context), context)
         if found and set(found[1]["label"]) <= set(train.cells["label"]):
             draft.put("validation.files", found[0], f"{len(found[1])} images of the host's validation set")
             _unique_ids(train, found[1]["path"], context)
@@ -122,11 +122,11 @@ def _copy_part(part: str, changes: dict[str, Any], context: Context, how: str) -
     """The training part's facts under another name, but for some."""
     facts = {key: fact for key, fact in context.draft.facts.items() if key.startswith("train.")}
     for key, fact in facts.items():
-        name = key.removeprefix("train.")
-        value = changes.get(name, fact.value)
-        if name == "images" and isinstance(value, str):
+        last = key.removeprefix("train.")
+        value = changes.get(last, fact.value)
+        if last == "images" and isinstance(value, str):
             value = value.replace("pixels/train/", f"pixels/{part}/")
-        context.draft.put(f"{part}.{name}", value, how if name == "table" else "")
+        context.draft.put(f"{part}.{last}", value, how if last == "table" else "")
 
 
 def _files(train: Train, part: str, context: Context) -> list[str]:
@@ -144,7 +144,7 @@ def _files(train: Train, part: str, context: Context) -> list[str]:
 
 def _unique_ids(train: Train, more: pd.Series, context: Context) -> None:
     """Training and validation images must not share an id."""
-    names = [templates.name(path) for path in [*train.cells["path"], *more]]
+    names = [name(path) for path in [*train.cells["path"], *more]]
     spec = "{path:name}" if len(set(names)) == len(names) else "path"
     for part in ("train", "validation"):
         context.draft.put(f"{part}.id", spec, "file names are unique" if spec != "path" else "file names come again")

@@ -1,15 +1,22 @@
 """A training part without a table: the labels stand in the names of folders or files."""
 
+from collections import Counter
+from typing import NoReturn
+
 import pandas as pd
 
 from src.competition.detect.context import Context
+from src.competition.detect.draft import Evidence
 from src.competition.detect.names import REMEDY, Named, label_in_names
+from src.competition.detect.roles import words
 from src.competition.detect.several import Label
 from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.file_tree import common_folder
-from src.competition.templates import fields, name, pattern
+from src.competition.templates import fields, literal, name, pattern
 from src.core.errors import UsageError
+
+SHOWN = 5  # paths or folders in a line
 
 
 def from_names(context: Context) -> Train:
@@ -20,27 +27,63 @@ def from_names(context: Context) -> Train:
         if "label" not in found or not len(found):
             such = context.tree.images[0]
             raise UsageError(f"train.files={given}: it must have a field {{label}} and fit some image, such as {such}")
-        paths, named = list(found["path"]), Named(given, tuple(found["label"]), "given on the command line")
+        paths = list(found["path"])
+        named = Named(given, tuple(found["label"]), "given on the command line", tuple(paths))
     else:
-        paths = _pool(context)
+        paths = pool(context)
         named = label_in_names(paths, _asked(context)) if paths else None
     if named is None:
-        tries = [Try(table.path, 0, 0, f"columns {', '.join(map(str, table.columns[:5]))}") for table in context.tables]
-        what = f"no table names images and labels, and the names of {len(paths)} images hold no label either:"
-        raise Undecided(what, tries, f"{REMEDY}, or train.table=TABLE train.images=TEMPLATE train.label=COLUMN")
+        _refuse(paths, context)
+    _ask_about_folders(context)
     draft = context.draft
     cells = matched(named.files, context.tree.images)
-    if not given and set(cells["path"]) != set(paths):
-        more = sorted(set(cells["path"]) - set(paths))
-        tries = [Try(named.files, len(paths), len(cells), paths[0], more[0])]
-        raise Undecided("the pattern of the training images also fits images of other parts:", tries, REMEDY)
-    draft.put("train.files", named.files, f"{len(paths)} images; {named.how}", named.guess)
-    unique = len({name(path) for path in paths}) == len(paths)
+    if not given and set(cells["path"]) != set(named.paths):
+        more = sorted(set(cells["path"]) ^ set(named.paths))
+        tries = [Try(named.files, len(named.paths), len(cells), named.paths[0], more[0])]
+        raise Undecided("the pattern of the training images does not fit the images of this part alone:", tries, REMEDY)
+    evidence = Evidence(len(named.paths), len(paths), "images", (named.how,), named.aside[:SHOWN])
+    draft.put("train.files", named.files, f"{len(named.paths)} images; {named.how}", named.guess, evidence)
+    if named.aside:
+        told = f"{len(named.aside)} images lie beside the folders of the classes and are set aside"
+        context.notes.append(f"{told}: {', '.join(named.aside[:SHOWN])}" + ", ..." * (len(named.aside) > SHOWN))
+    unique = len({name(path) for path in named.paths}) == len(named.paths)
     draft.put(
         "train.id", "{path:name}" if unique else "path", "file names are unique" if unique else "file names come again"
     )
-    context.taken.update(paths)
-    return Train(cells, "path", tuple(paths), Label("label", named.how))
+    context.taken.update(named.paths)
+    return Train(cells, "path", tuple(cells["path"]), Label("label", named.how))
+
+
+def _refuse(paths: list[str], context: Context) -> NoReturn:
+    tries = [Try(table.path, 0, 0, f"columns {', '.join(map(str, table.columns[:5]))}") for table in context.tables]
+    folders = Counter(path.rpartition("/")[0] or "the top folder" for path in paths)
+    for folder, count in folders.most_common(SHOWN):
+        such = next(path for path in paths if (path.rpartition("/")[0] or "the top folder") == folder)
+        tries.append(Try(folder, 0, 0, f"{count} images, such as {name(such)}"))
+    what = f"no table names images and labels, and the names of {len(paths)} images hold no label either:"
+    raise Undecided(what, tries, f"{REMEDY}, or train.table=TABLE train.images=TEMPLATE train.label=COLUMN")
+
+
+def _ask_about_folders(context: Context) -> None:
+    """Folders that are called after a part and look like the classes beside them."""
+    if context.given("train.files") or context.given("test.files") or context.given("validation.files"):
+        return
+    for folder, siblings in context.parts.open_folders.items():
+        called = name(folder.rstrip("/"))
+        tries = [Try(one, found=f"{count} images") for one, count in _counts(folder, siblings, context).items()]
+        above = folder.removesuffix(f"{called}/")
+        part = context.parts.roots.get(folder, "test")
+        remedy = (
+            f"Say it: train.files='{literal(above)}{{label}}/{{file}}' if {called} is a class, "
+            f"{part}.files='{literal(folder)}{{file}}' if it is no class"
+        )
+        context.questions.append(Undecided(f"the folder {called} may be a class or the {part} images:", tries, remedy))
+
+
+def _counts(folder: str, siblings: list[str], context: Context) -> dict[str, int]:
+    above = folder.rstrip("/").rpartition("/")[0]
+    above = f"{above}/" if above else ""
+    return {one: sum(path.startswith(f"{above}{one}/") for path in context.tree.images) for one in siblings}
 
 
 def _asked(context: Context) -> set[str]:
@@ -55,33 +98,44 @@ def matched(files: str, paths: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["path", *fields(files)], dtype=object)
 
 
-def _pool(context: Context) -> list[str]:
+def pool(context: Context) -> list[str]:
     """Images that no other part uses: those in folders named train where there are any, else all but other parts'."""
     free = [path for path in context.tree.images if path not in context.taken]
-    roles: dict[str, str] = {}
-    for path in free:
-        folder = path.rpartition("/")[0]
-        if folder not in roles:
-            roles[folder] = context.role(path)
+    roles = [context.role(path) for path in free]
     for part in ("train", ""):
-        pool = [path for path in free if roles[path.rpartition("/")[0]] == part]
-        if pool:
-            return pool
+        held = [path for path, role in zip(free, roles, strict=True) if role == part]
+        if held:
+            return held
     return []
 
 
-def same_pattern(train_files: str, part: str, context: Context) -> tuple[str, pd.DataFrame] | None:
-    """The training pattern moved to the folder of another part, and what it finds there."""
+def part_images(part: str, context: Context) -> list[str]:
+    """The free images of one part; where several folders bear its name, those of the one that is called so alone."""
     images = [path for path in context.tree.images if path not in context.taken and context.role(path) == part]
+    roots = Counter(context.parts.root(path) for path in images)
+    if len(roots) < 2:
+        return images
+    best = min(roots, key=lambda folder: (len(words(name(folder.rstrip("/")))), -roots[folder]))
+    if best and any(folder.startswith(best) for folder in roots if folder != best):
+        return images
+    others = [folder for folder in roots if folder != best]
+    context.notes.append(f"{best} is taken for the {part} images; left aside: {', '.join(others)}")
+    return [path for path in images if context.parts.root(path) == best]
+
+
+def same_pattern(train_files: str, images: list[str], context: Context) -> tuple[str, pd.DataFrame] | None:
+    """The training pattern moved to the folder of another part's images, where it finds exactly these."""
     if not images:
         return None
     fixed = train_files.partition("{")[0].rpartition("/")[0]
     rest = train_files[len(fixed) + 1 :] if fixed else train_files
+    lowest = context.parts.root(images[0])
     root = common_folder(images)
-    while True:
-        found = matched(root + rest, images)
-        if len(found) == len(images):
-            return root + rest, found
+    while root.startswith(lowest):
+        found = matched(literal(root) + rest, context.tree.images)
+        if len(found) == len(images) and set(found["path"]) == set(images):
+            return literal(root) + rest, found
         if not root:
             return None
         root = root.rstrip("/").rpartition("/")[0] + "/" if "/" in root.rstrip("/") else ""
+    return None

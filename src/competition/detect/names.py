@@ -1,45 +1,84 @@
 """Labels in the names of folders or files: the pattern that takes every path apart."""
 
 import re
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
 
 from src.competition.detect.groups import NAMES as GROUPS
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.file_tree import common_folder
-from src.competition.templates import fields, name, pattern
+from src.competition.templates import fields, literal, name, pattern
 
+MOST = 0.75  # of the images lie where the classes are
 SEPARATORS = ("_", "-", ".", " ", "__")
 REMEDY = "Say how: train.files=PATTERN, such as train/{label}/{file} or train/{label}_{number:d}.jpg"
 
 
 @dataclass(frozen=True)
 class Named:
-    """A pattern with a field `label`, and what it says of each path, in their order."""
+    """A pattern with a field `label`, and what it says of each of `paths`. `aside`: paths that it does not fit."""
 
     files: str
     labels: tuple[str, ...]
     how: str
+    paths: tuple[str, ...]
     guess: bool = False
+    aside: tuple[str, ...] = ()
 
 
 def label_in_names(paths: list[str], known: set[str]) -> Named | None:
     """The label in the folders of these images, else in their names; None where there is none.
 
-    `known`: answers that the sample submission holds. Raises Undecided where two patterns are as good.
+    A few images beside the folders of the classes are set aside. `known`: answers that the sample submission holds.
+    Raises Undecided where two patterns are as good.
     """
     root = common_folder(paths)
-    deep = [path[len(root) :].count("/") for path in paths]
-    if min(deep) > 0:
-        return _in_folders(paths, root, known, same_depth=len(set(deep)) == 1)
-    return _in_files(paths, root, known) if max(deep) == 0 else None
+    held = [path for path in paths if path.count("/") > root.count("/")]
+    while held and len(held) >= MOST * len(paths):
+        inner = _container(held, root)
+        if inner is None:
+            break
+        root = inner
+        held = [path for path in held if path.startswith(root) and path.count("/") > root.count("/")]
+    folders = {path[len(root) :].partition("/")[0] for path in held}
+    if len(held) >= MOST * len(paths) and (len(folders) > 1 or common_folder(held) != root):
+        root = common_folder(held) if len(folders) == 1 else root
+        named = _in_folders(held, root, known)
+        if named:
+            return replace(named, aside=tuple(sorted(set(paths) - set(held))))
+    return _in_files(paths, root, known) if not any("/" in path[len(root) :] for path in paths) else None
 
 
-def _in_folders(paths: list[str], root: str, known: set[str], same_depth: bool) -> Named | None:
+def _container(paths: list[str], root: str) -> str | None:
+    """The one folder below `root` that holds folders of its own, where those beside it hold a few images each."""
+    counts: Counter[str] = Counter()
+    inner: dict[str, set[str]] = defaultdict(set)
+    direct: Counter[str] = Counter()
+    for path in paths:
+        first, _, rest = path[len(root) :].partition("/")
+        counts[first] += 1
+        if "/" in rest:
+            inner[first].add(rest.partition("/")[0])
+        else:
+            direct[first] += 1
+    biggest = max(counts, key=counts.get)
+    holds = len(inner[biggest]) > 1 and direct[biggest] <= (1 - MOST) * counts[biggest]
+    others = [one for one in counts if one != biggest]
+    few = sum(counts[one] for one in others) <= (1 - MOST) * len(paths)
+    if not others or not holds or any(inner[one] for one in others) or not few:
+        return None
+    return f"{root}{biggest}/"
+
+
+def _in_folders(paths: list[str], root: str, known: set[str]) -> Named | None:
     parts = [path[len(root) :].split("/")[:-1] for path in paths]
-    if not same_depth:
+    start = literal(root)
+    if len({len(part) for part in parts}) > 1:
         labels = tuple(part[0] for part in parts)
-        return Named(f"{root}{{label}}/{{file:path}}", labels, f"{len(set(labels))} folders in {root or 'data/'}")
+        if len(set(labels)) < 2:
+            return None
+        how = f"{len(set(labels))} folders in {root or 'data/'}"
+        return Named(f"{start}{{label}}/{{file:path}}", labels, how, tuple(paths))
     levels = [[part[k] for part in parts] for k in range(len(parts[0]))]
     varying = [k for k, level in enumerate(levels) if len(set(level)) > 1]
     if not varying:
@@ -47,14 +86,13 @@ def _in_folders(paths: list[str], root: str, known: set[str], same_depth: bool) 
     fitting = [k for k in varying if known and known <= {*levels[k]}]
     at = fitting[0] if fitting else min(varying, key=lambda k: len(set(levels[k])))
     pieces = [
-        "{label}" if k == at else f"{{{_field(level, k)}}}" if k in varying else level[0]
+        "{label}" if k == at else f"{{{_field(level, k)}}}" if k in varying else literal(level[0])
         for k, level in enumerate(levels)
     ]
     labels = tuple(levels[at])
     how = f"{len(set(labels))} folders, such as {labels[0]}"
-    return Named(
-        "/".join([root + pieces[0], *pieces[1:], "{file}"]), labels, how, guess=len(varying) > 1 and not fitting
-    )
+    files = "/".join([start + pieces[0], *pieces[1:], "{file}"])
+    return Named(files, labels, how, tuple(paths), guess=len(varying) > 1 and not fitting)
 
 
 def _field(level: list[str], depth: int) -> str:
@@ -68,7 +106,7 @@ def _in_files(paths: list[str], root: str, known: set[str]) -> Named | None:
     endings = {path[path.rfind(".") :] for path in paths}
     ending = endings.pop() if len(endings) == 1 else ".{ending}"
     names = [name(path) for path in paths]
-    tries = [named for text in _patterns(ending) if (named := _match(text, names, root))]
+    tries = [named for text in _patterns(ending) if (named := _match(text, names, root, paths))]
     if known and any(known <= set(one.labels) for one in tries):
         tries = [one for one in tries if known <= set(one.labels)]
     for better in (_numbered, _worded, _leading):
@@ -98,7 +136,7 @@ def _patterns(ending: str) -> list[str]:
     return [f"{way}{ending}" for way in ways]
 
 
-def _match(text: str, names: list[str], root: str) -> Named | None:
+def _match(text: str, names: list[str], root: str, paths: list[str]) -> Named | None:
     """The pattern's labels where it fits every name and they are few, each with several images."""
     matcher, place = pattern(text), fields(text).index("label")
     found = [matcher.fullmatch(one) for one in names]
@@ -111,7 +149,7 @@ def _match(text: str, names: list[str], root: str) -> Named | None:
     if not 1 < len(counts) <= len(names) / 3 or sorted(counts.values())[len(counts) // 4] < 2:
         return None
     how = f"{len(counts)} beginnings or ends of file names, such as {labels[0]} in {names[0]}"
-    return Named(root + text, labels, how, guess=labels[0].isdigit())
+    return Named(literal(root) + text, labels, how, tuple(paths), guess=labels[0].isdigit())
 
 
 def _numbered(one: Named) -> bool:

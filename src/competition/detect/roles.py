@@ -39,13 +39,6 @@ def role_of_word(text: str) -> Role:
 def role_of_table(path: str, root: str) -> Role:
     """The part of a table: its own name goes before its folders, `root`, which holds everything, says nothing."""
     folders, _, name = path.removeprefix(root).rpartition("/")
-    return role_of_word(name.rpartition(".")[0] or name) or role_of_image(f"{folders}/", "")
-
-
-def role_of_image(path: str, root: str) -> Role:
-    """The part of an image: by its outermost folder that says anything, since a class may be named Train or Test tube.
-
-    `path` may be a template; the file's own name is asked last.
-    """
-    plain = re.sub(r"\{[^}]*\}", "", path.removeprefix(root))
-    return next((role for part in plain.split("/") if (role := role_of_word(part)) not in ("", "sample")), "")
+    roles = (role_of_word(part) for part in folders.split("/"))
+    above = next((role for role in roles if role not in ("", "sample")), "")
+    return role_of_word(name.rpartition(".")[0] or name) or above

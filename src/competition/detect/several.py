@@ -24,6 +24,11 @@ class Label:
     how: str
     separator: str | None = None
     several: bool = False  # more than one may apply
+    rival: str = ""  # another column that could be meant as well: the label is a guess
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,) if isinstance(self.column, str) else self.column
 
 
 def complete(cells: pd.DataFrame, label: Label, sample: Sample | None) -> Label:
@@ -34,7 +39,7 @@ def complete(cells: pd.DataFrame, label: Label, sample: Sample | None) -> Label:
     if label.separator or label.column not in cells:
         return label
     separator = separator_of(cells[label.column], sample)
-    return Label(label.column, label.how, separator, several=separator is not None)
+    return Label(label.column, label.how, separator, several=separator is not None, rival=label.rival)
 
 
 def separator_of(cells: pd.Series, sample: Sample | None) -> str | None:

@@ -9,12 +9,13 @@ from src.competition.detect.context import Context, given_rule, pick, rules_for
 from src.competition.detect.decide import label_cells
 from src.competition.detect.draft import Draft
 from src.competition.detect.inventory import TableFile
-from src.competition.detect.listing import matched, same_pattern
+from src.competition.detect.listing import matched, part_images, same_pattern
 from src.competition.detect.sample import Sample
 from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.file_tree import common_folder
 from src.competition.labels import parts_of
+from src.competition.templates import literal
 from src.core.errors import UsageError
 
 NAMED = "its values are the ids of the sample submission"
@@ -182,16 +183,22 @@ def test_folder(train: Train, context: Context) -> pd.DataFrame | None:
     Their names may hold a label too. Raises UsageError for a pattern that fits no image.
     """
     draft, files, given = context.draft, context.draft.get("train.files"), context.given("test.files")
-    images = [path for path in context.tree.images if path not in context.taken and context.role(path) == "test"]
+    images = [] if given else part_images("test", context)
+    if len(images) == 1:
+        context.notes.append(f"{images[0]} alone is taken for no test set")
+        return None
     if given:
         pattern, found = given, matched(given, [path for path in context.tree.images if path not in context.taken])
         if not len(found):
             raise UsageError(f"test.files={given}: it fits no image that is free, such as {context.tree.images[0]}")
     elif images:
-        same = same_pattern(files, "test", context) if files else None
+        same = same_pattern(files, images, context) if files else None
         if same and not set(same[1]["label"]) <= set(train.cells["label"]):
             same = None
-        pattern, found = same or (f"{common_folder(images)}{{file:path}}", pd.DataFrame({"path": images}, dtype=object))
+        pattern, found = same or (
+            f"{literal(common_folder(images))}{{file:path}}",
+            pd.DataFrame({"path": images}, dtype=object),
+        )
     else:
         return None
     draft.put("test.files", pattern, f"{len(found)} images in folders named test; there is no sample submission")

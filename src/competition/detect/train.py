@@ -11,8 +11,29 @@ from src.competition.detect.choice import choose
 from src.competition.detect.context import Context, given_rule, pick, rules_for
 from src.competition.detect.inventory import TableFile
 from src.competition.detect.roles import role_of_word, words
+from src.competition.detect.sample import Sample
 from src.competition.detect.several import Label
 from src.competition.detect.undecided import Try, Undecided
+from src.competition.templates import fields
+
+NO_LABEL = {
+    "nan",
+    "null",
+    "n/a",
+    "#n/a",
+    "<na>",
+    "?",
+    "-",
+    "--",
+    "unlabeled",
+    "unlabelled",
+    "unlabled",
+    "no label",
+    "nil",
+}
+
+MAYBE_NONE = {"na", "none", "missing", "undefined"}  # words that classes are called too
+MINUS = ("-1", "-1.0")
 
 
 @dataclass(frozen=True)
@@ -48,7 +69,7 @@ def from_table(context: Context) -> Train | None:
     context.put_sheet("train", table.sheet)
     if chosen.joins:
         draft.put("train.join", [_shown(join) for join in chosen.joins], "they share a key")
-    split = _split(cells, context)
+    split = _split(cells, chosen.label, context)
     if split:
         told = "this column tells the parts of the data apart"
         draft.put("train.where", {split.column: split.values["train"]}, told)
@@ -69,27 +90,35 @@ def _shown(join: Join) -> dict[str, Any]:
 
 def _with_images(cells: pd.DataFrame, table: TableFile, label: Label, split: Split | None, context: Context) -> Train:
     draft = context.draft
-    column = context.given("train.id") or context.imaged.get(table.path) or "row"
-    named = tables.columns_of(column)[0]
     template = context.given("train.images")
+    known = [field for field in fields(template or "") if field in cells]
+    column = context.given("train.id") or (known or [context.imaged.get(table.path) or "row"])[0]
+    named = tables.columns_of(column)[0]
     rules = [given_rule(template, cells, context)] if template else rules_for(cells, named, context)
     rule = pick(rules, "train", f"{table.path} ({len(cells)} rows)", cells[named].tolist(), context)
     context.taken.update(filter(None, rule.files))
     unique = cells[named].is_unique
     if not unique and len(set(rule.files)) == len(cells):
         column = rule.images[rule.images.index("{") :]  # names that come again in other folders
-    draft.put("train.id", column, "each image once" if unique else f"{named} alone is not unique")
+    by_row = column in ("row", "row0") and column not in table.columns
+    told = "each image once" if unique else f"{named} alone is not unique"
+    told = "nothing but the order of the rows tells which row is which image" if by_row else told
+    draft.put("train.id", column, told, guess=by_row)
     draft.put("train.images", rule.images, f"finds {rule.hits} of {len(rule.files)} files")
     _check_folders(cells, rule.files, label, context)
     return Train(cells, named, rule.files, label, split)
 
 
-def _split(cells: pd.DataFrame, context: Context) -> Split | None:
-    """A column whose few values are all names of parts: train, valid, test; or one called train that holds 0 and 1."""
+def _split(cells: pd.DataFrame, label: Label, context: Context) -> Split | None:
+    """A column whose few values are all names of parts: train, valid, test; or one called train that holds 0 and 1.
+
+    What the sample submission asks for, or the label, is no such column.
+    """
     if context.given("train.where"):
         return None
+    asked = {*(context.sample.answers if context.sample else ()), *label.columns}
     for column in cells:
-        if not 1 < cells[column].nunique() <= 6:
+        if column in asked or not 1 < cells[column].nunique() <= 6:
             continue
         values = cells[column].unique().tolist()
         roles = {value: role_of_word(value) for value in values}
@@ -102,17 +131,55 @@ def _split(cells: pd.DataFrame, context: Context) -> Split | None:
 
 
 def _without_empty_labels(cells: pd.DataFrame, label: Label, context: Context) -> pd.DataFrame:
-    """Rows without a label are left out where they are the test rows; others stop the loading later."""
+    """Rows without a label are left out: those of test images, and others, which is told.
+
+    A word such as NaN, or -1 among numbers, stands for none unless the sample submission names it.
+    """
     if not isinstance(label.column, str) or label.several or label.column not in cells:
         return cells
-    empty = cells[label.column].str.strip() == ""
-    if not empty.any():
+    draft, sample = context.draft, context.sample
+    held = cells[label.column]
+    missing = _missing(held, sample) if "train.missing" not in draft.given else set(draft.given["train.missing"])
+    if missing:
+        count = int(held.isin(missing).sum())
+        told = (
+            f"{count} of {len(held)} rows have {', '.join(map(repr, sorted(missing)))} for a label: no label, left out"
+        )
+        draft.put("train.missing", sorted(missing), f"{told}; if it is a class: train.missing=[]", guess=True)
+        cells = cells[~held.isin(missing)]
+        held = cells[label.column]
+    empty = held.str.strip() == ""
+    if not empty.any() or draft.given.get("train.empty_label") == "stop":
         return cells
-    tested = set(context.sample.ids) if context.sample else set()
-    column = context.imaged.get(context.draft.get("train.table") or "", "")
+    tested = set(sample.ids) if sample else set()
+    column = context.imaged.get(draft.get("train.table") or "", "")
     if column in cells and set(cells[column][empty]) <= tested:
-        context.draft.put("train.empty_label", "drop", f"the {empty.sum()} rows without a label are test rows")
+        draft.put("train.empty_label", "drop", f"the {empty.sum()} rows without a label are test rows")
+    else:
+        told = f"the label of {empty.sum()} of {len(held)} rows is empty: they are left out"
+        draft.put("train.empty_label", "drop", told, guess=True)
     return cells[~empty]
+
+
+def _missing(held: pd.Series, sample: Sample | None) -> set[str]:
+    """The label that means that there is none: a single one, in less than half of the rows, that nothing asks for.
+
+    Raises Undecided for a word such as NA, which classes are called too.
+    """
+    counts = held.value_counts()
+    named = {*sample.answers, *sample.values} if sample else set()
+    folded = {one: one.strip().casefold() for one in counts.index if one.strip()}
+    others = [one for one, word in folded.items() if word not in NO_LABEL | MAYBE_NONE]
+    numbers = bool(others) and all(one.isdigit() for one in others if one not in MINUS)
+    found = {one for one, word in folded.items() if word in NO_LABEL | MAYBE_NONE or (one in MINUS and numbers)}
+    if len(found) != 1 or found & named or len(set(others) - found) < 2 or counts[[*found]].sum() > len(held) / 2:
+        return set()
+    word = next(iter(found))
+    if folded[word] in MAYBE_NONE:
+        tries = [Try(one, found=f"{count} rows") for one, count in counts.items()]
+        remedy = f"Say it: train.missing=[] if it is a class; train.missing=[{word}] leaves its rows out"
+        raise Undecided(f"{word!r} may be a class, or stand for no label in {counts[word]} rows:", tries, remedy)
+    return found
 
 
 def _from_pixels(cells: pd.DataFrame, table: TableFile, label: Label, split: Split | None, context: Context) -> Train:

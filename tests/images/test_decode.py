@@ -1,8 +1,10 @@
 """Every kind of image file comes out right, or as one clear fault."""
 
+import base64
 import io
 import pickle
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -11,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from src.images.decode import ImageFault, decode, image_size, looks_like_image
+from src.images import decode as decoder
+from src.images.decode import ImageFault, LfsPointer, decode, image_size, looks_like_image
 
 # pytest undoes what src.images.decode sets at import.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -338,3 +341,67 @@ def test_a_fault_survives_the_way_home_from_a_worker(tmp_path):
         decode(tmp_path / "gone.png")
     fault = pickle.loads(pickle.dumps(caught.value))
     assert (str(fault), fault.path, fault.reason) == (str(caught.value), tmp_path / "gone.png", "the file is missing")
+
+
+# 72 x 48 pixels: red above, blue below, and green added on the left. Written by pillow-heif.
+HEIC = base64.b64decode(
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAX1tZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAA"
+    "ACJpbG9jAAAAAERAAAEAAQAAAAABoQABAAAAAAAAAL0AAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRt"
+    "AAAAAAABAAAA/WlwcnAAAADdaXBjbwAAAHZodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMA"
+    "AAMAHroCQGEAAQAqQgEBA3AAAAMAkAAAAwAAAwAeoCSBBZbq5Ka5uAhoMCAAAAMDIAAAAwAhYgABAAZEAcFzwYkAAAATY29scm5j"
+    "bHgAAQANAAaAAAAAFGlzcGUAAAAAAAAASAAAAEAAAAAoY2xhcAAAAEgAAAABAAAAMAAAAAEAAAAAAAAAAv////AAAAACAAAAEHBp"
+    "eGkAAAAAAwgICAAAABhpcG1hAAAAAAAAAAEAAQWBAgMFhAAAAMVtZGF0AAAAuSgBrw7R/UDoMwBJTnwRL//xY/kO6kOYGgKJW5h/"
+    "Qv6X16h/+iV2D8DPswOkLMih2at+Cr+wQxMcFIP99w0qQ1mwv0j9Vd37QsCF7twZHHYEy6dY+PX6cV6qFn05tO4ZJh4HT+Ffb9uR"
+    "NvuHYWdjBhzgHfQ1m3mMFMxd1YeTBGechIDsmralnbnd/y0Jt8UyHH9I+336dAJTf6g7Uhcjh7zv+8Bfn/Gu4/pH2+/ToB82H1C9"
+    "EwH4ACog"
+)
+
+
+@pytest.mark.parametrize("library", decoder.HEIC_LIBRARIES)
+def test_heic_through_either_library(tmp_path, monkeypatch, library):
+    pytest.importorskip(library, reason="HEIC is optional: pip install pillow-heif or pi-heif")
+    for other in set(decoder.HEIC_LIBRARIES) - {library}:
+        monkeypatch.setitem(sys.modules, other, None)
+    decoder.reads_heic.cache_clear()
+    (tmp_path / "a.heic").write_bytes(HEIC)
+    (tmp_path / "bare").write_bytes(HEIC)
+    wanted = np.zeros((48, 72, 3), np.uint8)
+    wanted[:24], wanted[24:] = (220, 40, 40), (40, 60, 200)
+    wanted[:, :36, 1] = 160
+    assert off(decode(tmp_path / "a.heic"), wanted) < 3
+    assert image_size(tmp_path / "a.heic") == (72, 48)
+    assert looks_like_image(tmp_path / "bare") and off(decode(tmp_path / "bare"), wanted) < 3
+
+
+def test_heic_without_a_library_names_it(tmp_path, monkeypatch):
+    for library in decoder.HEIC_LIBRARIES:
+        monkeypatch.setitem(sys.modules, library, None)
+    decoder.reads_heic.cache_clear()
+    (tmp_path / "a.heic").write_bytes(HEIC)
+    for read in (decode, image_size):
+        with pytest.raises(ImageFault, match="pip install pillow-heif"):
+            read(tmp_path / "a.heic")
+    decoder.reads_heic.cache_clear()
+
+
+def test_a_git_lfs_pointer_has_an_error_of_its_own(tmp_path):
+    (tmp_path / "a.jpg").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    for read in (decode, image_size):
+        with pytest.raises(LfsPointer, match="git lfs pull") as told:
+            read(tmp_path / "a.jpg")
+        assert told.value.code == "git-lfs-pointer"
+        assert pickle.loads(pickle.dumps(told.value)).code == "git-lfs-pointer"
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        ("a/12.JPG?width=300", ".jpg"),
+        ("what?.png", ".png"),
+        ("a.b/c", ""),
+        ("x.tar.gz", ".gz"),
+        ("q.txt?x=1.jpg", ".jpg"),
+    ],
+)
+def test_what_a_file_s_ending_is(name, suffix):
+    assert decoder.suffix_of(name) == suffix

@@ -1,0 +1,112 @@
+"""Guesses stay marked until they are confirmed or edited, and every prediction repeats the open ones."""
+
+import pandas as pd
+import pytest
+
+from src import predict, prepare, train
+from src.competition.card import load_card
+from src.competition.guesses import confirm, open_guesses, read_facts
+from src.core.paths import competition_folder, runs_folder
+from tests.fixtures.codes import raises
+from tests.fixtures.layouts import csv, picture, save
+
+
+@pytest.fixture
+def bugs(tmp_path, monkeypatch):
+    """Without a sample submission: its form and its header are guesses, and so is the metric."""
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "bugs"
+    for k in range(30):
+        save(folder / "train" / f"{k}.png", picture(k % 3, k))
+    for k in range(6):
+        save(folder / "test" / f"t{k}.png", picture(k % 3, 500 + k))
+    csv(
+        folder / "train.csv",
+        pd.DataFrame({"id": range(30), "kind": [("bee", "fly", "wasp")[k % 3] for k in range(30)]}),
+    )
+    return folder
+
+
+def card_text():
+    return (competition_folder("bugs") / "card.yaml").read_text()
+
+
+def test_guesses_are_marked_and_told(bugs, capsys):
+    assert prepare.main([str(bugs)]) == 0
+    told = capsys.readouterr().out
+    guesses = set(open_guesses(load_card("bugs")))
+    assert {"metric", "submission.header"} <= guesses
+    for key in guesses:
+        assert f"guess: {key}=" in told
+    assert card_text().count("# guess: ") == len(guesses)
+    assert "confirm=all" in told
+
+
+def test_confirm_all_at_once_and_later(bugs, capsys):
+    assert prepare.main([str(bugs), "confirm=all"]) == 0
+    assert open_guesses(load_card("bugs")) == {}
+    assert "guess: " not in capsys.readouterr().out
+    first = card_text()
+    competition_folder("bugs").joinpath("card.yaml").unlink()
+    assert prepare.main([str(bugs)]) == 0
+    before = len(open_guesses(load_card("bugs")))
+    assert prepare.main(["bugs", "confirm=metric"]) == 0
+    assert len(open_guesses(load_card("bugs"))) == before - 1
+    assert prepare.main([str(bugs), "confirm=all"]) == 0
+    assert open_guesses(load_card("bugs")) == {}
+    assert card_text() == first, "the same card, whenever they were confirmed"
+
+
+def test_what_is_no_guess_cannot_be_confirmed(bugs, capsys):
+    assert prepare.main([str(bugs), "confirm=train.table"]) == 2
+    assert not (competition_folder("bugs") / "card.yaml").exists()
+    assert "metric" in capsys.readouterr().err, "the guesses that there are"
+    assert prepare.main([str(bugs)]) == 0
+    with raises("no-such-guess"):
+        confirm(load_card("bugs"), ["title"])
+
+
+def test_an_edited_value_is_no_guess_any_more(bugs):
+    assert prepare.main([str(bugs)]) == 0
+    path = competition_folder("bugs") / "card.yaml"
+    path.write_text(card_text().replace("metric: accuracy", "metric: macro_f1"))
+    assert "metric" not in open_guesses(load_card("bugs")), "its mark still stands behind it"
+    path.write_text(card_text().replace("macro_f1", "accuracy"))
+    assert "metric" in open_guesses(load_card("bugs"))
+
+
+def test_a_card_alone_keeps_its_guesses(bugs):
+    """On another machine nothing is known but the card."""
+    assert prepare.main([str(bugs)]) == 0
+    before = open_guesses(load_card("bugs"))
+    for file in runs_folder("bugs").iterdir():
+        file.unlink()
+    assert open_guesses(load_card("bugs")) == before
+    confirm(load_card("bugs"), "all")
+    assert open_guesses(load_card("bugs")) == {}
+    assert load_card("bugs").metric == "accuracy"
+
+
+def test_the_evidence_is_there_on_a_second_start(bugs):
+    assert prepare.main([str(bugs)]) == 0
+    facts = read_facts(load_card("bugs"))
+    assert facts["train.table"].certainty == "sure" and facts["train.table"].how
+    assert prepare.main(["bugs"]) == 0
+    assert read_facts(load_card("bugs")) == facts
+
+
+def test_every_prediction_repeats_open_guesses(home, tiny, capsys):
+    """The CSV itself is the same, confirmed or not."""
+    card = competition_folder("tiny") / "card.yaml"
+    card.write_text(card.read_text().replace("metric: accuracy", "metric: accuracy  # guess: the usual one"))
+    words = ["config=tiny", "fold=0", "train.epochs=1"]
+    assert train.main(words) == 0
+    capsys.readouterr()
+    assert predict.main(words) == 0
+    assert "guess: metric=accuracy (the usual one)" in capsys.readouterr().out
+    before = {file.name: file.read_bytes() for file in (home / "submissions" / "tiny").glob("*.csv")}
+    confirm(load_card("tiny"), "all")
+    assert predict.main(words) == 0
+    assert "guess: " not in capsys.readouterr().out
+    after = {file.name: file.read_bytes() for file in (home / "submissions" / "tiny").glob("*.csv")}
+    assert after == before != {}

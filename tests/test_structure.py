@@ -13,7 +13,8 @@ from src.core.paths import REPOSITORY
 FLOORS = (
     ("core",),
     ("config",),
-    ("targets", "metrics", "losses"),
+    ("targets",),
+    ("metrics", "losses"),
     ("images", "models", "evaluation"),
     ("competition",),
     ("submission",),

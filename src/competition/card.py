@@ -4,13 +4,14 @@ import difflib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from src.core.errors import UsageError
 from src.core.files import read_settings
 from src.core.paths import REPOSITORY, competition_folder, home
+from src.targets import TargetType, target_type
 
-Target = Literal["binary", "multiclass", "ordinal", "multilabel"]
+Target = str  # for detect/, which names kinds of target
 SubmissionKind = Literal["label", "probability", "columns", "ranked", "set"]
 
 
@@ -134,10 +135,10 @@ class Card(Facts):
     validation: TrainTable | None = None
     extra: dict[str, TrainTable] = {}
     test: Table | None = None
-    target: Target
+    target: str | dict[str, Any]
     classes: list[str] | dict[str, str] | None = None
     group: str | None = None
-    metric: str
+    metric: str | dict[str, Any]
     submission: Submission | None = None
     test_labels: str | None = None
     on_bad_image: Literal["stop", "drop"] = "stop"
@@ -148,6 +149,20 @@ class Card(Facts):
         if (self.test is None) != (self.submission is None):
             raise ValueError("test and submission belong together: give both or none")
         return self
+
+    @field_validator("target")
+    @classmethod
+    def _known_target(cls, value: str | dict[str, Any]) -> str | dict[str, Any]:
+        try:
+            target_type(value)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    @property
+    def target_type(self) -> TargetType:
+        """What is predicted, as an object: whatever depends on the kind of target is asked of it."""
+        return target_type(self.target)
 
     @property
     def folder(self) -> Path:

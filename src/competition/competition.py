@@ -9,7 +9,7 @@ from functools import cached_property
 
 from src.competition.auto_config import settle
 from src.competition.card import Card, load_card
-from src.competition.folds import Folds, freeze_folds
+from src.competition.folds import Folds, freeze_folds, units_of
 from src.competition.labels import test_answers
 from src.competition.quality.cleaning import inspect
 from src.competition.quality.ignored_images import Ignored, leave_out, read_ignored
@@ -21,7 +21,8 @@ from src.core.paths import Run, relative_paths, runs_folder
 from src.images.cache import ImageCache
 from src.images.local_copy import local_folder
 from src.images.stream import ImageStream
-from src.metrics import Metric, metric
+from src.metrics import Metric, Rows, metric
+from src.targets import TargetType
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,16 @@ class Opened:
     metric: Metric
     config: Config
     ignored: Ignored | None = None
+
+    @property
+    def target(self) -> TargetType:
+        """What is predicted, as an object."""
+        return self.metric.target
+
+    @cached_property
+    def rows(self) -> Rows:
+        """What a metric may want to know of the training rows."""
+        return Rows(self.samples.train["id"].to_numpy(), units_of(self.samples.train))
 
     @cached_property
     def images_hash(self) -> str:
@@ -77,11 +88,12 @@ def open_competition(config: Config, run: Run, say: Callable[[str], None] = prin
     Raises UsageError or Problem for whatever is wrong with the card, its files or the tables in them.
     """
     card = load_card(config.competition)
-    measure = metric(card.metric, card.folder, card.target)
+    measure = metric(card.metric, card.target_type, card.folder)
     ensure_data(card, say)
     data = config.data
     samples = inspect(card, load_samples(card, tuple(data.extra)), say, duplicates=data.duplicates == "group")
     _check(card, samples)
+    measure.check_outputs(samples.classes)
     host = data.validation == "host"
     folds = freeze_folds(samples, data.folds, data.fold_seed, runs_folder(card.id), host=host)
     ignored = read_ignored(data.ignore, samples) if data.ignore else None
@@ -92,6 +104,6 @@ def open_competition(config: Config, run: Run, say: Callable[[str], None] = prin
 
 def _check(card: Card, samples: Samples) -> None:
     """What would only show when folds have been trained for hours."""
-    if card.target != "multilabel" and (samples.counts > 0).sum() < 2:
+    if samples.target.constant(samples.targets, len(samples.classes)):
         raise Problem(f"every training row of {card.id} is of one class: mend the card's label column")
     test_answers(card, samples, samples.test["id"].to_numpy())

@@ -181,8 +181,9 @@ def _confirm(draft: Draft, wanted: str | Collection[str]) -> None:
 
 def _checked(card: Card, tree: Tree, fits: Fits | None) -> Samples:
     """The samples, after all that the next commands would refuse. Raises UsageError or Problem."""
-    metric(card.metric, card.folder, card.target)
+    measure = metric(card.metric, card.target_type, card.folder)
     samples = load_samples(card, tree=tree)
+    measure.check_outputs(samples.classes)
     test_answers(card, samples, samples.test["id"].to_numpy())
     if fits:
         fits(card, samples)

@@ -10,6 +10,7 @@ import pandas as pd
 from src.competition.samples import TRAIN, VALIDATION, Samples
 from src.core.errors import Problem
 from src.core.files import read_csv, written_whole
+from src.targets import Strata
 
 
 def deal(targets: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -25,7 +26,7 @@ def deal(targets: np.ndarray, count: int, seed: int) -> np.ndarray:
     return of_row
 
 
-def deal_units(targets: np.ndarray, units: np.ndarray, count: int, seed: int) -> np.ndarray:
+def deal_units(strata: Strata, units: np.ndarray, count: int, seed: int) -> np.ndarray:
     """The fold of each row where the rows of one unit must share it, or where rows have several classes.
 
     Greedy, the largest units first and among equals those with the rarest class: each goes to the fold that holds
@@ -33,7 +34,7 @@ def deal_units(targets: np.ndarray, units: np.ndarray, count: int, seed: int) ->
     of iterative stratification (Sechidis et al., 2011) and of StratifiedGroupKFold, in one pass.
     """
     _, units = np.unique(units, return_inverse=True)
-    unit, label, rows = _contents(targets, units)
+    unit, label, rows = _contents(strata, units)
     totals = np.bincount(label, rows)
     sizes = np.bincount(units)
     rarity = np.full(len(sizes), np.inf)
@@ -60,16 +61,10 @@ def deal_units(targets: np.ndarray, units: np.ndarray, count: int, seed: int) ->
     return np.array(fold_of)[units]
 
 
-def _contents(targets: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _contents(strata: Strata, units: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What each unit brings, sorted by unit: its number, a class, and the rows of that class in it."""
-    if targets.ndim == 1:
-        rows, labels = np.arange(len(targets)), targets
-        classes = int(targets.max()) + 1
-    else:
-        rows, labels = np.nonzero(targets)
-        classes = targets.shape[1]
-    cells, counts = np.unique(units[rows] * classes + labels, return_counts=True)
-    return cells // classes, cells % classes, counts
+    cells, counts = np.unique(units[strata.rows] * strata.count + strata.labels, return_counts=True)
+    return cells // strata.count, cells % strata.count, counts
 
 
 NEVER = -1  # the fold of rows that are trained on and never held out
@@ -146,9 +141,11 @@ def _cross(samples: Samples, units: np.ndarray, count: int, seed: int) -> np.nda
         what = "training rows" if number == own.sum() else "groups of training rows"
         raise Problem(f"{number} {what} cannot make {count} folds: set data.folds lower")
     of_row = np.full(len(own), NEVER)
-    targets, alone = samples.targets[own], number == own.sum()
-    dealt = deal(targets, count, seed) if alone and targets.ndim == 1 else deal_units(targets, units[own], count, seed)
-    of_row[own] = dealt
+    strata, alone = samples.target.strata(samples.targets[own]), number == own.sum()
+    if alone and strata.one_each:
+        of_row[own] = deal(strata.labels, count, seed)
+    else:
+        of_row[own] = deal_units(strata, units[own], count, seed)
     return of_row
 
 

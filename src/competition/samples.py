@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ from src.competition.file_tree import Tree
 from src.competition.sample_submission import sample_of
 from src.competition.tables import columns_of, own_columns, source_table, values
 from src.core.errors import Problem, UsageError
+from src.targets import TargetType
+from src.targets.label_cells import YES
 
 
 def columns_needed(source: Table) -> list[str]:
@@ -73,6 +76,7 @@ class Samples:
     targets: np.ndarray
     classes: tuple[str, ...]
     sample: pd.DataFrame
+    target: TargetType
     test_without_image: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -83,14 +87,12 @@ class Samples:
 
     def counts_in(self, rows: np.ndarray | slice) -> np.ndarray:
         """How many of these rows each class has, (classes,)."""
-        if self.targets.ndim == 2:
-            return self.targets[rows].sum(axis=0).astype(np.int64)
-        return np.bincount(self.targets[rows], minlength=len(self.classes))
+        return self.target.counts(self.targets[rows], len(self.classes))
 
     @property
     def shares(self) -> np.ndarray:
         """The share of training rows that each class applies to, (classes,): the answer where there is no image."""
-        return self.counts / len(self.train)
+        return self.target.prior(self.targets, len(self.classes))
 
     def positions(self, ids: np.ndarray) -> np.ndarray:
         """Rows of `train` that carry these ids, in the order asked for."""
@@ -135,19 +137,19 @@ def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None
     for table in (train, test):
         table["path"] = f"{tree.root.resolve()}/" + table["path"]
     sample = sample_of(card, {*test["id"], *absent}, test, classes)
-    return Samples(train, test, target, classes, sample, tuple(absent), tuple(notes))
+    return Samples(train, test, target, classes, sample, card.target_type, tuple(absent), tuple(notes))
 
 
 def _labelled(
     card: Card, source: TrainTable, tree: Tree, part: str, notes: list[str]
-) -> tuple[pd.DataFrame, labels.Answers, pd.DataFrame]:
-    """The table as the host has it, its answers, and its rows as samples."""
+) -> tuple[pd.DataFrame, Any, pd.DataFrame]:
+    """The table as the host has it, its labels, and its rows as samples."""
     specs = source.label if isinstance(source.label, list) else columns_of(source.label)
     group = columns_of(card.group) if card.group else []
     if part != TRAIN and not set(group) <= own_columns(card.data, source):
         group = []  # only the training table must have it
     table = source_table(card.data, source, [*specs, *group, *columns_needed(source)], tree)
-    if isinstance(source.label, str) and card.target != "multilabel":
+    if isinstance(source.label, str) and not card.target_type.may_be_empty:
         cells = pd.Series(values(table, source.label, source.name))
         missing = cells.isin(source.missing).to_numpy()
         if missing.any():
@@ -164,8 +166,8 @@ def _labelled(
         if empty.any():
             notes.append(f"{empty.sum()} rows of {source.name} have no label and are left out")
             table = table[~empty]
-    if isinstance(source.label, list) and card.target != "multilabel" and card.on_conflict != "stop":
-        odd = (table[source.label].isin(labels.YES).sum(axis=1) != 1).to_numpy()
+    if isinstance(source.label, list) and card.target_type.one_class and card.on_conflict != "stop":
+        odd = (table[source.label].isin(YES).sum(axis=1) != 1).to_numpy()
         if odd.any():
             notes.append(f"{odd.sum()} rows of {source.name} have no label or several labels and are left out")
             table = table[~odd]
@@ -174,7 +176,7 @@ def _labelled(
     rows = ids_and_paths(source, table)
     rows["group"] = values(table, card.group, source.name) if group else ""
     rows["path"], rows["absent"] = find_files(rows["path"], source, tree)
-    return table, labels.read_answers(table, source, card), rows.assign(part=part, cluster="")
+    return table, labels.read_labels(table, source, card), rows.assign(part=part, cluster="")
 
 
 def _one_row_an_id(
@@ -194,12 +196,10 @@ def _one_row_an_id(
         raise Problem(
             f"the id {id_!r} stands for several images ({moved.sum()} such rows): choose another id in the card"
         )
-    if card.target == "multilabel":
-        np.maximum.at(kept, first, targets)
-        return train[~repeated].reset_index(drop=True), kept
-    differ = targets[again] != kept[first[again]]
-    notes.append(f"{len(again)} rows of the training tables repeat another row and are left out")
+    differ = card.target_type.combine(kept, first[again], targets[again])
     train = train[~repeated].reset_index(drop=True)
+    if not card.target_type.repeats:
+        notes.append(f"{len(again)} rows of the training tables repeat another row and are left out")
     if not differ.any():
         return train, kept
     conflicts = np.unique(first[again[differ]])
@@ -213,7 +213,7 @@ def _one_row_an_id(
     notes.append(f"{told}: {ON_CONFLICT[card.on_conflict]}")
     if card.on_conflict == "majority":
         for row in conflicts:
-            kept[row] = np.bincount(targets[first == row]).argmax()
+            kept[row] = card.target_type.majority(targets[first == row])
     if card.on_conflict != "drop":
         return train, kept
     whole = np.ones(len(train), dtype=bool)

@@ -8,10 +8,11 @@ the commands start fast. Extensions are code of the user's: they are never taken
 import importlib
 import importlib.util
 import pkgutil
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from src.core.errors import Problem, UsageError
 from src.core.launch import launched
@@ -52,6 +53,8 @@ class Registry(Generic[T]):
         there = [other for other, _ in self._visible(name) if other != module]
         if there:
             raise UsageError(f"{_file(module)}: the {self.kind} {name!r} is there already, in {_file(there[0])}")
+        if isinstance(entry, type) and issubclass(entry, Configurable):
+            entry.registered = name
         kept = [one for one in self._entries.get(name, []) if one[0] != module]
         self._entries[name] = [*kept, (module, entry)]
 
@@ -153,3 +156,66 @@ def _forget(path: Path) -> None:
 
 def _file(module: str) -> str:
     return str(getattr(sys.modules.get(module), "__file__", None) or module)
+
+
+class Configurable:
+    """An object with parameters that a card may set: `name`, `name@K` for its k, or `{name: ..., beta: 2}`.
+
+    parameters: each by name with its default; a parameter whose default is a type must be given.
+    """
+
+    registered: ClassVar[str] = ""  # the name that it was registered under
+    parameters: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, **given: Any) -> None:
+        """Raises UsageError for a parameter that is unknown, missing or of another type."""
+        what = self.registered or type(self).__name__
+        for key in given:
+            if key not in self.parameters:
+                raise UsageError(f"{what} has no parameter {key!r}.{nearest(key, list(self.parameters))}")
+        for key, default in self.parameters.items():
+            if key not in given and isinstance(default, type):
+                raise UsageError(f"{what} needs its parameter {key}: {{name: {what}, {key}: ...}}")
+            setattr(self, key, self._sound(key, given.get(key, default), default))
+        self.given = given
+
+    def _sound(self, key: str, value: Any, default: Any) -> Any:
+        kind = default if isinstance(default, type) else type(default)
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise UsageError(f"{self.registered}: {key} must be of type {kind.__name__}, not {value!r}")
+        return value
+
+    @property
+    def spec(self) -> str | dict[str, Any]:
+        """What asks for it, ready for a file."""
+        return {"name": self.registered, **self.given} if self.given else self.registered
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.given == other.given
+
+    def __hash__(self) -> int:
+        return hash(self.registered)
+
+    @property
+    def name(self) -> str:
+        """As it was asked for: `map@5`, `fbeta(beta=2)`."""
+        if not self.given:
+            return self.registered
+        if list(self.given) == ["k"]:
+            return f"{self.registered}@{self.given['k']}"
+        told = (f"{key}={'...' if isinstance(value, list | dict) else value}" for key, value in self.given.items())
+        return f"{self.registered}({', '.join(told)})"
+
+
+def parsed(spec: str | dict[str, Any], kind: str) -> tuple[str, dict[str, Any]]:
+    """The name and the parameters of what a card asks for. Raises UsageError."""
+    if isinstance(spec, str):
+        short = re.fullmatch(r"(.+)@([1-9]\d*)", spec)
+        return (short[1], {"k": int(short[2])}) if short else (spec, {})
+    parameters = dict(spec)
+    name = parameters.pop("name", None)
+    if not isinstance(name, str):
+        raise UsageError(f"{kind}: {spec} has no name: write {{name: ..., parameter: value}}")
+    return name, parameters

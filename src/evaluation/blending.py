@@ -4,7 +4,7 @@ Whatever is fitted on out-of-fold rows looks better there than it is: every way 
 other folds, and the plain mean is kept unless another way's gain over it is real.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from src.core.errors import Problem
 from src.evaluation.bootstrap import Answer
 from src.evaluation.comparisons import Verdict, judged
 from src.evaluation.held_out import HeldOut
-from src.evaluation.stacking import apply_stack, fit_stack
+from src.targets import TargetType, stored_target
 
 Method = Literal["plain mean", "weighted mean", "rank mean", "linear stack"]
 Tables = dict[str, np.ndarray]  # {run: (rows, classes) probabilities}, the same rows in the same order
@@ -24,13 +24,13 @@ STEPS, PATIENCE = 40, 10  # of the climb: weights are multiples of 1/40 at the f
 class Blend:
     """How runs are joined, ready for the test rows and for a json file.
 
-    several: whether several classes may apply to a row. weights: (runs,) that sum to 1, of the means; of a stack
+    weights: (runs,) that sum to 1, of the means; of a stack
     (classes, runs + 1), each class's factors of the runs' log-odds and its constant.
     """
 
     method: Method
     runs: tuple[str, ...]
-    several: bool
+    target: TargetType
     weights: tuple[Any, ...]
 
     def apply(self, tables: Tables, parts: np.ndarray | None = None) -> np.ndarray:
@@ -44,18 +44,18 @@ class Blend:
             raise Problem(f"the {self.method} needs run {missing[0]}, which is not among {', '.join(tables)}")
         stack = [tables[run] for run in self.runs]
         if self.method == "linear stack":
-            return apply_stack(np.array(self.weights), stack, self.several)
+            return self.target.apply_stack(np.array(self.weights), stack)
         if self.method == "rank mean":
             stack = [_ranks(table, parts) for table in stack]
         return sum(weight * table for weight, table in zip(self.weights, stack, strict=True))
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {"method": self.method, "runs": self.runs, "target": self.target.spec, "weights": self.weights}
 
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> "Blend":
         rows = (tuple(one) if isinstance(one, list | tuple) else one for one in tree["weights"])
-        return cls(tree["method"], tuple(tree["runs"]), tree["several"], tuple(rows))
+        return cls(tree["method"], tuple(tree["runs"]), stored_target(tree), tuple(rows))
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class BlendChoice:
     verdict: Verdict
 
 
-def plain_mean(runs: tuple[str, ...], several: bool) -> Blend:
+def plain_mean(runs: tuple[str, ...], target: TargetType) -> Blend:
     """The blend that nothing is fitted for."""
-    return Blend("plain mean", runs, several, (1 / len(runs),) * len(runs))
+    return Blend("plain mean", runs, target, (1 / len(runs),) * len(runs))
 
 
 def choose_blend(held: HeldOut, tables: Tables, fitted: bool = True) -> BlendChoice:
@@ -118,8 +118,7 @@ def climbed(held: HeldOut, tables: Tables, rows: np.ndarray) -> np.ndarray:
 
 def _methods(held: HeldOut) -> tuple[Method, ...]:
     """Ranks forget what a probability is: they fit scores of order alone, where a row need not sum to 1."""
-    order = held.metric.name == "auc" or (held.metric.name == "mean_column_auc" and held.several)
-    return ("plain mean", "weighted mean", *(("rank mean",) if order else ()), "linear stack")
+    return ("plain mean", "weighted mean", *(("rank mean",) if held.metric.blends_ranks else ()), "linear stack")
 
 
 def _applied(method: Method, held: HeldOut, tables: Tables, rows: np.ndarray) -> Any:
@@ -131,10 +130,12 @@ def _fit(method: Method, held: HeldOut, tables: Tables, rows: np.ndarray) -> Ble
     if method == "weighted mean":
         weights = tuple(climbed(held, tables, rows).tolist())
     elif method == "linear stack":
-        weights = tuple(map(tuple, fit_stack(held.targets[rows], [table[rows] for table in tables.values()]).tolist()))
+        weights = tuple(
+            map(tuple, held.target.fit_stack(held.targets[rows], [table[rows] for table in tables.values()]).tolist())
+        )
     else:
         weights = (1 / len(tables),) * len(tables)
-    return Blend(method, tuple(tables), held.several, weights)
+    return Blend(method, tuple(tables), held.target, weights)
 
 
 def _ranks(table: np.ndarray, parts: np.ndarray | None) -> np.ndarray:

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.evaluation.weighted_metrics import Weighted, weighted_score
-from src.metrics import Metric
+from src.metrics import Metric, Rows
+from src.metrics.decision import Answer
+from src.metrics.metric import Weighted
 
 FEWEST, DRAWS = 200, 1000
 Z95 = 1.96
 FLAT = 1e-9  # a width that is none
 WORK = 20_000_000  # rows drawn in all: large tables need fewer draws and have narrow intervals
 CHUNK = 2_000_000  # cells of weights held at once
-Answer = tuple[np.ndarray, np.ndarray | None]  # probabilities (n, classes), and decisions where there are some
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ def bootstrap_interval(
     groups: np.ndarray,
     seed: int = 0,
     decisions: np.ndarray | None = None,
+    rows: Rows | None = None,
 ) -> tuple[float, float]:
     """The 95 % percentile interval of a score; NaN where it cannot be told.
 
@@ -57,11 +58,11 @@ def bootstrap_interval(
     Where every draw scores alike, as without a single mistake, resampling has nothing to tell by, and no width is no
     certainty: means over rows and AUCs then have Wilson's interval, others none.
     """
-    scores = resampled(metric, [weighted_score(metric, targets, probabilities, decisions)], groups, seed)[0]
+    scores = resampled(metric, [metric.weighted(targets, probabilities, decisions, rows)], groups, seed)[0]
     low, high = _quantiles(scores)
     if not high - low < FLAT:
         return low, high
-    low, high = wilson(np.round(low, 9), _alone(metric, targets, groups))
+    low, high = wilson(np.round(low, 9), metric.independent_rows(targets, units(groups)))
     return float(low), float(high)
 
 
@@ -78,23 +79,14 @@ def wilson(share: np.ndarray | float, rows: np.ndarray | float) -> tuple[np.ndar
     return ((middle - reach) / (1 + z)).clip(0, 1), ((middle + reach) / (1 + z)).clip(0, 1)
 
 
-def _alone(metric: Metric, targets: np.ndarray, groups: np.ndarray) -> float:
-    """Of how many independent rows the score is a share, or is at least as sure; NaN for scores that are none.
-
-    An AUC is no less sure than a share of the rows of its smaller side (van Dantzig, 1951).
-    """
-    unit, name = units(groups), metric.name
-    if name in ("auc", "mean_column_auc"):
-        truth = targets > 0.5 if targets.ndim == 2 else targets[:, None] == np.unique(targets)
-        sides = [len(np.unique(unit[side])) for column in truth.T for side in (column, ~column)]
-        return min((count for count in sides if count), default=np.nan)
-    several = targets.ndim == 2
-    share = name in ("accuracy", "sample_f1") or name.startswith("map@") or (name == "micro_f1" and not several)
-    return unit.max() + 1 if share else np.nan
-
-
 def gains(
-    metric: Metric, targets: np.ndarray, base: Answer, others: list[Answer], groups: np.ndarray, seed: int = 0
+    metric: Metric,
+    targets: np.ndarray,
+    base: Answer,
+    others: list[Answer],
+    groups: np.ndarray,
+    seed: int = 0,
+    rows: Rows | None = None,
 ) -> list[Gain]:
     """How much better than `base` each of the others is on the same rows, with intervals that hold all at once.
 
@@ -102,7 +94,7 @@ def gains(
     best flatters the best: the intervals are widened by the largest of the studentised deviations of each draw
     (Romano and Wolf, 2005), so that all of them, the best one's too, hold with 95 % confidence.
     """
-    scorers = [weighted_score(metric, targets, *answer) for answer in (base, *others)]
+    scorers = [metric.weighted(targets, *answer, rows) for answer in (base, *others)]
     return gains_of(metric, scorers, len(targets), groups, seed)
 
 
@@ -129,13 +121,20 @@ class Pick:
     high: float
 
 
-def picked(metric: Metric, targets: np.ndarray, answers: list[Answer], groups: np.ndarray, seed: int = 0) -> Pick:
+def picked(
+    metric: Metric,
+    targets: np.ndarray,
+    answers: list[Answer],
+    groups: np.ndarray,
+    seed: int = 0,
+    rows: Rows | None = None,
+) -> Pick:
     """The score of picking the best of several answers, without the luck of the rows that it was picked on.
 
     Each draw picks the answer that is best on the rows drawn, and scores it on the rows left out (Tsamardinos,
     Greasidou and Borboudakis, 2018). NaN where the score is never defined.
     """
-    scorers = [weighted_score(metric, targets, *answer) for answer in answers]
+    scorers = [metric.weighted(targets, *answer, rows) for answer in answers]
     sign = 1 if metric.higher_is_better else -1
     parts = []
     for weights in _draws(metric, groups, seed):
@@ -149,10 +148,16 @@ def picked(metric: Metric, targets: np.ndarray, answers: list[Answer], groups: n
 
 
 def paired_difference(
-    metric: Metric, targets: np.ndarray, first: np.ndarray, second: np.ndarray, groups: np.ndarray, seed: int = 0
+    metric: Metric,
+    targets: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    groups: np.ndarray,
+    seed: int = 0,
+    rows: Rows | None = None,
 ) -> Gain:
     """How much better the second table of probabilities is than the first, row by row the same images."""
-    return gains(metric, targets, (first, None), [(second, None)], groups, seed)[0]
+    return gains(metric, targets, (first, None), [(second, None)], groups, seed, rows)[0]
 
 
 def difference_told(first: str, second: str, gain: Gain) -> str:
@@ -176,16 +181,26 @@ class Spread:
     deviation: float
 
 
-def fold_spread(metric: Metric, targets: np.ndarray, probabilities: np.ndarray, folds: np.ndarray) -> Spread:
+def fold_spread(
+    metric: Metric, targets: np.ndarray, probabilities: np.ndarray, folds: np.ndarray, rows: Rows | None = None
+) -> Spread:
     """The score of each fold's rows apart: each fold has a network of its own, so training's luck shows too."""
     parts = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
-    scores = [metric.score(targets[rows], probabilities[rows]) for rows in parts]
+    scores = [
+        metric.score(targets[part], probabilities[part], rows=None if rows is None else rows.at(part)) for part in parts
+    ]
     deviation = float(np.std(scores, ddof=1)) if len(scores) > 1 else float("nan")
     return Spread(tuple(scores), float(np.mean(scores)), deviation)
 
 
 def fold_luck(
-    metric: Metric, targets: np.ndarray, probabilities: np.ndarray, folds: np.ndarray, groups: np.ndarray, seed: int = 0
+    metric: Metric,
+    targets: np.ndarray,
+    probabilities: np.ndarray,
+    folds: np.ndarray,
+    groups: np.ndarray,
+    seed: int = 0,
+    rows: Rows | None = None,
 ) -> tuple[float, float]:
     """How far the scores of folds lie apart by luck, and how often luck parts them as far as they are (p).
 
@@ -193,11 +208,9 @@ def fold_luck(
     the usual standard deviation of the folds' scores under it, and the p-value of the one that was found.
     """
     unit_of_row, first = units(groups), np.unique(units(groups), return_index=True)[1]
-    scorer, generator = weighted_score(metric, targets, probabilities), np.random.default_rng(seed)
+    scorer, generator = metric.weighted(targets, probabilities, rows=rows), np.random.default_rng(seed)
     number_of = np.unique(folds, return_inverse=True)[1]
-    draws = (
-        FEWEST if metric.name == "own" else int(np.clip(WORK // (len(folds) * (number_of.max() + 1)), FEWEST, DRAWS))
-    )
+    draws = int(np.clip(WORK // (len(folds) * (number_of.max() + 1)), FEWEST, DRAWS)) if metric.quick else FEWEST
     dealt = [generator.permutation(number_of[first])[unit_of_row] for _ in range(draws)]
     deviations = [
         np.std(scorer((one == np.arange(number_of.max() + 1)[:, None]).astype(float)), ddof=1)
@@ -218,7 +231,7 @@ def _draws(metric: Metric, groups: np.ndarray, seed: int) -> Iterator[np.ndarray
     """(draws, n) how often each row is drawn, some draws at a time."""
     unit_of_row = units(groups)
     count, rows = int(unit_of_row.max()) + 1, len(unit_of_row)
-    draws = int(np.clip(WORK // rows, FEWEST, DRAWS if metric.name != "own" else FEWEST))
+    draws = int(np.clip(WORK // rows, FEWEST, DRAWS)) if metric.quick else FEWEST
     generator = np.random.default_rng(seed)
     step = max(1, CHUNK // rows)
     for start in range(0, draws, step):

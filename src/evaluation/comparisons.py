@@ -67,16 +67,18 @@ def judged(held: HeldOut, plain: str, ways: dict[str, Judged], beside: dict[str,
 
 def _told(held: HeldOut, base: Answer, ways: dict[str, Judged], plain: str) -> tuple[Way, ...]:
     others = [name for name in ways if name != plain]
-    over = gains(held.metric, held.targets, base, [ways[name][1] for name in others], held.groups)
+    over = gains(held.metric, held.targets, base, [ways[name][1] for name in others], held.groups, rows=held.rows)
     found = dict(zip(others, over, strict=True))
     told = []
     for name, (same, nested) in ways.items():
-        interval = bootstrap_interval(held.metric, held.targets, nested[0], held.groups, decisions=nested[1])
+        interval = bootstrap_interval(
+            held.metric, held.targets, nested[0], held.groups, decisions=nested[1], rows=held.rows
+        )
         told.append(
             Way(
                 name,
-                None if same is None else held.metric.score(held.targets, *same),
-                held.metric.score(held.targets, *nested),
+                None if same is None else held.metric.score(held.targets, *same, held.rows),
+                held.metric.score(held.targets, *nested, held.rows),
                 interval,
                 found.get(name),
             )

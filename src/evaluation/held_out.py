@@ -8,8 +8,8 @@ import pandas as pd
 
 from src.core.errors import Problem
 from src.evaluation.bootstrap import Answer, units
-from src.evaluation.weighted_metrics import quick_score
-from src.metrics import Metric
+from src.metrics import Metric, Rows
+from src.targets import TargetType
 
 Apply = Callable[[np.ndarray], Answer]  # rows -> their answer
 Fit = Callable[[np.ndarray], Apply]  # rows to learn from -> what answers any rows
@@ -30,9 +30,13 @@ class HeldOut:
     groups: np.ndarray
 
     @property
-    def several(self) -> bool:
-        """Whether several classes may apply to a row."""
-        return self.targets.ndim == 2
+    def target(self) -> TargetType:
+        return self.metric.target
+
+    @property
+    def rows(self) -> Rows:
+        """What a metric may want to know of them."""
+        return Rows(self.id, self.groups)
 
     def only(self, ids: np.ndarray) -> "HeldOut":
         """Those of the rows whose id is among `ids`, in their order."""
@@ -41,13 +45,10 @@ class HeldOut:
         return replace(self, **parts)
 
     def merit(self, answer: Answer, rows: np.ndarray | None = None) -> float:
-        """As `merit_of`, of an answer to these rows (None: all)."""
-        return self.merit_of(self.targets if rows is None else self.targets[rows], answer)
-
-    def merit_of(self, targets: np.ndarray, answer: Answer) -> float:
-        """The score turned so that larger is better; not defined is worst."""
-        score = quick_score(self.metric, targets, *answer)
-        return -np.inf if np.isnan(score) else score if self.metric.higher_is_better else -score
+        """The score of an answer to these rows (None: all), turned so that larger is better."""
+        if rows is None:
+            return self.metric.merit(self.targets, *answer, self.rows)
+        return self.metric.merit(self.targets[rows], *answer, self.rows.at(rows))
 
     def nested(self, fit: Fit) -> Answer:
         """Every row answered by what was fitted on the other folds: an honest estimate of a fit and its choices."""

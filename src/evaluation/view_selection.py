@@ -73,9 +73,14 @@ def choose_views(
         )
     path = _path(held, probabilities, np.arange(len(held.id)), seconds, budget)
     answers = _nested_answers(held, probabilities, len(path), seconds, budget)
-    found = gains(held.metric, held.targets, answers[0], answers[1:], held.groups)
+    found = gains(held.metric, held.targets, answers[0], answers[1:], held.groups, rows=held.rows)
     steps = tuple(
-        Step(path[: k + 1], sum(seconds[v] for v in path[: k + 1]), held.metric.score(held.targets, *answer), gain)
+        Step(
+            path[: k + 1],
+            sum(seconds[v] for v in path[: k + 1]),
+            held.metric.score(held.targets, *answer, held.rows),
+            gain,
+        )
         for k, (answer, gain) in enumerate(zip(answers, [None, *found], strict=True))
     )
     enough = _enough(held, answers, found)
@@ -128,5 +133,5 @@ def _enough(held: HeldOut, answers: list[Answer], found: list[Gain]) -> int:
         return 0
     best = max(real, key=lambda k: found[k - 1].value)
     shorter = [k for k in real if k < best]
-    apart = gains(held.metric, held.targets, answers[best], [answers[k] for k in shorter], held.groups)
+    apart = gains(held.metric, held.targets, answers[best], [answers[k] for k in shorter], held.groups, rows=held.rows)
     return next((k for k, gain in zip(shorter, apart, strict=True) if gain.value + gain.error >= 0), best)

@@ -9,18 +9,15 @@ import numpy as np
 import pandas as pd
 
 from src.competition.competition import Opened, open_competition
-from src.competition.folds import units_of
 from src.core.errors import Problem
 from src.core.files import read_json
 from src.core.paths import DONE, Run
-from src.evaluation.averaging import likeliest, probabilities_of
 from src.evaluation.bootstrap import gains, picked
 from src.experiments.sweep_plan import Cell, Plan
 from src.inference.logits_store import aligned, load_logits, logits_file
-from src.metrics import METRICS, Metric
+from src.metrics import Metric, Rows, metric, metrics_for
 from src.reporting.comparison_table import Outcomes
 from src.reporting.run_results import log_of
-from src.training.losses import plain_loss
 from src.training.rare_class_scores import rarity_scores
 
 
@@ -112,15 +109,14 @@ def _read(cell: Cell, run: Run, opened: Opened, shared: pd.Index | None) -> Read
         truth, answers = opened.samples.targets[held_out], []
         for seed in request.seeds:
             logits = _logits(opened, run, seed, fold, held_out)
-            answers.append(probabilities_of(logits, opened.card.target))
-            counts = _recognised(truth, likeliest(logits, opened.card.target), len(right))
+            answers.append(opened.target.predictions(logits))
+            counts = opened.target.recognised(truth, opened.target.decide_logits(logits), len(right))
             shown, right = shown + counts[0], right + counts[1]
             log = log_of(run.member(seed, fold))
             named = {"label": cell.label, "run": run.name, "seed": seed, "fold": fold, "rows": len(held_out)}
             curves.append(log.assign(**named))
-            members.append(
-                named | _scores(opened, truth, logits, answers[-1], trained) | _cost(opened, run, seed, fold, log)
-            )
+            scores = _scores(opened, truth, logits, answers[-1], trained, opened.rows.at(held_out))
+            members.append(named | scores | _cost(opened, run, seed, fold, log))
         rows.append(held_out)
         tables.append(np.mean(answers, axis=0))
     return Reading(opened, np.concatenate(rows), np.concatenate(tables), members, curves, shown, right)
@@ -131,19 +127,16 @@ def _logits(opened: Opened, run: Run, seed: int, fold: int | str, rows: np.ndarr
     return aligned(load_logits(file, opened.samples.classes), opened.samples.train["id"].to_numpy()[rows], file)
 
 
-def _recognised(truth: np.ndarray, answers: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of each class the images that have it, and those of them that were answered so."""
-    if truth.ndim == 2:
-        return (truth > 0).sum(0), ((truth > 0) & answers).sum(0)
-    return np.bincount(truth, minlength=classes), np.bincount(truth[truth == answers], minlength=classes)
-
-
 def _scores(
-    opened: Opened, truth: np.ndarray, logits: np.ndarray, answers: np.ndarray, trained: np.ndarray
+    opened: Opened, truth: np.ndarray, logits: np.ndarray, answers: np.ndarray, trained: np.ndarray, rows: Rows
 ) -> dict[str, float]:
-    metrics = {"accuracy": METRICS["accuracy"], opened.metric.name: opened.metric}
-    scores = {name: metric.score(truth, answers) for name, metric in metrics.items()}
-    return scores | rarity_scores(truth, answers, trained) | {"held_out_loss": plain_loss(logits, truth)}
+    target = opened.target
+    told = {"accuracy": metric("accuracy", target)} if "accuracy" in metrics_for(target) else {}
+    scores = {
+        name: one.score(truth, answers, rows=rows) for name, one in (told | {opened.metric.name: opened.metric}).items()
+    }
+    rare = rarity_scores(truth, answers, trained, target)
+    return scores | rare | {"held_out_loss": target.plain_loss(truth, logits)}
 
 
 def _cost(opened: Opened, run: Run, seed: int, fold: int | str, log: pd.DataFrame) -> dict[str, Any]:
@@ -165,9 +158,9 @@ def _gains(readings: list[Reading], labels: list[str], best: int) -> pd.DataFram
     if not _comparable(readings):
         return None
     first, others = readings[best], [i for i in range(len(readings)) if i != best]
-    metric, truth, groups = _truth(first)
+    metric, truth, groups, rows = _truth(first)
     tables = [(readings[i].probabilities, None) for i in others]
-    found = gains(metric, truth, (first.probabilities, None), tables, groups)
+    found = gains(metric, truth, (first.probabilities, None), tables, groups, rows=rows)
     table = pd.DataFrame([(one.value, one.low, one.high) for one in found], columns=["gain", "low", "high"])
     return table.assign(label=[labels[i] for i in others])
 
@@ -176,11 +169,12 @@ def _pick(readings: list[Reading]) -> tuple[float, float, float] | None:
     """What the best run scores on images that did not pick it; None where the runs stand on different ones."""
     if not _comparable(readings):
         return None
-    metric, truth, groups = _truth(readings[0])
-    return astuple(picked(metric, truth, [(reading.probabilities, None) for reading in readings], groups))
+    metric, truth, groups, rows = _truth(readings[0])
+    answers = [(reading.probabilities, None) for reading in readings]
+    return astuple(picked(metric, truth, answers, groups, rows=rows))
 
 
-def _truth(reading: Reading) -> tuple[Metric, np.ndarray, np.ndarray]:
-    """The metric, the targets of a reading's rows, and the groups that they are drawn in."""
-    samples, rows = reading.opened.samples, reading.rows
-    return reading.opened.metric, samples.targets[rows], units_of(samples.train)[rows]
+def _truth(reading: Reading) -> tuple[Metric, np.ndarray, np.ndarray, Rows]:
+    """The metric, the targets of a reading's rows, the groups that they are drawn in, and what is known of them."""
+    samples, known = reading.opened.samples, reading.opened.rows.at(reading.rows)
+    return reading.opened.metric, samples.targets[reading.rows], known.groups, known

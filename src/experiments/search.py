@@ -35,7 +35,7 @@ def search(space: Space, address: str | None = HERE, say: Say = print) -> None:
     again; a larger number of trials goes on from there.
     """
     card = load_card(space.first.request.competition)
-    measure = metric(card.metric, card.folder, card.target)
+    measure = metric(card.metric, card.target_type, card.folder)
     with only_one(space.folder, f"search {space.name}"):
         mend(space.folder)
         study = Study(space.folder, measure.higher_is_better)

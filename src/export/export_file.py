@@ -69,7 +69,7 @@ class Facts(Section):
     run: str
     classes: list[str]
     shares: list[float]
-    target: Literal["binary", "multiclass", "ordinal", "multilabel"]
+    target: str | dict[str, Any]
     model: Model
     models: list[OneModel] = Field(min_length=1)
     images: Pixels

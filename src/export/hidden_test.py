@@ -31,6 +31,7 @@ from src.export.export_file import Facts
 from src.export.predict import Exported
 from src.export.time_limit import answers_in_time
 from src.submission.writer import answers, write_submission
+from src.targets import target_type
 
 MODEL = "model.safetensors"
 
@@ -59,10 +60,9 @@ def read_hidden(card: Card, facts: Facts) -> HiddenTest:
     sample = sample_of(card, set(rows["id"]), rows, tuple(facts.classes))
     test = rows[~missing].reset_index(drop=True)
     test["path"] = f"{tree.root.resolve()}/" + test["path"]
-    one_row = np.zeros(1, np.int64)
-    if facts.target == "multilabel":
-        one_row = np.full((1, len(facts.classes)), float(facts.never_empty), np.float32)
-    samples = Samples(rows[:0], test, one_row, tuple(facts.classes), sample)
+    target = target_type(facts.target)
+    one_row = target.stand_in(len(facts.classes), facts.never_empty)
+    samples = Samples(rows[:0], test, one_row, tuple(facts.classes), sample, target)
     return HiddenTest(samples, rows["id"][missing].tolist())
 
 
@@ -116,8 +116,8 @@ def _answered(
     classes = len(facts.classes)
     # Room for every answer, taken once: beside it there are two batches of images at a time.
     probabilities = np.empty((len(paths) + absent, classes))
-    several = facts.target == "multilabel"
-    decisions = np.empty((len(probabilities), classes), bool) if several else np.empty(len(probabilities), np.int64)
+    usual = target_type(facts.target).guess(np.array([facts.shares]))
+    decisions = np.empty((len(probabilities), *usual.shape[1:]), usual.dtype)
     done = faults = 0
     for part in answers_in_time(exported, paths, seconds, say):
         rows = slice(done, done + len(part.paths))
@@ -126,9 +126,7 @@ def _answered(
         faults += len(part.faults)
         for path, reason in part.faults.items():
             say(f"{path.name}: {reason}: answered by the classes' shares")
-    likeliest = int(np.argmax(facts.shares))
-    probabilities[done:] = facts.shares
-    decisions[done:] = np.arange(classes) == likeliest if several else likeliest
+    probabilities[done:], decisions[done:] = facts.shares, usual
     return probabilities, decisions, faults
 
 

@@ -22,8 +22,7 @@ from src.core.errors import Problem, UsageError
 from src.core.files import written_whole
 from src.core.process import run
 from src.core.progress import progress
-from src.evaluation.averaging import mean_probabilities
-from src.evaluation.decision_rules import Decision
+from src.evaluation.averaging import mean_predictions
 from src.export.export_file import Facts, read_export
 from src.export.networks import engine_for, network_of
 from src.images import decode as decoder
@@ -32,8 +31,9 @@ from src.images.file_batches import FileBatch, file_batches
 from src.images.stream import ImageStream
 from src.inference.backends.backend import Engine
 from src.inference.predictor import view_logits
-from src.metrics import decide
+from src.metrics.decision import Decision
 from src.models.factory import Network
+from src.targets import target_type
 
 Logits = dict[tuple[int, str], np.ndarray]  # of the model's place and the view: (n, classes) float32
 
@@ -112,8 +112,7 @@ class Exported:
 
     def words(self, decisions: np.ndarray) -> list[str]:
         """The decisions as class names, several with | in between."""
-        classes = np.array(self.facts.classes, dtype=object)
-        return [row if isinstance(row, str) else "|".join(row) for row in (classes[decided] for decided in decisions)]
+        return ["|".join(row) for row in target_type(self.facts.target).cells(decisions, tuple(self.facts.classes))]
 
     def logits(self, images: torch.Tensor) -> Logits:
         """What each model says in each view of (n, 3, size, size) uint8 images."""
@@ -130,18 +129,21 @@ class Exported:
 
         What was fitted on answers of one fold's models is applied to one fold's models, and averaged after that.
         """
-        target, folds, views = self.facts.target, [model.fold for model in self.facts.models], self.facts.views
+        target, folds, views = (
+            target_type(self.facts.target),
+            [model.fold for model in self.facts.models],
+            self.facts.views,
+        )
         of_fold = [[at for at, one in enumerate(folds) if one == fold] for fold in dict.fromkeys(folds)]
-        each = [mean_probabilities([logits[at, view] for at in here for view in views], target) for here in of_fold]
+        each = [mean_predictions([logits[at, view] for at in here for view in views], target) for here in of_fold]
         if self.decision:
             each = [self.decision.changed(probabilities) for probabilities in each]
         probabilities = np.average(each, axis=0, weights=[len(here) for here in of_fold])
         decisions = self.decision.decided(probabilities)[1] if self.decision else None
         if decisions is None:
-            decisions = decide(target == "multilabel", probabilities)
-        if decisions.ndim == 2 and self.facts.never_empty:
-            none = np.flatnonzero(~decisions.any(axis=1))
-            decisions[none, probabilities[none].argmax(axis=1)] = True
+            decisions = target.decide(probabilities)
+        if self.facts.never_empty:
+            decisions = target.filled(decisions, probabilities)
         return probabilities, decisions
 
     def _told(self, paths: list[Path], probabilities: np.ndarray, decisions: np.ndarray, part: FileBatch) -> Answers:
@@ -149,8 +151,7 @@ class Exported:
         if places:
             shares = np.tile(self.facts.shares, (len(places), 1))
             probabilities[places] = shares
-            likeliest = shares.argmax(axis=1)
-            decisions[places] = likeliest if decisions.ndim == 1 else np.eye(shares.shape[1], dtype=bool)[likeliest]
+            decisions[places] = target_type(self.facts.target).guess(shares)
         return Answers(paths, probabilities, decisions, {paths[at]: f.reason for at, f in part.faults.items()})
 
 

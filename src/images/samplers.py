@@ -3,21 +3,6 @@
 import numpy as np
 
 
-def row_weights(targets: np.ndarray, exponent: float) -> np.ndarray:
-    """The weighted sampler's weight of each row: its class's row count to the power of -exponent.
-
-    So 0 leaves the classes as they are and 1 makes them alike. Of (n, classes) 0/1 targets the rarest class of a
-    row counts, and rows of no class are a class of their own.
-    """
-    if targets.ndim == 1:
-        return np.bincount(targets)[targets] ** -float(exponent)
-    present = targets > 0
-    counts = present.sum(0)
-    rarest = np.where(present, counts, len(targets)).min(1)
-    empty = ~present.any(1)
-    return np.where(empty, max(1, empty.sum()), rarest) ** -float(exponent)
-
-
 def epoch_steps(
     rows: np.ndarray, weights: np.ndarray | None, global_batch: int, key: tuple[int, ...]
 ) -> list[np.ndarray]:

@@ -19,6 +19,7 @@ from src.inference.provenance import how_to_submit, write_facts
 from src.inference.run_predictions import RunAnswers, answers_of, open_run
 from src.inference.score_table import held_out
 from src.inference.test_predictions import chosen_decision, same_folds, test_answer, write_answers
+from src.metrics import Rows
 
 
 def predict_joint(request: Request, say: Say = print) -> Path:
@@ -29,7 +30,7 @@ def predict_joint(request: Request, say: Say = print) -> Path:
     runs = _gathered(request, say)
     opened = runs[0].opened
     held, tables = _held_out(runs, opened.config.predict.shared)
-    blend, choice, decision = plain_mean(tuple(request.runs), opened.card.target == "multilabel"), None, None
+    blend, choice, decision = plain_mean(tuple(request.runs), opened.target), None, None
     if held is None:
         _allow_unjudged(opened)
         say("no out-of-fold score: models of fold=all have seen every training row")
@@ -110,7 +111,7 @@ def _spreads(held: HeldOut, tables: Tables, choice: BlendChoice) -> list[str]:
     """The score of each fold apart, for each run and for what joins them."""
     told = [f"{held.metric.name} over folds: mean ± standard deviation, and each fold"]
     for name, table in {**tables, choice.taken.method: choice.answer}.items():
-        spread = fold_spread(held.metric, held.targets, table, held.folds)
+        spread = fold_spread(held.metric, held.targets, table, held.folds, held.rows)
         deviation = f" ± {spread.deviation:.4f}" if len(spread.scores) > 1 else ""
         told.append(f"{name:30s} {spread.mean:.4f}{deviation}   {'  '.join(f'{score:.4f}' for score in spread.scores)}")
     return told
@@ -122,7 +123,9 @@ def _differences(held: HeldOut, tables: Tables) -> list[str]:
     others = [run for run in tables if run != best]
     return [
         difference_told(
-            other, best, paired_difference(held.metric, held.targets, tables[other], tables[best], held.groups)
+            other,
+            best,
+            paired_difference(held.metric, held.targets, tables[other], tables[best], held.groups, rows=held.rows),
         )
         for other in others
     ]
@@ -134,6 +137,6 @@ def _say_leaderboard(runs: list[RunAnswers], blend: Blend, answer: Answer, say: 
     truth = test_answers(opened.card, opened.samples, ids)
     if truth is None:
         return
-    told = [f"{one.run.name} {opened.metric.score(truth, one.test()):.4f}" for one in runs]
-    told.append(f"{blend.method} {opened.metric.score(truth, *answer):.4f}")
+    told = [f"{one.run.name} {opened.metric.score(truth, one.test(), rows=Rows(ids, ids)):.4f}" for one in runs]
+    told.append(f"{blend.method} {opened.metric.score(truth, *answer, Rows(ids, ids)):.4f}")
     say(f"test, its answers kept apart, {len(ids)} rows: {opened.metric.name} {', '.join(told)}")

@@ -12,6 +12,7 @@ from src.inference.run_predictions import RunAnswers, answers_of, open_run
 from src.inference.score_table import OVERALL, Line, score_line, score_lines, score_table
 from src.inference.test_predictions import chosen_decision, test_answer, write_answers
 from src.inference.tta import PLAIN
+from src.metrics import Rows
 
 
 def predict(request: Request, say: Say = print) -> Path:
@@ -46,7 +47,16 @@ def _leaderboard(one: RunAnswers) -> list[Line]:
     truth = test_answers(one.opened.card, one.opened.samples, one.test_ids)
     if truth is None:
         return []
-    return [score_line(one.opened, "test, its answers kept apart", truth, one.test(PLAIN), one.test())]
+    return [
+        score_line(
+            one.opened,
+            "test, its answers kept apart",
+            truth,
+            one.test(PLAIN),
+            one.test(),
+            Rows(one.test_ids, one.test_ids),
+        )
+    ]
 
 
 def _score(lines: list[Line], choice: DecisionChoice | None) -> Score | None:

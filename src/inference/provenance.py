@@ -8,9 +8,9 @@ from src.competition.competition import Opened
 from src.core.files import read_json, sha256_of, write_json
 from src.core.paths import runs_folder
 from src.evaluation.blending import Blend
-from src.evaluation.decision_rules import Decision
 from src.inference.external_runs import is_brought
 from src.inference.run_predictions import RunAnswers
+from src.metrics.decision import Decision
 
 Score = tuple[float, float, float]  # out of fold, and its 95 % interval
 

@@ -10,9 +10,7 @@ from src.competition.run_record import verify
 from src.config.request import ALL, Request
 from src.core.errors import UsageError
 from src.core.paths import Run
-from src.evaluation.decision_choice import prior_shift
 from src.evaluation.view_selection import ViewChoice, choose_views
-from src.images.samplers import row_weights
 from src.inference.backend_choice import use_engine
 from src.inference.backends.backend import TORCH
 from src.inference.external_runs import BroughtTables, brought_members, existing_run, hold_brought, is_brought
@@ -56,8 +54,9 @@ class RunAnswers:
         targets = self.opened.samples.targets[seen]
         if is_brought(self.run) or config.data.sampler != "weighted" or config.train.stages:
             return None
-        weights = row_weights(targets, config.data.sampler_exponent)
-        return prior_shift(targets, weights, len(self.opened.samples.classes))
+        target = self.opened.target
+        weights = target.sampler_weights(targets, config.data.sampler_exponent)
+        return target.prior_shift(targets, weights, len(self.opened.samples.classes))
 
     def __str__(self) -> str:
         seeds = sorted({member.seed for member in self.members})

@@ -6,11 +6,12 @@ import numpy as np
 
 from src.competition.competition import Opened
 from src.competition.folds import units_of
-from src.evaluation.averaging import mean_probabilities
+from src.evaluation.averaging import mean_predictions
 from src.evaluation.bootstrap import bootstrap_interval, interval_told
 from src.evaluation.held_out import HeldOut
 from src.inference.logits_store import StoredTables
 from src.inference.trained_networks import Member
+from src.metrics import Rows
 
 OVERALL = "out of fold"
 
@@ -43,7 +44,7 @@ def probabilities(
 ) -> np.ndarray:
     """(len(ids), classes): the mean over members and views."""
     logits = (tables.read(member, part, view, ids) for member in members for view in views)
-    return mean_probabilities(logits, opened.card.target)
+    return mean_predictions(logits, opened.target)
 
 
 def held_out(opened: Opened, folds: list[int]) -> HeldOut:
@@ -71,14 +72,17 @@ def score_lines(opened: Opened, oof: OutOfFold) -> list[Line]:
     lines = []
     for fold in np.unique(held.folds):
         rows = held.folds == fold
-        lines.append(score_line(opened, f"fold {fold}", held.targets[rows], oof.plain[rows], oof.tta[rows]))
-    overall = score_line(opened, OVERALL, held.targets, oof.plain, oof.tta)
-    interval = bootstrap_interval(opened.metric, held.targets, oof.tta, held.groups)
+        lines.append(
+            score_line(opened, f"fold {fold}", held.targets[rows], oof.plain[rows], oof.tta[rows], held.rows.at(rows))
+        )
+    overall = score_line(opened, OVERALL, held.targets, oof.plain, oof.tta, held.rows)
+    interval = bootstrap_interval(opened.metric, held.targets, oof.tta, held.groups, rows=held.rows)
     return [*lines, Line(overall.name, overall.rows, overall.plain, overall.tta, interval)]
 
 
-def score_line(opened: Opened, name: str, truth: np.ndarray, plain: np.ndarray, tta: np.ndarray) -> Line:
-    return Line(name, len(truth), opened.metric.score(truth, plain), opened.metric.score(truth, tta))
+def score_line(opened: Opened, name: str, truth: np.ndarray, plain: np.ndarray, tta: np.ndarray, rows: Rows) -> Line:
+    score = opened.metric.score
+    return Line(name, len(truth), score(truth, plain, rows=rows), score(truth, tta, rows=rows))
 
 
 def score_table(opened: Opened, lines: list[Line], views: int) -> str:

@@ -10,10 +10,10 @@ from src.competition.guesses import told_guesses
 from src.core.paths import submissions_folder
 from src.evaluation.bootstrap import Answer
 from src.evaluation.decision_choice import DecisionChoice, choose_decision
-from src.evaluation.decision_rules import Decision
 from src.evaluation.held_out import HeldOut
 from src.inference.logits_store import Say
 from src.inference.run_predictions import RunAnswers
+from src.metrics.decision import Decision
 from src.submission.check import never_empty
 from src.submission.writer import answers, write_submission
 
@@ -71,9 +71,5 @@ def _every_row(opened: Opened, ids: np.ndarray, answer: Answer) -> tuple[np.ndar
         return ids, shown, decisions
     shares = np.tile(opened.samples.shares, (len(absent), 1))
     if decisions is not None:
-        likeliest = shares.argmax(1)
-        several = decisions.ndim == 2
-        decisions = np.concatenate(
-            [decisions, np.eye(shares.shape[1], dtype=bool)[likeliest] if several else likeliest]
-        )
+        decisions = np.concatenate([decisions, opened.target.guess(shares)])
     return np.append(ids, absent), np.vstack([shown, shares]), decisions

@@ -85,7 +85,7 @@ def compare_sets(
     groups = _groups(rows, (train_groups, test_groups))
     suspicion = _suspicion(features, is_test, groups, seed)
     both = np.stack([1 - suspicion, suspicion], axis=1)
-    auc = metric("auc")
+    auc = metric("auc", "binary")
     order = np.argsort(-suspicion[is_test == 1], kind="stable")
     return Shift(
         auc.score(is_test, both),

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from src.core.errors import Problem
-from src.evaluation.averaging import likeliest
 from src.evaluation.held_out import HeldOut, RunTable, joined, refuse_other_folds
 from src.reporting.run_results import Subject
 
@@ -25,16 +24,12 @@ class Compared:
 
     @property
     def answers(self) -> dict[str, np.ndarray]:
-        target = self.first.opened.card.target
-        return {run: p >= 0.5 if self.held.several else likeliest(p, target) for run, p in self.tables.items()}
+        return {run: self.held.target.decide(p) for run, p in self.tables.items()}
 
     @property
     def right(self) -> pd.DataFrame:
         """(rows,) whether each run answers a row rightly, a column a run."""
-        truth = self.held.targets > 0.5 if self.held.several else self.held.targets
-        return pd.DataFrame(
-            {run: (a == truth).all(axis=1) if self.held.several else a == truth for run, a in self.answers.items()}
-        )
+        return pd.DataFrame({run: self.held.target.right(self.held.targets, a) for run, a in self.answers.items()})
 
     @property
     def first(self) -> Subject:

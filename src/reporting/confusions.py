@@ -3,6 +3,7 @@
 import numpy as np
 
 from src.reporting.run_results import Subject
+from src.targets import TargetType
 
 MOST = 400  # classes up to which the order is worked out
 
@@ -28,10 +29,10 @@ def often(times: int) -> str:
     return "once" if times == 1 else f"{times} times"
 
 
-def sorted_together(counts: np.ndarray, target: str) -> np.ndarray:
+def sorted_together(counts: np.ndarray, target: TargetType) -> np.ndarray:
     """(classes,) the order of the leaves of a tree that joins what is confused most; grades keep their own order."""
     count = len(counts)
-    if target == "ordinal" or not 3 <= count <= MOST:
+    if target.ordered or not 3 <= count <= MOST:
         return np.arange(count)
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from src.core.errors import Problem
+from src.targets import TargetType
 
 
 def label_issues(
-    ids: np.ndarray, targets: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]
+    ids: np.ndarray, targets: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...], target: TargetType
 ) -> pd.DataFrame:
     """The labels that look wrong, the most doubtful first: columns id, given, suggested, and the probability of each.
 
@@ -23,15 +24,10 @@ def label_issues(
     Raises Problem where the shapes do not fit, a probability is none, or all rows are of one class.
     """
     _check(ids, targets, probabilities, classes)
-    if targets.ndim == 1:
-        doubted = [_doubted(ids, targets, probabilities, np.array(classes, dtype=object))]
-    else:
-        truth = targets > 0.5
-        doubted = [
-            _doubted(ids, truth[:, c].astype(int), np.stack([1 - p, p], axis=1), np.array([f"not {name}", name]))
-            for c, (name, p) in enumerate(zip(classes, probabilities.T, strict=True))
-            if truth[:, c].any() and not truth[:, c].all()
-        ]
+    questions = target.questions(targets, probabilities, classes)
+    if not questions:
+        raise Problem("all held-out rows are of one class: no label can be compared with another")
+    doubted = [_doubted(ids, *question) for question in questions]
     return pd.concat(doubted).sort_values("given_probability", kind="stable", ignore_index=True)
 
 
@@ -85,5 +81,3 @@ def _check(ids: np.ndarray, targets: np.ndarray, probabilities: np.ndarray, clas
     if not sound.all():
         first = str(ids[np.flatnonzero(~sound)[0]])
         raise Problem(f"the probabilities of id {first!r} are none: delete its table of logits and predict anew")
-    if len(np.unique(targets)) < 2:
-        raise Problem("all held-out rows are of one class: no label can be compared with another")

@@ -17,7 +17,7 @@ from src.core.errors import Problem, UsageError
 from src.core.files import read_json, sha256_of, write_json, write_text
 from src.core.locks import only_one
 from src.core.paths import Run, home
-from src.evaluation.averaging import mean_probabilities
+from src.evaluation.averaging import mean_predictions
 from src.inference.external_runs import existing_run, is_brought
 from src.inference.logits_store import aligned, load_logits, logits_file
 from src.inference.members import trained_members
@@ -29,7 +29,6 @@ from src.reporting.label_issues import issues_told, label_issues, one_line_an_im
 
 Say = Callable[[str], None]
 RECORD = "review.json"
-UNORDERED = ("binary", "multiclass", "multilabel")  # the targets whose labels can be doubted
 
 
 def review(request: Request, say: Say = print) -> Path:
@@ -98,12 +97,12 @@ def _doubted(
 ) -> tuple[Path, int]:
     """Doubt the labels of every held-out row: label_issues.csv, label_issues.png. Returns the table and its length."""
     samples, place = opened.samples, folder / "label_issues.csv"
-    if opened.card.target not in UNORDERED:
-        say(f"which labels look wrong is not told where the target is {opened.card.target}: neighbours are no mistakes")
+    if not opened.target.doubts_labels:
+        say(f"which labels look wrong is not told where the target is {opened.target.name}: neighbours are no mistakes")
         return place, 0
     rows, folds, probabilities = _held_out_answers(opened, members)
     ids = samples.train["id"].to_numpy()[rows]
-    found = label_issues(ids, samples.targets[rows], probabilities, samples.classes)
+    found = label_issues(ids, samples.targets[rows], probabilities, samples.classes, opened.target)
     for line in issues_told(found, len(rows)):
         say(line)
     table = one_line_an_image(found).round(4)
@@ -128,12 +127,12 @@ def _doubted(
 
 def _held_out_answers(opened: Opened, members: list[Member]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows of samples.train that were held out, the fold of each, and (rows, classes) the mean over seeds."""
-    ids, target, parts = opened.samples.train["id"].to_numpy(), opened.card.target, []
+    ids, target, parts = opened.samples.train["id"].to_numpy(), opened.target, []
     for fold in sorted({member.fold for member in members}):
         rows = opened.folds.rows(fold)[1]
         files = [logits_file(member.folder, "oof", "identity", None) for member in members if member.fold == fold]
         tables = [aligned(load_logits(file, opened.samples.classes), ids[rows], file) for file in files]
-        parts.append((rows, np.full(len(rows), fold), mean_probabilities(tables, target)))
+        parts.append((rows, np.full(len(rows), fold), mean_predictions(tables, target)))
     rows, folds, probabilities = (np.concatenate(part) for part in zip(*parts, strict=True))
     return rows, folds, probabilities
 

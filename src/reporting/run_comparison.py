@@ -25,11 +25,18 @@ FLIPS, CLASSES = 24, 40
 def answer(compared: Compared) -> Section:
     held, tables, best = compared.held, compared.tables, compared.best
     metric, others = held.metric, [run for run in tables if run != best]
-    over = gains(metric, held.targets, (tables[best], None), [(tables[run], None) for run in others], held.groups)
+    over = gains(
+        metric, held.targets, (tables[best], None), [(tables[run], None) for run in others], held.groups, rows=held.rows
+    )
     found, lines = dict(zip(others, over, strict=True)), []
     for run, table in tables.items():
-        low, high = bootstrap_interval(metric, held.targets, table, held.groups)
-        line = {"name": run, "series": "plain", "rows": len(held.id), "value": metric.score(held.targets, table)}
+        low, high = bootstrap_interval(metric, held.targets, table, held.groups, rows=held.rows)
+        line = {
+            "name": run,
+            "series": "plain",
+            "rows": len(held.id),
+            "value": metric.score(held.targets, table, rows=held.rows),
+        }
         gain = found.get(run)
         told = (np.nan,) * 3 if gain is None else (gain.value, gain.low, gain.high)
         lines.append(
@@ -48,7 +55,7 @@ def answer(compared: Compared) -> Section:
     return Section(
         "answer",
         "The answer",
-        f"{best} scores best, {metric.name} {metric.score(held.targets, tables[best]):.4f}; {reading}.",
+        f"{best} scores best, {metric.name} {metric.score(held.targets, tables[best], rows=held.rows):.4f}; {reading}.",
         (chart, table),
     )
 
@@ -95,7 +102,7 @@ def flips(compared: Compared) -> pd.DataFrame:
     """
     right, held, subject = compared.right, compared.held, compared.first
     rows = np.flatnonzero(right.any(axis=1) & ~right.all(axis=1))
-    truth = held.targets > 0.5 if held.several else held.targets[:, None] == np.arange(len(subject.classes))
+    truth = held.target.indicators(held.targets, len(subject.classes))
     of_truth = np.stack([np.where(truth, p, np.nan) for p in compared.tables.values()])[:, rows]
     with np.errstate(invalid="ignore"):
         apart = np.nan_to_num(
@@ -104,10 +111,7 @@ def flips(compared: Compared) -> pd.DataFrame:
     table = pd.DataFrame({"row": rows, "id": held.id[rows], "apart": apart.round(4)})
     table["truth"] = [joined(names_of(subject, row)) for row in subject.opened.samples.positions(held.id[rows])]
     for run, answers in compared.answers.items():
-        table[run] = [
-            joined([subject.classes[k] for k in np.atleast_1d(np.flatnonzero(a) if held.several else a)])
-            for a in answers[rows]
-        ]
+        table[run] = [joined(names) for names in held.target.cells(answers[rows], subject.classes)]
     return table.sort_values("apart", ascending=False, kind="stable", ignore_index=True)
 
 
@@ -143,13 +147,12 @@ def flipped(compared: Compared) -> Section:
 
 def classes(compared: Compared) -> Section:
     held, names = compared.held, compared.first.classes
-    truth = held.targets > 0.5 if held.several else held.targets[:, None] == np.arange(len(names))
-    rows = truth.sum(axis=0)
+    found = {run: held.target.recognised(held.targets, a, len(names)) for run, a in compared.answers.items()}
+    rows = next(iter(found.values()))[0]
     table = pd.DataFrame({"class": names, "rows": rows})
-    for run, answers in compared.answers.items():
-        found = answers if held.several else answers[:, None] == np.arange(len(names))
+    for run, (_, right) in found.items():
         with np.errstate(invalid="ignore"):
-            table[run] = (truth & found).sum(axis=0) / rows
+            table[run] = right / rows
     shares = table[list(compared.tables)]
     apart = shares.max(axis=1) - shares.min(axis=1)
     table = table.assign(apart=apart).sort_values("apart", ascending=False, kind="stable", ignore_index=True)

@@ -10,15 +10,7 @@ from src.reporting.page.blocks import Page
 from src.reporting.page.write import write_page
 from src.reporting.run_comparison import compare
 from src.reporting.run_results import Say, subject_of
-from src.reporting.sections.augmentation import augmented
-from src.reporting.sections.data import data
-from src.reporting.sections.learning import learning
-from src.reporting.sections.mistakes import mistakes
-from src.reporting.sections.reproduce import again
-from src.reporting.sections.score import answer
-from src.reporting.sections.trust import trust
-
-SECTIONS = (answer, data, augmented, learning, mistakes, trust, again)
+from src.reporting.sections import SECTIONS
 
 
 def report(request: Request, say: Say = print) -> Path:
@@ -26,15 +18,16 @@ def report(request: Request, say: Say = print) -> Path:
     if request.runs:
         return compare(request, say)
     subject = subject_of(request, lambda _: None)
+    sections = subject.opened.target.page
     run, folder = subject.run, subject.run.folder / "report"
     with (
         only_one(folder, f"the report of run {run.name}"),
-        progress(len(SECTIONS) + 1, "report", "section") as bar,
+        progress(len(sections) + 1, "report", "section") as bar,
     ):
         made = []
-        for section in SECTIONS:
-            bar.set_description_str(f"report: {section.__name__}")
-            made.append(section(subject))
+        for name in sections:
+            bar.set_description_str(f"report: {name}")
+            made.append(SECTIONS.get(name)(subject))
             bar.update()
         bar.set_description_str("report: figures")
         today = datetime.date.today().isoformat()

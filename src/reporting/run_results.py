@@ -14,7 +14,6 @@ from src.competition.run_record import verify
 from src.config.request import ALL, Request
 from src.core.files import damaged, read_csv, read_json
 from src.core.paths import DONE, Run
-from src.evaluation.averaging import likeliest
 from src.evaluation.held_out import HeldOut
 from src.images.cache import ImageCache
 from src.images.stream import ImageStream
@@ -84,7 +83,7 @@ class Subject:
     @cached_property
     def answers(self) -> np.ndarray:
         """(held rows,) class indices, or (held rows, classes) bool: the plain answers of the plain view."""
-        return self.plain >= 0.5 if self.held.several else likeliest(self.plain, self.opened.card.target)
+        return self.held.target.decide(self.plain)
 
     @cached_property
     def log(self) -> pd.DataFrame:

@@ -19,10 +19,7 @@ def pictures(subject: Subject, rows: Sequence[int] | np.ndarray, side: int = SID
 
 def names_of(subject: Subject, row: int) -> tuple[str, ...]:
     """The classes of a training row by the table."""
-    target = subject.opened.samples.targets[row]
-    if np.ndim(target) == 0:
-        return (subject.classes[int(target)],)
-    return tuple(subject.classes[k] for k in np.flatnonzero(target > 0.5))
+    return subject.opened.target.cells(subject.opened.samples.targets[[row]], subject.classes)[0]
 
 
 def id_of(subject: Subject, row: int) -> str:

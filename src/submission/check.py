@@ -76,7 +76,7 @@ def _plainly_right(path: Path, layout: Layout, card: Card, samples: Samples) -> 
     options = {"sep": card.submission.separator, "encoding": card.submission.encoding, "header": None}
     options |= {"na_filter": False, "skip_blank_lines": False, "low_memory": False}
     kinds = {name: str for name in layout.header if name not in layout.answers}
-    sums, seen = card.submission.kind == "columns" and card.target != "multilabel", 0
+    sums, seen = card.submission.kind == "columns" and samples.target.sums_to_one, 0
     try:
         header = pd.read_csv(path, nrows=1, dtype=str, **options).iloc[0].tolist()
         if tuple(header) != layout.header:
@@ -177,7 +177,7 @@ def _kept_faults(table: pd.DataFrame, layout: Layout, sample: pd.DataFrame) -> l
 def _answer_faults(table: pd.DataFrame, layout: Layout, card: Card, samples: Samples) -> list[str]:
     kind = card.submission.kind
     if kind in ("probability", "columns"):
-        return _probability_faults(table, layout, sums=kind == "columns" and card.target != "multilabel")
+        return _probability_faults(table, layout, sums=kind == "columns" and samples.target.sums_to_one)
     cells = table[layout.answers[0]]
     may_be_empty = kind == "set" and not never_empty(samples)
     empty = np.flatnonzero((cells == "").to_numpy()) if not may_be_empty else np.array([], int)
@@ -190,7 +190,7 @@ def _answer_faults(table: pd.DataFrame, layout: Layout, card: Card, samples: Sam
 
 def never_empty(samples: Samples) -> bool:
     """Whether each training row has at least one class; then an answer without any is a fault."""
-    return samples.targets.ndim == 1 or bool((samples.targets > 0.5).any(axis=1).all())
+    return samples.target.never_empty(samples.targets)
 
 
 def _word_faults(cells: pd.Series, classes: frozenset[str], card: Card) -> list[str]:

@@ -42,9 +42,11 @@ def _check_kind(card: Card, classes: tuple[str, ...]) -> None:
     if card.submission is None:
         raise UsageError(f"{card.id} has nothing to submit: its card has no test images")
     kind = card.submission.kind
-    if kind == "label" and card.target == "multilabel":
+    allowed = card.target_type.submission_kinds
+    if kind not in allowed:
         raise UsageError(
-            "the card's submission kind is label, but its target is multilabel: set kind to set or columns"
+            f"the card's submission kind is {kind}, but its target is {card.target_type.name}: set kind to "
+            f"{' or '.join(allowed)}"
         )
     if kind == "probability" and len(classes) != 2:
         raise UsageError(

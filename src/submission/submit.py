@@ -77,7 +77,7 @@ def sync(card: Card) -> list[Entry]:
 
 def final(card: Card) -> list[Entry]:
     print(f"== {card.id}")
-    return final_two(card.id, slug_of(card), metric(card.metric, card.folder).higher_is_better)
+    return final_two(card.id, slug_of(card), metric(card.metric, card.target_type, card.folder).higher_is_better)
 
 
 def slug_of(card: Card) -> str:

@@ -13,7 +13,6 @@ from src.competition.card import Card
 from src.competition.samples import Samples
 from src.core.errors import Problem, UsageError
 from src.core.files import sha256_of, written_whole
-from src.metrics import decide
 from src.submission.check import checked, never_empty
 from src.submission.sample_layout import Layout, layout_of
 
@@ -49,15 +48,15 @@ def answers(
     Raises Problem where a row of the sample has no answer, or a probability is none.
     """
     layout = layout_of(card, samples)
-    sums = card.submission.kind == "columns" and card.target != "multilabel"
+    sums = card.submission.kind == "columns" and samples.target.sums_to_one
     absent = samples.sample[layout.id].isin(set(samples.test_without_image) - set(ids)).to_numpy()
     rows = _rows(ids, samples.sample[layout.id], absent)
-    shares = samples.counts / max(1, len(samples.targets))
+    shares = samples.shares
     p = _sound(np.asarray(probabilities, np.float64)[rows], samples, layout.id, sums)
     p[absent] = shares
-    d = None if decisions is None else _decided(np.asarray(decisions)[rows], len(samples.classes))
+    d = None if decisions is None else samples.target.indicators(np.asarray(decisions)[rows], len(samples.classes))
     if d is not None:
-        d[absent] = _decided(decide(card.target == "multilabel", shares[None]), len(samples.classes))
+        d[absent] = samples.target.indicators(samples.target.decide(shares[None]), len(samples.classes))
 
     def text(some: slice) -> pd.DataFrame:
         table = samples.sample.iloc[some].copy()
@@ -80,9 +79,9 @@ def _cells(
         lists = [card.submission.label_separator.join(row) for row in names[best].tolist()]
         return [(layout.answers[0], lists)]
     if kind == "set":
-        chosen = decide(card.target == "multilabel", p) if d is None else d
+        chosen = samples.target.indicators(samples.target.decide(p), p.shape[1]) if d is None else d
         return [(layout.answers[0], _sets(p, chosen, samples, card.submission.label_separator))]
-    sums = kind == "columns" and card.target != "multilabel"
+    sums = kind == "columns" and samples.target.sums_to_one
     columns = _printed(p, sums) if d is None else d.astype(int).astype(str).T
     return zip(layout.answers, columns if kind == "columns" else columns[1:], strict=True)
 
@@ -149,15 +148,9 @@ def _sound(p: np.ndarray, samples: Samples, key: str, sums: bool) -> np.ndarray:
     return p.clip(0, 1)
 
 
-def _decided(d: np.ndarray, classes: int) -> np.ndarray:
-    """Decisions of either shape as (n, classes) bool."""
-    return d[:, None] == np.arange(classes) if d.ndim == 1 else d.astype(bool)
-
-
 def _sets(p: np.ndarray, chosen: np.ndarray, samples: Samples, separator: str) -> list[str]:
     """The classes that apply, in the order of the classes. Where no training row is without a class, no answer is:
     the likeliest class stands in."""
-    chosen = _decided(chosen, p.shape[1])
     if never_empty(samples):
         none = np.flatnonzero(~chosen.any(axis=1))
         chosen[none, p[none].argmax(axis=1)] = True

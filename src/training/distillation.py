@@ -25,7 +25,6 @@ from src.core.paths import DONE, Run
 from src.core.reporter import Standing, Teller
 from src.core.terminal import Terminal
 from src.core.worker_processes import run_tasks
-from src.evaluation.averaging import likeliest, probabilities_of
 from src.evaluation.bootstrap import difference_told, paired_difference
 from src.images.dataset import Feed, PlainRows
 from src.images.samplers import steps_per_epoch
@@ -149,7 +148,7 @@ class Lesson:
 
 def lesson_of(job: FoldJob) -> Lesson:
     """The lesson of a fold, from the answers that its teacher gave (see asking.py) where it has one."""
-    samples, teach, target = job.opened.samples, job.opened.config.teach, job.opened.card.target
+    samples, teach, target = job.opened.samples, job.opened.config.teach, job.opened.target
     rows, _ = job.opened.folds.rows(job.fold)
     labels = samples.targets[rows]
     if job.teacher is None:
@@ -158,18 +157,18 @@ def lesson_of(job: FoldJob) -> Lesson:
     answers = answers_of(job)
     meta = next(iter(answers.values())).meta
     targets = np.full((count + len(samples.test), classes), np.nan, dtype=np.float32)
-    targets[rows] = labels if labels.ndim == 2 else np.eye(classes, dtype=np.float32)[labels]
+    targets[rows] = target.soft(labels, classes)
     if "train" in answers:
-        shares = probabilities_of(answers["train"].logits, target)
+        shares = target.predictions(answers["train"].logits)
         targets[rows] = (1 - teach.distill) * targets[rows] + teach.distill * shares
     if "test" not in answers:
         return Lesson(rows, labels, targets, NONE, meta=meta)
     logits = answers["test"].logits
-    shares = probabilities_of(logits, target)
-    sure = sureness(shares, target)
+    shares = target.predictions(logits)
+    sure = target.sureness(shares)
     taken = np.flatnonzero(sure >= teach.pseudo)
     targets[count + taken] = shares[taken]
-    answered = likeliest(logits, target).astype(labels.dtype)
+    answered = target.decide_logits(logits).astype(labels.dtype)
     rows, labels = np.concatenate([rows, count + taken]), np.concatenate([labels, answered[taken]])
     return Lesson(rows, labels, targets, taken, sure, answered, meta)
 
@@ -177,11 +176,6 @@ def lesson_of(job: FoldJob) -> Lesson:
 def epoch_length(job: FoldJob) -> int:
     """Optimizer steps of one epoch over the fold's lesson."""
     return steps_per_epoch(len(lesson_of(job).rows), global_batch(job.opened.config))
-
-
-def sureness(shares: np.ndarray, target: str) -> np.ndarray:
-    """(n, classes) probabilities -> (n,): of the likeliest class, or of the least certain yes or no of several."""
-    return np.maximum(shares, 1 - shares).min(1) if target == "multilabel" else shares.max(1)
 
 
 def told(job: FoldJob, lesson: Lesson) -> str:
@@ -237,8 +231,9 @@ def say_before_and_after(
     rows = np.concatenate(held_out)
     truth, units = opened.samples.targets[rows], units_of(opened.samples.train)[rows]
     tables = np.concatenate(before), np.concatenate(after)
-    scores = [opened.metric.score(truth, table) for table in tables]
-    gain = paired_difference(opened.metric, truth, *tables, units)
+    known = opened.rows.at(rows)
+    scores = [opened.metric.score(truth, table, rows=known) for table in tables]
+    gain = paired_difference(opened.metric, truth, *tables, units, rows=known)
     say(
         f"{opened.metric.name} out of fold of the teacher {scores[0]:.4f}, of the student {scores[1]:.4f}, on the same "
         f"{len(rows)} rows: {difference_told(f'the teacher ({teacher.name})', f'the student ({run.name})', gain)}"

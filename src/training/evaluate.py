@@ -10,12 +10,11 @@ from torch import nn
 
 from src.competition.competition import Opened
 from src.core.paths import Run
-from src.evaluation.averaging import mean_probabilities, probabilities_of
+from src.evaluation.averaging import mean_predictions
 from src.images.dataset import Feed
 from src.inference.logits_store import aligned, load_logits, logits_file
 from src.inference.predictor import view_logits
 from src.metrics import Metric
-from src.training.losses import plain_loss
 
 if TYPE_CHECKING:
     from src.training.fold_job import FoldJob
@@ -34,9 +33,8 @@ def evaluate(job: FoldJob, network: nn.Module, feed: Feed, rows: np.ndarray) -> 
     opened = job.opened
     logits = _logits(job, network, feed, rows)
     targets = opened.samples.targets[rows]
-    return Scores(
-        logits, plain_loss(logits, targets), opened.metric.score(targets, probabilities_of(logits, opened.card.target))
-    )
+    score = opened.metric.score(targets, opened.target.predictions(logits), rows=opened.rows.at(rows))
+    return Scores(logits, opened.target.plain_loss(targets, logits), score)
 
 
 def _logits(job: FoldJob, network: nn.Module, feed: Feed, rows: np.ndarray) -> np.ndarray:
@@ -58,7 +56,7 @@ def stored_answers(opened: Opened, run: Run, seeds: tuple[int, ...], fold: int, 
     ids = opened.samples.train["id"].to_numpy()[rows]
     files = [logits_file(run.member(seed, fold), "oof", "identity", None) for seed in seeds]
     tables = [aligned(load_logits(file, opened.samples.classes), ids, file) for file in files]
-    return mean_probabilities(tables, opened.card.target)
+    return mean_predictions(tables, opened.target)
 
 
 def best_epoch(metric: Metric, scores: list[float]) -> int:

@@ -11,7 +11,6 @@ from safetensors.torch import load_file, save
 
 from src.core.files import sha256_of, write_json, written_whole
 from src.core.paths import DONE
-from src.evaluation.averaging import likeliest
 from src.images.dataset import Feed
 from src.inference.logits_store import logits_file, save_logits
 from src.training.distillation import forget, taught_by
@@ -127,21 +126,19 @@ def _save(state: State, path: object) -> None:
 
 def _mistakes(job: FoldJob, targets: np.ndarray, logits: np.ndarray, say: Callable[[str], None]) -> None:
     """per_class.csv always, confusion.csv where an image has one class; both printed as far as they are readable."""
-    classes, answers = job.opened.samples.classes, likeliest(logits, job.opened.card.target)
-    if targets.ndim == 2:
-        rows = (targets > 0).sum(0)
-        right = ((targets > 0) & answers).sum(0)
-    else:
+    target = job.opened.target
+    classes, answers = job.opened.samples.classes, target.decide_logits(logits)
+    rows, right = target.recognised(targets, answers, len(classes))
+    if target.one_class:
         confusion = np.zeros((len(classes), len(classes)), dtype=int)
         np.add.at(confusion, (targets, answers), 1)
-        rows, right = confusion.sum(1), confusion.diagonal()
         with written_whole(job.folder / "confusion.csv") as part:
             pd.DataFrame(confusion, index=pd.Index(classes, name="truth"), columns=classes).to_csv(part)
     share = np.divide(right, rows, out=np.full(len(classes), np.nan), where=rows > 0)
     table = pd.DataFrame({"class": classes, "rows": rows, "accuracy": share.round(4)})
     with written_whole(job.folder / "per_class.csv") as part:
         table.to_csv(part, index=False)
-    if targets.ndim == 1 and len(classes) <= SHOWN:
+    if target.one_class and len(classes) <= SHOWN:
         say(_matrix(classes, confusion, share))
     else:
         hardest = table[table["rows"] > 0].sort_values("accuracy").head(10)

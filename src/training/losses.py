@@ -76,26 +76,6 @@ def class_weights(kind: str, counts: np.ndarray, beta: float) -> torch.Tensor | 
     return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
 
 
-def plain_loss(logits: np.ndarray, targets: np.ndarray) -> float:
-    """Cross entropy without smoothing, weights or margins, to compare one epoch and run with another."""
-    scores, truth = torch.from_numpy(logits), torch.from_numpy(targets)
-    if targets.ndim == 2:
-        return F.binary_cross_entropy_with_logits(scores, truth).item()
-    return F.cross_entropy(scores, truth).item()
-
-
-def chance_loss(targets: np.ndarray, weights: np.ndarray | None, smoothing: float, classes: int) -> float:
-    """The cross entropy of always answering the class frequencies; `weights` are the sampler's, one a row."""
-    if targets.ndim == 2:
-        shares = np.average(targets, axis=0, weights=weights) * (1 - smoothing) + smoothing / 2
-        shares = shares.clip(1e-12, 1 - 1e-12)
-        return float(-(shares * np.log(shares) + (1 - shares) * np.log(1 - shares)).mean())
-    shares = np.bincount(targets, weights=weights, minlength=classes)
-    shares = shares / shares.sum() * (1 - smoothing) + smoothing / classes
-    shares = shares[shares > 0]
-    return float(-(shares * np.log(shares)).sum())
-
-
 def _several(loss: Loss, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
     smooth = targets * (1 - loss.smoothing) + loss.smoothing / 2
     losses = F.binary_cross_entropy_with_logits(logits, smooth, reduction="none")

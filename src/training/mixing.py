@@ -7,6 +7,7 @@ import torch
 
 from src.config.schema import Train
 from src.core.errors import UsageError
+from src.targets import TargetType
 
 Mix = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
@@ -30,6 +31,7 @@ def augmented_rows(
     only: list[str | int] | str | None,
     targets: np.ndarray,
     classes: tuple[str, ...],
+    target: TargetType,
     answered: np.ndarray | None = None,
 ) -> np.ndarray | None:
     """(training rows,) bool: the rows whose class is augmented; None for every row.
@@ -39,7 +41,7 @@ def augmented_rows(
     """
     if only is None:
         return None
-    counts = targets.sum(0) if targets.ndim == 2 else np.bincount(targets, minlength=len(classes))
+    counts = target.counts(targets, len(classes))
     if only == "all_but_largest":
         chosen = np.arange(len(classes)) != counts.argmax()
     else:
@@ -50,4 +52,4 @@ def augmented_rows(
             )
         chosen = np.isin(classes, [str(name) for name in only])
     every = targets if answered is None else np.concatenate([targets, answered])
-    return (every[:, chosen] > 0).any(1) if every.ndim == 2 else chosen[every]
+    return target.having(every, chosen)

@@ -27,7 +27,7 @@ def check_choices(opened: Opened, say: Callable[[str], None]) -> None:
     stages = stages_of(config)
     for stage in stages:
         Augmentation(stage.augment.transforms, stage.size, config.images.load_side())
-        augmented_rows(stage.augment.only, samples.targets, samples.classes)
+        augmented_rows(stage.augment.only, samples.targets, samples.classes, samples.target)
     if continues(config.model):
         earlier_run("model.weights", config.model.weights, opened)
     check_teaching(opened)

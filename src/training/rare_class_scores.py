@@ -2,24 +2,24 @@
 
 import numpy as np
 
-from src.metrics import METRICS
-from src.metrics import decide as likeliest
+from src.metrics import metric
+from src.targets import TargetType
 
 UNEVEN = 3  # the largest class is so many times the smallest, at least, before these scores are told
 RAREST = 1 / 3  # of the classes
 
 
-def rarity_scores(truth: np.ndarray, answers: np.ndarray, trained: np.ndarray) -> dict[str, float]:
+def rarity_scores(truth: np.ndarray, answers: np.ndarray, trained: np.ndarray, target: TargetType) -> dict[str, float]:
     """Scores of held-out rows by name; none where classes are about even, or several apply to a row.
 
     truth: (n,) int. answers: (n, classes) probabilities. trained: (classes,) training rows of each class.
     as_trained: accuracy if the rows came in the shares of training. rarest: mean recall of the rarest third of classes.
     """
     there = trained[trained > 0]
-    if truth.ndim == 2 or not len(there) or there.max() < UNEVEN * there.min():
+    if not target.one_class or not len(there) or there.max() < UNEVEN * there.min():
         return {}
-    scores = {name: METRICS[name].score(truth, answers) for name in ("balanced_accuracy", "macro_f1")}
-    labels = likeliest(False, answers)
+    scores = {name: metric(name, target).score(truth, answers) for name in ("balanced_accuracy", "macro_f1")}
+    labels = target.decide(answers)
     shown = np.bincount(truth, minlength=len(trained))
     recall = np.bincount(truth[labels == truth], minlength=len(trained)) / np.maximum(shown, 1)
     order = np.argsort(trained, kind="stable")

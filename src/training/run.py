@@ -218,13 +218,16 @@ def _say_scores(opened: Opened, run: Run, seeds: tuple[int, ...], say: Say) -> N
     folds = [f for f in range(opened.folds.count) if all(run.finished(seed, f) for seed in seeds)]
     if not folds:
         return
-    scores, truth, answers = [], [], []
+    scores, truth, answers, seen = [], [], [], []
     for fold in folds:
         _, rows = opened.folds.rows(fold)
         answers.append(stored_answers(opened, run, seeds, fold, rows))
         truth.append(opened.samples.targets[rows])
-        scores.append(opened.metric.score(truth[-1], answers[-1]))
-    overall = opened.metric.score(np.concatenate(truth), np.concatenate(answers))
+        seen.append(rows)
+        scores.append(opened.metric.score(truth[-1], answers[-1], rows=opened.rows.at(rows)))
+    overall = opened.metric.score(
+        np.concatenate(truth), np.concatenate(answers), rows=opened.rows.at(np.concatenate(seen))
+    )
     told = "  ".join(f"fold {fold} {score:.4f}" for fold, score in zip(folds, scores, strict=True))
     spread = f", over folds {np.mean(scores):.4f} ± {np.std(scores, ddof=1):.4f}" if len(folds) > 1 else ""
     say(f"{opened.metric.name} out of fold: {overall:.4f}{spread}   ({told})")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from src.core.errors import Problem
-from src.evaluation.averaging import likeliest
 
 if TYPE_CHECKING:
     from src.training.evaluate import Scores
@@ -40,11 +39,11 @@ def after_epoch(job: FoldJob, entry: dict[str, Any], scores: Scores, chance: flo
             f"warning: {job.name}: after epoch {entry['epoch']} the loss {entry['loss']:.3f} is still at chance "
             f"({chance:.3f}). If it stays there, try another optim.lr, or look at the images that augment makes"
         )
-    answers = np.unique(likeliest(scores.logits, job.opened.card.target), axis=0)
+    answers = np.unique(job.opened.target.decide_logits(scores.logits), axis=0)
     if len(answers) == 1 and len(scores.logits) > 1:
         say(f"warning: {job.name}: every held-out image gets the same answer, {_named(answers[0], job)}")
 
 
 def _named(answer: np.ndarray, job: FoldJob) -> str:
-    classes = np.array(job.opened.samples.classes)
-    return repr(str(classes[answer])) if answer.ndim == 0 else ", ".join(classes[answer]) or "no class at all"
+    target = job.opened.target
+    return target.told(target.cells(answer[None], job.opened.samples.classes)[0])

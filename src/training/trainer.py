@@ -11,7 +11,7 @@ from src.core.seeding import ORDER, START, STEP, key, seed_all
 from src.core.stop_signal import StopSignal
 from src.images.augment import Augmentation
 from src.images.dataset import AugmentedSteps, Feed, PlainRows, Step
-from src.images.samplers import epoch_steps, row_weights, steps_per_epoch
+from src.images.samplers import epoch_steps, steps_per_epoch
 from src.models.factory import build
 from src.training import sanity_checks
 from src.training.distillation import lesson_of, told
@@ -20,7 +20,6 @@ from src.training.evaluate import Scores, best_epoch, evaluate
 from src.training.finish import finish, keep_best
 from src.training.fold_job import FoldJob, global_batch
 from src.training.logs import line, shown, write_logs
-from src.training.losses import chance_loss
 from src.training.mixing import augmented_rows
 from src.training.schedule import plateau_factor, rates, set_rate
 from src.training.stages import Stage, freeze, stage_at, stages_of
@@ -114,11 +113,11 @@ class FoldTraining:
         self.state.share_gradients()
         load_side = self.config.images.load_side()
         augmentation = Augmentation(stage.augment.transforms, stage.size, load_side)
-        only = augmented_rows(stage.augment.only, data.targets, data.classes, self.lesson.answered)
+        only = augmented_rows(stage.augment.only, data.targets, data.classes, data.target, self.lesson.answered)
         feed = Feed(AugmentedSteps(job.images, augmentation, only), job.machine.workers, self.device)
         self.feed = Turns(feed, job.ranks, stage.size)
         exponent = stage.sampler_exponent
-        self.weights = None if exponent is None else row_weights(self.lesson.labels, exponent)
+        self.weights = None if exponent is None else data.target.sampler_weights(self.lesson.labels, exponent)
         self.stepper.frozen = stage.frozen
         self.stage = stage
 
@@ -230,8 +229,10 @@ class FoldTraining:
         """The loss of knowing the class frequencies only; no number for losses and targets of another scale."""
         loss = self.config.loss
         plain = loss.name in ("auto", "cross_entropy") and loss.class_weights == "none" and not self.job.teacher
+        if not plain:
+            return math.inf
         classes = len(self.job.opened.samples.classes)
-        return chance_loss(self.lesson.labels, self.weights, loss.smoothing, classes) if plain else math.inf
+        return self.job.opened.target.chance_loss(self.lesson.labels, self.weights, loss.smoothing, classes)
 
     def _stopped_early(self) -> bool:
         patience, history = self.config.train.patience, self.state.progress.history

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from src.competition.competition import open_competition
 from src.config.request import parse
 from src.core.paths import Run
-from src.evaluation.averaging import mean_probabilities
+from src.evaluation.averaging import mean_predictions
 from src.images.cache import ImageCache
 from src.images.dataset import Feed, PlainRows
 from src.images.stream import ImageStream, resized
@@ -57,7 +57,7 @@ def main(words: list[str]) -> None:
     networks, member = EngineNetworks(opened, run, lambda _: None), trained_members(run, request)[0]
     rows = networks.rows(member, "oof")[: int(own.get("images", 512))]
     paths = [Path(opened.samples.train["path"].iloc[row]) for row in rows]
-    size, batch, target = networks.size, request.config.predict.batch, opened.card.target
+    size, batch, target = networks.size, request.config.predict.batch, opened.target
     stream = ImageStream(paths, request.config.images.load_side(size), request.config.images.fit, ())
     network = trained_network(opened.config, member.folder, len(opened.samples.classes))[0].eval()
 
@@ -65,7 +65,7 @@ def main(words: list[str]) -> None:
     def textbook() -> np.ndarray:
         loaders = [DataLoader(OneView(stream, size, view), batch_size=batch) for view in SQUARE]
         tables = [torch.cat([network(images) for images in loader]).numpy() for loader in loaders]
-        return mean_probabilities(tables, target)
+        return mean_predictions(tables, target)
 
     def podium(engine: Engine) -> Callable[[], np.ndarray]:
         ready = networks.ready(member, engine)
@@ -77,7 +77,7 @@ def main(words: list[str]) -> None:
                 cache.mkdir()
                 images = ImageCache.open(cache, paths, stream.side, stream.fit, say=lambda _: None)
                 networks._feed = Feed(PlainRows(images, size), 0, torch.device("cpu"))
-                return mean_probabilities(list(networks.logits(ready, engine, every, SQUARE).values()), target)
+                return mean_predictions(list(networks.logits(ready, engine, every, SQUARE).values()), target)
 
         return answer
 

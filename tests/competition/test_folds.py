@@ -9,14 +9,16 @@ import pytest
 from src.competition.folds import deal_units, freeze_folds
 from src.competition.samples import Samples
 from src.core.errors import Problem
+from src.targets import target_type
 
 
 def samples(targets, group="", cluster="", part="train"):
     targets = np.asarray(targets)
     count = targets.shape[1] if targets.ndim == 2 else int(targets.max()) + 1
+    target = target_type("multilabel" if targets.ndim == 2 else "multiclass")
     train = pd.DataFrame({"id": [f"{k:05d}" for k in range(len(targets))], "path": "x"}, dtype=object)
     train = train.assign(group=group, part=part, cluster=cluster)
-    return Samples(train, pd.DataFrame(), targets, tuple(f"c{k}" for k in range(count)), pd.DataFrame())
+    return Samples(train, pd.DataFrame(), targets, tuple(f"c{k}" for k in range(count)), pd.DataFrame(), target)
 
 
 def table(folds, targets, classes):
@@ -135,7 +137,7 @@ def test_as_even_as_scikit_learn():
         StratifiedGroupKFold(5, shuffle=True, random_state=0).split(targets, targets, groups)
     ):
         theirs[held] = fold
-    ours = deal_units(targets, groups, 5, 0)
+    ours = deal_units(target_type("multiclass").strata(targets), groups, 5, 0)
 
     def unevenness(of_row):
         counts = np.zeros((5, 6))

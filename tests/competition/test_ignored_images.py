@@ -17,6 +17,7 @@ from src.evaluation.held_out import RunTable, joined
 from src.predict import main as predict
 from src.review import main as review
 from src.sweep import main as sweep
+from src.targets import target_type
 from src.train import main as train
 from tests.fixtures.older_runs import without_keys
 from tests.fixtures.planted_faults import ROWS, WORDS, planted, write_planted
@@ -28,7 +29,7 @@ def samples(rows: int = 60, classes: int = 2, group: object = "", part: object =
     train = pd.DataFrame({"id": [f"{row:04d}" for row in range(rows)], "path": "x"}, dtype=object)
     train = train.assign(group=group, part=part, cluster="")
     names = tuple(f"c{k}" for k in range(classes))
-    return Samples(train, pd.DataFrame(), np.arange(rows) % classes, names, pd.DataFrame())
+    return Samples(train, pd.DataFrame(), np.arange(rows) % classes, names, pd.DataFrame(), target_type("multiclass"))
 
 
 def write(home: Path, text: str) -> str:

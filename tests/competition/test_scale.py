@@ -16,9 +16,10 @@ from src.competition.quality.cleaning import inspect
 from src.competition.quality.image_index import look_at
 from src.competition.samples import load_samples
 from src.core.paths import REPOSITORY, relative_paths
-from src.evaluation.averaging import mean_probabilities, probabilities_of
+from src.evaluation.averaging import mean_predictions
 from src.images.cache import ImageCache
 from src.inference.test_predictions import weighted_mean
+from src.targets import target_type
 from tests.bench.scale import __main__ as door
 from tests.bench.scale.table import grown, table
 
@@ -102,11 +103,11 @@ def test_a_cache_is_the_same_whether_paths_are_text_or_not(tmp_path):
 
 @pytest.mark.parametrize("target", ["multiclass", "multilabel"])
 def test_a_mean_of_tables_is_numpy_s_to_the_last_bit(target):
-    generator = np.random.default_rng(0)
+    generator, target = np.random.default_rng(0), target_type(target)
     for count in (1, 2, 7, 18):
         tables = [generator.normal(0, 4, (300, 7)).astype(np.float32) for _ in range(count)]
-        wanted = np.mean([probabilities_of(table, target) for table in tables], axis=0)
-        assert (mean_probabilities(iter(tables), target) == wanted).all()
+        wanted = np.mean([target.predictions(table) for table in tables], axis=0)
+        assert (mean_predictions(iter(tables), target) == wanted).all()
 
 
 def test_a_weighted_mean_is_numpy_s_to_the_last_bit():

@@ -9,7 +9,10 @@ import pytest
 from src.core.errors import Problem
 from src.evaluation.blending import Blend, choose_blend
 from src.evaluation.held_out import RunTable, joined
+from src.targets import target_type
 from tests.fixtures.made_up_competition import as_two, held_out, network
+
+MULTICLASS = target_type("multiclass")
 
 
 def runs(seed: int, skills: dict[str, float], rows: int = 800, classes: int = 4) -> tuple[np.ndarray, dict]:
@@ -93,10 +96,10 @@ def test_ranks_join_runs_of_different_scales():
     choice = choose_blend(held_out("auc", targets), tables)
     assert ways(choice)["rank mean"].gain.real
     assert choice.taken.method in ("rank mean", "linear stack")
-    answered = Blend("rank mean", ("timid", "sure"), False, (0.5, 0.5)).apply(tables)
+    answered = Blend("rank mean", ("timid", "sure"), MULTICLASS, (0.5, 0.5)).apply(tables)
     np.testing.assert_allclose(answered.sum(axis=1), 1)
     sharper = tables | {"timid": as_two(tables["timid"][:, 1] ** 3)}  # the same order in other numbers
-    np.testing.assert_allclose(Blend("rank mean", ("timid", "sure"), False, (0.5, 0.5)).apply(sharper), answered)
+    np.testing.assert_allclose(Blend("rank mean", ("timid", "sure"), MULTICLASS, (0.5, 0.5)).apply(sharper), answered)
 
 
 def test_ranks_are_offered_for_scores_of_order_only():
@@ -141,7 +144,7 @@ def test_one_fold_alone_is_judged_in_parts():
 def test_what_is_written_down_answers_the_test_rows_the_same():
     targets, tables = runs(0, {"a": 2.0, "b": 1.0}, rows=200)
     for weights, method in (((0.5, 0.5), "rank mean"), ((0.75, 0.25), "weighted mean")):
-        blend = Blend(method, ("a", "b"), False, weights)
+        blend = Blend(method, ("a", "b"), MULTICLASS, weights)
         again = Blend.from_json(json.loads(json.dumps(blend.to_json())))
         assert again == blend
     taken = choose_blend(held_out("log_loss", targets), tables).taken

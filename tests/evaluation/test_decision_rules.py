@@ -2,17 +2,27 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from src.core.errors import Problem
-from src.evaluation.decision_choice import choose_decision, prior_shift
-from src.evaluation.decision_rules import Decision, expected_grade
-from src.evaluation.thresholds import cut_points, macro_thresholds, micro_thresholds, sample_thresholds
-from src.images.samplers import row_weights
+from src.evaluation.decision_choice import choose_decision
 from src.metrics import METRICS, metric
+from src.metrics.decision import Decision, expected_grade
+from src.metrics.thresholds import cut_points, macro_thresholds, micro_thresholds, sample_thresholds
+from src.targets import TARGETS, target_type
 from tests.fixtures.made_up_competition import as_two, held_out, network
+
+ONE, SETS = target_type("multiclass"), target_type("multilabel")
+NONE = np.zeros((1, 1))  # predictions that nothing is made of
+PARAMETERS = {  # of the metrics that need some
+    "fbeta": {"beta": 2},
+    "map": {"k": 2},
+    "recall": {"k": 2},
+    "top_error": {"k": 1},
+}
 
 
 def ways(choice) -> dict:
@@ -51,13 +61,13 @@ def test_cut_points_are_the_best_there_are():
         targets, expected = generator.integers(0, 3, 14), generator.random(14).round(1) * 2
         places = np.unique(np.concatenate([[-1, 9], expected - 0.05]))
         best = max(
-            metric("qwk").function(targets, np.searchsorted(pair, expected, side="right"))
+            metric("qwk", ONE).score(targets, NONE, np.searchsorted(pair, expected, side="right"))
             for pair in itertools.combinations_with_replacement(places, 2)
             if len(np.union1d(targets, np.searchsorted(pair, expected, side="right"))) > 1
         )
         cuts = cut_points(targets, expected, 3)
         assert (np.diff(cuts) >= 0).all()
-        reached = metric("qwk").function(targets, np.searchsorted(cuts, expected, side="right"))
+        reached = metric("qwk", ONE).score(targets, NONE, np.searchsorted(cuts, expected, side="right"))
         assert reached > best - 0.06, "each cut is best with the other held, which is nearly the best of all"
 
 
@@ -74,9 +84,9 @@ def test_thresholds_are_the_best_there_are(name):
         truth[0] = True
         p = (0.6 * truth + 0.7 * generator.random((12, 2))).clip(0, 1)
         every = [np.unique(np.concatenate([p[:, c], [2]])) for c in range(2)]
-        score = metric(name).function
-        best = max(score(truth.astype(np.float32), p >= np.array(pair)) for pair in itertools.product(*every))
-        reached = score(truth.astype(np.float32), p >= fits[name](truth, p))
+        score = metric(name, SETS).score
+        best = max(score(truth.astype(np.float32), p, p >= np.array(pair)) for pair in itertools.product(*every))
+        reached = score(truth.astype(np.float32), p, p >= fits[name](truth, p))
         assert reached == pytest.approx(best) or (name == "sample_f1" and reached > best - 0.05)
 
 
@@ -111,15 +121,15 @@ def test_the_samplers_prior_is_divided_out():
     shares = np.array([0.7, 0.2, 0.1])
     targets = generator.choice(3, 4000, p=shares)
     balanced = network(generator, targets, 3, 2.0)
-    shift = prior_shift(targets, row_weights(targets, 1.0), 3)
+    shift = ONE.prior_shift(targets, ONE.sampler_weights(targets, 1.0), 3)
     np.testing.assert_allclose(shift, np.log(np.bincount(targets) / 4000 * 3), atol=1e-9)
-    np.testing.assert_allclose(prior_shift(targets, np.ones(4000), 4), 0, atol=1e-9)
+    np.testing.assert_allclose(ONE.prior_shift(targets, np.ones(4000), 4), 0, atol=1e-9)
     for name in ("accuracy", "log_loss", "map@2"):
         found = choose_decision(held_out(name, targets), balanced, shift)
         assert ways(found)["prior divided out"].gain.real
         assert found.decision.shift == pytest.approx(tuple(shift))
         expected = balanced * shares / (balanced * shares).sum(axis=1, keepdims=True)
-        np.testing.assert_allclose(Decision("x", False, shift=tuple(shift)).apply(balanced)[0], expected, atol=0.03)
+        np.testing.assert_allclose(Decision("x", ONE, shift=tuple(shift)).apply(balanced)[0], expected, atol=0.03)
     other = choose_decision(held_out("balanced_accuracy", targets), balanced, shift)
     assert ways(other)["prior divided out"].gain.high < 0
     assert other.decision.shift is None, "balanced classes are what this score wants"
@@ -128,10 +138,10 @@ def test_the_samplers_prior_is_divided_out():
 def test_a_prior_of_several_classes_and_of_an_empty_one():
     targets, p = multilabel(0, 2000)
     targets[:, 3] = 0
-    shift = prior_shift(targets, 1 + 4 * targets[:, 0], 4)
+    shift = SETS.prior_shift(targets, 1 + 4 * targets[:, 0], 4)
     assert shift[0] < -1
     assert shift[3] == 0
-    true = Decision("x", True, shift=tuple(shift)).apply(p)[0]
+    true = Decision("x", SETS, shift=tuple(shift)).apply(p)[0]
     np.testing.assert_allclose(np.log(true / (1 - true)), np.log(p / (1 - p)) + shift, atol=1e-9)
 
 
@@ -213,15 +223,21 @@ def test_scores_that_want_no_decision_get_none(name):
 
 
 def test_every_metric_is_decided_somehow():
-    for name, one in METRICS.items():
-        for kind in one.kinds:
+    for name in METRICS:
+        for kind in (kind for kind, made in TARGETS.items() if issubclass(made, METRICS.get(name).targets)):
             generator = np.random.default_rng(0)
             classes = 2 if kind == "binary" else 3
             targets = generator.integers(0, classes, 60)
             if kind == "multilabel":
                 targets = (generator.random((60, 3)) < 0.4).astype(np.float32)
             p = network(generator, targets, classes, 2.0)
-            found = choose_decision(held_out(name, targets), p, np.zeros(classes))
+            one = metric(
+                {"name": name}
+                | PARAMETERS.get(name, {"weights": [1, 2, 3][:classes]} if name == "weighted_log_loss" else {}),
+                kind,
+            )
+            held = replace(held_out("accuracy", targets), metric=one)
+            found = choose_decision(held, p, np.zeros(classes))
             assert np.isfinite(one.score(targets, *found.answer))
             assert found.verdict.lines[0].startswith(name)
 
@@ -232,10 +248,10 @@ def test_every_metric_is_decided_somehow():
 def test_what_is_written_down_decides_the_same():
     _, p = multilabel(0, 200)
     for decision in (
-        Decision("a", True, thresholds=(0.1, 0.2, 0.3, 0.4)),
-        Decision("b", False, temperature=1.5, shift=(0.1, 0, 0, -1.0)),
-        Decision("c", False, cuts=(0.5, 1.5, 2.5)),
-        Decision("d", False),
+        Decision("a", SETS, thresholds=(0.1, 0.2, 0.3, 0.4)),
+        Decision("b", ONE, temperature=1.5, shift=(0.1, 0, 0, -1.0)),
+        Decision("c", ONE, cuts=(0.5, 1.5, 2.5)),
+        Decision("d", ONE),
     ):
         again = Decision.from_json(json.loads(json.dumps(decision.to_json())))
         assert again == decision
@@ -246,13 +262,13 @@ def test_what_is_written_down_decides_the_same():
 @pytest.mark.parametrize("values", [{"shift": (0.0,) * 3}, {"thresholds": (0.5,) * 3}, {"cuts": (0.5, 1.5)}])
 def test_another_number_of_classes_is_refused(values):
     with pytest.raises(Problem, match="fitted for 3 classes, not for 4"):
-        Decision("x", False, **values).apply(np.full((2, 4), 0.25))
+        Decision("x", ONE, **values).apply(np.full((2, 4), 0.25))
 
 
 def test_probabilities_of_nought_and_one_stay_probabilities():
     p = np.array([[1.0, 0, 0], [0, 0.5, 0.5]])
-    for several in (False, True):
-        changed = Decision("x", several, temperature=0.5, shift=(0.0, 1.0, -1.0)).apply(p)[0]
+    for target in (ONE, SETS):
+        changed = Decision("x", target, temperature=0.5, shift=(0.0, 1.0, -1.0)).apply(p)[0]
         assert np.isfinite(changed).all()
         assert ((changed >= 0) & (changed <= 1)).all()
 

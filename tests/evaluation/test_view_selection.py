@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 from src.core.errors import UsageError
-from src.evaluation.averaging import probabilities_of
 from src.evaluation.view_selection import choose_views
 from src.inference.backends import networks
 from src.inference.tta import VIEWS
 from src.predict import main as predict
+from src.targets import target_type
 from src.train import main as train
 from tests.fixtures.made_up_competition import held_out
 from tests.fixtures.tiny import COLOURS, write_tiny
@@ -39,7 +39,7 @@ def views(
     plain = image + noise(1.0)
     logits = {"identity": plain} | {view: image + noise(1.0) for view in helpful}
     logits |= {view: plain + noise(0.5) for view in useless}
-    return targets, {view: probabilities_of(one, "multiclass") for view, one in logits.items()}
+    return targets, {view: target_type("multiclass").predictions(one) for view, one in logits.items()}
 
 
 def test_the_views_that_help_are_found():
@@ -224,7 +224,7 @@ def test_a_view_that_helps_is_taken_and_answers_the_test_rows(trained, monkeypat
         for view in ("identity", "vflip"):
             with np.load(table(trained, fold, f"test-{view}")) as stored:
                 order = np.argsort(stored["id"])
-                answer.append(probabilities_of(stored["logits"][order], "multiclass"))
+                answer.append(target_type("multiclass").predictions(stored["logits"][order]))
     named = pd.read_csv(trained / "submissions/tiny" / facts["file"], dtype=str).sort_values("image_id")["colour"]
     assert [sorted(COLOURS)[k] for k in np.mean(answer, axis=0).argmax(axis=1)] == named.tolist()
     # And all that again without a network.

@@ -303,7 +303,7 @@ def test_trials_of_another_configuration_are_not_mixed_in(tiny, capsys):
 
 def test_the_score_of_a_pick_is_told_without_its_luck():
     """Twenty networks of one skill: the best of them on 200 rows looks better than it is."""
-    generator, accuracy = np.random.default_rng(0), metric("accuracy")
+    generator, accuracy = np.random.default_rng(0), metric("accuracy", "multiclass")
     targets = generator.integers(0, 3, 200)
     answers = [(network(generator, targets, 3, 0.5), None) for _ in range(20)]
     scores = [accuracy.score(targets, probabilities) for probabilities, _ in answers]
@@ -314,7 +314,7 @@ def test_the_score_of_a_pick_is_told_without_its_luck():
 
 
 def test_a_pick_that_is_really_better_keeps_its_score():
-    generator, accuracy = np.random.default_rng(1), metric("accuracy")
+    generator, accuracy = np.random.default_rng(1), metric("accuracy", "multiclass")
     targets = generator.integers(0, 3, 400)
     answers = [(network(generator, targets, 3, skill), None) for skill in (0.5, 0.5, 6.0)]
     best = accuracy.score(targets, answers[2][0])

@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 
-from src.images.samplers import epoch_steps, row_weights, steps_per_epoch
+from src.images.samplers import epoch_steps, steps_per_epoch
+from src.targets import target_type
 
+MULTICLASS, MULTILABEL = target_type("multiclass"), target_type("multilabel")
 COUNTS = (800, 150, 50)
 TARGETS = np.repeat([0, 1, 2], COUNTS)
 ROWS = np.arange(len(TARGETS)) + 5_000  # rows of a table of which the fold holds only a part
 
 
 def shares(exponent: float, epochs: int = 40) -> np.ndarray:
-    weights = row_weights(TARGETS, exponent)
+    weights = MULTICLASS.sampler_weights(TARGETS, exponent)
     drawn = np.concatenate([np.concatenate(epoch_steps(ROWS, weights, 64, (0, 0, e))) for e in range(epochs)])
     return np.bincount(TARGETS[drawn - 5_000]) / len(drawn)
 
@@ -26,7 +28,7 @@ def test_the_exponent_sets_the_classes_shares(exponent, expected):
 
 
 def test_rows_of_one_class_are_drawn_alike():
-    weights = row_weights(TARGETS, 1)
+    weights = MULTICLASS.sampler_weights(TARGETS, 1)
     drawn = np.concatenate([np.concatenate(epoch_steps(ROWS, weights, 64, (0, 0, epoch))) for epoch in range(300)])
     often = np.bincount(drawn - 5_000, minlength=len(ROWS))[TARGETS == 2]  # each about 2000 times
     assert 1800 < often.min() < often.max() < 2200
@@ -43,7 +45,7 @@ def test_without_weights_each_row_comes_once():
 @pytest.mark.parametrize("weighted", [False, True])
 def test_steps_have_nearly_one_size(rows, batch, weighted):
     targets = np.arange(rows) % 2
-    steps = epoch_steps(np.arange(rows), row_weights(targets, 1) if weighted else None, batch, (0, 0, 0))
+    steps = epoch_steps(np.arange(rows), MULTICLASS.sampler_weights(targets, 1) if weighted else None, batch, (0, 0, 0))
     sizes = [len(step) for step in steps]
     assert sum(sizes) == rows
     assert len(steps) == steps_per_epoch(rows, batch) == -(-rows // batch)
@@ -52,7 +54,7 @@ def test_steps_have_nearly_one_size(rows, batch, weighted):
 
 
 def test_the_order_is_a_function_of_seed_fold_and_epoch():
-    weights = row_weights(TARGETS, 0.5)
+    weights = MULTICLASS.sampler_weights(TARGETS, 0.5)
     for given in (None, weights):
         keys = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
         orders = [np.concatenate(epoch_steps(ROWS, given, 64, key)).tolist() for key in keys]
@@ -64,5 +66,5 @@ def test_the_order_is_a_function_of_seed_fold_and_epoch():
 def test_several_classes_a_row_count_by_the_rarest():
     targets = np.array([[1, 0, 0], [1, 0, 0], [1, 1, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0]])
     # Class 0 has four rows, class 1 one; two rows have no class at all.
-    np.testing.assert_allclose(row_weights(targets, 1), [1 / 4, 1 / 4, 1, 1 / 4, 1 / 2, 1 / 2])
-    np.testing.assert_allclose(row_weights(targets, 0), np.ones(6))
+    np.testing.assert_allclose(MULTILABEL.sampler_weights(targets, 1), [1 / 4, 1 / 4, 1, 1 / 4, 1 / 2, 1 / 2])
+    np.testing.assert_allclose(MULTILABEL.sampler_weights(targets, 0), np.ones(6))

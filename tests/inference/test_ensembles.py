@@ -18,9 +18,9 @@ from scipy.stats import rankdata
 from src.config.request import parse
 from src.core.errors import UsageError
 from src.evaluation.blending import Blend
-from src.evaluation.decision_rules import Decision
 from src.images.cache import ImageCache
 from src.inference.backends import networks
+from src.metrics.decision import Decision
 from src.predict import main as predict
 from src.review import main as review
 from src.submit import main as submit

@@ -11,7 +11,6 @@ import pytest
 
 from src.competition.competition import Opened
 from src.config.request import parse
-from src.evaluation.averaging import probabilities_of
 from src.inference.logits_store import load_logits
 from src.predict import main as predict
 from src.report import main as report
@@ -56,7 +55,7 @@ def out_of_fold(opened: Opened, folder: Path, view: str = "identity") -> tuple[n
     for file in sorted(folder.glob(f"seed0/fold*/logits/oof-{view}.npz")):
         stored = load_logits(file, opened.samples.classes)
         rows.append(opened.samples.positions(stored.id))
-        parts.append(probabilities_of(stored.logits, opened.card.target))
+        parts.append(opened.target.predictions(stored.logits))
     return np.concatenate(rows), np.concatenate(parts)
 
 

@@ -43,7 +43,9 @@ def competition(kind, classes, sample, target="multiclass", targets=None, **subm
     sample = pd.DataFrame(sample, dtype=str)
     test = pd.DataFrame({"id": sorted(IDS), "path": ""})
     targets = np.zeros(4, np.int64) if targets is None else np.asarray(targets, np.float32)
-    return card, Samples(train=test[:4], test=test, targets=targets, classes=tuple(classes), sample=sample)
+    return card, Samples(
+        train=test[:4], test=test, targets=targets, classes=tuple(classes), sample=sample, target=card.target_type
+    )
 
 
 def one_column(kind, classes, **facts):

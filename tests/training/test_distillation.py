@@ -21,18 +21,21 @@ from src.config.request import parse
 from src.core.files import sha256_of
 from src.core.paths import REPOSITORY, Run
 from src.core.terminal import Terminal
-from src.evaluation.averaging import probabilities_of
 from src.evaluation.bootstrap import difference_told, paired_difference
 from src.predict import main as predict
+from src.targets import target_type
 from src.train import main as train
 from src.training import run as session
 from src.training import trainer as fold_module
-from src.training.distillation import Lesson, sureness
+from src.training.distillation import Lesson
 from src.training.step import Stepper
 from src.training.trainer import FoldTraining
 from tests.fixtures import fresh_process
 from tests.fixtures.older_runs import without_keys
 from tests.fixtures.tiny import write_tiny
+
+MULTICLASS = target_type("multiclass")
+MULTILABEL = target_type("multilabel")
 
 ROWS, TEST = 45, 15  # of the tiny competition; 30 are trained on in each of its three folds
 PLAIN = ["config=tiny", "machine.jobs=1"]
@@ -72,7 +75,7 @@ def weights(home: Path, run: str, fold: int | str = 0, seed: int = 0) -> bytes:
 
 def table(home: Path, run: str, part: str = "oof", fold: int = 0, seed: int = 0) -> pd.DataFrame:
     with np.load(member(home, run, fold, seed) / "logits" / f"{part}-identity.npz") as file:
-        return pd.DataFrame(probabilities_of(file["logits"], "multiclass"), index=file["id"], columns=file["classes"])
+        return pd.DataFrame(MULTICLASS.predictions(file["logits"]), index=file["id"], columns=file["classes"])
 
 
 def answers(home: Path, run: str, fold: int = 0) -> pd.Series:
@@ -383,8 +386,8 @@ def test_several_classes_an_image(tiny, watched, capsys):
 
 def test_sureness_of_several_is_that_of_the_least_certain():
     shares = np.array([[0.95, 0.02, 0.9], [0.95, 0.4, 0.9], [0.01, 0.02, 0.03]])
-    np.testing.assert_allclose(sureness(shares, "multilabel"), [0.9, 0.6, 0.97])
-    np.testing.assert_allclose(sureness(np.array([[0.2, 0.7, 0.1]]), "multiclass"), [0.7])
+    np.testing.assert_allclose(MULTILABEL.sureness(shares), [0.9, 0.6, 0.97])
+    np.testing.assert_allclose(MULTICLASS.sureness(np.array([[0.2, 0.7, 0.1]])), [0.7])
 
 
 # Before and after

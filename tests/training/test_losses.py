@@ -8,7 +8,8 @@ import torch
 
 from src.config.schema import Loss
 from src.core.errors import UsageError
-from src.training.losses import Criterion, chance_loss, class_weights
+from src.targets import target_type
+from src.training.losses import Criterion, class_weights
 
 COUNTS = np.array([80, 15, 5])
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 1.0, 0.0], [0.0, 0.0, 3.0]])
@@ -96,6 +97,6 @@ def test_chance_is_the_loss_of_the_frequencies():
     for smoothing in (0.0, 0.2):
         best = shares * (1 - smoothing) + smoothing / 3
         answered = loss(smoothing=smoothing)(best.log().repeat(100, 1), torch.from_numpy(targets)).item()
-        assert chance_loss(targets, None, smoothing, 3) == pytest.approx(answered, rel=1e-5)
+        assert target_type("multiclass").chance_loss(targets, None, smoothing, 3) == pytest.approx(answered, rel=1e-5)
     weights = (1 / COUNTS)[targets]
-    assert chance_loss(targets, weights, 0.0, 3) == pytest.approx(math.log(3))
+    assert target_type("multiclass").chance_loss(targets, weights, 0.0, 3) == pytest.approx(math.log(3))

@@ -11,10 +11,13 @@ from safetensors.torch import load_file
 
 from src.config.request import parse
 from src.core.errors import UsageError
+from src.targets import target_type
 from src.train import main as train
 from src.training.mixing import augmented_rows, mixing
 from src.training.schedule import plateau_factor, rates
 from src.training.stages import stages_of
+
+MULTICLASS = target_type("multiclass")
 
 FOLD = ["config=tiny", "fold=0", "data.sampler=plain", "train.batch=10"]  # thirty rows, three steps an epoch
 
@@ -149,11 +152,23 @@ def test_mixed_training_learns(tiny):
 
 def test_only_chosen_classes_are_augmented(capsys):
     targets, classes = np.array([0, 0, 0, 1, 2]), ("0", "1", "2")
-    assert augmented_rows(None, targets, classes) is None
-    assert augmented_rows("all_but_largest", targets, classes).tolist() == [False, False, False, True, True]
-    assert augmented_rows([1], targets, classes).tolist() == [False, False, False, True, False]
+    assert augmented_rows(None, targets, classes, MULTICLASS) is None
+    assert augmented_rows("all_but_largest", targets, classes, MULTICLASS).tolist() == [
+        False,
+        False,
+        False,
+        True,
+        True,
+    ]
+    assert augmented_rows([1], targets, classes, MULTICLASS).tolist() == [
+        False,
+        False,
+        False,
+        True,
+        False,
+    ]
     with pytest.raises(UsageError, match="7 is no class"):
-        augmented_rows([7], targets, classes)
+        augmented_rows([7], targets, classes, MULTICLASS)
     assert train([*FOLD, "augment.only=[pink]"]) == 2
     assert "pink" in capsys.readouterr().err
 

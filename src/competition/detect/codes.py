@@ -7,7 +7,7 @@ from src.competition.detect.draft import typed
 from src.competition.detect.sample import Sample
 from src.competition.detect.sniff import NUMBER
 from src.competition.detect.undecided import Try, Undecided
-from src.competition.labels import sorted_classes
+from src.targets.label_cells import sorted_classes
 
 MOST = 200  # classes that are written out in a message
 

@@ -23,9 +23,9 @@ from src.competition.detect.target import (
 )
 from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
-from src.competition.labels import YES, parts_of, sorted_classes
 from src.competition.sample_submission import class_columns
 from src.core.errors import Problem
+from src.targets.label_cells import YES, parts_of, sorted_classes
 
 CONFLICT = (
     "Say what to do: on_conflict=drop leaves these images out; on_conflict=first or on_conflict=majority chooses one "

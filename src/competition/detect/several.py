@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from src.competition.detect.sample import Sample
-from src.competition.labels import LIST, YES, is_list, parts_of
+from src.targets.label_cells import LIST, YES, is_list, parts_of
 
 SEPARATORS = ("|", ";", ",", "/", " ")  # a blank last: it may stand in names too
 FEW = 0.1  # of the rows: so many may be otherwise than the others

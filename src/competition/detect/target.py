@@ -8,7 +8,7 @@ from src.competition.card import SubmissionKind, Target
 from src.competition.detect.roles import words
 from src.competition.detect.sample import Sample
 from src.competition.detect.several import SEPARATORS
-from src.competition.labels import LIST, sorted_classes
+from src.targets.label_cells import LIST, sorted_classes
 
 GRADED = {"level", "grade", "severity", "stage", "diagnosis", "rating", "score", "isup"}
 NEGATIVE = {"no", "not", "non", "none", "negative", "neg", "normal", "healthy", "ok", "okay", "good", "benign", "clean"}

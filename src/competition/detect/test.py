@@ -14,9 +14,9 @@ from src.competition.detect.sample import Sample
 from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.file_tree import common_folder
-from src.competition.labels import parts_of
 from src.competition.templates import literal
 from src.core.errors import UsageError
+from src.targets.label_cells import parts_of
 
 NAMED = "its values are the ids of the sample submission"
 

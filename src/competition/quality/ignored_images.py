@@ -87,7 +87,7 @@ def leave_out(samples: Samples, folds: Folds, ignored: Ignored) -> tuple[Samples
     empty = np.setdiff1d(np.arange(folds.count), folds.of_row)
     if len(empty):
         raise Problem(f"{ignored.file} leaves fold {empty[0]} without a row to score it by: ignore fewer rows")
-    if left.targets.ndim == 1 and (left.counts > 0).sum() < 2:
+    if left.target.constant(left.targets, len(left.classes)):
         raise Problem(f"{ignored.file} leaves training rows of one class only: ignore fewer rows")
     return left, folds
 

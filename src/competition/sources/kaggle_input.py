@@ -10,7 +10,7 @@ from src.competition.sources.archives import is_archive, unpack_nested
 from src.core.cli import Command, CommandLine
 from src.core.errors import UsageError
 
-CARD, METRIC = "card.yaml", "metric.py"
+CARD, METRIC, EXTENSIONS = "card.yaml", "metric.py", "extensions"
 
 
 def competition_at(home: Path, competition: str, parts: Path, data: Path, say: Callable[[str], None] = print) -> Card:
@@ -24,6 +24,8 @@ def competition_at(home: Path, competition: str, parts: Path, data: Path, say: C
     for name in (CARD, METRIC):
         if (parts / name).exists():
             shutil.copyfile(parts / name, folder / name)
+    if (parts / EXTENSIONS).is_dir():
+        shutil.copytree(parts / EXTENSIONS, home / EXTENSIONS)
     archives = False
     for where, _, names in os.walk(data):
         here = folder / "data" / Path(where).relative_to(data)

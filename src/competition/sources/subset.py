@@ -27,7 +27,7 @@ def write(cut: Cut, base: Card, data: Path, say: Say) -> None:
     Raises UsageError for a class that the other competition lacks, Problem where a class has too few rows.
     """
     samples = inspect(base, load_samples(base), say)
-    if samples.targets.ndim == 2:
+    if not samples.target.one_class:
         raise UsageError(f"{base.id} has several labels an image: a cut is made of rows with one class each")
     generator = np.random.default_rng(cut.seed)
     rows = _rows_of_classes(cut, base, samples)

@@ -8,12 +8,11 @@ import numpy as np
 from torch import nn
 
 from src.config.request import ALL
-from src.evaluation.averaging import mean_probabilities
+from src.evaluation.averaging import mean_predictions
 from src.inference.backends.backend import Engine
 from src.inference.backends.networks import EngineNetworks
 from src.inference.trained_networks import Member
 from src.inference.tta import PLAIN
-from src.metrics import decide
 
 MOST = 640  # images that all members together are asked
 EACH = 32  # and at least so many of each
@@ -85,12 +84,12 @@ class Trial:
         if (member, engine) not in self._answers:
             ready, rows = self.networks.ready(member, engine), self._rows(member)
             tables = list(self.networks.logits(ready, engine, rows, self.views).values())
-            self._answers[member, engine] = mean_probabilities(tables, self.networks.opened.card.target)
+            self._answers[member, engine] = mean_predictions(tables, self.networks.opened.target)
         return self._answers[member, engine]
 
     def _changed(self, own: np.ndarray, other: np.ndarray) -> np.ndarray:
-        several = self.networks.opened.card.target == "multilabel"
-        return (decide(several, own) != decide(several, other)).reshape(len(own), -1).any(axis=1)
+        decide = self.networks.opened.target.decide
+        return (decide(own) != decide(other)).reshape(len(own), -1).any(axis=1)
 
     def _rows(self, member: Member) -> np.ndarray:
         """Spread over the rows that the member held out; test images where it has seen every training row."""

@@ -14,11 +14,12 @@ from pathlib import Path
 import yaml
 
 from src.competition.card import Card, card_file
-from src.competition.sources.kaggle_input import CARD, METRIC
+from src.competition.sources.kaggle_input import CARD, EXTENSIONS, METRIC
 from src.config.request import Request
 from src.core.errors import Problem, UsageError
 from src.core.files import read_settings, sha256_of, write_json, write_text
 from src.core.locks import locked
+from src.core.registry import extension_files
 from src.launchers.kaggle_notebook.cells import as_text, notebook_of
 from src.launchers.kaggle_notebook.wheel import modules_of, requirements_of, write_wheel
 
@@ -102,8 +103,11 @@ class FolderWriter:
         tree = read_settings(file)
         kept = {key: value for key, value in tree.items() if key not in PRIVATE}
         write_text(self.parts / CARD, yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))
-        if self.card.metric == "own":
+        if file.with_name(METRIC).is_file():
             shutil.copyfile(file.with_name(METRIC), self.parts / METRIC)
+        for extension in extension_files():
+            (self.parts / EXTENSIONS).mkdir(exist_ok=True)
+            shutil.copyfile(extension, self.parts / EXTENSIONS / extension.name)
 
     def add_wheels(self, roots: Iterable[str], more: Iterable[str] = ()) -> None:
         """Podium's own wheel, and those of kernel.wheels. Raises Problem where one is needed and not there."""

@@ -13,6 +13,7 @@ from src.competition.quality.accounting import Share
 from src.images.decode import decode
 from src.images.stream import each_in_threads
 from src.reporting.page.pictures import shown
+from src.targets import Strata
 
 SIDE = 88  # pixels of an image
 CLASSES, IMAGES, EACH = 60, 240, 8  # classes with images, images of all of them, images of one class at most
@@ -82,7 +83,7 @@ class Contents:
 def contents_of(done: Prepared) -> Contents:
     """Choose what is shown, and read these images; the rest is not opened."""
     card, samples = done.card, done.samples
-    rows = _rows_to_show(samples.targets, samples.counts)
+    rows = _rows_to_show(samples.target.strata(samples.targets), samples.counts)
     root = f"{card.data.resolve()}/"
     tested = samples.test.iloc[:TESTS]
     paths = [samples.train["path"].iloc[row] for held in rows.values() for row in held]
@@ -123,7 +124,7 @@ def contents_of(done: Prepared) -> Contents:
     )
 
 
-def _rows_to_show(targets: np.ndarray, counts: np.ndarray) -> dict[int, list[int]]:
+def _rows_to_show(strata: Strata, counts: np.ndarray) -> dict[int, list[int]]:
     """Some training rows of each class, the first and the last among them; of many classes the largest, the smallest
     and some between."""
     order = np.argsort(-counts, kind="stable")
@@ -134,12 +135,9 @@ def _rows_to_show(targets: np.ndarray, counts: np.ndarray) -> dict[int, list[int
     else:
         order = np.arange(len(counts))
     each = int(np.clip(IMAGES // len(order), 2, EACH))
-    if targets.ndim == 2:
-        held = {int(k): np.flatnonzero(targets[:, k]) for k in order}
-    else:
-        sorted_rows = np.argsort(targets, kind="stable")
-        begins = np.searchsorted(targets[sorted_rows], np.arange(len(counts) + 1))
-        held = {int(k): sorted_rows[begins[k] : begins[k + 1]] for k in order}
+    by_label = np.argsort(strata.labels, kind="stable")
+    begins = np.searchsorted(strata.labels[by_label], np.arange(len(counts) + 1))
+    held = {int(k): strata.rows[by_label[begins[k] : begins[k + 1]]] for k in order}
     return {k: [int(rows[at]) for at in _spread(len(rows), each)] for k, rows in held.items()}
 
 
@@ -169,9 +167,9 @@ def _read(paths: Iterable[str]) -> dict[str, np.ndarray]:
 def _others(done: Prepared, row: int, of: int) -> str:
     """The other labels of a row, where several may apply, and the group that it belongs to."""
     samples, told = done.samples, []
-    if samples.targets.ndim == 2:
-        held = [samples.classes[k] for k in np.flatnonzero(samples.targets[row]) if k != of]
-        told += [f"also {', '.join(held[:4])}{' …' if len(held) > 4 else ''}"] if held else []
+    names = samples.target.cells(samples.targets[[row]], samples.classes)[0]
+    held = [name for name in names if name != samples.classes[of]]
+    told += [f"also {', '.join(held[:4])}{' …' if len(held) > 4 else ''}"] if held else []
     if group := samples.train["group"].iloc[row]:
         told.append(f"group {group}")
     return "; ".join(told)

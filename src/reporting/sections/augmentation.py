@@ -12,12 +12,14 @@ from src.inference.external_runs import is_brought
 from src.reporting.page.blocks import Block, Code, Gallery, Section, Text, Tile
 from src.reporting.page.pictures import shown
 from src.reporting.run_results import Subject
+from src.reporting.sections import SECTIONS
 from src.reporting.tiles import id_of, joined, names_of
 
 IMAGES, TIMES, SIDE = 6, 5, 96
 MOST = 3  # pipelines
 
 
+@SECTIONS.register("seen")
 def augmented(subject: Subject) -> Section:
     title = "What the network saw"
     if is_brought(subject.run):

@@ -23,10 +23,7 @@ def calibration(subject: Subject) -> pd.DataFrame:
 
 def _sure_and_right(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
     """(images, answers of each) how sure each answer is, and whether it is right."""
-    held, p = subject.held, subject.plain
-    if held.several:
-        return p, held.targets > 0.5
-    return p.max(axis=1)[:, None], (subject.answers == held.targets)[:, None]
+    return subject.held.target.sure_and_right(subject.held.targets, subject.plain)
 
 
 def _bins(sure: np.ndarray) -> list[np.ndarray]:
@@ -40,11 +37,7 @@ def calibrated(subject: Subject, bins: pd.DataFrame) -> str:
     gap, deviations = float((sure - right).mean()), (bins["confidence"] - bins["right"]).abs()
     error = float(np.average(deviations, weights=bins["answers"]))
     reach, usual = _luck(subject, sure, right)
-    means = f"{sure.mean():.1%}", f"{right.mean():.1%}"
-    if subject.held.several:
-        told = f"To a class of an image the network says yes with {means[0]} on average; {means[1]} apply"
-    else:
-        told = f"The network is {means[0]} sure on average and right in {means[1]}"
+    told = subject.held.target.calibration_told.format(sure=f"{sure.mean():.1%}", right=f"{right.mean():.1%}")
     told += f" (calibration error {error:.3f}; luck alone makes up to {usual:.3f}): "
     if abs(gap) > reach:
         how, ends = "sure" if gap > 0 else "modest", f"{abs(gap) - reach:.1%} to {abs(gap) + reach:.1%}"

@@ -17,13 +17,10 @@ def by_class(subject: Subject) -> pd.DataFrame:
     Sorted by `high`: a class of few images is not called hard for one bad draw.
     """
     held, answers, count = subject.held, subject.answers, len(subject.classes)
-    if held.several:
-        truth = held.targets > 0.5
-        rows, right = truth.sum(axis=0), (truth & answers).sum(axis=0)
+    rows, right = held.target.recognised(held.targets, answers, count)
+    if not held.target.one_class:
         wrong = pd.DataFrame({"taken_for": "", "times": 0}, index=range(count))
     else:
-        rows = np.bincount(held.targets, minlength=count)
-        right = np.bincount(held.targets[held.targets == answers], minlength=count)
         others = confusion_of(subject)
         np.fill_diagonal(others, 0)
         most = others.argmax(axis=1)
@@ -68,8 +65,6 @@ def matrix_of(subject: Subject, counts: np.ndarray, order: np.ndarray) -> Matrix
     )
     wrong = int(counts.sum() - counts.trace())
     alt = f"confusion matrix of {len(names)} classes: {int(counts.trace())} images right, {wrong} wrong"
-    near = (
-        "" if subject.opened.card.target == "ordinal" or len(names) < 3 else ", classes that are confused side by side"
-    )
+    near = "" if subject.held.target.ordered or len(names) < 3 else ", classes that are confused side by side"
     title = f"Confusion matrix of {len(subject.held.id)} held-out images{near}"
     return Matrix("confusion", title, alt, names, sorted_counts, confusion(names, sorted_counts), numbers)

@@ -9,6 +9,7 @@ from src.competition.quality.image_index import Look
 from src.reporting.page.blocks import Bar, Bars, Block, Chart, Gallery, Section, Text, Tile
 from src.reporting.page.charts import class_bars, histograms, points
 from src.reporting.run_results import Subject
+from src.reporting.sections import SECTIONS
 from src.reporting.tiles import id_of, isolated, names_of, pictures, told
 
 EXAMPLES, EACH = 300, 6  # pictures in all, and of one class at most
@@ -18,6 +19,7 @@ POINTS = 1500  # of either set
 SIDE = 84
 
 
+@SECTIONS.register("data")
 def data(subject: Subject) -> Section:
     opened, samples = subject.opened, subject.opened.samples
     look = look_at_samples(opened.card, samples, subject.say)
@@ -75,7 +77,7 @@ def _examples(subject: Subject) -> Gallery:
     generator, chosen = np.random.default_rng(0), []
     order = np.argsort(-samples.counts, kind="stable")[:SHOWN_CLASSES]
     for label in order[samples.counts[order] > 0]:
-        of_class = samples.targets == label if samples.targets.ndim == 1 else samples.targets[:, label] > 0.5
+        of_class = samples.target.having(samples.targets, np.arange(count) == label)
         chosen.append((subject.classes[label], generator.permutation(np.flatnonzero(of_class))[:each]))
     seen = iter(pictures(subject, np.concatenate([rows for _, rows in chosen]), SIDE))
     tiles = tuple(

@@ -7,12 +7,14 @@ from src.evaluation.bootstrap import bootstrap_interval
 from src.reporting.page.blocks import Block, Chart, Section, Text
 from src.reporting.page.charts import Curve, curves
 from src.reporting.run_results import Subject
+from src.reporting.sections import SECTIONS
 
 TITLE = "Learning"
 RISE = 0.05  # the share by which the held-out loss must rise above its lowest to be called a rise
 BOTH = "training solid, held out dashed"
 
 
+@SECTIONS.register("learning")
 def learning(subject: Subject) -> Section:
     log, metric = subject.log, subject.opened.metric
     if log.empty:
@@ -86,7 +88,7 @@ def _reading(subject: Subject, log: pd.DataFrame) -> str:
     then = log[log["epoch"] == round(lowest)]["score"].mean()
     last = log[log["epoch"] == epochs]["score"].mean()
     metric, held = subject.opened.metric, subject.held
-    low, high = bootstrap_interval(metric, held.targets, subject.plain, held.groups)
+    low, high = bootstrap_interval(metric, held.targets, subject.plain, held.groups, rows=held.rows)
     scores = f"{metric.name} went from {then:.4f} to {last:.4f}"
     if (then > high) if metric.higher_is_better else (then < low):
         return f"{told}, and {scores}: fewer epochs or more augmentation may do better."

@@ -9,6 +9,7 @@ from src.reporting.label_issues import label_issues, one_line_an_image
 from src.reporting.page.blocks import Block, Gallery, Section, Text, Tile
 from src.reporting.page.pictures import overlaid
 from src.reporting.run_results import Subject
+from src.reporting.sections import SECTIONS
 from src.reporting.sections.classes import bars_of, by_class, matrix_of
 from src.reporting.tiles import isolated, joined, names_of, pictures, told
 
@@ -16,14 +17,15 @@ TITLE = "Where it fails"
 PAIRS, SURE, DOUBTED = 8, 6, 12
 
 
+@SECTIONS.register("mistakes")
 def mistakes(subject: Subject) -> Section:
     if subject.held is None:
         return Section("mistakes", TITLE, "No image was held out, so no mistake is known.", ())
     table = by_class(subject)
     blocks: list[Block] = [bars_of(table)]
-    if not subject.held.several:
+    if subject.held.target.one_class:
         counts = confusion_of(subject)
-        order = sorted_together(counts, subject.opened.card.target)
+        order = sorted_together(counts, subject.held.target)
         blocks.insert(0, matrix_of(subject, counts, order))
         blocks += _confused(subject, counts)
     else:
@@ -70,18 +72,9 @@ def surest_mistakes(subject: Subject) -> pd.DataFrame:
 
     Where several classes may apply a mistake is one class of an image: `answer` begins with "not" where it was missed.
     """
-    held, p = subject.held, subject.plain
-    if not held.several:
-        rows = np.flatnonzero(subject.answers != held.targets)
-        answers = subject.answers[rows]
-        table = pd.DataFrame({"row": rows, "label": answers, "sure": p[rows, answers]})
-        table["answer"] = [subject.classes[k] for k in answers]
-    else:
-        rows, labels = np.nonzero((held.targets > 0.5) != subject.answers)
-        yes = subject.answers[rows, labels]
-        table = pd.DataFrame({"row": rows, "label": labels})
-        table["sure"] = np.where(yes, p[rows, labels], 1 - p[rows, labels])
-        table["answer"] = [("" if there else "not ") + subject.classes[k] for k, there in zip(labels, yes, strict=True)]
+    held = subject.held
+    found = held.target.mistakes(held.targets, subject.plain, subject.answers, subject.classes)
+    table = pd.DataFrame({"row": found.row, "label": found.output, "sure": found.sure, "answer": found.answer})
     table["id"] = held.id[table["row"]]
     table["truth"] = [joined(names_of(subject, row)) for row in subject.rows[table["row"]]]
     return table.sort_values("sure", ascending=False, kind="stable", ignore_index=True)
@@ -114,11 +107,11 @@ def _surest(subject: Subject) -> list[Block]:
 def _doubted(subject: Subject) -> list[Block]:
     """The labels that look wrong, as `python -m src.review` finds them."""
     held = subject.held
-    if subject.opened.card.target == "ordinal":
+    if not held.target.doubts_labels:
         return [Text("Labels are not doubted here: a grade's neighbour is too often as good an answer.")]
-    if not held.several and len(np.unique(held.targets)) < 2:
+    if not held.target.questions(held.targets, subject.plain, subject.classes):
         return [Text("Labels are not doubted here: the held-out images are all of one class.")]
-    table = one_line_an_image(label_issues(held.id, held.targets, subject.plain, subject.classes))
+    table = one_line_an_image(label_issues(held.id, held.targets, subject.plain, subject.classes, held.target))
     if not len(table):
         return [Text(f"No label of the {len(held.id)} held-out images looks wrong.")]
     first = table.head(DOUBTED)
@@ -144,10 +137,7 @@ def _reading(subject: Subject, table: pd.DataFrame) -> str:
     held, known = subject.held, table[table["rows"] > 0]
     easy, mean = int((known["value"] == 1).sum()), known["right"].sum() / known["rows"].sum()
     hard = known[known["high"] < mean]
-    if held.several:
-        wrong = int(((held.targets > 0.5) != subject.answers).any(axis=1).sum())
-    else:
-        wrong = int((held.targets != subject.answers).sum())
+    wrong = int((~held.target.right(held.targets, subject.answers)).sum())
     reading = f"{wrong} of {len(held.id)} held-out images are answered wrongly ({wrong / len(held.id):.1%})."
     if not wrong:
         return reading
@@ -157,7 +147,7 @@ def _reading(subject: Subject, table: pd.DataFrame) -> str:
         reading += f"{isolated(hard['class'].iloc[0])} lowest: {hard['right'].iloc[0]} of {hard['rows'].iloc[0]}."
     else:
         reading += "of none does the whole interval lie below the mean."
-    pairs = [] if held.several else pairs_of(confusion_of(subject))
+    pairs = pairs_of(confusion_of(subject)) if held.target.one_class else []
     if pairs and pairs[0][2] > 1:
         truth, answer, times = pairs[0]
         names = f"{isolated(subject.classes[truth])} taken for {isolated(subject.classes[answer])}"

@@ -11,10 +11,12 @@ from src.core.paths import REPOSITORY, home
 from src.inference.external_runs import is_brought
 from src.reporting.page.blocks import Block, Code, Section, Table
 from src.reporting.run_results import Subject
+from src.reporting.sections import SECTIONS
 
 TITLE = "How to do it again"
 
 
+@SECTIONS.register("again")
 def again(subject: Subject) -> Section:
     if is_brought(subject.run):
         return Section("again", TITLE, "This run was trained elsewhere; only its logits are here.", ())

@@ -9,14 +9,17 @@ from src.competition.labels import test_answers
 from src.evaluation.bootstrap import bootstrap_interval, difference_told, interval_told, paired_difference
 from src.inference.score_table import OVERALL, probabilities
 from src.inference.tta import PLAIN
+from src.metrics import Rows
 from src.reporting.other_runs import runs_of, submitted_of
 from src.reporting.page.blocks import Chart, Section, Table
 from src.reporting.page.charts import intervals
 from src.reporting.run_results import Subject
+from src.reporting.sections import SECTIONS
 
 TEST = "test, its answers kept apart"
 
 
+@SECTIONS.register("answer")
 def answer(subject: Subject) -> Section:
     scores, blocks = score_table(subject), []
     metric = subject.opened.metric.name
@@ -63,8 +66,8 @@ def score_table(subject: Subject) -> pd.DataFrame:
     for name, rows in names.items():
         for way, table in ways.items():
             targets, shown = held.targets[rows], table[rows]
-            low, high = bootstrap_interval(metric, targets, shown, held.groups[rows])
-            lines.append((name, way, int(rows.sum()), metric.score(targets, shown), low, high))
+            low, high = bootstrap_interval(metric, targets, shown, held.groups[rows], rows=held.rows.at(rows))
+            lines.append((name, way, int(rows.sum()), metric.score(targets, shown, rows=held.rows.at(rows)), low, high))
     lines += _test_lines(subject, ways)
     return pd.DataFrame(lines, columns=["name", "series", "rows", "value", "low", "high"])
 
@@ -97,8 +100,8 @@ def _test_lines(subject: Subject, ways: dict[str, Any]) -> list[tuple]:
     lines = []
     for way, views in zip(ways, (PLAIN, subject.views), strict=False):
         shown = probabilities(opened, subject.tables, members, views, "test", ids)
-        low, high = bootstrap_interval(opened.metric, truth, shown, np.arange(len(ids)))
-        lines.append((TEST, way, len(ids), opened.metric.score(truth, shown), low, high))
+        low, high = bootstrap_interval(opened.metric, truth, shown, np.arange(len(ids)), rows=Rows(ids, ids))
+        lines.append((TEST, way, len(ids), opened.metric.score(truth, shown, rows=Rows(ids, ids)), low, high))
     return lines
 
 
@@ -113,7 +116,7 @@ def _reading(subject: Subject, scores: pd.DataFrame, submitted: pd.DataFrame) ->
         f"{interval_told(last['low'], last['high'])}, on {len(held.id)} held-out images of {_folds(subject)}."
     )
     if subject.views != PLAIN:
-        gain = paired_difference(metric, held.targets, subject.plain, subject.tta, held.groups)
+        gain = paired_difference(metric, held.targets, subject.plain, subject.tta, held.groups, rows=held.rows)
         difference = difference_told("the plain view", f"TTA of {len(subject.views)} views", gain)
         told += f" {difference[0].upper()}{difference[1:]}."
     known = submitted.dropna(subset="public") if len(submitted) else submitted

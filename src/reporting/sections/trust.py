@@ -12,6 +12,7 @@ from src.reporting.adversarial_validation import compare_sets, drawn
 from src.reporting.page.blocks import Block, Chart, Gallery, Section, Tile
 from src.reporting.page.charts import histograms, reliability
 from src.reporting.run_results import Subject
+from src.reporting.sections import SECTIONS
 from src.reporting.sections.calibration import calibrated, calibration
 from src.reporting.tiles import pictures
 
@@ -20,6 +21,7 @@ LUCK = 0.05  # a p-value below which the folds differ by more than luck
 UNLIKE = 8
 
 
+@SECTIONS.register("trust")
 def trust(subject: Subject) -> Section:
     if subject.held is None:
         return Section("trust", TITLE, "No image was held out, so nothing can be checked.", ())
@@ -35,10 +37,10 @@ def trust(subject: Subject) -> Section:
 def _spread(subject: Subject) -> str:
     """The folds' scores against the luck of which images each holds."""
     held, metric = subject.held, subject.opened.metric
-    spread = fold_spread(metric, held.targets, subject.plain, held.folds)
+    spread = fold_spread(metric, held.targets, subject.plain, held.folds, held.rows)
     if len(spread.scores) < 2:
         return "One fold alone: what another would have scored is not known."
-    luck, p = fold_luck(metric, held.targets, subject.plain, held.folds, held.groups)
+    luck, p = fold_luck(metric, held.targets, subject.plain, held.folds, held.groups, rows=held.rows)
     said = (
         f"The folds score {spread.mean:.4f} ± {spread.deviation:.4f}; the same answers dealt to folds at random, "
         f"± {luck:.4f} (p = {p:.2f}): "
@@ -52,7 +54,7 @@ def _sureness(subject: Subject) -> list[Block]:
     """How sure the network is of test images against held-out ones; nothing where test logits are not stored."""
     opened, members = subject.opened, list(subject.members)
     files = [subject.tables.file(member, "test", "identity") for member in members]
-    if subject.held.several or not len(opened.samples.test) or not all(file.exists() for file in files):
+    if not subject.held.target.sums_to_one or not len(opened.samples.test) or not all(file.exists() for file in files):
         return []
     # One fold's network at a time: a mean over folds is less sure than each of them.
     ids = opened.samples.test["id"].to_numpy()

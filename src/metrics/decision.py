@@ -1,15 +1,14 @@
 """How probabilities become the answer that a metric wants: a rule fitted out of fold and applied to the test rows."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
 from src.core.errors import Problem
-from src.evaluation.bootstrap import Answer
+from src.targets import TargetType, stored_target
 
-TINY = 1e-300  # stands for a probability of 0 where its logarithm is taken
+Answer = tuple[np.ndarray, np.ndarray | None]  # predictions (n, outputs), and decisions where there are some
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Decision:
     """
 
     name: str
-    several: bool
+    target: TargetType
     temperature: float = 1.0
     shift: tuple[float, ...] | None = None
     thresholds: tuple[float, ...] | None = None
@@ -53,30 +52,26 @@ class Decision:
         reached = changed >= np.array(self.thresholds)
         if self.never_empty:
             reached[np.flatnonzero(~reached.any(axis=1)), changed[~reached.any(axis=1)].argmax(axis=1)] = True
-        return changed, reached if self.several else reached[:, 1].astype(np.int64)
+        return changed, self.target.from_reached(reached)
 
     def changed(self, probabilities: np.ndarray) -> np.ndarray:
         """The probabilities after temperature and shift, which belong to one network each."""
         if self.temperature == 1 and self.shift is None:
             return probabilities
         p = np.asarray(probabilities, np.float64)
-        moved = log_strength(p, self.several) / self.temperature + (0 if self.shift is None else np.array(self.shift))
-        if self.several:
-            return expit(moved)
-        exps = np.exp(moved - moved.max(axis=1, keepdims=True))
-        return exps / exps.sum(axis=1, keepdims=True)
+        moved = 0 if self.shift is None else np.array(self.shift)
+        return self.target.from_strength(self.target.log_strength(p) / self.temperature + moved)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {"name": self.name, "target": self.target.spec} | {
+            key: getattr(self, key) for key in ("temperature", "shift", "thresholds", "cuts", "never_empty")
+        }
 
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> "Decision":
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in tree.items()})
-
-
-def log_strength(p: np.ndarray, several: bool) -> np.ndarray:
-    """log p, or the log-odds where several classes may apply."""
-    return np.log(p.clip(TINY)) - (np.log1p(-p.clip(max=1 - 1e-16)) if several else 0)
+        fitted = {key: value for key, value in tree.items() if key not in ("target", "several")}
+        fitted = {key: tuple(value) if isinstance(value, list) else value for key, value in fitted.items()}
+        return cls(target=stored_target(tree), **fitted)
 
 
 def expected_grade(probabilities: np.ndarray) -> np.ndarray:

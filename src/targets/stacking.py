@@ -1,22 +1,20 @@
 """A linear stack of runs: for each class a logistic regression, "is it this one?", on the runs' log-odds of it."""
 
 import numpy as np
-from scipy.special import expit
 
 SURE = 1e-6  # probabilities are held this far from 0 and 1 before their odds are taken
 
 
-def fit_stack(targets: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
+def fit(truth: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
     """(classes, runs + 1): each class's factors of the runs' log-odds, and its constant; regularised (L2).
 
-    targets: (n,) int or (n, classes) 0/1. tables: (n, classes) probabilities of each run.
+    truth: (n, classes) bool. tables: (n, classes) probabilities of each run.
     A class that every row or none has teaches nothing: it gets the mean of the log-odds.
     """
     from sklearn.linear_model import LogisticRegression
 
     odds = np.stack([log_odds(table) for table in tables], axis=2)
-    _, classes, runs = odds.shape
-    truth = targets > 0.5 if targets.ndim == 2 else targets[:, None] == np.arange(classes)
+    classes, runs = odds.shape[1:]
     found = np.repeat([[1 / runs] * runs + [0.0]], classes, axis=0)
     for c in np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0)):
         model = LogisticRegression(C=1.0).fit(odds[:, c], truth[:, c])
@@ -24,11 +22,12 @@ def fit_stack(targets: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
     return found
 
 
-def apply_stack(weights: np.ndarray, tables: list[np.ndarray], several: bool) -> np.ndarray:
-    """(n, classes) probabilities. With `several` classes a row each stands alone, else a row sums to 1."""
+def apply(weights: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
+    """(n, classes) probabilities, each class by itself."""
+    from scipy.special import expit
+
     odds = sum(factor * log_odds(table) for factor, table in zip(weights.T[:-1], tables, strict=True))
-    probabilities = expit(odds + weights[:, -1])
-    return probabilities if several else probabilities / probabilities.sum(axis=1, keepdims=True)
+    return expit(odds + weights[:, -1])
 
 
 def log_odds(table: np.ndarray) -> np.ndarray:

@@ -1,0 +1,55 @@
+"""What stands in the label cells of a table: yes and no, one label, or several of them."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+YES = {"1", "1.0", "true", "True", "TRUE", "yes", "Yes"}
+NO = {"0", "0.0", "false", "False", "FALSE", "no", "No", ""}
+LIST = "[]"  # the label_separator of cells such as ['cat', 'dog'], {cat, dog} and ["cat" "dog"]
+_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The label cells of one table. columns: their names. text: (n,) text of each column.
+
+    listed: whether the card lists these columns, one an output; else there is one column.
+    separator: parts several labels in one cell. place: where a row of the table stands, for a message.
+    """
+
+    columns: tuple[str, ...]
+    text: tuple[np.ndarray, ...]
+    listed: bool
+    separator: str | None
+    place: Callable[[int], str]
+
+
+def is_list(cell: str) -> bool:
+    """Whether a cell is a list as programs write it, within brackets."""
+    cell = cell.strip()
+    return cell in ("set()", "nan") or cell[:1] + cell[-1:] in ("[]", "{}", "()")
+
+
+def parts_of(cell: str, separator: str | None) -> list[str]:
+    """The labels in a cell, each once."""
+    if separator is None:
+        return [cell] if cell else []
+    if separator == LIST and is_list(cell):
+        inside = cell.strip()[1:-1] if cell.strip() not in ("set()", "nan") else ""
+        quoted = [a or b for a, b in _QUOTED.findall(inside)]
+        mark = next((mark for mark in (",", ";", "|") if mark in inside), None)
+        parts = quoted or inside.split(mark)
+    else:
+        parts = [cell] if separator == LIST else cell.split(separator)
+    return list(dict.fromkeys(part for part in map(str.strip, parts) if part))
+
+
+def sorted_classes(names: Iterable[str]) -> list[str]:
+    """Numbers by value, anything else as text: 2 comes before 10."""
+    names = list(names)
+    if all(re.fullmatch(r"[+-]?\d+(\.\d+)?", name) for name in names):
+        return sorted(names, key=lambda name: (float(name), name))
+    return sorted(names)

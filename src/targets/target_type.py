@@ -1,0 +1,321 @@
+"""The base class of every kind of target: from label cells to truth, from logits to answers."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from src.core.errors import Problem, UsageError
+from src.core.registry import Configurable
+from src.targets import stacking
+from src.targets.label_cells import NO, YES, Cells, sorted_classes
+
+CLIP = 1e-15  # Kaggle's: p becomes max(min(p, 1 - 1e-15), 1e-15)
+TINY = 1e-300  # stands for a probability of 0 where its logarithm is taken
+
+
+@dataclass(frozen=True)
+class Labels:
+    """`names[k]` is a label of row `rows[k]`; rows ascend."""
+
+    rows: np.ndarray  # (labels,) int64
+    names: np.ndarray  # (labels,) text
+
+
+@dataclass(frozen=True)
+class Strata:
+    """What folds share out evenly: row `rows[k]` belongs to stratum `labels[k]`, a number below `count`.
+
+    one_each: whether every row belongs to one stratum, row 0 first.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    count: int
+    one_each: bool
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """(mistakes,) each. row: of the truth. output: the number of what was answered, or missed. sure: how surely, 0 to
+    1. answer: what was answered, in words."""
+
+    row: np.ndarray
+    output: np.ndarray
+    sure: np.ndarray
+    answer: list[str]
+
+
+class TargetType(Configurable):
+    """One kind of target. Truth is an array of one row a sample, answers are (n, outputs) predictions.
+
+    The class attributes are what a card and a configuration get where they say nothing else.
+    """
+
+    usual_metric: ClassVar[str]
+    usual_loss: ClassVar[str]
+    submission_kinds: ClassVar[tuple[str, ...]]
+    plain_rule: ClassVar[str]  # what the decision is called that nothing is fitted for
+    may_be_empty: ClassVar[bool] = False  # whether a row may have an empty label cell
+    repeats: ClassVar[bool] = False  # whether several rows of one id add up to its label
+    one_class: ClassVar[bool] = False  # whether a row has exactly one class, so that wrong ones can be counted by pairs
+    sums_to_one: ClassVar[bool] = False  # whether the predictions of a row do
+    ordered: ClassVar[bool] = False  # whether neighbours are nearly right
+    positive_class: ClassVar[bool] = False  # whether the second of two classes is what is looked for
+
+    # From the table
+
+    @abstractmethod
+    def read(self, cells: Cells) -> Any:
+        """The labels of a table as its cells have them. Raises Problem for a cell that holds none or too many."""
+
+    @abstractmethod
+    def outputs(
+        self, given: list[str] | dict[str, str] | None, columns: tuple[str, ...] | None, parts: Iterable[Any]
+    ) -> tuple[str, ...]:
+        """The names of the network's outputs. given: the card's `classes`. columns: the label columns that it lists.
+
+        parts: what `read` found in each table that may tell of names.
+        """
+
+    @abstractmethod
+    def encode(
+        self,
+        labels: Any,
+        rows: int,
+        outputs: tuple[str, ...],
+        names: dict[str, str] | None,
+        refuse: Callable[[int, str, int], str],
+        both: bool = False,
+    ) -> np.ndarray:
+        """The truth of so many rows. names: {label of the tables: output}, where they differ; with `both` the outputs'
+        own names will do too. Raises Problem with `refuse(row, label, number of such rows)` for an unknown label."""
+
+    @abstractmethod
+    def combine(self, kept: np.ndarray, first: np.ndarray, more: np.ndarray) -> np.ndarray:
+        """Add the truth `more` of rows that repeat the rows `first` of `kept`, in place. (more,) bool: where they
+        contradict each other."""
+
+    def majority(self, truth: np.ndarray) -> np.ndarray:
+        """The one truth that most of these rows have, the smallest of equals."""
+        values, counts = np.unique(truth, axis=0, return_counts=True)
+        return values[counts.argmax()]
+
+    # What the truth is like
+
+    @abstractmethod
+    def strata(self, truth: np.ndarray) -> Strata:
+        """What folds are stratified by."""
+
+    @abstractmethod
+    def counts(self, truth: np.ndarray, outputs: int) -> np.ndarray:
+        """(outputs,) int: how many rows tell something of each output."""
+
+    @abstractmethod
+    def constant(self, truth: np.ndarray, outputs: int) -> bool:
+        """Whether these rows are all alike, so that nothing can be learned."""
+
+    def prior(self, truth: np.ndarray, outputs: int) -> np.ndarray:
+        """(outputs,) the prediction where there is no image: what is usual in these rows."""
+        return self.counts(truth, outputs) / max(1, len(truth))
+
+    def having(self, truth: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """(n,) bool: the rows that have one of the chosen outputs, (outputs,) bool."""
+        raise UsageError(f"{self.name} targets have no classes that rows could be chosen by")
+
+    def never_empty(self, truth: np.ndarray) -> bool:
+        """Whether every row holds something; then an answer that holds nothing is wrong."""
+        return True
+
+    @abstractmethod
+    def stand_in(self, outputs: int, never_empty: bool) -> np.ndarray:
+        """The truth of one row, in place of a training table that is not at hand, which was `never_empty` or not."""
+
+    @abstractmethod
+    def sampler_weights(self, truth: np.ndarray, exponent: float) -> np.ndarray:
+        """(n,) the weighted sampler's weight of each row; an exponent of 0 leaves the rows as they are."""
+
+    @abstractmethod
+    def soft(self, truth: np.ndarray, outputs: int) -> np.ndarray:
+        """(n, outputs) float32: the truth in the form of predictions, which a teacher's are mixed with."""
+
+    @abstractmethod
+    def cells(self, truth: np.ndarray, outputs: tuple[str, ...]) -> list[tuple[str, ...]]:
+        """How each truth row prints: the names or numbers that it holds."""
+
+    def told(self, row: tuple[str, ...]) -> str:
+        """What `cells` gives of one row, in a sentence."""
+        return ", ".join(row) or "no class at all"
+
+    # Answers
+
+    @abstractmethod
+    def predictions(self, logits: np.ndarray) -> np.ndarray:
+        """(n, outputs) logits -> (n, outputs) float64 predictions; these are averaged over views, folds and seeds."""
+
+    @abstractmethod
+    def decide(self, predictions: np.ndarray) -> np.ndarray:
+        """The plain decisions, one a row."""
+
+    def decide_logits(self, logits: np.ndarray) -> np.ndarray:
+        """The plain decisions of logits; quicker where they need no predictions."""
+        return self.decide(self.predictions(logits))
+
+    def plain_thresholds(self, outputs: int) -> tuple[float, ...] | None:
+        """The thresholds of the plain decision, where it is made by some."""
+        return None
+
+    @abstractmethod
+    def right(self, truth: np.ndarray, decisions: np.ndarray) -> np.ndarray:
+        """(n,) bool: which rows are decided as the truth has them."""
+
+    def guess(self, predictions: np.ndarray) -> np.ndarray:
+        """The decisions of rows without an image, from `prior`."""
+        return self.decide(predictions)
+
+    def filled(self, decisions: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+        """The decisions, in place; those that hold nothing hold the likeliest."""
+        return decisions
+
+    def recognised(self, truth: np.ndarray, decisions: np.ndarray, outputs: int) -> tuple[np.ndarray, np.ndarray]:
+        """(outputs,) each: the rows of a class, and those of them that are answered with it; 0 where there are none."""
+        return np.zeros(outputs, np.int64), np.zeros(outputs, np.int64)
+
+    def prior_shift(self, truth: np.ndarray, weights: np.ndarray, outputs: int) -> np.ndarray | None:
+        """(outputs,) what turns probabilities learned under row weights back (Saerens and others, 2002)."""
+        return None
+
+    @abstractmethod
+    def sureness(self, predictions: np.ndarray) -> np.ndarray:
+        """(n,) how sure an answer is, 0 to 1: what a pseudo-label is chosen by."""
+
+    # The page
+
+    page: ClassVar[tuple[str, ...]] = ("answer", "data", "seen", "learning", "mistakes", "trust", "again")  # sections
+    doubts_labels: ClassVar[bool] = False  # whether a label can look wrong, as confident learning finds them
+    calibration_told: ClassVar[str] = "The network is {sure} sure on average and right in {right}"
+
+    @abstractmethod
+    def sure_and_right(self, truth: np.ndarray, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n, answers of a row) each: how sure every answer is, 0 to 1, and whether it is right."""
+
+    @abstractmethod
+    def mistakes(
+        self, truth: np.ndarray, predictions: np.ndarray, decisions: np.ndarray, outputs: tuple[str, ...]
+    ) -> Mistakes:
+        """What is answered wrongly, a row of truth each, or an output of one."""
+
+    def questions(
+        self, truth: np.ndarray, predictions: np.ndarray, outputs: tuple[str, ...]
+    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """What confident learning can be asked: (n,) int labels, (n, names) their probabilities, and the names."""
+        return []
+
+    # Losses that are told, of any training loss
+
+    @abstractmethod
+    def plain_loss(self, truth: np.ndarray, logits: np.ndarray) -> float:
+        """The usual loss without smoothing, weights or margins, to compare one epoch and run with another."""
+
+    @abstractmethod
+    def chance_loss(self, truth: np.ndarray, weights: np.ndarray | None, smoothing: float, outputs: int) -> float:
+        """The same of an answer that ignores the image; `weights` are the sampler's, one a row."""
+
+    # Blends of runs
+
+    @abstractmethod
+    def fit_stack(self, truth: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
+        """Weights of a linear stack of the runs' predictions, (n, outputs) each: (outputs, runs + 1)."""
+
+    @abstractmethod
+    def apply_stack(self, weights: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
+        """(n, outputs) predictions of the stack."""
+
+
+class ClassTarget(TargetType):
+    """A target whose outputs are classes, and whose predictions are probabilities."""
+
+    usual_metric = "accuracy"
+    usual_loss = "cross_entropy"
+    submission_kinds = ("label", "probability", "columns", "ranked", "set")
+    doubts_labels = True
+
+    def outputs(
+        self, given: list[str] | dict[str, str] | None, columns: tuple[str, ...] | None, parts: Iterable[Labels]
+    ) -> tuple[str, ...]:
+        """The classes: the card's, else the label columns', else what stands in the tables, sorted."""
+        if given:
+            return tuple(dict.fromkeys(given.values() if isinstance(given, dict) else given))
+        if columns:
+            return columns
+        return tuple(sorted_classes({name for part in parts for name in part.names.tolist()}))
+
+    @abstractmethod
+    def indicators(self, labels: np.ndarray, classes: int) -> np.ndarray:
+        """(n, classes) bool: which classes apply, of truth or of decisions."""
+
+    @abstractmethod
+    def for_sklearn(self, labels: np.ndarray) -> np.ndarray:
+        """Truth or decisions as scikit-learn's functions take them."""
+
+    @abstractmethod
+    def cross_entropy(self, truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        """(n,) or (n, classes): minus the logarithm of what was given to the truth, of a row or of a cell."""
+
+    @abstractmethod
+    def log_strength(self, probabilities: np.ndarray) -> np.ndarray:
+        """What temperature divides and a prior moves: log p, or log-odds."""
+
+    @abstractmethod
+    def from_strength(self, strength: np.ndarray) -> np.ndarray:
+        """The probabilities of such numbers."""
+
+    @abstractmethod
+    def from_reached(self, reached: np.ndarray) -> np.ndarray:
+        """The decisions, where `reached`, (n, classes) bool, tells which classes reach their threshold."""
+
+    def having(self, truth: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        return self.indicators(truth, len(outputs))[:, outputs].any(axis=1)
+
+    def recognised(self, truth: np.ndarray, decisions: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+        there, answered = self.indicators(truth, classes), self.indicators(decisions, classes)
+        return there.sum(axis=0), (there & answered).sum(axis=0)
+
+    def fit_stack(self, truth: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
+        return stacking.fit(self.indicators(truth, tables[0].shape[1]), tables)
+
+    def apply_stack(self, weights: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
+        p = stacking.apply(weights, tables)
+        return p / p.sum(axis=1, keepdims=True) if self.sums_to_one else p
+
+    def _marks(self, cells: Cells) -> np.ndarray:
+        """(n, columns) bool of listed columns. Raises Problem for a cell that is neither yes nor no."""
+        marks = np.zeros((len(cells.text[0]), len(cells.columns)), dtype=bool)
+        for k, (column, text) in enumerate(zip(cells.columns, cells.text, strict=True)):
+            marks[:, k] = [cell in YES for cell in text]
+            strange = next((row for row, cell in enumerate(text) if cell not in YES and cell not in NO), None)
+            if strange is not None:
+                raise Problem(f"{cells.place(strange)}: {column} is {text[strange]!r}, and must be 0 or 1")
+        return marks
+
+    def _codes(
+        self,
+        labels: Labels,
+        classes: tuple[str, ...],
+        names: dict[str, str] | None,
+        refuse: Callable[[int, str, int], str],
+        both: bool,
+    ) -> np.ndarray:
+        """(labels,) int64 indices into `classes`. Raises Problem for a name that is none of them."""
+        own = {name: k for k, name in enumerate(classes)}
+        known = own if names is None else {name: own.get(other, -1) for name, other in names.items()}
+        if both:
+            known = own | {name: k for name, k in known.items() if k >= 0}
+        codes = np.fromiter((known.get(name, -1) for name in labels.names.tolist()), np.int64, len(labels.names))
+        unknown = np.flatnonzero(codes < 0)
+        if len(unknown):
+            row = unknown[0]
+            raise Problem(refuse(int(labels.rows[row]), labels.names[row], len(unknown)))
+        return codes

@@ -1,0 +1,123 @@
+"""A new metric is one file: in PODIUM_HOME/extensions, or metric.py in the competition's folder. Nothing is edited."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from src.predict import main as predict
+from src.report import main as report
+from src.train import main as train
+from tests.fixtures.tiny import write_tiny
+
+# A statistic and a parameter: weighted accuracy, in which the first class counts `first` times.
+QUICK = """
+import numpy as np
+
+from src.metrics import METRICS, Metric
+from src.metrics.metric import Statistic
+from src.metrics.rules import TiltedPrior
+from src.targets.single_label import SingleLabel
+
+
+@METRICS.register("first_counts")
+class FirstCounts(Metric):
+    needs = "labels"
+    targets = (SingleLabel,)
+    parameters = {"first": 1.0}
+
+    def value(self, truth, answers, rows):
+        return self.once(truth, answers)
+
+    def statistic(self, truth, answers, outputs):
+        weight = np.where(truth == 0, self.first, 1.0)
+        return Statistic(np.stack([weight * (truth == answers), weight], axis=1), lambda s: s[:, 0] / s[:, 1])
+
+    def rules(self, shift):
+        return (TiltedPrior(),)
+"""
+# One function, nothing more: the share of the worst class that is right. It is no function of sums over rows.
+SLOW = """
+from src.metrics import metric_function
+
+
+@metric_function(needs="labels")
+def worst_recall(truth, labels):
+    return min((labels[truth == k] == k).mean() for k in set(truth.tolist()))
+"""
+# Needs the rows' groups and ids, and has one decision fitted.
+OWN = """
+needs = "labels"
+higher_is_better = True
+decision = "tilted prior"
+
+
+def score(targets, labels, rows):
+    assert len(rows.id) == len(rows.groups) == len(targets) and all(len(name) == 4 for name in rows.id)
+    return float((targets == labels).mean())
+"""
+
+
+def used(home: Path, metric: str) -> tuple[dict, str]:
+    """What prediction notes, and the page, of a run of the tiny competition with this metric in its card."""
+    if not (home / "competition" / "tiny").exists():
+        write_tiny(home)
+    card = home / "competition" / "tiny" / "card.yaml"
+    card.write_text(card.read_text().replace("metric: accuracy", f"metric: {metric}"))
+    words = ["config=tiny", "train.epochs=1"]
+    assert train(["fold=0..2", *words]) == 0
+    assert predict(["--tta", *words]) == 0
+    assert report(words) == 0
+    facts = json.loads(next((home / "runs/tiny").glob("*/predictions/*.json")).read_text())
+    return facts, next((home / "runs/tiny").glob("*/report/*.html")).read_text()
+
+
+@pytest.mark.parametrize(
+    ("code", "metric", "name"),
+    [
+        (QUICK, "{name: first_counts, first: 3}", "first_counts(first=3)"),
+        (SLOW, "worst_recall", "worst_recall"),
+    ],
+    ids=["with a statistic and a parameter", "one function"],
+)
+def test_an_extension_is_scored_judged_and_shown(tmp_path, monkeypatch, capsys, code, metric, name):
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path))
+    (tmp_path / "extensions").mkdir()
+    (tmp_path / "extensions" / "mine.py").write_text(code)
+    facts, page = used(tmp_path, metric)
+    assert facts["metric"] == name and name in page
+    score = facts["score"]
+    assert 0 <= score["low"] <= score["value"] <= score["high"] <= 1 and score["low"] < score["high"]
+    told = capsys.readouterr()
+    assert f"{name} " in told.out
+    assert ("tilted prior" in told.out) == (code is QUICK)  # the rule that it names is judged
+
+
+def test_metric_py_knows_the_rows_and_has_its_decision_fitted(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path))
+    write_tiny(tmp_path)
+    (tmp_path / "competition" / "tiny" / "metric.py").write_text(OWN)
+    facts, page = used(tmp_path, "own")
+    score = facts["score"]
+    assert facts["metric"] == "own" and 0 < score["low"] <= score["value"] <= score["high"] <= 1
+    assert "tilted prior" in capsys.readouterr().out
+    assert '<section id="answer"' in page
+
+
+def test_a_wrong_parameter_is_refused_before_anything_is_trained(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path))
+    write_tiny(tmp_path)
+    card = tmp_path / "competition" / "tiny" / "card.yaml"
+    text = card.read_text()
+    for metric, told in (
+        ("{name: fbeta, beta: high}", "beta"),
+        ("{name: fbeta, betta: 2}", "Did you mean beta"),
+        ("fbeta", "beta"),
+        ("{name: weighted_log_loss, weights: [1, 2]}", "3 classes"),
+        ("{name: top_error, k: 0}", "k must be 1"),
+        ("{beta: 2}", "name"),
+    ):
+        card.write_text(text.replace("metric: accuracy", f"metric: {metric}"))
+        assert train(["fold=0", "config=tiny"]) == 2
+        assert told in capsys.readouterr().err, metric
+    assert not list((tmp_path / "runs").glob("tiny/*/*/fold*"))

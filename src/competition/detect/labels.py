@@ -9,8 +9,8 @@ from src.competition.detect.roles import role_of_word, words
 from src.competition.detect.sample import Sample
 from src.competition.detect.several import SEPARATORS, Label, complete
 from src.competition.detect.undecided import Try, Undecided
-from src.competition.labels import LIST, NO, YES, is_list, parts_of
 from src.competition.sample_submission import class_columns
+from src.targets.label_cells import LIST, NO, YES, is_list, parts_of
 
 WORDS = (
     "label",

@@ -23,6 +23,7 @@ from src.competition.detect.target import (
 )
 from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
+from src.competition.detect.unsupported import Unsupported, amount
 from src.competition.sample_submission import class_columns
 from src.core.errors import Problem
 from src.targets.label_cells import YES, parts_of, sorted_classes
@@ -76,12 +77,13 @@ def put_target(train: Train, tested: bool, context: Context) -> None:
     draft, label, sample = context.draft, train.label, context.sample
     given = draft.given.get("classes")
     merged = spellings(counts, sample) if isinstance(label.column, str) and not given else None
-    coded = None if given or merged else codes_of(list(counts), sample, context)
+    doubt = _amount(names_of := list(counts), label, context)
+    coded = None if given or merged else codes_of(names_of, sample, context)
     mapped = given if isinstance(given, dict) else merged or coded
     names = list(dict.fromkeys(mapped.values())) if mapped else given or list(counts)
     _check_classes(names, label, context)
     kind = target_kind(names, str(label.column), several)
-    draft.put("target", kind.value, kind.how, kind.guess)
+    draft.put("target", kind.value, f"{kind.how}; {doubt}" if doubt else kind.how, kind.guess or bool(doubt))
     if tested:
         _submission(train, names, context)
     usual = usual_metric(draft.get("target"), draft.get("submission.kind") or "label", draft.get("submission.top") or 5)
@@ -96,6 +98,16 @@ def put_target(train: Train, tested: bool, context: Context) -> None:
         draft.put("classes", order, how.how, how.guess)
     elif tested and not given and (doubt := placeholder_doubt(names, sample)):
         draft.put("classes", sorted_classes(names), doubt, guess=True)
+
+
+def _amount(names: list[str], label: Label, context: Context) -> str:
+    """What speaks for an amount where classes are taken, else empty. Raises Unsupported where an amount is sure."""
+    if label.several or not isinstance(label.column, str) or context.given("target"):
+        return ""
+    found = amount(label.column, names, context.sample)
+    if found and found[1]:
+        raise Unsupported("a measure or an amount (regression)", found[0])
+    return f"{found[0]}: it may be an amount, which is no class" if found else ""
 
 
 def _put_spellings(

@@ -16,6 +16,7 @@ from src.competition.detect.sample import find_sample
 from src.competition.detect.test import find_test, test_folder
 from src.competition.detect.train import Train, from_table
 from src.competition.detect.undecided import Undecided, together
+from src.competition.detect.unsupported import check_tasks
 from src.competition.file_tree import Tree
 from src.competition.templates import name
 from src.core.errors import Problem
@@ -59,6 +60,7 @@ def _work_out(context: Context) -> pd.DataFrame | None:
     """Every fact of the card; the answers of a labelled test part."""
     draft = context.draft
     context.sample = find_sample(context.tables, context.tree, draft)
+    check_tasks(context)
     train = None if "train.files" in draft.given else from_table(context)
     test = find_test(train, context)
     train = put_label(train or from_names(context), context)

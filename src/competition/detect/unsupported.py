@@ -1,0 +1,263 @@
+"""Tasks that a card cannot express yet, each recognised by its own object and told in one line.
+
+Once a task can be expressed, its object goes, or becomes the reading of it. `signs` gives the evidence in words, None
+where the files do not show the task.
+"""
+
+import re
+from collections import Counter, defaultdict
+from typing import Protocol
+
+import pandas as pd
+
+from src.competition.detect.context import Context
+from src.competition.detect.inventory import TableFile
+from src.competition.detect.roles import words
+from src.competition.detect.sample import Sample
+from src.competition.detect.sniff import NUMBER
+from src.competition.templates import stem
+from src.core.errors import Problem
+from src.targets.label_cells import NO, YES
+
+MOST = 0.9  # of the cells must be of a kind for a column to be of it
+LOOKED_AT = 500  # cells
+KINDS = 100  # rows that one image is asked at most
+RUNS = re.compile(r"\d+ \d+( \d+ \d+)+")  # start length start length ...
+BOX = re.compile(r"\[?\s*-?[\d.]+([ ,;]+-?[\d.]+){3,}\s*\]?")
+MASK_WORDS = {"encodedpixels", "encodedpixel", "rle", "mask", "masks", "segmentation"}
+BOX_WORDS = {"bbox", "bboxes", "box", "boxes", "predictionstring"}
+CORNERS = (
+    {"xmin", "ymin", "xmax", "ymax"},
+    {"x", "y", "w", "h"},
+    {"x", "y", "width", "height"},
+    {"x1", "y1", "x2", "y2"},
+)
+
+
+class Unsupported(Problem):
+    """The files ask for something else than classes of images."""
+
+    code = "unsupported-task"
+
+    def __init__(self, task: str, signs: str) -> None:
+        super().__init__(
+            f"{signs}: this is {task}, which cannot be expressed here yet. Podium sorts images into classes"
+        )
+
+
+class Task(Protocol):
+    """A task that is recognised: its name, and what in the files shows it."""
+
+    name: str
+
+    def signs(self, context: Context) -> str | None: ...
+
+
+class LongForm:
+    """Several rows of the sample submission for one image, one a question: IMG_1_left, IMG_1_right."""
+
+    name = "a submission in long form"
+
+    def signs(self, context: Context) -> str | None:
+        sample = context.sample
+        if sample is None or not len(sample.ids):
+            return None
+        ids = sample.ids
+        if sum(stem(one) in context.tree.by_stem for one in ids[:LOOKED_AT]) > len(ids[:LOOKED_AT]) / 2:
+            return None
+        pairs = [self._split(one, context) for one in ids]
+        found = [pair for pair in pairs if pair]
+        heads, tails = {head for head, _ in found}, Counter(tail for _, tail in found)
+        if len(found) < MOST * len(ids) or not 1 < len(tails) <= KINDS or len(found) < 1.5 * len(heads):
+            return self._by_table(sample, context)
+        some = ", ".join(tail for tail, _ in tails.most_common(3))
+        return (
+            f"{sample.table.path} has several rows of one image, a row for each of {some}{', ...' * (len(tails) > 3)}"
+            f" ({len(ids)} rows of {len(heads)} images, such as {ids[0]})"
+        )
+
+    def _split(self, one: str, context: Context) -> tuple[str, str] | None:
+        """An image's name at the beginning of an id, the longest, and what follows."""
+        for match in reversed(list(re.finditer(r"[_\-:/. ]+", one))):
+            if one[: match.start()] in context.tree.by_stem and one[match.end() :]:
+                return one[: match.start()], one[match.end() :]
+        return None
+
+    def _by_table(self, sample: Sample, context: Context) -> str | None:
+        """A test table that gives each row of the sample an image, the same to several."""
+        for table in context.tables:
+            if table is sample.table or len(table) != len(sample.ids):
+                continue
+            keyed = [column for column in table.columns if set(sample.ids) == set(table.cells[column])]
+            images = [
+                column for column in table.columns if column not in keyed and _names_images(table, column, context)
+            ]
+            if keyed and images and table.cells[images[0]].nunique() < 0.7 * len(table):
+                count = table.cells[images[0]].nunique()
+                return f"{sample.table.path} has several rows of one image ({len(table)} rows of {count} images)"
+        return None
+
+
+class SeveralImages:
+    """One answer for several images, such as those of a patient, a folder or an animal."""
+
+    name = "one answer for several images"
+
+    def signs(self, context: Context) -> str | None:
+        sample = context.sample
+        if sample is None or not sample.ids:
+            return None
+        few = sample.ids[:LOOKED_AT]
+        if any(stem(one) in context.tree.by_stem for one in few):
+            return None
+        wanted = set(sample.ids)
+        for table in context.tables:
+            if table is sample.table or table.role == "sample":
+                continue
+            for column in table.columns:
+                again = table.cells[column].nunique() < 0.9 * len(table)
+                if again and wanted <= set(table.cells[column]) and table.path in context.imaged:
+                    images = table.cells.groupby(column)[context.imaged[table.path]].nunique()
+                    if context.imaged[table.path] != column and images[images.index.isin(wanted)].mean() > 1.2:
+                        return f"{column} {few[0]!r} of {table.path} stands for several images"
+        folders: dict[str, int] = defaultdict(int)
+        for path in context.tree.images:
+            for part in path.split("/")[:-1]:
+                folders[part] += 1
+        if all(folders.get(one, 0) > 1 for one in few):
+            return (
+                f"{few[0]!r} of {sample.table.path} is a folder of {folders[few[0]]} images: several images of one id"
+            )
+        heads = Counter(re.split(r"[-_]\d+$", name)[0] for name in context.tree.by_stem)
+        if all(one in heads for one in few) and sum(heads[one] > 1 for one in few) > len(few) / 2:
+            return f"{few[0]!r} of {sample.table.path} stands for several images, such as {few[0]}-1"
+        return None
+
+
+class Pairs:
+    """A question about two images at once."""
+
+    name = "a comparison of pairs of images"
+
+    def signs(self, context: Context) -> str | None:
+        for table in context.tables:
+            named = [column for column in table.columns if _names_images(table, column, context)]
+            for k, one in enumerate(named):
+                for other in named[k + 1 :]:
+                    a, b = table.cells[one].map(stem), table.cells[other].map(stem)
+                    if (a != b).mean() > MOST and not _same_name(a, b):
+                        return f"{table.path} names two images in a row, {one} and {other}"
+        return None
+
+
+class Masks:
+    """Masks as lists of runs."""
+
+    name = "segmentation with masks (run-length encoding)"
+
+    def signs(self, context: Context) -> str | None:
+        for table in context.tables:
+            for column in table.columns:
+                cells = [cell for cell in table.cells[column].iloc[:LOOKED_AT] if cell.strip()]
+                named = bool({*words(column), column.casefold()} & MASK_WORDS)
+                runs = sum(RUNS.fullmatch(cell.strip()) is not None for cell in cells)
+                asked = context.sample is not None and column in context.sample.answers
+                if (named and asked) or (cells and runs > MOST * len(cells) and (named or asked)):
+                    such = f", such as {cells[0][:30]!r}" if cells else ""
+                    return f"the column {column} of {table.path} holds masks{such}"
+        return None
+
+
+class Boxes:
+    """Places of things in an image."""
+
+    name = "detection of boxes"
+
+    def signs(self, context: Context) -> str | None:
+        sample = context.sample
+        if sample is None:
+            return None
+        answers = {column.casefold() for column in sample.answers}
+        if any(corner <= answers for corner in CORNERS):
+            return f"{sample.table.path} asks for the coordinates of boxes ({', '.join(sample.answers)})"
+        for column in sample.answers:
+            cells = [cell for cell in sample.table.cells[column].iloc[:LOOKED_AT] if cell.strip()]
+            boxes = sum(BOX.search(cell) is not None for cell in cells)
+            if {*words(column), column.casefold()} & BOX_WORDS and (not cells or boxes or column.casefold() != "box"):
+                return f"the column {column} of {sample.table.path} asks for boxes"
+        return None
+
+
+class Numbers:
+    """Columns of numbers that the sample repeats: votes, shares, several amounts."""
+
+    name = "a regression, or soft labels, of several columns"
+
+    def signs(self, context: Context) -> str | None:
+        sample = context.sample
+        if sample is None or len(sample.answers) < 2:
+            return None
+        for table in context.tables:
+            if table.role in ("sample", "test") or not set(sample.answers) <= set(table.columns):
+                continue
+            held = table.cells[list(sample.answers)]
+            numeric = all(_numeric(held[column]) for column in held)
+            if numeric and not all(set(held[column].unique()) <= YES | NO for column in held):
+                first = ", ".join(sample.answers[:6])
+                return (
+                    f"the columns {first} of {table.path} hold numbers other than 0 and 1, and the sample asks for them"
+                )
+        return None
+
+
+TASKS: tuple[Task, ...] = (LongForm(), SeveralImages(), Pairs(), Masks(), Boxes(), Numbers())
+
+
+def check_tasks(context: Context) -> None:
+    """Raises Unsupported where the tables and the sample submission ask for something else than classes."""
+    for task in TASKS:
+        signs = task.signs(context)
+        if signs:
+            raise Unsupported(task.name, signs)
+
+
+AMOUNT = {"count", "age", "score", "price", "weight", "height", "width", "length", "angle", "temperature", "percent"}
+AMOUNT |= {"percentage", "points", "years", "months", "days", "number", "num", "value", "amount", "area", "distance"}
+AMOUNT |= {"volume", "mass", "biomass", "dose", "popularity", "pawpularity", "yield", "density", "depth", "speed"}
+CLASS = {"label", "class", "category", "species", "breed", "digit", "genre", "id", "type", "variety", "grade", "level"}
+MANY = 20  # whole numbers that are more than the grades or digits of most tasks
+
+
+def amount(column: str, names: list[str], sample: Sample | None) -> tuple[str, bool] | None:
+    """What speaks for an amount in place of classes, and whether it is sure. None where nothing does."""
+    if not all(map(NUMBER.fullmatch, names)) or len(names) < 3:
+        return None
+    values = [float(name) for name in names]
+    fractions = sum(not value.is_integer() for value in values)
+    answers = [value for value in sample.values if NUMBER.fullmatch(value)] if sample else []
+    foreign = [value for value in answers if value not in names and not float(value).is_integer()]
+    held = {*words(column)}
+    if fractions > len(names) / 10:
+        return f"{column} holds {len(names)} different numbers, {fractions} of them fractions", True
+    if foreign and len(names) > MANY:
+        return f"{column} holds {len(names)} different numbers, and the sample answers {foreign[0]}", True
+    spread = len(names) > MANY and not held & CLASS
+    if held & AMOUNT or spread:
+        return f"{column} holds {len(names)} whole numbers from {min(values):g} to {max(values):g}", False
+    return None
+
+
+def _numeric(cells: pd.Series) -> bool:
+    return all(NUMBER.fullmatch(cell) for cell in cells.iloc[:LOOKED_AT])
+
+
+def _names_images(table: TableFile, column: str, context: Context) -> bool:
+    """Whether nearly all cells of a column are names of images. Bare short numbers are none."""
+    cells = table.cells[column].iloc[:LOOKED_AT].unique()
+    named = sum(stem(cell) in context.tree.by_stem and not re.fullmatch(r"\d{1,3}", cell) for cell in cells)
+    return len(cells) > 2 and named > MOST * len(cells)
+
+
+def _same_name(a: pd.Series, b: pd.Series) -> bool:
+    """Whether the second names tell no more than the first: an image and its mask."""
+    return a.nunique() == b.nunique() == len(pd.DataFrame({"a": a, "b": b}).drop_duplicates())

@@ -1,9 +1,10 @@
 """A competition made ready for work: card, samples, folds, metric and images, all checked before the first epoch."""
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +16,7 @@ from src.competition.quality.cleaning import inspect
 from src.competition.quality.ignored_images import Ignored, leave_out, read_ignored
 from src.competition.samples import Samples, load_samples
 from src.competition.sources.data_folder import ensure_data
-from src.config.schema import Config
+from src.config.schema import Config, Data
 from src.core.errors import Problem
 from src.core.paths import Run, relative_paths, runs_folder
 from src.images.cache import ImageCache
@@ -89,9 +90,8 @@ def open_competition(config: Config, run: Run, say: Callable[[str], None] = prin
     """
     card = load_card(config.competition)
     measure = metric(card.metric, card.target_type, card.folder)
-    ensure_data(card, say)
     data = config.data
-    samples = inspect(card, load_samples(card, tuple(data.extra)), say, duplicates=data.duplicates == "group")
+    samples = _clean_samples(card, data, say)
     _check(card, samples)
     measure.check_outputs(samples.classes)
     host = data.validation == "host"
@@ -100,6 +100,37 @@ def open_competition(config: Config, run: Run, say: Callable[[str], None] = prin
     if ignored:  # only now: the frozen folds are those of all rows
         samples, folds = leave_out(samples, folds, ignored)
     return Opened(card, samples, folds, measure, settle(config, run, samples, measure, say), ignored)
+
+
+_kept: dict[tuple[object, ...], Samples] | None = None
+
+
+@contextlib.contextmanager
+def loaded_once(configs: Iterable[Config], say: Callable[[str], None] = print) -> Iterator[None]:
+    """Within it, and in processes forked from it, the samples of these configurations are loaded and cleaned once.
+
+    A configuration whose competition cannot be opened is passed over: whoever opens it is told why.
+    """
+    global _kept  # noqa: PLW0603  forked processes find it without being handed it
+    _kept = {}
+    try:
+        for config in configs:
+            with contextlib.suppress(Problem):
+                _clean_samples(load_card(config.competition), config.data, say)
+        yield
+    finally:
+        _kept = None
+
+
+def _clean_samples(card: Card, data: Data, say: Callable[[str], None]) -> Samples:
+    key = (card.id, tuple(data.extra), data.duplicates)
+    if _kept is not None and key in _kept:
+        return _kept[key]
+    ensure_data(card, say)
+    samples = inspect(card, load_samples(card, tuple(data.extra)), say, duplicates=data.duplicates == "group")
+    if _kept is not None:
+        _kept[key] = samples
+    return samples
 
 
 def _check(card: Card, samples: Samples) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from src.competition.card import load_card
+from src.competition.competition import loaded_once
 from src.config.request import Request
 from src.core.errors import Problem
 from src.core.locks import only_one
@@ -43,18 +44,19 @@ def search(space: Space, address: str | None = HERE, say: Say = print) -> None:
         made = len(study.trials)
         so_far = f", {made} of them made" if made else ""
         left = space.trials - len(study.done) - len(study.with_fate(STOPPED))
-        with Terminal(say, count=left) as terminal:
-            if address is HERE:
-                sides = side_by_side((space.first,), space.trials)
-                at_once = f", {sides.count} at once" if sides.count > 1 else ""
-                say(f"{space.title}: {space.trials} trials{so_far}{at_once}")
-                tasks = (partial(train_here, space, measure, sides.count, tried) for tried in _tries(study, space))
-                run_tasks(tasks, sides.count, terminal, sides.gpus)
-            else:
-                say(f"{space.title}: {space.trials} trials{so_far}")
-                trials = OnCluster(study, space, measure, terminal.say)
-                run_on_ray(trials.cells(), address, terminal, watch=trials)
-        _compare(study, space, say)
+        with loaded_once([space.first.request.config], say):
+            with Terminal(say, count=left) as terminal:
+                if address is HERE:
+                    sides = side_by_side((space.first,), space.trials)
+                    at_once = f", {sides.count} at once" if sides.count > 1 else ""
+                    say(f"{space.title}: {space.trials} trials{so_far}{at_once}")
+                    tasks = (partial(train_here, space, measure, sides.count, tried) for tried in _tries(study, space))
+                    run_tasks(tasks, sides.count, terminal, sides.gpus)
+                else:
+                    say(f"{space.title}: {space.trials} trials{so_far}")
+                    trials = OnCluster(study, space, measure, terminal.say)
+                    run_on_ray(trials.cells(), address, terminal, watch=trials)
+            _compare(study, space, say)
     failures = _told(study.with_fate(FAILED), space)
     if failures:
         lines = "".join(f"\n  {label}: {reason}" for label, reason in failures.items())

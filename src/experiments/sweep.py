@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from src.competition.competition import loaded_once
 from src.config.request import Request
 from src.core.devices import gpus
 from src.core.errors import Problem
@@ -31,7 +32,8 @@ def sweep(plan: Plan, address: str | None = HERE, say: Say = print) -> None:
     address: of the Ray cluster whose nodes do it. A run that fails is told and left out, and the others go on; at the
     end Problem names those that failed.
     """
-    with only_one(plan.folder, f"sweep {plan.name}"):
+    configs = (cell.request.config for cell in plan.cells)
+    with only_one(plan.folder, f"sweep {plan.name}"), loaded_once(configs, say):
         with Terminal(say) as terminal:
             failures = _train_here(plan, terminal) if address is HERE else _train_on_ray(plan, address, terminal)
         done = tuple(cell for cell in plan.cells if cell.label not in failures)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.competition import competition
 from src.config.load import config_names
 from src.config.request import parse
 from src.core.errors import UsageError
@@ -234,6 +235,21 @@ def test_runs_are_trained_once_and_shared_with_train(tiny, capsys):
     assert (report(tiny) / "comparison.md").read_text() == text
     assert train(["config=tiny", "optim.lr=1e-3", "train.epochs=2", "fold=0..1"]) == 0
     assert "nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_sweep_loads_its_samples_once(tiny, monkeypatch, jobs):
+    """Each run in a process of its own or not: what any of them loads leaves a line."""
+    load, lines = competition.load_samples, tiny / "loaded"
+
+    def noting(*words: object) -> object:
+        with lines.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        return load(*words)
+
+    monkeypatch.setattr(competition, "load_samples", noting)
+    assert sweep([*RATES, f"machine.jobs={jobs}"]) == 0
+    assert lines.read_text().splitlines() == [str(os.getpid())]
 
 
 def test_one_after_the_other_is_the_same_as_side_by_side(tiny, capsys):

@@ -26,7 +26,7 @@ FLOORS = (
 )
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 TOP = {"competition", "configs", "src", "submissions", "tests", "requirements.txt", "run.sh"}
-TOP |= {"README.md", "LICENSE", "pyproject.toml", ".ci", ".gitignore"}
+TOP |= {"README.md", "LICENSE", "pyproject.toml", ".ci", ".gitignore", ".pictures"}
 LONGEST = 450  # lines of a file in src/
 LARGEST = 300_000  # bytes of a file in git
 RAW_READERS = {"imread", "imreadmulti", "imdecode", "imdecodemulti", "imreadanimation", "read_image", "decode_image"}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from src.core.progress_rows import DONE, UNDER_WAY, Rows
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
     from rich.table import Table
     from rich.text import Text
 
@@ -57,24 +57,20 @@ class LiveTable:
 
     def close(self) -> None:
         if self._live:
-            with _uninterrupted():
+            with uninterrupted():
                 self._live.stop()
                 self._live = None
 
     def _draw(self) -> None:
-        with _uninterrupted():
+        with uninterrupted():
             self._picture()
 
     def _picture(self) -> None:
         # Imported only now: most commands draw no table.
-        from rich.console import Console, ConsoleDimensions
         from rich.live import Live
 
         begun = time.monotonic()
-        look = {"highlight": False, "markup": False, "emoji": False}
-        surely = {"force_terminal": True, "force_interactive": True, "force_jupyter": False}
-        console = self._live.console if self._live else Console(stderr=True, **look, **surely)
-        console.size = ConsoleDimensions(*_size())
+        console = console_of(self._live.console if self._live else None)
         picture = drawn(self._rows, self.what, *console.size)
         with console:  # one write
             if not self._live:
@@ -87,6 +83,17 @@ class LiveTable:
         self._due = now + max(REDRAW, SHARE * (now - begun))
 
 
+def console_of(console: Console | None = None) -> Console:
+    """Rich's console on standard error, or the given one, at the size that the terminal has now."""
+    from rich.console import Console, ConsoleDimensions
+
+    look = {"highlight": False, "markup": False, "emoji": False}
+    surely = {"force_terminal": True, "force_interactive": True, "force_jupyter": False}
+    console = console or Console(stderr=True, **look, **surely)
+    console.size = ConsoleDimensions(*_size())
+    return console
+
+
 def _size() -> tuple[int, int]:
     """Columns and lines of the terminal itself: what COLUMNS and LINES say may be of another one, or of before."""
     try:
@@ -97,7 +104,7 @@ def _size() -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
+def uninterrupted() -> Iterator[None]:
     """Ctrl-C and SIGTERM count after the block: half a picture could not be taken away."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:

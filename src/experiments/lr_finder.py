@@ -13,12 +13,12 @@ import torch
 from src.competition.competition import open_competition
 from src.config.request import Request
 from src.config.schema import Config
+from src.core.console import Terminal
 from src.core.distributed import ALONE
 from src.core.errors import Problem
 from src.core.files import written_whole
 from src.core.paths import Run
 from src.core.reporter import Standing
-from src.core.terminal import Terminal
 from src.models.factory import build
 from src.reporting.figures import save
 from src.reporting.lr_finder_figure import draw_rates

@@ -11,9 +11,9 @@ from functools import partial
 from src.competition.card import load_card
 from src.competition.competition import loaded_once
 from src.config.request import Request
+from src.core.console import Terminal
 from src.core.errors import Problem
 from src.core.locks import only_one
-from src.core.terminal import Terminal
 from src.core.worker_processes import run_tasks
 from src.experiments.outcomes import outcomes_of
 from src.experiments.search_space import Space

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from src.competition.competition import loaded_once
 from src.config.request import Request
+from src.core.console import Terminal
 from src.core.devices import gpus
 from src.core.errors import Problem
 from src.core.locks import only_one
 from src.core.reporter import Part, Standing, Teller
-from src.core.terminal import Terminal
 from src.core.worker_processes import run_tasks
 from src.experiments.outcomes import outcomes_of
 from src.experiments.sweep_plan import Cell, Plan

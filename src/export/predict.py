@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 from src.core.cli import JSON, Command, CommandLine, Result
+from src.core.console import Bar
 from src.core.errors import Problem, UsageError
 from src.core.files import written_whole
 from src.core.process import run
-from src.core.progress import progress
 from src.evaluation.averaging import mean_predictions
 from src.export.export_file import Facts, read_export
 from src.export.networks import engine_for, network_of
@@ -177,7 +177,7 @@ def write_answers(exported: Exported, parts: Iterable[Answers], total: int, out:
     """A CSV, row by row as the answers come; what could not be read is told on stderr."""
     table = csv.writer(out, lineterminator="\n")
     table.writerow(["file", "answer", *exported.facts.classes])
-    with progress(total, "predicting", "image") as bar:
+    with Bar(total, "predicting", "image") as bar:
         for part in parts:
             for path, word, row in zip(part.paths, exported.words(part.decisions), part.probabilities, strict=True):
                 table.writerow([path, word, *(f"{p:.9g}" for p in row)])

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from src.core.console import Bar
 from src.core.errors import UsageError
 from src.core.files import DamagedFile, damaged, read_json, write_json, written_whole
-from src.core.progress import progress
 from src.images.cache_folder import NoRoom, make_room, turn
 
 OURS = "podium-cache"  # and the number of the user; whatever else the user keeps in his folder is not ours to tidy
@@ -103,7 +103,7 @@ def _copy(file: Path, copy: Path, whole: Callable[[Path], bool]) -> None:
         written_whole(copy) as part,
         file.open("rb") as source,
         part.open("wb") as out,
-        progress(round(size / 1e6), "copying the image cache", "megabyte") as bar,
+        Bar(round(size / 1e6), "copying the image cache", "megabyte") as bar,
     ):
         while chunk := source.read(CHUNK):
             out.write(chunk)

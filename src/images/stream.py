@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from src.core.console import Bar
 from src.core.errors import UsageError
-from src.core.progress import progress
 from src.images.decode import ImageFault, decode, image_size
 from src.images.preprocessing import preparations
 
@@ -134,7 +134,7 @@ def each_in_threads(work: Callable[[int], object], rows: int, workers: int | Non
     own_threads = cv2.getNumThreads()
     with (
         ThreadPoolExecutor(workers or os.cpu_count()) as pool,
-        progress(rows, title, "image") as bar,
+        Bar(rows, title, "image") as bar,
     ):
         try:
             cv2.setNumThreads(1)  # the images are the parallel part: threads within each would only get in the way

@@ -8,10 +8,10 @@ import numpy as np
 
 from src.competition.competition import Opened
 from src.config.request import ALL, Request
+from src.core.console import Bar
 from src.core.errors import UsageError
 from src.core.locks import only_one
 from src.core.paths import Run
-from src.core.progress import progress
 from src.inference.backends.backend import Engine
 from src.inference.backends.networks import EngineNetworks
 from src.inference.logits_store import NAMES, PARTS, SECONDS, Say, StoredTables, save_logits
@@ -81,7 +81,7 @@ class ViewTables(StoredTables):
             self.say(f"all {NAMES[parts]} of {len(members)} models in {many} are stored already")
             return
         total = sum(len(self.networks.rows(m, part)) for m, part in missing)
-        with progress(total, "predicting", "image") as bar:
+        with Bar(total, "predicting", "image") as bar:
             for member in members:
                 wanted = {part: missing[member, part] for part in parts if (member, part) in missing}
                 if wanted:

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from src.competition.competition import Opened
+from src.core.console import Bar
 from src.core.files import DamagedFile, read_json, read_npz, written_whole
 from src.core.locks import only_one
 from src.core.paths import DONE, Run
-from src.core.progress import progress
 from src.images.dataset import Feed, PlainRows
 from src.inference.backends.backend import Engine
 from src.inference.predictor import view_logits
@@ -84,7 +84,7 @@ def _computed(
     features = FeaturesOf(network).to(engine.device, memory_format=torch.channels_last)
     feed = Feed(PlainRows(opened.images(say=say), size), machine["workers"], torch.device(engine.device))
     rows = np.concatenate([held_out, len(opened.samples.train) + test])
-    with progress(len(rows), "features", "image") as bar:
+    with Bar(len(rows), "features", "image") as bar:
         seen = view_logits(features, feed, rows, (PLAIN,), config.predict.batch, engine.autocast, bar.update)[PLAIN]
     meta = {"engine": engine.name, "precision": engine.precision, "size": size, "weights": weights}
     return Features(seen[: len(held_out)], seen[len(held_out) :]), meta | {"images": opened.images_hash}

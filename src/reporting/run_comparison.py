@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from src.config.request import Request
+from src.core.console import Bar
 from src.core.locks import only_one
 from src.core.paths import runs_folder
-from src.core.progress import progress
 from src.evaluation.bootstrap import bootstrap_interval, difference_told, gains, interval_told, wilson
 from src.reporting.compared_runs import Compared, compared_of
 from src.reporting.page.blocks import Block, Chart, Gallery, Page, Section, Table, Tile
@@ -200,17 +200,17 @@ def compare(request: Request, say: Say = print) -> Path:
         f"Competition {request.competition}; page made on {datetime.date.today().isoformat()} by python -m src.report"
     )
     subjects, made = {}, []
-    with progress(len(alone) + len(SECTIONS) + 1, "report", "step") as bar:
+    with Bar(len(alone) + len(SECTIONS) + 1, "report", "step") as bar:
         for one in alone:
-            bar.set_description_str(f"report: run {one.run}")
+            bar.describe(f"report: run {one.run}")
             subjects[one.run] = subject_of(one, lambda _: None)
             bar.update()
         compared = compared_of(subjects)
         for section in SECTIONS:
-            bar.set_description_str(f"report: {section.__name__}")
+            bar.describe(f"report: {section.__name__}")
             made.append(section(compared))
             bar.update()
-        bar.set_description_str("report: figures")
+        bar.describe("report: figures")
         with only_one(folder, f"the comparison {request.run}"):
             file = write_page(Page(title, told, tuple(made)), folder)
         bar.update()

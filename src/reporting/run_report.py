@@ -4,8 +4,8 @@ import datetime
 from pathlib import Path
 
 from src.config.request import Request
+from src.core.console import Bar
 from src.core.locks import only_one
-from src.core.progress import progress
 from src.reporting.page.blocks import Page
 from src.reporting.page.write import write_page
 from src.reporting.run_comparison import compare
@@ -22,14 +22,14 @@ def report(request: Request, say: Say = print) -> Path:
     run, folder = subject.run, subject.run.folder / "report"
     with (
         only_one(folder, f"the report of run {run.name}"),
-        progress(len(sections) + 1, "report", "section") as bar,
+        Bar(len(sections) + 1, "report", "section") as bar,
     ):
         made = []
         for name in sections:
-            bar.set_description_str(f"report: {name}")
+            bar.describe(f"report: {name}")
             made.append(SECTIONS.get(name)(subject))
             bar.update()
-        bar.set_description_str("report: figures")
+        bar.describe("report: figures")
         today = datetime.date.today().isoformat()
         told = f"Competition {run.competition}, run {run.name}; page made on {today} by python -m src.report"
         file = write_page(Page(f"{run.name}: {subject.opened.card.title}", told, tuple(made)), folder)

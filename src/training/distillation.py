@@ -18,12 +18,12 @@ import torch
 
 from src.competition.competition import Opened
 from src.competition.folds import units_of
+from src.core.console import Terminal
 from src.core.errors import Problem
 from src.core.files import read_json
 from src.core.locks import only_one
 from src.core.paths import DONE, Run
 from src.core.reporter import Standing, Teller
-from src.core.terminal import Terminal
 from src.core.worker_processes import run_tasks
 from src.evaluation.bootstrap import difference_told, paired_difference
 from src.images.dataset import Feed, PlainRows

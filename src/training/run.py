@@ -14,6 +14,7 @@ from src.competition.card import load_card
 from src.competition.competition import Opened, open_competition
 from src.competition.run_record import save_or_verify
 from src.config.request import ALL, Request
+from src.core.console import Terminal
 from src.core.distributed import Ranks, together
 from src.core.errors import Problem, UsageError
 from src.core.files import read_json
@@ -21,7 +22,6 @@ from src.core.locks import only_one
 from src.core.memory import lack_of_memory_told
 from src.core.paths import DONE, Run
 from src.core.reporter import Quiet, Standing, Teller
-from src.core.terminal import Terminal
 from src.core.worker_processes import run_tasks
 from src.inference.tta import view_names
 from src.models.factory import build

@@ -419,7 +419,7 @@ def test_a_run_that_is_not_there_is_told(many, capsys):
 
 @pytest.mark.parametrize("words", [["runs=weak,strong"], ["--compare", "weak", "strong"]])
 def test_runs_side_by_side(many, words, monkeypatch, capsys):
-    monkeypatch.setattr("src.core.progress.LINES_SECONDS", 0)
+    monkeypatch.setattr("src.core.console.LINES_SECONDS", 0)
     weak, strong = write_run("weak", skill=2.0), write_run("strong", skill=3.5)
     assert report(words) == 0
     folder = many / "runs" / "many" / "comparisons" / "weak+strong"

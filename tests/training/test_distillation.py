@@ -18,9 +18,9 @@ from safetensors.numpy import load_file, save_file
 from src.competition.competition import Opened, open_competition
 from src.competition.folds import units_of
 from src.config.request import parse
+from src.core.console import Terminal
 from src.core.files import sha256_of
 from src.core.paths import REPOSITORY, Run
-from src.core.terminal import Terminal
 from src.evaluation.bootstrap import difference_told, paired_difference
 from src.predict import main as predict
 from src.targets import target_type

@@ -10,10 +10,10 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from src.config.request import Request
+from src.core.console import Terminal
 from src.core.errors import Problem
 from src.core.paths import Run, has_learned, home
 from src.core.reporter import Standing, Teller
-from src.core.terminal import Terminal
 from src.launchers.ray import cell
 from src.launchers.ray.cell import alive, arrived, needs_of, on_a_node, room_for, run_of
 from src.launchers.ray.connection import connected

@@ -1,0 +1,179 @@
+"""What people see of the work: messages through `logging`, bars by rich, and one live table for side-by-side folds.
+
+Messages go to the logger `podium`, whose handler writes them to standard output; a program that uses Podium may give
+it another. Bars and the table go to standard error; where that is no terminal, a line is written every half minute.
+Nothing here has a thread of its own, for processes are forked off this one, and rich is imported when the first bar or
+table is drawn.
+"""
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from src.core.progress_rows import Rows
+from src.core.progress_table import REDRAW, LiveTable, clock, console_of, uninterrupted
+from src.core.reporter import Standing
+
+Say = Callable[[str], None]
+LINES_SECONDS = 30  # between two lines where no terminal shows a bar: in a log, a batch job, a notebook
+BAR_SECONDS = 0.2  # what is over by then shows no bar
+NO_CURSOR = ("dumb", "unknown")  # terminals that cannot move the cursor up
+
+log = logging.getLogger("podium")
+
+
+class _StandardOutput(logging.Handler):
+    """Writes to what is standard output at that time: with --json it is standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), flush=True)
+
+
+if not log.handlers:
+    log.addHandler(_StandardOutput())
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def say(text: str) -> None:
+    """Tell people one message, of one or several lines."""
+    log.info("%s", text)
+
+
+class Bar:
+    """How far work of `total` units is: a bar on a terminal, a line now and then in a log, nothing in a child process,
+    whose parent tells."""
+
+    def __init__(self, total: int | None, what: str, unit: str) -> None:
+        self.total, self.what, self.unit, self.done = total, what, unit, 0
+        self._begun = self._told = time.monotonic()
+        self._silent = multiprocessing.parent_process() is not None
+        self._terminal = _can_redraw()
+        self._bar: Any = None
+
+    def update(self, count: int = 1) -> None:
+        self.done += count
+        now = time.monotonic()
+        if self._silent or now - self._told < self._pause():
+            return
+        self._told = now
+        if self._terminal:
+            self._draw()
+        else:
+            print(self._line(now - self._begun), file=sys.stderr, flush=True)
+
+    def describe(self, what: str) -> None:
+        self.what = what
+
+    @contextlib.contextmanager
+    def away(self) -> Any:
+        """No bar within the block."""
+        shown = self._bar is not None
+        self.close()
+        yield
+        if shown:
+            self._draw()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            with uninterrupted():
+                self._bar.stop()
+                self._bar = None
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _pause(self) -> float:
+        if self._terminal:
+            return BAR_SECONDS if self._bar is None else REDRAW
+        return LINES_SECONDS
+
+    def _line(self, seconds: float) -> str:
+        rate = self.done / seconds if seconds else 0.0
+        left = clock((self.total - self.done) / rate) if self.total and rate else "?"
+        return (
+            f"{self.what}: {self.done:.0f} of {self.total or '?'} {self.unit}s, {rate:.1f} {self.unit}s/s, {left} left"
+        )
+
+    def _draw(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        with uninterrupted():
+            if self._bar is None:
+                columns = [TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()]
+                columns += [TextColumn("{task.fields[rate]}"), TimeRemainingColumn()]
+                quiet = {"auto_refresh": False, "redirect_stdout": False, "redirect_stderr": False}
+                self._bar = Progress(*columns, console=console_of(), transient=True, **quiet)
+                self._bar.add_task(self.what, total=self.total, completed=self.done, rate="")
+                self._bar.start()
+                self._bar.console.show_cursor(True)  # else a kill would leave none
+            seconds = time.monotonic() - self._begun
+            rate = f"{self.done / seconds:.1f} {self.unit}s/s" if seconds else ""
+            told = {"total": self.total, "completed": self.done, "description": self.what, "rate": rate}
+            self._bar.update(self._bar.task_ids[0], refresh=True, **told)
+
+
+class Terminal:
+    """Lines through `say`; the table `what` below them, of as many rows as are told, or `count`, counted in `unit`s."""
+
+    def __init__(self, say: Say = say, what: str = "training", unit: str = "step", count: int = 0) -> None:
+        self.rows, self._say = Rows(count), say
+        self._view = LiveTable(what) if _bears_table() else _Sum(what, unit)
+
+    def say(self, text: str) -> None:
+        with self._view.away():
+            self._say(text)
+
+    def show(self, row: str, standing: Standing) -> None:
+        self.rows.show(row, standing, time.monotonic())
+        self._view.draw(self.rows)
+
+    def end(self, row: str, how: str = "done") -> None:
+        self.rows.end(row, how)
+        self._view.draw(self.rows)
+
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._view.close()
+
+
+class _Sum:
+    """All rows as one bar, where no table can be."""
+
+    def __init__(self, what: str, unit: str) -> None:
+        self.what, self.unit = what, unit
+        self._bar: Bar | None = None
+
+    def draw(self, rows: Rows) -> None:
+        """It begins with the first row, so that what came before counts for no step's time."""
+        if self._bar is None:
+            if not rows.under_way():
+                return
+            self._bar = Bar(rows.total(), self.what, self.unit)
+        self._bar.total = rows.total()
+        self._bar.update(rows.done() - self._bar.done)
+
+    def away(self) -> contextlib.AbstractContextManager[None]:
+        return self._bar.away() if self._bar is not None else contextlib.nullcontext()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _bears_table() -> bool:
+    return multiprocessing.parent_process() is None and _can_redraw()
+
+
+def _can_redraw() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") not in NO_CURSOR

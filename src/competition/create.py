@@ -18,13 +18,13 @@ from src.competition.quality.overview import overview
 from src.competition.samples import Samples, load_samples
 from src.competition.sources import pixel_columns
 from src.competition.sources.data_folder import bring, ensure_data
+from src.core.console import Say, say
 from src.core.errors import Problem, UsageError
 from src.core.files import write_json, write_text, written_whole
 from src.core.paths import competition_folder, runs_folder
 from src.images.decode import LFS_REMEDY, is_lfs_pointer
 from src.metrics import metric
 
-Say = Callable[[str], None]
 Fits = Callable[[Card, Samples], None]
 TABLES = (*inventory.TEXT, *json_tables.SUFFIXES)
 SOME_IMAGES = 50  # that are opened before the names are read
@@ -70,7 +70,7 @@ def prepare(
     source: Path | None,
     name: str,
     given: dict[str, Any],
-    say: Say = print,
+    say: Say = say,
     slug: str | None = None,
     fits: Fits | None = None,
     confirmed: str | Collection[str] = (),

@@ -13,7 +13,7 @@ import torch
 from src.competition.competition import open_competition
 from src.config.request import Request
 from src.config.schema import Config
-from src.core.console import Terminal
+from src.core.console import Say, Terminal, say
 from src.core.distributed import ALONE
 from src.core.errors import Problem
 from src.core.files import written_whole
@@ -36,8 +36,6 @@ SMOOTHING = 0.9  # of the running mean: it looks back about ten steps
 SETTLING = 10  # steps in which that mean still settles, and the rate is too low to matter
 NOTICED = 0.02  # of the loss at the start: what changes less, or less than batches differ there, is noise
 CLIMB = 0.2  # of the fall so far: a loss that climbs back by this much has left its valley
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class RateTest(FoldTraining):
             return
 
 
-def find_lr(request: Request, say: Say = print) -> float:
+def find_lr(request: Request, say: Say = say) -> float:
     """Try rates on one fold (the first that is asked for, else 0), and propose one for optim.lr.
 
     A tenth of the rate where the smoothed loss was lowest (Gugger, 2018) is proposed: where it falls most steeply is

@@ -5,13 +5,13 @@ the study. Ray Tune would be a second owner of trials, with checkpoints, retries
 that every run has; what it would add, schedulers of many trials, Optuna's pruner does.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 from src.competition.card import load_card
 from src.competition.competition import loaded_once
 from src.config.request import Request
-from src.core.console import Terminal
+from src.core.console import Say, Terminal, say
 from src.core.errors import Problem
 from src.core.locks import only_one
 from src.core.worker_processes import run_tasks
@@ -25,10 +25,8 @@ from src.launchers.ray.runs import run_on_ray
 from src.metrics import Metric, metric
 from src.reporting.comparison_table import write_comparison
 
-Say = Callable[[str], None]
 
-
-def search(space: Space, address: str | None = HERE, say: Say = print) -> None:
+def search(space: Space, address: str | None = HERE, say: Say = say) -> None:
     """Make the trials that are not made yet, then write tables and figures into the space's folder.
 
     address: of the Ray cluster whose nodes train them. A trial that fails is told and left out, and the others go on;

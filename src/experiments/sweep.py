@@ -2,14 +2,13 @@
 
 import tempfile
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from src.competition.competition import loaded_once
 from src.config.request import Request
-from src.core.console import Terminal
+from src.core.console import Say, Terminal, say
 from src.core.devices import gpus
 from src.core.errors import Problem
 from src.core.locks import only_one
@@ -23,10 +22,8 @@ from src.reporting.comparison_table import write_comparison
 from src.training.machine import cores, device_for, loaders, most_at_once
 from src.training.run import train_within
 
-Say = Callable[[str], None]
 
-
-def sweep(plan: Plan, address: str | None = HERE, say: Say = print) -> None:
+def sweep(plan: Plan, address: str | None = HERE, say: Say = say) -> None:
     """Train what is not trained yet, then write tables and figures into the plan's folder.
 
     address: of the Ray cluster whose nodes do it. A run that fails is told and left out, and the others go on; at the

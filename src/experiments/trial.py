@@ -2,7 +2,6 @@
 
 import math
 import traceback
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from src.config.request import parse
+from src.core.console import Say
 from src.core.errors import Problem
 from src.core.files import read_json
 from src.core.paths import DONE, Run
@@ -22,7 +22,6 @@ from src.metrics import Metric
 from src.training.run import train_within
 from src.training.sanity_checks import Diverged
 
-Say = Callable[[str], None]
 PARTS = 20  # of a fold's epochs, after which trials are held against each other: they may differ in their number
 TELLING = PARTS // 4  # no fold's first quarter stops a trial
 

@@ -12,6 +12,7 @@ import torch
 from src.competition.competition import Opened, open_competition
 from src.config.request import Request
 from src.config.schema import Model
+from src.core.console import Say, say
 from src.core.errors import Problem
 from src.core.files import read_json, written_whole
 from src.core.paths import DONE, Run
@@ -21,7 +22,6 @@ from src.export.predict import Exported, Logits
 from src.images import decode as decoder
 from src.images.file_batches import file_batches
 from src.images.stream import ImageStream
-from src.inference.logits_store import Say
 from src.inference.members import ViewTables, trained_members
 from src.inference.trained_networks import Member, trained_network
 from src.models.factory import RUN
@@ -33,7 +33,7 @@ PACKAGES = ("torch", "timm", "opencv-python-headless", "numpy")
 TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 2e-2}
 
 
-def export(request: Request, submission: Path, stored: str = "exact", say: Say = print) -> Path:
+def export(request: Request, submission: Path, stored: str = "exact", say: Say = say) -> Path:
     """Write runs/<competition>/<run>/export/<run>.safetensors: the models, views and decision of `submission`, the
     file that predict has just written for this request.
 

@@ -9,7 +9,7 @@ all.
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from src.competition.samples import Samples, columns_needed, find_files, ids_and
 from src.competition.sources.kaggle_input import competition_at, places, places_of
 from src.competition.tables import need, read_table, source_table
 from src.core.cli import CommandLine, Result
+from src.core.console import Say, say
 from src.core.errors import Problem
 from src.core.files import written_whole
 from src.core.process import run
@@ -34,8 +35,6 @@ from src.submission.writer import answers, write_submission
 from src.targets import target_type
 
 MODEL = "model.safetensors"
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def _rows(card: Card, tree: Tree) -> pd.DataFrame:
     return pd.concat([rows, pd.DataFrame({"id": unseen, "path": ""}, dtype=object)], ignore_index=True)
 
 
-def answer_hidden(exported: Exported, card: Card, seconds: float, out: Path, say: Say = print) -> Path:
+def answer_hidden(exported: Exported, card: Card, seconds: float, out: Path, say: Say = say) -> Path:
     """Write the checked submission of the hidden test set to `out`, within `seconds`.
 
     Rows whose image is missing or broken are answered by the classes' shares. Raises Problem.

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from src.core.console import Say, say
 from src.export.predict import Answers, Exported
 from src.inference.predictor import WARM_UP
 
@@ -11,12 +12,11 @@ TIMED = 200  # images that are timed before all are answered
 SPARE = 0.85  # of the time that is left: no two images take alike, and the table is yet to be written
 ROUND = 2000  # images between two looks at the clock
 
-Say = Callable[[str], None]
 Clock = Callable[[], float]
 
 
 def answers_in_time(
-    exported: Exported, paths: list[Path], seconds: float, say: Say = print, clock: Clock = time.monotonic
+    exported: Exported, paths: list[Path], seconds: float, say: Say = say, clock: Clock = time.monotonic
 ) -> Iterator[Answers]:
     """The answers in the order of `paths`, within `seconds`: the first images are timed here, and the last views left
     out, then the last models, until the rest fits. Images that cannot be read are answered by the classes' shares.
@@ -48,7 +48,7 @@ def affordable_passes(all_seconds: float, one_seconds: float, most: int, seconds
     return max(1, min(most - 1, 1 + int((seconds - one_seconds) / further))) if most > 1 else 1
 
 
-def shortened(exported: Exported, looks: int, say: Say = print) -> Exported:
+def shortened(exported: Exported, looks: int, say: Say = say) -> Exported:
     """The same file with its last views left out, then its last models, so that each image is looked at `looks` times
     at most, and once at least."""
     facts, models = exported.facts, len(exported.networks)

@@ -8,13 +8,13 @@ import numpy as np
 from src.competition.competition import Opened
 from src.competition.labels import test_answers
 from src.config.request import Request
+from src.core.console import Say, say
 from src.core.errors import Problem, UsageError
 from src.core.paths import runs_folder
 from src.evaluation.blending import Blend, BlendChoice, Tables, choose_blend, plain_mean
 from src.evaluation.bootstrap import Answer, difference_told, fold_spread, paired_difference
 from src.evaluation.decision_choice import DecisionChoice
 from src.evaluation.held_out import HeldOut, RunTable, joined, refuse_other_folds
-from src.inference.logits_store import Say
 from src.inference.provenance import how_to_submit, write_facts
 from src.inference.run_predictions import RunAnswers, answers_of, open_run
 from src.inference.score_table import held_out
@@ -22,7 +22,7 @@ from src.inference.test_predictions import chosen_decision, same_folds, test_ans
 from src.metrics import Rows
 
 
-def predict_joint(request: Request, say: Say = print) -> Path:
+def predict_joint(request: Request, say: Say = say) -> Path:
     """Write the submission of request.runs and return its path. What concerns the whole (predict.blend, .decide,
     .shared) is asked of the first run's configuration, and of the command line, which all runs share."""
     if "--export" in request.flags:

@@ -27,7 +27,6 @@ Logits of probabilities p are log(p), or log(p / (1 - p)) where several classes 
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ import numpy as np
 import pandas as pd
 
 from src.competition.competition import Opened
+from src.core.console import Say
 from src.core.errors import Problem
 from src.core.files import damaged, read_json, read_npz, written_whole
 from src.core.paths import DONE, Run
@@ -114,7 +114,6 @@ def aligned(table: Logits, ids: np.ndarray, path: Path, remedy: str = MADE_ANEW)
     return table.logits[at]
 
 
-Say = Callable[[str], None]
 PARTS = ("oof", "test")
 NAMES = {PARTS: "logits", ("oof",): "out-of-fold logits", ("test",): "test logits"}  # in a message
 SECONDS = "seconds_per_image"  # of a table's meta

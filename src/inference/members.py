@@ -8,13 +8,13 @@ import numpy as np
 
 from src.competition.competition import Opened
 from src.config.request import ALL, Request
-from src.core.console import Bar
+from src.core.console import Bar, Say
 from src.core.errors import UsageError
 from src.core.locks import only_one
 from src.core.paths import Run
 from src.inference.backends.backend import Engine
 from src.inference.backends.networks import EngineNetworks
-from src.inference.logits_store import NAMES, PARTS, SECONDS, Say, StoredTables, save_logits
+from src.inference.logits_store import NAMES, PARTS, SECONDS, StoredTables, save_logits
 from src.inference.trained_networks import Member
 
 Advance = Callable[[int], object]  # told how many images more are done

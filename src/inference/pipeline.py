@@ -4,9 +4,9 @@ from pathlib import Path
 
 from src.competition.labels import test_answers
 from src.config.request import Request
+from src.core.console import Say, say
 from src.evaluation.decision_choice import DecisionChoice
 from src.inference.ensemble import predict_joint
-from src.inference.logits_store import Say
 from src.inference.provenance import Score, how_to_submit, write_facts
 from src.inference.run_predictions import RunAnswers, answers_of, open_run
 from src.inference.score_table import OVERALL, Line, score_line, score_lines, score_table
@@ -15,12 +15,12 @@ from src.inference.tta import PLAIN
 from src.metrics import Rows
 
 
-def predict(request: Request, say: Say = print) -> Path:
+def predict(request: Request, say: Say = say) -> Path:
     """Write the submission of a run, or of several joined, and return its path. See the doors for errors."""
     return predict_joint(request, say) if request.runs else predict_run(request, say)
 
 
-def predict_run(request: Request, say: Say = print) -> Path:
+def predict_run(request: Request, say: Say = say) -> Path:
     """Write the submission of one run and return its path."""
     one = answers_of(request, *open_run(request, say), say)
     opened, oof = one.opened, one.oof

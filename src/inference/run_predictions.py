@@ -8,13 +8,14 @@ import numpy as np
 from src.competition.competition import Opened, open_competition
 from src.competition.run_record import verify
 from src.config.request import ALL, Request
+from src.core.console import Say
 from src.core.errors import UsageError
 from src.core.paths import Run
 from src.evaluation.view_selection import ViewChoice, choose_views
 from src.inference.backend_choice import use_engine
 from src.inference.backends.backend import TORCH
 from src.inference.external_runs import BroughtTables, brought_members, existing_run, hold_brought, is_brought
-from src.inference.logits_store import PARTS, Say, StoredTables
+from src.inference.logits_store import PARTS, StoredTables
 from src.inference.members import ViewTables, trained_members
 from src.inference.score_table import OutOfFold, held_out, held_out_answers, probabilities
 from src.inference.trained_networks import Member

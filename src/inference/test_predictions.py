@@ -7,11 +7,11 @@ import numpy as np
 
 from src.competition.competition import Opened
 from src.competition.guesses import told_guesses
+from src.core.console import Say
 from src.core.paths import submissions_folder
 from src.evaluation.bootstrap import Answer
 from src.evaluation.decision_choice import DecisionChoice, choose_decision
 from src.evaluation.held_out import HeldOut
-from src.inference.logits_store import Say
 from src.inference.run_predictions import RunAnswers
 from src.metrics.decision import Decision
 from src.submission.check import never_empty

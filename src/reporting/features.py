@@ -7,7 +7,6 @@ size, engine, precision, and what the images and weights were.
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 
 from src.competition.competition import Opened
-from src.core.console import Bar
+from src.core.console import Bar, Say
 from src.core.files import DamagedFile, read_json, read_npz, written_whole
 from src.core.locks import only_one
 from src.core.paths import DONE, Run
@@ -26,7 +25,6 @@ from src.inference.predictor import view_logits
 from src.inference.trained_networks import Member, trained_network
 from src.models.features import FeaturesOf
 
-Say = Callable[[str], None]
 PLAIN = "identity"
 
 

@@ -2,7 +2,6 @@
 
 import itertools
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from src.competition.competition import Opened, open_competition
 from src.competition.folds import units_of
 from src.competition.run_record import verify
 from src.config.request import ALL, Request
+from src.core.console import Say, say
 from src.core.errors import Problem, UsageError
 from src.core.files import read_json, sha256_of, write_json, write_text
 from src.core.locks import only_one
@@ -27,11 +27,10 @@ from src.reporting.features import features_of
 from src.reporting.gallery import MOST, Picture, write_gallery
 from src.reporting.label_issues import issues_told, label_issues, one_line_an_image
 
-Say = Callable[[str], None]
 RECORD = "review.json"
 
 
-def review(request: Request, say: Say = print) -> Path:
+def review(request: Request, say: Say = say) -> Path:
     """Write tables and galleries into the run's review/ folder, and return it. See the door for errors."""
     run = existing_run(request)
     if is_brought(run):

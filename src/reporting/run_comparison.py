@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from src.config.request import Request
-from src.core.console import Bar
+from src.core.console import Bar, Say, say
 from src.core.locks import only_one
 from src.core.paths import runs_folder
 from src.evaluation.bootstrap import bootstrap_interval, difference_told, gains, interval_told, wilson
@@ -16,7 +16,7 @@ from src.reporting.compared_runs import Compared, compared_of
 from src.reporting.page.blocks import Block, Chart, Gallery, Page, Section, Table, Tile
 from src.reporting.page.charts import Curve, curves, intervals
 from src.reporting.page.write import write_page
-from src.reporting.run_results import Say, subject_of
+from src.reporting.run_results import subject_of
 from src.reporting.tiles import isolated, joined, names_of, pictures, told
 
 FLIPS, CLASSES = 24, 40
@@ -190,7 +190,7 @@ def differences(compared: Compared) -> Section:
 SECTIONS = (answer, learning, flipped, classes, differences)
 
 
-def compare(request: Request, say: Say = print) -> Path:
+def compare(request: Request, say: Say = say) -> Path:
     """Write the page of request.runs and return its path. Raises Problem where they stand on different folds."""
     each = zip(request.runs, request.configs, strict=True)
     alone = [replace(request, run=name, config=config, runs=(), configs=()) for name, config in each]

@@ -4,16 +4,16 @@ import datetime
 from pathlib import Path
 
 from src.config.request import Request
-from src.core.console import Bar
+from src.core.console import Bar, Say, say
 from src.core.locks import only_one
 from src.reporting.page.blocks import Page
 from src.reporting.page.write import write_page
 from src.reporting.run_comparison import compare
-from src.reporting.run_results import Say, subject_of
+from src.reporting.run_results import subject_of
 from src.reporting.sections import SECTIONS
 
 
-def report(request: Request, say: Say = print) -> Path:
+def report(request: Request, say: Say = say) -> Path:
     """Write the page of a run, or of several side by side, and return its path. See the door for errors."""
     if request.runs:
         return compare(request, say)

@@ -1,6 +1,5 @@
 """The run that a report is about: its members, and what they answered to rows that they never saw, as it is stored."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ import pandas as pd
 from src.competition.competition import Opened, open_competition
 from src.competition.run_record import verify
 from src.config.request import ALL, Request
+from src.core.console import Say
 from src.core.files import damaged, read_csv, read_json
 from src.core.paths import DONE, Run
 from src.evaluation.held_out import HeldOut
@@ -24,7 +24,6 @@ from src.inference.score_table import held_out, held_out_answers
 from src.inference.trained_networks import Member
 from src.inference.tta import PLAIN
 
-Say = Callable[[str], None]
 LOG = "log.csv"
 
 

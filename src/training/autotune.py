@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from src.config.schema import Config
+from src.core.console import Say
 from src.core.devices import apart
 from src.core.distributed import ALONE, Ranks
 from src.core.errors import Problem
@@ -38,7 +39,6 @@ CLEARLY = 1.25  # times as fast must another kind be before it takes the place o
 
 Step = Callable[[], object]
 Begin = Callable[[Machine], Step]  # prepares a step of `images_tried` images
-Say = Callable[[str], None]
 
 
 def faster(config: Config, kinds: list[Machine], images: int, begin: Begin, say: Say) -> Machine:

@@ -1,6 +1,5 @@
 """One training command: everything is checked before the first epoch, then the folds are trained one by one."""
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -14,7 +13,7 @@ from src.competition.card import load_card
 from src.competition.competition import Opened, open_competition
 from src.competition.run_record import save_or_verify
 from src.config.request import ALL, Request
-from src.core.console import Terminal
+from src.core.console import Say, Terminal, say
 from src.core.distributed import Ranks, together
 from src.core.errors import Problem, UsageError
 from src.core.files import read_json
@@ -36,11 +35,10 @@ from src.training.state import optimizer_of
 from src.training.teacher import check_teacher, teacher_of
 from src.training.trainer import FoldTraining
 
-Say = Callable[[str], None]
 Member = tuple[int, int | str]  # a seed, and a fold or `all`
 
 
-def train(request: Request, say: Say = print) -> None:
+def train(request: Request, say: Say = say) -> None:
     """Train the asked folds and seeds; finished ones are skipped, stopped ones go on. See the doors for errors.
 
     Processes that a launcher started train each fold together.

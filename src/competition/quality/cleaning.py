@@ -1,6 +1,5 @@
 """Samples after a look at their images: the unreadable ones dealt with, near duplicates tied together."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,18 +9,18 @@ from src.competition.card import Card
 from src.competition.quality.duplicates import Pairs, clusters, find_pairs
 from src.competition.quality.image_index import Look, look_at
 from src.competition.samples import TRAIN, VALIDATION, Samples
+from src.core.console import Say, say
 from src.core.errors import Problem
 
-Say = Callable[[str], None]
 LISTED = 10
 
 
-def look_at_samples(card: Card, samples: Samples, say: Say = print) -> Look:
+def look_at_samples(card: Card, samples: Samples, say: Say = say) -> Look:
     """A look at every training and test image, kept in the competition's cache/ folder."""
     return look_at([*samples.train["path"], *samples.test["path"]], card.folder / "cache", say)
 
 
-def inspect(card: Card, samples: Samples, say: Say = print, duplicates: bool = True) -> Samples:
+def inspect(card: Card, samples: Samples, say: Say = say, duplicates: bool = True) -> Samples:
     """The samples that can be worked with.
 
     Unreadable training images stop the work, or are left out where the card says on_bad_image: drop. Test ids whose

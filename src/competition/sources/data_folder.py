@@ -9,17 +9,17 @@ from pathlib import Path
 from src.competition.card import Card, load_card
 from src.competition.sources import demo_digits, pixel_columns, subset
 from src.competition.sources.archives import existing, litter, unpack, unpack_nested
+from src.core.console import Say, say
 from src.core.errors import Problem, UsageError
 from src.core.files import DamagedFile, read_json, write_json
 from src.core.locks import in_turn
 from src.core.paths import home
 
 EMBEDDED: dict[str, Callable[[Path, Path], None]] = {"digits": demo_digits.write}
-Say = Callable[[str], None]
 ORIGIN = ".source.json"  # in data/: where it came from
 
 
-def ensure_data(card: Card, say: Say = print) -> Path:
+def ensure_data(card: Card, say: Say = say) -> Path:
     """The data/ folder of the card's competition, made at first use. It appears whole or not at all.
 
     Raises Problem where the archive is absent or unsafe, or the disk is too full for it.
@@ -43,7 +43,7 @@ def ensure_data(card: Card, say: Say = print) -> Path:
     return card.data
 
 
-def bring(source: Path, folder: Path, say: Say = print, again: bool = False) -> Path:
+def bring(source: Path, folder: Path, say: Say = say, again: bool = False) -> Path:
     """Make `folder`/data from an archive or a folder, the source left as it is. What was taken from the same source,
     unchanged since, is kept; else it is taken `again`, or refused.
 

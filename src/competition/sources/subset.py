@@ -6,7 +6,6 @@ it, and is written as a validation table of the host's kind: train on it with da
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,8 @@ from src.competition.card import Card, Cut
 from src.competition.folds import units_of
 from src.competition.quality.cleaning import inspect
 from src.competition.samples import TRAIN, Samples, load_samples
+from src.core.console import Say
 from src.core.errors import Problem, UsageError
-
-Say = Callable[[str], None]
 
 
 def write(cut: Cut, base: Card, data: Path, say: Say) -> None:

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from src.competition.competition import Opened
+from src.core.console import Say
 from src.core.files import DamagedFile, read_json, read_npz, written_whole
 from src.core.paths import DONE, Run
 from src.images.dataset import Feed, PlainRows
@@ -28,8 +29,6 @@ from src.inference.backends import onnxruntime_backend, openvino_backend
 from src.inference.backends.backend import TORCH, Engine, library_errors_told
 from src.inference.predictor import view_logits
 from src.inference.trained_networks import Member, trained_network
-
-Say = Callable[[str], None]
 
 # Each a module with NAME, PRECISIONS, lacking, versions, converted, quantised, to_arrays, from_arrays and ready.
 LIBRARIES: dict[str, ModuleType] = {library.NAME: library for library in (openvino_backend, onnxruntime_backend)}

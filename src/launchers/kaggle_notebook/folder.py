@@ -7,7 +7,7 @@ import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,8 +32,6 @@ AT_KAGGLE |= {"pillow", "pydantic", "pyyaml", "safetensors", "scikit-learn", "sc
 AT_KAGGLE |= {"rich"}
 SPARE = {"openvino", "nncf", "onnxruntime", "onnx", "onnxscript", "ray"}  # what Podium does without where it is absent
 PRIVATE = ("test_labels", "archive")  # of the card: they name files of this machine
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from src.competition.card import Card, load_card
 from src.config.request import Request
+from src.core.console import Say, say
 from src.core.errors import Problem, UsageError
 from src.core.files import read_json, write_json
 from src.core.paths import DONE, Run
 from src.export.export_file import Facts, read_export
 from src.export.hidden_test import MODEL
 from src.launchers.kaggle_notebook.cells import PREDICT
-from src.launchers.kaggle_notebook.folder import Folder, FolderWriter, Say, digest_of, only_user, size_told, slug_for
+from src.launchers.kaggle_notebook.folder import Folder, FolderWriter, digest_of, only_user, size_told, slug_for
 from src.launchers.kaggle_notebook.preflight import look_ahead
 from src.submission import ledger
 from src.submission.kaggle import kernel_runs, kernels, push_once
@@ -23,7 +24,7 @@ from src.submission.submit import slug_of, tell_score
 ROOT = "src.export.hidden_test"  # what runs there
 
 
-def build(request: Request, say: Say = print) -> Folder:
+def build(request: Request, say: Say = say) -> Folder:
     """Write runs/<competition>/<run>/kernel/ anew. Raises UsageError or Problem for what is missing."""
     run, card = Run(request.competition, request.run), load_card(request.competition)
     slug_of(card)
@@ -45,7 +46,7 @@ def build(request: Request, say: Say = print) -> Folder:
     return folder
 
 
-def push(request: Request, folder: Folder, message: str, minutes: float, again: bool, say: Say = print) -> Submission:
+def push(request: Request, folder: Folder, message: str, minutes: float, again: bool, say: Say = say) -> Submission:
     """Upload, run and submit what was built; where an earlier push got so far, go on from there. Raises Problem."""
     card, run, kernel = load_card(request.competition), Run(request.competition, request.run), request.config.kernel
     slug, record = slug_of(card), run.folder / "kernel.json"
@@ -79,7 +80,7 @@ def push(request: Request, folder: Folder, message: str, minutes: float, again: 
     return mine
 
 
-def run_there(slug: str, folder: Folder, hours: float, record: Path, lock: int, say: Say = print) -> int:
+def run_there(slug: str, folder: Folder, hours: float, record: Path, lock: int, say: Say = say) -> int:
     """Let Kaggle have the folder, wait until its notebook has run, and return the notebook's version.
 
     record: what is noted of it. lock: of the folder, which the uploads hold too. Raises RunFailed where the notebook

@@ -14,12 +14,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from src.competition.sources.kaggle_input import competition_at, places, places_of
 from src.core.cli import CommandLine, Result
+from src.core.console import Say, say
 from src.core.errors import Problem, UsageError
 from src.core.files import DamagedFile, read_json
 from src.core.paths import Run
@@ -29,10 +29,8 @@ CONFIG, REQUEST, IGNORE = "config.yaml", "request.json", "ignore.csv"
 SPARE = 0.1  # of the time, for the last checkpoint and the packing
 MOST_SPARE = 900.0  # seconds
 
-Say = Callable[[str], None]
 
-
-def train_away(parts: Path, data: Path, seconds: float, out: Path, say: Say = print) -> None:
+def train_away(parts: Path, data: Path, seconds: float, out: Path, say: Say = say) -> None:
     """Train what request.json asks for, for `seconds` at most, predict where all of it is trained, and pack the run.
 
     Raises Problem where training failed; what was learned is packed before, with the exit code.

@@ -10,11 +10,12 @@ from src.competition.card import load_card
 from src.config import load as configs
 from src.config.request import Request
 from src.config.schema import Config, check
+from src.core.console import Say, say
 from src.core.errors import Problem, UsageError
 from src.core.files import write_json, write_text
 from src.core.paths import REPOSITORY, Run, home
 from src.launchers.kaggle_notebook.cells import TRAIN
-from src.launchers.kaggle_notebook.folder import Folder, FolderWriter, Say, only_user, size_told, slug_for
+from src.launchers.kaggle_notebook.folder import Folder, FolderWriter, only_user, size_told, slug_for
 from src.launchers.kaggle_notebook.inference_notebook import run_there
 from src.launchers.kaggle_notebook.remote_training import CONFIG, IGNORE, REQUEST
 from src.launchers.kaggle_notebook.run_archive import FILE, STOPPED, NotBegun, bring, checkpoints, pack, whole
@@ -27,7 +28,7 @@ FOLDER = "kernel-train"
 MOST_TURNS = 50  # notebooks, one after the other
 
 
-def train_there(request: Request, dry: bool = False, say: Say = print) -> None:
+def train_there(request: Request, dry: bool = False, say: Say = say) -> None:
     """Train the folds and seeds asked for at Kaggle. A command that was stopped goes on where it was.
 
     dry: build runs/<competition>/<run>/kernel-train/ and send nothing. Raises UsageError or Problem.

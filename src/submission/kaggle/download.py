@@ -10,9 +10,10 @@ import re
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+from src.core.console import Say, say
 from src.core.errors import Problem
 from src.core.locks import locked
 from src.submission.kaggle import command, listing
@@ -22,10 +23,8 @@ from src.submission.kaggle.partial_download import Partial, Stalled, watched
 
 MOST_SECONDS = 7 * 86400.0  # of one run of the command
 
-Say = Callable[[str], None]
 
-
-def download(slug: str, folder: Path, say: Say = print) -> Path:
+def download(slug: str, folder: Path, say: Say = say) -> Path:
     """Fetch all files of the competition `slug` to `folder`/SLUG.zip and return that path; the zip is whole.
 
     Bytes that an earlier start left are gone on from. Call it from the main thread. Raises UsageError where `slug`

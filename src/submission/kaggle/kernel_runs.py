@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from src.core.console import Say, say
 from src.core.errors import Problem
 from src.submission.kaggle import command
 from src.submission.kaggle.command import Call, Failed, ask, clean
 from src.submission.kaggle.errors import explain
-from src.submission.kaggle.kernel_state import Say, dataset_state, kernel_version, run_state
+from src.submission.kaggle.kernel_state import dataset_state, kernel_version, run_state
 
 POLLS = (2.0, 5.0, 10.0, 20.0, 30.0)  # seconds between the looks at a dataset or a run; the last one repeats
 LAPSE_SECONDS = 2 * 3600.0  # without an answer, after which a wait is given up: what runs at Kaggle runs on
@@ -37,7 +38,7 @@ class NoOutput(Problem):
     code = "kernel-no-output"
 
 
-def await_dataset(slug: str, address: str, version: int, say: Say = print) -> None:
+def await_dataset(slug: str, address: str, version: int, say: Say = say) -> None:
     """Wait until Kaggle has taken the dataset's version in. Raises Problem where that fails or takes too long."""
     status = ""
 
@@ -52,7 +53,7 @@ def await_dataset(slug: str, address: str, version: int, say: Say = print) -> No
         raise Problem(f"dataset {address} is not ready after an hour ({status}): give the same command again later")
 
 
-def await_run(slug: str, address: str, version: int, hours: float, say: Say = print) -> None:
+def await_run(slug: str, address: str, version: int, hours: float, say: Say = say) -> None:
     """Wait until that version of the notebook has run. Raises RunFailed with the end of its log where it failed, and
     Problem where that cannot be told."""
     before = ""
@@ -83,7 +84,7 @@ def await_run(slug: str, address: str, version: int, hours: float, say: Say = pr
         )
 
 
-def log_end(slug: str, address: str, say: Say = print) -> str:
+def log_end(slug: str, address: str, say: Say = say) -> str:
     """The last lines of the newest run's log, without credentials."""
     try:
         text = ask("kernels", "logs", address, say=say).out
@@ -103,7 +104,7 @@ def read_log(text: str) -> str:
 
 
 def fetch_output(
-    slug: str, address: str, name: str, folder: Path, whole: Callable[[Path], bool], say: Say = print
+    slug: str, address: str, name: str, folder: Path, whole: Callable[[Path], bool], say: Say = say
 ) -> Path:
     """Bring the file `name` of the newest run's output into `folder`; one that an earlier call brought is there.
 

@@ -3,20 +3,18 @@
 import json
 import re
 import tempfile
-from collections.abc import Callable
 
+from src.core.console import Say, say
 from src.submission.kaggle.command import Call, Failed, ask, clean
-
-Say = Callable[[str], None]
 
 ABSENT = (403, 404)  # what Kaggle answers about something private that isn't there
 
 
-def dataset_version(address: str, say: Say = print) -> int | None:
+def dataset_version(address: str, say: Say = say) -> int | None:
     return dataset_state(address, say)[0]
 
 
-def dataset_state(address: str, say: Say = print) -> tuple[int | None, str]:
+def dataset_state(address: str, say: Say = say) -> tuple[int | None, str]:
     """The newest version of a dataset and its status; None where there is no such dataset. Raises Failed."""
     try:
         return read_dataset_state(ask("datasets", "status", address, "--format", "json", say=say))
@@ -26,7 +24,7 @@ def dataset_state(address: str, say: Say = print) -> tuple[int | None, str]:
         raise
 
 
-def kernel_version(address: str, say: Say = print) -> int | None:
+def kernel_version(address: str, say: Say = say) -> int | None:
     """The newest version of a notebook, 0 where Kaggle does not tell its number; None where there is no such notebook.
 
     Raises Failed.
@@ -40,7 +38,7 @@ def kernel_version(address: str, say: Say = print) -> int | None:
         raise
 
 
-def run_state(address: str, say: Say = print) -> tuple[str, str]:
+def run_state(address: str, say: Say = say) -> tuple[str, str]:
     """The status of a notebook's newest run, such as RUNNING, and why it failed; "" where not told. Raises Failed."""
     return read_run_state(ask("kernels", "status", address, say=say))
 

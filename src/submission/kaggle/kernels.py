@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from src.core.console import Say, say
 from src.core.errors import Problem
 from src.core.files import DamagedFile, MissingFile, read_json, write_json
 from src.submission.kaggle import command
 from src.submission.kaggle.command import BUSY, Call, Failed, ask, clean
 from src.submission.kaggle.errors import explain, told
-from src.submission.kaggle.kernel_state import Say, dataset_version, kernel_version
+from src.submission.kaggle.kernel_state import dataset_version, kernel_version
 
 LOOKS = (1.0, 3.0, 6.0, 12.0)  # seconds before each look for a push that may have arrived
 
@@ -32,7 +33,7 @@ class Kind:
     failed: str  # and where not, before the reason: it exits 0 then, too
 
 
-def user_name(say: Say = print) -> str:
+def user_name(say: Say = say) -> str:
     """The name under which the kaggle command is logged in. Raises Problem."""
     try:
         call = ask("config", "view", say=say)
@@ -65,7 +66,7 @@ def push_once(
     address: str,
     contents: str,
     record: Path,
-    say: Say = print,
+    say: Say = say,
     hold: Sequence[int] = (),
 ) -> int:
     """Let Kaggle have what is in `folder` as the newest version of `address`, and return the version's number.

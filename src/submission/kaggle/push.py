@@ -8,16 +8,15 @@ push that may or may not have arrived is looked up, and never made twice.
 import re
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from src.core.console import Say, say
 from src.core.errors import Problem
 from src.submission.kaggle import command, listing
 from src.submission.kaggle.command import Call, Failed, NotebookVersion
 from src.submission.kaggle.errors import explain, none_left, rules_not_accepted, told, until_midnight
 from src.submission.kaggle.listing import Limits, Submission
-
-Say = Callable[[str], None]
 
 LOOKS = (1.0, 3.0, 6.0)  # seconds before each look for a submission that may have arrived
 POLLS = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0)  # seconds between the looks for a score; the last one repeats
@@ -69,7 +68,7 @@ def send(
     message: str,
     token: str,
     *,
-    say: Say = print,
+    say: Say = say,
     hold: Sequence[int] = (),
 ) -> str:
     """Submit `file`, or a notebook's version, with a `message` that holds `token`.
@@ -97,7 +96,7 @@ def send(
     raise AssertionError("the last attempt returns or raises")
 
 
-def ask_allowance(slug: str, say: Say = print) -> None:
+def ask_allowance(slug: str, say: Say = say) -> None:
     """Say what is left today. Raises NotPushed where nothing is, or where the rules are not accepted."""
     with told(slug):
         limits = listing.limits(slug, say)
@@ -114,13 +113,13 @@ def ask_allowance(slug: str, say: Say = print) -> None:
         say("Kaggle does not tell how many submissions are left")
 
 
-def find(slug: str, token: str, ref: str, say: Say = print) -> Submission | None:
+def find(slug: str, token: str, ref: str, say: Say = say) -> Submission | None:
     """Our submission among the newest, by its ref or its token. Raises Failed."""
     newest = listing.submissions(slug, say)
     return next((each for each in newest if each.ref == ref or (token and token in each.message)), None)
 
 
-def await_score(slug: str, token: str, ref: str, minutes: float, say: Say = print) -> Submission:
+def await_score(slug: str, token: str, ref: str, minutes: float, say: Say = say) -> Submission:
     """Wait until Kaggle has scored the submission that holds `token` or is `ref`.
 
     Raises ScoringFailed on ERROR, and Problem where Kaggle's list doesn't show the submission, or shows it COMPLETE

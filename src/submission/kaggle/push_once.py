@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from src.core.console import Say, say
 from src.core.errors import Problem
 from src.core.files import sha256_of
 from src.core.locks import locked
@@ -15,7 +16,7 @@ from src.submission.kaggle import listing, push
 from src.submission.kaggle.command import NotebookVersion
 from src.submission.kaggle.errors import told
 from src.submission.kaggle.listing import Submission
-from src.submission.kaggle.push import NotPushed, Say, ScoringFailed
+from src.submission.kaggle.push import NotPushed, ScoringFailed
 from src.submission.ledger import NOT_PUSHED, PUSHING, Entry
 
 FRESH_SECONDS = 600  # a push that was cut off less than so long ago may still be on its way into Kaggle's list
@@ -29,7 +30,7 @@ def submit_once(
     *,
     wait_minutes: float = 10,
     again: bool = False,
-    say: Say = print,
+    say: Say = say,
 ) -> Submission:
     """Push `file`, or a notebook's version, to the competition `slug`, note it in the ledger, and wait for its score.
 
@@ -60,7 +61,7 @@ def submit_once(
     return mine
 
 
-def sync(competition: str, slug: str, say: Say = print) -> list[Entry]:
+def sync(competition: str, slug: str, say: Say = say) -> list[Entry]:
     """Bring the ledger up to Kaggle's list: later scores, and submissions made by hand. Returns the rows added."""
     with told(slug):
         listed = listing.submissions(slug, say, every=True)

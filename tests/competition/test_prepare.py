@@ -155,7 +155,7 @@ def test_help_and_words_that_are_wrong(host, capsys):
     assert "Did you mean metric?" in refused(capsys, host, "metrik=auc", code=2)
     assert "unknown flag --fast" in refused(capsys, host, "--fast", code=2)
     assert "give one SOURCE" in refused(capsys, code=2)
-    assert "once" in refused(capsys, host, "metric=auc", "metric=f1", code=2)
+    assert "given twice" in refused(capsys, host, "metric=auc", "metric=f1", code=2)
     assert "letters, digits" in refused(capsys, host, "id=../x", code=2)
     assert "no such file" in refused(capsys, "no/such.zip", code=2)
     assert "target" in refused(capsys, host, "target=tertiary", code=2)

@@ -341,9 +341,9 @@ def test_a_file_that_does_not_fit_the_sample_is_not_pushed(cup):
     ("words", "told"),
     [
         (["--wait=soon"], "--wait=soon"),
-        (["-m"], "give one message"),
-        (["-m", "--dry-run"], "--dry-run is a flag, so the message is missing"),
-        (["-m=one", "-m", "two"], "give one message"),
+        (["-m"], "expected one argument"),
+        (["-m", "--dry-run"], "expected one argument"),
+        (["-m=one", "-m", "two"], "given twice"),
         (["nowhere.csv"], "there is no file nowhere.csv"),
         (["--push"], "unknown flag --push"),
         (["--sync", "--final"], "one at a time"),

@@ -80,12 +80,17 @@ class Table(Sheet):
 
 
 class TrainTable(Table):
-    """`label`: the column of the answer, or a list of 0/1 columns, one a class. `missing`: cells that mean no label."""
+    """`label`: the column of the answer, a list of 0/1 columns, one a class, or a label source with its parameters.
+    `missing`: cells that mean no label."""
 
-    label: str | list[str]
+    label: str | list[str] | dict[str, Any]
     label_separator: str | None = None  # a cell holds several labels, so separated
     empty_label: Literal["stop", "drop"] = "stop"
     missing: list[str] = []
+
+    def labelled_by(self, column: str) -> "TrainTable":
+        """The same with its label in this column."""
+        return self.model_copy(update={"label": column})
 
 
 class Submission(Facts):

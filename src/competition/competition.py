@@ -21,6 +21,7 @@ from src.core.errors import Problem
 from src.core.paths import Run, relative_paths, runs_folder
 from src.images.cache import ImageCache
 from src.images.local_copy import local_folder
+from src.images.prepare_steps import versions_of
 from src.images.stream import ImageStream
 from src.metrics import Metric, Rows, metric
 from src.targets import TargetType
@@ -50,7 +51,8 @@ class Opened:
     @cached_property
     def images_hash(self) -> str:
         """Of the names and sizes of all image files and what is done to them: logits of other pixels are stale."""
-        digest = hashlib.sha256(json.dumps([self.config.images.fit, self.config.images.prepare]).encode())
+        images = self.config.images
+        digest = hashlib.sha256(json.dumps([images.fit, versions_of(images.prepare)]).encode())
         for table in (self.samples.train, self.samples.test):
             for path, name in zip(table["path"], relative_paths(table["path"], self.card.folder), strict=True):
                 digest.update(f"{name}\0{_size(path)}\0".encode())

@@ -11,6 +11,7 @@ import pandas as pd
 from src.competition import labels, templates
 from src.competition.card import Card, Table, TrainTable
 from src.competition.file_tree import Tree
+from src.competition.label_sources import label_source
 from src.competition.sample_submission import sample_of
 from src.competition.tables import columns_of, own_columns, source_table, values
 from src.core.errors import Problem, UsageError
@@ -144,11 +145,15 @@ def _labelled(
     card: Card, source: TrainTable, tree: Tree, part: str, notes: list[str]
 ) -> tuple[pd.DataFrame, Any, pd.DataFrame]:
     """The table as the host has it, its labels, and its rows as samples."""
-    specs = source.label if isinstance(source.label, list) else columns_of(source.label)
+    own = label_source(source.label) if isinstance(source.label, dict) else None
+    specs = own.columns() if own else source.label if isinstance(source.label, list) else columns_of(source.label)
     group = columns_of(card.group) if card.group else []
     if part != TRAIN and not set(group) <= own_columns(card.data, source):
         group = []  # only the training table must have it
     table = source_table(card.data, source, [*specs, *group, *columns_needed(source)], tree)
+    if own:  # from here on a column like any other
+        column = f"label from {own.registered}"
+        table, source = table.assign(**{column: own.cells(table, card.data)}), source.labelled_by(column)
     if isinstance(source.label, str) and not card.target_type.may_be_empty:
         cells = pd.Series(values(table, source.label, source.name))
         missing = cells.isin(source.missing).to_numpy()

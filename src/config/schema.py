@@ -7,14 +7,37 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from src.core.errors import UsageError
+from src.core.registry import check_name, parsed
 from src.core.suggestions import nearest_key
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+
+
+def _registered(constant: str, package: str, *further: str) -> AfterValidator:
+    """A name of the registry `package`.`constant`, or one of `further`; with parameters: {name: focal, gamma: 1.5}."""
+
+    def check(spec: Any) -> Any:
+        try:
+            name, _ = parsed(spec, "name")
+            if name not in further:
+                check_name(name, constant, package, further)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        return spec
+
+    return AfterValidator(check)
+
+
+Spec = str | dict[str, Any]
+SAMPLER = "SAMPLERS", "src.images.samplers"
+LossName = Annotated[Spec, _registered("LOSSES", "src.losses", "auto")]
+ScheduleName = Annotated[Spec, _registered("SCHEDULES", "src.training.schedules")]
+BackendName = Annotated[str, _registered("BACKENDS", "src.inference.backends", "auto")]
 
 # These say how the work is done or looked at, not what is learned: they may change between two commands on one run.
 FREE_SECTIONS = ("machine", "predict", "log", "kernel")
@@ -50,7 +73,7 @@ class Data(Section):
     duplicates: Literal["group", "ignore"]
     extra: list[str]
     ignore: Annotated[str, Field(min_length=1)] | None = None  # a run's own file may come without it
-    sampler: Literal["plain", "weighted", "auto"]
+    sampler: Annotated[Spec, _registered(*SAMPLER, "auto")]
     sampler_exponent: NotNegative
 
 
@@ -85,7 +108,7 @@ class Augment(Section):
 
 
 class Loss(Section):
-    name: Literal["auto", "cross_entropy", "focal", "balanced_softmax", "ordinal", "smooth_l1", "arcface"]
+    name: LossName
     smoothing: Fraction
     class_weights: Literal["none", "balanced", "effective"]
     beta: Annotated[float, Field(ge=0, lt=1)] = 0.999
@@ -104,7 +127,7 @@ class Optim(Section):
 
 
 class Schedule(Section):
-    name: Literal["cosine", "constant", "step", "one_cycle", "plateau"]
+    name: ScheduleName
     warmup_epochs: NotNegative
     step_epochs: Positive
     decay: Annotated[float, Field(gt=0, le=1)]
@@ -119,7 +142,7 @@ class Stage(Section):
     frozen: Literal["nothing", "trunk"] = "nothing"
     size: Annotated[int, Field(ge=8)] | None = None
     augment: Augment | None = None
-    sampler: Literal["plain", "weighted"] | None = None
+    sampler: Annotated[Spec, _registered(*SAMPLER)] | None = None
     sampler_exponent: NotNegative | None = None
 
 
@@ -166,7 +189,7 @@ class Predict(Section):
     shared: bool
     size: Annotated[int, Field(ge=8)] | None
     batch: Positive
-    engine: Literal["auto", "torch", "openvino", "onnxruntime"]
+    engine: BackendName
     precision: Literal["auto", "fp32", "bf16", "int8"]
     tolerance: Annotated[float, Field(gt=0, le=1)]
 
@@ -266,7 +289,8 @@ def _told(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"unknown key {key}.{nearest_key(key, _all_keys()) or ' configs/default.yaml lists them all.'}"
     same = [e for e in error.errors() if e["loc"][:depth] == first["loc"][:depth]]
-    reasons = dict.fromkeys(e["msg"][:1].lower() + e["msg"][1:] for e in same)
+    messages = [e["msg"].removeprefix("Value error, ") for e in same]
+    reasons = dict.fromkeys(message[:1].lower() + message[1:] for message in messages)
     return f"{key}={first['input']}: {' or '.join(reasons)} (configs/default.yaml tells what it means)"
 
 

@@ -5,6 +5,7 @@ A registered object stands in a file of the registry's own package, or in a file
 the commands start fast. Extensions are code of the user's: they are never taken from a download.
 """
 
+import hashlib
 import importlib
 import importlib.util
 import pkgutil
@@ -24,6 +25,7 @@ PREFIX = "podium_extensions."  # of the module names of the user's files
 
 _registries: list["Registry"] = []
 _loaded: dict[Path, str] = {}  # the user's files that were imported
+_digests: dict[str, str] = {}  # by their modules
 
 
 class Registry(Generic[T]):
@@ -65,6 +67,15 @@ class Registry(Generic[T]):
         if not found:
             raise UsageError(f"the {self.kind} {name!r} is unknown.{nearest(name, self.names())}")
         return found[-1][1]
+
+    def origin(self, name: str) -> str | None:
+        """What tells one version of a user's object from another: its file's hash. None for one of the package's own.
+
+        Whatever is kept of what it made is stale where this differs.
+        """
+        self.get(name)
+        module = self._visible(name)[-1][0]
+        return _digests.get(module)
 
     def names(self) -> list[str]:
         """Every name, the built-in ones first, each in its module's order."""
@@ -116,9 +127,13 @@ def load_extensions() -> None:
 
     Raises UsageError for a file that cannot be imported: what it holds would be missing later.
     """
-    new = [path for path in extension_files() if path not in _loaded]
+    files = extension_files()
+    for gone in [path for path in _loaded if path.parent == extensions_folder() and path not in files]:
+        _forget(gone)
+    new = [path for path in files if path not in _loaded]
     for path in new:
         _loaded[path] = module = f"{PREFIX}{path.stem}_{len(_loaded)}"
+        _digests[module] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         spec = importlib.util.spec_from_file_location(module, path)
         loaded = importlib.util.module_from_spec(spec)
         sys.modules[module] = loaded  # dataclasses and pickles look their module up
@@ -133,6 +148,29 @@ def load_extensions() -> None:
     if new and launched().rank == 0:
         held = [f"{path.name} ({', '.join(_held(_loaded[path])) or 'registers nothing'})" for path in new]
         print(f"extensions of {new[0].parent}: {', '.join(held)}", file=sys.stderr, flush=True)
+
+
+def check_name(name: str, constant: str, package: str, further: tuple[str, ...] = ()) -> None:
+    """Raise UsageError, with the nearest name (`further` ones too), unless the Registry `package`.`constant` has it.
+
+    The package itself is not imported, which may take seconds: names are looked for in the text of its files and of
+    the user's. Only a name that stands nowhere, as it may be registered in a roundabout way, has the user's imported.
+    """
+    known = _written(constant, package)
+    if name in known:
+        return
+    if extension_files():
+        known = getattr(importlib.import_module(package), constant).names()
+    if name not in known:
+        raise UsageError(f"{name!r} is unknown.{nearest(name, [*further, *known])}")
+
+
+def _written(constant: str, package: str) -> list[str]:
+    """The names that stand in `@CONSTANT.register("name")`, of the package's own files and of the user's."""
+    folder = Path(__file__).parents[2].joinpath(*package.split("."))
+    files = [*sorted(folder.glob("*.py")), *extension_files()]
+    found = re.compile(rf"""\b{constant}\.register\(\s*["']([^"']+)["']""")
+    return [name for file in files for name in found.findall(file.read_text(encoding="utf-8", errors="replace"))]
 
 
 def _held(module: str) -> list[str]:

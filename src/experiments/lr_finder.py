@@ -27,7 +27,7 @@ from src.training.fold_job import FoldJob, global_batch
 from src.training.logs import shown
 from src.training.machine import Machine, Share, choose, share_out
 from src.training.preflight import check_choices
-from src.training.schedule import Rates
+from src.training.schedules import Curve
 from src.training.teacher import check_teacher, teacher_of
 from src.training.trainer import FoldTraining
 
@@ -59,7 +59,7 @@ class RateTest(FoldTraining):
     def losses(self, rates: np.ndarray) -> Iterator[float]:
         """The loss before each step; ends early where it is no number."""
         self._enter(self.stages[0])
-        self.rates, self.factor = Rates(rates, None), 1.0
+        self.rates, self.factor = Curve(rates), 1.0
         self.stepper.criterion = _finite(self.stepper.criterion)
         progress = self.state.progress
         try:

@@ -29,6 +29,7 @@ from src.core.paths import relative_paths
 from src.images import decode
 from src.images.cache_folder import GB, held, make_room, turn
 from src.images.local_copy import copied, own_folder
+from src.images.prepare_steps import versions_of
 from src.images.stream import ImageStream, each_in_threads
 
 CHECKED_AT_OPEN = 100_000_000  # bytes up to which all of a cache is read when it is opened: 0.03 s
@@ -160,7 +161,7 @@ class ImageCache:
 
 def _key(folder: Path, source: ImageStream) -> str:
     """A hash of all that the pixels depend on. Names count from the folder's parent, so that both can be moved."""
-    recipe = [decode.VERSION, cv2.__version__, source.side, source.fit, source.prepare]
+    recipe = [decode.VERSION, cv2.__version__, source.side, source.fit, versions_of(source.prepare)]
     digest = hashlib.sha256(json.dumps(recipe).encode())
     for path, name in zip(source.paths, relative_paths(source.paths, folder.parent), strict=True):
         digest.update(os.fsencode(name))

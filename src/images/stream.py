@@ -11,7 +11,7 @@ import numpy as np
 from src.core.console import Bar
 from src.core.errors import UsageError
 from src.images.decode import ImageFault, decode, image_size
-from src.images.preprocessing import preparations
+from src.images.prepare_steps import check_steps, prepared
 
 FITS = ("stretch", "crop", "pad")
 
@@ -72,7 +72,7 @@ class ImageStream:
             raise UsageError(f"the side of the images (images.load_size) is {side}: must be at least 1 pixel")
         if fit not in FITS:
             raise UsageError(f"images.fit={fit}: must be one of {', '.join(FITS)}")
-        preparations(prepare)
+        check_steps(prepare)
         self.paths, self.side, self.fit, self.prepare = list(paths), side, fit, tuple(prepare)
         self.faults: dict[int, str] = {}
 
@@ -108,9 +108,7 @@ class ImageStream:
     def _square(self, index: int) -> np.ndarray:
         # Where a preparation may crop, twice the side is read, so that half of the image still fills the square.
         image = decode(Path(self.paths[index]), at_least=self.side * (2 if self.prepare else 1))
-        for preparation in preparations(self.prepare):
-            image = preparation(image)
-        return fitted(image, self.side, self.fit)
+        return fitted(prepared(image, self.prepare), self.side, self.fit)
 
 
 def each_in_threads(work: Callable[[int], object], rows: int, workers: int | None, title: str) -> dict[int, str]:

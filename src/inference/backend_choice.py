@@ -8,12 +8,11 @@ from pathlib import Path
 
 import torch
 
-from src.core.errors import UsageError
 from src.core.files import DamagedFile, read_json, write_json
-from src.inference.backends.backend import TORCH
-from src.inference.backends.networks import LIBRARIES, EngineNetworks, hashed, processor
+from src.inference.backends import BACKENDS, TORCH
+from src.inference.backends.networks import EngineNetworks, hashed, processor
 from src.inference.backends.parity import EACH, MOST, Trial
-from src.inference.backends.selection import AUTO, Choice, asked_for, choose
+from src.inference.backends.selection import AUTO, Choice, choose
 from src.inference.members import ViewTables
 from src.inference.trained_networks import Member
 from src.inference.tta import PLAIN
@@ -35,10 +34,6 @@ def use_engine(
     as_trained = asked.engine == TORCH and asked.precision in (AUTO, networks.usual.precision)
     if as_trained or (free and networks.usual.device != "cpu"):
         return
-    if networks.usual.device != "cpu":
-        raise UsageError(
-            f"{asked_for(networks)} is of a CPU; this run is predicted on {networks.usual.device}: leave it out"
-        )
     file = _file(networks, members, views)
     choice = _kept(file)
     if choice is None:
@@ -70,7 +65,7 @@ def _file(networks: EngineNetworks, members: list[Member], views: tuple[str, ...
     models = [[member.seed, member.fold, networks.weights(member)] for member in members]
     facts = [models, views, networks.size, networks.opened.images_hash, networks.opened.folds.hash]
     facts += [predict.engine, predict.precision, predict.tolerance, predict.batch]
-    facts += [library.versions() for library in LIBRARIES.values()]
+    facts += [[name, backend().versions(), BACKENDS.origin(name)] for name, backend in BACKENDS.items()]
     return networks.run.folder / "engines" / f"{hashed([*facts, processor(), torch.get_num_threads()])}.json"
 
 

@@ -16,6 +16,7 @@ from src.inference.backends.backend import Engine
 from src.inference.backends.networks import EngineNetworks
 from src.inference.logits_store import NAMES, PARTS, SECONDS, StoredTables, save_logits
 from src.inference.trained_networks import Member
+from src.inference.tta import VIEWS
 
 Advance = Callable[[int], object]  # told how many images more are done
 
@@ -105,7 +106,7 @@ class ViewTables(StoredTables):
             seconds = {} if part == "oof" else None  # views are chosen, and so timed, out of fold
             tables = self.networks.logits(ready, self.engine, rows, views, seconds, advance)
             for view, logits in tables.items():
-                told = meta | ({SECONDS: seconds[view]} if seconds else {})
+                told = meta | ({SECONDS: seconds[view]} if seconds else {}) | _version(view)
                 self._save(member, part, view, self._ids(part, rows), logits, told)
 
     def _time(self, member: Member, views: tuple[str, ...]) -> None:
@@ -142,8 +143,15 @@ class ViewTables(StoredTables):
             return False
         meta = self._load(path).meta
         same = meta.get("images", self.opened.images_hash) == self.opened.images_hash
+        same &= "view" not in meta or {"view": meta["view"]} == _version(view)
         return same and meta.get("made_of") == self.networks.made_of(member, self.engine)
 
     def _ids(self, part: str, rows: np.ndarray) -> np.ndarray:
         samples = self.opened.samples
         return samples.test["id"].to_numpy() if part == "test" else samples.train["id"].to_numpy()[rows]
+
+
+def _version(view: str) -> dict[str, str]:
+    """Of a user's own view, what tells one version of it from another."""
+    origin = VIEWS.origin(view)
+    return {"view": origin} if origin else {}

@@ -11,7 +11,7 @@ from torch import nn
 from src.core.errors import Problem
 from src.core.memory import fits, largest_batch
 from src.images.dataset import Feed
-from src.inference.tta import VIEWS
+from src.inference.tta import seen_in
 
 WARM_UP = 8  # images that a network answers before it is timed: its first pass is slower than all others
 HELD = 8  # batches whose answers stay on the device: to fetch them waits for a GPU, which then has nothing to do
@@ -54,7 +54,7 @@ def view_logits(
             fits(lambda images=images: answer(images[:WARM_UP]).cpu())
         for view in views:
             start = time.perf_counter()
-            seen = VIEWS[view](images)
+            seen = seen_in(view, images)
             if not fits(lambda seen=seen, view=view: held[view].append(answer(seen))):
                 most = largest_batch(lambda size, seen=seen: answer(seen[:size]), max(1, len(seen) - 1))
                 raise Problem(

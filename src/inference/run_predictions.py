@@ -12,6 +12,7 @@ from src.core.console import Say
 from src.core.errors import UsageError
 from src.core.paths import Run
 from src.evaluation.view_selection import ViewChoice, choose_views
+from src.images.samplers import sampler_of
 from src.inference.backend_choice import use_engine
 from src.inference.backends.backend import TORCH
 from src.inference.external_runs import BroughtTables, brought_members, existing_run, hold_brought, is_brought
@@ -53,10 +54,12 @@ class RunAnswers:
         they are, or nothing is known of it."""
         config, (seen, _) = self.opened.config, self.opened.folds.rows(self.folds[0])
         targets = self.opened.samples.targets[seen]
-        if is_brought(self.run) or config.data.sampler != "weighted" or config.train.stages:
+        if is_brought(self.run) or config.train.stages:
             return None
         target = self.opened.target
-        weights = target.sampler_weights(targets, config.data.sampler_exponent)
+        weights = sampler_of(config.data.sampler, config.data.sampler_exponent).weights(targets, target)
+        if weights is None:
+            return None
         return target.prior_shift(targets, weights, len(self.opened.samples.classes))
 
     def __str__(self) -> str:

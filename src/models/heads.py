@@ -5,8 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from src.core.errors import UsageError
-
-COSINE_SCALE = 30.0  # of the logits of a cosine head (Deng et al., 2019)
+from src.losses.arcface import COSINE_SCALE
 
 
 class GeM(nn.Module):

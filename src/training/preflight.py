@@ -5,17 +5,21 @@ import secrets
 import time
 from collections.abc import Callable
 
+import numpy as np
+
 from src.competition.competition import Opened
 from src.core.distributed import Ranks
 from src.core.errors import Problem, UsageError
 from src.core.files import write_text
 from src.core.paths import Run, submissions_folder
 from src.images.augment import Augmentation
+from src.images.samplers import Sampler
+from src.losses import loss_of
 from src.training.distillation import epoch_length, lesson_of
 from src.training.fold_job import FoldJob
-from src.training.losses import Criterion
 from src.training.mixing import augmented_rows
-from src.training.stages import stages_of
+from src.training.schedule import rates
+from src.training.stages import Stage, stages_of
 from src.training.teacher import check_teaching
 from src.training.warm_start import continues, earlier_run
 
@@ -23,7 +27,7 @@ from src.training.warm_start import continues, earlier_run
 def check_choices(opened: Opened, say: Callable[[str], None]) -> None:
     """Raises UsageError for what cannot work; warns of what works against itself."""
     config, samples = opened.config, opened.samples
-    Criterion(config.loss, samples.counts, opened.card.target)
+    loss = loss_of(config.loss, samples.counts, opened.target)
     stages = stages_of(config)
     for stage in stages:
         Augmentation(stage.augment.transforms, stage.size, config.images.load_side())
@@ -31,10 +35,10 @@ def check_choices(opened: Opened, say: Callable[[str], None]) -> None:
     if continues(config.model):
         earlier_run("model.weights", config.model.weights, opened)
     check_teaching(opened)
-    drawn = max((stage.sampler_exponent or 0 for stage in stages), default=0)
-    corrections = [f"data.sampler=weighted ({drawn:g})"] if drawn else []
+    rates(config, stages, steps=1)
+    corrections = [f"data.sampler={one.name}" for one in _uneven(opened, stages)]
     corrections += [f"loss.class_weights={config.loss.class_weights}"] if config.loss.class_weights != "none" else []
-    corrections += ["loss.name=balanced_softmax"] if config.loss.name == "balanced_softmax" else []
+    corrections += [f"loss.name={loss.name}"] if loss.evens_classes else []
     if len(corrections) > 1:
         say(f"warning: uneven classes are corrected twice, by {' and '.join(corrections)}: keep one of them")
     if corrections and opened.metric.needs == "probabilities":
@@ -42,6 +46,13 @@ def check_choices(opened: Opened, say: Callable[[str], None]) -> None:
             f"warning: {corrections[0]} shifts the probabilities towards rare classes, and {opened.metric.name} scores "
             f"probabilities: leave it out, or correct for it at prediction"
         )
+
+
+def _uneven(opened: Opened, stages: list[Stage]) -> list[Sampler]:
+    """The first sampler of the stages that shows some rows more often than others."""
+    targets = opened.samples.targets
+    shown = ((stage.sampler, stage.sampler.weights(targets, opened.target)) for stage in stages)
+    return [sampler for sampler, weights in shown if weights is not None and np.ptp(weights) > 0][:1]
 
 
 PATIENCE = 60  # seconds that a network disk is given to show another machine's files

@@ -6,12 +6,13 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from src.config.schema import Augment, Config
+from src.images.samplers import Sampler, sampler_of
 from src.models.features import last_layer
 
 
 @dataclass(frozen=True)
 class Stage:
-    """`lr` is None where the schedule of the stage before goes on. `sampler_exponent` is None for the plain sampler."""
+    """`lr` is None where the schedule of the stage before goes on."""
 
     first: int
     epochs: int
@@ -19,7 +20,7 @@ class Stage:
     frozen: bool
     size: int
     augment: Augment
-    sampler_exponent: float | None
+    sampler: Sampler
 
 
 def stages_of(config: Config) -> list[Stage]:
@@ -31,13 +32,12 @@ def stages_of(config: Config) -> list[Stage]:
         frozen=config.train.frozen == "trunk",
         size=config.images.size,
         augment=config.augment,
-        sampler_exponent=config.data.sampler_exponent if config.data.sampler == "weighted" else None,
+        sampler=sampler_of(config.data.sampler, config.data.sampler_exponent),
     )
     if not config.train.stages:
         return [whole]
     stages, first = [], 0
     for asked in config.train.stages:
-        sampler = asked.sampler or config.data.sampler
         exponent = config.data.sampler_exponent if asked.sampler_exponent is None else asked.sampler_exponent
         stages.append(
             Stage(
@@ -47,7 +47,7 @@ def stages_of(config: Config) -> list[Stage]:
                 frozen=asked.frozen == "trunk",
                 size=asked.size or config.images.size,
                 augment=asked.augment or config.augment,
-                sampler_exponent=exponent if sampler == "weighted" else None,
+                sampler=sampler_of(asked.sampler or config.data.sampler, exponent),
             )
         )
         first += asked.epochs

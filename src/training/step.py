@@ -8,10 +8,10 @@ import torch
 from src.core.errors import Problem
 from src.core.memory import fits, largest_batch
 from src.core.paths import has_learned
+from src.losses import loss_of
 from src.training import sanity_checks
 from src.training.fold_job import FoldJob, global_batch
 from src.training.loss_meter import Taken, Tally
-from src.training.losses import Criterion
 from src.training.mixing import mixing
 from src.training.stages import hold_norms
 from src.training.state import State
@@ -25,7 +25,7 @@ class Stepper:
         self.job, self.state, self.config = job, state, job.opened.config
         samples, (rows, _) = job.opened.samples, job.opened.folds.rows(job.fold)
         self.targets = torch.from_numpy(targets)
-        self.criterion = Criterion(self.config.loss, samples.counts_in(rows), job.opened.card.target)
+        self.criterion = loss_of(self.config.loss, samples.counts_in(rows), job.opened.target)
         self.mass = self.criterion.mass
         self.mix = mixing(self.config.train, len(samples.classes))
         self.frozen = False

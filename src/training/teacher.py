@@ -10,9 +10,8 @@ from src.core.errors import UsageError
 from src.core.paths import Run
 from src.images.cache import ImageCache
 from src.images.stream import ImageStream
+from src.losses import loss_of
 from src.training.warm_start import earlier_run, seed_of
-
-HARD = ("ordinal", "smooth_l1", "arcface")  # losses made for one true class or grade, not for shares of several
 
 
 @dataclass(frozen=True)
@@ -26,14 +25,15 @@ class Teacher:
 
 def check_teaching(opened: Opened) -> None:
     """Raises UsageError where the section `teach` contradicts itself, the loss or the competition."""
-    teach, loss, target = opened.config.teach, opened.config.loss.name, opened.card.target
+    teach, loss = opened.config.teach, opened.config.loss
     if teach.run is None:
         if teach.pseudo is not None:
             raise UsageError(f"teach.pseudo={teach.pseudo} needs a teacher: add teach.run=NAME")
         return
-    if loss in HARD or (loss == "focal" and target == "multilabel"):
+    if loss_of(loss, opened.samples.counts, opened.target).hard:
         raise UsageError(
-            f"loss.name={loss} needs true classes, and a teacher's answers are shares of several: take loss.name=auto"
+            f"loss.name={loss.name} needs true classes, and a teacher's answers are shares of several: take "
+            f"loss.name=auto"
         )
     if teach.distill == 0 and teach.pseudo is None:
         raise UsageError("teach.distill=0 without teach.pseudo leaves nothing to learn from the teacher: set one")

@@ -11,7 +11,7 @@ from src.core.seeding import ORDER, START, STEP, key, seed_all
 from src.core.stop_signal import StopSignal
 from src.images.augment import Augmentation
 from src.images.dataset import AugmentedSteps, Feed, PlainRows, Step
-from src.images.samplers import epoch_steps, steps_per_epoch
+from src.images.samplers import Drawn, epoch_steps, steps_per_epoch
 from src.models.factory import build
 from src.training import sanity_checks
 from src.training.distillation import lesson_of, told
@@ -21,7 +21,8 @@ from src.training.finish import finish, keep_best
 from src.training.fold_job import FoldJob, global_batch
 from src.training.logs import line, shown, write_logs
 from src.training.mixing import augmented_rows
-from src.training.schedule import plateau_factor, rates, set_rate
+from src.training.schedule import rates, set_rate
+from src.training.schedules import schedule_of
 from src.training.stages import Stage, freeze, stage_at, stages_of
 from src.training.state import State
 from src.training.step import Stepper
@@ -116,8 +117,6 @@ class FoldTraining:
         only = augmented_rows(stage.augment.only, data.targets, data.classes, data.target, self.lesson.answered)
         feed = Feed(AugmentedSteps(job.images, augmentation, only), job.machine.workers, self.device)
         self.feed = Turns(feed, job.ranks, stage.size)
-        exponent = stage.sampler_exponent
-        self.weights = None if exponent is None else data.target.sampler_weights(self.lesson.labels, exponent)
         self.stepper.frozen = stage.frozen
         self.stage = stage
 
@@ -127,7 +126,7 @@ class FoldTraining:
         if stage != self.stage:
             self._enter(stage)
         losses = [entry["held_out_loss"] for entry in progress.history if "held_out_loss" in entry]
-        self.factor = plateau_factor(self.config.schedule, losses)
+        self.factor = schedule_of(self.config.schedule).factor(losses)
         begun = time.monotonic()
         for images, rows in self.feed(self._steps_left()):
             self._step(images, rows)
@@ -179,9 +178,9 @@ class FoldTraining:
 
     def _steps_left(self) -> list[Step]:
         job, progress = self.job, self.state.progress
-        chunks = epoch_steps(
-            self.lesson.rows, self.weights, global_batch(self.config), key(job.seed, job.fold, ORDER, progress.epoch)
-        )
+        order = key(job.seed, job.fold, ORDER, progress.epoch)
+        drawn = Drawn(self.lesson.rows, self.lesson.labels, job.opened.target)
+        chunks = epoch_steps(self.stage.sampler, drawn, global_batch(self.config), order)
         steps = [Step(rows, key(job.seed, job.fold, STEP, progress.epoch, i)) for i, rows in enumerate(chunks)]
         return steps[progress.step :]
 
@@ -227,12 +226,11 @@ class FoldTraining:
 
     def _chance(self) -> float:
         """The loss of knowing the class frequencies only; no number for losses and targets of another scale."""
-        loss = self.config.loss
-        plain = loss.name in ("auto", "cross_entropy") and loss.class_weights == "none" and not self.job.teacher
-        if not plain:
+        loss, target, labels = self.stepper.criterion, self.job.opened.target, self.lesson.labels
+        if not loss.plain or loss.rows.weights is not None or self.job.teacher:
             return math.inf
-        classes = len(self.job.opened.samples.classes)
-        return self.job.opened.target.chance_loss(self.lesson.labels, self.weights, loss.smoothing, classes)
+        drawn = self.stage.sampler.weights(labels, target)
+        return target.chance_loss(labels, drawn, loss.smoothing, len(self.job.opened.samples.classes))
 
     def _stopped_early(self) -> bool:
         patience, history = self.config.train.patience, self.state.progress.history

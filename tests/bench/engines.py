@@ -39,7 +39,7 @@ class OneView(Dataset):
     """Files as a textbook reads them."""
 
     def __init__(self, stream: ImageStream, size: int, view: str) -> None:
-        self.stream, self.size, self.view = stream, size, VIEWS[view]
+        self.stream, self.size, self.view = stream, size, VIEWS.get(view)
 
     def __len__(self) -> int:
         return len(self.stream)

@@ -25,7 +25,7 @@ from src.images.cache import ImageCache
 from src.images.dataset import Feed, PlainRows
 from src.images.decode import ImageFault, decode
 from src.images.local_copy import local_folder
-from src.images.preprocessing import crop_border
+from src.images.prepare_steps.steps import crop_border
 from src.images.stream import ImageStream, fitted
 from src.train import main as train
 from tests.fixtures.codes import raises

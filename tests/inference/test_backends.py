@@ -20,7 +20,8 @@ from src.core.errors import Problem
 from src.core.paths import REPOSITORY
 from src.images.stream import ImageStream
 from src.inference import backend_choice
-from src.inference.backends import networks, onnxruntime_backend, openvino_backend
+from src.inference.backends import BACKENDS, Engine, onnxruntime_backend, openvino_backend
+from src.inference.backends import networks as backend_networks
 from src.inference.backends.parity import Trial
 from src.models.factory import build
 from src.predict import main as predict
@@ -115,9 +116,9 @@ def test_a_named_engine_answers_in_tables_of_its_own(trained, capsys, name):
 
 @needs_nncf
 def test_int8_is_calibrated_on_the_folds_training_rows_and_kept(trained, capsys, monkeypatch):
-    seen, quantise = [], openvino_backend.quantised
+    seen, quantise = [], openvino_backend.OpenVino.quantised
     monkeypatch.setattr(
-        openvino_backend, "quantised", lambda model, images: seen.append(images) or quantise(model, images)
+        openvino_backend.OpenVino, "quantised", lambda own, *given: seen.append(given[1]) or quantise(own, *given)
     )
     words = [*COMMAND, "predict.precision=int8", "predict.tolerance=0.3"]
     assert predict(words) == 0
@@ -146,7 +147,7 @@ def test_int8_is_calibrated_on_the_folds_training_rows_and_kept(trained, capsys,
     assert len(seen) == 2, "a damaged network was used"
     assert (tables(logits)["test-hflip.npz"]["logits"] == _logits(answers["test-hflip.npz"])).all()
 
-    monkeypatch.setattr(networks, "processor", lambda: "another one")
+    monkeypatch.setattr(backend_networks, "processor", lambda: "another one")
     assert predict(words) == 0
     assert len(seen) == 3
     assert kept.read_bytes() != network
@@ -206,7 +207,7 @@ def test_onnxruntimes_int8_is_kept_too(trained, capsys, monkeypatch):
     away = np.abs(answers["oof-identity.npz"]["logits"] - plain).max()
     assert 0.001 < away < 2, "it is not quantised, or answers nonsense"
     (logits / "test-hflip.npz").unlink()
-    monkeypatch.setattr(onnxruntime_backend, "quantised", lambda *_: pytest.fail("quantised again"))
+    monkeypatch.setattr(onnxruntime_backend.OnnxRuntime, "quantised", lambda *_: pytest.fail("quantised again"))
     assert predict(words) == 0
     assert (tables(logits)["test-hflip.npz"]["logits"] == answers["test-hflip.npz"]["logits"]).all()
 
@@ -272,14 +273,12 @@ def test_an_engine_that_fails_when_it_is_tried_is_left_out(trained, capsys, monk
 
 @pytest.mark.parametrize("name", INT8)
 def test_an_engine_whose_library_fails_is_left_out(trained, capsys, monkeypatch, name):
-    library, other = (
-        (openvino_backend, onnxruntime_backend) if name == "openvino" else (onnxruntime_backend, openvino_backend)
-    )
+    other = onnxruntime_backend if name == "openvino" else openvino_backend
 
     def failing(*_: object) -> None:
         raise RuntimeError("no kernel\nfor this " + 300 * "x")
 
-    monkeypatch.setattr(library, "quantised", failing)
+    monkeypatch.setattr(BACKENDS.get(name), "quantised", failing)
     assert predict([*COMMAND, f"predict.engine={name}", "predict.precision=int8"]) == 1
     assert f"{name} int8 cannot run this network: no kernel for this xxx" in (told := capsys.readouterr().err)
     assert "x" * 201 not in told and not list((trained / "submissions").rglob("*.csv"))
@@ -293,15 +292,15 @@ def test_an_engine_whose_library_fails_is_left_out(trained, capsys, monkeypatch,
 @needs_nncf
 def test_an_engine_that_fails_at_another_fold_is_left_out(trained, capsys, monkeypatch):
     assert train(["config=tiny", "run=r", "fold=1", "train.epochs=6"]) == 0
-    made, quantise = [], openvino_backend.quantised
+    made, quantise = [], openvino_backend.OpenVino.quantised
 
-    def failing_once(model: object, images: np.ndarray) -> object:
+    def failing_once(own: object, model: object, images: np.ndarray) -> object:
         made.append(model)
         if len(made) > 1:
             raise RuntimeError("no kernel")
-        return quantise(model, images)
+        return quantise(own, model, images)
 
-    monkeypatch.setattr(openvino_backend, "quantised", failing_once)
+    monkeypatch.setattr(openvino_backend.OpenVino, "quantised", failing_once)
     monkeypatch.setattr(onnxruntime_backend, "find_spec", lambda _: None)
     speeds = {"torch fp32": 2.0, "openvino int8": 1.0}
     monkeypatch.setattr(
@@ -391,8 +390,8 @@ def test_any_number_of_images_is_answered_as_torch_does(name, count):
     model = Model(name="resnet8", pretrained=False, weights=None, stem="auto", drop_rate=0.0, pool="stock",
                   head="linear", args={})  # fmt: skip
     network = build(model, 3, 24, load=False).eval()
-    library = networks.LIBRARIES[name]
-    ready = library.ready(library.converted(network, 24), "fp32", batch=40)
+    backend = BACKENDS.get(name)()
+    ready = backend.ready(backend.converted(network, 24), Engine("cpu", "fp32", name), batch=40)
     images = torch.randint(0, 256, (40, 3, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     images = images.contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
@@ -409,12 +408,12 @@ def test_a_network_that_an_engine_does_not_know_is_told(name):
 
     told = {"openvino": "OpenVINO cannot run this network", "onnxruntime": "the network cannot be written as ONNX"}
     with pytest.raises(Problem, match=told[name]):
-        networks.LIBRARIES[name].converted(Odd(), 16)
+        BACKENDS.get(name)().converted(Odd(), 16)
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param("openvino_backend", marks=needs_nncf), pytest.param("onnxruntime_backend", marks=needs_onnxruntime)],
+    [pytest.param("openvino", marks=needs_nncf), pytest.param("onnxruntime", marks=needs_onnxruntime)],
 )
 def test_no_telemetry_is_loaded_or_written_home(tmp_path, name):
     """Both count their users: OpenVINO and nncf through a Python package that sends, ONNX Runtime by itself, with a
@@ -427,7 +426,8 @@ def test_no_telemetry_is_loaded_or_written_home(tmp_path, name):
 import os, sys
 sys.addaudithook(lambda event, args: event == "import" and args[0] == "onnxruntime"
                  and os.environ.get("ORT_DISABLE_TELEMETRY") != "1" and print("imported without the switch"))
-from src.inference.backends import {name} as engine
+from src.inference.backends import BACKENDS, Engine
+engine = BACKENDS.get({name!r})()
 import numpy as np, torch
 sys.addaudithook(lambda event, args: event == "socket.connect" and print("sent", args))
 network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
@@ -435,7 +435,7 @@ class Plain(torch.nn.Module):
     def forward(self, images): return network(images.float() / 255)
 model = engine.converted(Plain().eval(), 16)
 model = engine.quantised(model, np.random.default_rng(0).integers(0, 255, (8, 16, 16, 3), np.uint8))
-engine.ready(model, "int8", 8)(torch.zeros(8, 3, 16, 16, dtype=torch.uint8))
+engine.ready(model, Engine("cpu", "int8", {name!r}), 8)(torch.zeros(8, 3, 16, 16, dtype=torch.uint8))
 print([name for name, module in sys.modules.items() if name.startswith("openvino_telemetry") and module])
 """
     quiet = ("CI", "GITHUB_ACTIONS", "TF_BUILD", "JENKINS_URL", "XDG_CACHE_HOME", "ORT_DISABLE_TELEMETRY")

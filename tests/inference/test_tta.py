@@ -23,7 +23,7 @@ def image(side: int = SIDE) -> np.ndarray:
 def seen(view: str, *pictures: np.ndarray) -> np.ndarray:
     """What the network sees of pictures (side, side, 3), as (n, side, side, 3)."""
     batch = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-    return VIEWS[view](batch).permute(0, 2, 3, 1).numpy()
+    return VIEWS.get(view)(batch).permute(0, 2, 3, 1).numpy()
 
 
 def moved(picture: np.ndarray, down: int, right: int) -> np.ndarray:

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from src.config.load import load
+from src.losses import loss_of
+from src.targets import target_type
 from src.train import main as train
 from src.training import step
 from src.training.loss_meter import Taken, Tally
-from src.training.losses import Criterion
 
 CPU = torch.device("cpu")
 
@@ -64,8 +65,8 @@ def test_a_loss_that_is_no_number_is_told_with_its_step_and_not_kept(tiny, monke
 @pytest.mark.parametrize("words", [["loss.class_weights=balanced"], ["loss.name=balanced_softmax"]])
 def test_what_a_loss_needs_is_copied_to_a_device_once(words, monkeypatch):
     counts = torch.tensor([3, 5, 9]).numpy()
-    criterion = Criterion(
-        load("auto", dict(word.split("=") for word in words), "demo-digits").loss, counts, "multiclass"
+    criterion = loss_of(
+        load("auto", dict(word.split("=") for word in words), "demo-digits").loss, counts, target_type("multiclass")
     )
     logits, targets = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
     first = criterion(logits, targets)

@@ -14,7 +14,8 @@ from src.core.errors import UsageError
 from src.targets import target_type
 from src.train import main as train
 from src.training.mixing import augmented_rows, mixing
-from src.training.schedule import plateau_factor, rates
+from src.training.schedule import rates
+from src.training.schedules import schedule_of
 from src.training.stages import stages_of
 
 MULTICLASS = target_type("multiclass")
@@ -58,8 +59,8 @@ def test_a_plateau_lowers_the_rate_when_nothing_gets_better(tiny):
     schedule = parse(
         ["config=tiny", "schedule.name=plateau", "schedule.patience=1", "schedule.decay=0.5"]
     ).config.schedule
-    assert plateau_factor(schedule, [3.0, 2.0, 1.0]) == 1
-    assert plateau_factor(schedule, [1.0, 1.0, 1.0]) == 0.5
+    assert schedule_of(schedule).factor([3.0, 2.0, 1.0]) == 1
+    assert schedule_of(schedule).factor([1.0, 1.0, 1.0]) == 0.5
     words = [
         "schedule.name=plateau",
         "schedule.patience=0",

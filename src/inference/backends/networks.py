@@ -6,14 +6,13 @@ holds the quantised network of one fold (bytes, as the engine's library writes t
 it depends on: where that differs, it is made anew.
 """
 
-import contextlib
 import hashlib
 import json
 import platform
 from collections.abc import Callable, Iterator
-from functools import cache
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,13 +24,11 @@ from src.core.console import Say
 from src.core.files import DamagedFile, read_json, read_npz, written_whole
 from src.core.paths import DONE, Run
 from src.images.dataset import Feed, PlainRows
-from src.inference.backends import onnxruntime_backend, openvino_backend
-from src.inference.backends.backend import TORCH, Engine, library_errors_told
+from src.inference.backends import BACKENDS, Backend, backend_of
+from src.inference.backends.backend import Engine, library_errors_told
 from src.inference.predictor import view_logits
 from src.inference.trained_networks import Member, trained_network
 
-# Each a module with NAME, PRECISIONS, lacking, versions, converted, quantised, to_arrays, from_arrays and ready.
-LIBRARIES: dict[str, ModuleType] = {library.NAME: library for library in (openvino_backend, onnxruntime_backend)}
 CALIBRATION = 128  # training rows of the fold that int8's ranges are taken from; more made no answer better
 
 
@@ -78,19 +75,21 @@ class EngineNetworks:
     ) -> dict[str, np.ndarray]:
         """As `view_logits`, of rows of the image cache."""
         batch = self.opened.config.predict.batch
-        return view_logits(ready, self._images(), rows, views, batch, engine.autocast, progress, seconds)
+        autocast = partial(backend_of(engine).autocast, engine)
+        return view_logits(ready, self._images(), rows, views, batch, autocast, progress, seconds)
 
     def weights(self, member: Member) -> str:
         """The SHA-256 of a member's weights."""
         return read_json(member.folder / DONE)["weights"]
 
     def made_of(self, member: Member, engine: Engine) -> str | None:
-        """A hash of all that a quantised network depends on; None for an engine whose networks are not kept."""
-        if engine.precision != "int8":
-            return None
+        """A hash of all that a quantised network, or a user's backend, depends on; None where nothing else does."""
+        backend, origin = backend_of(engine), BACKENDS.origin(engine.name)
+        own = [origin] if origin else []
+        if engine.precision not in backend.calibrated:
+            return hashed(own) if own else None
         calibration = [CALIBRATION, self.opened.images_hash, self.opened.folds.hash]
-        versions = LIBRARIES[engine.name].versions()
-        return hashed([self.weights(member), self.size, calibration, versions, processor()])
+        return hashed([self.weights(member), self.size, calibration, backend.versions(), processor(), *own])
 
     def _images(self) -> Feed:
         if self._feed is None:
@@ -99,17 +98,15 @@ class EngineNetworks:
         return self._feed
 
     def _made_ready(self, member: Member, engine: Engine) -> nn.Module:
-        if engine.name == TORCH:
-            network, _ = trained_network(self.opened.config, member.folder, len(self.opened.samples.classes))
-            return network.to(engine.device, memory_format=torch.channels_last)
-        model = self._quantised(member, engine) if engine.precision == "int8" else self._converted(member, engine)
-        with _library_of(engine) as library:
-            return library.ready(model, engine.precision, self.opened.config.predict.batch)
+        calibrated = engine.precision in backend_of(engine).calibrated
+        model = self._quantised(member, engine) if calibrated else self._converted(member, engine)
+        with _backend_of(engine) as backend:
+            return backend.ready(model, engine, self.opened.config.predict.batch)
 
     def _converted(self, member: Member, engine: Engine) -> Any:
         network, _ = trained_network(self.opened.config, member.folder, len(self.opened.samples.classes))
-        with _library_of(engine) as library:
-            return library.converted(network.eval(), self.size)
+        with _backend_of(engine) as backend:
+            return backend.converted(network.eval(), self.size)
 
     def _quantised(self, member: Member, engine: Engine) -> Any:
         """Read where it is kept, else made and kept."""
@@ -120,23 +117,23 @@ class EngineNetworks:
             if len(rows) > CALIBRATION:
                 rows = np.sort(np.random.default_rng(0).choice(rows, CALIBRATION, replace=False))
             ((images, _),) = self._images()([rows])
-            pixels = images.permute(0, 2, 3, 1).numpy()
+            pixels = images.permute(0, 2, 3, 1).cpu().numpy()
             converted = self._converted(member, engine)
-            with _library_of(engine) as library:
-                arrays = library.to_arrays(library.quantised(converted, pixels))
+            with _backend_of(engine) as backend:
+                arrays = backend.to_arrays(backend.quantised(converted, pixels))
             with written_whole(file) as part, part.open("wb") as out:
                 np.savez(out, made_of=np.asarray(made_of), **arrays)
-        with _library_of(engine) as library:
-            return library.from_arrays(**arrays)
+        with _backend_of(engine) as backend:
+            return backend.from_arrays(**arrays)
 
     def _kept(self, member: Member, engine: Engine) -> Path:
         return member.folder / "engines" / f"{engine.place}@{self.size}.npz"
 
 
-@contextlib.contextmanager
-def _library_of(engine: Engine) -> Iterator[ModuleType]:
+@contextmanager
+def _backend_of(engine: Engine) -> Iterator[Backend]:
     with library_errors_told(engine, "cannot run this network"):
-        yield LIBRARIES[engine.name]
+        yield backend_of(engine)
 
 
 def _read(file: Path, made_of: str | None) -> dict[str, np.ndarray] | None:

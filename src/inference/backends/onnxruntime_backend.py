@@ -1,4 +1,4 @@
-"""ONNX Runtime runs a trained network on the processor, in fp32 or int8. Its packages are asked for when needed.
+"""ONNX Runtime runs a trained network on a CPU or an NVIDIA GPU, in fp32 or int8. It is imported when needed.
 
 From 1.29 on it numbers the machine and sends how it is used, as soon as it is imported, unless this process was told
 not to before: that is why the variable is set here, and no other module may import it.
@@ -22,12 +22,12 @@ import torch
 from torch import nn
 
 from src.core.errors import Problem
-from src.inference.backends.backend import ANSWERING, Engine, library_errors_told
+from src.inference.backends import BACKENDS
+from src.inference.backends.backend import ANSWERING, Backend, Engine, library_errors_told
 from src.inference.backends.torch_export import traced
 
-NAME = "onnxruntime"
 PACKAGES = ("onnxruntime", "onnx", "onnxscript")  # what runs, what quantises, what torch's exporter is written with
-PRECISIONS = ("fp32", "int8")
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 RECIPE = 1  # of `quantised`
 CHUNK = 32  # images of one request
 CALIBRATED = 20  # images that the ranges are taken from at a time
@@ -37,102 +37,110 @@ Graph = bytes  # an ONNX model, serialised
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
-def lacking(precision: str) -> str | None:
-    """What stands against this precision on this machine, and the remedy; None where nothing does."""
-    absent = [package for package in PACKAGES if find_spec(package) is None]
-    if absent:
-        return f"the package {absent[0]} is not installed (pip install {' '.join(PACKAGES)})"
-    try:
-        _onnxruntime()
-    except ImportError as error:
-        return f"ONNX Runtime is installed and cannot be loaded ({' '.join(str(error).split())[:200]})"
-    return None
+@BACKENDS.register("onnxruntime")
+class OnnxRuntime(Backend):
+    devices = tuple(PROVIDERS)
+    precisions = ("fp32", "int8")
+    calibrated = ("int8",)
 
+    def lacking(self, device: str, precision: str) -> str | None:
+        absent = [package for package in PACKAGES if find_spec(package) is None]
+        if absent:
+            return f"the package {absent[0]} is not installed (pip install {' '.join(PACKAGES)})"
+        try:
+            able = _onnxruntime().get_available_providers()
+        except ImportError as error:
+            return f"ONNX Runtime is installed and cannot be loaded ({' '.join(str(error).split())[:200]})"
+        if PROVIDERS[device] not in able:
+            return f"this ONNX Runtime has no {PROVIDERS[device]} (pip install onnxruntime-gpu)"
+        return None
 
-def versions() -> dict[str, str]:
-    """Of what a converted network depends on; without what is not installed."""
-    found = {"recipe": str(RECIPE)}
-    for package in ("torch", *PACKAGES):
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+    def versions(self) -> dict[str, str]:
+        found = {"recipe": str(RECIPE)}
+        for package in ("torch", *PACKAGES):
+            with contextlib.suppress(PackageNotFoundError):
+                found[package] = version(package)
+        return found
 
+    def converted(self, network: nn.Module, size: int) -> Graph:
+        """A network as ONNX: `images` (n, 3, size, size) uint8 in, (n, classes) float32 logits out.
 
-def converted(network: nn.Module, size: int) -> Graph:
-    """A network as ONNX: `images` (n, 3, size, size) uint8 in, (n, classes) float32 logits out.
+        Raises Problem where torch cannot export one of its layers.
+        """
+        try:
+            with _quiet():
+                program = torch.onnx.export(traced(network, size), input_names=["images"], verbose=False)
+        except Exception as error:  # of whatever kind the exporter's own errors are
+            raise Problem(f"the network cannot be written as ONNX: {' '.join(str(error).split())[:200]}") from None
+        return program.model_proto.SerializeToString()
 
-    Raises Problem where torch cannot export one of its layers.
-    """
-    try:
-        with _quiet():
-            program = torch.onnx.export(traced(network, size), input_names=["images"], verbose=False)
-    except Exception as error:  # of whatever kind the exporter's own errors are
-        raise Problem(f"the network cannot be written as ONNX: {' '.join(str(error).split())[:200]}") from None
-    return program.model_proto.SerializeToString()
+    def quantised(self, model: Graph, images: np.ndarray) -> Graph:
+        """`model` in int8, its ranges taken from `images` (n, size, size, 3) uint8, which must be training rows."""
+        from onnxruntime import quantization
+        from onnxruntime.quantization.shape_inference import quant_pre_process
 
+        pixels = images.transpose(0, 3, 1, 2)
+        parts = [pixels[start : start + CALIBRATED] for start in range(0, len(pixels), CALIBRATED)]
 
-def quantised(model: Graph, images: np.ndarray) -> Graph:
-    """`model` in int8, its ranges taken from `images` (n, size, size, 3) uint8, which must be training rows."""
-    from onnxruntime import quantization
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+        class Images(quantization.CalibrationDataReader):
+            def __init__(self) -> None:
+                self.left = iter(parts)
 
-    pixels = images.transpose(0, 3, 1, 2)
-    parts = [pixels[start : start + CALIBRATED] for start in range(0, len(pixels), CALIBRATED)]
+            def get_next(self) -> dict[str, np.ndarray] | None:
+                part = next(self.left, None)
+                return None if part is None else {"images": np.ascontiguousarray(part)}
 
-    class Images(quantization.CalibrationDataReader):
-        def __init__(self) -> None:
-            self.left = iter(parts)
+        with tempfile.TemporaryDirectory() as folder, _quiet():
+            plain, ready, made = (Path(folder) / f"{name}.onnx" for name in ("plain", "ready", "made"))
+            plain.write_bytes(model)
+            quant_pre_process(plain, ready, skip_symbolic_shape=True)
+            # Unsigned activations: with signed ones a convolution takes four times as long.
+            quantization.quantize_static(
+                ready,
+                made,
+                Images(),
+                per_channel=True,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+            )
+            return made.read_bytes()
 
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            part = next(self.left, None)
-            return None if part is None else {"images": np.ascontiguousarray(part)}
+    def to_arrays(self, model: Graph) -> dict[str, np.ndarray]:
+        """The model as an array of bytes, for a file."""
+        return {"graph": np.frombuffer(model, np.uint8)}
 
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        plain, ready, made = (Path(folder) / f"{name}.onnx" for name in ("plain", "ready", "made"))
-        plain.write_bytes(model)
-        quant_pre_process(plain, ready, skip_symbolic_shape=True)
-        # Unsigned activations: with signed ones a convolution takes four times as long.
-        quantization.quantize_static(
-            ready,
-            made,
-            Images(),
-            per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-        )
-        return made.read_bytes()
+    def from_arrays(self, graph: np.ndarray) -> Graph:
+        return graph.tobytes()
 
-
-def to_arrays(model: Graph) -> dict[str, np.ndarray]:
-    """The model as an array of bytes, for a file."""
-    return {"graph": np.frombuffer(model, np.uint8)}
-
-
-def from_arrays(graph: np.ndarray) -> Graph:
-    return graph.tobytes()
+    def ready(self, model: Graph, engine: Engine, batch: int) -> nn.Module:
+        return OnnxNetwork(model, engine, batch)
 
 
 class OnnxNetwork(nn.Module):
     """A model made ready for this processor, to be called as the torch network is: uint8 images in, logits out."""
 
-    def __init__(self, model: Graph, precision: str, batch: int) -> None:
-        """batch: images of one call, to be dealt out to `torch.get_num_threads()` cores. precision: as `model` is."""
+    def __init__(self, model: Graph, engine: Engine, batch: int) -> None:
+        """batch: images of one call, to be dealt out to `torch.get_num_threads()` cores."""
         super().__init__()
-        self.engine = Engine("cpu", precision, NAME)
-        ort, threads = _onnxruntime(), torch.get_num_threads()
+        self.engine = engine
+        ort, threads = _onnxruntime(), torch.get_num_threads() if engine.device == "cpu" else 1
         self.chunk = max(1, min(CHUNK, -(-batch // threads)))
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1  # a core a request
         options.log_severity_level = 3  # errors
-        self.session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.session = ort.InferenceSession(model, options, providers=[PROVIDERS[engine.device]])
+        if self.session.get_providers()[0] != PROVIDERS[engine.device]:  # it falls back to the CPU in silence
+            raise Problem(
+                f"ONNX Runtime cannot use this {engine.device}: its libraries are not found or of other versions"
+            )
         self.pool = ThreadPoolExecutor(threads)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        pixels = images.numpy()
+        pixels = images.cpu().numpy()
         starts = range(0, len(pixels), self.chunk)
         with library_errors_told(self.engine, ANSWERING):
             parts = list(self.pool.map(lambda start: self._answer(pixels[start : start + self.chunk]), starts))
-        return torch.from_numpy(np.concatenate(parts))
+        return torch.from_numpy(np.concatenate(parts)).to(images.device)
 
     def _answer(self, part: np.ndarray) -> np.ndarray:
         count = len(part)
@@ -140,10 +148,6 @@ class OnnxNetwork(nn.Module):
             part = np.concatenate([part, np.repeat(part[-1:], self.chunk - count, axis=0)])
         (logits,) = self.session.run(None, {"images": np.ascontiguousarray(part)})
         return logits[:count]
-
-
-def ready(model: Graph, precision: str, batch: int) -> nn.Module:
-    return OnnxNetwork(model, precision, batch)
 
 
 def _onnxruntime() -> ModuleType:

@@ -16,96 +16,97 @@ import torch
 from torch import nn
 
 from src.core.errors import Problem
-from src.inference.backends.backend import ANSWERING, Engine, library_errors_told
+from src.inference.backends import BACKENDS
+from src.inference.backends.backend import ANSWERING, Backend, Engine, library_errors_told
 from src.inference.backends.torch_export import traced
 
 NAME = "openvino"
 NEEDED = {"fp32": ("openvino",), "bf16": ("openvino",), "int8": ("openvino", "nncf")}
-PRECISIONS = tuple(NEEDED)
 CAPABILITY = {"fp32": "FP32", "bf16": "BF16", "int8": "INT8"}
 RECIPE = 2  # of `quantised`
 CALIBRATED = 16  # images that the ranges are taken from at a time
 CHUNK = {"fp32": 16, "bf16": 16, "int8": 32}  # images a request: what a convolution leaves of them stays near the core
 
 
-def lacking(precision: str) -> str | None:
-    """What stands against this precision on this machine, and the remedy; None where nothing does."""
-    absent = [package for package in NEEDED[precision] if find_spec(package) is None]
-    if absent:
-        return f"the package {absent[0]} is not installed (pip install {' '.join(NEEDED[precision])})"
-    try:
-        able = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    except (ImportError, RuntimeError) as error:
-        return f"OpenVINO is installed and cannot be loaded ({' '.join(str(error).split())[:200]})"
-    if CAPABILITY[precision] not in able:
-        return f"OpenVINO finds no {precision} in this processor"
-    return None
+@BACKENDS.register("openvino")
+class OpenVino(Backend):
+    precisions = tuple(NEEDED)
+    calibrated = ("int8",)
 
+    def lacking(self, device: str, precision: str) -> str | None:
+        absent = [package for package in NEEDED[precision] if find_spec(package) is None]
+        if absent:
+            return f"the package {absent[0]} is not installed (pip install {' '.join(NEEDED[precision])})"
+        try:
+            able = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        except (ImportError, RuntimeError) as error:
+            return f"OpenVINO is installed and cannot be loaded ({' '.join(str(error).split())[:200]})"
+        if CAPABILITY[precision] not in able:
+            return f"OpenVINO finds no {precision} in this processor"
+        return None
 
-def versions() -> dict[str, str]:
-    """Of what a converted network depends on; without what is not installed."""
-    found = {"recipe": str(RECIPE)}
-    for package in ("torch", *NEEDED["int8"]):
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+    def versions(self) -> dict[str, str]:
+        found = {"recipe": str(RECIPE)}
+        for package in ("torch", *NEEDED["int8"]):
+            with contextlib.suppress(PackageNotFoundError):
+                found[package] = version(package)
+        return found
 
+    def converted(self, network: nn.Module, size: int) -> Any:
+        """An openvino.Model of a network: (n, size, size, 3) uint8 in, (n, classes) float32 logits out.
 
-def converted(network: nn.Module, size: int) -> Any:
-    """An openvino.Model of a network: (n, size, size, 3) uint8 in, (n, classes) float32 logits out.
+        Raises Problem where OpenVINO does not know one of its layers.
+        """
+        ov = _openvino()
+        try:
+            model = ov.convert_model(traced(network, size))
+        except Exception as error:  # of whatever kind the converter's own errors are
+            raise Problem(f"OpenVINO cannot run this network: {' '.join(str(error).split())[:200]}") from None
+        model.reshape([-1, 3, size, size])
+        steps = ov.preprocess.PrePostProcessor(model)
+        # As the images lie in memory: no copy turns them around.
+        steps.input().tensor().set_layout(ov.Layout("NHWC"))
+        steps.input().model().set_layout(ov.Layout("NCHW"))
+        return steps.build()
 
-    Raises Problem where OpenVINO does not know one of its layers.
-    """
-    ov = _openvino()
-    try:
-        model = ov.convert_model(traced(network, size))
-    except Exception as error:  # of whatever kind the converter's own errors are
-        raise Problem(f"OpenVINO cannot run this network: {' '.join(str(error).split())[:200]}") from None
-    model.reshape([-1, 3, size, size])
-    steps = ov.preprocess.PrePostProcessor(model)
-    # As the images lie in memory: no copy turns them around.
-    steps.input().tensor().set_layout(ov.Layout("NHWC"))
-    steps.input().model().set_layout(ov.Layout("NCHW"))
-    return steps.build()
+    def quantised(self, model: Any, images: np.ndarray) -> Any:
+        """`model` in int8, its ranges taken from `images` (n, size, size, 3) uint8, which must be training rows."""
+        nncf = _nncf()
+        # The whole range of what is seen, and biases corrected with care: nncf's own defaults moved the probabilities
+        # of a ResNet twice as far. Another way must raise RECIPE, so that kept networks are made anew.
+        ranges = nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX
+        advanced = nncf.AdvancedQuantizationParameters(activations_range_estimator_params=ranges)
+        parts = [images[start : start + CALIBRATED] for start in range(0, len(images), CALIBRATED)]
+        with contextlib.redirect_stdout(io.StringIO()):  # bars of its own
+            return nncf.quantize(
+                model,
+                nncf.Dataset(parts),
+                subset_size=len(parts),
+                fast_bias_correction=False,
+                advanced_parameters=advanced,
+            )
 
+    def to_arrays(self, model: Any) -> dict[str, np.ndarray]:
+        """The model as two arrays of bytes, for a file."""
+        with tempfile.TemporaryDirectory() as folder:
+            graph, weights = Path(folder) / "model.xml", Path(folder) / "model.bin"
+            _openvino().serialize(model, graph, weights)
+            return {"graph": np.fromfile(graph, np.uint8), "weights": np.fromfile(weights, np.uint8)}
 
-def quantised(model: Any, images: np.ndarray) -> Any:
-    """`model` in int8, its ranges taken from `images` (n, size, size, 3) uint8, which must be training rows."""
-    nncf = _nncf()
-    # The whole range of what is seen, and biases corrected with care: nncf's own defaults moved the probabilities of a
-    # ResNet twice as far. Another way must raise RECIPE, so that kept networks are made anew.
-    ranges = nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX
-    advanced = nncf.AdvancedQuantizationParameters(activations_range_estimator_params=ranges)
-    parts = [images[start : start + CALIBRATED] for start in range(0, len(images), CALIBRATED)]
-    with contextlib.redirect_stdout(io.StringIO()):  # bars of its own
-        return nncf.quantize(
-            model,
-            nncf.Dataset(parts),
-            subset_size=len(parts),
-            fast_bias_correction=False,
-            advanced_parameters=advanced,
-        )
+    def from_arrays(self, graph: np.ndarray, weights: np.ndarray) -> Any:
+        return _openvino().Core().read_model(model=graph.tobytes(), weights=weights.tobytes())
 
-
-def to_arrays(model: Any) -> dict[str, np.ndarray]:
-    """The model as two arrays of bytes, for a file."""
-    with tempfile.TemporaryDirectory() as folder:
-        graph, weights = Path(folder) / "model.xml", Path(folder) / "model.bin"
-        _openvino().serialize(model, graph, weights)
-        return {"graph": np.fromfile(graph, np.uint8), "weights": np.fromfile(weights, np.uint8)}
-
-
-def from_arrays(graph: np.ndarray, weights: np.ndarray) -> Any:
-    return _openvino().Core().read_model(model=graph.tobytes(), weights=weights.tobytes())
+    def ready(self, model: Any, engine: Engine, batch: int) -> nn.Module:
+        return OpenVinoNetwork(model, engine, batch)
 
 
 class OpenVinoNetwork(nn.Module):
     """A model made ready for this processor, to be called as the torch network is: uint8 images in, logits out."""
 
-    def __init__(self, model: Any, precision: str, batch: int) -> None:
+    def __init__(self, model: Any, engine: Engine, batch: int) -> None:
         """batch: images of one call, to be dealt out to `torch.get_num_threads()` cores."""
         super().__init__()
-        self.engine = Engine("cpu", precision, NAME)
+        self.engine, precision = engine, engine.precision
         ov, threads = _openvino(), torch.get_num_threads()
         self.chunk = max(1, min(CHUNK[precision], -(-batch // threads)))
         model = model.clone()
@@ -136,10 +137,6 @@ class OpenVinoNetwork(nn.Module):
                 self.requests.start_async({0: part}, start)
             self.requests.wait_all()
         return torch.from_numpy(answers)
-
-
-def ready(model: Any, precision: str, batch: int) -> nn.Module:
-    return OpenVinoNetwork(model, precision, batch)
 
 
 def _openvino() -> ModuleType:

@@ -48,7 +48,7 @@ class Trial:
     ) -> None:
         """most: images that all members together are asked."""
         self.networks, self.members, self.views, self.most = networks, members, views, most
-        self.reference = Engine("cpu", "fp32")
+        self.reference = Engine(networks.usual.device, "fp32")
         self._answers: dict[tuple[Member, Engine], np.ndarray] = {}
 
     def seconds(self, ready: dict[Engine, nn.Module], rounds: int = ROUNDS) -> dict[Engine, float]:

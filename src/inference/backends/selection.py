@@ -7,16 +7,13 @@ looked at.
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from src.core.errors import Problem, UsageError
-from src.inference.backends.backend import TORCH, Engine
-from src.inference.backends.networks import LIBRARIES, EngineNetworks
+from src.inference.backends import BACKENDS, Backend, Engine
+from src.inference.backends.networks import EngineNetworks
 from src.inference.backends.parity import MOST, ROUNDS, Agreement, Trial
 from src.inference.trained_networks import Member
 
 AUTO = "auto"
-CAN = {TORCH: ("fp32", "bf16"), **{name: library.PRECISIONS for name, library in LIBRARIES.items()}}
 
 
 @dataclass(frozen=True)
@@ -44,17 +41,20 @@ def candidates(networks: EngineNetworks) -> tuple[list[Engine], list[str]]:
 
     Raises UsageError where that leaves none.
     """
-    asked, possible, left_out = networks.opened.config.predict, [], []
-    for name, precisions in CAN.items():
-        for precision in precisions:
-            if asked.engine in (AUTO, name) and asked.precision in (AUTO, precision):
-                reason = _torch_lacks(precision) if name == TORCH else LIBRARIES[name].lacking(precision)
-                if reason:
-                    left_out.append(f"no {name} {precision}: {reason}")
-                else:
-                    possible.append(Engine("cpu", precision, name))
+    asked, device, possible, left_out = networks.opened.config.predict, networks.usual.device, [], []
+    for name, backend in BACKENDS.items():
+        if asked.engine not in (AUTO, name) or (asked.engine == AUTO and device not in backend.devices):
+            continue
+        for precision in backend.precisions:
+            if asked.precision not in (AUTO, precision):
+                continue
+            reason = _lacking(backend(), device, precision)
+            if reason:
+                left_out.append(f"no {name} {precision}: {reason}")
+            else:
+                possible.append(Engine(device, precision, name))
     if not possible:
-        told = "; ".join(left_out) or f"{asked.engine} can {' and '.join(CAN[asked.engine])}"
+        told = "; ".join(left_out) or f"{asked.engine} can {' and '.join(BACKENDS.get(asked.engine).precisions)}"
         raise UsageError(f"{asked_for(networks)} cannot be had here: {told}")
     return possible, left_out
 
@@ -94,6 +94,7 @@ def asked_for(networks: EngineNetworks) -> str:
     return f"predict.engine={asked.engine} predict.precision={asked.precision}"
 
 
-def _torch_lacks(precision: str) -> str | None:
-    able = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "this processor has none" if precision == "bf16" and not able else None
+def _lacking(backend: Backend, device: str, precision: str) -> str | None:
+    if device not in backend.devices:
+        return f"it runs on {' and '.join(backend.devices)}, and this run is predicted on {device}"
+    return backend.lacking(device, precision)

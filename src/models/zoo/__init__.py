@@ -1,4 +1,4 @@
-"""Our own networks: each one function under timm's `@register_model`, in a file here or in PODIUM_HOME/extensions."""
+"""Our own networks: one function each under timm's `@register_model`, in a file here or in PODIUM_HOME/extensions."""
 
 from src.core.registry import import_all, load_extensions
 

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from src.config.schema import Loss
+from src.config import schema
 from src.core.errors import UsageError
+from src.losses import Loss, class_weights, loss_of
 from src.targets import target_type
-from src.training.losses import Criterion, class_weights
 
 COUNTS = np.array([80, 15, 5])
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 1.0, 0.0], [0.0, 0.0, 3.0]])
 TARGETS = torch.tensor([0, 1, 2])
 
 
-def loss(target: str = "multiclass", counts: np.ndarray = COUNTS, **choices) -> Criterion:
+def loss(target: str = "multiclass", counts: np.ndarray = COUNTS, **choices) -> Loss:
     plain = {"name": "auto", "smoothing": 0.0, "class_weights": "none", "beta": 0.999, "gamma": 2.0, "margin": 0.3}
-    return Criterion(Loss(**plain | choices), counts, target)
+    return loss_of(schema.Loss(**plain | choices), counts, target_type(target))
 
 
 def test_plain_is_cross_entropy_and_smoothing_mixes_in_every_class():
@@ -53,6 +53,15 @@ def test_balanced_softmax_learns_what_is_left_beside_the_prior():
     assert loss(name="balanced_softmax")(even, TARGETS).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_loss_takes_the_settings_that_it_declares():
+    set_by_name = loss(name={"name": "focal", "gamma": 0.5}, gamma=3.0)
+    torch.testing.assert_close(set_by_name(LOGITS, TARGETS), loss(name="focal", gamma=0.5)(LOGITS, TARGETS))
+    with pytest.raises(UsageError, match="gama"):
+        loss(name={"name": "focal", "gama": 0.5})
+    with pytest.raises(UsageError, match="gamma"):
+        loss(name={"name": "focal", "gamma": "much"})
+
+
 @pytest.mark.parametrize("name", ["ordinal", "smooth_l1"])
 def test_a_miss_by_two_grades_costs_more_than_by_one(name):
     sure = torch.eye(4)[[1, 2, 3]] * 8
@@ -85,9 +94,9 @@ def test_several_classes_an_image():
     expected = torch.nn.functional.binary_cross_entropy_with_logits(LOGITS, targets)
     torch.testing.assert_close(loss("multilabel")(LOGITS, targets), expected)
     assert loss("multilabel", name="focal")(LOGITS, targets) < expected
-    with pytest.raises(UsageError, match="one class an image"):
+    with pytest.raises(UsageError, match="multilabel"):
         loss("multilabel", name="balanced_softmax")
-    with pytest.raises(UsageError, match="for grades"):
+    with pytest.raises(UsageError, match="multiclass"):
         loss("multiclass", name="ordinal")
 
 

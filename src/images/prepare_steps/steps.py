@@ -1,37 +1,34 @@
-"""Preparations of a whole image, made once before it is cached: `images.prepare=[crop_border, square_pad]`.
-
-Each is one function from HWC uint8 RGB to HWC uint8 RGB. To add one, write it and put it into PREPARATIONS.
-"""
-
-from collections.abc import Callable, Sequence
+"""The prepare steps that come with the package: borders, proportions and light."""
 
 import cv2
 import numpy as np
 
-from src.core.errors import UsageError
+from src.images.prepare_steps import PREPARE_STEPS
 
 # How far a border's pixels may be from its colour, of 255: what JPEG leaves of an even surface.
 TOLERANCE = 10
 
-Preparation = Callable[[np.ndarray], np.ndarray]
 
-
+@PREPARE_STEPS.register("crop_border")
 def crop_border(image: np.ndarray) -> np.ndarray:
     """Cut a dark border away, as around the round field of fundus and microscope pictures."""
     return _crop(image, (0, 0, 0))
 
 
+@PREPARE_STEPS.register("crop_white_border")
 def crop_white_border(image: np.ndarray) -> np.ndarray:
     """Cut a white border away, as around scans and cut-out objects."""
     return _crop(image, (255, 255, 255))
 
 
+@PREPARE_STEPS.register("crop_uniform_border")
 def crop_uniform_border(image: np.ndarray) -> np.ndarray:
     """Cut a border of any one colour away: the median colour along the image's edges."""
     edges = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
     return _crop(image, tuple(np.median(edges, axis=0).tolist()))
 
 
+@PREPARE_STEPS.register("square_pad")
 def square_pad(image: np.ndarray) -> np.ndarray:
     """Add black bars, half on each side, until the image is square: keeps proportions under a later stretch."""
     height, width = image.shape[:2]
@@ -41,6 +38,7 @@ def square_pad(image: np.ndarray) -> np.ndarray:
     return cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(0, 0, 0))
 
 
+@PREPARE_STEPS.register("clahe")
 def clahe(image: np.ndarray) -> np.ndarray:
     """Even out the local contrast of the lightness (CLAHE, 8 x 8 tiles, clip limit 2); colours stay."""
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
@@ -48,6 +46,7 @@ def clahe(image: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
 
 
+@PREPARE_STEPS.register("ben_graham")
 def ben_graham(image: np.ndarray) -> np.ndarray:
     """Subtract the local average colour: 4 (image - blurred) + 128, blurred over 1/30 of the image's radius.
 
@@ -55,20 +54,6 @@ def ben_graham(image: np.ndarray) -> np.ndarray:
     """
     sigma = max(min(image.shape[:2]) / 60, 0.5)
     return cv2.addWeighted(image, 4, cv2.GaussianBlur(image, (0, 0), sigma), -4, 128)
-
-
-PREPARATIONS: dict[str, Preparation] = {
-    function.__name__: function
-    for function in (crop_border, crop_white_border, crop_uniform_border, square_pad, clahe, ben_graham)
-}
-
-
-def preparations(names: Sequence[str]) -> list[Preparation]:
-    """The functions of these names, in order. Raises UsageError for an unknown name."""
-    for name in names:
-        if name not in PREPARATIONS:
-            raise UsageError(f"images.prepare: there is no preparation {name!r}. Known: {', '.join(PREPARATIONS)}")
-    return [PREPARATIONS[name] for name in names]
 
 
 def _crop(image: np.ndarray, border: tuple[float, float, float]) -> np.ndarray:

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 
 from src.core.errors import UsageError
-from src.images.preprocessing import (
-    PREPARATIONS,
+from src.images.prepare_steps import PREPARE_STEPS, check_steps, prepared
+from src.images.prepare_steps.steps import (
     ben_graham,
     clahe,
     crop_border,
     crop_uniform_border,
     crop_white_border,
-    preparations,
     square_pad,
 )
 from src.images.stream import fitted
@@ -36,13 +35,13 @@ def test_borders_are_cut_away(crop, colour):
     assert np.array_equal(crop(framed(colour)), noise(20, 30))
 
 
-@pytest.mark.parametrize("name", PREPARATIONS)
+@pytest.mark.parametrize("name", PREPARE_STEPS)
 @pytest.mark.parametrize("colour", [0, 255, 128])
 @pytest.mark.parametrize("shape", [(50, 70, 3), (1, 1, 3), (1, 9, 3)])
 def test_a_plain_image_never_becomes_nothing(name, colour, shape):
     image = np.full(shape, colour, np.uint8)
     before = image.copy()
-    got = PREPARATIONS[name](image)
+    got = PREPARE_STEPS.get(name)(image)
     assert got.dtype == np.uint8 and got.ndim == 3 and got.shape[2] == 3
     assert got.shape[0] >= shape[0] and got.shape[1] >= shape[1]
     assert np.array_equal(image, before), "the caller's image was changed"
@@ -71,9 +70,10 @@ def test_ben_graham_takes_the_lighting_away():
 
 
 def test_unknown_preparation():
-    assert preparations(["square_pad", "crop_border"]) == [square_pad, crop_border]
-    with pytest.raises(UsageError, match=r"'crop'.*crop_border.*ben_graham"):
-        preparations(["square_pad", "crop"])
+    picture = framed(0)
+    assert np.array_equal(prepared(picture, ["crop_border", "square_pad"]), square_pad(crop_border(picture)))
+    with pytest.raises(UsageError, match=r"'crop_bordr'.*crop_border"):
+        check_steps(["square_pad", "crop_bordr"])
 
 
 def marked() -> np.ndarray:

@@ -1,0 +1,42 @@
+"""What is done to a whole image once, before it is cached: `images.prepare=[crop_border, square_pad]`.
+
+Each is one function from HWC uint8 RGB to HWC uint8 RGB. A new one: a file with a function under
+`@PREPARE_STEPS.register("name")`, here or in PODIUM_HOME/extensions.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from src.core.errors import Problem, UsageError
+from src.core.registry import Registry
+from src.core.suggestions import nearest
+
+PrepareStep = Callable[[np.ndarray], np.ndarray]
+
+PREPARE_STEPS: Registry[PrepareStep] = Registry("prepare step", "src.images.prepare_steps")
+
+
+def prepared(image: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """An image after the steps of these names, in order. Raises Problem where one makes no image of it."""
+    for name in names:
+        image = PREPARE_STEPS.get(name)(image)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise Problem(
+                f"images.prepare: {name} made an array of {image.dtype} and shape {image.shape}, and must make "
+                f"(height, width, 3) uint8"
+            )
+    return image
+
+
+def check_steps(names: Sequence[str]) -> None:
+    """Raises UsageError for an unknown name."""
+    for name in names:
+        if name not in PREPARE_STEPS:
+            raise UsageError(f"images.prepare: {name!r} is unknown.{nearest(name, PREPARE_STEPS.names())}")
+
+
+def versions_of(names: Sequence[str]) -> list[str]:
+    """The names, and of a user's own step which version of its file: pixels made by another one are stale."""
+    origins = {name: PREPARE_STEPS.origin(name) for name in names}
+    return [f"{name} {origins[name]}" if origins[name] else name for name in names]

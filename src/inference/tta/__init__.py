@@ -1,0 +1,44 @@
+"""The views of test-time augmentation: each one function of a batch of images.
+
+A new one: a file with a function under `@VIEWS.register("name")`, here or in PODIUM_HOME/extensions.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+from src.core.errors import Problem, UsageError
+from src.core.registry import Registry
+
+View = Callable[[torch.Tensor], torch.Tensor]  # (n, 3, s, s) uint8 -> (n, 3, s, s) uint8
+
+VIEWS: Registry[View] = Registry("view", "src.inference.tta")
+PLAIN = ("identity",)  # the image as it is
+
+SETS = {
+    "flips": ("identity", "hflip"),
+    "square": ("identity", "hflip", "vflip", "rot90", "rot180", "rot270", "transpose", "antitranspose"),
+    "shifts": ("identity", "up", "down", "left", "right"),
+    "crops": ("identity", "crop_top_left", "crop_top_right", "crop_bottom_left", "crop_bottom_right"),
+}
+
+
+def view_names(words: list[str]) -> tuple[str, ...]:
+    """Views and named sets of views as one list without repeats. Raises UsageError for an unknown name."""
+    names: list[str] = []
+    for word in words:
+        if word not in VIEWS and word not in SETS:
+            raise UsageError(f"predict.views: {word!r} is no view. Views: {', '.join(VIEWS)}. Sets: {', '.join(SETS)}")
+        names += SETS.get(word, (word,))
+    return tuple(dict.fromkeys(names))
+
+
+def seen_in(view: str, images: torch.Tensor) -> torch.Tensor:
+    """A batch (n, 3, s, s) uint8 as the view shows it. Raises Problem where the view makes another kind of tensor."""
+    seen = VIEWS.get(view)(images)
+    if seen.shape != images.shape or seen.dtype != images.dtype:
+        raise Problem(
+            f"the view {view} makes {tuple(seen.shape)} {seen.dtype} of {tuple(images.shape)} {images.dtype}: it must "
+            f"keep both"
+        )
+    return seen

@@ -1,0 +1,101 @@
+"""The base class of the training losses, and what several of them need."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from src.core.registry import Configurable
+from src.targets import ClassTarget, TargetType
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """What a loss may know of the rows that are learned from.
+
+    counts: (classes,) rows of each. weights: (classes,) float32 of mean one over the rows, as
+    `loss.class_weights` asks for; None for none.
+    """
+
+    counts: np.ndarray
+    target: TargetType
+    weights: torch.Tensor | None
+
+
+class Loss(Configurable):
+    """(n, classes) logits and targets -> one number, the mean over the rows.
+
+    Targets are (n,) class indices; (n, classes) shares where images were mixed or a teacher answers; or (n, classes)
+    0/1 where several classes may apply to one image.
+
+    hard: whether it needs true classes, and takes no teacher's shares.
+    plain: whether, without weights, it is the cross entropy of the targets, of which it is known what chance makes.
+    evens_classes: whether it moves the probabilities towards rare classes. parameters: its settings with their usual
+    values; those that are keys of the section `loss`, such as smoothing, come from there.
+    """
+
+    hard: ClassVar[bool] = False
+    plain: ClassVar[bool] = False
+    evens_classes: ClassVar[bool] = False
+
+    @classmethod
+    def fits(cls, target: TargetType) -> bool:
+        """Whether it is made for this kind of target: here, for one class a row."""
+        return isinstance(target, ClassTarget) and target.one_class
+
+    def begin(self, rows: TrainingRows) -> None:
+        """Before the first call."""
+        self.rows = rows
+        self._copies: dict[torch.device, torch.Tensor | None] = {}
+
+    def __call__(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The mean loss of these rows."""
+        return self.mean(logits.float(), targets, self._weights_on(logits.device))
+
+    def mean(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+        """The same of float32 logits. weights: of the classes, where the configuration asks for some."""
+        raise NotImplementedError(f"{type(self).__name__} defines no mean")
+
+    def mass(self, targets: torch.Tensor) -> float:
+        """By what the mean over these rows is divided: their number, or the sum of their classes' weights.
+
+        So the mean over a batch is that of its pieces' means, each by its mass.
+        """
+        return len(targets)
+
+    def _weights_on(self, device: torch.device) -> torch.Tensor | None:
+        """Copied to each device once: it would wait for every copy."""
+        if device not in self._copies:
+            self._copies[device] = None if self.rows.weights is None else self.rows.weights.to(device)
+        return self._copies[device]
+
+
+def class_weights(kind: str, counts: np.ndarray, beta: float) -> torch.Tensor | None:
+    """(classes,) weights of mean one over the rows: by the inverse count, or the inverse effective number of rows.
+
+    A class's effective number grows with its rows to at most 1 / (1 - beta) (Cui et al., 2019).
+    """
+    if kind == "none":
+        return None
+    counts = shown(counts)
+    weights = 1 / counts if kind == "balanced" else (1 - beta) / (1 - beta**counts)
+    return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
+
+
+def shown(counts: np.ndarray) -> np.ndarray:
+    """(classes,) float64: a class without a row counts as one row."""
+    return np.maximum(counts, 1).astype(np.float64)
+
+
+def shares_of(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """(n, classes) shares of either form of single-label targets."""
+    return targets.to(logits.dtype) if targets.ndim == 2 else F.one_hot(targets, logits.shape[1]).to(logits.dtype)
+
+
+def weighted_mean(losses: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """Of (n,) losses, each by the weight of its row's class; divided by the number of rows."""
+    if weights is None:
+        return losses.mean()
+    return (losses * (targets @ weights if targets.ndim == 2 else weights[targets])).mean()

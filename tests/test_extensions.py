@@ -1,0 +1,268 @@
+"""Each extension point: one new file in PODIUM_HOME/extensions, used through the commands, seen in its numbers.
+
+No file of the package is written. `EXTENSIONS` is also the recipe for each.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file
+
+from src.predict import main as predict
+from src.train import main as train
+
+EXTENSIONS = {
+    "network": """
+from timm.models import build_model_with_cfg, register_model
+from torch import nn
+
+from src.models.zoo.timm_config import facts_of
+
+default_cfgs = facts_of("own_net", 16, first="conv", last="fc")
+
+
+class OwnNet(nn.Module):
+    def __init__(self, num_classes=1000, in_chans=3, width=4, drop_rate=0.0):
+        super().__init__()
+        self.conv = nn.Conv2d(in_chans, width, 3)
+        self.fc = nn.Linear(width, num_classes)
+
+    def forward(self, images):
+        return self.fc(self.conv(images).relu().mean((2, 3)))
+
+
+@register_model
+def own_net(pretrained=False, **kwargs):
+    return build_model_with_cfg(OwnNet, "own_net", pretrained, **kwargs)
+""",
+    "loss": """
+import torch.nn.functional as F
+
+from src.losses import LOSSES, Loss
+
+
+@LOSSES.register("scaled")
+class Scaled(Loss):
+    parameters = {"scale": 1.0}
+
+    def mean(self, logits, targets, weights):
+        return self.scale * F.cross_entropy(logits, targets, weights)
+""",
+    "sampler": """
+import numpy as np
+
+from src.images.samplers import SAMPLERS, Sampler
+
+
+@SAMPLERS.register("one_class")
+class OneClass(Sampler):
+    parameters = {"which": int}
+
+    def weights(self, labels, target):
+        return (labels == self.which).astype(float)
+""",
+    "schedule": """
+import numpy as np
+
+from src.training.schedules import SCHEDULES, Curve, Schedule
+
+
+@SCHEDULES.register("halving")
+class Halving(Schedule):
+    parameters = {"by": 2.0}
+
+    def curve(self, peak, epochs, steps):
+        return Curve(np.repeat(peak / self.by ** np.arange(epochs), steps))
+""",
+    "view": """
+from src.inference.tta import VIEWS
+
+
+@VIEWS.register("negative")
+def negative(images):
+    return 255 - images
+""",
+    "prepare step": """
+from src.images.prepare_steps import PREPARE_STEPS
+
+
+@PREPARE_STEPS.register("red_only")
+def red_only(image):
+    image = image.copy()
+    image[..., 1:] = 7
+    return image
+""",
+    "backend": """
+from torch import nn
+
+from src.inference.backends import BACKENDS, Backend
+
+
+class Louder(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images):
+        return self.network(images) * 1.01
+
+
+@BACKENDS.register("louder")
+class LouderBackend(Backend):
+    def ready(self, model, engine, batch):
+        return Louder(model)
+
+
+@BACKENDS.register("far_away")
+class FarAway(LouderBackend):
+    devices = ("cuda",)
+""",
+    "label source": """
+from src.competition.label_sources import LABEL_SOURCES, LabelSource
+
+
+@LABEL_SOURCES.register("coded")
+class Coded(LabelSource):
+    parameters = {"column": str}
+
+    def columns(self):
+        return [self.column]
+
+    def cells(self, table, data):
+        return [{"b": "blue", "g": "green", "r": "red"}[code[-1]] for code in table[self.column]]
+""",
+}
+MEMBER = Path("runs/tiny/r/seed0/fold0")
+
+
+@pytest.fixture
+def extended(tiny, request):
+    write(tiny, request.param)
+    return tiny
+
+
+def write(home: Path, kind: str, old: str = "", new: str = "") -> None:
+    folder = home / "extensions"
+    folder.mkdir(exist_ok=True)
+    assert old in EXTENSIONS[kind]
+    (folder / f"own_{kind.replace(' ', '_')}{'2' if new else ''}.py").write_text(EXTENSIONS[kind].replace(old, new))
+
+
+def learn(*words: str, run: str = "r", epochs: int = 1) -> int:
+    return train(["config=tiny", "fold=0", "augment=none", f"run={run}", f"train.epochs={epochs}", *words])
+
+
+def log(home: Path, member: Path = MEMBER) -> pd.DataFrame:
+    return pd.read_csv(home / member / "log.csv")
+
+
+def logits(home: Path, name: str = "oof-identity") -> np.ndarray:
+    with np.load(home / MEMBER / f"logits/{name}.npz") as table:
+        return table["logits"]
+
+
+def only(kind: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("extended", [kind], indirect=True)
+
+
+@only("network")
+def test_a_network(extended):
+    assert learn("model.name=own_net", "model.args={width: 5}") == 0
+    weights = load_file(extended / MEMBER / "model.safetensors")
+    assert {name: weight.shape for name, weight in weights.items()} == {
+        **{"conv.weight": (5, 3, 3, 3), "conv.bias": (5,)},
+        **{"fc.weight": (3, 5), "fc.bias": (3,)},
+    }
+
+
+@only("loss")
+def test_a_loss(extended, capsys):
+    words = ["train.batch=64"]  # one step, from the same weights on the same images
+    assert learn(*words, "loss.smoothing=0") == 0
+    assert learn(*words, "loss.name={name: scaled, scale: 4}", run="s") == 0
+    scaled = log(extended, Path("runs/tiny/s/seed0/fold0"))
+    assert scaled["loss"][0] == pytest.approx(4 * log(extended)["loss"][0], rel=1e-6)
+    assert learn("loss.name={name: scaled, scal: 4}", run="t") == 2
+    assert learn("loss.name=scald", run="t") == 2
+    assert "Did you mean scaled?" in capsys.readouterr().err
+
+
+@only("sampler")
+def test_a_sampler(extended):
+    assert learn("data.sampler={name: one_class, which: 1}", epochs=6) == 0
+    assert set(logits(extended).argmax(axis=1)) == {1}
+
+
+@only("schedule")
+def test_a_schedule(extended):
+    assert learn("schedule.name={name: halving, by: 10}", "optim.lr=1e-2", epochs=3) == 0
+    np.testing.assert_allclose(log(extended)["lr"], [1e-2, 1e-3, 1e-4])
+
+
+@only("view")
+def test_a_view(extended):
+    assert learn() == 0
+    words = ["run=r", "fold=0", "--tta", "predict.views=[identity, negative]"]
+    assert predict(["competition=tiny", *words]) == 0
+    plain, negative = logits(extended), logits(extended, "oof-negative")
+    assert np.abs(plain - negative).max() > 1e-3
+    (extended / "extensions/own_view.py").unlink()  # the same name with another meaning: what was kept is stale
+    write(extended, "view", "255 - images", "images + 0")
+    assert predict(["competition=tiny", *words]) == 0
+    np.testing.assert_array_equal(logits(extended, "oof-negative"), plain)
+
+
+@only("prepare step")
+def test_a_prepare_step(extended):
+    assert learn("images.prepare=[red_only]") == 0
+    (cache,) = (extended / "competition/tiny/cache").glob("*.npy")
+    pixels = np.load(cache)
+    assert (pixels[..., 1:] == 7).all() and pixels[..., 0].std() > 10
+    (extended / "extensions/own_prepare_step.py").unlink()
+    write(extended, "prepare step", "= 7", "= 9")
+    assert learn("images.prepare=[red_only]", run="s") == 0
+    assert {int(np.load(file)[0, 0, 0, 2]) for file in (extended / "competition/tiny/cache").glob("*.npy")} == {7, 9}
+
+
+@only("backend")
+def test_a_backend(extended, capsys):
+    assert learn() == 0
+    assert predict(["competition=tiny", "run=r", "fold=0", "predict.engine=louder"]) == 0
+    np.testing.assert_allclose(logits(extended, "louder-fp32/oof-identity"), logits(extended) * 1.01, rtol=1e-4)
+    (facts,) = (extended / "runs/tiny/r/predictions").iterdir()
+    assert json.loads(facts.read_text())["engines"] == ["louder fp32"]
+    assert predict(["competition=tiny", "run=r", "fold=0", "predict.engine=far_away"]) == 2
+    told = capsys.readouterr().err
+    assert "cuda" in told and "cpu" in told
+
+
+@only("label source")
+def test_a_label_source(extended):
+    assert learn() == 0
+    by_column = logits(extended)
+    folder = extended / "competition/tiny"
+    table = pd.read_csv(folder / "data/train.csv", dtype=str)
+    table.assign(colour="x-" + table["colour"].str[0]).to_csv(folder / "data/train.csv", index=False)
+    card = folder / "card.yaml"
+    card.write_text(card.read_text().replace("label: colour", "label: {name: coded, column: colour}", 1))
+    assert learn(run="s") == 0
+    with np.load(extended / "runs/tiny/s/seed0/fold0/logits/oof-identity.npz") as other:
+        np.testing.assert_array_equal(other["logits"], by_column)
+        assert other["classes"].tolist() == ["blue", "green", "red"]
+
+
+def test_labels_from_text_files(tiny):
+    folder = tiny / "competition/tiny"
+    table = pd.read_csv(folder / "data/train.csv", dtype=str)
+    for name, colour in zip(table["image_id"], table["colour"], strict=True):
+        (folder / "data/train" / f"{name}.txt").write_text(f"{colour}\n")
+    table[["image_id"]].to_csv(folder / "data/train.csv", index=False)
+    card = folder / "card.yaml"
+    spec = 'label: {name: text_file, path: "train/{image_id}.txt"}'
+    card.write_text(card.read_text().replace("label: colour", spec, 1))
+    assert learn() == 0
+    (folder / "data/train" / f"{table['image_id'][0]}.txt").unlink()
+    assert learn(run="s") == 1

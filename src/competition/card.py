@@ -11,7 +11,6 @@ from src.core.files import read_settings
 from src.core.paths import REPOSITORY, competition_folder, home
 from src.targets import TargetType, target_type
 
-Target = str  # for detect/, which names kinds of target
 SubmissionKind = Literal["label", "probability", "columns", "ranked", "set"]
 
 

@@ -8,9 +8,21 @@ from typing import Any
 
 from src.core.registry import Registry, parsed
 from src.targets.label_cells import Cells
-from src.targets.target_type import ClassTarget, Labels, Strata, TargetType
+from src.targets.target_type import ClassTarget, Evidence, Labels, Recognised, Strata, TargetType
 
-__all__ = ["TARGETS", "Cells", "ClassTarget", "Labels", "Strata", "TargetType", "stored_target", "target_type"]
+__all__ = [
+    "TARGETS",
+    "Cells",
+    "ClassTarget",
+    "Evidence",
+    "Labels",
+    "Recognised",
+    "Strata",
+    "TargetType",
+    "recognised",
+    "stored_target",
+    "target_type",
+]
 
 TARGETS: Registry[type[TargetType]] = Registry("target", "src.targets")
 
@@ -25,6 +37,15 @@ def target_type(spec: str | dict[str, Any]) -> TargetType:
 def stored_target(tree: dict[str, Any]) -> TargetType:
     """The type that a json file names; files that are older say only whether several classes may apply to a row."""
     return target_type(tree.get("target") or ("multilabel" if tree["several"] else "multiclass"))
+
+
+def recognised(evidence: Evidence) -> tuple[TargetType, Recognised]:
+    """The kind that a label is taken for. Every label is one of multiclass at least."""
+    for kind in sorted((TARGETS.get(name) for name in TARGETS), key=lambda kind: -kind.rank):
+        found = kind.recognise(evidence)
+        if found is not None:
+            return _plain(kind), found
+    raise AssertionError("multiclass takes every label")
 
 
 @cache

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from src.targets import TARGETS
+from src.targets import TARGETS, Evidence, Recognised
 from src.targets.label_cells import Cells, parts_of
 from src.targets.single_label import log_ratio
 from src.targets.target_type import CLIP, TINY, ClassTarget, Labels, Mistakes, Strata
@@ -12,13 +12,20 @@ from src.targets.target_type import CLIP, TINY, ClassTarget, Labels, Mistakes, S
 
 @TARGETS.register("multilabel")
 class MultiLabel(ClassTarget):
-    usual_metric = "mean_column_auc"
+    rank = 3
     usual_loss = "binary_cross_entropy"
     submission_kinds = ("columns", "set", "ranked", "probability")
     plain_rule = "one half"
     calibration_told = "To a class of an image the network says yes with {sure} on average; {right} apply"
     may_be_empty = True
     repeats = True
+
+    @classmethod
+    def recognise(cls, evidence: Evidence) -> Recognised | None:
+        return Recognised("an image can have several classes, or none") if evidence.several else None
+
+    def usual_metric(self, submission: str, top: int) -> str:
+        return {"ranked": f"map@{top}", "columns": "mean_column_auc"}.get(submission, "sample_f1")
 
     def read(self, cells: Cells) -> Labels:
         if cells.listed:

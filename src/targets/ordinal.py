@@ -1,11 +1,24 @@
 """Grades: classes in an order, in which neighbours are nearly right."""
 
-from src.targets import TARGETS
+from src.targets import TARGETS, Evidence, Recognised
+from src.targets.label_cells import sorted_classes
 from src.targets.single_label import SingleLabel
+
+GRADED = {"level", "grade", "severity", "stage", "diagnosis", "rating", "score", "isup"}
 
 
 @TARGETS.register("ordinal")
 class Ordinal(SingleLabel):
-    usual_metric = "qwk"
+    rank = 1
     ordered = True
     doubts_labels = False  # a grade's neighbour is too often as good an answer
+
+    @classmethod
+    def recognise(cls, evidence: Evidence) -> Recognised | None:
+        names = evidence.names
+        if not {*evidence.words} & GRADED or sorted_classes(names) != [str(k) for k in range(len(names))]:
+            return None
+        return Recognised(f"{evidence.label} counts from 0 to {len(names) - 1} and sounds like a grade", guess=True)
+
+    def usual_metric(self, submission: str, top: int) -> str:
+        return f"map@{top}" if submission == "ranked" else "qwk"

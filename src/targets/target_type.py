@@ -17,6 +17,27 @@ TINY = 1e-300  # stands for a probability of 0 where its logarithm is taken
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What `prepare` knows of a label. names: its classes. words: those of its column's name, in small letters.
+
+    several: whether an image may have several of them.
+    """
+
+    names: list[str]
+    label: str
+    words: list[str]
+    several: bool
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """Why a label is taken for a kind of target, and whether that is a guess."""
+
+    how: str
+    guess: bool = False
+
+
+@dataclass(frozen=True)
 class Labels:
     """`names[k]` is a label of row `rows[k]`; rows ascend."""
 
@@ -54,7 +75,7 @@ class TargetType(Configurable):
     The class attributes are what a card and a configuration get where they say nothing else.
     """
 
-    usual_metric: ClassVar[str]
+    rank: ClassVar[int] = 0  # kinds of a higher rank are asked first whether they recognise a label
     usual_loss: ClassVar[str]
     submission_kinds: ClassVar[tuple[str, ...]]
     plain_rule: ClassVar[str]  # what the decision is called that nothing is fitted for
@@ -64,6 +85,15 @@ class TargetType(Configurable):
     sums_to_one: ClassVar[bool] = False  # whether the predictions of a row do
     ordered: ClassVar[bool] = False  # whether neighbours are nearly right
     positive_class: ClassVar[bool] = False  # whether the second of two classes is what is looked for
+
+    @classmethod
+    def recognise(cls, evidence: Evidence) -> Recognised | None:
+        """Why `prepare` may take a label for this kind of target; None where it is none, or only a card may say so."""
+        return None
+
+    def usual_metric(self, submission: str, top: int) -> str:
+        """The metric that most competitions have with such a submission; top: of how many ranks."""
+        return "accuracy"
 
     # From the table
 
@@ -237,10 +267,13 @@ class TargetType(Configurable):
 class ClassTarget(TargetType):
     """A target whose outputs are classes, and whose predictions are probabilities."""
 
-    usual_metric = "accuracy"
     usual_loss = "cross_entropy"
     submission_kinds = ("label", "probability", "columns", "ranked", "set")
     doubts_labels = True
+
+    def usual_metric(self, submission: str, top: int) -> str:
+        usual = {"ranked": f"map@{top}", "probability": "auc", "columns": "log_loss"}
+        return usual.get(submission, "accuracy")
 
     def outputs(
         self, given: list[str] | dict[str, str] | None, columns: tuple[str, ...] | None, parts: Iterable[Labels]

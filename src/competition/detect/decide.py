@@ -26,6 +26,7 @@ from src.competition.detect.undecided import Try, Undecided
 from src.competition.detect.unsupported import Unsupported, amount
 from src.competition.sample_submission import class_columns
 from src.core.errors import Problem
+from src.targets import target_type
 from src.targets.label_cells import YES, parts_of, sorted_classes
 
 CONFLICT = (
@@ -86,7 +87,9 @@ def put_target(train: Train, tested: bool, context: Context) -> None:
     draft.put("target", kind.value, f"{kind.how}; {doubt}" if doubt else kind.how, kind.guess or bool(doubt))
     if tested:
         _submission(train, names, context)
-    usual = usual_metric(draft.get("target"), draft.get("submission.kind") or "label", draft.get("submission.top") or 5)
+    usual = usual_metric(
+        target_type(draft.get("target")), draft.get("submission.kind") or "label", draft.get("submission.top") or 5
+    )
     draft.put("metric", usual.value, usual.how, usual.guess)
     order, how = class_order(names, draft.get("submission.kind"), sample)
     if merged:
@@ -139,7 +142,7 @@ def _alike(merged: dict[str, str], counts: dict[str, int]) -> str:
 def _as_given(label: Label, context: Context) -> Label:
     """The label as the user's target or separator has it."""
     target, separator = context.given("target"), context.given("train.label_separator")
-    if target not in (None, "multilabel"):
+    if target is not None and not target_type(target).repeats:
         return Label(label.column, label.how)
     return replace(label, separator=separator, several=True) if separator else label
 
@@ -148,7 +151,7 @@ def _submission(train: Train, names: list[str], context: Context) -> None:
     draft, sample, label = context.draft, context.sample, train.label
     parted = list_separator(names, sample, label.separator)
     separator = draft.given.get("submission.label_separator") or parted.value
-    choice = submission_kind(draft.get("target"), names, sample, draft.given.get("metric"), separator)
+    choice = submission_kind(target_type(draft.get("target")), names, sample, draft.given.get("metric"), separator)
     if sample is not None:
         draft.put("submission.sample", sample.table.path, f"{len(sample.ids)} rows")
         context.put_sheet("submission", sample.table.sheet.model_copy(update={"header": True}))
@@ -189,9 +192,10 @@ def _check_classes(names: list[str], label: Label, context: Context) -> None:
 
 def _several_rows(train: Train, context: Context) -> bool:
     """Whether many images come in several rows with different labels. A few such images are asked about."""
-    if context.given("target") not in (None, "multilabel"):
+    target = context.given("target")
+    if target is not None and not target_type(target).repeats:
         return False
-    given = context.given("target") or context.given("on_conflict")
+    given = target or context.given("on_conflict")
     if not isinstance(train.label.column, str):
         _ask_about_marks(train, context)
         return False
@@ -202,7 +206,7 @@ def _several_rows(train: Train, context: Context) -> bool:
     odd = pairs[pairs["file"].duplicated(keep=False)]
     share = odd["file"].nunique() / pairs["file"].nunique()
     if not len(odd) or share > FEW or given:
-        return bool(len(odd)) and (share > FEW or context.given("target") == "multilabel") and given != "drop"
+        return bool(len(odd)) and (share > FEW or target is not None) and given != "drop"
     held = odd.groupby("file", sort=False).agg({"id": "first", "label": list})
     tries = [Try(f"{one['id']}", 0, 0, " and ".join(one["label"])) for _, one in held.iterrows()]
     what = f"{len(held)} of {pairs['file'].nunique()} images have several labels, such as {held['id'].iloc[0]}:"

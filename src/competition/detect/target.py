@@ -4,13 +4,13 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from src.competition.card import SubmissionKind, Target
+from src.competition.card import SubmissionKind
 from src.competition.detect.roles import words
 from src.competition.detect.sample import Sample
 from src.competition.detect.several import SEPARATORS
+from src.targets import Evidence, TargetType, recognised
 from src.targets.label_cells import LIST, sorted_classes
 
-GRADED = {"level", "grade", "severity", "stage", "diagnosis", "rating", "score", "isup"}
 NEGATIVE = {"no", "not", "non", "none", "negative", "neg", "normal", "healthy", "ok", "okay", "good", "benign", "clean"}
 NEGATIVE |= {"absent", "without", "background", "false", "real", "genuine", "intact", "undamaged", "nothing", "empty"}
 BY_CONVENTION = (
@@ -33,14 +33,9 @@ class Choice:
 
 
 def target_kind(names: list[str], label: str, several: bool) -> Choice:
-    """binary, multiclass, ordinal or multilabel, from the classes and the label's name."""
-    if several:
-        return Choice("multilabel", "an image can have several classes, or none")
-    if len(names) == 2:
-        return Choice("binary", f"two classes, {' and '.join(sorted_classes(names))}")
-    if {*words(label)} & GRADED and sorted_classes(names) == [str(k) for k in range(len(names))]:
-        return Choice("ordinal", f"{label} counts from 0 to {len(names) - 1} and sounds like a grade", guess=True)
-    return Choice("multiclass", f"{len(names)} classes")
+    """The kind of target, as the kinds themselves recognise it by the classes and the label's name."""
+    kind, found = recognised(Evidence(names, label, words(label), several))
+    return Choice(kind.name, found.how, found.guess)
 
 
 def list_separator(names: list[str], sample: Sample | None, own: str | None) -> Choice:
@@ -62,7 +57,7 @@ def list_separator(names: list[str], sample: Sample | None, own: str | None) -> 
 
 
 def submission_kind(
-    target: Target, names: list[str], sample: Sample | None, metric: str | None, separator: str
+    target: TargetType, names: list[str], sample: Sample | None, metric: str | None, separator: str
 ) -> Choice:
     """What a row of the submission holds. A metric that the user has given decides between answers that look alike.
 
@@ -74,11 +69,11 @@ def submission_kind(
     if metric and metric.startswith("map@"):
         return Choice("ranked", f"{metric} asks for ranks")
     lists = [cell.split(separator) for cell in cells]
-    if target == "multilabel":
+    if target.repeats:
         return _of_several(names, cells, separator)
     if any(len(parts) > 1 for parts in lists) and not any(separator in name for name in names):
         return Choice("ranked", f"the sample lists {max(map(len, lists))} answers in a row")
-    if target == "binary":
+    if target.positive_class:
         return _of_two(names, cells, metric)
     return Choice("label", "one class for each image" if cells else "the usual form", guess=not cells)
 
@@ -108,18 +103,9 @@ def _of_two(names: list[str], cells: list[str], metric: str | None) -> Choice:
     )
 
 
-def usual_metric(target: Target, kind: SubmissionKind, top: int) -> Choice:
+def usual_metric(target: TargetType, kind: SubmissionKind, top: int) -> Choice:
     """The metric that most competitions of this form use. It is always a guess: files do not name it."""
-    if kind == "ranked":
-        name = f"map@{top}"
-    elif target == "multilabel":
-        name = "mean_column_auc" if kind == "columns" else "sample_f1"
-    elif target == "ordinal":
-        name = "qwk"
-    elif kind == "probability":
-        name = "auc"
-    else:
-        name = "log_loss" if kind == "columns" else "accuracy"
+    name = target.usual_metric(kind, top)
     return Choice(name, "the usual one for such a submission; see the competition's page, set metric=NAME", guess=True)
 
 

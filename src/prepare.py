@@ -57,7 +57,7 @@ def work(line: CommandLine) -> Result:
     print(f"what was understood, to look at: {preview}")
     folder, facts = competition_folder(card.id), card.model_dump(mode="json", exclude_none=True)
     files = {"card": folder / "card.yaml", "data": folder / "data", "preview": preview}
-    return {"competition": card.id, "facts": facts} | files
+    return done.to_json() | {"facts": facts} | files
 
 
 def main(argv: list[str] | None = None) -> int:

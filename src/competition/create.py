@@ -1,7 +1,7 @@
 """From a host's files to a competition that can be trained on: data, card, checked samples, and a look at them."""
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,7 @@ class Prepared:
         """Plain values, for a program that asks."""
         return {
             "competition": self.card.id,
-            "card": str(card_file(self.card.id)),
-            "facts": {
-                key: {"value": fact.value, "how": fact.how, "certainty": fact.certainty}
-                for key, fact in self.facts.items()
-            },
+            "evidence": {key: asdict(fact) for key, fact in self.facts.items()},
             "guesses": list(self.guesses),
             "files": self.accounting.to_json(),
             "overview": self.overview,

@@ -1,5 +1,8 @@
 """Guesses stay marked until they are confirmed or edited, and every prediction repeats the open ones."""
 
+import json
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -93,6 +96,15 @@ def test_the_evidence_is_there_on_a_second_start(bugs):
     assert facts["train.table"].certainty == "sure" and facts["train.table"].how
     assert prepare.main(["bugs"]) == 0
     assert read_facts(load_card("bugs")) == facts
+
+
+def test_a_program_is_told_all_of_it(bugs, capsys):
+    assert prepare.main([str(bugs), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert "metric" in told["guesses"]
+    assert told["evidence"]["metric"]["certainty"] == "guess"
+    assert told["files"]["files"] == 37 == sum(share["files"] for share in told["files"]["shares"])
+    assert Path(told["preview"]).is_file()
 
 
 def test_every_prediction_repeats_open_guesses(home, tiny, capsys):

@@ -98,6 +98,19 @@ def test_masks_are_told_as_masks(tmp_path):
     assert found == {"training images": 12, "tables": 1, "images set aside as masks": 12}
 
 
+def test_a_class_may_be_called_with_mask(tmp_path):
+    """Only a folder or a name that says nothing else is one of masks."""
+    for k, name in enumerate(("with_mask", "without_mask")):
+        for i in range(12):
+            save(tmp_path / "faces" / "train" / name / f"{i}-{name}.jpg", picture(k, i))
+            save(tmp_path / "faces" / "raw" / name / f"{i}-{name}.jpg", picture(k, 50 + i))
+    save(tmp_path / "faces" / "raw" / "drawn" / "0-with_mask_seg.png", picture(0, 1))
+    found, _ = accounted(tmp_path / "faces", **{"train.files": "train/{label}/{name}.jpg"})
+    assert found["training images"] == 24
+    assert found["images that belong to no part"] == 24
+    assert found["images set aside as masks"] == 1
+
+
 def test_what_a_downloader_kept_of_a_link_is_read(insects, capsys):
     for i in (1, 3, 5):
         (insects / "bee" / f"bee{i}.jpg").rename(insects / "bee" / f"bee{i}.jpg?width=300&crop=1")

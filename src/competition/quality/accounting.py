@@ -1,7 +1,8 @@
 """Every file of a competition's data/ folder, accounted for: what it is used as, or why it is set aside."""
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,9 +11,10 @@ from src.competition.card import Card
 from src.competition.detect.roles import words
 from src.competition.file_tree import Tree
 from src.competition.samples import TRAIN, VALIDATION, Samples
+from src.competition.templates import stem
 from src.images.decode import HEIC_REMEDY, HEIC_SUFFIXES, looks_like_image, reads_heic, suffix_of
 
-BOTH = "training images and test images at once"
+BOTH, TABLE = "training images and test images at once", "tables"
 OTHER, EXTRA, DEAD = "other files", "images of extra tables", "links to files that are not there"
 MASK, FIGURE, NO_PART = "images set aside as masks", "images set aside as figures", "images that belong to no part"
 NOT_READ, UNNAMED = ", which is not read", "images by their content, but not by their names"
@@ -31,10 +33,13 @@ UNREAD = {
     **dict.fromkeys((".npy", ".npz", ".mat", ".h5", ".hdf5", ".hdf", ".pt", ".pkl", ".pickle"), SERIES),
     **dict.fromkeys((".tfrecord", ".tfrec", ".parquet", ".feather", ".arrow", ".lmdb", ".mdb", ".rec"), SERIES),
     **dict.fromkeys((".mp4", ".avi", ".mov", ".mkv", ".webm"), "films: save their frames as images"),
+    ".xml": "where they tell the labels, write these into a .csv; boxes of objects are not read",
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods", ".sqlite", ".db"), SHEET),
 }
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".data", ".lst")
 MASKS = {"mask", "masks", "segmentation", "segmentations", "seg", "groundtruth", "gt", "annotation", "annotations"}
+MASK_ENDING = re.compile(rf"[^A-Za-z0-9]+(?:{'|'.join(sorted(MASKS))})$", re.IGNORECASE)
+BESIDE = {"image", "images", "img", "imgs", "train", "test", "val", "data", "labels", "png", "binary"}  # say no more
 FIGURES = {"doc", "docs", "figure", "figures", "fig", "figs", "asset", "assets", "readme", "screenshot", "screenshots"}
 FIGURES |= {"plot", "plots", "logo", "cover", "banner", "icon", "icons", "thumbnail", "thumbnails"}
 
@@ -133,10 +138,11 @@ def account(card: Card, samples: Samples, tree: Tree) -> Accounting:
         "training images": parts[TRAIN],
         "images of the host's validation set": parts[VALIDATION],
         "test images": test,
-        "tables": set(_tables(card)),
+        TABLE: set(_tables(card)),
     }
     groups: dict[str, list[str]] = {name: [] for name in used}
-    rest = Unused(tree, card)
+    taken = {path.rpartition("/")[0] for name, paths in used.items() if name != TABLE for path in paths}
+    rest = Unused(tree, card, taken)
     for path in tree.files:
         name = next((name for name, paths in used.items() if path in paths), None)
         groups.setdefault(name or rest.kind(path), []).append(path)
@@ -160,10 +166,10 @@ def unread_lines(tree: Tree) -> list[str]:
 
 
 class Unused:
-    """Tells what a file is that no table and no pattern of the card takes."""
+    """Tells what a file is that no table and no pattern of the card takes. folders: of images that are taken."""
 
-    def __init__(self, tree: Tree, card: Card | None = None) -> None:
-        self.tree, self.images = tree, set(tree.images)
+    def __init__(self, tree: Tree, card: Card | None = None, folders: Collection[str] = ()) -> None:
+        self.tree, self.images, self.folders = tree, set(tree.images), folders
         sources = card.extra.values() if card else ()
         heads = ((source.files or source.images).partition("{")[0] for source in sources)
         self.extra = tuple(filter(None, heads))
@@ -173,10 +179,9 @@ class Unused:
         """The name of the share that the file belongs to."""
         folder, suffix = path.rpartition("/")[0], suffix_of(path)
         if path in self.images:
-            held = {word for part in path.split("/") for word in words(part)}
             if self.extra and path.startswith(self.extra):
                 return EXTRA
-            return MASK if held & MASKS else FIGURE if held & FIGURES or not folder else NO_PART
+            return NO_PART if folder in self.folders else self._aside(folder, path)
         if suffix in UNREAD or path.lower().endswith(".nii.gz"):
             return f"{suffix}{NOT_READ}"
         if suffix in TABLES:
@@ -185,6 +190,16 @@ class Unused:
         if key not in self.seen and len(self.seen) < OPENED:
             self.seen[key] = looks_like_image(self.tree.root / path)
         return UNNAMED if self.seen.get(key) else OTHER
+
+    def _aside(self, folder: str, path: str) -> str:
+        """What an image is by the names above it. A class may be called with_mask: all words of a name must say it."""
+        names = [set(words(part)) for part in folder.split("/")]
+        if any(held and held <= MASKS | BESIDE and held & MASKS for held in names):
+            return MASK
+        plain = MASK_ENDING.sub("", stem(path))
+        if plain != stem(path) and plain in self.tree.by_stem:  # 7_mask.png beside 7.jpg
+            return MASK
+        return FIGURE if not folder or any(held & FIGURES and held <= FIGURES | BESIDE for held in names) else NO_PART
 
 
 def _share(name: str, paths: tuple[str, ...], used: bool = False, tested: bool = True) -> Share:

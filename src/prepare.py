@@ -35,6 +35,7 @@ COMMAND.key(
     "train.table=labels.csv train.label=species train.images='train/{image_id}.jpg' on_bad_image=drop. "
     "group=none takes no column to group the images by, whatever the files say",
 )
+COMMAND.flag("--unpack-anyway", "unpack an archive though it holds more than any data set does")
 
 
 def work(line: CommandLine) -> Result:
@@ -45,13 +46,14 @@ def work(line: CommandLine) -> Result:
     from src.core.paths import competition_folder
     from src.reporting.preview import write_preview
 
+    how = {"confirmed": confirmed, "anyway": "--unpack-anyway" in line.flags}
     if Path(source).exists():
-        done = prepare(Path(source), name, given, fits=_fits, confirmed=confirmed)
+        done = prepare(Path(source), name, given, fits=_fits, **how)
     elif card_file(source):
-        done = prepare(None, source, given, confirmed=confirmed)
+        done = prepare(None, source, given, **how)
     else:
         slug = SLUG.fullmatch(source)[1]
-        done = prepare(_download(source, name), name, given, slug=slug, fits=_fits, confirmed=confirmed)
+        done = prepare(_download(source, name), name, given, slug=slug, fits=_fits, **how)
     preview, card = write_preview(done), done.card
     print(f"next: ./run.sh fold=0..4 competition={card.id}")
     print(f"what was understood, to look at: {preview}")

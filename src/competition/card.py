@@ -1,10 +1,11 @@
 """The card: the facts that the host of a competition published, and nothing tuned."""
 
 import difflib
-from pathlib import Path
-from typing import Any, Literal
+import re
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from src.core.errors import UsageError
 from src.core.files import read_settings
@@ -31,10 +32,28 @@ class Sheet(Facts):
     trim: bool = False
 
 
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", text):
+        raise ValueError(f"a name holds letters, digits and . _ - only, not {text!r}")
+    return text
+
+
+def _inside(text: str) -> str:
+    """A card is often a stranger's: what it names lies in its own folder."""
+    path = PurePosixPath(text.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or "\0" in text:
+        raise ValueError(f"{text!r} leaves the competition's folder: name a place inside it")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Inside = Annotated[str, AfterValidator(_inside)]
+
+
 class Join(Sheet):
     """A side table: its row whose `key` equals the main table's `by` adds its columns."""
 
-    table: str
+    table: Inside
     by: str
     key: str | None = None  # the same name as `by`, unless given
 
@@ -54,12 +73,12 @@ class Table(Sheet):
     also has the columns `row`, which counts from 1, and `row0`. What a template may do: see templates.py.
     """
 
-    table: str | list[str] | None = None
-    files: str | None = None
+    table: Inside | list[Inside] | None = None
+    files: Inside | None = None
     join: list[Join] = []
     where: dict[str, str | list[str]] = {}  # only the rows with these values
     id: str
-    images: str = "{path}"
+    images: Inside = "{path}"
     pixels: Pixels | None = None
 
     @model_validator(mode="after")
@@ -99,7 +118,7 @@ class Submission(Facts):
     Without a `sample`, the test images in their order are the sample, under the names of `header`.
     """
 
-    sample: str | None = None
+    sample: Inside | None = None
     kind: SubmissionKind
     id: str | None = None  # the sample's column of ids: its first, unless given
     header: list[str] | None = None
@@ -114,7 +133,7 @@ class Submission(Facts):
 class Cut(Facts):
     """What is taken of another competition's training rows; `held_out` rows of every class become the validation."""
 
-    of: str
+    of: Name
     without: list[str] = []  # classes
     tail: int | None = Field(None, ge=2)  # the largest class is so many times the smallest
     held_out: int = Field(0, ge=0)
@@ -129,12 +148,12 @@ class Card(Facts):
     `on_conflict`: what becomes of an image whose rows have different labels, or whose columns of 0 and 1 tell not one.
     """
 
-    id: str
+    id: Name
     title: str
     embedded: Literal["digits"] | None = None
     cut: Cut | None = None
-    archive: str | None = None
-    kaggle: str | None = None
+    archive: Inside | None = None
+    kaggle: Name | None = None
     train: TrainTable
     validation: TrainTable | None = None
     extra: dict[str, TrainTable] = {}
@@ -144,7 +163,7 @@ class Card(Facts):
     group: str | None = None
     metric: str | dict[str, Any]
     submission: Submission | None = None
-    test_labels: str | None = None
+    test_labels: Inside | None = None
     on_bad_image: Literal["stop", "drop"] = "stop"
     on_conflict: Literal["stop", "drop", "first", "majority"] = "stop"
 
@@ -195,7 +214,13 @@ def load_card(competition: str) -> Card:
             f"competition={competition}: there is no competition/{competition}/card.yaml. Known: {', '.join(known)}. "
             "To add one: python -m src.prepare SOURCE"
         )
-    return check_card(competition, read_settings(path), str(path))
+    facts = read_settings(path)
+    if str(facts.get("id", competition)) != competition:
+        raise UsageError(
+            f"{path}: id is {facts['id']!r}, and the folder {competition!r}: take id out of the card",
+            code="card-id",
+        )
+    return check_card(competition, facts, str(path))
 
 
 def check_card(competition: str, facts: dict[str, Any], where: str) -> Card:

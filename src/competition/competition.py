@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from src.competition.auto_config import settle
 from src.competition.card import Card, load_card
@@ -18,6 +19,7 @@ from src.competition.samples import Samples, load_samples
 from src.competition.sources.data_folder import ensure_data
 from src.config.schema import Config, Data
 from src.core.errors import Problem
+from src.core.files import sha256_of, write_text
 from src.core.paths import Run, relative_paths, runs_folder
 from src.images.cache import ImageCache
 from src.images.local_copy import local_folder
@@ -91,6 +93,8 @@ def open_competition(config: Config, run: Run, say: Callable[[str], None] = prin
     Raises UsageError or Problem for whatever is wrong with the card, its files or the tables in them.
     """
     card = load_card(config.competition)
+    if card.metric == "own":
+        _tell_own_metric(card.folder / "metric.py", runs_folder(card.id) / "metric.sha256", say)
     measure = metric(card.metric, card.target_type, card.folder)
     data = config.data
     samples = _clean_samples(card, data, say)
@@ -133,6 +137,14 @@ def _clean_samples(card: Card, data: Data, say: Callable[[str], None]) -> Sample
     if _kept is not None:
         _kept[key] = samples
     return samples
+
+
+def _tell_own_metric(file: Path, note: Path, say: Callable[[str], None]) -> None:
+    """Say that a program is run which came with the card: the first time, and whenever it is another one."""
+    digest = sha256_of(file) if file.is_file() else ""
+    if digest and not (note.is_file() and note.read_bytes().strip() == digest.encode()):
+        say(f"running {file}, the competition's own metric: a program, so look at it if it is not yours")
+        write_text(note, f"{digest}\n")
 
 
 def _check(card: Card, samples: Samples) -> None:

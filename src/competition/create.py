@@ -70,12 +70,13 @@ def prepare(
     slug: str | None = None,
     fits: Fits | None = None,
     confirmed: str | Collection[str] = (),
+    anyway: bool = False,
 ) -> Prepared:
     """Make competition/NAME/ from an archive or a folder and look at it. A card that is there already is kept.
 
     `given`: facts by key, which go before detection. Without a source the competition's own files are looked at.
     `fits` is asked before a card is written, and raises where the card and its samples cannot be worked with.
-    `confirmed`: keys of guesses that are right, or `all`.
+    `confirmed`: keys of guesses that are right, or `all`. `anyway`: unpack also what is no data set by its size.
     Raises Problem where the files allow no card, or are wrong.
     """
     folder, existing = competition_folder(name), card_file(name)
@@ -85,17 +86,17 @@ def prepare(
     if source is not None and source.resolve() not in (folder, folder / "data"):
         if existing and load_card(name).embedded:
             raise UsageError(f"{name} is a competition of Podium's own: choose another name for {source}, id=NAME")
-        bring(source, folder, say, again=not existing)
-    return _again(name, say, confirmed) if existing else _new(source, name, given, say, slug, fits, confirmed)
+        bring(source, folder, say, again=not existing, anyway=anyway)
+    return _again(name, say, confirmed, anyway) if existing else _new(source, name, given, say, slug, fits, confirmed)
 
 
-def _again(name: str, say: Say, confirmed: str | Collection[str]) -> Prepared:
+def _again(name: str, say: Say, confirmed: str | Collection[str], anyway: bool = False) -> Prepared:
     """The competition as its card has it."""
     say(f"{card_file(name)} is there already, and is kept")
     card = load_card(name)
     for key in confirm(card, confirmed):
         say(f"confirmed: {key}")
-    ensure_data(card, say)
+    ensure_data(card, say, anyway)
     tree = Tree(card.data)
     samples = load_samples(card, tree=tree)
     looked = overview(card, samples, say)

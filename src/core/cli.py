@@ -15,9 +15,11 @@ written to standard output, as one JSON object, and everything for people to sta
 import argparse
 import contextlib
 import dataclasses
+import errno
 import json
 import math
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -27,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from src.core.errors import REMEDIES, Problem, UsageError
+from src.core.files import size_told
 from src.core.launch import first_to_tell, launched
 from src.core.suggestions import nearest
 
@@ -175,10 +178,18 @@ def _outcome(work: Callable[[], Result | None], several: bool) -> tuple[int, Res
             first_to_tell()
             raise
         code, remedy = REMEDIES[error.errno]
-        return 1, _failed(code, f"{error.filename or 'writing a file'}: {remedy}")
+        return 1, _failed(code, f"{error.filename or 'writing a file'}: {remedy}{_free(error)}")
     except Exception:
         first_to_tell()  # the traceback tells enough
         raise
+
+
+def _free(error: OSError) -> str:
+    """How much room there is on a disk that is full."""
+    if error.errno != errno.ENOSPC or not error.filename:
+        return ""
+    place = next((path for path in Path(error.filename).absolute().parents if path.is_dir()), None)
+    return f" ({size_told(shutil.disk_usage(place).free)} are free there)" if place else ""
 
 
 def _failed(code: str, message: str, opening: str = "error: ") -> Result:

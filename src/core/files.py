@@ -7,12 +7,14 @@ it, and the remedy. The readers raise DamagedFile; whoever can make the file ane
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
 import re
 import struct
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PART = ".part"  # how the name of a file ends that is being written; it begins with a dot and the file's own name
+STALE = 3600  # seconds after which a file that is being written belongs to nobody any more
 
 OF_A_RUN = "put a copy of it back, or train under another name, run=NEWNAME"
 REMEDIES = {
@@ -66,6 +69,7 @@ def damaged(path: Path, reason: str, remedy: str | None = None) -> DamagedFile:
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` if the block ends well, else remove it."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep_parts(path.parent, path.name, older=STALE)
     part = None
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
@@ -86,11 +90,15 @@ def written_whole(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def sweep_parts(folder: Path, name: str = "*") -> None:
-    """Delete what killed processes left half written in `folder`. To be called by whoever alone writes there."""
-    for part in folder.glob(f".{name}.*{PART}"):
-        if part.is_file():
-            part.unlink(missing_ok=True)
+def sweep_parts(folder: Path, name: str = "", older: float = 0) -> None:
+    """Delete what killed processes left half written of the file `name`, or of any, in `folder`.
+
+    older: of that many seconds; 0 is for whoever alone writes there.
+    """
+    for part in folder.glob(f".{glob.escape(name) if name else '*'}.*{PART}"):
+        with contextlib.suppress(OSError):
+            if part.is_file() and time.time() - part.stat().st_mtime >= older:
+                part.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -114,6 +122,14 @@ def size_told(size: float) -> str:
         if size < 999.5:
             return f"{size * 1000:.0f} bytes" if unit == "kB" and size < 1 else f"{size:.{decimals}f} {unit}"
     return f"{size / 1000:.2f} TB"
+
+
+def needed_and_free(needed: float, free: float) -> str:
+    """How much is needed and how much there is, never in the same words for two numbers."""
+    told = size_told(needed), size_told(free)
+    if told[0] == told[1]:
+        told = f"{needed:,.0f} bytes", f"{free:,.0f} bytes"
+    return f"{told[0]} are needed and {told[1]} are free"
 
 
 class Facts(dict[str, Any]):

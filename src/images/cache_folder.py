@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from src.core.errors import Problem
-from src.core.files import size_told
+from src.core.files import needed_and_free
 from src.core.locks import hold, in_turn, try_hold
 
 GB = 1e9
@@ -66,7 +66,7 @@ def make_room(folder: Path, size: int, max_gb: float | None) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
         raise NoRoom(
-            f"{folder}: the image cache needs {size_told(size)} and {size_told(free)} are free. Remedy: free some "
+            f"{folder}: for the image cache {needed_and_free(size, free)}. Remedy: free some "
             "space (the caches in this folder may be deleted), choose a smaller images.load_size, or lower "
             "machine.cache_max_gb, beyond which images are decoded on demand"
         )

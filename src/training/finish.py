@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from safetensors.torch import load_file, save
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 
-from src.core.files import sha256_of, write_json, written_whole
+from src.core.files import damaged, sha256_of, write_json, written_whole
 from src.core.paths import DONE
 from src.images.dataset import Feed
 from src.inference.logits_store import logits_file, save_logits
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from src.training.fold_job import FoldJob
     from src.training.state import State
 
+BEST, SUM = "best.safetensors", "crc32"
 SHOWN = 15  # classes up to which the whole confusion matrix is printed
 
 
@@ -31,7 +36,7 @@ def keep_best(job: FoldJob, state: State, score: float) -> None:
         return
     scores = [entry["score"] for entry in state.progress.history] + [score]
     if best_epoch(job.opened.metric, scores) == len(scores) - 1:
-        _save(state, job.folder / "best.safetensors")
+        _save(state, job.folder / BEST, summed=True)
 
 
 def finish(
@@ -79,7 +84,7 @@ def _write(
             f"{done['seconds']:.0f} s"
         )
     write_json(folder / DONE, done)
-    for passing in (folder / "best.safetensors", folder / "checkpoint.pt"):
+    for passing in (folder / BEST, folder / "checkpoint.pt"):
         passing.unlink(missing_ok=True)
     forget(job)
 
@@ -108,7 +113,7 @@ def _choose(job: FoldJob, state: State, say: Callable[[str], None]) -> dict[str,
     best = best_epoch(job.opened.metric, scores)
     if job.opened.config.train.keep != "best":
         return {"last_score": scores[-1], "best_score": scores[best]}
-    state.answering_network.backbone.load_state_dict(load_file(job.folder / "best.safetensors"))
+    state.answering_network.backbone.load_state_dict(_best(job.folder))
     say(
         f"{job.name} keeps epoch {best + 1}: {scores[best]:.4f} against {scores[-1]:.4f} at the last. "
         f"It was chosen on the rows that score it, so the score flatters by up to {abs(scores[best] - scores[-1]):.4f}"
@@ -116,12 +121,35 @@ def _choose(job: FoldJob, state: State, say: Callable[[str], None]) -> dict[str,
     return {"last_score": scores[-1], "best_score": scores[best]}
 
 
-def _save(state: State, path: object) -> None:
+def _save(state: State, path: Path, summed: bool = False) -> None:
+    """summed: with a checksum of its own, as nothing else knows what these weights were."""
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in state.answering_network.backbone.state_dict().items()
     }
+    checksum = {SUM: _sum_of(tensors)} if summed else {}
     with written_whole(path) as part:
-        part.write_bytes(save(tensors, metadata={"format": "pt"}))
+        part.write_bytes(save(tensors, metadata={"format": "pt"} | checksum))
+
+
+def _best(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights of the best epoch. Raises DamagedFile where they are not as they were put aside."""
+    file, remedy = folder / BEST, f"delete {folder} to train this fold from its start"
+    try:
+        with safe_open(file, "pt") as held:
+            told = (held.metadata() or {}).get(SUM)
+            tensors = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118  it is no dict
+    except (OSError, SafetensorError) as error:
+        raise damaged(file, f"cannot be read ({type(error).__name__})", remedy) from None
+    if told is not None and told != _sum_of(tensors):
+        raise damaged(file, "is damaged (its checksum does not match)", remedy)
+    return tensors
+
+
+def _sum_of(tensors: dict[str, torch.Tensor]) -> str:
+    found = 0
+    for name in sorted(tensors):
+        found = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), zlib.crc32(name.encode(), found))
+    return str(found)
 
 
 def _mistakes(job: FoldJob, targets: np.ndarray, logits: np.ndarray, say: Callable[[str], None]) -> None:

@@ -16,7 +16,7 @@ from src.config.request import ALL, Request
 from src.core.console import Say, Terminal, say
 from src.core.distributed import Ranks, together
 from src.core.errors import Problem, UsageError
-from src.core.files import read_json
+from src.core.files import read_json, sweep_parts
 from src.core.locks import only_one
 from src.core.memory import lack_of_memory_told
 from src.core.paths import DONE, Run
@@ -173,6 +173,8 @@ def _train_fold(job: FoldJob, teller: Teller) -> None:
         if job.ranks.broadcast(job.run.finished(job.seed, job.fold)):
             teller.end(job.name)
             return
+        if leads:
+            sweep_parts(job.folder)
         with lack_of_memory_told(job.name):
             FoldTraining(job, teller).run()
 

@@ -16,8 +16,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from src.config.schema import Config, Optim
 from src.core.distributed import ALONE, Ranks
-from src.core.errors import Problem, UsageError
-from src.core.files import written_whole
+from src.core.errors import UsageError
+from src.core.files import check_zip, damaged, written_whole
 from src.core.suggestions import nearest
 from src.training.machine import Machine
 
@@ -145,13 +145,14 @@ class State:
             part.write_bytes(buffer.getbuffer())
 
     def restore(self, path: Path) -> None:
-        """Go back to a checkpoint. Raises Problem where it cannot be read."""
+        """Go back to a checkpoint. Raises DamagedFile where it is not as it was written: by its own checksums, which
+        torch does not look at."""
+        remedy = "delete it to train this fold from its start"
+        check_zip(path, remedy)
         try:
             kept = torch.load(path, map_location=self.device, weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-            raise Problem(
-                f"{path} cannot be read ({type(error).__name__}): delete it to train this fold from its start"
-            ) from None
+        except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            raise damaged(path, f"cannot be read ({type(error).__name__})", remedy) from None
         self.plain_network.load_state_dict(kept["network"])
         if self.ema:
             self.ema.module.load_state_dict(kept["ema"])

@@ -10,8 +10,8 @@ from src.competition.run_record import IGNORED
 from src.competition.tables import read_table
 from src.config.schema import Model
 from src.core.errors import Problem, UsageError
-from src.core.files import read_json
-from src.core.paths import Run
+from src.core.files import read_json, sha256_of
+from src.core.paths import DONE, Run
 from src.models.factory import RUN
 
 
@@ -63,3 +63,5 @@ def load_run(network: nn.Module, opened: Opened, seed: int, fold: int | str) -> 
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise Problem(f"{file} does not fit this network ({reason}): name the same model and stem") from None
+    if sha256_of(file) != read_json(folder / DONE)["weights"]:
+        raise Problem(f"{file} was changed after training: delete {folder} and train the fold again")

@@ -392,7 +392,7 @@ def test_what_others_are_writing_into_the_folder_is_left_to_them(paths):
 
 
 def test_a_full_disk_is_told_before_the_work(paths):
-    with pytest.raises(Problem, match=r"needs 3600.00 TB and [\d.]+ \w?B are free"):
+    with pytest.raises(Problem, match=r"3600.00 TB are needed and [\d.]+ \w?B are free"):
         opened(paths, side=10_000_000)
     assert files(paths) == []
 

@@ -3,7 +3,6 @@
 import bz2
 import gzip
 import lzma
-import os
 import shutil
 import stat
 import tarfile
@@ -16,11 +15,15 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from src.core.errors import Problem
+from src.core.files import needed_and_free, size_told
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 SINGLE = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 FOREIGN = (".7z", ".rar", ".tar.zst", ".zst")
 DEPTH = 4  # archives within archives within ...
+# What no data set has: so many bytes or files, or, above PLAIN bytes, so many times the size of its archive. Tables
+# shrink to a twentieth, images hardly; deflate comes to a thousandth at most, and masks of zeros nearly do.
+LARGEST, MOST_FILES, RATIO, PLAIN = 5e12, 20_000_000, 200, 1e9
 SPARE = 1.05  # of the space that an archive's own figures ask for
 
 # What a broken archive raises, whichever library finds it.
@@ -45,17 +48,48 @@ class Member:
     open: Callable[[], BinaryIO]
 
 
+@dataclass
+class Bound:
+    """What is unpacked of one source, archives within archives together, held against what data sets are like.
+
+    packed: the bytes of the source's archives. anyway: the user has said that it is all right.
+    """
+
+    packed: int = 0
+    anyway: bool = False
+    unpacked: int = 0
+    files: int = 0
+
+    def take(self, archive: Path, size: int, files: int = 1) -> None:
+        """Count what is about to be unpacked. Raises Problem where no data set is like that."""
+        self.unpacked, self.files = self.unpacked + size, self.files + files
+        strange = ""
+        if self.unpacked > LARGEST:
+            strange = f"{size_told(self.unpacked)} of files"
+        elif self.unpacked > PLAIN and self.unpacked > RATIO * self.packed:
+            strange = f"{size_told(self.unpacked)} of files in {size_told(self.packed)} of archive"
+        elif self.files > MOST_FILES:
+            strange = f"{self.files:,} files"
+        if strange and not self.anyway:
+            raise Problem(
+                f"{archive} holds {strange}, as archives do that are made to fill a disk: it is not unpacked. If you "
+                "know that it is as it should be, give python -m src.prepare SOURCE --unpack-anyway",
+                code="archive-bomb",
+            )
+
+
 def is_archive(path: Path) -> bool:
     return path.name.lower().endswith((".zip", *TARS, *SINGLE, *FOREIGN))
 
 
-def unpack(archive: Path, folder: Path) -> None:
+def unpack(archive: Path, folder: Path, bound: Bound | None = None) -> None:
     """Unpack an archive into `folder`; system litter is left out.
 
-    Raises Problem for links, for names that would leave the folder, for broken archives, and where space is short.
+    Raises Problem for links, for names that would leave the folder, for broken archives, for those that hold more than
+    a data set does, and where space is short.
     """
     try:
-        with _members(archive) as members:
+        with _members(archive, bound or Bound(archive.stat().st_size)) as members:
             _unpack_members(archive, members, folder)
     except NotImplementedError:
         raise Problem(
@@ -67,30 +101,33 @@ def unpack(archive: Path, folder: Path) -> None:
         raise Problem(f"{archive} is no whole archive ({error}): download it again") from None
 
 
-def unpack_nested(folder: Path, say: Callable[[str], None]) -> None:
+def unpack_nested(folder: Path, say: Callable[[str], None], bound: Bound | None = None) -> None:
     """Unpack the archives that lie below `folder`, each beside itself, and remove them.
 
     train.zip becomes train/, train.csv.zip becomes train.csv. One whose result is there already is left alone.
     """
-    for _ in range(DEPTH):
+    bound = bound or Bound()
+    for depth in range(DEPTH):
         nested = [
             path for path in sorted(folder.rglob("*")) if path.is_file() and is_archive(path) and not litter(path.name)
         ]
         nested = [path for path in nested if not _stem(path).exists()]
         if not nested:
             return
+        if depth == 0 and not bound.unpacked:  # of a folder: its archives are the source
+            bound.packed += sum(path.stat().st_size for path in nested)
         for path in nested:
             say(f"unpacking {path.relative_to(folder)}")
-            _unpack_beside(path)
+            _unpack_beside(path, bound)
     raise Problem(
         f"{folder} holds archives within archives, more than {DEPTH} deep: unpack it yourself and give the folder"
     )
 
 
-def _unpack_beside(path: Path) -> None:
+def _unpack_beside(path: Path, bound: Bound) -> None:
     goal, part = _stem(path), path.with_name(f".{path.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    unpack(path, part)
+    unpack(path, part, bound)
     inside = [entry for entry in part.iterdir()] if part.exists() else []
     if len(inside) == 1 and inside[0].name == goal.name:
         inside[0].rename(goal)  # train.zip that holds train/
@@ -110,9 +147,7 @@ def _unpack_members(archive: Path, members: list[Member], folder: Path) -> None:
     members = [member for member in members if not litter(member.name)]
     needed, free = sum(member.size for member in members), shutil.disk_usage(existing(folder)).free
     if needed * SPARE > free:
-        raise Problem(
-            f"{archive.name} needs {needed / 1e9:.1f} GB unpacked, but only {free / 1e9:.1f} GB are free: make room"
-        )
+        raise Problem(f"{archive.name}: to unpack it {needed_and_free(needed, free)}: make room", code="disk-full")
     targets = [_inside(archive, member.name) for member in members]
     folder.mkdir(parents=True, exist_ok=True)
     for member, target in zip(members, targets, strict=True):
@@ -134,20 +169,29 @@ def _inside(archive: Path, name: str) -> str:
 
 
 @contextmanager
-def _members(archive: Path) -> Iterator[list[Member]]:
+def _members(archive: Path, bound: Bound) -> Iterator[list[Member]]:
     lower = archive.name.lower()
     if lower.endswith(FOREIGN):
         raise Problem(f"{archive}: archives of this kind are not read here. Unpack it yourself and give the folder")
     if lower.endswith(".zip"):
         with zipfile.ZipFile(archive) as file:
-            yield [_from_zip(archive, file, entry) for entry in file.infolist() if not _is_folder(entry)]
+            entries = file.infolist()
+            bound.take(archive, sum(entry.file_size for entry in entries), len(entries))
+            yield [_from_zip(archive, file, entry) for entry in entries if not _is_folder(entry)]
     elif lower.endswith(TARS):
         with tarfile.open(archive) as file:
-            yield [_from_tar(archive, file, entry) for entry in file if not entry.isdir()]
+            entries = []
+            for entry in file:  # to see the next one, all of this one is unpacked
+                bound.take(archive, entry.size)
+                entries.append(entry)
+            yield [_from_tar(archive, file, entry) for entry in entries if not entry.isdir()]
     else:
         opener = SINGLE[archive.suffix.lower()]
         with opener(archive) as file:
-            size = file.seek(0, os.SEEK_END)
+            size = 0
+            while chunk := file.read(1 << 20):
+                bound.take(archive, len(chunk), 0)
+                size += len(chunk)
         yield [Member(_stem(archive).name, size, lambda: opener(archive))]
 
 

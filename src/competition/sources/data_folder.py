@@ -8,10 +8,10 @@ from pathlib import Path
 
 from src.competition.card import Card, load_card
 from src.competition.sources import demo_digits, pixel_columns, subset
-from src.competition.sources.archives import existing, litter, unpack, unpack_nested
+from src.competition.sources.archives import Bound, existing, litter, unpack, unpack_nested
 from src.core.console import Say, say
 from src.core.errors import Problem, UsageError
-from src.core.files import DamagedFile, read_json, write_json
+from src.core.files import DamagedFile, needed_and_free, read_json, write_json
 from src.core.locks import in_turn
 from src.core.paths import home
 
@@ -19,10 +19,11 @@ EMBEDDED: dict[str, Callable[[Path, Path], None]] = {"digits": demo_digits.write
 ORIGIN = ".source.json"  # in data/: where it came from
 
 
-def ensure_data(card: Card, say: Say = say) -> Path:
+def ensure_data(card: Card, say: Say = say, anyway: bool = False) -> Path:
     """The data/ folder of the card's competition, made at first use. It appears whole or not at all.
 
-    Raises Problem where the archive is absent or unsafe, or the disk is too full for it.
+    anyway: unpack also what is no data set by its size. Raises Problem where the archive is absent or unsafe, or the
+    disk is too full for it.
     """
     if not card.data.is_dir():
         if card.embedded:
@@ -34,7 +35,7 @@ def ensure_data(card: Card, say: Say = say) -> Path:
             say(f"cutting {card.id} from {base.id}")
             _appear(card.folder, lambda part: subset.write(card.cut, base, part, say), say)
         elif card.archive:
-            bring(find_archive(card), card.folder, say)
+            bring(find_archive(card), card.folder, say, anyway=anyway)
         else:
             raise Problem(
                 f"{card.data} is absent: put the host's files there, as competition/{card.id}/card.yaml names them"
@@ -43,7 +44,7 @@ def ensure_data(card: Card, say: Say = say) -> Path:
     return card.data
 
 
-def bring(source: Path, folder: Path, say: Say = say, again: bool = False) -> Path:
+def bring(source: Path, folder: Path, say: Say = say, again: bool = False, anyway: bool = False) -> Path:
     """Make `folder`/data from an archive or a folder, the source left as it is. What was taken from the same source,
     unchanged since, is kept; else it is taken `again`, or refused.
 
@@ -52,8 +53,12 @@ def bring(source: Path, folder: Path, say: Say = say, again: bool = False) -> Pa
 
     def whole(part: Path) -> None:
         say(f"{'taking' if source.is_dir() else 'unpacking'} {source} to {data}")
-        (_copy if source.is_dir() else unpack)(source, part)
-        unpack_nested(part, say)
+        bound = Bound(0 if source.is_dir() else source.stat().st_size, anyway)
+        if source.is_dir():
+            _copy(source, part)
+        else:
+            unpack(source, part, bound)
+        unpack_nested(part, say, bound)
 
     data, origin = folder / "data", origin_of(source)
     if not data.is_dir():
@@ -142,7 +147,7 @@ def _copy(source: Path, part: Path) -> None:
     linked = _can_link(files, part)
     needed, free = sum(sizes.values()), shutil.disk_usage(existing(part)).free
     if not linked and needed * 1.05 > free:
-        raise Problem(f"{source} holds {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free: make room")
+        raise Problem(f"{source}: to copy it {needed_and_free(needed, free)}: make room", code="disk-full")
     for path in files:
         target = part / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,456 @@
+"""Files that a disk, a kill or a careless hand has spoilt: a right result, or one line that names the file.
+
+The loop over every file of a competition, a run and a ledger prints what each fault came to: pytest -m slow -s.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from src.core import files
+from src.core.files import (
+    needed_and_free,
+    read_csv,
+    read_json,
+    read_npz,
+    read_settings,
+    size_told,
+    sweep_parts,
+)
+from src.core.paths import REPOSITORY
+from src.predict import main as predict
+from src.prepare import main as prepare
+from src.report import main as report
+from src.train import main as train
+from tests.fixtures.codes import raises
+from tests.fixtures.tiny import write_tiny
+
+SPOIL: dict[str, Callable[[bytes], bytes | None]] = {
+    "emptied": lambda data: b"",
+    "cut in half": lambda data: data[: len(data) // 2],
+    "64 bytes flipped": lambda data: flipped(data, len(data) // 2 - 32),
+    "removed": lambda data: None,
+}
+
+
+def flipped(data: bytes, at: int, count: int = 64) -> bytes:
+    at = max(0, at)
+    return data[:at] + bytes(byte ^ 0xFF for byte in data[at : at + count]) + data[at + count :]
+
+
+def spoil(file: Path, how: str) -> None:
+    """Spoil a file. Its time stays, as it does where a disk has gone wrong."""
+    facts, content = file.stat(), SPOIL[how](file.read_bytes())
+    if content is None:
+        file.unlink()
+        return
+    file.write_bytes(content)
+    os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def told(command: Callable[[list[str]], int], words: str, capsys: pytest.CaptureFixture) -> tuple[int, dict]:
+    """The exit code of a command, and what --json tells."""
+    capsys.readouterr()
+    code = command([*words.split(), "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+# The readers
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "damaged-file"),
+        (b" \n", "damaged-file"),
+        (b'{"folds": "ab', "damaged-file"),
+        (b"\xff\xfe\x00", "damaged-file"),
+        (b"[1, 2]", "damaged-file"),
+        (b"12", "damaged-file"),
+        (b"[" * 100_000, "damaged-file"),
+        (None, "missing-file"),
+    ],
+)
+def test_a_json_file_that_is_none_is_told_with_its_remedy(tmp_path, content, code):
+    file = tmp_path / "run.json"
+    if content is not None:
+        file.write_bytes(content)
+    with raises(code) as error:
+        read_json(file)
+    assert str(file) in str(error.value)
+    assert "run=NEWNAME" in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_key_that_a_json_file_lacks_is_told_with_the_file(tmp_path):
+    file = tmp_path / "done.json"
+    file.write_text('{"score": 1}')
+    facts = read_json(file)
+    assert facts["score"] == 1 and facts.get("weights") is None
+    with raises("damaged-file") as error:
+        facts["weights"]
+    assert str(file) in str(error.value) and "weights" in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"epoch,loss\n1,0.5\n2,0.", b"a,b\n1,2\n", b'epoch,loss\n"1,2\n', b"\xff\n"])
+def test_a_table_that_is_none_is_told(tmp_path, content):
+    (tmp_path / "log.csv").write_bytes(content)
+    with raises("damaged-file"):
+        read_csv(tmp_path / "log.csv", ("epoch", "loss"))
+
+
+@pytest.mark.parametrize("how", SPOIL)
+def test_an_npz_that_is_none_is_told(tmp_path, how):
+    file = tmp_path / "x.npz"
+    np.savez(file, id=np.array(["a", "b"]), logits=np.ones((2, 50), np.float32))
+    assert read_npz(file, ("id",))["id"].tolist() == ["a", "b"]
+    spoil(file, how)
+    with raises("missing-file" if how == "removed" else "damaged-file"):
+        read_npz(file, ("id", "logits"))
+
+
+def test_sizes_are_told_so_that_two_can_be_told_apart():
+    assert [size_told(size) for size in (0, 512, 1400, 3.2e6, 9.996e8, 1.5e12)] == [
+        "0 bytes",
+        "512 bytes",
+        "1.4 kB",
+        "3.2 MB",
+        "1.00 GB",
+        "1.50 TB",
+    ]
+    assert (
+        needed_and_free(1_500_000_400, 1_500_000_000)
+        == "1,500,000,400 bytes are needed and 1,500,000,000 bytes are free"
+    )
+
+
+def test_what_a_killed_process_left_is_swept_by_the_next_write(tmp_path):
+    (tmp_path / ".done.json.abc.part").touch()
+    (tmp_path / ".done.json.def.part").touch()
+    (tmp_path / ".other.json.abc.part").touch()
+    os.utime(tmp_path / ".done.json.abc.part", (0, 0))
+    files.write_json(tmp_path / "done.json", {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".done.json.def.part",
+        ".other.json.abc.part",
+        "done.json",
+    ]
+    sweep_parts(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["done.json"]
+
+
+# Cards and configurations
+
+
+def card_of(home: Path) -> Path:
+    return home / "competition" / "tiny" / "card.yaml"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"title: [", b"\xff\xfet\0i\0", b"- a\n", b"hello", b"\0\0", b"title: Caf\xe9\n", b"[" * 5000]
+)
+@pytest.mark.parametrize("which", ["card.yaml", "tiny.yaml"])
+def test_a_card_or_configuration_that_is_none_is_told_in_one_line(tiny, capsys, content, which):
+    file = card_of(tiny) if which == "card.yaml" else tiny / "configs" / "tiny.yaml"
+    file.write_bytes(content)
+    code, answer = told(train, "config=tiny", capsys)
+    assert code == 2
+    assert which in answer["error"]["message"]
+    assert len(answer["error"]["message"].splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "asking",
+    [
+        "${oc.env:PODIUM_KEY_OF_TEST}",
+        "${oc.decode:'1'}",
+        "a ${oc.env:X, b} c",
+        "${${x}:PODIUM_KEY_OF_TEST}",
+        "${oc.coerce:1}",
+    ],
+)
+@pytest.mark.parametrize("which", ["card", "config"])
+def test_no_file_of_a_stranger_reads_the_environment(tiny, capsys, monkeypatch, which, asking):
+    """A key in a title would stand in the page that is handed in."""
+    monkeypatch.setenv("PODIUM_KEY_OF_TEST", "a-secret")
+    if which == "card":
+        file = card_of(tiny)
+        file.write_text(file.read_text().replace("title: Three colours", f"title: {json.dumps(asking)}\ngroup: oc.env"))
+    else:
+        file = tiny / "configs" / "tiny.yaml"
+        file.write_text(f"{file.read_text()}x: oc.env\nrun_note: {json.dumps(asking)}\n")
+    code, answer = told(train, "config=tiny", capsys)
+    assert (code, answer["error"]["code"]) == (2, "resolver")
+    assert "a-secret" not in json.dumps(answer)
+    with raises("resolver"):
+        read_settings(file)
+
+
+def test_a_key_of_the_same_file_may_be_named(tmp_path):
+    (tmp_path / "x.yaml").write_text("size: 64\nimages: {size: '${size}'}\n")
+    assert read_settings(tmp_path / "x.yaml") == {"size": 64, "images": {"size": 64}}
+
+
+@pytest.mark.parametrize(
+    ("line", "by"),
+    [
+        ("id: ../../x", None),
+        ("id: other", None),
+        ("id: /tmp/x", None),
+        ("test_labels: ../../answers.csv", "test_labels: answers/test.csv"),
+        ("test_labels: /etc/hostname", "test_labels: answers/test.csv"),
+        ("archive: ../x.zip", None),
+        ("kaggle: --path", None),
+        ("table: ../../train.csv", "table: train.csv"),
+        ('images: "../{image_id}.png"', 'images: "train/{image_id}.png"'),
+        ("sample: /etc/passwd", "sample: sample_submission.csv"),
+    ],
+)
+def test_what_a_card_names_lies_in_its_own_folder(tiny, capsys, line, by):
+    card = card_of(tiny)
+    text = card.read_text()
+    assert by is None or by in text
+    card.write_text(text.replace(by, line) if by else f"{text}{line}\n")
+    before = {path for path in tiny.rglob("*") if path.is_file()}
+    code, answer = told(train, "config=tiny", capsys)
+    assert code == 2
+    assert "card.yaml" in answer["error"]["message"]
+    assert {path for path in tiny.rglob("*") if path.is_file()} == before
+
+
+def test_an_own_metric_is_told_when_it_is_first_run(tiny, capsys):
+    card = card_of(tiny)
+    card.write_text(card.read_text().replace("metric: accuracy", "metric: own"))
+    metric = card.with_name("metric.py")
+    program = (
+        "higher_is_better, needs = True, 'labels'\ndef score(targets, labels): return (targets == labels).mean()\n"
+    )
+    metric.write_text(program)
+    (card.parent / "data" / "metric.py").write_text("raise SystemExit('this came with the download')")
+    said = []
+    for text in (program, program, f"{program}# another\n"):
+        metric.write_text(text)
+        capsys.readouterr()
+        assert train(["config=tiny", "fold=0", "train.epochs=1"]) == 0
+        said.append(str(metric) in capsys.readouterr().out)
+    assert said == [True, False, True]
+
+
+# Archives
+
+
+@pytest.mark.parametrize("kind", ["ratio", "nested", "files", "total"])
+def test_an_archive_that_no_data_set_is_asks_before_it_is_unpacked(home, tmp_path, capsys, monkeypatch, kind):
+    room = "src.competition.sources.archives."
+    monkeypatch.setattr(room + ("MOST_FILES" if kind == "files" else "PLAIN"), 100 if kind == "files" else 1e6)
+    if kind == "total":
+        monkeypatch.setattr(room + "LARGEST", 1e5)
+    source = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(source, "w", zipfile.ZIP_DEFLATED) as archive:
+        if kind == "files":
+            for number in range(101):
+                archive.writestr(f"train/{number}.txt", "x")
+        elif kind == "nested":
+            inner = tmp_path / "inner.zip"
+            with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as other:
+                other.writestr("zeros.bin", bytes(3_000_000))
+            archive.write(inner, "inner.zip")
+        else:
+            archive.writestr("zeros.bin", bytes(3_000_000 if kind == "ratio" else 200_000))
+    code, answer = told(prepare, str(source), capsys)
+    assert (code, answer["error"]["code"]) == (1, "archive-bomb")
+    assert "--unpack-anyway" in answer["error"]["message"]
+    assert not list(home.rglob("zeros.bin")) and not list(home.rglob("*.txt"))
+    _, answer = told(prepare, f"{source} --unpack-anyway", capsys)
+    assert answer["error"]["code"] != "archive-bomb"  # it goes on, and finds no images in it
+
+
+# Checkpoints and weights
+
+
+WORDS = "config=tiny fold=0 train.epochs=3"
+
+
+def begun(home: Path, words: str) -> Path:
+    """A fold that was killed after its first epoch; its checkpoint."""
+    code = (
+        "import os, signal, sys; from src.training import trainer, state; save = state.State.save\n"
+        "def saved(self, path):\n"
+        "    save(self, path)\n"
+        "    if self.progress.epoch == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "state.State.save = saved\n"
+        "from src.train import main; sys.exit(main(sys.argv[1:]))"
+    )
+    env = os.environ | {"PODIUM_HOME": str(home)}
+    subprocess.run(
+        [sys.executable, "-c", code, *words.split()], cwd=REPOSITORY, env=env, capture_output=True, check=False
+    )
+    (checkpoint,) = (home / "runs").rglob("checkpoint.pt")
+    return checkpoint
+
+
+def test_a_checkpoint_that_is_damaged_is_not_gone_on_from(tiny, capsys):
+    """Inverted weights once gave a held-out loss of 3.8e23, and the training went on."""
+    checkpoint = begun(tiny, WORDS)
+    whole = checkpoint.read_bytes()
+    (checkpoint.parent / ".checkpoint.pt.abc.part").touch()
+    for how in ("emptied", "cut in half", "64 bytes flipped"):
+        checkpoint.write_bytes(SPOIL[how](whole))
+        code, answer = told(train, WORDS, capsys)
+        assert (code, answer["error"]["code"]) == (1, "damaged-file"), how
+        assert "checkpoint.pt" in answer["error"]["message"]
+    checkpoint.write_bytes(whole)
+    assert train(WORDS.split()) == 0
+    assert not list(tiny.rglob("*.part"))
+
+
+def test_the_weights_of_the_best_epoch_are_held_to_their_checksum(tiny, capsys):
+    words = f"{WORDS} train.keep=best"
+    checkpoint = begun(tiny, words)
+    best = checkpoint.with_name("best.safetensors")
+    with safe_open(best, "pt") as held:
+        metadata = held.metadata()
+    tensors = load_file(best)
+    name = max(tensors, key=lambda key: tensors[key].numel())
+    save_file(tensors | {name: tensors[name] + 1}, best, metadata)
+    # The epochs that are left would put better weights aside: none is better than this.
+    kept = torch.load(checkpoint, weights_only=True)
+    for entry in kept["progress"]["history"]:
+        entry["score"] = 2.0
+    torch.save(kept, checkpoint)
+    code, answer = told(train, words, capsys)
+    assert (code, answer["error"]["code"]) == (1, "damaged-file")
+    assert "best.safetensors" in answer["error"]["message"]
+
+
+def test_weights_that_another_run_begins_with_are_those_that_it_kept(tiny, capsys):
+    assert train(WORDS.split()) == 0
+    (weights,) = (tiny / "runs").rglob("model.safetensors")
+    data = weights.read_bytes()
+    weights.write_bytes(flipped(data, len(data) - 100, 8))
+    run = weights.parents[2].name
+    code, answer = told(train, f"config=tiny fold=0 run=next model.weights=run:{run}", capsys)
+    assert code == 1 and "model.safetensors" in answer["error"]["message"]
+
+
+# Every file of a competition, a finished and a begun run, and a ledger
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory) -> Path:
+    home = tmp_path_factory.mktemp("everything")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PODIUM_HOME", str(home))
+        write_tiny(home)
+        assert train(["config=tiny"]) == 0
+        assert predict(["--tta", "config=tiny"]) == 0
+        assert report(["config=tiny"]) == 0
+        begun(home, "config=tiny fold=0 run=begun")
+        ledger(home)
+    return home
+
+
+def ledger(home: Path) -> None:
+    from dataclasses import asdict
+
+    from src.submission import ledger as book
+
+    entry = book.Entry(time="2026-01-01 00:00:00", competition="tiny", file="tiny.csv", sha256="0" * 64, ref="1")
+    for status, score in (("PUSHING", ""), ("COMPLETE", "0.9")):
+        path = book.ledger_file()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        row = {key: "" if value is None else value for key, value in asdict(entry).items()}
+        row |= {"status": status, "public_score": score}
+        if not path.exists():
+            path.write_text(",".join(book.COLUMNS) + "\n")
+        with path.open("a") as out:
+            out.write(",".join(str(row[column]) for column in book.COLUMNS) + "\n")
+
+
+COMMANDS = (
+    ("train", "config=tiny run=begun fold=0"),
+    ("train", "config=tiny"),
+    ("predict", "--tta config=tiny"),
+    ("report", "config=tiny"),
+    ("submit", "--history competition=tiny"),
+)
+NUMBERS = re.compile(r"(accuracy out of fold|test accuracy|score)[^\n]*")
+
+
+def outcome(home: Path, module: str, words: str) -> subprocess.CompletedProcess:
+    env = os.environ | {"PODIUM_HOME": str(home)}
+    line = [sys.executable, "-m", f"src.{module}", *words.split()]
+    return subprocess.run(line, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=300, check=False)
+
+
+def results(home: Path) -> dict[str, bytes]:
+    """What a wrong result would show in: the submission, and the weights of every fold."""
+    kept = [*home.glob("submissions/tiny/tiny.csv"), *home.glob("runs/tiny/*/seed*/*/model.safetensors")]
+    return {str(path.relative_to(home)): path.read_bytes() for path in kept}
+
+
+def every_file(home: Path) -> list[str]:
+    """Of each kind of file some; of the images one each."""
+    names = sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file())
+    images = [name for name in names if name.endswith(".png") and "/data/" in name]
+    figures = [name for name in names if "/report/" in name and not name.endswith((".json", ".html"))]
+    skipped = {*images[1:-1], *figures[1:]} | {name for name in names if Path(name).name == "lock"}
+    return [name for name in names if name not in skipped]
+
+
+def answers_to(source: Path, home: Path, name: str, how: str, right: dict[str, bytes]) -> list[tuple[str, str]]:
+    """What each command came to with that file spoilt: (command, answer). Asserts that none is a wrong one."""
+    shutil.rmtree(home, ignore_errors=True)
+    shutil.copytree(source, home, symlinks=True)
+    spoil(home / name, how)
+    answers = []
+    for module, words in COMMANDS:
+        done = outcome(home, module, words)
+        where = f"{name} {how}: {module} {words}"
+        assert "Traceback" not in done.stderr + done.stdout, f"{where}\n{done.stderr[-3000:]}"
+        assert done.returncode in (0, 1, 2), where
+        if done.returncode:
+            error = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+            assert len(error) == 1, f"{where}: {done.stderr}"
+            answers.append((module, error[0]))
+        else:
+            answers.append((module, "done"))
+        wrong = [key for key, value in results(home).items() if right.get(key, value) != value and key != name]
+        assert not wrong, f"{where}: {wrong} differ"
+    return answers
+
+
+@pytest.fixture
+def right(everything: Path, tmp_path: Path) -> dict[str, bytes]:
+    """The results where nothing is spoilt."""
+    shutil.copytree(everything, tmp_path / "whole")
+    for module, words in COMMANDS:
+        done = outcome(tmp_path / "whole", module, words)
+        assert done.returncode == 0, done.stderr
+    return results(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", SPOIL)
+def test_every_file_spoilt_is_a_right_result_or_one_line(everything, right, tmp_path, how):
+    failed = []
+    for name in every_file(everything):
+        try:
+            answers = answers_to(everything, tmp_path / "home", name, how, right)
+            print(f"{name}, {how}:", *(f"\n    {module}: {answer}" for module, answer in answers))
+        except AssertionError as error:
+            failed.append(str(error))
+            print(f"{name}, {how}: WRONG {error}")
+    assert not failed, "\n\n".join(failed)

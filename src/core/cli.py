@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from src.core.console import printable
 from src.core.errors import REMEDIES, Problem, UsageError
 from src.core.files import size_told
 from src.core.launch import first_to_tell, launched
@@ -194,7 +195,7 @@ def _free(error: OSError) -> str:
 
 def _failed(code: str, message: str, opening: str = "error: ") -> Result:
     if first_to_tell():
-        print(f"{opening}{message}", file=sys.stderr, flush=True)
+        print(printable(f"{opening}{message}"), file=sys.stderr, flush=True)
     return {"error": {"code": code, "message": message}}
 
 

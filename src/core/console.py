@@ -10,6 +10,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -31,7 +32,16 @@ class _StandardOutput(logging.Handler):
     """Writes to what is standard output at that time: with --json it is standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), flush=True)
+        print(printable(self.format(record)), flush=True)
+
+
+# Characters that steer a terminal, or turn the direction of what follows: names of classes and files may hold any.
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """The text with what steers a terminal written out, such as \\x1b; lines and tabs stay."""
+    return STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 if not log.handlers:

@@ -252,6 +252,23 @@ def test_an_own_metric_is_told_when_it_is_first_run(tiny, capsys):
     assert said == [True, False, True]
 
 
+def test_names_that_steer_a_terminal_are_written_out(tiny, capsys):
+    """A class of this name would clear the screen of whoever looks at the scores."""
+    table = tiny / "competition" / "tiny" / "data" / "train.csv"
+    table.write_text(table.read_text().replace("blue", "b\x1b[2Jl\u202eue"))
+    sample = tiny / "competition" / "tiny" / "data" / "sample_submission.csv"
+    sample.write_text(sample.read_text().replace("blue", "green"))
+    answers = tiny / "competition" / "tiny" / "answers" / "test.csv"
+    answers.write_text(answers.read_text().replace("blue", "b\x1b[2Jl\u202eue"))
+    capsys.readouterr()
+    assert train(["config=tiny", "fold=0", "train.epochs=1"]) == 0
+    told = capsys.readouterr()
+    assert "\\x1b[2J" in told.out and "\\u202e" in told.out
+    assert train(["config=\x1b[2J"]) == 2
+    told = "".join([*told, *capsys.readouterr()])
+    assert "\x1b" not in told and "\u202e" not in told
+
+
 # Archives
 
 
@@ -399,9 +416,11 @@ def outcome(command: Callable[[list[str]], int], words: str) -> str:
         code = command(words.split())
     if code == 0:
         return "done"
-    errors = [line for line in err.getvalue().splitlines() if line]
-    assert len(errors) == 1 and errors[0].startswith("error: "), err.getvalue()
-    return errors[0]
+    message = err.getvalue().strip()
+    assert message.startswith("error: ") and message.count("error: ") == 1 and "Traceback" not in message, message
+    if "images cannot be read" not in message:  # which lists them, a line each
+        assert len(message.splitlines()) == 1, message
+    return message
 
 
 def results(home: Path) -> dict[str, bytes]:

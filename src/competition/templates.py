@@ -22,7 +22,7 @@ from src.core.errors import Problem
 from src.images.decode import SUFFIXES
 
 _FIELD = re.compile(r"\{\{|\}\}|\{([^{}:]+)(?::([^{}]*))?\}")
-_ENDING = re.compile(r"\.(0+|[a-z][a-z0-9]{1,4})$")
+_ENDING = re.compile(r"((?<=\d)\.0+|\.[a-z][a-z0-9]{1,4})$")
 
 
 def is_template(text: str) -> bool:

@@ -173,6 +173,7 @@ def _fitting(rules: list[Rule], part: Role, context: Context) -> list[Rule]:
     own = [rule for rule in rules if roles[rule.images] == part and rule.hits >= (1 - FEW_MISSING) * len(rule.files)]
     others = ("", part, "train") if part == "validation" else ("", part)
     best = own or [rule for rule in rules if roles[rule.images] in others]
+    best = best or [rule for rule in rules if rule.full and part == "test"]  # images of another part: told later
     most = max((rule.hits for rule in best), default=0)
     best = [rule for rule in best if rule.hits >= (most if most == len(rule.files) else 0.9 * most)]
     best = [rule for rule in best if not context.taken.intersection(rule.files)] or best

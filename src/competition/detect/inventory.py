@@ -46,11 +46,12 @@ class TableFile:
     sheet: Sheet
     cells: pd.DataFrame
     pixels: Pixels | None = None
+    counters: tuple[str, ...] = ("row", "row0")  # columns that the file itself does not have
 
     @property
     def columns(self) -> list[str]:
         """The file's own columns."""
-        return [column for column in self.cells if column not in ("row", "row0")]
+        return [column for column in self.cells if column not in self.counters]
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -94,17 +95,22 @@ def _read(tree: Tree, path: str, shared: set[str], given: dict[str, Any]) -> Tab
     file, role = tree.root / path, role_of_table(path, tree.shared)
     if Path(path).suffix.lower() in json_tables.SUFFIXES:
         sheet = Sheet(encoding=encoding_of(file).removesuffix("-sig"))
-        return TableFile(path, role, sheet, counted(json_tables.read(file, sheet.encoding)))
+        return _counted_table(path, role, sheet, json_tables.read(file, sheet.encoding))
     sheet = sniff(file, lambda cell: bool(cell) and stem(cell) in tree.by_stem, shared, given)
     if sheet is None:
         return None
     head = _head(file, sheet)
     pixels = None if tree.images else _pixels(head, sheet.header)
     if pixels is None:
-        return TableFile(path, role, sheet, counted(read_table(file, sheet)))
+        return _counted_table(path, role, sheet, read_table(file, sheet))
     kept = head.columns.drop(pixel_columns(head.columns, pixels.columns)).tolist()
     cells = read_table(file, sheet, kept) if kept else _rows(file, sheet)
     return TableFile(path, role, sheet, counted(cells), pixels)
+
+
+def _counted_table(path: str, role: Role, sheet: Sheet, cells: pd.DataFrame) -> TableFile:
+    counters = tuple(column for column in ("row", "row0") if column not in cells)
+    return TableFile(path, role, sheet, counted(cells), counters=counters)
 
 
 def counted(cells: pd.DataFrame) -> pd.DataFrame:

@@ -32,9 +32,9 @@ def from_names(context: Context) -> Train:
     else:
         paths = pool(context)
         named = label_in_names(paths, _asked(context)) if paths else None
+    _ask_about_folders(context)
     if named is None:
         _refuse(paths, context)
-    _ask_about_folders(context)
     draft = context.draft
     cells = matched(named.files, context.tree.images)
     if not given and set(cells["path"]) != set(named.paths):

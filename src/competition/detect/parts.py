@@ -11,6 +11,8 @@ from src.competition.detect.roles import Role, role_of_word, words
 from src.competition.templates import name, stem
 
 PARTS = ("train", "validation", "test")
+PLAIN = {"image", "images", "img", "imgs", "set", "data", "dataset", "files", "folder", "photos", "pictures", "jpg"}
+PLAIN |= {"jpeg", "png", "final", "new", "all", "small", "simple", "v", "part", "stage", "raw", "full", "resized"}
 FEWEST = 10  # images whose names can tell parts
 COVERED = 0.9  # of a folder's images must be named after parts before their names say anything
 
@@ -78,7 +80,7 @@ class Parts:
         said = self._asked and called - {name(one.rstrip("/")) for one in named} >= self._asked
         if len(named) > 1 or nested or said or any(stem(path) in self._tested for path in self._files[first][:20]):
             return True
-        if all(self._bears_its_name(one) for one in below):
+        if all(self._bears_its_name(one) for one in below) or not _only_part(first):
             return False
         if role == "train":
             return len(below) < 3 or not self._alike(below)
@@ -110,6 +112,12 @@ def _role_of_name(path: str) -> Role:
     held = [word for word in words(stem(path)) if not word.isdigit()]
     roles = {role for word in held[:1] + held[-1:] if (role := role_of_word(word)) in PARTS}
     return roles.pop() if len(roles) == 1 else ""
+
+
+def _only_part(folder: str) -> bool:
+    """Whether a folder's name says a part and nothing else: test_images does, test tube does not."""
+    held = [word for word in words(name(folder.rstrip("/"))) if not word.isdigit()]
+    return all(role_of_word(word) or word in PLAIN for word in held)
 
 
 def _above(folder: str) -> str:

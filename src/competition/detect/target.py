@@ -158,10 +158,8 @@ def _speaks_of(column: str, name: str) -> bool:
     if any(asked[k : k + len(held)] == held for k in range(len(asked))) and held:
         return True
     near = [one for one in asked if len(one) > 3]
-    return (
-        bool(held)
-        and all(any(a.startswith(one) or one.startswith(a) for a in near) for one in held if len(one) > 3)
-        and any(len(one) > 3 for one in held)
+    return any(len(one) > 3 for one in held) and all(
+        one in asked or (len(one) > 3 and any(a.startswith(one) or one.startswith(a) for a in near)) for one in held
     )
 
 

@@ -145,7 +145,7 @@ class Pairs:
             for k, one in enumerate(named):
                 for other in named[k + 1 :]:
                     a, b = table.cells[one].map(stem), table.cells[other].map(stem)
-                    if (a != b).mean() > MOST and not _same_name(a, b):
+                    if (a != b).mean() > MOST and not _belong_together(a, b):
                         return f"{table.path} names two images in a row, {one} and {other}"
         return None
 
@@ -258,6 +258,7 @@ def _names_images(table: TableFile, column: str, context: Context) -> bool:
     return len(cells) > 2 and named > MOST * len(cells)
 
 
-def _same_name(a: pd.Series, b: pd.Series) -> bool:
-    """Whether the second names tell no more than the first: an image and its mask."""
-    return a.nunique() == b.nunique() == len(pd.DataFrame({"a": a, "b": b}).drop_duplicates())
+def _belong_together(a: pd.Series, b: pd.Series) -> bool:
+    """Whether the names of a row hold each other: an image and its mask."""
+    pairs = list(zip(a.iloc[:LOOKED_AT], b.iloc[:LOOKED_AT], strict=True))
+    return sum(one in other or other in one for one, other in pairs) > len(pairs) / 2

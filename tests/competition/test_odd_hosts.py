@@ -1,0 +1,478 @@
+"""Folders that are easy to read wrong: every one is read right, told as a guess, or refused by the right code."""
+
+import json
+import unicodedata
+import zlib
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from src import prepare
+from src.competition.card import load_card
+from src.competition.samples import load_samples
+from src.core.paths import competition_folder
+
+INSECTS, PETS = ("bee", "fly", "wasp"), ("cat", "dog")
+CASES = {}
+
+
+class Host:
+    """A folder in the making: what its images mean, and what must come of it."""
+
+    def __init__(self, root):
+        self.root, self.train, self.test, self.words = root, {}, {}, []
+        self.code = self.guess = self.target = self.positive = None
+        self.told = ()
+
+    def file(self, path, content):
+        path = self.root / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    def image(self, path, label=None, id=None):
+        noise = np.random.default_rng(zlib.crc32(path.encode())).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        self.file(path, cv2.imencode(".png", noise)[1].tobytes())
+        if label is not None:
+            self.train[path] = label
+        if id is not None:
+            self.test[str(id)] = path
+
+    def table(self, path, /, sep=",", **columns):
+        self.file(path, pd.DataFrame(columns).to_csv(index=False, sep=sep))
+
+    def folders(self, names, root="", n=8):
+        for name in names:
+            for k in range(n):
+                self.image(f"{root}{name}/{name[:3]}x{k}.png", unicodedata.normalize("NFC", name))
+
+    def plain(self, labels, stem="a{}".format, id=None, column="label", sample="", table="train.csv", n=30):
+        """train/STEM.png named by a table, test/b0.. named by a sample submission."""
+        held = [labels[k % len(labels)] for k in range(n)]
+        for k in range(n):
+            self.image(f"train/{stem(k)}.png", held[k])
+        for k in range(6):
+            self.image(f"test/b{k}.png", id=f"b{k}")
+        order = np.random.default_rng(3).permutation(n)
+        self.table(table, id=[(id or stem)(k) for k in order], **{column: [held[k] for k in order]})
+        if sample is not None:
+            self.table("sample_submission.csv", id=list(self.test), **{column: sample})
+
+    def edit(self, path, change):
+        self.file(path, change((self.root / path).read_text()))
+
+
+def case(build):
+    CASES[build.__name__] = build
+    return build
+
+
+def family(name, rows, build):
+    """Cases that differ in a few values."""
+    for k, row in enumerate(rows):
+        CASES[f"{name}{k}"] = lambda d, row=row: build(d, *row)
+
+
+# Ids that no file bears as they stand
+
+SPELT = [
+    (lambda k: f"IMG {k}", lambda k: f"img-{k:03d}"),
+    (lambda k: f"photo.{k}", lambda k: f"photo_{k}"),
+    (lambda k: f"s{k}.tiff", lambda k: f"s{k}"),
+    (lambda k: f"  s{k}", lambda k: f"s{k}"),
+    (lambda k: f"caf%C3%A9%20{k}", lambda k: f"café {k}"),
+    (lambda k: f"{k}.0", lambda k: f"{k:04d}"),
+    (lambda k: f"http://host/x/s{k}.png", lambda k: f"s{k}"),
+    (lambda k: f"Leaf{k}", lambda k: f"leaf_{k}"),
+]
+family("spelt", SPELT, lambda d, id, stem: d.plain(INSECTS, stem, id))
+
+
+def counted(d, file, first):
+    d.plain(INSECTS, sample=None)
+    d.test.clear()
+    for n in range(first, first + 12):
+        d.image(f"test/{file(n)}", id=n)
+    d.table("test.csv", image=sorted(path[5:] for path in d.test.values()))
+    d.table("sample_submission.csv", id=list(d.test), label="bee")
+
+
+COUNTED = [(lambda n: f"scan ({n}).png", 1), (lambda n: f"T_{n:03d}.png", 0), (lambda n: f"{n}-eval.png", 5)]
+family("counted", COUNTED, counted)
+
+
+@case
+def rows_alone(d):
+    for k in range(20):
+        d.image(f"pics/{k + 1}.png", INSECTS[k % 3])
+    d.table("labels.csv", label=list(d.train.values()))
+    d.guess = "train.id"
+
+
+@case
+def many_rows_one_file(d):
+    # the same names in each class folder: a rule that sends all rows to one folder finds nothing
+    for name in INSECTS:
+        for k in range(6):
+            d.image(f"data/train/{name}/{k:03d}.png", name)
+    d.table("labels.csv", path=[path.removeprefix("data/") for path in d.train], label=list(d.train.values()))
+
+
+# Lists
+
+SETS = [("cat",), ("dog",), ("owl",), ("cat", "dog"), ("dog", "owl"), ("cat", "owl"), ("owl", "cat", "dog")]
+LISTS = [
+    (json.dumps,),
+    (lambda held: "(" + "; ".join(held) + ")",),
+    (", ".join,),
+    (" | ".join,),
+    (";".join, ("cat", "newt")),
+    (lambda held: ",".join(held) + ",",),
+    (" ".join,),
+    ("/".join,),
+]
+
+
+def lists(d, spell, odd=None):
+    sets = [list(SETS[k % 7]) for k in range(56)]
+    if odd:
+        sets[5] = list(odd)
+    for k, held in enumerate(sets):
+        d.image(f"img/a{k}.png", sorted(held))
+    d.table("labels.csv", image=[f"a{k}" for k in range(56)], tags=[spell(held) for held in sets])
+    d.target = "multilabel"
+
+
+family("lists", LISTS, lists)
+NO_LISTS = [
+    ("Tomato, blight", "Tomato, healthy", "Potato, blight", "Potato, healthy"),
+    ("red admiral", "red spotted purple", "monarch", "zebra long wing"),
+    ("a/b/c", "a/b/d", "e/f/g"),
+    ("Corn (maize)", "Corn (sweet)", "Rye"),
+]
+family("no_lists", [(names,) for names in NO_LISTS], lambda d, names: d.plain(names))
+
+
+# Contradictions
+
+
+def twice(d, words, code=None, labels=None):
+    d.plain(INSECTS, n=60)
+    d.edit("train.csv", lambda text: text + "a3,wasp\na4,bee\na4,bee\n")
+    d.words, d.code = words, code
+    if labels is None:
+        d.train.pop("train/a3.png"), d.train.pop("train/a4.png")
+    else:
+        d.train |= labels
+
+
+TWICE = [
+    ([], "undecided"),
+    (["on_conflict=drop"],),
+    (["on_conflict=first"], None, {"train/a3.png": "bee", "train/a4.png": "fly"}),
+    (["on_conflict=majority"], None, {"train/a3.png": "bee", "train/a4.png": "bee"}),
+]
+family("twice", TWICE, twice)
+
+
+def marks(d, row, words=(), code=None, names=INSECTS):
+    for k in range(60):
+        d.image(f"train/a{k}.png", names[k % len(names)])
+    held = np.eye(len(names), dtype=int)[np.arange(60) % len(names)]
+    if row is not None:
+        held[7] = row
+        d.train.pop("train/a7.png")
+    d.table("train.csv", id=[f"a{k}" for k in range(60)], **dict(zip(names, held.T.tolist(), strict=True)))
+    d.words, d.code, d.target = list(words), code, "multiclass"
+
+
+MARKS = [
+    ([1, 1, 0], (), "undecided"),
+    ([0, 0, 0], ("on_conflict=drop",)),
+    (None, (), None, ("test", "train", "val")),
+    (None, (), None, ("train", "tram", "bus")),
+]
+family("marks", MARKS, marks)
+
+
+@case
+def farms(d):
+    d.plain([f"f{k}" for k in range(12)], n=96)
+    d.edit(
+        "train.csv",
+        lambda text: "\n".join(f"{line},{'farm' if k == 0 else line[-1]}" for k, line in enumerate(text.split())),
+    )
+    d.told = ("!group",)
+
+
+# Parts of the data in names
+
+PARTS = [
+    (("bus", "car", "tram", "train"), ()),
+    (("control", "mild", "severe", "val"), ("undecided",)),
+    (("test tube", "beaker"), ()),
+    (("training shoes", "boots"), ()),
+]
+
+
+def parts(d, names, code=()):
+    d.folders(names)
+    for name in names:
+        d.image(f"{name}/a {name} to test {name}.png", name)
+    d.code = code[0] if code else None
+
+
+family("parts", PARTS, parts)
+
+
+def split(d, train, test, more=()):
+    d.folders(PETS, f"{train}/")
+    for name in PETS:
+        for k in range(4):
+            d.image(f"{test}/{name}/t{name}{k}.png", id=f"t{name}{k}.png")
+    for path in more:
+        d.image(path)
+    d.told = tuple(path.rpartition("/")[2] if "/" not in path else path.split("/")[0] for path in more)
+
+
+SPLIT = [
+    ("Training", "Testing"),
+    ("data/train", "data/test", ("figures/a.png", "figures/b.png")),
+    ("train", "test", ("test_small/cat/x.png", "test_small/dog/y.png")),
+    ("x/TRAIN", "x/TEST", ("cover.png",)),
+]
+family("split", SPLIT, split)
+
+CONTAINERS = [
+    ("images/", ("figs/a.png", "figs/b.png")),
+    ("archive/set/", ("banner.png",)),
+    ("pets {v2}/", ()),
+    ("", ("logo.png", "map.png")),
+]
+
+
+def containers(d, root, strays):
+    d.folders(("cat", "dog", "owl"), root)
+    for path in strays:
+        d.image(path)
+    d.told = tuple(path.rpartition("/")[2] for path in strays[:1])
+
+
+family("containers", CONTAINERS, containers)
+
+
+@case
+def composed_folders(d):
+    d.folders([unicodedata.normalize("NFD", "crème"), "bleu"], "train/")
+    for k in range(4):
+        d.image(f"test/t{k}.png", id=f"t{k}")
+    d.table("sample_submission.csv", id=list(d.test), label=unicodedata.normalize("NFC", "crème"))
+
+
+# Headers and tables
+
+HEADERS = [("cat", ("cat", "no_cat")), ("fire", ("smoke", "fire")), ("level", ("low", "level", "high"))]
+family("header", HEADERS, lambda d, column, names: d.plain(names, column=column))
+
+
+@case
+def stray_named_as_column(d):
+    d.plain(INSECTS)
+    d.edit("train.csv", lambda text: text.replace("id,", "filename,", 1))
+    d.image("train/filename.png")
+
+
+def written(d, change, *words):
+    d.plain(INSECTS, sample="bee")
+    d.edit("train.csv", change)
+    d.words = list(words)
+
+
+WRITTEN = [
+    (lambda t: "sep=;\n" + t.replace(",", ";"),),
+    (lambda t: t + ",\n,\n" * 9,),
+    (lambda t: t.replace(",", ",  "),),
+    (lambda t: t.replace(",", "\t"),),
+    (lambda t: t.partition("\n")[2],),
+    (lambda t: t.partition("\n")[2].replace(",", "|"), "train.separator=|", "train.header=false"),
+    (lambda t: "\ufeff" + t.replace("\n", "\r\n"),),
+    (lambda t: t.replace("id,label", "id,label,note").replace("bee\n", f'bee,"{"x" * 140_000}"\n', 1),),
+]
+family("written", WRITTEN[:-1], written)
+
+
+# Labels
+
+
+def absent(d, mark, code=None, guess="train.missing", names=INSECTS):
+    d.plain(names, n=36)
+    lines = (d.root / "train.csv").read_text().split()
+    for k in (3, 9, 15, 21):
+        d.train.pop(f"train/{lines[k].partition(',')[0]}.png")
+        lines[k] = lines[k].partition(",")[0] + f",{mark}"
+    d.file("train.csv", "\n".join(lines) + "\n")
+    d.code, d.guess = code, None if code else guess
+
+
+ABSENT = [
+    ("null",),
+    ("N/A",),
+    ("?",),
+    ("-1", None, "train.missing", ("1", "2", "3")),
+    ("NA", "undecided"),
+    ("", None, "train.empty_label"),
+]
+family("absent", ABSENT, absent)
+
+POSITIVE = [
+    (("benign", "malignant"), "malignant_prob", "malignant", False),
+    (("cat", "dog"), "P(cat)", "cat", False),
+    (("fake", "real"), "isFake", "fake", False),
+    (("crack", "no crack"), "has_crack", "crack", False),
+    (("healthy", "sick"), "target", "sick", True),
+    (("normal", "tumour"), "normal_probability", "normal", False),
+    (("0", "1"), "target", "1", False),
+]
+
+
+def positive(d, names, column, wanted, guess):
+    d.plain(names, sample=None)
+    d.table("sample_submission.csv", id=list(d.test), **{column: 0.5})
+    d.positive, d.guess = wanted, "classes" if guess else None
+
+
+family("positive", POSITIVE, positive)
+
+
+@case
+def codes_in_a_table(d):
+    d.plain(INSECTS, sample=[2, 0, 1, 2, 0, 1])
+    d.table("classes.csv", index=[2, 0, 1], name=list(INSECTS))
+    d.train = {path: {"bee": "2", "fly": "0", "wasp": "1"}[label] for path, label in d.train.items()}
+
+
+@case
+def codes_unsaid(d):
+    d.plain(INSECTS, sample=[2, 0, 1, 2, 0, 1])
+    d.code = "undecided"
+
+
+@case
+def codes_given(d):
+    codes_unsaid(d)
+    d.words, d.code = ["classes={bee: 0, fly: 1, wasp: 2}"], None
+    d.train = {path: str(INSECTS.index(label)) for path, label in d.train.items()}
+
+
+# Tasks that are none of classes
+
+IDS = [f"x{k:02d}" for k in range(24)]
+
+
+def other_task(d, train, sample, images=None, test=None):
+    for id in [*IDS, *(f"y{k}" for k in range(6))]:
+        for path in images(id) if images else [f"img/{id}.png"]:
+            d.image(path)
+    d.table("train.csv", **train)
+    d.table("sample_submission.csv", **sample)
+    if test:
+        d.table("test.csv", **test)
+    d.code = "unsupported-task"
+
+
+ASKED = [f"y{k}" for k in range(6)]
+OTHER = [
+    (
+        {"left": IDS, "right": IDS[5:] + IDS[:5], "same": [0, 1] * 12},
+        {"pair": [f"{a}-{b}" for a, b in pairwise(ASKED)], "same": 0},
+    ),
+    ({"id": IDS, "EncodedPixels": ["1 3 10 5"] * 24}, {"id": ASKED, "EncodedPixels": "1 1"}),
+    ({"id": IDS, "kind": ["a", "b"] * 12}, {"id": ASKED, "PredictionString": "0.9 0 0 5 5"}),
+    (
+        {"id": IDS, "kind": ["a", "b"] * 12},
+        {"id": ASKED, "grade": "a"},
+        lambda id: [f"img/{id}-{n}.png" for n in (1, 2, 3)],
+    ),
+    (
+        {"id": IDS, "kind": ["a", "b"] * 12},
+        {"id": ASKED, "grade": "a"},
+        lambda id: [f"img/{id}/{n}.png" for n in (1, 2)],
+    ),
+    ({"id": IDS, "height": range(24), "leaf": np.arange(24) / 7}, {"id": ASKED, "height": 1.5, "leaf": 0.3}),
+    ({"id": IDS, "age": np.arange(24) + 0.5}, {"id": ASKED, "age": 0}),
+    (
+        {"id": IDS, "a": [0, 1] * 12, "b": [1, 0] * 12},
+        {"row": [f"{id}:{q}" for id in ASKED for q in "ab"], "value": 0.5},
+    ),
+]
+family("other_task", OTHER, other_task)
+
+
+@case
+def a_box_in_each_row(d):
+    for k in range(20):
+        d.image(f"img/p{k}.png", sorted(("RBC", "WBC") if k % 2 else ("RBC",)))
+    rows = [(f"p{k}.png", cell, 3 * j) for k in range(20) for j, cell in enumerate(d.train[f"img/p{k}.png"] * 2)]
+    d.table("boxes.csv", **dict(zip(("image", "cell_type", "x"), zip(*rows, strict=True), strict=True)))
+    d.words, d.target = ["train.label=cell_type"], "multilabel"
+
+
+@case
+def coco_names(d):
+    for k in range(24):
+        d.image(f"images/a{k}.png", PETS[k % 2])
+    images = [{"id": k, "file_name": f"a{k}.png"} for k in range(24)]
+    notes = [{"id": k, "image_id": str(k), "category_id": 3 + k % 2} for k in range(24)]
+    kinds = [{"id": 3, "name": "cat"}, {"id": 4, "name": "dog"}]
+    d.file("notes.json", json.dumps({"images": images, "annotations": notes, "categories": kinds}))
+    d.guess = "train.label"
+
+
+@case
+def trained_on_and_tested(d):
+    d.plain(INSECTS, sample=None)
+    d.test = {f"a{k}": f"train/a{k}.png" for k in range(10)}
+    d.table("test.csv", id=list(d.test))
+    d.told = ("test.csv are also training images",)
+
+
+# Reading them
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PODIUM_DATA", str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_case(name, tmp_path, capsys):
+    host = Host(tmp_path / "host")
+    CASES[name](host)
+    code = prepare.main([str(host.root), "id=c", "--json", *host.words])
+    out = capsys.readouterr()
+    if host.code:
+        assert (code, json.loads(out.out)["error"]["code"]) == (1, host.code), out.err
+        return
+    assert code == 0, out.err
+    card = load_card("c")
+    samples = load_samples(card)
+    root = f"{card.data.resolve()}/"
+    rows = zip(samples.train["path"].str.removeprefix(root), labels_of(samples), strict=True)
+    assert dict(rows) == host.train, out.err
+    assert dict(zip(samples.test["id"], samples.test["path"].str.removeprefix(root), strict=True)) == host.test
+    text = (competition_folder("c") / "card.yaml").read_text(encoding="utf-8")
+    if host.guess:
+        assert any(f"{host.guess.rpartition('.')[2]}:" in line and "guess" in line for line in text.splitlines()), text
+    assert host.target in (None, card.target)
+    assert host.positive in (None, samples.classes[-1])
+    for told in host.told:
+        assert (told[1:] not in text) if told.startswith("!") else (told in out.err), (told, out.err)
+
+
+def labels_of(samples):
+    if samples.targets.ndim == 1:
+        return [samples.classes[k] for k in samples.targets]
+    return [sorted(samples.classes[k] for k in np.flatnonzero(row)) for row in samples.targets]

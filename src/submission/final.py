@@ -4,27 +4,39 @@ By the out-of-fold score, not by the public one: the public part is small, and c
 second is one that cannot be told from the best, and differs from it most: if one is wrong, the other may not be.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from src.core.console import Say, say
 from src.core.files import sha256_of
 from src.core.paths import submissions_folder
 from src.submission import ledger
 from src.submission.ledger import Entry
 
 
-def final_two(competition: str, slug: str, higher_is_better: bool, say: Callable[[str], None] = print) -> list[Entry]:
+def final_two(competition: str, slug: str, higher_is_better: bool, say: Say = say) -> list[Entry]:
     """Choose up to two scored submissions of the competition, say why, and return them, the best first."""
     scored = [entry for entry in ledger.read(competition)[0] if entry.status == "COMPLETE"]
     candidates = list({entry.sha256 or entry.ref: entry for entry in scored if entry.oof_score is not None}.values())
     if not candidates:
         say(f"no scored submission to {competition} has an out-of-fold score: there is nothing to choose by")
         return []
-    candidates.sort(key=lambda entry: entry.oof_score, reverse=higher_is_better)
+    # Where out-of-fold scores are equal, the public score parts them: there is nothing better to go by.
+    sign = 1 if higher_is_better else -1
+    candidates.sort(
+        key=lambda entry: (
+            sign * entry.oof_score,
+            -math.inf if entry.public_score is None else sign * entry.public_score,
+        ),
+        reverse=True,
+    )
     best, others = candidates[0], candidates[1:]
-    say(f"1. {_named(best)}: the best out-of-fold score of {len(candidates)}")
+    equal = sum(entry.oof_score == best.oof_score for entry in others)
+    shared = f", which {equal} more {'has' if equal == 1 else 'have'}" if equal else ""
+    say(f"1. {_named(best)}: the best out-of-fold score of {len(candidates)}{shared}")
     chosen = [best, *_second(competition, best, others, higher_is_better, say)]
     _say_public(scored, chosen, higher_is_better, say)
     say(f"Mark them at https://www.kaggle.com/competitions/{slug}/submissions (the kaggle command cannot)")
@@ -53,38 +65,38 @@ def difference(competition: str, one: Entry, other: Entry) -> float | None:
     return float((first != second).any(axis=1).mean())
 
 
-def _second(
-    competition: str, best: Entry, others: Sequence[Entry], higher: bool, say: Callable[[str], None]
-) -> list[Entry]:
+def _second(competition: str, best: Entry, others: Sequence[Entry], higher: bool, say: Say) -> list[Entry]:
     if not others:
         say("2. none: no other scored submission has an out-of-fold score")
         return []
     noise = (best.oof_low, best.oof_high)
-    edge = None if None in noise else noise[0 if higher else 1]
-    alike = [e for e in others if edge is not None and (e.oof_score >= edge if higher else e.oof_score <= edge)]
+    known_noise = None not in noise
+    edge = noise[0 if higher else 1] if known_noise else best.oof_score  # without an interval only equals are alike
+    alike = [e for e in others if (e.oof_score >= edge if higher else e.oof_score <= edge)]
+    as_good = f"as good within the noise ({noise[0]:.4f} to {noise[1]:.4f})" if known_noise else "as good"
     if not alike:
-        why = "has no interval" if edge is None else "is better than all others by more than its noise"
+        why = "is better than all others by more than its noise" if known_noise else "has no interval"
         say(f"2. {_named(others[0])}: the next best, as the first {why}; it serves as a safeguard")
         return [others[0]]
     known = [(distance, e) for e in alike if (distance := difference(competition, best, e)) is not None]
     if not known:
-        say(f"2. {_named(alike[0])}: as good within the noise (files to compare with are not here any more)")
+        say(f"2. {_named(alike[0])}: {as_good}; files to compare with are not here any more")
         return [alike[0]]
     distance, second = max(known, key=lambda pair: pair[0])  # of equals the better one, which comes first
     say(
-        f"2. {_named(second)}: as good within the noise ({best.oof_low:.4f} to {best.oof_high:.4f}), and of "
-        f"{len(known)} such the one that differs most from the first ({distance:.1%} of the answers)"
+        f"2. {_named(second)}: {as_good}, and of {len(known)} such the one that differs most from the first "
+        f"({distance:.1%} of the answers)"
     )
     return [second]
 
 
-def _say_public(scored: Sequence[Entry], chosen: Sequence[Entry], higher: bool, say: Callable[[str], None]) -> None:
+def _say_public(scored: Sequence[Entry], chosen: Sequence[Entry], higher: bool, say: Say) -> None:
     public = [entry for entry in scored if entry.public_score is not None]
     if not public:
         return
     top = (max if higher else min)(public, key=lambda entry: entry.public_score)
-    if top not in chosen:
-        why = "has no out-of-fold score" if top.oof_score is None else "is not the best out of fold"
+    if all(entry.public_score != top.public_score for entry in chosen):
+        why = "has no out-of-fold score" if top.oof_score is None else "is not better out of fold"
         say(f"Not {_named(top)}, the best public score: it {why}, and the public part is a smaller sample")
 
 

@@ -5,10 +5,11 @@ training data has; how many images the public part has is seldom known, and fewe
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from src.core.console import Say, say
 from src.submission import ledger
 from src.submission.ledger import Entry
 
@@ -19,7 +20,7 @@ Z95 = 1.96
 LARGE_PART, SMALL_PART = math.sqrt(2), math.sqrt(9)
 
 
-def history(competition: str, say: Callable[[str], None] = print) -> list[Entry]:
+def history(competition: str, say: Say = say) -> list[Entry]:
     """Tell the competition's submissions, their gaps, and the correlation of out-of-fold and public scores."""
     entries, complaints = ledger.read(competition)
     for complaint in complaints:

@@ -23,6 +23,7 @@ from src.core.paths import home, runs_folder
 
 PUSHING = "PUSHING"  # written before the push: without a later row it may or may not have arrived
 NOT_PUSHED = "NOT PUSHED"  # Kaggle has none of it
+FORMULA = re.compile(r"'*[=+\-@\t\r]")  # begins a formula, or was defused before
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -52,9 +53,11 @@ class Entry:
     views: str = ""
     reason: str = ""
     message: str = ""
+    counted_before: float | None = None  # submissions that Kaggle had counted when this push began
 
 
 COLUMNS = tuple(field.name for field in fields(Entry))
+LATER = ("counted_before",)  # columns that ledgers made before them lack
 NUMBERS = frozenset(field.name for field in fields(Entry) if field.type == (float | None))
 
 
@@ -162,7 +165,7 @@ def _prepared(file: BinaryIO, path: Path) -> tuple[tuple[str, ...], bytes]:
         file.truncate(0)
         return COLUMNS, header
     columns = _header(_lines(held)[0])
-    missing = [name for name in COLUMNS if name not in columns] if columns else []
+    missing = [name for name in COLUMNS if name not in (*columns, *LATER)] if columns else []
     if missing:
         raise Problem(f"{path} has no column {missing[0]!r}: its first line must be\n{header.decode().strip()}")
     return columns or COLUMNS, b"" if held.endswith(b"\n") else b"\n"
@@ -188,7 +191,7 @@ def _row(line: str, columns: tuple[str, ...]) -> Entry | None:
     if len(cells) < len(columns):
         cells = cells[:-1]
     values = {name: cell for name, cell in zip(columns, cells, strict=False) if name in COLUMNS}
-    entry = Entry(**{name: _number(cell) if name in NUMBERS else cell for name, cell in values.items()})
+    entry = Entry(**{name: _number(cell) if name in NUMBERS else _undefused(cell) for name, cell in values.items()})
     known = entry.competition and (entry.ref or entry.token or entry.sha256)
     return entry if known else None
 
@@ -213,9 +216,23 @@ def _folded(rows: Iterable[Entry]) -> list[Entry]:
 
 
 def _cells(entry: Entry) -> list[str]:
-    values = (getattr(entry, name) for name in COLUMNS)
+    return [_cell(getattr(entry, name)) for name in COLUMNS]
+
+
+def _cell(value: str | float | None) -> str:
+    if not isinstance(value, str):
+        return "" if value is None else str(value)
     # One line a row, and nothing that a terminal would obey: blanks take the place of control characters.
-    return ["" if value is None else " ".join(CONTROL.sub(" ", str(value)).split()) for value in values]
+    return defused(" ".join(CONTROL.sub(" ", value).split()))
+
+
+def defused(cell: str) -> str:
+    """A cell of text for people: with a quote before it where a spreadsheet would take it for a formula."""
+    return f"'{cell}" if FORMULA.match(cell) else cell
+
+
+def _undefused(cell: str) -> str:
+    return cell[1:] if cell[:1] == "'" and FORMULA.match(cell[1:]) else cell
 
 
 def _line(cells: Iterable[str], columns: tuple[str, ...] | None) -> str:

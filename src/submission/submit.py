@@ -1,10 +1,10 @@
 """What the door `python -m src.submit` does: check and push a file, or look at what was pushed."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from src.competition.card import Card
 from src.competition.samples import load_samples
+from src.core.console import Say, say
 from src.core.errors import Problem, UsageError
 from src.core.files import sha256_of
 from src.core.paths import submissions_folder
@@ -12,8 +12,8 @@ from src.metrics import metric
 from src.submission import ledger
 from src.submission.check import checked
 from src.submission.final import final_two
-from src.submission.kaggle import push_once
-from src.submission.kaggle.listing import Submission
+from src.submission.kaggle import push
+from src.submission.kaggle.command import Submission
 from src.submission.ledger import Entry
 
 
@@ -34,7 +34,7 @@ def submit(card: Card, file: Path, message: str, minutes: float, again: bool) ->
     check_file(card, file)
     score = ledger.facts(card.id, sha256_of(file)).get("oof_score")
     slug, message = slug_of(card), message or _default_message(file, score)
-    mine = push_once.submit_once(card.id, slug, file, message, wait_minutes=minutes, again=again)
+    mine = push.submit_once(card.id, slug, file, message, wait_minutes=minutes, again=again)
     if mine.scored:
         tell_score(mine, score)
         return mine
@@ -44,7 +44,7 @@ def submit(card: Card, file: Path, message: str, minutes: float, again: bool) ->
             f"submission {mine.ref} arrived, and is not scored after {minutes:g} minutes.\n{later}",
             code="not-scored-yet",
         )
-    print(f"submission {mine.ref} arrived. {later}")
+    say(f"submission {mine.ref} arrived. {later}")
     return mine
 
 
@@ -54,29 +54,29 @@ def rehearse(card: Card, file: Path, message: str) -> None:
     sha256 = sha256_of(file)
     before = ledger.submitted_before(card.id, sha256)
     if before:
-        print(f"submitted before, on {before.time[:10]}, as {before.ref or before.token} ({before.status})")
+        say(f"submitted before, on {before.time[:10]}, as {before.ref or before.token} ({before.status})")
     where = card.kaggle or f"Kaggle (there is no `kaggle:` in the card of {card.id} yet)"
     message = message or _default_message(file, ledger.facts(card.id, sha256).get("oof_score"))
-    print(f"would push {file.name} to {where} with the message {message!r}. Nothing was pushed.")
+    say(f"would push {file.name} to {where} with the message {message!r}. Nothing was pushed.")
 
 
 def check_file(card: Card, file: Path) -> None:
     checked(file, card, load_samples(card))
-    print(f"{file} fits the sample submission of {card.id}")
+    say(f"{file} fits the sample submission of {card.id}")
 
 
 def sync(card: Card) -> list[Entry]:
     """Bring the ledger up to Kaggle's list, tell what is new, and return it."""
-    rows = push_once.sync(card.id, slug_of(card))
+    rows = push.sync(card.id, slug_of(card))
     for row in rows:
         scores = f"public {_shown(row.public_score)}  private {_shown(row.private_score)}"
-        print(f"{row.ref}  {row.status}  {scores}  {row.file}")
-    print(f"{card.id}: {f'{len(rows)} rows added to' if rows else 'nothing new for'} {ledger.ledger_file()}")
+        say(f"{row.ref}  {row.status}  {scores}  {row.file}")
+    say(f"{card.id}: {f'{len(rows)} rows added to' if rows else 'nothing new for'} {ledger.ledger_file()}")
     return rows
 
 
 def final(card: Card) -> list[Entry]:
-    print(f"== {card.id}")
+    say(f"== {card.id}")
     return final_two(card.id, slug_of(card), metric(card.metric, card.target_type, card.folder).higher_is_better)
 
 
@@ -95,7 +95,7 @@ def _default_message(file: Path, score: float | None) -> str:
     return file.stem if score is None else f"{file.stem}, out of fold {score:.4f}"
 
 
-def tell_score(mine: Submission, oof: float | None, say: Callable[[str], None] = print) -> None:
+def tell_score(mine: Submission, oof: float | None, say: Say = say) -> None:
     shown = {"public": mine.public_score, "private": mine.private_score, "out of fold": oof}
     told = ", ".join(f"{name} {value:.5g}" for name, value in shown.items() if value is not None)
     say(f"submission {mine.ref} is scored: {told}")

@@ -266,7 +266,7 @@ def test_the_final_two_are_the_best_and_the_one_that_differs_most(cup):
     code, out, _ = cup.run("--final")
     assert code == 0
     assert "1. f1.csv (ref 1, out of fold 0.9500" in out and "2. f3.csv (ref 3" in out and "40.0% of the answers" in out
-    assert "Not f4.csv (ref 4" in out and "it is not the best out of fold" in out
+    assert "Not f4.csv (ref 4" in out and "it is not better out of fold" in out
     assert f"competitions/{SLUG}/submissions" in out
 
 
@@ -306,3 +306,37 @@ def test_how_far_two_submissions_differ(home, first, second, expected):
     assert final.difference("cup", *entries) == (None if expected is None else pytest.approx(expected))
     (home / "submissions" / "cup" / "two.csv").write_text("id,p\n")  # written over since
     assert final.difference("cup", *entries) is None
+
+
+@pytest.mark.parametrize("interval", [{"oof_low": 0.93, "oof_high": 0.97}, {}], ids=["interval", "no interval"])
+def test_of_equal_scores_none_is_called_the_worse(home, capsys, interval):
+    for ref, public in enumerate((0.80, 0.90, 0.90), 1):
+        scores = {"oof_score": 0.95, "public_score": public, "sha256": f"{ref}{ref}"}
+        ledger.append(
+            Entry(competition="cup", ref=str(ref), file=f"f{ref}.csv", status="COMPLETE", **scores, **interval)
+        )
+    chosen = final.final_two("cup", "cup", higher_is_better=True)
+    out = capsys.readouterr().out
+    assert [each.ref for each in chosen] == ["2", "3"], "of equals the better public scores"
+    assert "which 2 more have" in out and "\nNot " not in out and "next best" not in out
+
+
+def test_cells_that_a_spreadsheet_would_compute_are_defused_and_read_back(home):
+    odd = ["=1+1", "+1", "-1", "@sum", "'=1", "''@x", "'quoted'", "plain"]
+    ledger.append(*(entry(number, message=text, file=text) for number, text in enumerate(odd)))
+    with ledger.ledger_file().open(newline="") as file:
+        cells = [cell for row in csv.DictReader(file) for cell in (row["message"], row["file"])]
+    assert not [cell for cell in cells if cell[0] in "=+-@"]
+    assert [(each.message, each.file) for each in ledger.read()[0]] == list(zip(odd, odd, strict=True))
+
+
+def test_names_in_kaggles_list_and_in_errors_move_no_terminal(cup):
+    cup.server.store("\x1b[2Jevil.csv", b"id,label\n", "=cmd()\x9b31m")
+    code, out, _ = cup.run("--sync", f"competition={SLUG}")
+    assert code == 0 and "evil.csv" in out
+    file = cup.file(name="\x1b]0;title\x07.csv")
+    file.write_text(file.read_text().replace("label", "la\x1b[31mbel", 1))
+    code, more, err = cup.run(file)
+    assert code == 1 and "bel" in err
+    assert not any(character in out + more + err for character in "\x1b\x07\x9b")
+    assert all("\x1b" not in each.file and each.message[:1] == "=" for each in cup.entries())

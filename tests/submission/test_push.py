@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import random
+import re
 import signal
 import socket
 import time
@@ -12,10 +13,12 @@ import time
 import pytest
 
 from src.core.files import sha256_of
-from src.submission.kaggle import command, listing, push
+from src.submission import ledger
+from src.submission.kaggle import command, push
 from src.submission.kaggle.command import Call, Failed
-from tests.fixtures.kaggle_cup import SLUG, digits_cup  # noqa: F401 (the fixture `cup`)
+from tests.fixtures.kaggle_cup import SLUG, digits_cup, write_table  # noqa: F401 (the fixture `cup`)
 from tests.fixtures.kaggle_server import TOKEN, USER
+from tests.fixtures.kaggle_words import prints
 
 
 def test_a_push_is_checked_uploaded_scored_and_noted(cup):
@@ -182,8 +185,12 @@ def test_busy_answers_are_waited_out_and_the_push_is_made_once(cup):
 @pytest.mark.parametrize(
     ("fault", "asked", "told"),
     [
-        ({"status": 503}, 3, "503 (a fault at Kaggle)"),
-        ({"status": 429, "headers": {"Retry-After": "7200"}}, 1, "in 120 min"),
+        ({"status": 503}, 3, "503 (a fault at Kaggle) to each of 3 attempts."),
+        (
+            {"status": 429, "headers": {"Retry-After": "7200"}},
+            1,
+            "429 (too many requests).\nGive the same command again in 120 min",
+        ),
     ],
 )
 def test_waiting_has_limits(cup, fault, asked, told):
@@ -193,12 +200,42 @@ def test_waiting_has_limits(cup, fault, asked, told):
     assert cup.server.count("GetSubmissionLimits") == asked and not cup.server.submissions
 
 
-def test_a_failed_upload_is_told_although_the_command_exits_0(cup):
+def test_a_question_whose_answer_is_cut_is_asked_again(cup):
+    cup.server.fault("GetSubmissionLimits", drop="answer")
+    assert cup.run(cup.file())[0] == 0
+    assert cup.server.count("GetSubmissionLimits") >= 2
+    cup.server.fault("ListSubmissions", drop="answer", times=99)
+    code, _, err = cup.run("--sync")
+    assert code == 1 and "Kaggle cannot be reached: the connection was dropped" in err
+
+
+def test_a_failed_upload_is_tried_again_and_told(cup):
     cup.server.fault("PUT", status=500, times=3)
     code, _, err = cup.run(cup.file())
-    assert code == 1 and "the upload of net.csv broke off" in err
-    assert cup.server.count("CreateSubmission") == 0
+    assert code == 1 and "the upload of net.csv broke off" in err and "refused" not in err
+    assert (cup.server.count("PUT"), cup.server.count("CreateSubmission")) == (3, 0)
     assert [entry.status for entry in cup.entries()] == ["NOT PUSHED"]
+
+
+COULD_NOT = "Could not submit to competition\n"
+
+
+@pytest.mark.parametrize(
+    ("printed", "complained", "exit"), [(COULD_NOT, "", 0), ("", COULD_NOT, 1)], ids=["2.2.4", "2.2.5"]
+)
+def test_a_broken_upload_is_no_refusal_in_the_words_of_either_version(cup, monkeypatch, printed, complained, exit):
+    left = prints(monkeypatch, cup.home, "competitions submit", printed, complained, exit, times=2)
+    code, out, _ = cup.run(cup.file())
+    assert code == 0 and out.count("the upload broke off and nothing was submitted: trying again") == 2
+    assert left.read_text() == "" and len(cup.server.submissions) == 1
+
+
+def test_an_upload_that_dies_is_told_while_it_is_sent_again(cup):
+    cup.server.fault("PUT", drop="mid", times=2)
+    code, out, _ = cup.run(cup.file())
+    assert code == 0 and len(cup.server.submissions) == 1
+    assert re.findall(r"sends it again \(attempt (\d)\)", out) == ["2", "3"]
+    assert cup.server.count("StartSubmissionUpload") == 1, "the command itself sent it again"
 
 
 def test_a_server_that_dies_in_the_middle_of_the_upload(cup):
@@ -228,14 +265,75 @@ def test_a_push_of_unknown_fate_is_looked_up_before_the_next(cup):
     assert len(cup.server.submissions) == 1 == cup.server.count("CreateSubmission")
 
 
-def test_a_push_that_did_not_arrive_is_made_by_the_next(cup):
+def aged(monkeypatch):
+    """As if the push had been cut off so long ago that Kaggle's list no longer lags."""
+    monkeypatch.setattr(command, "LAG_SECONDS", 0.0)
+
+
+def statuses(cup):
+    return [entry.status for entry in cup.entries()]
+
+
+def test_a_push_that_did_not_arrive_is_made_again_when_the_list_can_be_believed(cup, monkeypatch):
     file = cup.file()
     cup.server.fault("CreateSubmission", status=500)
+    for _ in range(2):  # at once, the list proves nothing
+        assert cup.run(file)[0] == 1 and statuses(cup) == ["PUSHING"]
+    assert cup.server.count("CreateSubmission") == 1
+    cup.server.store("of a teammate.csv", file.read_bytes(), "")  # which explains why Kaggle counts one more
+    aged(monkeypatch)
+    assert cup.run(file)[0] == 0
+    assert statuses(cup) == ["NOT PUSHED", "COMPLETE", "COMPLETE"]
+    assert cup.server.count("CreateSubmission") == 2 and len(cup.server.submissions) == 2
+
+
+@pytest.mark.parametrize("drop", ["after", "answer"])
+def test_a_stored_submission_that_is_listed_late_is_not_pushed_twice(cup, monkeypatch, drop):
+    """The connection drops, or the answer is cut, when Kaggle has it; its list shows it a minute later."""
+    file = cup.file()
+    cup.server.lag = 60.0
+    cup.server.fault("CreateSubmission", drop=drop)
+    code, _, err = cup.run(file)
+    assert code == 1 and "counted 0 submissions before it and counts 1 now" in err
     assert cup.run(file)[0] == 1
-    code, out, _ = cup.run(file)
-    assert code == 0 and "it did not arrive" in out
-    assert [entry.status for entry in cup.entries()] == ["NOT PUSHED", "COMPLETE"]
-    assert len(cup.server.submissions) == 1
+    aged(monkeypatch)  # the count is believed even when the list never shows it
+    code, _, err = cup.run(file)
+    assert code == 1 and "--again" in err
+    assert statuses(cup) == ["PUSHING"] and cup.server.count("StartSubmissionUpload") == 1
+    cup.server.lag = 0.0
+    assert cup.run(file)[0] == 0
+    assert statuses(cup) == ["COMPLETE"] and len(cup.server.submissions) == 1
+
+
+def test_an_unsure_push_is_made_again_when_told(cup):
+    file = cup.file()
+    cup.server.fault("CreateSubmission", status=503)
+    assert cup.run(file)[0] == 1
+    assert cup.run(file, "--again")[0] == 0
+    assert cup.server.count("CreateSubmission") == 2 and len(cup.server.submissions) == 1
+
+
+def test_a_submission_of_the_same_file_name_without_our_token_may_be_the_one(cup, monkeypatch):
+    file = cup.file()
+    cup.server.fault("CreateSubmission", status=503)
+    assert cup.run(file)[0] == 1
+    aged(monkeypatch)
+    cup.server.store(file.name, file.read_bytes(), "")  # as where Kaggle lost the message
+    assert cup.run(file)[0] == 1
+    assert cup.server.count("CreateSubmission") == 1
+
+
+def test_a_ledger_without_the_count_serves(cup, monkeypatch):
+    """One made before Podium noted how many submissions Kaggle had counted."""
+    columns = [name for name in ledger.COLUMNS if name not in ledger.LATER]
+    write_table(ledger.ledger_file(), [columns])
+    file = cup.file()
+    cup.server.fault("CreateSubmission", status=503)
+    assert cup.run(file)[0] == cup.run(file)[0] == 1
+    assert cup.server.count("CreateSubmission") == 1
+    aged(monkeypatch)
+    assert cup.run(file)[0] == 0
+    assert statuses(cup) == ["NOT PUSHED", "COMPLETE"]
 
 
 def test_a_server_that_never_answers_is_not_waited_for_for_ever(cup, monkeypatch):
@@ -402,14 +500,14 @@ def test_warnings_and_odd_characters_around_the_table():
         "6,b.csv,2026-01-01 09:00:00,,SubmissionStatus.ERROR,None,nan\r\n"
         "5,c.csv,2026-01-01 08:00:00,cut"
     )
-    first, second, third = listing.parse_submissions(printed(text))
+    first, second, third = command.parse_submissions(printed(text))
     assert (first.file, first.status, first.public_score, first.private_score) == ("a,b.csv", "COMPLETE", 0.5, None)
     assert first.message == 'two\nlines, "quoted" \u2028 é'
     assert (second.ref, second.status, second.public_score) == ("6", "ERROR", None)
     assert (third.ref, third.status, third.message) == ("5", "", "cut")
-    assert listing.parse_submissions(printed("Using competition: x\nNo submissions found\n")) == []
+    assert command.parse_submissions(printed("Using competition: x\nNo submissions found\n")) == []
     with pytest.raises(Failed):
-        listing.parse_submissions(printed("Traceback (most recent call last):"))
+        command.parse_submissions(printed("Traceback (most recent call last):"))
 
 
 def test_fuzz_of_what_the_command_prints():
@@ -421,7 +519,7 @@ def test_fuzz_of_what_the_command_prints():
     chance = random.Random(0)
     odd = ["\0", '"', "\n", "\r", ",", "{", "}", "\ud7ff", "\x1b[31m", "Warning: {x}\n", "é" * 9]
     for _ in range(3000):
-        for text, read in ((table, listing.parse_submissions), (limits, listing.parse_limits)):
+        for text, read in ((table, command.parse_submissions), (limits, command.parse_limits)):
             broken = text[: chance.randrange(len(text) + 1)] if chance.random() < 0.5 else text
             for _ in range(chance.randrange(4)):
                 place = chance.randrange(len(broken) + 1)
@@ -430,13 +528,13 @@ def test_fuzz_of_what_the_command_prints():
                 read(printed(broken))
     for cut in range(table.index("\n") + 1, len(table)):
         whole = table[:cut].count("\r\n") - 1
-        assert len(listing.parse_submissions(printed(table[:cut]))) >= whole
+        assert len(command.parse_submissions(printed(table[:cut]))) >= whole
     for before in ("", "Warning: {an} outdated version\n", "{}[]\n"[2:]):
-        assert listing.parse_limits(printed(before + limits + "\nWarning: {")) == listing.Limits(2, 9, 3)
+        assert command.parse_limits(printed(before + limits + "\nWarning: {")) == command.Limits(2, 9, 3)
 
 
 def test_a_token_is_found_again_and_the_message_stays_one_line():
     token = push.new_token("ab" * 32)
-    message = push.marked("two\nlines " + "x" * 999, token)
+    message = push.with_token("two\nlines " + "x" * 999, token)
     assert push.token_in(message) == token and "\n" not in message and len(message) < 300
     assert push.token_in("made by hand [podium x]") == ""

@@ -15,10 +15,10 @@ from src.launchers.kaggle_notebook.cells import PREDICT
 from src.launchers.kaggle_notebook.folder import Folder, FolderWriter, digest_of, only_user, size_told, slug_for
 from src.launchers.kaggle_notebook.preflight import look_ahead
 from src.submission import ledger
-from src.submission.kaggle import kernel_runs, kernels, push_once
-from src.submission.kaggle.command import NotebookVersion
-from src.submission.kaggle.kernel_runs import RunFailed
-from src.submission.kaggle.listing import Submission
+from src.submission.kaggle import kernels
+from src.submission.kaggle.command import NotebookVersion, Submission
+from src.submission.kaggle.kernels import RunFailed
+from src.submission.kaggle.push import AlreadySubmitted, submit_once
 from src.submission.submit import slug_of, tell_score
 
 ROOT = "src.export.hidden_test"  # what runs there
@@ -52,7 +52,7 @@ def push(request: Request, folder: Folder, message: str, minutes: float, again: 
     slug, record = slug_of(card), run.folder / "kernel.json"
     before = None if again else ledger.submitted_before(card.id, folder.digest)
     if before and before.status not in (ledger.PUSHING, "PENDING"):
-        raise push_once.repeated(before, f"the notebook {folder.kernel}")
+        raise AlreadySubmitted(before, f"the notebook {folder.kernel}")
     if before is None:
         look_ahead(slug, say)
     with only_user(folder.path) as lock:
@@ -60,14 +60,14 @@ def push(request: Request, folder: Folder, message: str, minutes: float, again: 
             raise Problem(f"{folder.path} was built anew by another process meanwhile: give the same command again")
         _note_origin(run, folder)
         try:
-            version = run_there(slug, folder, kernel.hours, record, lock, say)
+            version = run_there(slug, folder, kernel.hours, record, lock, say, again)
         except RunFailed:
             kernels.forget(record, kernels.KERNEL)  # the same command runs it anew
             raise
     facts = ledger.facts(card.id, folder.digest)
     score = f", out of fold {facts['oof_score']:.4f}" if "oof_score" in facts else ""
     made = NotebookVersion(folder.kernel, version, folder.digest)
-    mine = push_once.submit_once(
+    mine = submit_once(
         card.id, slug, made, message or f"{request.run}{score}", wait_minutes=minutes, again=again, say=say
     )
     if mine.scored:
@@ -80,19 +80,22 @@ def push(request: Request, folder: Folder, message: str, minutes: float, again: 
     return mine
 
 
-def run_there(slug: str, folder: Folder, hours: float, record: Path, lock: int, say: Say = say) -> int:
+def run_there(
+    slug: str, folder: Folder, hours: float, record: Path, lock: int, say: Say = say, again: bool = False
+) -> int:
     """Let Kaggle have the folder, wait until its notebook has run, and return the notebook's version.
 
-    record: what is noted of it. lock: of the folder, which the uploads hold too. Raises RunFailed where the notebook
-    failed, and Problem.
+    record: what is noted of it. lock: of the folder, which the uploads hold too. again: as for `kernels.push_once`.
+    Raises RunFailed where the notebook failed, and Problem.
     """
     what = (kernels.DATASET, slug, folder.parts, folder.dataset, folder.contents)
     made = kernels.push_once(*what, record, say, hold=(lock,))
-    kernel_runs.await_dataset(slug, folder.dataset, made, say)
+    kernels.await_dataset(slug, folder.dataset, made, say)
     # A notebook that ran on another version of the dataset is another one.
     digest = f"{folder.digest}-{made}"
-    version = kernels.push_once(kernels.KERNEL, slug, folder.notebook, folder.kernel, digest, record, say, hold=(lock,))
-    kernel_runs.await_run(slug, folder.kernel, version, hours, say)
+    what = (kernels.KERNEL, slug, folder.notebook, folder.kernel, digest)
+    version = kernels.push_once(*what, record, say, hold=(lock,), again=again)
+    kernels.await_run(slug, folder.kernel, version, hours, say)
     return version
 
 

@@ -1,20 +1,20 @@
 """Whether the competition will take a notebook's version: asked before gigabytes are uploaded and a GPU runs."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from src.core.console import Say, say
 from src.core.errors import Problem
-from src.submission.kaggle import listing
-from src.submission.kaggle.errors import SITE, none_left, rules_not_accepted, told, until_midnight
+from src.submission.kaggle import command
+from src.submission.kaggle.errors import SITE, explained, none_left, rules_not_accepted, until_midnight
 
 
-def look_ahead(slug: str, say: Callable[[str], None] = print) -> None:
+def look_ahead(slug: str, say: Say = say) -> None:
     """Raises Problem where the rules are not accepted, the competition is closed, or there is none of this name. That
     none is left today is only said: the day may turn while the notebook runs."""
-    with told(slug):
-        limits = listing.limits(slug, say)
-        facts = listing.competition(slug, say)
+    with explained(slug):
+        limits = command.limits(slug, say)
+        facts = command.competition(slug, say)
     if facts and not facts["entered"]:
         raise Problem(rules_not_accepted(slug))
     if facts and _closed(facts, limits):
@@ -31,7 +31,7 @@ def look_ahead(slug: str, say: Callable[[str], None] = print) -> None:
         )
 
 
-def _closed(facts: dict[str, Any], limits: listing.Limits) -> bool:
+def _closed(facts: dict[str, Any], limits: command.Limits) -> bool:
     """A deadline that has passed alone does not tell: many competitions take late submissions."""
     try:
         when = datetime.fromisoformat(facts["deadline"])

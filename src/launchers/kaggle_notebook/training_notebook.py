@@ -19,8 +19,8 @@ from src.launchers.kaggle_notebook.folder import Folder, FolderWriter, only_user
 from src.launchers.kaggle_notebook.inference_notebook import run_there
 from src.launchers.kaggle_notebook.remote_training import CONFIG, IGNORE, REQUEST
 from src.launchers.kaggle_notebook.run_archive import FILE, STOPPED, NotBegun, bring, checkpoints, pack, whole
-from src.submission.kaggle import kernel_runs, kernels
-from src.submission.kaggle.kernel_runs import NoOutput, RunFailed
+from src.submission.kaggle import kernels
+from src.submission.kaggle.kernels import NoOutput, RunFailed
 from src.submission.submit import slug_of
 
 ROOTS = ("src.launchers.kaggle_notebook.remote_training", "src.train", "src.predict")  # what runs there
@@ -102,7 +102,7 @@ def _brought(turn: Turn, begun: dict[str, str], say: Say) -> int:
     kept until it is taken in, so that it comes once however often the command is given. Raises Problem."""
     fetched = turn.run.folder / "fetched"
     folder = fetched / turn.folder.digest[:12]
-    file = kernel_runs.fetch_output(turn.slug, turn.folder.kernel, FILE, folder, whole, say)
+    file = kernels.fetch_output(turn.slug, turn.folder.kernel, FILE, folder, whole, say)
     try:
         code = bring(file, turn.run, begun)
     except NotBegun as problem:
@@ -113,7 +113,7 @@ def _brought(turn: Turn, begun: dict[str, str], say: Say) -> int:
 
 
 def _log(turn: Turn, say: Say) -> str:
-    return f". The end of its log:\n{kernel_runs.log_end(turn.slug, turn.folder.kernel, say)}"
+    return f". The end of its log:\n{kernels.log_end(turn.slug, turn.folder.kernel, say)}"
 
 
 def build(request: Request, run: Run, user: str) -> Folder:

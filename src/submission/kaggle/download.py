@@ -1,26 +1,135 @@
 """A competition's files, fetched whole by the kaggle command: resumed where they stopped, and checked.
 
-The command's own retries take whatever the server answers for data, so an error page may stand in the file, and a
-later start would go on from it. Hence the zip is read through at the end, every checksum of it.
+The command writes into SLUG.zip itself and keeps SLUG.zip.kaggle-partial beside it, which tells the size on the
+server, for as long as the file is not whole. Its own retries may take what the server answers for data, so an error
+page may stand in the file, and a later start would go on from it. Hence the zip is read through at the end, every
+checksum of it.
 """
 
 import contextlib
 import difflib
+import json
 import re
+import shutil
+import signal
 import time
 import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from src.core.console import Say, say
 from src.core.errors import Problem
 from src.core.locks import locked
-from src.submission.kaggle import command, listing
-from src.submission.kaggle.command import Call, Failed, ask, checked_slug
+from src.submission.kaggle import command
+from src.submission.kaggle.command import Call, Failed, Note, ask, checked_slug
 from src.submission.kaggle.errors import SITE, explain, rules_not_accepted
-from src.submission.kaggle.partial_download import Partial, Stalled, watched
 
+LOOK_SECONDS = 0.25
+TELL_SECONDS = 5.0  # between the first lines about progress; later they come less often
+QUIET_SECONDS = 300.0  # without a new byte, after which the command is stopped: itself it would wait for ever
+
+
+class Stalled(Exception):
+    """No byte came for QUIET_SECONDS."""
+
+
+@dataclass(frozen=True)
+class Partial:
+    """The file `path`, whole or not."""
+
+    path: Path
+
+    @property
+    def marker(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.kaggle-partial")
+
+    @property
+    def size(self) -> int:
+        """Bytes that are here; 0 where there is no file."""
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    @property
+    def total(self) -> int:
+        """Bytes of the whole file as the server told them to the command; 0 where unknown."""
+        try:
+            size = json.loads(self.marker.read_text(encoding="utf-8")).get("size")
+        except (OSError, ValueError, AttributeError):  # not there, or only just being written
+            return 0
+        return size if isinstance(size, int) else 0
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.marker.unlink(missing_ok=True)
+
+    def drop_error_page(self) -> None:
+        """Remove an unfinished file that does not begin like a zip: the command would go on from it."""
+        if self.marker.exists() and self.path.exists():
+            with self.path.open("rb") as file:
+                begins = file.read(2)
+            if begins != b"PK":
+                self.remove()
+
+
+@contextlib.contextmanager
+def watched(partial: Partial, say: Say) -> Iterator[None]:
+    """Look at the growing file every LOOK_SECONDS while the block runs, and tell its progress.
+
+    A timer's signal does it, so the block must run in the main thread. Into the block it raises Problem where the rest
+    does not fit on the disk, and Stalled where no byte came for QUIET_SECONDS.
+    """
+    watch = _Watch(partial, say)
+    before = signal.signal(signal.SIGALRM, lambda *_: watch.look())
+    signal.setitimer(signal.ITIMER_REAL, LOOK_SECONDS, LOOK_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class _Watch:
+    def __init__(self, partial: Partial, say: Say) -> None:
+        self.partial, self.say = partial, say
+        self.have = self.first = partial.size
+        self.began = self.moved = time.monotonic()
+        self.due = self.began + TELL_SECONDS
+
+    def look(self) -> None:
+        now, have = time.monotonic(), self.partial.size
+        if have < self.have:  # begun anew
+            self.first, self.began = have, now
+        if have != self.have:
+            self.have, self.moved = have, now
+            self._check_space()
+        if now - self.moved > QUIET_SECONDS:
+            raise Stalled
+        if now >= self.due and have != self.first:
+            self._tell(now)
+
+    def _check_space(self) -> None:
+        folder = self.partial.path.parent
+        missing, free = self.partial.total - self.have, shutil.disk_usage(folder).free
+        if missing > free:
+            raise Problem(
+                f"{self.partial.path.name} needs {missing / 1e9:.2f} GB more, but only {free / 1e9:.2f} GB are free "
+                f"in {folder}.\nMake room (as much again to unpack it), and give the same command again: it goes on "
+                "from what is there."
+            )
+
+    def _tell(self, now: float) -> None:
+        total, seconds = self.partial.total, now - self.began
+        whole = f" of {total / 1e6:.1f}" if total else ""
+        speed = (self.have - self.first) / seconds / 1e6
+        self.say(f"{self.partial.path.name}: {self.have / 1e6:.1f}{whole} MB, {speed:.1f} MB/s")
+        self.due = now + max(TELL_SECONDS, seconds / 20)
+
+
+BROKE_OFF = re.compile(r"IncompleteRead|Connection broken|ChunkedEncodingError")
 MOST_SECONDS = 7 * 86400.0  # of one run of the command
 
 
@@ -71,13 +180,17 @@ def _fetch(slug: str, archive: Partial, lock: int, say: Say) -> None:
         have = archive.size
         if have > best:
             best, pauses = have, list(command.PAUSES)
-        broke_off = call.status is None and have != before
-        # With nothing here yet there is likely no network at all: one more try is enough.
+        # The command writes whole megabytes: a connection that broke before the first one left nothing here.
+        begun = have != before or BROKE_OFF.search(call.out + call.err)
+        broke_off = call.status is None and begun
+        # With nothing here and nothing begun there is likely no network at all: one more try is enough.
         silent = call.lost and (best > 0 or len(pauses) == len(command.PAUSES))
-        if not pauses or not (call.busy or broke_off or silent):
-            raise Failed(call)
-        pause = call.pause(pauses.pop(0))
-        what = f"Kaggle answers {call.status}" if call.busy else "the download broke off" if have else "no answer"
+        pause = call.pause(pauses[0]) if pauses else 0.0
+        if not pauses or not (call.busy or broke_off or silent) or pause > command.LONGEST_PAUSE:
+            raise Failed(replace(call, attempts=len(command.PAUSES) - len(pauses) + 1))
+        pauses.pop(0)
+        broken = "the download broke off" if have or begun else "no answer"
+        what = f"Kaggle answers {call.status}" if call.busy else broken
         say(f"{what}: going on from {have / 1e6:.1f} MB in {pause:.0f} s")
         time.sleep(pause)
 
@@ -86,9 +199,25 @@ def _run(slug: str, archive: Partial, lock: int, say: Say) -> Call:
     words = ("competitions", "download", slug, "-p", str(archive.path.parent))
     try:
         with watched(archive, say):
-            return command.run(*words, seconds=MOST_SECONDS, hold=(lock,))
+            return command.run(*words, seconds=MOST_SECONDS, hold=(lock,), heard=_check_pause)
     except Stalled:
         return Call(words, None, "", "", ())
+    except _LongPause as long:
+        return Call(words, 1, "", "", (long.note,))
+
+
+class _LongPause(Exception):
+    """The server asks for a pause that is not waited for."""
+
+    def __init__(self, note: Note) -> None:
+        super().__init__("a long pause")
+        self.note = note
+
+
+def _check_pause(note: Note) -> None:
+    """Raises _LongPause: the command itself would wait as long as the server asks, without a word."""
+    if command.retry_after(note) > command.LONGEST_PAUSE:
+        raise _LongPause(note)
 
 
 def _fault(archive: Partial) -> str:
@@ -109,12 +238,14 @@ def _fault(archive: Partial) -> str:
 
 def _reason(slug: str, call: Call) -> str:
     """Why Kaggle gave no files, and what to do, in two lines."""
-    if call.status is None and re.search(r"accept\b.*\brules\b", call.out + call.err):
+    # 2.2.5 advises on the rules after every 403: only what the server said counts.
+    said = call.message or (call.out + call.err if call.status is None else "")
+    if re.search(r"accept\b.*\brules\b", said):
         return rules_not_accepted(slug)
     if call.status not in (403, 404):
         return explain(slug, call)
     try:
-        facts = listing.competition(slug, say=_silent)
+        facts = command.competition(slug, say=_silent)
         near = [] if facts else _near(slug)
     except Failed:
         return explain(slug, call)
@@ -139,7 +270,7 @@ def _near(slug: str) -> list[str]:
     found = []
     for choice in (("--group", "entered"), ("--search", word)):
         call = ask("competitions", "list", *choice, "-v", say=_silent)
-        found += listing.parse_table(call.out, ("ref",)) or []
+        found += command.parse_table(call.out, ("ref",)) or []
     slugs = {row["ref"].rstrip("/").split("/")[-1] for row in found}
     return difflib.get_close_matches(slug, sorted(slugs), 3)
 

@@ -5,15 +5,15 @@ it is called unknown. Nothing is ever submitted to find a reason.
 """
 
 import contextlib
+import os
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from src.core.errors import Problem
-from src.submission.kaggle import command, listing
+from src.submission.kaggle import command
 from src.submission.kaggle.command import Call, Failed, clean
-from src.submission.kaggle.credentials import no_answer, no_command, no_credentials
 
 SITE = "https://www.kaggle.com"
 NOTEBOOKS = (
@@ -22,8 +22,20 @@ NOTEBOOKS = (
 )
 
 
+class NotPushed(Problem):
+    """Kaggle has taken nothing: the same may be pushed again."""
+
+    code = "not-pushed"
+
+
+class Unsure(Problem):
+    """A push may have arrived: it is looked up before anything is pushed again."""
+
+    code = "push-unsure"
+
+
 @contextlib.contextmanager
-def told(slug: str, file: Path | None = None) -> Iterator[None]:
+def explained(slug: str, file: Path | None = None) -> Iterator[None]:
     """Turn a failed command inside the block into a Problem that gives the reason and the remedy."""
     try:
         yield
@@ -52,7 +64,7 @@ def until_midnight() -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def none_left(limits: listing.Limits) -> str:
+def none_left(limits: command.Limits) -> str:
     if limits.lifetime:
         return (
             f"no submissions are left: the team has made {limits.total}, all that this competition allows.\n"
@@ -124,7 +136,8 @@ def _by_status(slug: str, call: Call) -> tuple[str, str] | None:
         wait = call.pause(0)
         when = f"in {wait / 60:.0f} min" if wait >= 60 else "in a few minutes"
         what = "too many requests" if status == command.BUSY else "a fault at Kaggle"
-        return f"Kaggle answered {status} ({what}) to every attempt.", f"Give the same command again {when}."
+        tries = f" to each of {call.attempts} attempts" if call.attempts > 1 else ""
+        return f"Kaggle answered {status} ({what}){tries}.", f"Give the same command again {when}."
     if status == 404:
         return f"Kaggle knows no competition {slug!r} (404).", _right_slug(slug)
     return _looked_up(slug) or (
@@ -137,7 +150,7 @@ def _by_status(slug: str, call: Call) -> tuple[str, str] | None:
 def _looked_up(slug: str) -> tuple[str, str] | None:
     """The reason of a refusal that carried none, by questions that only read."""
     try:
-        facts = listing.competition(slug, say=_silent)
+        facts = command.competition(slug, say=_silent)
         if facts is None:
             return (
                 f"Kaggle refused without a reason, and its list shows no competition {slug!r}: likely a wrong name "
@@ -156,7 +169,7 @@ def _looked_up(slug: str) -> tuple[str, str] | None:
                 f"{slug} is closed: its deadline was {facts['deadline'] or 'passed'}.",
                 f"See {SITE}/competitions/{slug}/overview for its dates, and whether late submissions are taken.",
             )
-        limits = listing.limits(slug, say=_silent)
+        limits = command.limits(slug, say=_silent)
         return _two(none_left(limits)) if limits.left == 0 and limits.total else None
     except Failed:
         return None
@@ -165,7 +178,7 @@ def _looked_up(slug: str) -> tuple[str, str] | None:
 def _right_slug(slug: str) -> str:
     return (
         f"Look at the address in your browser: {SITE}/competitions/NAME. It is `kaggle: NAME` in the competition's "
-        f"card.yaml, now {slug}. `{command.command()} competitions list --group entered` lists yours."
+        f"card.yaml, now {slug}. `{command.executable()} competitions list --group entered` lists yours."
     )
 
 
@@ -174,12 +187,14 @@ def _unknown(call: Call) -> tuple[str, str]:
     shown = " ".join(call.words[:2])
     return (
         f"`kaggle {shown}` failed (exit {call.exit}) for a reason unknown here: {last}",
-        f"Try it by hand: {command.command()} {' '.join(call.words[:3])}",
+        f"Try it by hand: {command.executable()} {' '.join(call.words[:3])}",
     )
 
 
 def _last_line(call: Call) -> str:
-    lines = [line.strip() for line in (call.err.strip() or call.out.strip()).splitlines() if line.strip()]
+    # 2.2.5 puts advice below its message.
+    shown = re.split(r"\n\s*\nIf this is unexpected, you can re-run", call.err.strip() or call.out.strip())[0]
+    lines = [line.strip() for line in shown.splitlines() if line.strip()]
     return lines[-1][:300] if lines else ""
 
 
@@ -198,3 +213,68 @@ def _two(text: str) -> tuple[str, str]:
 
 def _silent(_: str) -> None:
     pass
+
+
+ACCOUNT = "https://www.kaggle.com/settings/api"
+
+
+def no_credentials(call: Call) -> tuple[str, str] | None:
+    refused = call.status == 401 or "Invalid credentials!" in call.out
+    if not (refused or "Authentication required" in call.out):
+        return None
+    log_in = f"`{command.executable()} auth login`"
+    places = credentials()
+    if places:
+        return (
+            f"Kaggle does not accept your credentials from {places[0]}: they are expired, withdrawn or misspelt.",
+            f"Make a new token at {ACCOUNT} and put it there; or remove {' and '.join(places)}, and use {log_in}.",
+        )
+    if refused:
+        return "Kaggle does not accept your login any more.", f"Log in again with {log_in}."
+    return (
+        "Kaggle does not know who you are: no credentials were found.",
+        f"Log in with {log_in}, or put a token from {ACCOUNT} into ~/.kaggle/access_token.",
+    )
+
+
+def credentials() -> list[str]:
+    """The places that hold credentials, in the command's order. Only their existence is looked at."""
+    home = Path("~/.kaggle").expanduser()
+    settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()) / "kaggle"
+    configured = os.environ.get("KAGGLE_CONFIG_DIR")
+    folder = Path(configured) if configured else (home if home.exists() else settings)
+    files = [home / "access_token", home / "access_token.txt", folder / "kaggle.json", home / "credentials.json"]
+    pair = ("KAGGLE_USERNAME", "KAGGLE_KEY")
+    places = ["KAGGLE_API_TOKEN"] if os.environ.get("KAGGLE_API_TOKEN") else []
+    places += [" and ".join(pair)] if all(os.environ.get(name) for name in pair) else []
+    return places + [str(file) for file in files if file.is_file()]
+
+
+def no_command(call: Call) -> tuple[str, str] | None:
+    missing = re.search(r"ModuleNotFoundError: No module named '([\w.]+)'", call.err)
+    if not missing:
+        return None
+    return (
+        f"the kaggle command does not start: its package {missing[1]} is missing.",
+        f"Install it: {command.executable().parent / 'python'} -m pip install {missing[1].split('.')[0]}",
+    )
+
+
+def no_answer(call: Call) -> tuple[str, str] | None:
+    if not call.lost:
+        return None
+    causes = {
+        r"CERTIFICATE|SSLError": "its certificate is not accepted (a wrong clock, or a proxy that opens connections)",
+        r"NameResolution|Name or service|name resolution|getaddrinfo": "its address is not found",
+        r"Connection refused": "the connection was refused",
+        r"RemoteDisconnected|Connection (aborted|reset|broken)|IncompleteRead": "the connection was dropped",
+        r"timed out|Timeout": "no answer came in time",
+    }
+    shown = call.out + call.err
+    cause = next((text for words, text in causes.items() if re.search(words, shown)), "there is no connection")
+    proxies = [name for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy") if os.environ.get(name)]
+    hint = f" It goes through a proxy: {', '.join(proxies)}." if proxies else ""
+    return (
+        f"Kaggle cannot be reached: {'no answer came in time' if call.exit is None else cause}.",
+        f"Look at your network connection, and give the same command again.{hint}",
+    )

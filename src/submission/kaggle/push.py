@@ -1,39 +1,64 @@
-"""A push: what is left today, the upload, the search for our own submission, and the wait for its score.
+"""A submission is made once: the upload, the search for it, the wait for its score, and the ledger around it.
 
 A push has succeeded only when the command exits 0, says "Successfully submitted", and Kaggle's own list later shows
-the submission COMPLETE with a score. Every message carries a token by which the submission is found again, so that a
-push that may or may not have arrived is looked up, and never made twice.
+the submission COMPLETE with a score. Every message carries a token by which the submission is found again. A push of
+which it is not known whether it arrived is looked up before anything else is pushed; its absence from Kaggle's list
+proves nothing as long as the list may lag.
 """
 
+import contextlib
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from src.core.console import Say, say
 from src.core.errors import Problem
-from src.submission.kaggle import command, listing
-from src.submission.kaggle.command import Call, Failed, NotebookVersion
-from src.submission.kaggle.errors import explain, none_left, rules_not_accepted, told, until_midnight
-from src.submission.kaggle.listing import Limits, Submission
+from src.core.files import sha256_of
+from src.core.locks import locked
+from src.core.paths import submissions_folder
+from src.submission import ledger
+from src.submission.kaggle import command
+from src.submission.kaggle.command import Call, Failed, Limits, NotebookVersion, Submission
+from src.submission.kaggle.errors import (
+    SITE,
+    NotPushed,
+    Unsure,
+    explain,
+    explained,
+    none_left,
+    rules_not_accepted,
+    until_midnight,
+)
+from src.submission.ledger import NOT_PUSHED, PUSHING, Entry
 
 LOOKS = (1.0, 3.0, 6.0)  # seconds before each look for a submission that may have arrived
 POLLS = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0)  # seconds between the looks for a score; the last one repeats
 RETRY_SECONDS = 300.0  # after these no new attempt is begun
 LONGEST_MESSAGE = 250
+UPLOAD_FAILED = "Could not submit to competition"  # 2.2.4 prints it and exits 0, 2.2.5 exits 1
 
 
-class NotPushed(Problem):
-    """Kaggle holds no such submission: the same file may be pushed again."""
+class Unscored(Problem):
+    """The push went through, and its score is not known."""
 
-    code = "not-pushed"
+    code = "not-scored"
 
 
-class Unsure(Problem):
-    """The push may have arrived: look the submission up before pushing again."""
+class AlreadySubmitted(Problem):
+    """Kaggle has these bytes."""
 
-    code = "push-unsure"
+    code = "already-submitted"
+
+    def __init__(self, entry: Entry, name: str) -> None:
+        score = "" if entry.public_score is None else f", public score {entry.public_score:g}"
+        reason = f": {entry.reason}" if entry.status == "ERROR" and entry.reason else ""
+        super().__init__(
+            f"{name} was submitted before, on {entry.time[:10]} as {entry.ref or entry.token} "
+            f"({entry.status}{score}{reason}).\nThe same bytes give the same score. To push them again, add --again."
+        )
 
 
 class ScoringFailed(Problem):
@@ -46,20 +71,79 @@ class ScoringFailed(Problem):
         self.submission = submission
 
 
-def new_token(sha256: str) -> str:
-    """A mark for the message: the file's hash, by which any push of these bytes is known, and a part of its own."""
-    return f"[podium {sha256[:12]}-{secrets.token_hex(2)}]"
+def submit_once(
+    competition: str,
+    slug: str,
+    file: Path | NotebookVersion,
+    message: str,
+    *,
+    wait_minutes: float = 10,
+    again: bool = False,
+    say: Say = say,
+) -> Submission:
+    """Push `file`, or a notebook's version, to the competition `slug`, note it in the ledger, and wait for its score.
+
+    Bytes that were submitted before are refused, unless `again`. A push that was cut off earlier is looked up first;
+    where it had arrived, its score is waited for and nothing is pushed. Returns the submission, PENDING where the
+    wait ended before it was scored. Raises Problem.
+    """
+    sha256 = sha256_of(file) if isinstance(file, Path) else file.sha256
+    before = None if again else ledger.submitted_before(competition, sha256)
+    if before and before.status not in (PUSHING, "PENDING"):
+        raise AlreadySubmitted(before, file.name)
+    with _only_push(competition) as lock:
+        sync(competition, slug, say)
+        entry = None if again else ledger.submitted_before(competition, sha256)
+        if entry and entry.status == PUSHING:
+            entry = _unsure_push(competition, slug, entry, say)
+        if entry and not before:
+            raise AlreadySubmitted(entry, file.name)
+        if entry:
+            say("an earlier push of these bytes had arrived: nothing is pushed now")
+        else:
+            counted = check_allowance(slug, say)
+            entry = _push(_new_entry(competition, sha256, file, message, counted), slug, file, say, lock)
+    try:
+        mine = await_score(slug, entry.token, entry.ref, wait_minutes, say)
+    except ScoringFailed as failed:
+        ledger.append(*_changes(entry, failed.submission))
+        raise
+    ledger.append(*_changes(entry, mine))
+    return mine
 
 
-def token_in(message: str) -> str:
-    """The token in a submission's message; empty where it was not pushed from here."""
-    found = re.search(r"\[podium [0-9a-f]{12}-[0-9a-f]{4}\]", message)
-    return found[0] if found else ""
+def sync(competition: str, slug: str, say: Say = say) -> list[Entry]:
+    """Bring the ledger up to Kaggle's list: later scores, and submissions made by hand. Returns the rows added."""
+    with explained(slug):
+        listed = command.submissions(slug, say, every=True)
+    by_key = {key: entry for entry in ledger.read(competition)[0] for key in (entry.ref, entry.token) if key}
+    rows: list[Entry] = []
+    for each in reversed(listed):
+        entry = by_key.get(each.ref) or by_key.get(token_in(each.message))
+        rows += _changes(entry, each) if entry else [_made_elsewhere(competition, each)]
+    ledger.append(*rows)
+    return rows
 
 
-def marked(message: str, token: str) -> str:
-    """The message in one line with the token at its end."""
-    return f"{' '.join(message.split())[:LONGEST_MESSAGE]} {token}".strip()
+def check_allowance(slug: str, say: Say = say) -> int | None:
+    """Say what is left today, and return how many submissions Kaggle has counted ever; None where it does not tell.
+
+    Raises NotPushed where none is left, or where the rules are not accepted.
+    """
+    with explained(slug):
+        limits = command.limits(slug, say)
+        # All zeros also stand for "not in a team yet"; any other cause shows when the push is tried.
+        facts = command.competition(slug, say) if limits == Limits() else None
+    if limits.left > 0:
+        noun = "submission" if limits.left == 1 else "submissions"
+        say(f"{limits.left} {noun} left today, {limits.today} used; the day ends (UTC) in {until_midnight()}")
+        return limits.total
+    if limits != Limits():
+        raise NotPushed(none_left(limits))
+    if facts is not None and not facts["entered"]:
+        raise NotPushed(rules_not_accepted(slug))
+    say("Kaggle does not tell how many submissions are left")
+    return None
 
 
 def send(
@@ -68,24 +152,26 @@ def send(
     message: str,
     token: str,
     *,
+    counted: float | None = None,
     say: Say = say,
     hold: Sequence[int] = (),
 ) -> str:
     """Submit `file`, or a notebook's version, with a `message` that holds `token`.
 
-    Returns the submission's ref, or "" where the command does not tell it. `hold`: open locks that live as long as
-    the kaggle command does. Raises NotPushed where Kaggle certainly has no such submission, else Unsure.
+    Returns the submission's ref, or "" where the command does not tell it. `counted`: submissions that Kaggle had
+    counted before. `hold`: open locks that live as long as the kaggle command does. Raises NotPushed where Kaggle
+    certainly has no such submission, else Unsure.
     """
     size = f" ({file.stat().st_size:,} bytes)" if isinstance(file, Path) else ""
     say(f"pushing {file.name}{size} to {slug}")
     end = time.monotonic() + RETRY_SECONDS
-    for usual in (*command.PAUSES, None):
-        call = command.submit(slug, file, message, hold)
+    for attempt, usual in enumerate((*command.PAUSES, None), 1):
+        call = replace(command.submit(slug, file, message, hold, command.upload_news(say)), attempts=attempt)
         if call.exit == 0 and "Successfully submitted" in call.out:
-            told_ref = re.search(r"Submission ref: (\d+)", call.out)
-            return told_ref[1] if told_ref else ""
+            ref = re.search(r"Submission ref: (\d+)", call.out)
+            return ref[1] if ref else ""
         if not _certainly_absent(call):
-            return _look_up(slug, call, token, say)
+            return _look_up(slug, call, token, counted, say)
         passing = call.busy or _upload_failed(call) or (call.lost and call.exit is not None)
         pause = call.pause(usual or 0)
         if usual is None or not passing or pause > command.LONGEST_PAUSE or time.monotonic() + pause > end:
@@ -96,33 +182,16 @@ def send(
     raise AssertionError("the last attempt returns or raises")
 
 
-def ask_allowance(slug: str, say: Say = say) -> None:
-    """Say what is left today. Raises NotPushed where nothing is, or where the rules are not accepted."""
-    with told(slug):
-        limits = listing.limits(slug, say)
-        # All zeros also stand for "not in a team yet"; any other cause shows when the push is tried.
-        facts = listing.competition(slug, say) if limits == Limits() else None
-    if limits.left > 0:
-        noun = "submission" if limits.left == 1 else "submissions"
-        say(f"{limits.left} {noun} left today, {limits.today} used; the day ends (UTC) in {until_midnight()}")
-    elif limits != Limits():
-        raise NotPushed(none_left(limits))
-    elif facts is not None and not facts["entered"]:
-        raise NotPushed(rules_not_accepted(slug))
-    else:
-        say("Kaggle does not tell how many submissions are left")
-
-
 def find(slug: str, token: str, ref: str, say: Say = say) -> Submission | None:
     """Our submission among the newest, by its ref or its token. Raises Failed."""
-    newest = listing.submissions(slug, say)
+    newest = command.submissions(slug, say)
     return next((each for each in newest if each.ref == ref or (token and token in each.message)), None)
 
 
 def await_score(slug: str, token: str, ref: str, minutes: float, say: Say = say) -> Submission:
     """Wait until Kaggle has scored the submission that holds `token` or is `ref`.
 
-    Raises ScoringFailed on ERROR, and Problem where Kaggle's list doesn't show the submission, or shows it COMPLETE
+    Raises ScoringFailed on ERROR, and Unscored where Kaggle's list doesn't show the submission, or shows it COMPLETE
     without a score, until the time is over.
     """
     end = time.monotonic() + minutes * 60
@@ -142,28 +211,182 @@ def await_score(slug: str, token: str, ref: str, minutes: float, say: Say = say)
             break
         time.sleep(wait)
     if failed:
-        raise Problem(f"{explain(slug, failed.call)}\nThe push itself went through; later: python -m src.submit --sync")
+        raise Unscored(
+            f"{explain(slug, failed.call)}\nThe push itself went through; later: python -m src.submit --sync"
+        )
     if mine is None:
-        raise Problem(
+        raise Unscored(
             f"Kaggle said 'Successfully submitted', but its list does not show the submission {token}.\n"
-            f"Look at https://www.kaggle.com/competitions/{slug}/submissions before pushing anything else."
+            f"Look at {_page(slug)} before pushing anything else."
         )
     if mine.status == "COMPLETE":
-        raise Problem(
+        raise Unscored(
             f"Kaggle lists submission {mine.ref} as COMPLETE, but without a score.\n"
             "It may come later: python -m src.submit --sync"
         )
     return mine
 
 
+def new_token(sha256: str) -> str:
+    """A mark for the message: the file's hash, by which any push of these bytes is known, and a part of its own."""
+    return f"[podium {sha256[:12]}-{secrets.token_hex(2)}]"
+
+
+def token_in(message: str) -> str:
+    """The token in a submission's message; empty where it was not pushed from here."""
+    found = re.search(r"\[podium [0-9a-f]{12}-[0-9a-f]{4}\]", message)
+    return found[0] if found else ""
+
+
+def with_token(message: str, token: str) -> str:
+    """The message in one line with the token at its end."""
+    return f"{' '.join(message.split())[:LONGEST_MESSAGE]} {token}".strip()
+
+
+def _new_entry(competition: str, sha256: str, file: Path | NotebookVersion, message: str, counted: int | None) -> Entry:
+    """The row that stands in the ledger before the push, so that no kill can hide it."""
+    token = new_token(sha256)
+    entry = Entry(
+        time=ledger.now(),
+        competition=competition,
+        file=file.name,
+        sha256=sha256,
+        token=token,
+        status=PUSHING,
+        message=with_token(message, token),
+        counted_before=counted,
+        **ledger.facts(competition, sha256),
+    )
+    ledger.append(entry)
+    return entry
+
+
+def _push(entry: Entry, slug: str, file: Path | NotebookVersion, say: Say, lock: int) -> Entry:
+    """Send the file, and note in the ledger what came of it."""
+    try:
+        ref = send(slug, file, entry.message, entry.token, counted=entry.counted_before, say=say, hold=(lock,))
+    except NotPushed as problem:
+        ledger.append(replace(entry, time=ledger.now(), status=NOT_PUSHED, reason=str(problem).splitlines()[0]))
+        raise
+    entry = replace(entry, time=ledger.now(), status="PENDING", ref=ref)
+    ledger.append(entry)
+    return entry
+
+
+def _unsure_push(competition: str, slug: str, entry: Entry, say: Say) -> Entry | None:
+    """The submission that an earlier push of unknown fate made; None where Kaggle has none, which is then noted.
+
+    Raises Unsure as long as that cannot be known: within LAG_SECONDS, and where Kaggle counts more submissions than
+    its list explains.
+    """
+    say("an earlier push of these bytes was cut off: looking whether it arrived")
+    lag = command.LAG_SECONDS - ledger.seconds_since(entry.time)
+    for wait in LOOKS if lag > 0 else ():
+        time.sleep(wait)
+        with explained(slug):
+            mine = find(slug, entry.token, "", say)
+        if mine:
+            return _updated(entry, mine)
+    evidence = _evidence(competition, slug, entry, say)
+    if lag > 0 or evidence.hidden > 0 or evidence.same_name:
+        when = f"Kaggle's list may still lag for {lag / 60:.0f} min. " if lag > 0 else ""
+        raise Unsure(
+            f"it is not known whether the earlier push of {entry.file} arrived. {evidence.text} Nothing was pushed.\n"
+            f"{when}Look at {_page(slug)}, or give the same command again later. To push it all the same: --again"
+        )
+    say(f"it did not arrive. {evidence.text}")
+    ledger.append(replace(entry, time=ledger.now(), status=NOT_PUSHED, reason="cut off, and not in Kaggle's list"))
+    return None
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What Kaggle tells of a push that its list does not show.
+
+    hidden: submissions that Kaggle counts since the push and does not list. same_name: whether one without our token
+    bears the file's name.
+    """
+
+    hidden: float
+    same_name: bool
+    text: str
+
+
+def _evidence(competition: str, slug: str, entry: Entry, say: Say) -> _Evidence:
+    """Raises Problem. To be called after `sync`: what is listed stands in the ledger."""
+    entries = ledger.read(competition)[0]
+    place = next((place for place, each in enumerate(entries) if each.token == entry.token), len(entries))
+    # Both by place and by time: a submission of a teammate that was counted before and listed later explains nothing.
+    newer = [each for each in entries[place + 1 :] if each.ref and each.time >= entry.time]
+    same_name = any(each.file == entry.file and not each.token for each in newer)
+    if entry.counted_before is None:
+        return _Evidence(0, same_name, "Kaggle's list does not show it.")
+    with explained(slug):
+        counted = command.limits(slug, say).total
+    hidden = counted - entry.counted_before - len(newer)
+    return _Evidence(hidden, same_name, _count_told(entry.counted_before, counted))
+
+
+def _count_told(before: float, now: float) -> str:
+    risen = "so it has very likely arrived" if now > before else "so it has likely not arrived"
+    counted = f"Kaggle counted {before:g} submissions before it and counts {now:g} now"
+    return f"Kaggle's list does not show it; {counted}, {risen}."
+
+
+def _changes(entry: Entry, mine: Submission) -> list[Entry]:
+    """The row that tells what the entry does not know yet; none where there is nothing new."""
+    row = _updated(entry, mine)
+    return [row] if replace(row, time=entry.time) != entry else []
+
+
+def _updated(entry: Entry, mine: Submission) -> Entry:
+    """The entry with what Kaggle tells of it; what Kaggle does not tell (yet) stays."""
+    return replace(
+        entry,
+        time=ledger.now(),
+        ref=mine.ref,
+        status=mine.status,
+        public_score=entry.public_score if mine.public_score is None else mine.public_score,
+        private_score=entry.private_score if mine.private_score is None else mine.private_score,
+        reason=mine.reason or ("" if mine.status == "COMPLETE" else entry.reason),
+    )
+
+
+def _made_elsewhere(competition: str, mine: Submission) -> Entry:
+    """A row for a submission made by hand or from another machine; its file is known where its name holds its hash."""
+    name = Path(mine.file).name
+    local = submissions_folder(competition) / name
+    sha256 = sha256_of(local) if name and local.is_file() else ""
+    sha256 = sha256 if sha256 and local.stem.endswith(f"-{sha256[:8]}") else ""
+    entry = Entry(
+        time=f"{mine.date[:19].replace(' ', 'T')}Z",
+        competition=competition,
+        file=mine.file,
+        sha256=sha256,
+        token=token_in(mine.message),
+        message=mine.message,
+        **(ledger.facts(competition, sha256) if sha256 else {}),
+    )
+    return replace(_updated(entry, mine), time=entry.time)
+
+
+@contextlib.contextmanager
+def _only_push(competition: str) -> Iterator[int]:
+    """Hold the right to push to this competition. The kaggle command inherits the lock: a push whose parent was
+    killed keeps it until it ends. Raises Problem where another process holds it."""
+    refusal = f"another push to {competition} is at work.\nWait until it ends, and give the same command again."
+    with locked(submissions_folder(competition) / ".push.lock", lambda _: refusal) as file:
+        yield file.fileno()
+
+
 def _upload_failed(call: Call) -> bool:
-    """The file itself did not get through; the command then stops before it submits anything, and exits 0."""
-    return call.exit == 0 and "Could not submit to competition" in call.out
+    """The file itself did not get through; the command then stops before it submits anything."""
+    return UPLOAD_FAILED in call.out + call.err and not call.asked("CreateSubmission")
 
 
 def _certainly_absent(call: Call) -> bool:
     """Whether Kaggle can't hold the submission. After a 5xx, or no answer, it may have been stored all the same."""
-    if call.exit == 0:
+    if call.exit == 0 or _upload_failed(call):
         return _upload_failed(call)
     asked = [call.asked(method) for method in ("CreateSubmission", "CreateCodeSubmission")]
     if asked == [False, False] or "/StartSubmissionUpload" in call.err:
@@ -175,14 +398,15 @@ def _certainly_absent(call: Call) -> bool:
 def _not_pushed(slug: str, call: Call, file: Path | NotebookVersion) -> str:
     if not _upload_failed(call):
         return explain(slug, call, file if isinstance(file, Path) else None)
-    lines = [line.strip() for line in call.out.splitlines() if line.strip() and "Could not submit" not in line]
+    lines = [line.strip() for line in call.out.splitlines() if line.strip() and UPLOAD_FAILED not in line]
     why = f" ({command.clean(lines[-1])[:200]})" if lines else ""
     return f"the upload of {file.name} broke off{why}.\nNothing was submitted. Give the same command again."
 
 
-def _look_up(slug: str, call: Call, token: str, say: Say) -> str:
+def _look_up(slug: str, call: Call, token: str, counted: float | None, say: Say) -> str:
     """The ref of a submission that may have arrived. Raises Unsure where it isn't seen."""
     say("the answer to the push was lost: looking whether it arrived")
+    text = ""
     try:
         for wait in LOOKS:
             time.sleep(wait)
@@ -190,18 +414,25 @@ def _look_up(slug: str, call: Call, token: str, say: Say) -> str:
             if mine:
                 say(f"it arrived: submission {mine.ref}")
                 return mine.ref
+        text = "" if counted is None else f" {_count_told(counted, command.limits(slug, say).total)}"
     except Failed as failed:
         call = failed.call
     raise Unsure(
-        f"it is not known whether the push arrived. {explain(slug, call).splitlines()[0]}\n"
-        "Give the same command again: it looks the submission up first, and pushes only where Kaggle has none."
+        f"it is not known whether the push arrived. {explain(slug, call).splitlines()[0]}{text}\n"
+        f"Give the same command again: it looks the submission up first. As long as Kaggle's list may lag, for "
+        f"{command.LAG_SECONDS / 60:.0f} min, it pushes nothing again, unless told --again."
     )
 
 
 def _scoring_error(slug: str, submission: Submission) -> str:
-    page = f"https://www.kaggle.com/competitions/{slug}/submissions"
-    reason = f": {submission.reason}" if submission.reason else f", and the command does not tell why: see {page}"
+    reason = (
+        f": {submission.reason}" if submission.reason else f", and the command does not tell why: see {_page(slug)}"
+    )
     return (
         f"Kaggle took submission {submission.ref} and could not score it{reason}\n"
         "Check it against the sample submission with --dry-run, mend it, and push the new file."
     )
+
+
+def _page(slug: str) -> str:
+    return f"{SITE}/competitions/{slug}/submissions"

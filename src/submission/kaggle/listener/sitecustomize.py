@@ -3,8 +3,9 @@
 The command drops what Kaggle's server says about a refusal or a failed scoring. Python imports a module of this
 name by itself when it starts, so with this folder first in PYTHONPATH the unmodified command runs and a few fields
 of each answer are noted in the file $PODIUM_KAGGLE_ANSWERS, one JSON object a line: first {"method": ...} when a
-question goes out, then the same with "status" when its answer comes. Requests, headers and upload addresses, where
-credentials travel, are never noted.
+question goes out, then the same with "status" when its answer comes; {"method": "file"} is the file behind a
+download. {"upload_attempt": n} tells that an upload broke off and is sent for the n-th time. Requests, headers and
+the addresses of files, where credentials travel, are never noted.
 """
 
 import contextlib
@@ -17,9 +18,7 @@ import sys
 from importlib.machinery import PathFinder
 from typing import Any
 
-SERVICES = re.compile(
-    r"/(?:competitions\.CompetitionApiService|datasets\.DatasetApiService|kernels\.KernelsApiService)/"
-)
+SERVICES = re.compile(r"/(?:competitions\.Competition|datasets\.Dataset|kernels\.Kernels|blobs\.Blob)ApiService/")
 FIELDS = {
     *("error", "code", "message", "ref", "submissions", "errorDescription", "nextPageToken"),
     *("competitions", "userHasEntered", "submissionsDisabled", "isKernelsSubmissionsOnly", "maxDailySubmissions"),
@@ -38,8 +37,9 @@ def kept(answer: Any) -> Any:
 
 def listen(notes: str) -> None:
     import requests
+    from urllib3.util.retry import Retry
 
-    send = requests.Session.send
+    send, increment = requests.Session.send, Retry.increment
 
     def note(**fields: Any) -> None:
         with contextlib.suppress(OSError), open(notes, "a", encoding="utf-8") as file:
@@ -48,19 +48,29 @@ def listen(notes: str) -> None:
     @functools.wraps(send)
     def heard(session: requests.Session, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         _, *method = SERVICES.split(request.url or "", maxsplit=1)
-        if not method or options.get("stream"):
+        streamed = bool(options.get("stream"))
+        if not method and not (streamed and request.method == "GET"):
             return send(session, request, **options)
+        method = method or ["file"]
         note(method=method[0])
         response = send(session, request, **options)
         try:
-            answer = kept(response.json())
+            # The body of a file is for the command alone; that of a refusal is short.
+            answer = None if streamed and response.ok else kept(response.json())
         except ValueError:
             answer = None
         pause = response.headers.get("Retry-After", "")
         note(method=method[0], status=response.status_code, retry_after=pause, answer=answer)
         return response
 
-    requests.Session.send = heard
+    @functools.wraps(increment)
+    def counted(retry: Retry, method: str | None = None, *args: Any, **options: Any) -> Retry:
+        following = increment(retry, method, *args, **options)
+        if method == "PUT":
+            note(upload_attempt=len(following.history) + 1)
+        return following
+
+    requests.Session.send, Retry.increment = heard, counted
 
 
 def give_way(here: str) -> None:

@@ -68,7 +68,10 @@ def _without_blank_rows(table: pd.DataFrame) -> pd.DataFrame:
 def _without_empty_tail(path: Path, sheet: Sheet, names: list[str], options: dict) -> pd.DataFrame:
     """Some programs end each line with a separator."""
     options = options | {"skiprows": sheet.skip + sheet.header}
-    table = pd.read_csv(path, header=None, names=[*names, SURPLUS], **options)
+    try:
+        table = pd.read_csv(path, header=None, names=[*names, SURPLUS], **options)
+    except pd.errors.ParserWarning:
+        raise ValueError(f"a line has more cells than the header: quote cells that hold {sheet.separator!r}") from None
     surplus = table.pop(SURPLUS) != ""
     if surplus.any():
         line = int(surplus.to_numpy().argmax()) + 1 + sheet.header + sheet.skip
@@ -88,7 +91,11 @@ def source_table(data: Path, source: Table, columns: Iterable[str], tree: Tree) 
 
     The index keeps the number of each row in its file, from 0, whatever `where` leaves out.
     """
-    wanted = {*columns, *source.where, *(join.by for join in source.join)} - {"row", "row0"}
+    wanted = {*columns, *source.where, *(join.by for join in source.join)}
+    counters = wanted & {"row", "row0"}
+    if counters and source.tables:  # a host's own column of this name goes before the count
+        counters -= set(_header(data / source.tables[0], source))
+    wanted -= counters
     table = _listing(source, tree) if source.files else _aligned(data, source, wanted)
     for number, column in ((table.index + 1, "row"), (table.index, "row0")):
         if column not in table:

@@ -476,3 +476,17 @@ def labels_of(samples):
     if samples.targets.ndim == 1:
         return [samples.classes[k] for k in samples.targets]
     return [sorted(samples.classes[k] for k in np.flatnonzero(row)) for row in samples.targets]
+
+
+def test_a_host_s_own_column_called_row(tmp_path):
+    host = Host(tmp_path / "host")
+    host.plain(INSECTS, column="kind", sample=None)
+    names = [f"a{(7 * k) % 30}" for k in range(30)]
+    host.table("train.csv", row=names, kind=[host.train[f"train/{name}.png"] for name in names])
+    host.table("sample_submission.csv", row=list(host.test), kind="bee")
+    assert prepare.main([str(host.root), "id=c"]) == 0
+    samples = load_samples(load_card("c"))
+    assert dict(zip(samples.train["id"], labels_of(samples), strict=True)) == {
+        path[6:-4]: label for path, label in host.train.items()
+    }
+    assert list(samples.test["id"]) == list(host.test)

@@ -190,7 +190,7 @@ class Predict(Section):
     size: Annotated[int, Field(ge=8)] | None
     batch: Positive
     engine: BackendName
-    precision: Literal["auto", "fp32", "bf16", "int8"]
+    precision: Annotated[str, Field(pattern=r"^[a-z0-9]+$")]
     tolerance: Annotated[float, Field(gt=0, le=1)]
 
 

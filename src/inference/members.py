@@ -12,8 +12,8 @@ from src.core.console import Bar, Say
 from src.core.errors import UsageError
 from src.core.locks import only_one
 from src.core.paths import Run
+from src.inference.backend_networks import EngineNetworks
 from src.inference.backends.backend import Engine
-from src.inference.backends.networks import EngineNetworks
 from src.inference.logits_store import NAMES, PARTS, SECONDS, StoredTables, save_logits
 from src.inference.trained_networks import Member
 from src.inference.tta import VIEWS

@@ -14,7 +14,7 @@ from src.core.paths import Run
 from src.evaluation.view_selection import ViewChoice, choose_views
 from src.images.samplers import sampler_of
 from src.inference.backend_choice import use_engine
-from src.inference.backends.backend import TORCH
+from src.inference.backends import TORCH, check_precision
 from src.inference.external_runs import BroughtTables, brought_members, existing_run, hold_brought, is_brought
 from src.inference.logits_store import PARTS, StoredTables
 from src.inference.members import ViewTables, trained_members
@@ -79,6 +79,7 @@ def open_run(request: Request, say: Say) -> tuple[Run, Opened]:
     if "--export" in request.flags and request.config.predict.engine not in (AUTO, TORCH):
         raise UsageError(f"--export writes a file for torch: leave predict.engine={request.config.predict.engine} out")
     _views(request)
+    check_precision(request.config.predict.engine, request.config.predict.precision)
     opened = open_competition(request.config, run, say)
     (hold_brought if is_brought(run) else verify)(run, opened)
     if opened.card.submission is None:

@@ -22,6 +22,7 @@ from src.core.memory import lack_of_memory_told
 from src.core.paths import DONE, Run
 from src.core.reporter import Quiet, Standing, Teller
 from src.core.worker_processes import run_tasks
+from src.inference.backends import check_precision
 from src.inference.tta import view_names
 from src.models.factory import build
 from src.submission.sample_layout import layout_of
@@ -73,6 +74,7 @@ def _train_asked(request: Request, ranks: Ranks, teller: Teller) -> None:
     say = teller.say
     config, run = request.config, Run(request.competition, request.run)
     view_names(config.predict.views)
+    check_precision(config.predict.engine, config.predict.precision)
     with ranks.main_first():
         opened = open_competition(config, run, say)
     opened = replace(opened, config=ranks.broadcast(opened.config))  # what was auto, as the leader chose it

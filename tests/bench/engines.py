@@ -25,9 +25,9 @@ from src.evaluation.averaging import mean_predictions
 from src.images.cache import ImageCache
 from src.images.dataset import Feed, PlainRows
 from src.images.stream import ImageStream, resized
+from src.inference.backend_choice import candidates
+from src.inference.backend_networks import EngineNetworks
 from src.inference.backends.backend import Engine
-from src.inference.backends.networks import EngineNetworks
-from src.inference.backends.selection import candidates
 from src.inference.members import trained_members
 from src.inference.trained_networks import trained_network
 from src.inference.tta import SETS, VIEWS

@@ -13,7 +13,7 @@ import pytest
 
 from src.core.errors import UsageError
 from src.evaluation.view_selection import choose_views
-from src.inference.backends import networks
+from src.inference import backend_networks
 from src.inference.tta import VIEWS
 from src.predict import main as predict
 from src.targets import target_type
@@ -228,7 +228,7 @@ def test_a_view_that_helps_is_taken_and_answers_the_test_rows(trained, monkeypat
     named = pd.read_csv(trained / "submissions/tiny" / facts["file"], dtype=str).sort_values("image_id")["colour"]
     assert [sorted(COLOURS)[k] for k in np.mean(answer, axis=0).argmax(axis=1)] == named.tolist()
     # And all that again without a network.
-    monkeypatch.setattr(networks, "trained_network", lambda *_, **__: pytest.fail("a network was built"))
+    monkeypatch.setattr(backend_networks, "trained_network", lambda *_, **__: pytest.fail("a network was built"))
     assert said("--tta=auto").splitlines()[1:20] == printed.splitlines()[1:20]
 
 

@@ -19,10 +19,9 @@ from src.config.schema import Model
 from src.core.errors import Problem
 from src.core.paths import REPOSITORY
 from src.images.stream import ImageStream
-from src.inference import backend_choice
+from src.inference import backend_choice, backend_networks
+from src.inference.backend_parity import Trial
 from src.inference.backends import BACKENDS, Engine, onnxruntime_backend, openvino_backend
-from src.inference.backends import networks as backend_networks
-from src.inference.backends.parity import Trial
 from src.models.factory import build
 from src.predict import main as predict
 from src.train import main as train

@@ -19,7 +19,7 @@ from src.config.request import parse
 from src.core.errors import UsageError
 from src.evaluation.blending import Blend
 from src.images.cache import ImageCache
-from src.inference.backends import networks
+from src.inference import backend_networks
 from src.metrics.decision import Decision
 from src.predict import main as predict
 from src.review import main as review
@@ -214,7 +214,7 @@ def test_from_stored_logits_nothing_is_built_or_decoded(trained, monkeypatch):
     def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("a network was built, or the images were opened")
 
-    monkeypatch.setattr(networks, "trained_network", forbidden)
+    monkeypatch.setattr(backend_networks, "trained_network", forbidden)
     monkeypatch.setattr(ImageCache, "open", forbidden)
     for words in (("--tta=auto", "runs=a,b,c"), ("--tta", "runs=a,b,c"), ("runs=a,b",), ("--tta=auto", "run=c")):
         said(predict, *words)

@@ -29,6 +29,7 @@ def modules_of(roots: Iterable[str]) -> dict[str, Path]:
         parts = name.split(".")
         waiting += [".".join(parts[:depth]) for depth in range(1, len(parts))]  # the packages around it
         waiting += [one for one in imported(file) if one.split(".")[0] == "src"]
+        waiting += registered(file)
     return dict(sorted(found.items()))
 
 
@@ -46,6 +47,19 @@ def imported(file: Path) -> Iterator[str]:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         waiting += ast.iter_child_nodes(node)
+
+
+def registered(file: Path) -> list[str]:
+    """The modules of the registries that a file opens: they are found by their folder, and imported nowhere by name."""
+    calls = [node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    packages = [
+        argument.value
+        for call in calls
+        if ast.unparse(call.func) in ("Registry", "import_all")
+        for argument in call.args[-1:]
+        if isinstance(argument, ast.Constant)
+    ]
+    return [f"{one}.{path.stem}" for one in packages for path in REPOSITORY.joinpath(*one.split(".")).glob("*.py")]
 
 
 def requirements_of(files: Iterable[Path]) -> list[str]:

@@ -72,7 +72,7 @@ def in_views(count: int, home: Path) -> Figured:
     import torch
 
     from src.competition.competition import open_competition
-    from src.inference.backends.networks import EngineNetworks
+    from src.inference.backend_networks import EngineNetworks
     from src.inference.trained_networks import Member
     from src.inference.tta import VIEWS as KNOWN
 

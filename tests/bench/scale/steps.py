@@ -100,7 +100,7 @@ def train_start(home: Path) -> Work:
 def predict_start(home: Path) -> Work:
     """What src.predict does until its first batch of test images is answered."""
     from src.competition.competition import open_competition
-    from src.inference.backends.networks import EngineNetworks
+    from src.inference.backend_networks import EngineNetworks
     from src.inference.trained_networks import Member
 
     config, run = request("answers")

@@ -9,8 +9,8 @@ from torch import nn
 
 from src.config.request import ALL
 from src.evaluation.averaging import mean_predictions
+from src.inference.backend_networks import EngineNetworks
 from src.inference.backends.backend import Engine
-from src.inference.backends.networks import EngineNetworks
 from src.inference.trained_networks import Member
 from src.inference.tta import PLAIN
 

@@ -6,8 +6,10 @@ import pytest
 
 from src.core.errors import Problem
 from src.reporting.label_issues import issues_told, label_issues, one_line_an_image
+from src.targets import target_type
 from tests.fixtures.made_up_competition import network
 
+ONE, SETS = target_type("multiclass"), target_type("multilabel")
 CLASSES = ("cat", "dog", "NA", "eel", "fox", "gnu")
 
 
@@ -23,7 +25,7 @@ def planted(seed: int, rows: int = 1500, share: float = 0.04, skill: float = 20.
 def test_planted_errors_are_found():
     for seed in range(5):
         ids, true, given, p = planted(seed)
-        table = label_issues(ids, given, p, CLASSES)
+        table = label_issues(ids, given, p, CLASSES, ONE)
         doubted = table["id"].astype(int).to_numpy()
         wrong = true != given
         assert wrong[doubted].mean() > 0.9, "precision"
@@ -45,7 +47,7 @@ def test_how_many_are_found_depends_on_how_often_the_networks_err(skill, right, 
     hits = doubts = errors = answered = 0
     for seed in range(10):
         ids, true, given, p = planted(seed, skill=skill)
-        doubted = label_issues(ids, given, p, CLASSES)["id"].astype(int).to_numpy()
+        doubted = label_issues(ids, given, p, CLASSES, ONE)["id"].astype(int).to_numpy()
         wrong = true != given
         hits, doubts, errors = hits + wrong[doubted].sum(), doubts + len(doubted), errors + wrong.sum()
         answered += (p.argmax(1) == true).mean() / 10
@@ -58,7 +60,7 @@ def test_how_many_are_found_depends_on_how_often_the_networks_err(skill, right, 
 def test_a_class_that_no_row_has_does_no_harm():
     ids, true, given, p = planted(0)
     without = given != 4
-    table = label_issues(ids[without], given[without], p[without], CLASSES)
+    table = label_issues(ids[without], given[without], p[without], CLASSES, ONE)
     doubted = table["id"].astype(int).to_numpy()
     wrong = (true != given) & without
     assert wrong[doubted].mean() > 0.8
@@ -67,14 +69,14 @@ def test_a_class_that_no_row_has_does_no_harm():
 
 def test_right_labels_are_hardly_doubted():
     ids, true, _, p = planted(0)
-    assert len(label_issues(ids, true, p, CLASSES)) < 0.01 * len(ids)
+    assert len(label_issues(ids, true, p, CLASSES, ONE)) < 0.01 * len(ids)
 
 
 def test_a_network_that_is_timid_of_one_class_does_not_make_its_labels_wrong():
     ids, true, given, p = planted(1)
     timid = p * [1, 1, 1, 1, 1, 0.2]
     timid /= timid.sum(axis=1, keepdims=True)
-    doubted = label_issues(ids, given, timid, CLASSES)["id"].astype(int).to_numpy()
+    doubted = label_issues(ids, given, timid, CLASSES, ONE)["id"].astype(int).to_numpy()
     assert (true != given)[doubted].mean() > 0.85
 
 
@@ -85,7 +87,7 @@ def test_several_classes_a_row():
     wrong[:, 5], true[:, 5] = False, False  # a class that no row has
     given = (true ^ wrong).astype(np.float32)
     ids = np.array([str(row) for row in range(1500)])
-    table = label_issues(ids, given, network(generator, true, 6, 40.0), CLASSES)
+    table = label_issues(ids, given, network(generator, true, 6, 40.0), CLASSES, SETS)
     columns = [CLASSES.index(name.removeprefix("not ")) for name in table["given"]]
     rows = table["id"].astype(int).to_numpy()
     assert wrong[rows, columns].mean() > 0.9
@@ -107,13 +109,14 @@ def test_all_that_is_doubted_of_an_image_in_one_line():
 def test_shuffled_rows_give_the_same_table():
     ids, _, given, p = planted(2, rows=400)
     order = np.random.default_rng(0).permutation(400)
-    first, second = label_issues(ids, given, p, CLASSES), label_issues(ids[order], given[order], p[order], CLASSES)
+    first = label_issues(ids, given, p, CLASSES, ONE)
+    second = label_issues(ids[order], given[order], p[order], CLASSES, ONE)
     assert first.to_dict("list") == second.to_dict("list")
 
 
 def test_what_is_printed():
     ids, _, given, p = planted(0, rows=400)
-    table = label_issues(ids, given, p, CLASSES)
+    table = label_issues(ids, given, p, CLASSES, ONE)
     lines = issues_told(table, 400, shown=3)
     assert lines[0].startswith(f"{len(table)} labels of {len(table)} images among 400 look wrong")
     assert len(lines) == 4
@@ -124,10 +127,10 @@ def test_what_is_printed():
 def test_what_does_not_fit_is_refused():
     ids, _, given, p = planted(0, rows=50)
     with pytest.raises(Problem, match="do not fit 6 classes"):
-        label_issues(ids, given, p[:, :5], CLASSES)
+        label_issues(ids, given, p[:, :5], CLASSES, ONE)
     with pytest.raises(Problem, match="do not fit 6 classes"):
-        label_issues(ids[:40], given, p, CLASSES)
+        label_issues(ids[:40], given, p, CLASSES, ONE)
     with pytest.raises(Problem, match="id '00007' are none"):
-        label_issues(ids, given, np.where(np.arange(50)[:, None] == 7, np.nan, p), CLASSES)
+        label_issues(ids, given, np.where(np.arange(50)[:, None] == 7, np.nan, p), CLASSES, ONE)
     with pytest.raises(Problem, match="all held-out rows are of one class"):
-        label_issues(ids, np.zeros(50, dtype=int), p, CLASSES)
+        label_issues(ids, np.zeros(50, dtype=int), p, CLASSES, ONE)

@@ -263,6 +263,21 @@ def containers(d, root, strays):
 family("containers", CONTAINERS, containers)
 
 
+def folder_beside_classes(d, words, code=None, read=("cat", "dog")):
+    d.folders(("cat", "dog"))
+    for k in range(6):
+        d.image(f"test/{k}.png", "test" if "test" in read else None, None if "test" in read else f"{k}.png")
+    d.words, d.code = words, code
+
+
+BESIDE = [
+    ([], "undecided"),
+    (["test.files=test/{file}"],),
+    (["train.files={label}/{file}"], None, ("cat", "dog", "test")),
+]
+family("beside", BESIDE, folder_beside_classes)
+
+
 @case
 def composed_folders(d):
     d.folders([unicodedata.normalize("NFD", "crème"), "bleu"], "train/")

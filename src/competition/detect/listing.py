@@ -37,6 +37,11 @@ def from_names(context: Context) -> Train:
         _refuse(paths, context)
     draft = context.draft
     cells = matched(named.files, context.tree.images)
+    labels = sorted(set(named.labels))
+    own = cells[cells["label"].isin(labels)]
+    if not given and len(own) < len(cells) and set(own["path"]) == set(named.paths):
+        draft.put("train.where", {"label": labels}, "the other folders are other parts")
+        cells = own
     if not given and set(cells["path"]) != set(named.paths):
         more = sorted(set(cells["path"]) ^ set(named.paths))
         tries = [Try(named.files, len(named.paths), len(cells), named.paths[0], more[0])]

@@ -1,6 +1,6 @@
 """Each extension point: one new file in PODIUM_HOME/extensions, used through the commands, seen in its numbers.
 
-No file of the package is written. `EXTENSIONS` is also the recipe for each.
+No file of the package is written. The files are those of src/README.md.
 """
 
 import json
@@ -13,128 +13,10 @@ from safetensors.numpy import load_file
 
 from src.predict import main as predict
 from src.train import main as train
+from tests.fixtures.recipes import recipe
 
-EXTENSIONS = {
-    "network": """
-from timm.models import build_model_with_cfg, register_model
-from torch import nn
-
-from src.models.zoo.timm_config import facts_of
-
-default_cfgs = facts_of("own_net", 16, first="conv", last="fc")
-
-
-class OwnNet(nn.Module):
-    def __init__(self, num_classes=1000, in_chans=3, width=4, drop_rate=0.0):
-        super().__init__()
-        self.conv = nn.Conv2d(in_chans, width, 3)
-        self.fc = nn.Linear(width, num_classes)
-
-    def forward(self, images):
-        return self.fc(self.conv(images).relu().mean((2, 3)))
-
-
-@register_model
-def own_net(pretrained=False, **kwargs):
-    return build_model_with_cfg(OwnNet, "own_net", pretrained, **kwargs)
-""",
-    "loss": """
-import torch.nn.functional as F
-
-from src.losses import LOSSES, Loss
-
-
-@LOSSES.register("scaled")
-class Scaled(Loss):
-    parameters = {"scale": 1.0}
-
-    def mean(self, logits, targets, weights):
-        return self.scale * F.cross_entropy(logits, targets, weights)
-""",
-    "sampler": """
-import numpy as np
-
-from src.images.samplers import SAMPLERS, Sampler
-
-
-@SAMPLERS.register("one_class")
-class OneClass(Sampler):
-    parameters = {"which": int}
-
-    def weights(self, labels, target):
-        return (labels == self.which).astype(float)
-""",
-    "schedule": """
-import numpy as np
-
-from src.training.schedules import SCHEDULES, Curve, Schedule
-
-
-@SCHEDULES.register("halving")
-class Halving(Schedule):
-    parameters = {"by": 2.0}
-
-    def curve(self, peak, epochs, steps):
-        return Curve(np.repeat(peak / self.by ** np.arange(epochs), steps))
-""",
-    "view": """
-from src.inference.tta import VIEWS
-
-
-@VIEWS.register("negative")
-def negative(images):
-    return 255 - images
-""",
-    "prepare step": """
-from src.images.prepare_steps import PREPARE_STEPS
-
-
-@PREPARE_STEPS.register("red_only")
-def red_only(image):
-    image = image.copy()
-    image[..., 1:] = 7
-    return image
-""",
-    "backend": """
-from torch import nn
-
-from src.inference.backends import BACKENDS, Backend
-
-
-class Louder(nn.Module):
-    def __init__(self, network):
-        super().__init__()
-        self.network = network
-
-    def forward(self, images):
-        return self.network(images) * 1.01
-
-
-@BACKENDS.register("louder")
-class LouderBackend(Backend):
-    def ready(self, model, engine, batch):
-        return Louder(model)
-
-
-@BACKENDS.register("far_away")
-class FarAway(LouderBackend):
-    devices = ("cuda",)
-""",
-    "label source": """
-from src.competition.label_sources import LABEL_SOURCES, LabelSource
-
-
-@LABEL_SOURCES.register("coded")
-class Coded(LabelSource):
-    parameters = {"column": str}
-
-    def columns(self):
-        return [self.column]
-
-    def cells(self, table, data):
-        return [{"b": "blue", "g": "green", "r": "red"}[code[-1]] for code in table[self.column]]
-""",
-}
+KINDS = ("network", "loss", "sampler", "schedule", "view", "prepare step", "backend", "label source")
+EXTENSIONS = {kind: recipe(kind.capitalize()) for kind in KINDS}
 MEMBER = Path("runs/tiny/r/seed0/fold0")
 
 

@@ -8,43 +8,13 @@ import pytest
 from src.predict import main as predict
 from src.report import main as report
 from src.train import main as train
+from tests.fixtures.recipes import recipe
 from tests.fixtures.tiny import write_tiny
 
 # A statistic and a parameter: weighted accuracy, in which the first class counts `first` times.
-QUICK = """
-import numpy as np
-
-from src.metrics import METRICS, Metric
-from src.metrics.metric import Statistic
-from src.metrics.rules import TiltedPrior
-from src.targets.single_label import SingleLabel
-
-
-@METRICS.register("first_counts")
-class FirstCounts(Metric):
-    needs = "labels"
-    targets = (SingleLabel,)
-    parameters = {"first": 1.0}
-
-    def value(self, truth, answers, rows):
-        return self.once(truth, answers)
-
-    def statistic(self, truth, answers, outputs):
-        weight = np.where(truth == 0, self.first, 1.0)
-        return Statistic(np.stack([weight * (truth == answers), weight], axis=1), lambda s: s[:, 0] / s[:, 1])
-
-    def rules(self, shift):
-        return (TiltedPrior(),)
-"""
+QUICK = recipe("Metric with a statistic")
 # One function, nothing more: the share of the worst class that is right. It is no function of sums over rows.
-SLOW = """
-from src.metrics import metric_function
-
-
-@metric_function(needs="labels")
-def worst_recall(truth, labels):
-    return min((labels[truth == k] == k).mean() for k in set(truth.tolist()))
-"""
+SLOW = recipe("Metric")
 # Needs the rows' groups and ids, and has one decision fitted.
 OWN = """
 needs = "labels"

@@ -10,30 +10,12 @@ import pytest
 from src.predict import main as predict
 from src.report import main as report
 from src.train import main as train
+from tests.fixtures.recipes import recipe
 from tests.fixtures.tiny import COLOURS, write_tiny
 
 # One class a row whose classes are judged one by one: what is answered is the class that stands out most from how
 # often it is usual. Its labels are written as "a picture of red".
-KIND = """
-import numpy as np
-
-from src.targets import TARGETS, Cells, Labels
-from src.targets.multiclass import Multiclass
-
-
-@TARGETS.register("one_by_one")
-class OneByOne(Multiclass):
-    plain_rule = "the class that stands out"
-    page = ("answer", "learning", "trust")
-
-    def read(self, cells: Cells) -> Labels:
-        found = super().read(cells)
-        return Labels(found.rows, np.array([name.removeprefix("a picture of ") for name in found.names], dtype=object))
-
-    def predictions(self, logits: np.ndarray) -> np.ndarray:
-        each = 1 / (1 + np.exp(-logits.astype(np.float64)))
-        return each / each.sum(axis=1, keepdims=True)
-"""
+KIND = recipe("Target type")
 WORDS = ["config=tiny", "train.epochs=6"]
 
 

@@ -70,9 +70,9 @@ def main(argv: list[str] | None = None) -> int:
 def _parse(line: CommandLine) -> tuple[str, str, dict[str, Any], str | list[str]]:
     """SOURCE, the competition's name, the facts given, and the keys to confirm, or all. Raises UsageError."""
     if len(line.files) != 1:
-        told = f"got {len(line.files)}" if line.files else "python -m src.prepare --help tells more"
+        text = f"got {len(line.files)}" if line.files else "python -m src.prepare --help tells more"
         raise UsageError(
-            f"give one SOURCE, a folder, an archive or a Kaggle slug, then key=value words ({told})", code="one-source"
+            f"give one SOURCE, a folder, an archive or a Kaggle slug, then key=value words ({text})", code="one-source"
         )
     given = {key: _value(key, value) for key, value in line.keys.items()}
     name = given.pop("id", None) or _name_of(line.files[0])

@@ -22,8 +22,8 @@ def work(line: CommandLine) -> Result:
     request = request_of(keys, line.flags)
     finding = "--find-lr" in request.flags
     if launched().count > 1 and (finding or address):
-        told = "--find-lr works in one process" if finding else "launcher=ray starts processes of its own"
-        raise UsageError(f"{told}: give it without a launcher such as torchrun", code="launched-twice")
+        text = "--find-lr works in one process" if finding else "launcher=ray starts processes of its own"
+        raise UsageError(f"{text}: give it without a launcher such as torchrun", code="launched-twice")
     if finding and address:
         raise UsageError("--find-lr works in one process: give it without launcher=ray", code="launched-twice")
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.

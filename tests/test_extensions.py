@@ -117,8 +117,8 @@ def test_a_backend(extended, capsys):
     (facts,) = (extended / "runs/tiny/r/predictions").iterdir()
     assert json.loads(facts.read_text())["engines"] == ["louder fp32"]
     assert predict(["competition=tiny", "run=r", "fold=0", "predict.engine=far_away"]) == 2
-    told = capsys.readouterr().err
-    assert "cuda" in told and "cpu" in told
+    text = capsys.readouterr().err
+    assert "cuda" in text and "cpu" in text
 
 
 @only("label source")

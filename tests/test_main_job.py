@@ -110,11 +110,11 @@ def assert_mean(shop: Shop, views: tuple[str, ...], members: list[tuple[int, int
     """The latest CSV of the run holds these means, to the last printed decimal."""
     expected = averaged(shop, views, members, run)
     pd.testing.assert_frame_equal(
-        answers_of(shop.latest("shares", run)), expected, check_names=False, atol=1e-11, rtol=0
+        teacher_logits(shop.latest("shares", run)), expected, check_names=False, atol=1e-11, rtol=0
     )
 
 
-def answers_of(file: Path) -> pd.DataFrame:
+def teacher_logits(file: Path) -> pd.DataFrame:
     return pd.read_csv(file, dtype={"image_id": str}).set_index("image_id")[CLASSES].sort_index()
 
 
@@ -165,10 +165,10 @@ def test_the_demo_is_laid_out_as_kaggle_serves_it(demo):
         np.rint(scan * 255 / 16).astype(np.uint8).tobytes(): str(digit)
         for scan, digit in zip(scans, digits, strict=True)
     }
-    told = {**labels.set_index("image_id")["digit"], **answers.set_index("image_id")["digit"]}
-    assert len(told) == len(labels) + len(answers) == sum(map(len, pixels.values()))
+    text = {**labels.set_index("image_id")["digit"], **answers.set_index("image_id")["digit"]}
+    assert len(text) == len(labels) + len(answers) == sum(map(len, pixels.values()))
     for image_id, image in {**files["train"], **files["test"]}.items():
-        assert known[image.tobytes()] == told[image_id]
+        assert known[image.tobytes()] == text[image_id]
 
 
 def test_the_demo_is_written_once(demo):
@@ -296,10 +296,10 @@ def test_printed_scores_are_those_of_the_stored_logits(shop):
 def test_the_printed_test_score_is_that_of_the_answers(shop):
     rows, plain, tta = figures(shop.predicted, "test, its answers kept apart")
     right = truth(shop.home, "shares")
-    for told, views in ((plain, ("identity",)), (tta, ("identity", "hflip"))):
+    for text, views in ((plain, ("identity",)), (tta, ("identity", "hflip"))):
         answers = averaged(shop, views, FOLDS).reindex(right.index)
         indices = np.array([CLASSES.index(colour) for colour in right])
-        assert told == pytest.approx(log_loss(indices, answers.to_numpy()), abs=6e-5)
+        assert text == pytest.approx(log_loss(indices, answers.to_numpy()), abs=6e-5)
     assert rows == 15
 
 

@@ -30,7 +30,7 @@ from src.targets import TargetType
 
 
 @dataclass(frozen=True)
-class Opened:
+class Competition:
     """Rows of `images` are the training rows, then the test rows. What data.ignore leaves out is not among them."""
 
     card: Card
@@ -87,7 +87,7 @@ def _size(path: str) -> int:
         return -1
 
 
-def open_competition(config: Config, run: Run, say: Callable[[str], None] = print) -> Opened:
+def open_competition(config: Config, run: Run, say: Callable[[str], None] = print) -> Competition:
     """Everything that `run` stands on, with nothing left to auto.
 
     Raises UsageError or Problem for whatever is wrong with the card, its files or the tables in them.
@@ -105,7 +105,7 @@ def open_competition(config: Config, run: Run, say: Callable[[str], None] = prin
     ignored = read_ignored(data.ignore, samples) if data.ignore else None
     if ignored:  # only now: the frozen folds are those of all rows
         samples, folds = leave_out(samples, folds, ignored)
-    return Opened(card, samples, folds, measure, settle(config, run, samples, measure, say), ignored)
+    return Competition(card, samples, folds, measure, settle(config, run, samples, measure, say), ignored)
 
 
 _kept: dict[tuple[object, ...], Samples] | None = None

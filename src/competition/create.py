@@ -11,7 +11,7 @@ from src.competition.detect import inventory
 from src.competition.detect.draft import Draft, Fact
 from src.competition.detect.layout import Found, detect
 from src.competition.file_tree import Tree
-from src.competition.guesses import ALL, CONFIRMED, check_confirmed, confirm, note_reading, read_facts, told_guesses
+from src.competition.guesses import ALL, CONFIRMED, check_confirmed, confirm, format_guesses, note_reading, read_facts
 from src.competition.labels import test_answers
 from src.competition.quality.accounting import Accounting, account, unread_lines
 from src.competition.quality.overview import overview
@@ -100,7 +100,7 @@ def _again(name: str, say: Say, confirmed: str | Collection[str], anyway: bool =
     tree = Tree(card.data)
     samples = load_samples(card, tree=tree)
     looked = overview(card, samples, say)
-    return _told(Prepared(card, samples, read_facts(card), account(card, samples, tree), looked, ()), say)
+    return _format(Prepared(card, samples, read_facts(card), account(card, samples, tree), looked, ()), say)
 
 
 def _new(
@@ -133,7 +133,7 @@ def _new(
     write_text(folder / "card.yaml", found.draft.text(_heading(source.name if source else slug or name)))
     say(f"wrote {folder / 'card.yaml'}")
     accounting = account(card, samples, tree)
-    return _told(Prepared(card, samples, found.draft.facts, accounting, looked, tuple(found.notes)), say)
+    return _format(Prepared(card, samples, found.draft.facts, accounting, looked, tuple(found.notes)), say)
 
 
 def _detected(data: Path, given: dict[str, Any], name: str) -> Found:
@@ -218,7 +218,7 @@ def _heading(origin: str) -> list[str]:
     ]
 
 
-def _told(done: Prepared, say: Say) -> Prepared:
+def _format(done: Prepared, say: Say) -> Prepared:
     """Keep the overview, and say what the user should know, the guesses last."""
     card, path = done.card, card_file(done.card.id)
     write_json(runs_folder(card.id) / "overview.json", done.overview)
@@ -231,6 +231,6 @@ def _told(done: Prepared, say: Say) -> Prepared:
     done = replace(done, notes=(*done.notes, *done.accounting.lines))
     for line in done.notes:
         say(f"note: {line}")
-    for line in told_guesses(card):
+    for line in format_guesses(card):
         say(line)
     return done

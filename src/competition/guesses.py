@@ -63,7 +63,7 @@ def _fact(value: Any, comment: str, noted: Fact | None) -> Fact:
     return Fact(value, comment, "given", noted.evidence if noted else NOTHING)
 
 
-def told_guesses(card: Card) -> list[str]:
+def format_guesses(card: Card) -> list[str]:
     """A line for each open guess, and one that says how to settle them; nothing where there is none."""
     path, found = card_file(card.id), {key: fact for key, fact in read_facts(card).items() if fact.guess}
     if not found:

@@ -5,7 +5,7 @@ import subprocess
 from importlib.metadata import version
 from typing import Any
 
-from src.competition.competition import Opened
+from src.competition.competition import Competition
 from src.config import run_config
 from src.core.errors import Problem, UsageError
 from src.core.files import read_json, write_json, write_text
@@ -15,7 +15,7 @@ IGNORED = "ignored.csv"  # the rows that data.ignore named when the run was made
 PACKAGES = ("torch", "timm", "albumentations", "opencv-python-headless", "numpy")
 
 
-def save_or_verify(run: Run, opened: Opened) -> None:
+def save_or_verify(run: Run, competition: Competition) -> None:
     """Give the run this configuration, or hold it to the one that it has: see `verify`."""
     if not run_config.is_stored(run) and any(run.folder.glob("seed*/*/logits/*.npz")):
         raise UsageError(
@@ -23,24 +23,24 @@ def save_or_verify(run: Run, opened: Opened) -> None:
             code="run-external",
         )
     if has_learned(run.folder) and run_config.is_stored(run):
-        verify(run, opened)
+        verify(run, competition)
         return
     # A name under which nothing was learned is free, and so is what was measured for it.
     (run.folder / "machine.json").unlink(missing_ok=True)
-    if opened.ignored:
-        write_text(run.folder / IGNORED, opened.ignored.csv())
+    if competition.ignored:
+        write_text(run.folder / IGNORED, competition.ignored.csv())
     else:
         (run.folder / IGNORED).unlink(missing_ok=True)
-    write_json(run.folder / "run.json", _origin(opened))
-    run_config.write(run, opened.config)
+    write_json(run.folder / "run.json", _origin(competition))
+    run_config.write(run, competition.config)
 
 
-def verify(run: Run, opened: Opened) -> None:
+def verify(run: Run, competition: Competition) -> None:
     """Compare what a run was made with and what is asked for now.
 
     Raises UsageError naming the keys that differ, and Problem where the training rows or their folds have changed.
     """
-    differing = run_config.differences(run_config.read(run.folder), opened.config)
+    differing = run_config.differences(run_config.read(run.folder), competition.config)
     if differing:
         raise UsageError(
             f"run {run.name} was made with another configuration: {'; '.join(differing[:5])}. "
@@ -48,16 +48,16 @@ def verify(run: Run, opened: Opened) -> None:
             code="run-config-differs",
         )
     record = read_json(run.folder / "run.json")
-    if record["folds"] != opened.folds.hash:
+    if record["folds"] != competition.folds.hash:
         raise Problem(
             f"run {run.name} was made with other training rows or folds than there are now: give run=NEWNAME to "
             f"train on these",
             code="run-folds-differ",
         )
-    if record.get("ignored") != _ignored(opened):
+    if record.get("ignored") != _ignored(competition):
         raise Problem(
-            f"{opened.ignored.file} ignores other rows than when run {run.name} was made: give run=NEWNAME to train "
-            f"with these, or put back those that {run.folder / IGNORED} tells",
+            f"{competition.ignored.file} ignores other rows than when run {run.name} was made: give run=NEWNAME to "
+            f"train with these, or put back those that {run.folder / IGNORED} tells",
             code="run-ignored-differ",
         )
 
@@ -71,16 +71,16 @@ def commit() -> str:
         return ""
 
 
-def _origin(opened: Opened) -> dict[str, Any]:
+def _origin(competition: Competition) -> dict[str, Any]:
     return {
-        "folds": opened.folds.hash,
-        "ignored": _ignored(opened),
-        "config_hash": opened.config.hash(),
+        "folds": competition.folds.hash,
+        "ignored": _ignored(competition),
+        "config_hash": competition.config.hash(),
         "commit": commit(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
     }
 
 
-def _ignored(opened: Opened) -> str | None:
-    return opened.ignored.digest if opened.ignored else None
+def _ignored(competition: Competition) -> str | None:
+    return competition.ignored.digest if competition.ignored else None

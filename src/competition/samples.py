@@ -208,14 +208,14 @@ def _one_row_an_id(
     if not differ.any():
         return train, kept
     conflicts = np.unique(first[again[differ]])
-    told = f"{len(conflicts)} images have several labels, such as {_some(map(repr, train['id'].iloc[conflicts]))}"
+    text = f"{len(conflicts)} images have several labels, such as {_some(map(repr, train['id'].iloc[conflicts]))}"
     if card.on_conflict == "stop":
         raise Problem(
-            f"{told}. Leave them out: on_conflict: drop in the card, or take the first label or the majority's: "
+            f"{text}. Leave them out: on_conflict: drop in the card, or take the first label or the majority's: "
             "on_conflict: first, on_conflict: majority",
             code="label-conflict",
         )
-    notes.append(f"{told}: {ON_CONFLICT[card.on_conflict]}")
+    notes.append(f"{text}: {ON_CONFLICT[card.on_conflict]}")
     if card.on_conflict == "majority":
         for row in conflicts:
             kept[row] = card.target_type.majority(targets[first == row])
@@ -246,12 +246,12 @@ def _with_image(
     absent = train.pop("absent").to_numpy()
     if not absent.any():
         return train, targets
-    told = f"{absent.sum()} of {len(train)} training images are missing: {_some(train['path'][absent])}"
+    text = f"{absent.sum()} of {len(train)} training images are missing: {_some(train['path'][absent])}"
     if card.on_bad_image == "stop" or absent.all():
         raise Problem(
-            f"{told}. Put them below {card.data}, mend the card, or leave them out: on_bad_image: drop in the card"
+            f"{text}. Put them below {card.data}, mend the card, or leave them out: on_bad_image: drop in the card"
         )
-    notes.append(f"{told}. Their rows are left out")
+    notes.append(f"{text}. Their rows are left out")
     return train[~absent].reset_index(drop=True), targets[~absent]
 
 

@@ -142,8 +142,8 @@ def _aligned(data: Path, source: Table, wanted: set[str]) -> pd.DataFrame:
     parts = [read_table(data / name, source) for name in source.tables]
     lengths = [len(part) for part in parts]
     if len(set(lengths)) > 1:
-        told = ", ".join(f"{name} has {n}" for name, n in zip(source.tables, lengths, strict=True))
-        raise Problem(f"tables that are aligned by line must have as many rows each: {told}")
+        text = ", ".join(f"{name} has {n}" for name, n in zip(source.tables, lengths, strict=True))
+        raise Problem(f"tables that are aligned by line must have as many rows each: {text}")
     table = pd.concat(parts, axis=1)
     if not source.header:
         table.columns = [f"column{i + 1}" for i in range(table.shape[1])]

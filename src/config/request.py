@@ -93,8 +93,8 @@ def request_of(keys: dict[str, str], flags: dict[str, str] | None = None, severa
 
 def default_run(config: str, overrides: dict[str, str]) -> str:
     """The config's name plus the sorted overrides that decide what is learned, fit for a folder's name."""
-    told = [f"{key}={value}" for key, value in sorted(overrides.items()) if key.split(".")[0] not in FREE_SECTIONS]
-    return _short(re.sub(r"[^\w.=+-]+", "-", "+".join([config, *told])))
+    text = [f"{key}={value}" for key, value in sorted(overrides.items()) if key.split(".")[0] not in FREE_SECTIONS]
+    return _short(re.sub(r"[^\w.=+-]+", "-", "+".join([config, *text])))
 
 
 def _short(name: str) -> str:
@@ -181,9 +181,9 @@ def _competition_of(runs: tuple[str, ...], competition: str | None) -> str:
             )
     shared = sorted(set.intersection(*(set(places) for places in homes.values())))
     if not shared:
-        told = ", ".join(f"{run} of {' and '.join(places)}" for run, places in homes.items())
+        text = ", ".join(f"{run} of {' and '.join(places)}" for run, places in homes.items())
         raise UsageError(
-            f"runs: only runs of one competition can be joined, and these are {told}", code="other-competitions"
+            f"runs: only runs of one competition can be joined, and these are {text}", code="other-competitions"
         )
     if len(shared) > 1:
         raise UsageError(

@@ -24,8 +24,8 @@ def is_stored(run: Run) -> bool:
 
 
 def write(run: Run, config: Config) -> None:
-    told = config.identity() | {section: getattr(config, section).model_dump() for section in FREE_SECTIONS}
-    write_text(run.folder / CONFIG, yaml.safe_dump(told, sort_keys=False, allow_unicode=True))
+    text = config.identity() | {section: getattr(config, section).model_dump() for section in FREE_SECTIONS}
+    write_text(run.folder / CONFIG, yaml.safe_dump(text, sort_keys=False, allow_unicode=True))
 
 
 def read(folder: Path, overrides: dict[str, Any] | None = None) -> Config:

@@ -249,8 +249,8 @@ class Config(Section):
 
 def hash_of(identity: dict[str, Any]) -> str:
     """Eight hex digits of the SHA-256 of what decides the learning, without later keys that say "as before"."""
-    told = json.dumps(_without_later(Config, identity), sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:8]
+    text = json.dumps(_without_later(Config, identity), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _without_later(section: type[Section], tree: dict[str, Any]) -> dict[str, Any]:
@@ -277,10 +277,10 @@ def check(tree: dict[str, Any]) -> Config:
         return Config.model_validate(tree)
     except ValidationError as error:
         code = "unknown-key" if error.errors()[0]["type"] == "extra_forbidden" else "bad-value"
-        raise UsageError(_told(error), code=code) from None
+        raise UsageError(_format(error), code=code) from None
 
 
-def _told(error: ValidationError) -> str:
+def _format(error: ValidationError) -> str:
     """One line for the first wrong key. Kinds that a value may have are told together."""
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]

@@ -30,7 +30,7 @@ from typing import Any
 
 from src.core.console import printable
 from src.core.errors import REMEDIES, Problem, UsageError
-from src.core.files import size_told
+from src.core.files import format_size
 from src.core.launch import first_to_tell, launched
 from src.core.suggestions import nearest
 
@@ -190,7 +190,7 @@ def _free(error: OSError) -> str:
     if error.errno != errno.ENOSPC or not error.filename:
         return ""
     place = next((path for path in Path(error.filename).absolute().parents if path.is_dir()), None)
-    return f" ({size_told(shutil.disk_usage(place).free)} are free there)" if place else ""
+    return f" ({format_size(shutil.disk_usage(place).free)} are free there)" if place else ""
 
 
 def _failed(code: str, message: str, opening: str = "error: ") -> Result:

@@ -61,7 +61,7 @@ class Bar:
 
     def __init__(self, total: int | None, what: str, unit: str) -> None:
         self.total, self.what, self.unit, self.done = total, what, unit, 0
-        self._begun = self._told = time.monotonic()
+        self._begun = self._format = time.monotonic()
         self._silent = multiprocessing.parent_process() is not None
         self._terminal = _can_redraw()
         self._bar: Any = None
@@ -69,9 +69,9 @@ class Bar:
     def update(self, count: int = 1) -> None:
         self.done += count
         now = time.monotonic()
-        if self._silent or now - self._told < self._pause():
+        if self._silent or now - self._format < self._pause():
             return
-        self._told = now
+        self._format = now
         if self._terminal:
             self._draw()
         else:

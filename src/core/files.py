@@ -115,7 +115,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def size_told(size: float) -> str:
+def format_size(size: float) -> str:
     """A number of bytes for people, in the unit that fits it: 512 bytes, 1.4 kB, 3.2 MB, 1.50 TB."""
     for unit, decimals in (("kB", 1), ("MB", 1), ("GB", 2)):
         size /= 1000
@@ -126,7 +126,7 @@ def size_told(size: float) -> str:
 
 def needed_and_free(needed: float, free: float) -> str:
     """How much is needed and how much there is, never in the same words for two numbers."""
-    told = size_told(needed), size_told(free)
+    told = format_size(needed), format_size(free)
     if told[0] == told[1]:
         told = f"{needed:,.0f} bytes", f"{free:,.0f} bytes"
     return f"{told[0]} are needed and {told[1]} are free"

@@ -25,7 +25,7 @@ def fits(attempt: Callable[[], object]) -> bool:
 
 
 @contextmanager
-def lack_of_memory_told(name: str) -> Iterator[None]:
+def explain_out_of_memory(name: str) -> Iterator[None]:
     """Within the block, memory that does not suffice is a Problem of `name`, which says how to go on."""
     try:
         yield

@@ -243,8 +243,8 @@ class Configurable:
             return self.registered
         if list(self.given) == ["k"]:
             return f"{self.registered}@{self.given['k']}"
-        told = (f"{key}={'...' if isinstance(value, list | dict) else value}" for key, value in self.given.items())
-        return f"{self.registered}({', '.join(told)})"
+        text = (f"{key}={'...' if isinstance(value, list | dict) else value}" for key, value in self.given.items())
+        return f"{self.registered}({', '.join(text)})"
 
 
 def parsed(spec: str | dict[str, Any], kind: str) -> tuple[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from src.core.errors import Problem
 from src.evaluation.bootstrap import Answer
-from src.evaluation.comparisons import Verdict, judged
+from src.evaluation.comparisons import Comparison, judged
 from src.evaluation.held_out import HeldOut
 from src.targets import TargetType, stored_target
 
@@ -67,7 +67,7 @@ class BlendChoice:
 
     taken: Blend
     answer: np.ndarray
-    verdict: Verdict
+    verdict: Comparison
 
 
 def plain_mean(runs: tuple[str, ...], target: TargetType) -> Blend:
@@ -98,7 +98,7 @@ def choose_blend(held: HeldOut, tables: Tables, fitted: bool = True) -> BlendCho
     return BlendChoice(_fit(verdict.taken, held, tables, every), ways[verdict.taken][1][0], verdict)
 
 
-def climbed(held: HeldOut, tables: Tables, rows: np.ndarray) -> np.ndarray:
+def hill_climbing(held: HeldOut, tables: Tables, rows: np.ndarray) -> np.ndarray:
     """(runs,) weights that sum to 1: greedy selection with replacement from the best single run (Caruana, 2004).
 
     Each step adds the run that helps the mean most; of all steps the best is kept, the first of equals, and the climb
@@ -128,7 +128,7 @@ def _applied(method: Method, held: HeldOut, tables: Tables, rows: np.ndarray) ->
 
 def _fit(method: Method, held: HeldOut, tables: Tables, rows: np.ndarray) -> Blend:
     if method == "weighted mean":
-        weights = tuple(climbed(held, tables, rows).tolist())
+        weights = tuple(hill_climbing(held, tables, rows).tolist())
     elif method == "linear stack":
         weights = tuple(
             map(tuple, held.target.fit_stack(held.targets[rows], [table[rows] for table in tables.values()]).tolist())

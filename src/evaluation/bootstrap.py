@@ -66,7 +66,7 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def interval_told(low: float, high: float) -> str:
+def format_interval(low: float, high: float) -> str:
     """An interval in words."""
     return f"{low:.4f} to {high:.4f}" if np.isfinite([low, high]).all() else "cannot be told"
 
@@ -160,7 +160,7 @@ def paired_difference(
     return gains(metric, targets, (first, None), [(second, None)], groups, seed, rows)[0]
 
 
-def difference_told(first: str, second: str, gain: Gain) -> str:
+def format_difference(first: str, second: str, gain: Gain) -> str:
     """One plain sentence about a paired difference: which run is better, or that nobody can tell."""
     if gain.low <= 0 <= gain.high or not np.isfinite(gain.value):
         return (

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from src.evaluation.bootstrap import Answer, Gain, bootstrap_interval, gains, interval_told
+from src.evaluation.bootstrap import Answer, Gain, bootstrap_interval, format_interval, gains
 from src.evaluation.held_out import HeldOut
 
 Judged = tuple[Answer | None, Answer]  # a fit's answer to the rows it was fitted on, and the nested answer
@@ -23,7 +23,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Comparison:
     """ways: the plain one, then what was tried against it. beside: what is shown for comparison and never taken.
 
     taken: the name of the best way whose gain is real, else of the plain one.
@@ -43,38 +43,38 @@ class Verdict:
     def lines(self) -> tuple[str, ...]:
         """A table to print: what a fit promises on its own rows, what it holds on others, and what is taken."""
         plain, others = self.ways[0].name, len(self.ways) - 1
-        told = [f"{self.metric:30s} {'same rows':>10s} {'nested':>9s}   {'95 % interval':18s}   gain over {plain}"]
+        text = [f"{self.metric:30s} {'same rows':>10s} {'nested':>9s}   {'95 % interval':18s}   gain over {plain}"]
         for way in (*self.beside, *self.ways):
             same = f"{way.same_rows:10.4f}" if way.same_rows is not None else " " * 10
             gain = "" if way.gain is None else str(way.gain)
-            row = f"{way.name:30s} {same} {way.score:9.4f}   {interval_told(*way.interval):16s}   {gain}"
-            told.append(row.rstrip())
+            row = f"{way.name:30s} {same} {way.score:9.4f}   {format_interval(*way.interval):16s}   {gain}"
+            text.append(row.rstrip())
         if others:
             why = ", for nothing fitted is really better" if self.taken == plain else ""
             many = f"; the intervals of the gains hold for all {others} at once" if others > 1 else ""
-            told.append(f"taken: {self.taken}{why} (each fold by what was fitted on the others{many})")
-        return tuple(told)
+            text.append(f"taken: {self.taken}{why} (each fold by what was fitted on the others{many})")
+        return tuple(text)
 
 
-def judged(held: HeldOut, plain: str, ways: dict[str, Judged], beside: dict[str, Judged] | None = None) -> Verdict:
+def judged(held: HeldOut, plain: str, ways: dict[str, Judged], beside: dict[str, Judged] | None = None) -> Comparison:
     """Compare the ways to answer; the one named `plain` is kept unless another one's gain over it is real."""
     order = {plain: ways[plain], **ways}
-    told = _told(held, ways[plain][1], order, plain)
-    real = [way for way in told if way.gain is not None and way.gain.real]
+    text = _format(held, ways[plain][1], order, plain)
+    real = [way for way in text if way.gain is not None and way.gain.real]
     taken = max(real, key=lambda way: way.gain.value).name if real else plain
-    return Verdict(held.metric.name, told, _told(held, ways[plain][1], beside or {}, plain), taken)
+    return Comparison(held.metric.name, text, _format(held, ways[plain][1], beside or {}, plain), taken)
 
 
-def _told(held: HeldOut, base: Answer, ways: dict[str, Judged], plain: str) -> tuple[Way, ...]:
+def _format(held: HeldOut, base: Answer, ways: dict[str, Judged], plain: str) -> tuple[Way, ...]:
     others = [name for name in ways if name != plain]
     over = gains(held.metric, held.targets, base, [ways[name][1] for name in others], held.groups, rows=held.rows)
     found = dict(zip(others, over, strict=True))
-    told = []
+    text = []
     for name, (same, nested) in ways.items():
         interval = bootstrap_interval(
             held.metric, held.targets, nested[0], held.groups, decisions=nested[1], rows=held.rows
         )
-        told.append(
+        text.append(
             Way(
                 name,
                 None if same is None else held.metric.score(held.targets, *same, held.rows),
@@ -83,4 +83,4 @@ def _told(held: HeldOut, base: Answer, ways: dict[str, Judged], plain: str) -> t
                 found.get(name),
             )
         )
-    return tuple(told)
+    return tuple(text)

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from src.evaluation.bootstrap import Answer
-from src.evaluation.comparisons import Judged, Verdict, judged
+from src.evaluation.comparisons import Comparison, Judged, judged
 from src.evaluation.held_out import Apply, HeldOut
 from src.metrics.decision import Decision
 from src.metrics.rules import PriorDividedOut, Rule
@@ -18,7 +18,7 @@ class DecisionChoice:
 
     decision: Decision
     answer: Answer
-    verdict: Verdict
+    verdict: Comparison
 
 
 def choose_decision(

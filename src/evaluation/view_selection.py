@@ -47,16 +47,16 @@ class ViewChoice:
     def lines(self) -> tuple[str, ...]:
         """A table to print: what each further view costs and brings, and which set is taken."""
         others = len(self.steps) - 1
-        told = [f"{'views, one more a line':30s} {'s/image':>9s} {self.metric:>9s}   gain over {PLAIN}, 95 % intervals"]
+        text = [f"{'views, one more a line':30s} {'s/image':>9s} {self.metric:>9s}   gain over {PLAIN}, 95 % intervals"]
         for step in self.steps:
             name = step.views[-1] if step.gain is None else f"+ {step.views[-1]}"
             gain = "" if step.gain is None else f"   {step.gain}"
             mark = "   taken" if step is self.taken else ""
-            told.append(f"{name:30s} {step.seconds:9.5f} {step.score:9.4f}{gain}{mark}")
+            text.append(f"{name:30s} {step.seconds:9.5f} {step.score:9.4f}{gain}{mark}")
         why = f"each fold by views chosen on the others; intervals hold for all {others} lengths at once"
         if others and self.taken.gain is None:
-            return (*told, f"no view has a real gain, so the image as it is is all that is used ({why})")
-        return (*told, why) if others else tuple(told)
+            return (*text, f"no view has a real gain, so the image as it is is all that is used ({why})")
+        return (*text, why) if others else tuple(text)
 
 
 def choose_views(

@@ -22,7 +22,7 @@ from src.core.reporter import Standing
 from src.models.factory import build
 from src.reporting.figures import save
 from src.reporting.lr_finder_figure import draw_rates
-from src.training.distillation import ask_all
+from src.training.distillation import predict_teachers
 from src.training.fold_job import FoldJob, global_batch
 from src.training.logs import shown
 from src.training.machine import Machine, Share, choose, share_out
@@ -39,7 +39,7 @@ CLIMB = 0.2  # of the fall so far: a loss that climbs back by this much has left
 
 
 @dataclass(frozen=True)
-class Rehearsal(FoldJob):
+class DryRunJob(FoldJob):
     """A fold's training that neither reads nor writes the run's own folder."""
 
     place: Path
@@ -53,7 +53,7 @@ class Diverged(Exception):
     """The loss is no number any more."""
 
 
-class RateTest(FoldTraining):
+class LearningRateTest(FoldTraining):
     """Training with the first stage's images and loss, at rates given step by step."""
 
     def losses(self, rates: np.ndarray) -> Iterator[float]:
@@ -67,7 +67,7 @@ class RateTest(FoldTraining):
                 for images, rows in self.feed(self._steps_left()[: len(rates) - self.updates]):
                     before = progress.loss_sum
                     self._step(images, rows)
-                    self.stepper.tally.settle()
+                    self.stepper.loss_meter.settle()
                     progress.step += 1
                     facts = {"rate": f"{rates[self.updates - 1]:.1e}"} | shown(progress, "")
                     self.teller.show(self.job.name, Standing(len(rates), self.updates, facts=facts))
@@ -87,9 +87,9 @@ def find_lr(request: Request, say: Say = say) -> float:
     run = Run(request.competition, request.run)
     with tempfile.TemporaryDirectory() as place:
         job = _rehearsal(request, run, Path(place), say)
-        ask_all([job], Share(1, job.threads, job.machine.workers), say)
+        predict_teachers([job], Share(1, job.threads, job.machine.workers), say)
         with Terminal(say, what="learning rates") as terminal:
-            table = tried(RateTest(job, terminal).losses)
+            table = tried(LearningRateTest(job, terminal).losses)
     lowest, steepest = marks(table)
     proposed = float(f"{lowest / 10:.1e}")
     with written_whole(run.folder / "lr-finder.csv") as part:
@@ -144,12 +144,12 @@ def _left_valley(table: pd.DataFrame) -> bool:
     return fall > noise and climb > max(CLIMB * fall, noise)
 
 
-def _rehearsal(request: Request, run: Run, place: Path, say: Say) -> Rehearsal:
-    opened = open_competition(request.config, run, say)
-    check_choices(opened, say)
-    config, fold = opened.config, (request.folds or (0,))[0]
-    check_teacher(opened, run, [(request.seeds[0], fold)], say)
-    network = build(config.model, len(opened.samples.classes), config.images.size)
+def _rehearsal(request: Request, run: Run, place: Path, say: Say) -> DryRunJob:
+    competition = open_competition(request.config, run, say)
+    check_choices(competition, say)
+    config, fold = competition.config, (request.folds or (0,))[0]
+    check_teacher(competition, run, [(request.seeds[0], fold)], say)
+    network = build(config.model, len(competition.samples.classes), config.images.size)
     parameters = sum(p.numel() for p in network.parameters())
     kept = run.folder / "machine.json"
     record = kept if kept.exists() else place / "machine.json"
@@ -157,10 +157,10 @@ def _rehearsal(request: Request, run: Run, place: Path, say: Say) -> Rehearsal:
     share = share_out(config, machine, 1)
     machine = replace(machine, workers=share.workers)
     say(f"{STEPS} steps of {config.model.name} on {machine.device}, at rates from {LOWEST:g} to {HIGHEST:g}")
-    images = opened.images(say=say)
-    teacher = teacher_of(opened, say)
-    return Rehearsal(
-        opened, images, run, machine, request.seeds[0], fold, config.epochs, share.threads, teacher, ALONE, place
+    images = competition.images(say=say)
+    teacher = teacher_of(competition, say)
+    return DryRunJob(
+        competition, images, run, machine, request.seeds[0], fold, config.epochs, share.threads, teacher, ALONE, place
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.competition.competition import Opened, open_competition
+from src.competition.competition import Competition, open_competition
 from src.core.errors import Problem
 from src.core.files import read_json
 from src.core.paths import DONE, Run
@@ -36,7 +36,7 @@ class Reading:
     recognised.
     """
 
-    opened: Opened
+    competition: Competition
     rows: np.ndarray
     probabilities: np.ndarray
     members: list[dict[str, Any]]
@@ -46,7 +46,7 @@ class Reading:
 
     @property
     def ids(self) -> np.ndarray:
-        return self.opened.samples.train["id"].to_numpy()[self.rows]
+        return self.competition.samples.train["id"].to_numpy()[self.rows]
 
 
 def outcomes_of(plan: Plan, cells: tuple[Cell, ...]) -> Outcomes:
@@ -82,7 +82,7 @@ def outcomes_of(plan: Plan, cells: tuple[Cell, ...]) -> Outcomes:
     )
 
 
-def _shared(every: list[Opened]) -> pd.Index | None:
+def _shared(every: list[Competition]) -> pd.Index | None:
     """The ids that all runs hold out; None where their fold tables differ, and each is scored on its own."""
     if len({opened.folds.hash for opened in every}) > 1:
         return None
@@ -90,7 +90,7 @@ def _shared(every: list[Opened]) -> pd.Index | None:
     return reduce(pd.Index.intersection, held)
 
 
-def _held_out(opened: Opened, fold: int | str, shared: pd.Index | None) -> np.ndarray:
+def _held_out(opened: Competition, fold: int | str, shared: pd.Index | None) -> np.ndarray:
     rows = opened.folds.rows(fold)[1]
     if shared is not None:
         rows = rows[opened.samples.train["id"].iloc[rows].isin(shared).to_numpy()]
@@ -99,7 +99,7 @@ def _held_out(opened: Opened, fold: int | str, shared: pd.Index | None) -> np.nd
     return rows
 
 
-def _read(cell: Cell, run: Run, opened: Opened, shared: pd.Index | None) -> Reading:
+def _read(cell: Cell, run: Run, opened: Competition, shared: pd.Index | None) -> Reading:
     request = cell.request
     members, curves, rows, tables = [], [], [], []
     right = shown = np.zeros(len(opened.samples.classes), dtype=int)
@@ -122,24 +122,24 @@ def _read(cell: Cell, run: Run, opened: Opened, shared: pd.Index | None) -> Read
     return Reading(opened, np.concatenate(rows), np.concatenate(tables), members, curves, shown, right)
 
 
-def _logits(opened: Opened, run: Run, seed: int, fold: int | str, rows: np.ndarray) -> np.ndarray:
+def _logits(opened: Competition, run: Run, seed: int, fold: int | str, rows: np.ndarray) -> np.ndarray:
     file = logits_file(run.member(seed, fold), "oof", "identity", None)
     return aligned(load_logits(file, opened.samples.classes), opened.samples.train["id"].to_numpy()[rows], file)
 
 
 def _scores(
-    opened: Opened, truth: np.ndarray, logits: np.ndarray, answers: np.ndarray, trained: np.ndarray, rows: Rows
+    opened: Competition, truth: np.ndarray, logits: np.ndarray, answers: np.ndarray, trained: np.ndarray, rows: Rows
 ) -> dict[str, float]:
     target = opened.target
-    told = {"accuracy": metric("accuracy", target)} if "accuracy" in metrics_for(target) else {}
+    text = {"accuracy": metric("accuracy", target)} if "accuracy" in metrics_for(target) else {}
     scores = {
-        name: one.score(truth, answers, rows=rows) for name, one in (told | {opened.metric.name: opened.metric}).items()
+        name: one.score(truth, answers, rows=rows) for name, one in (text | {opened.metric.name: opened.metric}).items()
     }
     rare = rarity_scores(truth, answers, trained, target)
     return scores | rare | {"held_out_loss": target.plain_loss(truth, logits)}
 
 
-def _cost(opened: Opened, run: Run, seed: int, fold: int | str, log: pd.DataFrame) -> dict[str, Any]:
+def _cost(opened: Competition, run: Run, seed: int, fold: int | str, log: pd.DataFrame) -> dict[str, Any]:
     """The time a fold took, and how it scored the rows it was trained on at the epoch that was kept."""
     done = read_json(run.member(seed, fold) / DONE)
     kept = log.iloc[done["best_epoch"] - 1 if opened.config.train.keep == "best" else -1]
@@ -176,5 +176,5 @@ def _pick(readings: list[Reading]) -> tuple[float, float, float] | None:
 
 def _truth(reading: Reading) -> tuple[Metric, np.ndarray, np.ndarray, Rows]:
     """The metric, the targets of a reading's rows, the groups that they are drawn in, and what is known of them."""
-    samples, known = reading.opened.samples, reading.opened.rows.at(reading.rows)
-    return reading.opened.metric, samples.targets[reading.rows], known.groups, known
+    samples, known = reading.competition.samples, reading.competition.rows.at(reading.rows)
+    return reading.competition.metric, samples.targets[reading.rows], known.groups, known

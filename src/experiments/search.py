@@ -55,7 +55,7 @@ def search(space: Space, address: str | None = HERE, say: Say = say) -> None:
                     trials = OnCluster(study, space, measure, terminal.say)
                     run_on_ray(trials.cells(), address, terminal, watch=trials)
             _compare(study, space, say)
-    failures = _told(study.with_fate(FAILED), space)
+    failures = _format(study.with_fate(FAILED), space)
     if failures:
         lines = "".join(f"\n  {label}: {reason}" for label, reason in failures.items())
         raise Problem(f"{len(failures)} of {space.trials} trials failed; the same command tries them again:{lines}")
@@ -103,7 +103,7 @@ def _tries(study: Study, space: Space) -> Iterator[Tried]:
 
 def _compare(study: Study, space: Space, say: Say) -> None:
     cells = tuple(space.cell(tried.values) for tried in study.done)
-    absent = {fate.capitalize(): _told(study.with_fate(fate), space) for fate in (STOPPED, FAILED)}
+    absent = {fate.capitalize(): _format(study.with_fate(fate), space) for fate in (STOPPED, FAILED)}
     if cells:
         outcomes = outcomes_of(space.plan(cells), cells)
         say(write_comparison(space.folder, space.title, space.command, outcomes, absent, (_honest(study),)))
@@ -121,5 +121,5 @@ def _honest(study: Study) -> str:
     )
 
 
-def _told(tries: list[Tried], space: Space) -> dict[str, str]:
+def _format(tries: list[Tried], space: Space) -> dict[str, str]:
     return {space.cell(tried.values).label: tried.reason for tried in tries}

@@ -78,7 +78,7 @@ def space_of(argv: list[str]) -> Space:
     lows = {key: ends[0] for key, ends in ranges.items()}
     found = tuple(Range(key, *ends, _is_whole(base | lows, key, *ends)) for key, ends in ranges.items())
     name = default_run(f"search-{words.origin}", words.told)
-    title = words.title or "Search: " + "; ".join(map(_told, (*found, *plain)))
+    title = words.title or "Search: " + "; ".join(map(_format, (*found, *plain)))
     space = Space(name, title, f"{words.command} trials={trials}", trials, fixed, (*found, *plain))
     _check(space)
     return space
@@ -144,7 +144,7 @@ def name_of(one: Range | Axis) -> str:
     return one.key if isinstance(one, Range) else one.name
 
 
-def _told(one: Range | Axis) -> str:
+def _format(one: Range | Axis) -> str:
     return str(one) if isinstance(one, Range) else f"{one.name} {', '.join(one.choices)}"
 
 

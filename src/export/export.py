@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.competition.competition import Opened, open_competition
+from src.competition.competition import Competition, open_competition
 from src.config.request import Request
 from src.config.schema import Model
 from src.core.console import Say, say
@@ -40,15 +40,15 @@ def export(request: Request, submission: Path, stored: str = "exact", say: Say =
     stored: exact, or fp16 for half the size. Raises Problem where the file, read back, does not answer as the run did.
     """
     run = Run(request.competition, request.run)
-    told = read_json(run.folder / "predictions" / f"{submission.stem}.json")
-    opened = open_competition(request.config, run, lambda line: None)
+    text = read_json(run.folder / "predictions" / f"{submission.stem}.json")
+    competition = open_competition(request.config, run, lambda line: None)
     members = trained_members(run, request)
-    tables = ViewTables(opened, run, say)
-    facts = _facts(opened, run, members, told, tables, stored)
+    tables = ViewTables(competition, run, say)
+    facts = _facts(competition, run, members, text, tables, stored)
     file = run.folder / "export" / f"{run.name}.safetensors"
     with written_whole(file) as part:
-        write_export(part, facts, _tensors(opened, members, facts))
-        differences = _checked(part, file, opened, tables, members)
+        write_export(part, facts, _tensors(competition, members, facts))
+        differences = _checked(part, file, competition, tables, members)
         size = part.stat().st_size
     models = "one model" if len(members) == 1 else f"{len(members)} models"
     say(f"{file}: {models}, {size / 1e6:.1f} MB. {differences}")
@@ -57,17 +57,17 @@ def export(request: Request, submission: Path, stored: str = "exact", say: Say =
 
 
 def _facts(
-    opened: Opened, run: Run, members: list[Member], told: dict[str, Any], tables: ViewTables, stored: str
+    competition: Competition, run: Run, members: list[Member], text: dict[str, Any], tables: ViewTables, stored: str
 ) -> Facts:
-    config, samples, size = opened.config, opened.samples, told["size"]
-    value, low, high = (told["score"][key] for key in ("value", "low", "high"))
+    config, samples, size = competition.config, competition.samples, text["size"]
+    value, low, high = (text["score"][key] for key in ("value", "low", "high"))
     return Facts(
         version=1,
-        competition=opened.card.id,
+        competition=competition.card.id,
         run=run.name,
         classes=list(samples.classes),
         shares=samples.shares.tolist(),
-        target=opened.card.target,
+        target=competition.card.target,
         model=_without_path(config.model),
         models=[OneModel(seed=m.seed, fold=m.fold, weights=read_json(m.folder / DONE)["weights"]) for m in members],
         images=Pixels(
@@ -78,15 +78,15 @@ def _facts(
             prepare=config.images.prepare,
             decoder=decoder.VERSION,
         ),
-        views=told["views"],
+        views=text["views"],
         batch=config.predict.batch,
         precision=tables.engine.precision,
         stored=stored,
-        decision=told["decision"],
+        decision=text["decision"],
         never_empty=never_empty(samples),
-        score=Score(metric=told["metric"], value=_number(value), low=_number(low), high=_number(high)),
-        config_hash=told["config_hash"],
-        commit=told["commit"],
+        score=Score(metric=text["metric"], value=_number(value), low=_number(low), high=_number(high)),
+        config_hash=text["config_hash"],
+        commit=text["commit"],
         packages={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     )
 
@@ -102,11 +102,11 @@ def _number(value: float | None) -> float | None:
     return value if value is not None and isfinite(value) else None
 
 
-def _tensors(opened: Opened, members: list[Member], facts: Facts) -> Tensors:
+def _tensors(competition: Competition, members: list[Member], facts: Facts) -> Tensors:
     """The weights that training wrote, and what each model says of the probe."""
     tensors: Tensors = {}
     for member, model in zip(members, facts.models, strict=True):
-        network, _ = trained_network(opened.config, member.folder, len(facts.classes))
+        network, _ = trained_network(competition.config, member.folder, len(facts.classes))
         tensors[PROBE + model.name] = probe_logits(network.to(memory_format=torch.channels_last), facts.images.size)
         for name, tensor in network.backbone.state_dict().items():
             half = facts.stored == "fp16" and tensor.is_floating_point()
@@ -114,12 +114,12 @@ def _tensors(opened: Opened, members: list[Member], facts: Facts) -> Tensors:
     return tensors
 
 
-def _checked(part: Path, file: Path, opened: Opened, tables: ViewTables, members: list[Member]) -> str:
+def _checked(part: Path, file: Path, competition: Competition, tables: ViewTables, members: list[Member]) -> str:
     """Answer the first batch of test images, from their files, with the file just written, as the stored logits were
     answered: together, on the same device. Returns what to say of it; raises Problem where they are too far apart."""
     exported = Exported.open(part, tables.engine.device, tables.engine.precision)
     facts = exported.facts
-    test = opened.samples.test[: facts.batch]
+    test = competition.samples.test[: facts.batch]
     pixels = facts.images
     stream = ImageStream(list(map(Path, test["path"])), pixels.load_side, pixels.fit, pixels.prepare)
     (batch,) = file_batches(stream, pixels.size, len(test))

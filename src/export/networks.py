@@ -37,8 +37,8 @@ def network_of(path: Path, facts: Facts, model: OneModel, tensors: Tensors, devi
         reason = " ".join(str(error).split())[:200]
         raise Problem(f"{path}: the weights of {model.name} do not fit {facts.model.name}: {reason}") from None
     network.to(device, memory_format=torch.channels_last)
-    told, known = probe_logits(network, facts.images.size), tensors[PROBE + model.name]
-    away = float((told - known).abs().max() / known.abs().max().clamp(min=1))
+    text, known = probe_logits(network, facts.images.size), tensors[PROBE + model.name]
+    away = float((text - known).abs().max() / known.abs().max().clamp(min=1))
     if not away <= PROBE_TOLERANCE:
         raise Problem(
             f"{path}: {model.name} answers otherwise here than where it was exported (by {away:.3g} of its largest "

@@ -96,7 +96,7 @@ class Exported:
             if part.faults and bad == "stop":
                 raise next(iter(part.faults.values()))
             answer = self.answer(self.logits(part.images))
-            yield self._told([paths[row] for row in part.rows], *answer, part)
+            yield self._format([paths[row] for row in part.rows], *answer, part)
 
     def predict(self, paths: Iterable[Path | str], **how: object) -> Answers:
         """All answers at once; see `batches`."""
@@ -118,11 +118,11 @@ class Exported:
         """What each model says in each view of (n, 3, size, size) uint8 images."""
         rows, views = np.arange(len(images)), tuple(self.facts.views)
         images = images.to(self.engine.device, non_blocking=True)
-        told: Logits = {}
+        text: Logits = {}
         for place, network in enumerate(self.networks):
             tables = view_logits(network, lambda _: [(images, rows)], rows, views, len(rows), self.engine.autocast)
-            told |= {(place, view): logits for view, logits in tables.items()}
-        return told
+            text |= {(place, view): logits for view, logits in tables.items()}
+        return text
 
     def answer(self, logits: Logits) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities (n, classes) and decisions, as the run's submission was made of its logits.
@@ -146,7 +146,7 @@ class Exported:
             decisions = target.filled(decisions, probabilities)
         return probabilities, decisions
 
-    def _told(self, paths: list[Path], probabilities: np.ndarray, decisions: np.ndarray, part: FileBatch) -> Answers:
+    def _format(self, paths: list[Path], probabilities: np.ndarray, decisions: np.ndarray, part: FileBatch) -> Answers:
         places = list(part.faults)
         if places:
             shares = np.tile(self.facts.shares, (len(places), 1))

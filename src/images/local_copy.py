@@ -59,8 +59,8 @@ def _bear(error: NoRoom | OSError, folder: Path, file: Path, say: Callable[[str]
     if isinstance(error, OSError) and error.errno not in BEARABLE:
         raise error
     why = BEARABLE[error.errno if isinstance(error, OSError) else errno.ENOSPC]
-    told = f" ({error.strerror})" if isinstance(error, PermissionError) or _is_read_only(error) else ""
-    say(f"{folder} {why} a copy of the image cache{told}: the images are read from {file.parent}")
+    text = f" ({error.strerror})" if isinstance(error, PermissionError) or _is_read_only(error) else ""
+    say(f"{folder} {why} a copy of the image cache{text}: the images are read from {file.parent}")
 
 
 def _is_read_only(error: Exception) -> bool:

@@ -35,8 +35,8 @@ class Choice:
 
     def __str__(self) -> str:
         own, torchs = self.images_per_second
-        told = f"engine: {self.engine}, {own / torchs:.1f} times torch fp32 ({own:.0f} against {torchs:.0f} images/s)"
-        return "; ".join((f"{told}; {self.agreement}", *self.left_out))
+        text = f"engine: {self.engine}, {own / torchs:.1f} times torch fp32 ({own:.0f} against {torchs:.0f} images/s)"
+        return "; ".join((f"{text}; {self.agreement}", *self.left_out))
 
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> "Choice":
@@ -52,7 +52,7 @@ def use_engine(
     wanted: {part: views} to be computed. views: those whose mean is the answer. Raises UsageError, with the remedy, for
     an engine that is not to be had here, Problem for one that does not answer as torch does.
     """
-    networks, asked = tables.networks, tables.opened.config.predict
+    networks, asked = tables.networks, tables.competition.config.predict
     free = asked.engine == asked.precision == AUTO
     as_trained = asked.engine == TORCH and asked.precision in (AUTO, networks.usual.precision)
     if as_trained or (free and networks.usual.device != "cpu"):
@@ -84,9 +84,9 @@ def _seconds(tables: ViewTables, member: Member) -> float:
 
 def _file(networks: EngineNetworks, members: list[Member], views: tuple[str, ...]) -> Path:
     """Named by all that a choice depends on, so that a changed weight, processor or package makes another."""
-    predict = networks.opened.config.predict
+    predict = networks.competition.config.predict
     models = [[member.seed, member.fold, networks.weights(member)] for member in members]
-    facts = [models, views, networks.size, networks.opened.images_hash, networks.opened.folds.hash]
+    facts = [models, views, networks.size, networks.competition.images_hash, networks.competition.folds.hash]
     facts += [predict.engine, predict.precision, predict.tolerance, predict.batch]
     facts += [[name, backend().versions(), BACKENDS.origin(name)] for name, backend in BACKENDS.items()]
     return networks.run.folder / "engines" / f"{hashed([*facts, processor(), torch.get_num_threads()])}.json"
@@ -105,7 +105,7 @@ def candidates(networks: EngineNetworks) -> tuple[list[Engine], list[str]]:
 
     Raises UsageError where that leaves none.
     """
-    asked, device, possible, left_out = networks.opened.config.predict, networks.usual.device, [], []
+    asked, device, possible, left_out = networks.competition.config.predict, networks.usual.device, [], []
     for name, backend in BACKENDS.items():
         if asked.engine not in (AUTO, name) or (asked.engine == AUTO and device not in backend.devices):
             continue
@@ -118,8 +118,8 @@ def candidates(networks: EngineNetworks) -> tuple[list[Engine], list[str]]:
             else:
                 possible.append(Engine(device, precision, name))
     if not possible:
-        told = "; ".join(left_out) or "none of the backends knows this precision on this device"
-        raise UsageError(f"{asked_for(networks)} cannot be had here: {told}")
+        text = "; ".join(left_out) or "none of the backends knows this precision on this device"
+        raise UsageError(f"{asked_for(networks)} cannot be had here: {text}")
     return possible, left_out
 
 
@@ -140,7 +140,7 @@ def choose(networks: EngineNetworks, members: list[Member], views: tuple[str, ..
     seconds = trial.seconds(ready, ROUNDS if len(ready) > 2 else 2)  # of one candidate, its speed is only told
     for engine in sorted(set(possible) & set(ready), key=seconds.__getitem__):
         try:
-            agreement = trial.agreement(engine, networks.opened.config.predict.tolerance)
+            agreement = trial.agreement(engine, networks.competition.config.predict.tolerance)
         except Problem as problem:  # what took the first member's network may not take another's
             refused.append(f"not {engine}: {problem}")
             continue
@@ -154,7 +154,7 @@ def choose(networks: EngineNetworks, members: list[Member], views: tuple[str, ..
 
 def asked_for(networks: EngineNetworks) -> str:
     """The keys that name an engine, as they stand."""
-    asked = networks.opened.config.predict
+    asked = networks.competition.config.predict
     return f"predict.engine={asked.engine} predict.precision={asked.precision}"
 
 

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from src.competition.competition import Opened
+from src.competition.competition import Competition
 from src.core.console import Say
 from src.core.files import DamagedFile, read_json, read_npz, written_whole
 from src.core.paths import DONE, Run
 from src.images.dataset import Feed, PlainRows
 from src.inference.backends import BACKENDS, Backend, backend_of
-from src.inference.backends.backend import Engine, library_errors_told
+from src.inference.backends.backend import Engine, explain_library_errors
 from src.inference.predictor import view_logits
 from src.inference.trained_networks import Member, trained_network
 
@@ -35,19 +35,19 @@ CALIBRATION = 128  # training rows of the fold that int8's ranges are taken from
 class EngineNetworks:
     """usual: the engine that the run was trained with. size: side length that the networks see."""
 
-    def __init__(self, opened: Opened, run: Run, say: Say) -> None:
-        self.opened, self.run, self.say = opened, run, say
+    def __init__(self, competition: Competition, run: Run, say: Say) -> None:
+        self.competition, self.run, self.say = competition, run, say
         self.machine = read_json(run.folder / "machine.json")
         self.usual = Engine(self.machine["device"], self.machine["precision"])
-        self.size = opened.config.predict.size or opened.config.images.size
+        self.size = competition.config.predict.size or competition.config.images.size
         self._feed: Feed | None = None
         self._ready: dict[tuple[Member, Engine], nn.Module] = {}
 
     def rows(self, member: Member, part: str) -> np.ndarray:
         """Rows of the image cache, which holds the training rows, then the test rows. part: train, oof or test."""
         if part == "test":
-            return len(self.opened.samples.train) + np.arange(len(self.opened.samples.test))
-        return self.opened.folds.rows(member.fold)[0 if part == "train" else 1]
+            return len(self.competition.samples.train) + np.arange(len(self.competition.samples.test))
+        return self.competition.folds.rows(member.fold)[0 if part == "train" else 1]
 
     def ready(self, member: Member, engine: Engine) -> nn.Module:
         """A member's network under an engine: uint8 images in, logits out. Raises Problem where it cannot be had.
@@ -74,7 +74,7 @@ class EngineNetworks:
         progress: Callable[[int], object] = lambda _: None,
     ) -> dict[str, np.ndarray]:
         """As `view_logits`, of rows of the image cache."""
-        batch = self.opened.config.predict.batch
+        batch = self.competition.config.predict.batch
         autocast = partial(backend_of(engine).autocast, engine)
         return view_logits(ready, self._images(), rows, views, batch, autocast, progress, seconds)
 
@@ -88,12 +88,12 @@ class EngineNetworks:
         own = [origin] if origin else []
         if engine.precision not in backend.calibrated:
             return hashed(own) if own else None
-        calibration = [CALIBRATION, self.opened.images_hash, self.opened.folds.hash]
+        calibration = [CALIBRATION, self.competition.images_hash, self.competition.folds.hash]
         return hashed([self.weights(member), self.size, calibration, backend.versions(), processor(), *own])
 
     def _images(self) -> Feed:
         if self._feed is None:
-            images = PlainRows(self.opened.images(self.size, say=self.say), self.size)
+            images = PlainRows(self.competition.images(self.size, say=self.say), self.size)
             self._feed = Feed(images, self.machine["workers"], torch.device(self.usual.device))
         return self._feed
 
@@ -101,10 +101,10 @@ class EngineNetworks:
         calibrated = engine.precision in backend_of(engine).calibrated
         model = self._quantised(member, engine) if calibrated else self._converted(member, engine)
         with _backend_of(engine) as backend:
-            return backend.ready(model, engine, self.opened.config.predict.batch)
+            return backend.ready(model, engine, self.competition.config.predict.batch)
 
     def _converted(self, member: Member, engine: Engine) -> Any:
-        network, _ = trained_network(self.opened.config, member.folder, len(self.opened.samples.classes))
+        network, _ = trained_network(self.competition.config, member.folder, len(self.competition.samples.classes))
         with _backend_of(engine) as backend:
             return backend.converted(network.eval(), self.size)
 
@@ -132,7 +132,7 @@ class EngineNetworks:
 
 @contextmanager
 def _backend_of(engine: Engine) -> Iterator[Backend]:
-    with library_errors_told(engine, "cannot run this network"):
+    with explain_library_errors(engine, "cannot run this network"):
         yield backend_of(engine)
 
 
@@ -155,5 +155,5 @@ def processor() -> str:
     """What tells one kind of processor from another, to speed and to rounding."""
     known = Path("/proc/cpuinfo")
     lines = known.read_text(encoding="utf-8").partition("\n\n")[0].splitlines() if known.exists() else []
-    told = [line for line in lines if line.partition(":")[0].strip() in ("model name", "flags", "Features", "CPU part")]
-    return "; ".join([platform.machine(), platform.processor(), *told])
+    text = [line for line in lines if line.partition(":")[0].strip() in ("model name", "flags", "Features", "CPU part")]
+    return "; ".join([platform.machine(), platform.processor(), *text])

@@ -76,19 +76,19 @@ class Trial:
             changed.append(self._changed(own, other))
             if away > tolerance:
                 break
-        told = np.concatenate(changed)
-        return Agreement(len(told), away, float(told.mean()), tolerance)
+        text = np.concatenate(changed)
+        return Agreement(len(text), away, float(text.mean()), tolerance)
 
     def _answer(self, member: Member, engine: Engine) -> np.ndarray:
         """(rows, classes) probabilities."""
         if (member, engine) not in self._answers:
             ready, rows = self.networks.ready(member, engine), self._rows(member)
             tables = list(self.networks.logits(ready, engine, rows, self.views).values())
-            self._answers[member, engine] = mean_predictions(tables, self.networks.opened.target)
+            self._answers[member, engine] = mean_predictions(tables, self.networks.competition.target)
         return self._answers[member, engine]
 
     def _changed(self, own: np.ndarray, other: np.ndarray) -> np.ndarray:
-        decide = self.networks.opened.target.decide
+        decide = self.networks.competition.target.decide
         return (decide(own) != decide(other)).reshape(len(own), -1).any(axis=1)
 
     def _rows(self, member: Member) -> np.ndarray:

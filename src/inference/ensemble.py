@@ -5,37 +5,37 @@ from pathlib import Path
 
 import numpy as np
 
-from src.competition.competition import Opened
+from src.competition.competition import Competition
 from src.competition.labels import test_answers
 from src.config.request import Request
 from src.core.console import Say, say
 from src.core.errors import Problem, UsageError
 from src.core.paths import runs_folder
 from src.evaluation.blending import Blend, BlendChoice, Tables, choose_blend, plain_mean
-from src.evaluation.bootstrap import Answer, difference_told, fold_spread, paired_difference
+from src.evaluation.bootstrap import Answer, fold_spread, format_difference, paired_difference
 from src.evaluation.decision_choice import DecisionChoice
 from src.evaluation.held_out import HeldOut, RunTable, joined, refuse_other_folds
-from src.inference.provenance import how_to_submit, write_facts
-from src.inference.run_predictions import RunAnswers, answers_of, open_run
+from src.inference.provenance import submit_command, write_facts
+from src.inference.run_predictions import RunAnswers, open_run, teacher_logits
 from src.inference.score_table import held_out
 from src.inference.test_predictions import chosen_decision, same_folds, test_answer, write_answers
 from src.metrics import Rows
 
 
-def predict_joint(request: Request, say: Say = say) -> Path:
+def predict_ensemble(request: Request, say: Say = say) -> Path:
     """Write the submission of request.runs and return its path. What concerns the whole (predict.blend, .decide,
     .shared) is asked of the first run's configuration, and of the command line, which all runs share."""
     if "--export" in request.flags:
         raise UsageError("--export writes one run at a time: give run=NAME in place of runs=")
     runs = _gathered(request, say)
-    opened = runs[0].opened
-    held, tables = _held_out(runs, opened.config.predict.shared)
-    blend, choice, decision = plain_mean(tuple(request.runs), opened.target), None, None
+    competition = runs[0].competition
+    held, tables = _held_out(runs, competition.config.predict.shared)
+    blend, choice, decision = plain_mean(tuple(request.runs), competition.target), None, None
     if held is None:
-        _allow_unjudged(opened)
+        _allow_unjudged(competition)
         say("no out-of-fold score: models of fold=all have seen every training row")
     else:
-        choice = choose_blend(held, tables, fitted=opened.config.predict.blend == "auto")
+        choice = choose_blend(held, tables, fitted=competition.config.predict.blend == "auto")
         blend = choice.taken
         say("\n".join([*choice.verdict.lines, *_spreads(held, tables, choice), *_differences(held, tables)]))
         decision = _decision(runs, held, choice)
@@ -48,12 +48,12 @@ def predict_joint(request: Request, say: Say = say) -> Path:
         )
     answer = test_answer(runs, blend.apply, decision.decision if decision else None)
     _say_leaderboard(runs, blend, answer, say)
-    file = write_answers(opened, request.run, runs[0].test_ids, answer, say)
+    file = write_answers(competition, request.run, runs[0].test_ids, answer, say)
     judged = decision or choice
     score = (judged.verdict.way.score, *judged.verdict.way.interval) if judged else None
     folder = runs_folder(request.competition) / "blends" / request.run / "predictions"
     write_facts(file, folder, runs, score, decision.decision if decision else None, blend)
-    say(how_to_submit(opened, file))
+    say(submit_command(competition, file))
     return file
 
 
@@ -64,10 +64,10 @@ def _gathered(request: Request, say: Say) -> list[RunAnswers]:
         for name, config in zip(request.runs, request.configs, strict=True)
     ]
     found = [open_run(single, say) for single in alone]
-    refuse_other_folds({run.name: opened.folds.hash for run, opened in found}, found[0][1].folds.hash)
+    refuse_other_folds({run.name: competition.folds.hash for run, competition in found}, found[0][1].folds.hash)
     runs = []
-    for single, (run, opened) in zip(alone, found, strict=True):
-        runs.append(answers_of(single, run, opened, say))
+    for single, (run, competition) in zip(alone, found, strict=True):
+        runs.append(teacher_logits(single, run, competition, say))
         say(str(runs[-1]))
     return runs
 
@@ -82,15 +82,15 @@ def _held_out(runs: list[RunAnswers], shared: bool) -> tuple[HeldOut | None, Tab
             f"run {without[0].run.name} has a model of all rows only, so no held-out row to be judged on beside the "
             f"others: train folds of it too, or leave it out of runs="
         )
-    opened = runs[0].opened
-    held = held_out(opened, sorted({fold for one in runs for fold in one.folds}))
-    tables = [RunTable(one.run.name, one.opened.folds.hash, one.oof.held.id, one.oof.tta) for one in runs]
-    ids, found = joined(tables, held.id, opened.folds.hash, shared)
+    competition = runs[0].competition
+    held = held_out(competition, sorted({fold for one in runs for fold in one.folds}))
+    tables = [RunTable(one.run.name, one.competition.folds.hash, one.oof.held.id, one.oof.tta) for one in runs]
+    ids, found = joined(tables, held.id, competition.folds.hash, shared)
     return held.only(ids), found
 
 
-def _allow_unjudged(opened: Opened) -> None:
-    if opened.config.predict.blend != "mean":
+def _allow_unjudged(competition: Competition) -> None:
+    if competition.config.predict.blend != "mean":
         raise UsageError(
             "models of fold=all hold out no row that a blend could be judged on: give predict.blend=mean for the "
             "plain mean, or leave fold=all out"
@@ -104,17 +104,17 @@ def _decision(runs: list[RunAnswers], held: HeldOut, choice: BlendChoice) -> Dec
     shifts = [one.shift() for one in runs]
     # What weighted sampling shifted can be divided out of a mean only where all runs were shifted alike.
     alike = all(shift is not None and np.array_equal(shift, shifts[0]) for shift in shifts)
-    return chosen_decision(runs[0].opened, held, choice.answer, shifts[0] if alike else None)
+    return chosen_decision(runs[0].competition, held, choice.answer, shifts[0] if alike else None)
 
 
 def _spreads(held: HeldOut, tables: Tables, choice: BlendChoice) -> list[str]:
     """The score of each fold apart, for each run and for what joins them."""
-    told = [f"{held.metric.name} over folds: mean ± standard deviation, and each fold"]
+    text = [f"{held.metric.name} over folds: mean ± standard deviation, and each fold"]
     for name, table in {**tables, choice.taken.method: choice.answer}.items():
         spread = fold_spread(held.metric, held.targets, table, held.folds, held.rows)
         deviation = f" ± {spread.deviation:.4f}" if len(spread.scores) > 1 else ""
-        told.append(f"{name:30s} {spread.mean:.4f}{deviation}   {'  '.join(f'{score:.4f}' for score in spread.scores)}")
-    return told
+        text.append(f"{name:30s} {spread.mean:.4f}{deviation}   {'  '.join(f'{score:.4f}' for score in spread.scores)}")
+    return text
 
 
 def _differences(held: HeldOut, tables: Tables) -> list[str]:
@@ -122,7 +122,7 @@ def _differences(held: HeldOut, tables: Tables) -> list[str]:
     best = max(tables, key=lambda run: held.merit((tables[run], None)))
     others = [run for run in tables if run != best]
     return [
-        difference_told(
+        format_difference(
             other,
             best,
             paired_difference(held.metric, held.targets, tables[other], tables[best], held.groups, rows=held.rows),
@@ -133,10 +133,10 @@ def _differences(held: HeldOut, tables: Tables) -> list[str]:
 
 def _say_leaderboard(runs: list[RunAnswers], blend: Blend, answer: Answer, say: Say) -> None:
     """The scores that a leaderboard would show, where the answers are at hand. Printed, never used to choose."""
-    opened, ids = runs[0].opened, runs[0].test_ids
-    truth = test_answers(opened.card, opened.samples, ids)
+    competition, ids = runs[0].competition, runs[0].test_ids
+    truth = test_answers(competition.card, competition.samples, ids)
     if truth is None:
         return
-    told = [f"{one.run.name} {opened.metric.score(truth, one.test(), rows=Rows(ids, ids)):.4f}" for one in runs]
-    told.append(f"{blend.method} {opened.metric.score(truth, *answer, Rows(ids, ids)):.4f}")
-    say(f"test, its answers kept apart, {len(ids)} rows: {opened.metric.name} {', '.join(told)}")
+    text = [f"{one.run.name} {competition.metric.score(truth, one.test(), rows=Rows(ids, ids)):.4f}" for one in runs]
+    text.append(f"{blend.method} {competition.metric.score(truth, *answer, Rows(ids, ids)):.4f}")
+    say(f"test, its answers kept apart, {len(ids)} rows: {competition.metric.name} {', '.join(text)}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.competition.competition import Opened
+from src.competition.competition import Competition
 from src.config.request import ALL, Request
 from src.core.errors import Problem, UsageError
 from src.core.files import DamagedFile, read_json
@@ -28,29 +28,29 @@ def existing_run(request: Request) -> Run:
     return run
 
 
-def is_brought(run: Run) -> bool:
+def is_external(run: Run) -> bool:
     return (run.folder / "run.json").exists() and not (run.folder / "config.yaml").exists()
 
 
-def hold_brought(run: Run, opened: Opened) -> None:
+def check_external_run(run: Run, competition: Competition) -> None:
     """Raises Problem where the run does not tell its folds, or stands on other ones."""
     file = run.folder / "run.json"
     try:
         folds = read_json(file)["folds"]
     except DamagedFile:
         raise Problem(
-            f'{file} must be json such as {{"folds": "{opened.folds.hash}"}}: the hash of the fold table that the '
+            f'{file} must be json such as {{"folds": "{competition.folds.hash}"}}: the hash of the fold table that the '
             f"run was trained on, see the head of src/inference/logits_store.py"
         ) from None
-    if folds != opened.folds.hash:
+    if folds != competition.folds.hash:
         raise Problem(
             f"run {run.name} stands on other folds ({folds}, as {file} tells) than those asked for "
-            f"({opened.folds.hash}), so its networks saw rows that they would be judged on here: train it anew on "
+            f"({competition.folds.hash}), so its networks saw rows that they would be judged on here: train it anew on "
             f"these, or give data.folds= and data.fold_seed= as its folds were made"
         )
 
 
-def brought_members(run: Run, request: Request, count: int) -> list[Member]:
+def external_members(run: Run, request: Request, count: int) -> list[Member]:
     """As `trained_members`, of the folders seed<n>/fold<k> that are there. Raises UsageError for one that is not."""
     numbers = sorted(folder.name.removeprefix("seed") for folder in run.folder.glob("seed*"))
     seeds = request.seeds or tuple(int(number) for number in numbers if number.isdecimal()) or (0,)
@@ -66,7 +66,7 @@ def brought_members(run: Run, request: Request, count: int) -> list[Member]:
     return members
 
 
-class BroughtTables(StoredTables):
+class ExternalTables(StoredTables):
     """Tables that lie there or do not: nothing is computed. They are always of the size that the run chose itself."""
 
     remedy = WRITTEN_ANEW
@@ -89,10 +89,10 @@ class BroughtTables(StoredTables):
 
     def seconds(self, members: list[Member], views: tuple[str, ...]) -> dict[str, float]:
         """As the tables tell. Views that do not are counted as the slowest that does, and as 0 where none does."""
-        told = super().seconds(members, views)
-        known = [value for value in told.values() if not np.isnan(value)]
-        silent = [view for view, value in told.items() if np.isnan(value)]
-        if silent and self.opened.config.predict.budget is not None:
+        text = super().seconds(members, views)
+        known = [value for value in text.values() if not np.isnan(value)]
+        silent = [view for view, value in text.items() if np.isnan(value)]
+        if silent and self.competition.config.predict.budget is not None:
             raise UsageError(
                 f"predict.budget needs the time of each view, and {self.file(members[0], 'oof', silent[0])} does not "
                 f'tell it: put {{"seconds_per_image": SECONDS}} into its meta, or leave predict.budget out'
@@ -101,7 +101,7 @@ class BroughtTables(StoredTables):
             self.say(
                 f"run {self.run.name} does not tell the time of {', '.join(silent)}: the table's is no measurement"
             )
-        return {view: max(known, default=0.0) if view in silent else value for view, value in told.items()}
+        return {view: max(known, default=0.0) if view in silent else value for view, value in text.items()}
 
     def _check(self, member: Member, table: Logits, path: Path) -> None:
         if not np.isfinite(table.logits).all():

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.competition.competition import Opened
+from src.competition.competition import Competition
 from src.core.console import Say
 from src.core.errors import Problem
 from src.core.files import damaged, read_json, read_npz, written_whole
@@ -126,8 +126,8 @@ class StoredTables:
     size: int | None = None  # None: as trained
     place: str = ""  # the folder of the engine's tables, where it is not the run's own
 
-    def __init__(self, opened: Opened, run: Run, say: Say) -> None:
-        self.opened, self.run, self.say = opened, run, say
+    def __init__(self, competition: Competition, run: Run, say: Say) -> None:
+        self.competition, self.run, self.say = competition, run, say
 
     def ensure(self, members: list[Member], views: tuple[str, ...], parts: tuple[str, ...] = PARTS) -> None:
         """See to it that these tables are in the store."""
@@ -142,9 +142,9 @@ class StoredTables:
         found: dict[str, list[float]] = {view: [] for view in views}
         for member in members:
             for view in views:
-                told = self._load(self.file(member, "oof", view)).meta.get(SECONDS)
-                if isinstance(told, int | float) and 0 < told < math.inf:
-                    found[view].append(float(told))
+                text = self._load(self.file(member, "oof", view)).meta.get(SECONDS)
+                if isinstance(text, int | float) and 0 < text < math.inf:
+                    found[view].append(float(text))
         return {view: float(np.median(values)) if values else math.nan for view, values in found.items()}
 
     def read(self, member: Member, part: str, view: str, ids: np.ndarray) -> np.ndarray:
@@ -158,7 +158,7 @@ class StoredTables:
         return logits_file(member.folder, part, view, self.size, self.place)
 
     def _load(self, path: Path) -> Logits:
-        return load_logits(path, self.opened.samples.classes, self.remedy)
+        return load_logits(path, self.competition.samples.classes, self.remedy)
 
     def _check(self, member: Member, table: Logits, path: Path) -> None:
         if table.meta.get("weights") != read_json(member.folder / DONE)["weights"]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from src.competition.competition import Opened
+from src.competition.competition import Competition
 from src.config.request import ALL, Request
 from src.core.console import Bar, Say
 from src.core.errors import UsageError
@@ -55,11 +55,11 @@ class ViewTables(StoredTables):
     engine: what computes them, torch as the run was trained where `use` does not tell otherwise.
     """
 
-    def __init__(self, opened: Opened, run: Run, say: Say) -> None:
-        super().__init__(opened, run, say)
-        self.networks = EngineNetworks(opened, run, say)
+    def __init__(self, competition: Competition, run: Run, say: Say) -> None:
+        super().__init__(competition, run, say)
+        self.networks = EngineNetworks(competition, run, say)
         self.engine = self.networks.usual
-        self.size = self.networks.size if self.networks.size != opened.config.images.size else None
+        self.size = self.networks.size if self.networks.size != competition.config.images.size else None
 
     def use(self, engine: Engine) -> None:
         """Let another engine answer, in tables of its own."""
@@ -91,7 +91,7 @@ class ViewTables(StoredTables):
 
     def seconds(self, members: list[Member], views: tuple[str, ...]) -> dict[str, float]:
         """As stored; views without a record, as training leaves the plain one, are timed on one batch and noted."""
-        unknown = tuple(view for view, told in super().seconds(members, views).items() if math.isnan(told))
+        unknown = tuple(view for view, text in super().seconds(members, views).items() if math.isnan(text))
         if unknown:
             member = members[0]
             with only_one(member.folder, f"fold {member.fold} of run {self.run.name}"):
@@ -100,18 +100,18 @@ class ViewTables(StoredTables):
 
     def _compute(self, member: Member, wanted: dict[str, tuple[str, ...]], advance: Advance) -> None:
         ready = self.networks.ready(member, self.engine)
-        meta = self._meta(member) | {"images": self.opened.images_hash}
+        meta = self._meta(member) | {"images": self.competition.images_hash}
         for part, views in wanted.items():
             rows = self.networks.rows(member, part)
             seconds = {} if part == "oof" else None  # views are chosen, and so timed, out of fold
             tables = self.networks.logits(ready, self.engine, rows, views, seconds, advance)
             for view, logits in tables.items():
-                told = meta | ({SECONDS: seconds[view]} if seconds else {}) | _version(view)
-                self._save(member, part, view, self._ids(part, rows), logits, told)
+                text = meta | ({SECONDS: seconds[view]} if seconds else {}) | _version(view)
+                self._save(member, part, view, self._ids(part, rows), logits, text)
 
     def _time(self, member: Member, views: tuple[str, ...]) -> None:
         """Note in the member's held-out tables what one batch of images takes; their logits stay as they are."""
-        rows, seconds = self.networks.rows(member, "oof")[: self.opened.config.predict.batch], {}
+        rows, seconds = self.networks.rows(member, "oof")[: self.competition.config.predict.batch], {}
         self.networks.logits(self.networks.ready(member, self.engine), self.engine, rows, views, seconds)
         for view in views:
             table = self._load(self.file(member, "oof", view))
@@ -126,7 +126,7 @@ class ViewTables(StoredTables):
         return meta | ({"made_of": made_of} if made_of else {})
 
     def _save(self, member: Member, part: str, view: str, ids: np.ndarray, logits: np.ndarray, meta: dict) -> None:
-        save_logits(self.file(member, part, view), ids, logits, self.opened.samples.classes, meta)
+        save_logits(self.file(member, part, view), ids, logits, self.competition.samples.classes, meta)
 
     def _missing(self, member: Member, part: str, views: tuple[str, ...]) -> tuple[str, ...]:
         if part == "oof" and member.fold == ALL:
@@ -142,12 +142,12 @@ class ViewTables(StoredTables):
         if not path.exists():
             return False
         meta = self._load(path).meta
-        same = meta.get("images", self.opened.images_hash) == self.opened.images_hash
+        same = meta.get("images", self.competition.images_hash) == self.competition.images_hash
         same &= "view" not in meta or {"view": meta["view"]} == _version(view)
         return same and meta.get("made_of") == self.networks.made_of(member, self.engine)
 
     def _ids(self, part: str, rows: np.ndarray) -> np.ndarray:
-        samples = self.opened.samples
+        samples = self.competition.samples
         return samples.test["id"].to_numpy() if part == "test" else samples.train["id"].to_numpy()[rows]
 
 

@@ -6,9 +6,9 @@ from src.competition.labels import test_answers
 from src.config.request import Request
 from src.core.console import Say, say
 from src.evaluation.decision_choice import DecisionChoice
-from src.inference.ensemble import predict_joint
-from src.inference.provenance import Score, how_to_submit, write_facts
-from src.inference.run_predictions import RunAnswers, answers_of, open_run
+from src.inference.ensemble import predict_ensemble
+from src.inference.provenance import Score, submit_command, write_facts
+from src.inference.run_predictions import RunAnswers, open_run, teacher_logits
 from src.inference.score_table import OVERALL, Line, score_line, score_lines, score_table
 from src.inference.test_predictions import chosen_decision, test_answer, write_answers
 from src.inference.tta import PLAIN
@@ -17,39 +17,39 @@ from src.metrics import Rows
 
 def predict(request: Request, say: Say = say) -> Path:
     """Write the submission of a run, or of several joined, and return its path. See the doors for errors."""
-    return predict_joint(request, say) if request.runs else predict_run(request, say)
+    return predict_ensemble(request, say) if request.runs else predict_run(request, say)
 
 
 def predict_run(request: Request, say: Say = say) -> Path:
     """Write the submission of one run and return its path."""
-    one = answers_of(request, *open_run(request, say), say)
-    opened, oof = one.opened, one.oof
+    one = teacher_logits(request, *open_run(request, say), say)
+    competition, oof = one.competition, one.oof
     say(str(one))
-    lines = score_lines(opened, oof) if oof else []
+    lines = score_lines(competition, oof) if oof else []
     if not oof:
         say("no out-of-fold score: a model of fold=all has seen every training row")
-    choice = chosen_decision(opened, oof.held, oof.tta, one.shift()) if oof else None
+    choice = chosen_decision(competition, oof.held, oof.tta, one.shift()) if oof else None
     answer = test_answer([one], lambda tables: tables[one.run.name], choice.decision if choice else None)
     lines += _leaderboard(one)
     if lines:
-        say(score_table(opened, lines, len(one.views)))
+        say(score_table(competition, lines, len(one.views)))
     if choice and len(choice.verdict.ways) > 1:
         say("\n".join(choice.verdict.lines))
-    file = write_answers(opened, one.run.name, one.test_ids, answer, say)
+    file = write_answers(competition, one.run.name, one.test_ids, answer, say)
     folder = one.run.folder / "predictions"
     write_facts(file, folder, [one], _score(lines, choice), choice.decision if choice else None)
-    say(how_to_submit(opened, file))
+    say(submit_command(competition, file))
     return file
 
 
 def _leaderboard(one: RunAnswers) -> list[Line]:
     """The score that a leaderboard would show, where the answers are at hand. Printed, never used to choose."""
-    truth = test_answers(one.opened.card, one.opened.samples, one.test_ids)
+    truth = test_answers(one.competition.card, one.competition.samples, one.test_ids)
     if truth is None:
         return []
     return [
         score_line(
-            one.opened,
+            one.competition,
             "test, its answers kept apart",
             truth,
             one.test(PLAIN),

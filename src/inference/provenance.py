@@ -4,11 +4,11 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from src.competition.competition import Opened
+from src.competition.competition import Competition
 from src.core.files import read_json, sha256_of, write_json
 from src.core.paths import runs_folder
 from src.evaluation.blending import Blend
-from src.inference.external_runs import is_brought
+from src.inference.external_runs import is_external
 from src.inference.run_predictions import RunAnswers
 from src.metrics.decision import Decision
 
@@ -36,7 +36,7 @@ def write_facts(
         "size": sizes[0] if len(sizes) == 1 else sizes,
         "engines": list(dict.fromkeys(facts["engine"] for facts in each if facts["engine"])),
         "decision": decision.to_json() if decision else None,
-        "metric": runs[0].opened.metric.name,
+        "metric": runs[0].competition.metric.name,
         "score": {"value": value, "low": low, "high": high},
         **{
             key: " ".join(dict.fromkeys(facts[key] for facts in each if facts[key]))
@@ -56,7 +56,7 @@ def facts_of(file: Path, competition: str) -> dict[str, Any]:
 
 
 def _of_run(one: RunAnswers) -> dict[str, Any]:
-    config, brought = one.opened.config, is_brought(one.run)
+    config, brought = one.competition.config, is_external(one.run)
     return {
         "seeds": sorted({member.seed for member in one.members}),
         "folds": sorted({str(member.fold) for member in one.members}),
@@ -72,7 +72,7 @@ def _union(lists: Any) -> list[Any]:
     return sorted({item for one in lists for item in one})
 
 
-def how_to_submit(opened: Opened, file: Path) -> str:
+def submit_command(opened: Competition, file: Path) -> str:
     """The command that pushes the file, or why there is none."""
     card = opened.card
     if card.embedded:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.competition.competition import Opened, open_competition
+from src.competition.competition import Competition, open_competition
 from src.competition.run_record import verify
 from src.config.request import ALL, Request
 from src.core.console import Say
@@ -15,7 +15,7 @@ from src.evaluation.view_selection import ViewChoice, choose_views
 from src.images.samplers import sampler_of
 from src.inference.backend_choice import use_engine
 from src.inference.backends import TORCH, check_precision
-from src.inference.external_runs import BroughtTables, brought_members, existing_run, hold_brought, is_brought
+from src.inference.external_runs import ExternalTables, check_external_run, existing_run, external_members, is_external
 from src.inference.logits_store import PARTS, StoredTables
 from src.inference.members import ViewTables, trained_members
 from src.inference.score_table import OutOfFold, held_out, held_out_answers, probabilities
@@ -30,7 +30,7 @@ class RunAnswers:
     """oof: None where every member has seen every training row. views: those that answer the test rows."""
 
     run: Run
-    opened: Opened
+    competition: Competition
     members: list[Member]
     tables: StoredTables
     views: tuple[str, ...]
@@ -42,68 +42,70 @@ class RunAnswers:
 
     @property
     def test_ids(self) -> np.ndarray:
-        return self.opened.samples.test["id"].to_numpy()
+        return self.competition.samples.test["id"].to_numpy()
 
     def test(self, views: tuple[str, ...] | None = None, fold: int | str | None = None) -> np.ndarray:
         """(test rows, classes): the mean over views (None: the run's) and members (None: of all folds)."""
         members = [member for member in self.members if fold in (None, member.fold)]
-        return probabilities(self.opened, self.tables, members, views or self.views, "test", self.test_ids)
+        return probabilities(self.competition, self.tables, members, views or self.views, "test", self.test_ids)
 
     def shift(self) -> np.ndarray | None:
         """(classes,) what divides weighted sampling out of the probabilities; None where training saw the classes as
         they are, or nothing is known of it."""
-        config, (seen, _) = self.opened.config, self.opened.folds.rows(self.folds[0])
-        targets = self.opened.samples.targets[seen]
-        if is_brought(self.run) or config.train.stages:
+        config, (seen, _) = self.competition.config, self.competition.folds.rows(self.folds[0])
+        targets = self.competition.samples.targets[seen]
+        if is_external(self.run) or config.train.stages:
             return None
-        target = self.opened.target
+        target = self.competition.target
         weights = sampler_of(config.data.sampler, config.data.sampler_exponent).weights(targets, target)
         if weights is None:
             return None
-        return target.prior_shift(targets, weights, len(self.opened.samples.classes))
+        return target.prior_shift(targets, weights, len(self.competition.samples.classes))
 
     def __str__(self) -> str:
         seeds = sorted({member.seed for member in self.members})
         models = "one model" if len(self.members) == 1 else f"{len(self.members)} models"
-        told = f"{models} (fold {', '.join(sorted(map(str, self.folds)))}"
-        told += f"; seeds {', '.join(map(str, seeds))})" if len(seeds) > 1 else ")"
+        text = f"{models} (fold {', '.join(sorted(map(str, self.folds)))}"
+        text += f"; seeds {', '.join(map(str, seeds))})" if len(seeds) > 1 else ")"
         engine = f", by {self.tables.place.replace('-', ' ')}" if self.tables.place else ""
-        return f"{self.run.name}: {told}, views {', '.join(self.views)}{engine}"
+        return f"{self.run.name}: {text}, views {', '.join(self.views)}{engine}"
 
 
-def open_run(request: Request, say: Say) -> tuple[Run, Opened]:
+def open_run(request: Request, say: Say) -> tuple[Run, Competition]:
     """A run that exists, and its competition. Raises UsageError or Problem where they do not fit each other."""
     run = existing_run(request)
-    if "--export" in request.flags and is_brought(run):
+    if "--export" in request.flags and is_external(run):
         raise UsageError(f"--export writes weights into one file, and run {run.name} brings logits alone: leave it out")
     if "--export" in request.flags and request.config.predict.engine not in (AUTO, TORCH):
         raise UsageError(f"--export writes a file for torch: leave predict.engine={request.config.predict.engine} out")
     _views(request)
     check_precision(request.config.predict.engine, request.config.predict.precision)
-    opened = open_competition(request.config, run, say)
-    (hold_brought if is_brought(run) else verify)(run, opened)
-    if opened.card.submission is None:
-        raise UsageError(f"{opened.card.id} has no test images, so there is nothing to predict; train tells its scores")
-    return run, opened
+    competition = open_competition(request.config, run, say)
+    (check_external_run if is_external(run) else verify)(run, competition)
+    if competition.card.submission is None:
+        raise UsageError(
+            f"{competition.card.id} has no test images, so there is nothing to predict; train tells its scores"
+        )
+    return run, competition
 
 
-def answers_of(request: Request, run: Run, opened: Opened, say: Say) -> RunAnswers:
+def teacher_logits(request: Request, run: Run, competition: Competition, say: Say) -> RunAnswers:
     """Compute what the store lacks of the run's logits, and choose its views where --tta=auto asks for it."""
-    if is_brought(run):
-        members, tables = brought_members(run, request, opened.folds.count), BroughtTables(opened, run, say)
+    if is_external(run):
+        members, tables = external_members(run, request, competition.folds.count), ExternalTables(competition, run, say)
     else:
-        members, tables = trained_members(run, request), ViewTables(opened, run, say)
+        members, tables = trained_members(run, request), ViewTables(competition, run, say)
         if "--export" not in request.flags:
             auto = request.flags.get("--tta") == AUTO
             use_engine(tables, members, _wanted(request), PLAIN if auto else _views(request))
     folds = sorted({member.fold for member in members if member.fold != ALL})
     if request.flags.get("--tta") == AUTO:
-        views, oof = _chosen(opened, run, members, tables, folds, say)
+        views, oof = _chosen(competition, run, members, tables, folds, say)
     else:
         views = tables.usable(members, _views(request))
         tables.ensure(members, tuple(dict.fromkeys(PLAIN + views)))
-        oof = _out_of_fold(opened, members, tables, views, folds) if folds else None
-    return RunAnswers(run, opened, members, tables, views, oof)
+        oof = _out_of_fold(competition, members, tables, views, folds) if folds else None
+    return RunAnswers(run, competition, members, tables, views, oof)
 
 
 def _views(request: Request) -> tuple[str, ...]:
@@ -119,15 +121,17 @@ def _wanted(request: Request) -> dict[str, tuple[str, ...]]:
 
 
 def _out_of_fold(
-    opened: Opened, members: list[Member], tables: StoredTables, views: tuple[str, ...], folds: list[int]
+    competition: Competition, members: list[Member], tables: StoredTables, views: tuple[str, ...], folds: list[int]
 ) -> OutOfFold:
-    held = held_out(opened, folds)
-    plain = held_out_answers(opened, tables, members, PLAIN, held)
-    return OutOfFold(held, plain, held_out_answers(opened, tables, members, views, held) if views != PLAIN else plain)
+    held = held_out(competition, folds)
+    plain = held_out_answers(competition, tables, members, PLAIN, held)
+    return OutOfFold(
+        held, plain, held_out_answers(competition, tables, members, views, held) if views != PLAIN else plain
+    )
 
 
 def _chosen(
-    opened: Opened, run: Run, members: list[Member], tables: StoredTables, folds: list[int], say: Say
+    competition: Competition, run: Run, members: list[Member], tables: StoredTables, folds: list[int], say: Say
 ) -> tuple[tuple[str, ...], OutOfFold]:
     """Views chosen on the held-out rows; the test rows are seen in these and the plain one only."""
     if not folds:
@@ -137,16 +141,16 @@ def _chosen(
         )
     every = tables.usable(members, tuple(VIEWS))
     tables.ensure(members, every, ("oof",))
-    held = held_out(opened, folds)
-    answers = {view: held_out_answers(opened, tables, members, (view,), held) for view in every}
-    choice = choose_views(held, answers, tables.seconds(members, every), opened.config.predict.budget)
+    held = held_out(competition, folds)
+    answers = {view: held_out_answers(competition, tables, members, (view,), held) for view in every}
+    choice = choose_views(held, answers, tables.seconds(members, every), competition.config.predict.budget)
     say("\n".join(choice.lines))
-    say(_time_told(choice, len(members)))
+    say(_format_time(choice, len(members)))
     tables.ensure(members, tuple(dict.fromkeys(PLAIN + choice.views)), ("test",))
     return choice.views, OutOfFold(held, answers[PLAIN[0]], choice.answer)
 
 
-def _time_told(choice: ViewChoice, members: int) -> str:
+def _format_time(choice: ViewChoice, members: int) -> str:
     seconds = choice.taken.seconds
     if members == 1 or math.isnan(seconds):
         return "seconds are of one image through one model, without reading it"

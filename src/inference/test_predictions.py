@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from src.competition.competition import Opened
-from src.competition.guesses import told_guesses
+from src.competition.competition import Competition
+from src.competition.guesses import format_guesses
 from src.core.console import Say
 from src.core.paths import submissions_folder
 from src.evaluation.bootstrap import Answer
@@ -21,12 +21,12 @@ Join = Callable[[dict[str, np.ndarray]], np.ndarray]  # {run: (rows, classes)} -
 
 
 def chosen_decision(
-    opened: Opened, held: HeldOut, probabilities: np.ndarray, shift: np.ndarray | None
+    competition: Competition, held: HeldOut, probabilities: np.ndarray, shift: np.ndarray | None
 ) -> DecisionChoice | None:
     """The rule that makes answers of probabilities, chosen on held-out rows; None leaves the metric's plain one."""
-    if opened.config.predict.decide == "plain":
+    if competition.config.predict.decide == "plain":
         return None
-    return choose_decision(held, probabilities, shift, never_empty(opened.samples))
+    return choose_decision(held, probabilities, shift, never_empty(competition.samples))
 
 
 def same_folds(runs: list[RunAnswers]) -> bool:
@@ -52,24 +52,26 @@ def weighted_mean(tables: Iterable[np.ndarray], weights: list[int]) -> np.ndarra
     return sum(map(np.multiply, tables, np.asarray(weights, np.float64))) / sum(weights)
 
 
-def write_answers(opened: Opened, name: str, ids: np.ndarray, answer: Answer, say: Say) -> Path:
+def write_answers(competition: Competition, name: str, ids: np.ndarray, answer: Answer, say: Say) -> Path:
     """Write the checked submission `name`; a file of the same bytes is kept."""
-    card, samples = opened.card, opened.samples
-    rows = answers(card, samples, *_every_row(opened, ids, answer))
+    card, samples = competition.card, competition.samples
+    rows = answers(card, samples, *_every_row(competition, ids, answer))
     file = write_submission(rows, card, samples, submissions_folder(card.id), name)
     say(f"{file}: {len(rows)} rows, checked against {card.submission.sample or 'the list of test images'}")
-    for line in told_guesses(card):
+    for line in format_guesses(card):
         say(line)
     return file
 
 
-def _every_row(opened: Opened, ids: np.ndarray, answer: Answer) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _every_row(
+    competition: Competition, ids: np.ndarray, answer: Answer
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Rows without a usable image are answered too, from the classes' shares."""
     shown, decisions = answer
-    absent = list(opened.samples.test_without_image)
+    absent = list(competition.samples.test_without_image)
     if not absent:
         return ids, shown, decisions
-    shares = np.tile(opened.samples.shares, (len(absent), 1))
+    shares = np.tile(competition.samples.shares, (len(absent), 1))
     if decisions is not None:
-        decisions = np.concatenate([decisions, opened.target.guess(shares)])
+        decisions = np.concatenate([decisions, competition.target.guess(shares)])
     return np.append(ids, absent), np.vstack([shown, shares]), decisions

@@ -22,7 +22,7 @@ class CrossEntropy(Loss):
         """What losses that differ from it in their logits alone do to them."""
         return logits
 
-    def mass(self, targets: torch.Tensor) -> float:
+    def normalizer(self, targets: torch.Tensor) -> float:
         weights = self.rows.weights
         if weights is None or targets.ndim == 2:
             return len(targets)

@@ -58,7 +58,7 @@ class Loss(Configurable):
         """The same of float32 logits. weights: of the classes, where the configuration asks for some."""
         raise NotImplementedError(f"{type(self).__name__} defines no mean")
 
-    def mass(self, targets: torch.Tensor) -> float:
+    def normalizer(self, targets: torch.Tensor) -> float:
         """By what the mean over these rows is divided: their number, or the sum of their classes' weights.
 
         So the mean over a batch is that of its pieces' means, each by its mass.

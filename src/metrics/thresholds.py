@@ -112,15 +112,15 @@ def _class_threshold(truth: np.ndarray, p: np.ndarray, price: float | None) -> f
     order = np.argsort(-p, kind="stable")
     hits = np.concatenate([[0], truth[order].cumsum()])
     count = np.arange(len(hits))
-    merit = 2 * hits / (count + truth.sum()) if price is None else 2 * hits - price * count
-    return _best_place(p[order], merit, ABSENT)
+    objective = 2 * hits / (count + truth.sum()) if price is None else 2 * hits - price * count
+    return _best_place(p[order], objective, ABSENT)
 
 
-def _best_place(falling: np.ndarray, merit: np.ndarray, now: float) -> float:
+def _best_place(falling: np.ndarray, objective: np.ndarray, now: float) -> float:
     """The threshold at the best of the places 0 to n among falling probabilities; `now` where it is as good."""
     places = np.flatnonzero(np.diff(falling, prepend=np.inf, append=-np.inf))
-    at = places[np.argmax(merit[places])]
-    if merit[np.searchsorted(-falling, -now, side="right")] >= merit[at] - 1e-12:
+    at = places[np.argmax(objective[places])]
+    if objective[np.searchsorted(-falling, -now, side="right")] >= objective[at] - 1e-12:
         return now
     return float(_between(falling[::-1], np.array([len(falling) - at]))[0])
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from src.core.errors import Problem
 from src.evaluation.held_out import HeldOut, RunTable, joined, refuse_other_folds
-from src.reporting.run_results import Subject
+from src.reporting.run_results import RunResults
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Compared:
     best: the run with the best score on them.
     """
 
-    subjects: dict[str, Subject]
+    subjects: dict[str, RunResults]
     held: HeldOut
     tables: dict[str, np.ndarray]
     best: str
@@ -32,19 +32,19 @@ class Compared:
         return pd.DataFrame({run: self.held.target.right(self.held.targets, a) for run, a in self.answers.items()})
 
     @property
-    def first(self) -> Subject:
+    def first(self) -> RunResults:
         return next(iter(self.subjects.values()))
 
 
-def compared_of(subjects: dict[str, Subject]) -> Compared:
+def compared_of(subjects: dict[str, RunResults]) -> Compared:
     """Raises Problem where the runs stand on different folds, or share no held-out row."""
     first = next(iter(subjects.values()))
-    refuse_other_folds({run: s.opened.folds.hash for run, s in subjects.items()}, first.opened.folds.hash)
-    without = [run for run, subject in subjects.items() if subject.held is None]
+    refuse_other_folds({run: s.competition.folds.hash for run, s in subjects.items()}, first.competition.folds.hash)
+    without = [run for run, results in subjects.items() if results.held is None]
     if without:
         raise Problem(f"run {without[0]} has a model of all rows only, and no held-out row to be compared on")
-    tables = [RunTable(run, s.opened.folds.hash, s.held.id, s.plain) for run, s in subjects.items()]
-    ids, found = joined(tables, first.held.id, first.opened.folds.hash, shared=True)
+    tables = [RunTable(run, s.competition.folds.hash, s.held.id, s.plain) for run, s in subjects.items()]
+    ids, found = joined(tables, first.held.id, first.competition.folds.hash, shared=True)
     held = first.held.only(ids)
     best = max(found, key=lambda run: held.merit((found[run], None)))
     return Compared(subjects, held, found, best)

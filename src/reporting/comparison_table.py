@@ -63,9 +63,9 @@ def write_comparison(
             table.to_csv(part, index=False)
     save(draw_curves(outcomes.curves, outcomes.cells, outcomes.axes, outcomes.metric), folder / "curves.png")
     save(draw_classes(outcomes.per_class), folder / "per_class.png")
-    told = _told(summary, outcomes)
+    told = _format(summary, outcomes)
     write_text(folder / "comparison.md", _markdown(title, command, outcomes, told, absent, remarks))
-    return "\n".join([told.to_string(index=False), *filter(None, [_pick_told(outcomes)]), *remarks])
+    return "\n".join([told.to_string(index=False), *filter(None, [_format_pick(outcomes)]), *remarks])
 
 
 def summarised(outcomes: Outcomes) -> pd.DataFrame:
@@ -80,7 +80,7 @@ def summarised(outcomes: Outcomes) -> pd.DataFrame:
     return table if outcomes.gains is None else table.merge(outcomes.gains, on="label", how="left")
 
 
-def _told(summary: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
+def _format(summary: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
     """The summary as a person reads it, every cell a text."""
     table = summary[list(outcomes.axes)].copy()
     for name in outcomes.scores:
@@ -130,7 +130,7 @@ def _markdown(
     return "\n\n".join([*parts, "![recognised share by class and run](per_class.png)"]) + "\n"
 
 
-def _pick_told(outcomes: Outcomes) -> str:
+def _format_pick(outcomes: Outcomes) -> str:
     """What the best run's score is worth, where it can be told; else nothing."""
     if outcomes.pick is None:
         return ""
@@ -156,7 +156,7 @@ def _notes(outcomes: Outcomes) -> list[str]:
             "together) with its 95 % interval for the luck of the images; where that holds 0, no difference can be "
             "told."
         )
-    notes += filter(None, [_pick_told(outcomes)])
+    notes += filter(None, [_format_pick(outcomes)])
     if "data.ignore" in outcomes.axes:
         notes.append("Scored on the images that every run held out: what one of them ignores counts for none.")
     if "rarest" in outcomes.members:

@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from src.reporting.run_results import Subject
+from src.reporting.run_results import RunResults
 from src.targets import TargetType
 
 MOST = 400  # classes up to which the order is worked out
 
 
-def confusion_of(subject: Subject) -> np.ndarray:
+def confusion_of(results: RunResults) -> np.ndarray:
     """(classes, classes) held-out images by truth and plain answer, of targets with one class an image."""
-    count = len(subject.classes)
+    count = len(results.classes)
     counts = np.zeros((count, count), dtype=int)
-    np.add.at(counts, (subject.held.targets, subject.answers), 1)
+    np.add.at(counts, (results.held.targets, results.answers), 1)
     return counts
 
 
@@ -25,11 +25,11 @@ def pairs_of(counts: np.ndarray) -> list[tuple[int, int, int]]:
     return [(int(truths[k]), int(answers[k]), int(wrong[truths[k], answers[k]])) for k in order]
 
 
-def often(times: int) -> str:
+def frequent_confusions(times: int) -> str:
     return "once" if times == 1 else f"{times} times"
 
 
-def sorted_together(counts: np.ndarray, target: TargetType) -> np.ndarray:
+def order_alike(counts: np.ndarray, target: TargetType) -> np.ndarray:
     """(classes,) the order of the leaves of a tree that joins what is confused most; grades keep their own order."""
     count = len(counts)
     if target.ordered or not 3 <= count <= MOST:

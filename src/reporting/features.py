@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.competition.competition import Opened
+from src.competition.competition import Competition
 from src.core.console import Bar, Say
 from src.core.files import DamagedFile, read_json, read_npz, written_whole
 from src.core.locks import only_one
@@ -36,18 +36,20 @@ class Features:
     test: np.ndarray
 
 
-def features_of(opened: Opened, run: Run, member: Member, held_out: np.ndarray, test: np.ndarray, say: Say) -> Features:
+def features_of(
+    competition: Competition, run: Run, member: Member, held_out: np.ndarray, test: np.ndarray, say: Say
+) -> Features:
     """Features in the plain view, at the size trained: read where they are stored, else computed and stored.
 
     held_out: rows of samples.train. test: rows of samples.test. Raises Problem where weights or the store are damaged.
     """
-    file, samples = member.folder / "features.npz", opened.samples
+    file, samples = member.folder / "features.npz", competition.samples
     ids = samples.train["id"].to_numpy()[held_out], samples.test["id"].to_numpy()[test]
-    stored = _stored(file, opened, member, ids)
+    stored = _stored(file, competition, member, ids)
     if stored:
         return stored
     with only_one(member.folder, f"fold {member.fold} of run {run.name}"):
-        found, meta = _computed(opened, run, member, held_out, test, say)
+        found, meta = _computed(competition, run, member, held_out, test, say)
         with written_whole(file) as part, part.open("wb") as handle:
             np.savez(
                 handle,
@@ -60,7 +62,9 @@ def features_of(opened: Opened, run: Run, member: Member, held_out: np.ndarray, 
     return found
 
 
-def _stored(file: Path, opened: Opened, member: Member, ids: tuple[np.ndarray, np.ndarray]) -> Features | None:
+def _stored(
+    file: Path, competition: Competition, member: Member, ids: tuple[np.ndarray, np.ndarray]
+) -> Features | None:
     """What is stored, if it is of these rows, weights and images."""
     try:
         held = read_npz(file, ("meta", "held_out_id", "test_id", "held_out", "test"))
@@ -68,21 +72,21 @@ def _stored(file: Path, opened: Opened, member: Member, ids: tuple[np.ndarray, n
     except (DamagedFile, ValueError):
         return None  # it is only a copy of what can be computed again
     rows, found = (held["held_out_id"], held["test_id"]), Features(held["held_out"], held["test"])
-    wanted = read_json(member.folder / DONE)["weights"], opened.images_hash
+    wanted = read_json(member.folder / DONE)["weights"], competition.images_hash
     same = all(np.array_equal(one, np.asarray(other, dtype=np.str_)) for one, other in zip(rows, ids, strict=True))
     return found if same and (meta.get("weights"), meta.get("images")) == wanted else None
 
 
 def _computed(
-    opened: Opened, run: Run, member: Member, held_out: np.ndarray, test: np.ndarray, say: Say
+    competition: Competition, run: Run, member: Member, held_out: np.ndarray, test: np.ndarray, say: Say
 ) -> tuple[Features, dict[str, Any]]:
-    config, machine = opened.config, read_json(run.folder / "machine.json")
+    config, machine = competition.config, read_json(run.folder / "machine.json")
     engine, size = Engine(machine["device"], machine["precision"]), config.images.size
-    network, weights = trained_network(config, member.folder, len(opened.samples.classes))
+    network, weights = trained_network(config, member.folder, len(competition.samples.classes))
     features = FeaturesOf(network).to(engine.device, memory_format=torch.channels_last)
-    feed = Feed(PlainRows(opened.images(say=say), size), machine["workers"], torch.device(engine.device))
-    rows = np.concatenate([held_out, len(opened.samples.train) + test])
+    feed = Feed(PlainRows(competition.images(say=say), size), machine["workers"], torch.device(engine.device))
+    rows = np.concatenate([held_out, len(competition.samples.train) + test])
     with Bar(len(rows), "features", "image") as bar:
         seen = view_logits(features, feed, rows, (PLAIN,), config.predict.batch, engine.autocast, bar.update)[PLAIN]
     meta = {"engine": engine.name, "precision": engine.precision, "size": size, "weights": weights}
-    return Features(seen[: len(held_out)], seen[len(held_out) :]), meta | {"images": opened.images_hash}
+    return Features(seen[: len(held_out)], seen[len(held_out) :]), meta | {"images": competition.images_hash}

@@ -5,28 +5,28 @@ import torch
 
 from src.core.errors import Problem
 from src.images.dataset import PlainRows
-from src.inference.external_runs import is_brought
+from src.inference.external_runs import is_external
 from src.inference.trained_networks import trained_network
 from src.models.gradcam import grad_cam
-from src.reporting.run_results import Subject
+from src.reporting.run_results import RunResults
 
 
-def heat_of(subject: Subject, rows: np.ndarray, labels: np.ndarray) -> tuple[list[np.ndarray | None], str]:
+def heat_of(results: RunResults, rows: np.ndarray, labels: np.ndarray) -> tuple[list[np.ndarray | None], str]:
     """Maps (h, w) from 0 to 1, one for each of the held-out `rows` and its class, and why there are none, else ''.
 
     Of several seeds the first one's network is asked. It runs on the CPU, in full precision.
     """
-    if is_brought(subject.run):
+    if is_external(results.run):
         return [None] * len(rows), "this run was trained elsewhere and brings no network"
-    config, heats = subject.opened.config, [None] * len(rows)
-    plain = PlainRows(subject.images, config.images.size)
-    folds = subject.held.folds[rows]
+    config, heats = results.competition.config, [None] * len(rows)
+    plain = PlainRows(results.images, config.images.size)
+    folds = results.held.folds[rows]
     try:
         for fold in np.unique(folds):
             places = np.flatnonzero(folds == fold)
-            member = next(member for member in subject.judges if member.fold == fold)
-            network, _ = trained_network(config, member.folder, len(subject.classes))
-            images, _ = plain[subject.rows[rows[places]]]
+            member = next(member for member in results.judges if member.fold == fold)
+            network, _ = trained_network(config, member.folder, len(results.classes))
+            images, _ = plain[results.rows[rows[places]]]
             for place, heat in zip(places, grad_cam(network, torch.clone(images), labels[places]), strict=True):
                 heats[place] = heat
     except Problem as problem:

@@ -37,7 +37,7 @@ def one_line_an_image(table: pd.DataFrame) -> pd.DataFrame:
     return table.groupby("id", sort=False, as_index=False).agg(together)
 
 
-def issues_told(table: pd.DataFrame, rows: int, shown: int = 5) -> tuple[str, ...]:
+def format_label_issues(table: pd.DataFrame, rows: int, shown: int = 5) -> tuple[str, ...]:
     """What to print of `label_issues` among so many rows."""
     if not len(table):
         return (f"no label of {rows} rows looks wrong",)

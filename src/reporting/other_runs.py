@@ -8,17 +8,17 @@ import pandas as pd
 
 from src.core.files import read_json
 from src.core.paths import DONE, runs_folder
-from src.reporting.run_results import Subject
+from src.reporting.run_results import RunResults
 from src.submission import ledger
 
 MOST_RUNS = 25  # the newest
 
 
-def submitted_of(subject: Subject) -> pd.DataFrame:
+def submitted_of(results: RunResults) -> pd.DataFrame:
     """A line for each file that prediction made of this run, with the leaderboard's scores where it was pushed."""
-    entries = {entry.sha256: entry for entry in ledger.read(subject.run.competition)[0]}
+    entries = {entry.sha256: entry for entry in ledger.read(results.run.competition)[0]}
     lines = []
-    for facts in subject.predictions:
+    for facts in results.predictions:
         entry = entries.get(facts["sha256"], ledger.Entry())
         decision = (facts.get("decision") or {}).get("name", "plain")
         lines.append(
@@ -35,25 +35,25 @@ def submitted_of(subject: Subject) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def runs_of(subject: Subject) -> pd.DataFrame:
+def runs_of(results: RunResults) -> pd.DataFrame:
     """A line for each blend that was submitted, then for each run, this one last: its folds, their mean score, that of
     its newest prediction, the leaderboard's."""
-    public = _public(subject)
-    files = sorted(runs_folder(subject.run.competition).glob("*/run.json"), key=lambda file: file.stat().st_mtime)
-    others = [file.parent for file in files if file.parent != subject.run.folder][1 - MOST_RUNS :]
+    public = _public(results)
+    files = sorted(runs_folder(results.run.competition).glob("*/run.json"), key=lambda file: file.stat().st_mtime)
+    others = [file.parent for file in files if file.parent != results.run.folder][1 - MOST_RUNS :]
     lines = [{"run": " + ".join(runs), "public": best} for runs, best in public.items() if len(runs) > 1]
-    for run in (*others, subject.run.folder):
+    for run in (*others, results.run.folder):
         done = [read_json(file) for file in sorted(run.glob(f"seed*/fold*/{DONE}"))]
         scores = [one["score"] for one in done if "score" in one]
         folds = {file.parent.name.removeprefix("fold") for file in run.glob("seed*/*/logits")}
-        told = _newest_score(run, folds)
-        own = " (this one)" if run == subject.run.folder else ""
+        text = _newest_score(run, folds)
+        own = " (this one)" if run == results.run.folder else ""
         spread = float(np.std(scores, ddof=1)) if len(scores) > 1 else np.nan
         seconds = round(sum(one.get("seconds", 0) for one in done))
         # Which folds of which table: what two runs must share to be set side by side.
         which = f"{','.join(sorted(folds)) or 'none'} of {read_json(run / 'run.json')['folds']}"
         line = {"run": run.name + own, "folds": which, "mean of folds": _mean(scores), "spread": spread}
-        lines.append(line | told | {"public": _number(public.get((run.name,))), "seconds": seconds})
+        lines.append(line | text | {"public": _number(public.get((run.name,))), "seconds": seconds})
     columns = ["run", "folds", "mean of folds", "spread", "score", "low", "high", "public", "seconds"]
     return pd.DataFrame(lines, columns=columns).astype({"seconds": "Int64"}).fillna({"folds": "several runs"})
 
@@ -65,10 +65,10 @@ def _newest_score(run: Path, folds: set[str]) -> dict[str, float]:
     return _score_of(alike[-1] if alike else {})
 
 
-def _public(subject: Subject) -> dict[tuple[str, ...], float]:
+def _public(results: RunResults) -> dict[tuple[str, ...], float]:
     """The best public score of each run, and of each set of runs that was submitted as one."""
-    best, pick = {}, max if subject.opened.metric.higher_is_better else min
-    for entry in ledger.read(subject.run.competition)[0]:
+    best, pick = {}, max if results.competition.metric.higher_is_better else min
+    for entry in ledger.read(results.run.competition)[0]:
         if entry.runs and entry.public_score is not None:
             runs = tuple(entry.runs.split())
             best[runs] = pick(best.get(runs, entry.public_score), entry.public_score)

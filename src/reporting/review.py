@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.competition.competition import Opened, open_competition
+from src.competition.competition import Competition, open_competition
 from src.competition.folds import units_of
 from src.competition.run_record import verify
 from src.config.request import ALL, Request
@@ -18,14 +18,14 @@ from src.core.files import read_json, sha256_of, write_json, write_text
 from src.core.locks import only_one
 from src.core.paths import Run, home
 from src.evaluation.averaging import mean_predictions
-from src.inference.external_runs import existing_run, is_brought
+from src.inference.external_runs import existing_run, is_external
 from src.inference.logits_store import aligned, load_logits, logits_file
 from src.inference.members import trained_members
 from src.inference.trained_networks import Member
 from src.reporting.adversarial_validation import FEWEST, compare_sets, drawn
 from src.reporting.features import features_of
 from src.reporting.gallery import MOST, Picture, write_gallery
-from src.reporting.label_issues import issues_told, label_issues, one_line_an_image
+from src.reporting.label_issues import format_label_issues, label_issues, one_line_an_image
 
 RECORD = "review.json"
 
@@ -33,42 +33,42 @@ RECORD = "review.json"
 def review(request: Request, say: Say = say) -> Path:
     """Write tables and galleries into the run's review/ folder, and return it. See the door for errors."""
     run = existing_run(request)
-    if is_brought(run):
+    if is_external(run):
         raise UsageError(f"run {run.name} brings logits alone, and a review needs networks: name a run trained here")
-    opened = open_competition(request.config, run, say)
-    verify(run, opened)
+    competition = open_competition(request.config, run, say)
+    verify(run, competition)
     members = [member for member in trained_members(run, request) if member.fold != ALL]
     if not members:
         raise UsageError(
             f"run {run.name} has only the model of fold=all, which has seen every training row: a review needs rows "
-            f"that were held out, python -m src.train run={run.name} fold=0..{opened.folds.count - 1}"
+            f"that were held out, python -m src.train run={run.name} fold=0..{competition.folds.count - 1}"
         )
     folder = run.folder / "review"
     with only_one(folder, f"the review of run {run.name}"):
         record = read_json(folder / RECORD) if (folder / RECORD).exists() else {}
-        record["shift"] = _unlike(opened, run, members, folder, say)
+        record["shift"] = _unlike(competition, run, members, folder, say)
         write_json(folder / RECORD, record)
-        file, count = _doubted(opened, members, folder, record.setdefault("written", {}), say)
+        file, count = _doubted(competition, members, folder, record.setdefault("written", {}), say)
         record["label_issues"] = count
         write_json(folder / RECORD, record)
     if count:
-        say(_what_to_do(opened, run, file))
+        say(_what_to_do(competition, run, file))
     return folder
 
 
-def _unlike(opened: Opened, run: Run, members: list[Member], folder: Path, say: Say) -> dict[str, Any] | None:
+def _unlike(competition: Competition, run: Run, members: list[Member], folder: Path, say: Say) -> dict[str, Any] | None:
     """Compare the test rows with what one network held out: unlike.csv, unlike.png. None where nothing is compared."""
-    samples, member = opened.samples, members[0]
-    if opened.card.test is None:
-        say(f"{opened.card.id} has no test images: whether they are like the training images is left out")
+    samples, member = competition.samples, members[0]
+    if competition.card.test is None:
+        say(f"{competition.card.id} has no test images: whether they are like the training images is left out")
         return None
-    held_out = drawn(opened.folds.rows(member.fold)[1])
+    held_out = drawn(competition.folds.rows(member.fold)[1])
     test = drawn(np.arange(len(samples.test)))
     what = f"fold {member.fold}'s network, its {len(held_out)} held-out images against {len(test)} test images"
     if min(len(held_out), len(test)) < FEWEST:
         say(f"not compared, {what}: {FEWEST} of each are the fewest that tell anything")
         return None
-    features = features_of(opened, run, member, held_out, test, say)
+    features = features_of(competition, run, member, held_out, test, say)
     try:
         shift = compare_sets(features.held_out, features.test, units_of(samples.train)[held_out])
     except Problem as problem:  # the labels can be looked at all the same
@@ -84,25 +84,25 @@ def _unlike(opened: Opened, run: Run, members: list[Member], folder: Path, say: 
     say(f"is the test set like the training set? {what}:")
     for line in shift.lines(samples.test["id"].to_numpy()[test]):
         say(f"  {line}")
-    if opened.card.group:
-        say(f"  which test images share a {opened.card.group} is not known: few and large ones look like a shift")
+    if competition.card.group:
+        say(f"  which test images share a {competition.card.group} is not known: few and large ones look like a shift")
     say(f"written to {folder}: unlike.csv, unlike.png")
     facts = {"auc": shift.auc, "low": shift.interval[0], "high": shift.interval[1], "flagged": shift.flagged}
     return facts | {"seed": member.seed, "fold": member.fold, "held_out": len(held_out), "test": len(test)}
 
 
 def _doubted(
-    opened: Opened, members: list[Member], folder: Path, written: dict[str, str], say: Say
+    competition: Competition, members: list[Member], folder: Path, written: dict[str, str], say: Say
 ) -> tuple[Path, int]:
     """Doubt the labels of every held-out row: label_issues.csv, label_issues.png. Returns the table and its length."""
-    samples, place = opened.samples, folder / "label_issues.csv"
-    if not opened.target.doubts_labels:
-        say(f"which labels look wrong is not told where the target is {opened.target.name}: neighbours are no mistakes")
+    samples, place = competition.samples, folder / "label_issues.csv"
+    if not competition.target.doubts_labels:
+        say(f"no label issues are listed for {competition.target.name} targets: a neighbouring grade is no mistake")
         return place, 0
-    rows, folds, probabilities = _held_out_answers(opened, members)
+    rows, folds, probabilities = _held_out_answers(competition, members)
     ids = samples.train["id"].to_numpy()[rows]
-    found = label_issues(ids, samples.targets[rows], probabilities, samples.classes, opened.target)
-    for line in issues_told(found, len(rows)):
+    found = label_issues(ids, samples.targets[rows], probabilities, samples.classes, competition.target)
+    for line in format_label_issues(found, len(rows)):
         say(line)
     table = one_line_an_image(found).round(4)
     paths = samples.train["path"].iloc[samples.positions(table["id"].to_numpy())]
@@ -124,13 +124,13 @@ def _doubted(
     return file, len(table)
 
 
-def _held_out_answers(opened: Opened, members: list[Member]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _held_out_answers(competition: Competition, members: list[Member]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows of samples.train that were held out, the fold of each, and (rows, classes) the mean over seeds."""
-    ids, target, parts = opened.samples.train["id"].to_numpy(), opened.target, []
+    ids, target, parts = competition.samples.train["id"].to_numpy(), competition.target, []
     for fold in sorted({member.fold for member in members}):
-        rows = opened.folds.rows(fold)[1]
+        rows = competition.folds.rows(fold)[1]
         files = [logits_file(member.folder, "oof", "identity", None) for member in members if member.fold == fold]
-        tables = [aligned(load_logits(file, opened.samples.classes), ids[rows], file) for file in files]
+        tables = [aligned(load_logits(file, competition.samples.classes), ids[rows], file) for file in files]
         parts.append((rows, np.full(len(rows), fold), mean_predictions(tables, target)))
     rows, folds, probabilities = (np.concatenate(part) for part in zip(*parts, strict=True))
     return rows, folds, probabilities
@@ -151,8 +151,8 @@ def _files(paths: pd.Series) -> list[str]:
     return [os.path.relpath(path, home()) for path in paths]
 
 
-def _what_to_do(opened: Opened, run: Run, file: Path) -> str:
-    path, known = os.path.relpath(file, home()), opened.ignored
+def _what_to_do(competition: Competition, run: Run, file: Path) -> str:
+    path, known = os.path.relpath(file, home()), competition.ignored
     also = f"\nAdd the lines of {os.path.relpath(known.file, home())}, which this run ignores already." if known else ""
     return (
         f"Look at {file.with_suffix('.png').name} there, and keep the lines of {file.name} that you agree with. Then "

@@ -11,12 +11,12 @@ from src.config.request import Request
 from src.core.console import Bar, Say, say
 from src.core.locks import only_one
 from src.core.paths import runs_folder
-from src.evaluation.bootstrap import bootstrap_interval, difference_told, gains, interval_told, wilson
+from src.evaluation.bootstrap import bootstrap_interval, format_difference, format_interval, gains, wilson
 from src.reporting.compared_runs import Compared, compared_of
 from src.reporting.page.blocks import Block, Chart, Gallery, Page, Section, Table, Tile
 from src.reporting.page.charts import Curve, curves, intervals
 from src.reporting.page.write import write_page
-from src.reporting.run_results import subject_of
+from src.reporting.run_results import run_results
 from src.reporting.tiles import isolated, joined, names_of, pictures, told
 
 FLIPS, CLASSES = 24, 40
@@ -48,10 +48,10 @@ def answer(compared: Compared) -> Section:
         "scores", f"Score: {metric.name} on the same {len(held.id)} images", alt, intervals(scores, metric.name), scores
     )
     shown = scores[["name", "rows", "value"]].rename(columns={"name": "run", "value": metric.name})
-    shown["95 % interval"] = [interval_told(*ends) for ends in zip(scores["low"], scores["high"], strict=True)]
+    shown["95 % interval"] = [format_interval(*ends) for ends in zip(scores["low"], scores["high"], strict=True)]
     shown[f"gain over {best}"] = [str(found.get(run, "")) for run in tables]
     table = Table("", f"The same images; the intervals of the gains over {best} hold all at once", shown)
-    reading = "; ".join(difference_told(best, run, gain) for run, gain in found.items())
+    reading = "; ".join(format_difference(best, run, gain) for run, gain in found.items())
     return Section(
         "answer",
         "The answer",
@@ -61,7 +61,7 @@ def answer(compared: Compared) -> Section:
 
 
 def learning(compared: Compared) -> Section:
-    logs = {run: subject.log for run, subject in compared.subjects.items() if not subject.log.empty}
+    logs = {run: results.log for run, results in compared.subjects.items() if not results.log.empty}
     if not logs:
         return Section("learning", "Learning", "None of these runs brings logs: they were trained elsewhere.", ())
     told = "; ".join(f"{run}: {_cost(log)}" for run, log in logs.items())
@@ -100,18 +100,18 @@ def flips(compared: Compared) -> pd.DataFrame:
 
     First those of which the runs differ most in the probability of the truth.
     """
-    right, held, subject = compared.right, compared.held, compared.first
+    right, held, results = compared.right, compared.held, compared.first
     rows = np.flatnonzero(right.any(axis=1) & ~right.all(axis=1))
-    truth = held.target.indicators(held.targets, len(subject.classes))
+    truth = held.target.indicators(held.targets, len(results.classes))
     of_truth = np.stack([np.where(truth, p, np.nan) for p in compared.tables.values()])[:, rows]
     with np.errstate(invalid="ignore"):
         apart = np.nan_to_num(
             np.nanmax(of_truth.max(axis=0) - of_truth.min(axis=0), axis=1, initial=0, where=truth[rows])
         )
     table = pd.DataFrame({"row": rows, "id": held.id[rows], "apart": apart.round(4)})
-    table["truth"] = [joined(names_of(subject, row)) for row in subject.opened.samples.positions(held.id[rows])]
+    table["truth"] = [joined(names_of(results, row)) for row in results.competition.samples.positions(held.id[rows])]
     for run, answers in compared.answers.items():
-        table[run] = [joined(names) for names in held.target.cells(answers[rows], subject.classes)]
+        table[run] = [joined(names) for names in held.target.cells(answers[rows], results.classes)]
     return table.sort_values("apart", ascending=False, kind="stable", ignore_index=True)
 
 
@@ -119,20 +119,20 @@ def flipped(compared: Compared) -> Section:
     table, right, title = flips(compared), compared.right, "Which images flip"
     if not len(table):
         return Section("flips", title, "The runs recognise exactly the same images.", ())
-    subject, first = compared.first, table.head(FLIPS)
-    rows = subject.opened.samples.positions(first["id"].to_numpy())
+    results, first = compared.first, table.head(FLIPS)
+    rows = results.competition.samples.positions(first["id"].to_numpy())
     tiles = tuple(
         Tile(
             (image,),
-            (f"id {line['id']}, {told(names_of(subject, row))} by the table",),
+            (f"id {line['id']}, {told(names_of(results, row))} by the table",),
             (
-                f"truth {told(names_of(subject, row))}",
+                f"truth {told(names_of(results, row))}",
                 *(f"{'✓' if right[run][line['row']] else '✗'} {run}: {isolated(line[run])}" for run in compared.tables),
                 f"id {line['id']}",
             ),
-            names_of(subject, row),
+            names_of(results, row),
         )
-        for (_, line), row, image in zip(first.iterrows(), rows, pictures(subject, rows), strict=True)
+        for (_, line), row, image in zip(first.iterrows(), rows, pictures(results, rows), strict=True)
     )
     only = {run: int((right[run] & ~right.drop(columns=run).any(axis=1)).sum()) for run in right}
     alone = ", ".join(f"{run} alone {count}" for run, count in only.items())
@@ -175,7 +175,9 @@ def _most_different(table: pd.DataFrame, runs: list[str]) -> str:
 
 
 def differences(compared: Compared) -> Section:
-    flat = {run: pd.json_normalize(s.opened.config.identity()).iloc[0].map(str) for run, s in compared.subjects.items()}
+    flat = {
+        run: pd.json_normalize(s.competition.config.identity()).iloc[0].map(str) for run, s in compared.subjects.items()
+    }
     table = pd.DataFrame(flat).fillna("not given")
     table = table[table.nunique(axis=1) > 1].rename_axis("key").reset_index()
     reading = f"{len(table)} keys of the configuration differ." if len(table) else "The configurations are the same."
@@ -203,7 +205,7 @@ def compare(request: Request, say: Say = say) -> Path:
     with Bar(len(alone) + len(SECTIONS) + 1, "report", "step") as bar:
         for one in alone:
             bar.describe(f"report: run {one.run}")
-            subjects[one.run] = subject_of(one, lambda _: None)
+            subjects[one.run] = run_results(one, lambda _: None)
             bar.update()
         compared = compared_of(subjects)
         for section in SECTIONS:

@@ -9,7 +9,7 @@ from src.core.locks import only_one
 from src.reporting.page.blocks import Page
 from src.reporting.page.write import write_page
 from src.reporting.run_comparison import compare
-from src.reporting.run_results import subject_of
+from src.reporting.run_results import run_results
 from src.reporting.sections import SECTIONS
 
 
@@ -17,9 +17,9 @@ def report(request: Request, say: Say = say) -> Path:
     """Write the page of a run, or of several side by side, and return its path. See the door for errors."""
     if request.runs:
         return compare(request, say)
-    subject = subject_of(request, lambda _: None)
-    sections = subject.opened.target.page
-    run, folder = subject.run, subject.run.folder / "report"
+    results = run_results(request, lambda _: None)
+    sections = results.competition.target.page
+    run, folder = results.run, results.run.folder / "report"
     with (
         only_one(folder, f"the report of run {run.name}"),
         Bar(len(sections) + 1, "report", "section") as bar,
@@ -27,12 +27,12 @@ def report(request: Request, say: Say = say) -> Path:
         made = []
         for name in sections:
             bar.describe(f"report: {name}")
-            made.append(SECTIONS.get(name)(subject))
+            made.append(SECTIONS.get(name)(results))
             bar.update()
         bar.describe("report: figures")
         today = datetime.date.today().isoformat()
-        told = f"Competition {run.competition}, run {run.name}; page made on {today} by python -m src.report"
-        file = write_page(Page(f"{run.name}: {subject.opened.card.title}", told, tuple(made)), folder)
+        text = f"Competition {run.competition}, run {run.name}; page made on {today} by python -m src.report"
+        file = write_page(Page(f"{run.name}: {results.competition.card.title}", text, tuple(made)), folder)
         bar.update()
     say(f"{file}: {file.stat().st_size / 1e6:.1f} MB, open it in a browser")
     return file

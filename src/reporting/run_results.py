@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.competition.competition import Opened, open_competition
+from src.competition.competition import Competition, open_competition
 from src.competition.run_record import verify
 from src.config.request import ALL, Request
 from src.core.console import Say
@@ -17,7 +17,7 @@ from src.core.paths import DONE, Run
 from src.evaluation.held_out import HeldOut
 from src.images.cache import ImageCache
 from src.images.stream import ImageStream
-from src.inference.external_runs import BroughtTables, brought_members, existing_run, hold_brought, is_brought
+from src.inference.external_runs import ExternalTables, check_external_run, existing_run, external_members, is_external
 from src.inference.logits_store import StoredTables
 from src.inference.members import trained_members
 from src.inference.score_table import held_out, held_out_answers
@@ -28,11 +28,11 @@ LOG = "log.csv"
 
 
 @dataclass(frozen=True)
-class Subject:
+class RunResults:
     """members: those that are told of. held: the rows that they hold out; None where they have seen every row."""
 
     run: Run
-    opened: Opened
+    competition: Competition
     members: tuple[Member, ...]
     tables: StoredTables
     held: HeldOut | None
@@ -40,7 +40,7 @@ class Subject:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return self.opened.samples.classes
+        return self.competition.samples.classes
 
     @property
     def judges(self) -> list[Member]:
@@ -57,7 +57,7 @@ class Subject:
         """The views of the newest prediction whose tables are all there; the plain one where there is none."""
         for facts in reversed(self.predictions):
             views = tuple(facts["views"])
-            same_size = facts.get("size") in (None, self.opened.config.images.size)
+            same_size = facts.get("size") in (None, self.competition.config.images.size)
             files = [self.tables.file(member, "oof", view) for member in self.judges for view in views]
             if same_size and all(file.exists() for file in files):
                 return views
@@ -77,7 +77,7 @@ class Subject:
     @cached_property
     def rows(self) -> np.ndarray:
         """(held rows,) their places in samples.train."""
-        return self.opened.samples.positions(self.held.id)
+        return self.competition.samples.positions(self.held.id)
 
     @cached_property
     def answers(self) -> np.ndarray:
@@ -93,28 +93,28 @@ class Subject:
     @cached_property
     def images(self) -> ImageCache | ImageStream:
         """Every image as it was decoded for training: the training rows, then the test rows."""
-        return self.opened.images(say=self.say)
+        return self.competition.images(say=self.say)
 
     def done(self, member: Member) -> dict[str, Any]:
         file = member.folder / DONE
         return read_json(file) if file.exists() else {}
 
     def _answers(self, views: tuple[str, ...]) -> np.ndarray:
-        return held_out_answers(self.opened, self.tables, self.judges, views, self.held)
+        return held_out_answers(self.competition, self.tables, self.judges, views, self.held)
 
 
-def subject_of(request: Request, say: Say) -> Subject:
+def run_results(request: Request, say: Say) -> RunResults:
     """Open a run. Raises UsageError where it does not exist or was made otherwise, Problem where files do not fit."""
     run = existing_run(request)
-    opened = open_competition(request.config, run, say)
-    if is_brought(run):
-        hold_brought(run, opened)
-        members, tables = brought_members(run, request, opened.folds.count), BroughtTables(opened, run, say)
+    competition = open_competition(request.config, run, say)
+    if is_external(run):
+        check_external_run(run, competition)
+        members, tables = external_members(run, request, competition.folds.count), ExternalTables(competition, run, say)
     else:
-        verify(run, opened)
-        members, tables = trained_members(run, request), StoredTables(opened, run, say)
+        verify(run, competition)
+        members, tables = trained_members(run, request), StoredTables(competition, run, say)
     folds = sorted({member.fold for member in members if member.fold != ALL})
-    return Subject(run, opened, tuple(members), tables, held_out(opened, folds) if folds else None, say)
+    return RunResults(run, competition, tuple(members), tables, held_out(competition, folds) if folds else None, say)
 
 
 def log_of(folder: Path) -> pd.DataFrame:

@@ -6,24 +6,24 @@ from collections.abc import Sequence
 import numpy as np
 
 from src.reporting.page.pictures import shown
-from src.reporting.run_results import Subject
+from src.reporting.run_results import RunResults
 
 TURNING = {"R", "AL", "AN", "RLE", "RLO", "LRE", "LRO", "RLI", "LRI", "FSI", "PDF", "PDI"}
 SIDE = 112  # pixels of a picture in the page, at most
 
 
-def pictures(subject: Subject, rows: Sequence[int] | np.ndarray, side: int = SIDE) -> list[np.ndarray]:
+def pictures(results: RunResults, rows: Sequence[int] | np.ndarray, side: int = SIDE) -> list[np.ndarray]:
     """(h, w, 3) uint8 of each row: of samples.train, or, counted on from there, of samples.test."""
-    return [shown(image, side) for image in subject.images.batch(np.asarray(rows, dtype=np.int64))]
+    return [shown(image, side) for image in results.images.batch(np.asarray(rows, dtype=np.int64))]
 
 
-def names_of(subject: Subject, row: int) -> tuple[str, ...]:
+def names_of(results: RunResults, row: int) -> tuple[str, ...]:
     """The classes of a training row by the table."""
-    return subject.opened.target.cells(subject.opened.samples.targets[[row]], subject.classes)[0]
+    return results.competition.target.cells(results.competition.samples.targets[[row]], results.classes)[0]
 
 
-def id_of(subject: Subject, row: int) -> str:
-    samples = subject.opened.samples
+def id_of(results: RunResults, row: int) -> str:
+    samples = results.competition.samples
     count = len(samples.train)
     return str(samples.train["id"].iloc[row] if row < count else samples.test["id"].iloc[row - count])
 

@@ -72,15 +72,17 @@ def correlation(entries: Sequence[Entry]) -> list[str]:
     middle = math.atanh(max(-0.999, min(0.999, rank)))
     low, high = math.tanh(middle - wide), math.tanh(middle + wide)
     if low > 0:
-        verdict = "a better out-of-fold score goes with a better public one: choose by it"
+        comparison = "a better out-of-fold score goes with a better public one: choose by it"
     elif high < 0:
-        verdict = "WARNING: a better out-of-fold score goes with a worse public one: look for a leak between folds"
+        comparison = "WARNING: a better out-of-fold score goes with a worse public one: look for a leak between folds"
     else:
-        verdict = "too uncertain to say that one follows the other"
+        comparison = "too uncertain to say that one follows the other"
     spread = _noise(entries)
     if spread is not None and np.ptp(oof) < Z95 * LARGE_PART * spread:
-        verdict += " (the out-of-fold scores differ by no more than their noise, so their order means little)"
-    return [f"correlation: {rank:+.2f} by rank, 95% interval {low:+.2f} to {high:+.2f}, {len(pairs)} pairs; {verdict}"]
+        comparison += " (the out-of-fold scores differ by no more than their noise, so their order means little)"
+    return [
+        f"correlation: {rank:+.2f} by rank, 95% interval {low:+.2f} to {high:+.2f}, {len(pairs)} pairs; {comparison}"
+    ]
 
 
 def gaps(entries: Sequence[Entry]) -> list[str]:
@@ -89,13 +91,13 @@ def gaps(entries: Sequence[Entry]) -> list[str]:
     All submissions share the same test images, so the part of the gap that is common to them is judged once, and
     then each submission by how far it stands from the others.
     """
-    told = [entry for entry in entries if _gap(entry) is not None]
-    noise = _noise(told)
-    if not told or noise is None:
+    text = [entry for entry in entries if _gap(entry) is not None]
+    noise = _noise(text)
+    if not text or noise is None:
         return ["gap: cannot be judged, no scored submission has an out-of-fold score with its interval"]
-    common = float(np.median([_gap(entry) for entry in told]))
+    common = float(np.median([_gap(entry) for entry in text]))
     lines = [f"gap, public minus out of fold: {common:+.4f} in the middle: {_judged(common, noise)}"]
-    for entry in told if len(told) > 2 else ():
+    for entry in text if len(text) > 2 else ():
         own = _gap(entry) - common
         if abs(own) > Z95 * LARGE_PART * noise:
             lines.append(f"  {entry.ref or entry.file}: {own:+.4f} beside the others: {_judged(own, noise)}")

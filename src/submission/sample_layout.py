@@ -29,7 +29,7 @@ def layout_of(card: Card, samples: Samples) -> Layout:
     _check_kind(card, samples.classes)
     header, key = list(samples.sample.columns), card.submission.id or samples.sample.columns[0]
     if key not in header:
-        raise UsageError(f"the card's submission id is {key!r}, but the sample has the columns {_told(header)}")
+        raise UsageError(f"the card's submission id is {key!r}, but the sample has the columns {_format(header)}")
     others = [name for name in header if name != key]
     if card.submission.kind == "columns":
         answers = _class_columns(samples.classes, others)
@@ -67,7 +67,7 @@ def _class_columns(classes: tuple[str, ...], columns: list[str]) -> tuple[str, .
     if found is None:
         absent = next((name for name in classes if name not in columns), classes[0])
         raise Problem(
-            f"the sample submission has no column for class {absent!r}: it has {_told(columns)}. "
+            f"the sample submission has no column for class {absent!r}: it has {_format(columns)}. "
             "Name the classes in the card as the sample does (classes: [...])"
         )
     return found
@@ -87,7 +87,7 @@ def _answer_column(card: Card, samples: Samples, others: list[str]) -> str:
         others = [name for name in others if name == card.train.label] or others
     if len(others) != 1:
         raise Problem(
-            f"the sample submission has the columns {_told(sample.columns)}: which of them is the answer? "
+            f"the sample submission has the columns {_format(sample.columns)}: which of them is the answer? "
             "Leave only that one beside the id, or name it as the training table's label"
         )
     return others[0]
@@ -99,5 +99,5 @@ def _counts(column: pd.Series) -> bool:
     return bool(cells) and any(cells == [str(row + start) for row in range(len(cells))] for start in (0, 1))
 
 
-def _told(columns: Sequence[str]) -> str:
+def _format(columns: Sequence[str]) -> str:
     return ", ".join(map(repr, columns[:8])) + (", ..." if len(columns) > 8 else "")

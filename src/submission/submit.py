@@ -97,8 +97,8 @@ def _default_message(file: Path, score: float | None) -> str:
 
 def tell_score(mine: Submission, oof: float | None, say: Say = say) -> None:
     shown = {"public": mine.public_score, "private": mine.private_score, "out of fold": oof}
-    told = ", ".join(f"{name} {value:.5g}" for name, value in shown.items() if value is not None)
-    say(f"submission {mine.ref} is scored: {told}")
+    text = ", ".join(f"{name} {value:.5g}" for name, value in shown.items() if value is not None)
+    say(f"submission {mine.ref} is scored: {text}")
 
 
 def _shown(score: float | None) -> str:

@@ -1,7 +1,7 @@
 """Two classes; the second is the positive one."""
 
 from src.targets import TARGETS, Evidence, Recognised
-from src.targets.label_cells import sorted_classes
+from src.targets.label_cells import sort_classes
 from src.targets.single_label import SingleLabel
 
 
@@ -14,4 +14,4 @@ class Binary(SingleLabel):
     def recognise(cls, evidence: Evidence) -> Recognised | None:
         if len(evidence.names) != 2:
             return None
-        return Recognised(f"two classes, {' and '.join(sorted_classes(evidence.names))}")
+        return Recognised(f"two classes, {' and '.join(sort_classes(evidence.names))}")

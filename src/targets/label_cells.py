@@ -47,7 +47,7 @@ def parts_of(cell: str, separator: str | None) -> list[str]:
     return list(dict.fromkeys(part for part in map(str.strip, parts) if part))
 
 
-def sorted_classes(names: Iterable[str]) -> list[str]:
+def sort_classes(names: Iterable[str]) -> list[str]:
     """Numbers by value, anything else as text: 2 comes before 10."""
     names = list(names)
     if all(re.fullmatch(r"[+-]?\d+(\.\d+)?", name) for name in names):

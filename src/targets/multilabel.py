@@ -96,7 +96,7 @@ class MultiLabel(ClassTarget):
     def right(self, truth: np.ndarray, decisions: np.ndarray) -> np.ndarray:
         return ((truth > 0.5) == decisions).all(axis=1)
 
-    def sureness(self, predictions: np.ndarray) -> np.ndarray:
+    def confidence(self, predictions: np.ndarray) -> np.ndarray:
         """Of the least certain yes or no."""
         return np.maximum(predictions, 1 - predictions).min(axis=1)
 

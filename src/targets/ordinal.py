@@ -1,7 +1,7 @@
 """Grades: classes in an order, in which neighbours are nearly right."""
 
 from src.targets import TARGETS, Evidence, Recognised
-from src.targets.label_cells import sorted_classes
+from src.targets.label_cells import sort_classes
 from src.targets.single_label import SingleLabel
 
 GRADED = {"level", "grade", "severity", "stage", "diagnosis", "rating", "score", "isup"}
@@ -16,7 +16,7 @@ class Ordinal(SingleLabel):
     @classmethod
     def recognise(cls, evidence: Evidence) -> Recognised | None:
         names = evidence.names
-        if not {*evidence.words} & GRADED or sorted_classes(names) != [str(k) for k in range(len(names))]:
+        if not {*evidence.words} & GRADED or sort_classes(names) != [str(k) for k in range(len(names))]:
             return None
         return Recognised(f"{evidence.label} counts from 0 to {len(names) - 1} and sounds like a grade", guess=True)
 

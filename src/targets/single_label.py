@@ -77,7 +77,7 @@ class SingleLabel(ClassTarget):
     def right(self, truth: np.ndarray, decisions: np.ndarray) -> np.ndarray:
         return truth == decisions
 
-    def sureness(self, predictions: np.ndarray) -> np.ndarray:
+    def confidence(self, predictions: np.ndarray) -> np.ndarray:
         return predictions.max(axis=1)
 
     def indicators(self, labels: np.ndarray, classes: int) -> np.ndarray:

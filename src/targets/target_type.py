@@ -10,7 +10,7 @@ import numpy as np
 from src.core.errors import Problem, UsageError
 from src.core.registry import Configurable
 from src.targets import stacking
-from src.targets.label_cells import NO, YES, Cells, sorted_classes
+from src.targets.label_cells import NO, YES, Cells, sort_classes
 
 CLIP = 1e-15  # Kaggle's: p becomes max(min(p, 1 - 1e-15), 1e-15)
 TINY = 1e-300  # stands for a probability of 0 where its logarithm is taken
@@ -218,7 +218,7 @@ class TargetType(Configurable):
         return None
 
     @abstractmethod
-    def sureness(self, predictions: np.ndarray) -> np.ndarray:
+    def confidence(self, predictions: np.ndarray) -> np.ndarray:
         """(n,) how sure an answer is, 0 to 1: what a pseudo-label is chosen by."""
 
     # The page
@@ -283,7 +283,7 @@ class ClassTarget(TargetType):
             return tuple(dict.fromkeys(given.values() if isinstance(given, dict) else given))
         if columns:
             return columns
-        return tuple(sorted_classes({name for part in parts for name in part.names.tolist()}))
+        return tuple(sort_classes({name for part in parts for name in part.names.tolist()}))
 
     @abstractmethod
     def indicators(self, labels: np.ndarray, classes: int) -> np.ndarray:

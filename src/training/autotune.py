@@ -62,8 +62,8 @@ def faster(config: Config, kinds: list[Machine], images: int, begin: Begin, say:
                 found = dict(zip(map(_name, absent), step_seconds(begin, absent), strict=True))
                 known |= found
                 _remember(key, known)
-                told = ", ".join(f"{name} {1000 * each / batch:.1f} ms" for name, each in found.items())
-                say(f"tried on {batch} images, for each: {told}; kept in {_file()}")
+                text = ", ".join(f"{name} {1000 * each / batch:.1f} ms" for name, each in found.items())
+                say(f"tried on {batch} images, for each: {text}; kept in {_file()}")
     best = min(kinds, key=lambda kind: known[_name(kind)])
     return best if known[_name(best)] * CLEARLY < known[_name(usual)] else usual
 

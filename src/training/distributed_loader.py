@@ -12,7 +12,7 @@ from src.core.distributed import Ranks
 from src.images.dataset import Feed, Step
 
 
-class Turns:
+class DistributedLoader:
     """Gives what `feed` gives for the same steps: ((n, 3, size, size) uint8 images on the device, rows)."""
 
     def __init__(self, feed: Feed, ranks: Ranks, size: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import nn
 
-from src.competition.competition import Opened
+from src.competition.competition import Competition
 from src.core.paths import Run
 from src.evaluation.averaging import mean_predictions
 from src.images.dataset import Feed
@@ -30,16 +30,16 @@ class Scores:
 
 
 def evaluate(job: FoldJob, network: nn.Module, feed: Feed, rows: np.ndarray) -> Scores:
-    opened = job.opened
+    competition = job.competition
     logits = _logits(job, network, feed, rows)
-    targets = opened.samples.targets[rows]
-    score = opened.metric.score(targets, opened.target.predictions(logits), rows=opened.rows.at(rows))
-    return Scores(logits, opened.target.plain_loss(targets, logits), score)
+    targets = competition.samples.targets[rows]
+    score = competition.metric.score(targets, competition.target.predictions(logits), rows=competition.rows.at(rows))
+    return Scores(logits, competition.target.plain_loss(targets, logits), score)
 
 
 def _logits(job: FoldJob, network: nn.Module, feed: Feed, rows: np.ndarray) -> np.ndarray:
     """(len(rows), classes) logits of the plain view, known to every rank; each answers its share of the rows."""
-    ranks, batch = job.ranks, job.opened.config.predict.batch
+    ranks, batch = job.ranks, job.competition.config.predict.batch
     own = view_logits(network, feed, rows[ranks.index :: ranks.count], ("identity",), batch, job.engine.autocast)
     parts = ranks.all_gather(own["identity"])
     if len(parts) == 1:
@@ -51,12 +51,14 @@ def _logits(job: FoldJob, network: nn.Module, feed: Feed, rows: np.ndarray) -> n
     return logits
 
 
-def stored_answers(opened: Opened, run: Run, seeds: tuple[int, ...], fold: int, rows: np.ndarray) -> np.ndarray:
+def stored_answers(
+    competition: Competition, run: Run, seeds: tuple[int, ...], fold: int, rows: np.ndarray
+) -> np.ndarray:
     """(len(rows), classes) probabilities of rows that the fold held out: the stored plain view, the mean over seeds."""
-    ids = opened.samples.train["id"].to_numpy()[rows]
+    ids = competition.samples.train["id"].to_numpy()[rows]
     files = [logits_file(run.member(seed, fold), "oof", "identity", None) for seed in seeds]
-    tables = [aligned(load_logits(file, opened.samples.classes), ids, file) for file in files]
-    return mean_predictions(tables, opened.target)
+    tables = [aligned(load_logits(file, competition.samples.classes), ids, file) for file in files]
+    return mean_predictions(tables, competition.target)
 
 
 def best_epoch(metric: Metric, scores: list[float]) -> int:

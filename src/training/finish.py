@@ -17,11 +17,11 @@ from src.core.files import damaged, sha256_of, write_json, written_whole
 from src.core.paths import DONE
 from src.images.dataset import Feed
 from src.inference.logits_store import logits_file, save_logits
-from src.training.distillation import forget, taught_by
+from src.training.distillation import forget, teacher_summary
 from src.training.evaluate import best_epoch, evaluate
 
 if TYPE_CHECKING:
-    from src.training.distillation import Lesson
+    from src.training.distillation import FoldTargets
     from src.training.evaluate import Scores
     from src.training.fold_job import FoldJob
     from src.training.state import State
@@ -32,55 +32,55 @@ SHOWN = 15  # classes up to which the whole confusion matrix is printed
 
 def keep_best(job: FoldJob, state: State, score: float) -> None:
     """With train.keep=best, put aside the weights of the best epoch so far."""
-    if job.opened.config.train.keep != "best" or not job.ranks.is_main:
+    if job.competition.config.train.keep != "best" or not job.ranks.is_main:
         return
     scores = [entry["score"] for entry in state.progress.history] + [score]
-    if best_epoch(job.opened.metric, scores) == len(scores) - 1:
+    if best_epoch(job.competition.metric, scores) == len(scores) - 1:
         _save(state, job.folder / BEST, summed=True)
 
 
 def finish(
-    job: FoldJob, state: State, feed: Feed, lesson: Lesson, last: Scores | None, say: Callable[[str], None]
+    job: FoldJob, state: State, feed: Feed, fold_targets: FoldTargets, last: Scores | None, say: Callable[[str], None]
 ) -> None:
     """Write model.safetensors, the out-of-fold logits and the per-class tables; then mark the fold as done.
 
     last: what the last epoch's end found on the held-out rows; None where it was before this process.
     """
-    _, held_out = job.opened.folds.rows(job.fold)
+    _, held_out = job.competition.folds.rows(job.fold)
     done = _choose(job, state, say) if len(held_out) else {}
-    scores = last if job.opened.config.train.keep == "last" else None
+    scores = last if job.competition.config.train.keep == "last" else None
     if scores is None and len(held_out):
         scores = evaluate(job, state.answering_network, feed, held_out)
     if job.ranks.is_main:
-        _write(job, state, lesson, done, scores, say)
+        _write(job, state, fold_targets, done, scores, say)
     job.ranks.barrier()
 
 
 def _write(
     job: FoldJob,
     state: State,
-    lesson: Lesson,
+    fold_targets: FoldTargets,
     done: dict[str, Any],
     scores: Scores | None,
     say: Callable[[str], None],
 ) -> None:
-    folder, opened, history = job.folder, job.opened, state.progress.history
+    folder, competition, history = job.folder, job.competition, state.progress.history
     weights = folder / "model.safetensors"
     _save(state, weights)
     done |= {"epochs": len(history), "seconds": round(sum(entry["seconds"] for entry in history), 1)}
     done["weights"] = sha256_of(weights)
     if job.teacher:
-        done["teacher"] = taught_by(lesson)
+        done["teacher"] = teacher_summary(fold_targets)
     if scores is None:
         say(f"{job.name} done: trained on all rows for {len(history)} epochs, so no row is left to score it on")
     else:
-        done["best_epoch"] = 1 + best_epoch(opened.metric, [entry["score"] for entry in history])
+        done["best_epoch"] = 1 + best_epoch(competition.metric, [entry["score"] for entry in history])
         done["score"] = scores.score
         _store(job, scores, done["weights"])
-        _, held_out = opened.folds.rows(job.fold)
-        _mistakes(job, opened.samples.targets[held_out], scores.logits, say)
+        _, held_out = competition.folds.rows(job.fold)
+        _mistakes(job, competition.samples.targets[held_out], scores.logits, say)
         say(
-            f"{job.name} done: {opened.metric.name} {scores.score:.4f} on {len(held_out)} held-out rows, "
+            f"{job.name} done: {competition.metric.name} {scores.score:.4f} on {len(held_out)} held-out rows, "
             f"{done['seconds']:.0f} s"
         )
     write_json(folder / DONE, done)
@@ -90,19 +90,19 @@ def _write(
 
 
 def _store(job: FoldJob, scores: Scores, weights: str) -> None:
-    opened = job.opened
-    _, held_out = opened.folds.rows(job.fold)
+    competition = job.competition
+    _, held_out = competition.folds.rows(job.fold)
     save_logits(
         logits_file(job.folder, "oof", "identity", None),
-        opened.samples.train["id"].to_numpy()[held_out],
+        competition.samples.train["id"].to_numpy()[held_out],
         scores.logits,
-        opened.samples.classes,
+        competition.samples.classes,
         {
             "engine": "torch",
             "precision": job.machine.precision,
-            "size": opened.config.images.size,
+            "size": competition.config.images.size,
             "weights": weights,
-            "images": opened.images_hash,
+            "images": competition.images_hash,
         },
     )
 
@@ -110,8 +110,8 @@ def _store(job: FoldJob, scores: Scores, weights: str) -> None:
 def _choose(job: FoldJob, state: State, say: Callable[[str], None]) -> dict[str, float]:
     """With train.keep=best, load the best epoch's weights and tell by how much they flatter the score."""
     scores = [entry["score"] for entry in state.progress.history]
-    best = best_epoch(job.opened.metric, scores)
-    if job.opened.config.train.keep != "best":
+    best = best_epoch(job.competition.metric, scores)
+    if job.competition.config.train.keep != "best":
         return {"last_score": scores[-1], "best_score": scores[best]}
     state.answering_network.backbone.load_state_dict(_best(job.folder))
     say(
@@ -136,11 +136,11 @@ def _best(folder: Path) -> dict[str, torch.Tensor]:
     file, remedy = folder / BEST, f"delete {folder} to train this fold from its start"
     try:
         with safe_open(file, "pt") as held:
-            told = (held.metadata() or {}).get(SUM)
+            text = (held.metadata() or {}).get(SUM)
             tensors = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118  it is no dict
     except (OSError, SafetensorError) as error:
         raise damaged(file, f"cannot be read ({type(error).__name__})", remedy) from None
-    if told is not None and told != _sum_of(tensors):
+    if text is not None and text != _sum_of(tensors):
         raise damaged(file, "is damaged (its checksum does not match)", remedy)
     return tensors
 
@@ -154,8 +154,8 @@ def _sum_of(tensors: dict[str, torch.Tensor]) -> str:
 
 def _mistakes(job: FoldJob, targets: np.ndarray, logits: np.ndarray, say: Callable[[str], None]) -> None:
     """per_class.csv always, confusion.csv where an image has one class; both printed as far as they are readable."""
-    target = job.opened.target
-    classes, answers = job.opened.samples.classes, target.decide_logits(logits)
+    target = job.competition.target
+    classes, answers = job.competition.samples.classes, target.decide_logits(logits)
     rows, right = target.recognised(targets, answers, len(classes))
     if target.one_class:
         confusion = np.zeros((len(classes), len(classes)), dtype=int)

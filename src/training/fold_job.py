@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.competition.competition import Opened
+from src.competition.competition import Competition
 from src.config.schema import Config
 from src.core.distributed import Ranks
 from src.core.paths import Run
@@ -23,7 +23,7 @@ def global_batch(config: Config) -> int:
 class FoldJob:
     """What one fold's training is made of. `epochs` may be fewer than the schedule's: see the fold `all`."""
 
-    opened: Opened
+    competition: Competition
     images: ImageCache
     run: Run
     machine: Machine

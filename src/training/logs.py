@@ -17,7 +17,7 @@ def write_logs(job: FoldJob, state: State, entry: dict[str, Any]) -> None:
     """Both logs are whole files of what the checkpoint knows, so an epoch done again replaces itself."""
     with written_whole(job.folder / "log.csv") as part:
         pd.DataFrame(state.progress.history).to_csv(part, index=False)
-    if job.opened.config.log.tensorboard:
+    if job.competition.config.log.tensorboard:
         _write_events(job, state, entry)
 
 
@@ -26,7 +26,7 @@ def line(job: FoldJob, entry: dict[str, float]) -> str:
     width = len(str(job.epochs))
     held_out = ""
     if "score" in entry:
-        held_out = f"held out: loss {entry['held_out_loss']:.4f} {job.opened.metric.name} {entry['score']:.4f}   "
+        held_out = f"held out: loss {entry['held_out_loss']:.4f} {job.competition.metric.name} {entry['score']:.4f}   "
     return (
         f"{job.name}   epoch {entry['epoch']:{width}d}/{job.epochs}   loss {entry['loss']:.4f}   {held_out}"
         f"lr {entry['lr']:.2e}   {entry['seconds']:.1f} s   {entry['images_per_second']:.0f} images/s"

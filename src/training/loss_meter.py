@@ -7,7 +7,7 @@ import torch
 
 
 @dataclass(frozen=True)
-class Taken:
+class StepLoss:
     """One step: the sum of its images' losses, and where it stands."""
 
     loss_sum: float
@@ -15,10 +15,10 @@ class Taken:
     step: int
 
 
-class Tally:
+class LossMeter:
     """Hands the loss sum of every step to `take`, in order; a GPU's once the next step is under way."""
 
-    def __init__(self, device: torch.device, take: Callable[[Taken], None]) -> None:
+    def __init__(self, device: torch.device, take: Callable[[StepLoss], None]) -> None:
         self.late, self.take = device.type == "cuda", take
         self._waiting: tuple[Callable[[], float], int, int] | None = None
 
@@ -28,7 +28,7 @@ class Tally:
             loss_sum = 0.0
             for loss, share in losses:
                 loss_sum += loss.item() * share
-            self.take(Taken(loss_sum, epoch, step))
+            self.take(StepLoss(loss_sum, epoch, step))
             return
         total = sum(loss.double() * share for loss, share in losses)
         self.settle()
@@ -38,7 +38,7 @@ class Tally:
         """Hand over what waits: before anything is made of the progress."""
         if self._waiting:
             (read, epoch, step), self._waiting = self._waiting, None
-            self.take(Taken(read(), epoch, step))
+            self.take(StepLoss(read(), epoch, step))
 
 
 def _reading(total: torch.Tensor) -> Callable[[], float]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from src.competition.competition import Opened
+from src.competition.competition import Competition
 from src.core.distributed import Ranks
 from src.core.errors import Problem, UsageError
 from src.core.files import write_text
@@ -15,43 +15,43 @@ from src.core.paths import Run, submissions_folder
 from src.images.augment import Augmentation
 from src.images.samplers import Sampler
 from src.losses import loss_of
-from src.training.distillation import epoch_length, lesson_of
+from src.training.distillation import epoch_length, fold_targets
 from src.training.fold_job import FoldJob
 from src.training.mixing import augmented_rows
 from src.training.schedule import rates
 from src.training.stages import Stage, stages_of
-from src.training.teacher import check_teaching
-from src.training.warm_start import continues, earlier_run
+from src.training.teacher import check_distillation
+from src.training.warm_start import earlier_run, is_warm_start
 
 
-def check_choices(opened: Opened, say: Callable[[str], None]) -> None:
+def check_choices(competition: Competition, say: Callable[[str], None]) -> None:
     """Raises UsageError for what cannot work; warns of what works against itself."""
-    config, samples = opened.config, opened.samples
-    loss = loss_of(config.loss, samples.counts, opened.target)
+    config, samples = competition.config, competition.samples
+    loss = loss_of(config.loss, samples.counts, competition.target)
     stages = stages_of(config)
     for stage in stages:
         Augmentation(stage.augment.transforms, stage.size, config.images.load_side())
         augmented_rows(stage.augment.only, samples.targets, samples.classes, samples.target)
-    if continues(config.model):
-        earlier_run("model.weights", config.model.weights, opened)
-    check_teaching(opened)
+    if is_warm_start(config.model):
+        earlier_run("model.weights", config.model.weights, competition)
+    check_distillation(competition)
     rates(config, stages, steps=1)
-    corrections = [f"data.sampler={one.name}" for one in _uneven(opened, stages)]
+    corrections = [f"data.sampler={one.name}" for one in _uneven(competition, stages)]
     corrections += [f"loss.class_weights={config.loss.class_weights}"] if config.loss.class_weights != "none" else []
     corrections += [f"loss.name={loss.name}"] if loss.evens_classes else []
     if len(corrections) > 1:
         say(f"warning: uneven classes are corrected twice, by {' and '.join(corrections)}: keep one of them")
-    if corrections and opened.metric.needs == "probabilities":
+    if corrections and competition.metric.needs == "probabilities":
         say(
-            f"warning: {corrections[0]} shifts the probabilities towards rare classes, and {opened.metric.name} scores "
-            f"probabilities: leave it out, or correct for it at prediction"
+            f"warning: {corrections[0]} shifts the probabilities towards rare classes, and {competition.metric.name} "
+            f"scores probabilities: leave it out, or correct for it at prediction"
         )
 
 
-def _uneven(opened: Opened, stages: list[Stage]) -> list[Sampler]:
+def _uneven(competition: Competition, stages: list[Stage]) -> list[Sampler]:
     """The first sampler of the stages that shows some rows more often than others."""
-    targets = opened.samples.targets
-    shown = ((stage.sampler, stage.sampler.weights(targets, opened.target)) for stage in stages)
+    targets = competition.samples.targets
+    shown = ((stage.sampler, stage.sampler.weights(targets, competition.target)) for stage in stages)
     return [sampler for sampler, weights in shown if weights is not None and np.ptp(weights) > 0][:1]
 
 
@@ -91,7 +91,7 @@ def check_shared(run: Run, ranks: Ranks) -> None:
 
 def check_steps(work: list[FoldJob], ranks: Ranks) -> None:
     """Every rank needs an image of every step."""
-    fewest = min(len(lesson_of(job).rows) // epoch_length(job) for job in work)
+    fewest = min(len(fold_targets(job).rows) // epoch_length(job) for job in work)
     if fewest < ranks.count:
         raise UsageError(
             f"a step of {fewest} images cannot be shared by {ranks.count} processes: raise train.batch (or "

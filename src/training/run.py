@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from src.competition.card import load_card
-from src.competition.competition import Opened, open_competition
+from src.competition.competition import Competition, open_competition
 from src.competition.run_record import save_or_verify
 from src.config.request import ALL, Request
 from src.core.console import Say, Terminal, say
@@ -18,7 +18,7 @@ from src.core.distributed import Ranks, together
 from src.core.errors import Problem, UsageError
 from src.core.files import read_json, sweep_parts
 from src.core.locks import only_one
-from src.core.memory import lack_of_memory_told
+from src.core.memory import explain_out_of_memory
 from src.core.paths import DONE, Run
 from src.core.reporter import Quiet, Standing, Teller
 from src.core.worker_processes import run_tasks
@@ -27,7 +27,7 @@ from src.inference.tta import view_names
 from src.models.factory import build
 from src.submission.sample_layout import layout_of
 from src.training.autotune import Trial
-from src.training.distillation import ask_all, epoch_length, say_before_and_after
+from src.training.distillation import epoch_length, predict_teachers, report_student_against_teacher
 from src.training.evaluate import stored_answers
 from src.training.fold_job import FoldJob, global_batch
 from src.training.machine import Share, choose, share_out
@@ -76,50 +76,54 @@ def _train_asked(request: Request, ranks: Ranks, teller: Teller) -> None:
     view_names(config.predict.views)
     check_precision(config.predict.engine, config.predict.precision)
     with ranks.main_first():
-        opened = open_competition(config, run, say)
-    opened = replace(opened, config=ranks.broadcast(opened.config))  # what was auto, as the leader chose it
-    if opened.card.submission:
-        layout_of(opened.card, opened.samples)  # a sample submission that cannot be answered is found now
-    check_choices(opened, say)
-    folds = request.folds or tuple(range(opened.folds.count))
-    absent = [fold for fold in folds if fold != ALL and fold >= opened.folds.count]
+        competition = open_competition(config, run, say)
+    competition = replace(
+        competition, config=ranks.broadcast(competition.config)
+    )  # what was auto, as the leader chose it
+    if competition.card.submission:
+        layout_of(competition.card, competition.samples)  # a sample submission that cannot be answered is found now
+    check_choices(competition, say)
+    folds = request.folds or tuple(range(competition.folds.count))
+    absent = [fold for fold in folds if fold != ALL and fold >= competition.folds.count]
     if absent:
         raise UsageError(f"fold={absent[0]}: with data.validation=host there is fold 0 only", code="bad-fold")
-    _say_opening(opened, run, say)
+    _say_opening(competition, run, say)
     check_writable(run)
     wanted = [(seed, fold) for seed in request.seeds for fold in folds]
     left = ranks.broadcast([member for member in wanted if not run.finished(*member)])
     if left:
-        _train(left, wanted, opened, run, ranks, teller)
+        _train(left, wanted, competition, run, ranks, teller)
     if not ranks.is_main:
         return
     if not left:
-        save_or_verify(run, opened)
+        save_or_verify(run, competition)
     done = [str(fold) for fold in folds if all(run.finished(seed, fold) for seed in request.seeds)]
     if not left:
         say(f"nothing to do: fold {', '.join(done)} of {run.name} {'is' if len(done) == 1 else 'are'} trained")
     if folds != (ALL,):  # the model of all rows has no score of its own
-        _say_scores(opened, run, request.seeds, say)
+        _say_scores(competition, run, request.seeds, say)
 
 
-def _train(members: list[Member], asked: list[Member], opened: Opened, run: Run, ranks: Ranks, teller: Teller) -> None:
+def _train(
+    members: list[Member], asked: list[Member], competition: Competition, run: Run, ranks: Ranks, teller: Teller
+) -> None:
     """members: what is left of all that is asked for."""
-    config, say = opened.config, teller.say
-    check_teacher(opened, run, members, say)
+    config, say = competition.config, teller.say
+    check_teacher(competition, run, members, say)
     # Folds are forked off this process, so it must not start threads of its own.
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     # A throw-away network shows now whether name, weights and size fit, not after the images are decoded.
-    network = build(config.model, len(opened.samples.classes), config.images.size)
+    network = build(config.model, len(competition.samples.classes), config.images.size)
     optimizer_of(config, network)
     with ranks.main_first():
-        images, teacher = opened.images(say=say), teacher_of(opened, say)
+        images, teacher = competition.images(say=say), teacher_of(competition, say)
         if ranks.is_main:
-            save_or_verify(run, opened)
+            save_or_verify(run, competition)
     check_shared(run, ranks)
     parameters = sum(p.numel() for p in network.parameters())
     record = run.folder / "machine.json"
-    images_seen = len(members) * config.epochs * len(opened.samples.train)
+    images_seen = len(members) * config.epochs * len(competition.samples.train)
     trial = Trial(config, network, len(asked), images_seen, ranks, say)
     machine = choose(config, parameters, record, trial.settle, ranks)
     # By all that is asked for, so that what goes on later has the threads, and the last digits, of what never stopped.
@@ -130,18 +134,18 @@ def _train(members: list[Member], asked: list[Member], opened: Opened, run: Run,
     say(
         f"{config.model.name}: {parameters / 1e6:.2f} M parameters, {config.images.size} px, on {machine.device} in "
         f"{machine.precision}, batch {global_batch(config)}"
-        f"{_share_told(machine.device, share, len(members) - alone, alone)}"
+        f"{_format_share(machine.device, share, len(members) - alone, alone)}"
         f"{f'; {ranks.count} processes share each batch' if ranks.count > 1 else ''}"
     )
     # Only the leader asks what is finished: a network disk may show it to the others later.
-    epochs = ranks.broadcast([_epochs(opened, run, *one, say) for one in members] if ranks.is_main else [])
+    epochs = ranks.broadcast([_epochs(competition, run, *one, say) for one in members] if ranks.is_main else [])
     work = [
-        FoldJob(opened, images, run, machine, *one, length, threads, teacher, ranks)
+        FoldJob(competition, images, run, machine, *one, length, threads, teacher, ranks)
         for one, length in zip(members, epochs, strict=True)
         for threads in [share.last_threads if one in last else share.threads]
     ]
     if ranks.is_main:
-        ask_all(work, share, say)
+        predict_teachers(work, share, say)
     ranks.barrier()
     if ranks.count > 1:
         check_steps(work, ranks)
@@ -152,19 +156,19 @@ def _train(members: list[Member], asked: list[Member], opened: Opened, run: Run,
     run_tasks([task for task, waits in tasks if waits], share.last, teller)
 
 
-def _share_told(device: str, share: Share, first: int, last: int) -> str:
+def _format_share(device: str, share: Share, first: int, last: int) -> str:
     """How folds are trained: so many first, and after them the `last`."""
     if device != "cpu":
         return f"; {share.jobs} folds side by side, each on a GPU of its own" if share.gpus else ""
     parts = []
     for folds, threads in ((min(share.jobs, first), share.threads), (last, share.last_threads)):
         if folds:
-            each = _threads_told(threads)
+            each = _format_threads(threads)
             parts.append(f"{folds} folds side by side, {each} each" if folds > 1 else each)
     return f"{';' if min(share.jobs, first) > 1 or last > 1 else ','} {', then '.join(parts)}"
 
 
-def _threads_told(threads: int) -> str:
+def _format_threads(threads: int) -> str:
     return "one thread" if threads == 1 else f"{threads} threads"
 
 
@@ -177,16 +181,16 @@ def _train_fold(job: FoldJob, teller: Teller) -> None:
             return
         if leads:
             sweep_parts(job.folder)
-        with lack_of_memory_told(job.name):
+        with explain_out_of_memory(job.name):
             FoldTraining(job, teller).run()
 
 
-def _epochs(opened: Opened, run: Run, seed: int, fold: int | str, say: Say) -> int:
+def _epochs(competition: Competition, run: Run, seed: int, fold: int | str, say: Say) -> int:
     """How long to train. The fold `all` has no held-out rows to stop by: cross-validation tells it."""
-    train = opened.config.train
+    train = competition.config.train
     if fold != ALL or (train.keep == "last" and not train.patience):
-        return opened.config.epochs
-    folds = run.finished_folds(seed, opened.folds.count)
+        return competition.config.epochs
+    folds = run.finished_folds(seed, competition.folds.count)
     if not folds:
         raise Problem(
             "fold=all takes its epochs from cross-validation where train.keep=best or train.patience is set: "
@@ -202,35 +206,35 @@ def _epochs(opened: Opened, run: Run, seed: int, fold: int | str, say: Say) -> i
     return chosen
 
 
-def _say_opening(opened: Opened, run: Run, say: Say) -> None:
-    samples, counts = opened.samples, opened.samples.counts
+def _say_opening(competition: Competition, run: Run, say: Say) -> None:
+    samples, counts = competition.samples, competition.samples.counts
     counts = counts[counts > 0]
     sizes = f"{counts.min()} to {counts.max()}" if counts.min() < counts.max() else f"{counts.min()}"
     say(
-        f"{opened.card.id}: {len(samples.train)} training and {len(samples.test)} test images, "
+        f"{competition.card.id}: {len(samples.train)} training and {len(samples.test)} test images, "
         f"{len(samples.classes)} classes of {sizes} images; "
-        f"{opened.folds.count} folds ({opened.folds.hash}); run {run.name}"
+        f"{competition.folds.count} folds ({competition.folds.hash}); run {run.name}"
     )
-    for note in (*samples.notes, *opened.folds.notes):
+    for note in (*samples.notes, *competition.folds.notes):
         say(f"note: {note}")
 
 
-def _say_scores(opened: Opened, run: Run, seeds: tuple[int, ...], say: Say) -> None:
+def _say_scores(competition: Competition, run: Run, seeds: tuple[int, ...], say: Say) -> None:
     """Fold by fold and over all of them, from the stored plain-view logits; seeds are averaged."""
-    folds = [f for f in range(opened.folds.count) if all(run.finished(seed, f) for seed in seeds)]
+    folds = [f for f in range(competition.folds.count) if all(run.finished(seed, f) for seed in seeds)]
     if not folds:
         return
     scores, truth, answers, seen = [], [], [], []
     for fold in folds:
-        _, rows = opened.folds.rows(fold)
-        answers.append(stored_answers(opened, run, seeds, fold, rows))
-        truth.append(opened.samples.targets[rows])
+        _, rows = competition.folds.rows(fold)
+        answers.append(stored_answers(competition, run, seeds, fold, rows))
+        truth.append(competition.samples.targets[rows])
         seen.append(rows)
-        scores.append(opened.metric.score(truth[-1], answers[-1], rows=opened.rows.at(rows)))
-    overall = opened.metric.score(
-        np.concatenate(truth), np.concatenate(answers), rows=opened.rows.at(np.concatenate(seen))
+        scores.append(competition.metric.score(truth[-1], answers[-1], rows=competition.rows.at(rows)))
+    overall = competition.metric.score(
+        np.concatenate(truth), np.concatenate(answers), rows=competition.rows.at(np.concatenate(seen))
     )
-    told = "  ".join(f"fold {fold} {score:.4f}" for fold, score in zip(folds, scores, strict=True))
+    text = "  ".join(f"fold {fold} {score:.4f}" for fold, score in zip(folds, scores, strict=True))
     spread = f", over folds {np.mean(scores):.4f} ± {np.std(scores, ddof=1):.4f}" if len(folds) > 1 else ""
-    say(f"{opened.metric.name} out of fold: {overall:.4f}{spread}   ({told})")
-    say_before_and_after(opened, run, seeds, folds, say)
+    say(f"{competition.metric.name} out of fold: {overall:.4f}{spread}   ({text})")
+    report_student_against_teacher(competition, run, seeds, folds, say)

@@ -32,18 +32,18 @@ def stop_on_nan(loss_sum: float, name: str, epoch: int, step: int) -> None:
 
 def after_epoch(job: FoldJob, entry: dict[str, Any], scores: Scores, chance: float, say: Callable[[str], None]) -> None:
     """Once, at the first epoch after warm-up: a loss still at chance, or one answer for every image."""
-    if entry["epoch"] != min(math.floor(job.opened.config.schedule.warmup_epochs) + 1, job.epochs):
+    if entry["epoch"] != min(math.floor(job.competition.config.schedule.warmup_epochs) + 1, job.epochs):
         return
     if entry["loss"] >= 0.99 * chance:
         say(
             f"warning: {job.name}: after epoch {entry['epoch']} the loss {entry['loss']:.3f} is still at chance "
             f"({chance:.3f}). If it stays there, try another optim.lr, or look at the images that augment makes"
         )
-    answers = np.unique(job.opened.target.decide_logits(scores.logits), axis=0)
+    answers = np.unique(job.competition.target.decide_logits(scores.logits), axis=0)
     if len(answers) == 1 and len(scores.logits) > 1:
         say(f"warning: {job.name}: every held-out image gets the same answer, {_named(answers[0], job)}")
 
 
 def _named(answer: np.ndarray, job: FoldJob) -> str:
-    target = job.opened.target
-    return target.told(target.cells(answer[None], job.opened.samples.classes)[0])
+    target = job.competition.target
+    return target.told(target.cells(answer[None], job.competition.samples.classes)[0])

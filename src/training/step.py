@@ -11,7 +11,7 @@ from src.core.paths import has_learned
 from src.losses import loss_of
 from src.training import sanity_checks
 from src.training.fold_job import FoldJob, global_batch
-from src.training.loss_meter import Taken, Tally
+from src.training.loss_meter import LossMeter, StepLoss
 from src.training.mixing import mixing
 from src.training.stages import hold_norms
 from src.training.state import State
@@ -22,14 +22,14 @@ class Stepper:
 
     def __init__(self, job: FoldJob, state: State, targets: np.ndarray) -> None:
         """targets: of every row of the image cache that a step may hold."""
-        self.job, self.state, self.config = job, state, job.opened.config
-        samples, (rows, _) = job.opened.samples, job.opened.folds.rows(job.fold)
+        self.job, self.state, self.config = job, state, job.competition.config
+        samples, (rows, _) = job.competition.samples, job.competition.folds.rows(job.fold)
         self.targets = torch.from_numpy(targets)
-        self.criterion = loss_of(self.config.loss, samples.counts_in(rows), job.opened.target)
-        self.mass = self.criterion.mass
+        self.criterion = loss_of(self.config.loss, samples.counts_in(rows), job.competition.target)
+        self.normalizer = self.criterion.normalizer
         self.mix = mixing(self.config.train, len(samples.classes))
         self.frozen = False
-        self.tally = Tally(state.device, self._count)
+        self.loss_meter = LossMeter(state.device, self._count)
 
     def take(self, images: torch.Tensor, rows: torch.Tensor, updates: int) -> None:
         """One step over one global batch, of which each rank takes its part in pieces of at most `machine.batch`.
@@ -46,20 +46,22 @@ class Stepper:
         known = truth if targets.ndim == truth.ndim else targets  # what is summed here keeps no GPU waiting
         if ranks.index:  # the leader goes on in the stream, as a single process would
             torch.manual_seed(torch.initial_seed() + ranks.index)
-        whole, losses = self.mass(known), []
+        whole, losses = self.normalizer(known), []
         pieces = self._pieces(images, targets, known)
         for left, (part, answers, counted) in zip(reversed(range(len(pieces))), pieces, strict=True):
             # Gradients are added up over the ranks once a step, with the last piece.
             with state.unshared() if left else nullcontext():
-                mass = self.mass(counted)
-                losses.append((self._forward_backward(part, answers, mass / whole), mass * len(rows) / whole))
-        self.tally.add(losses, progress.epoch, progress.step)
+                normalizer = self.normalizer(counted)
+                losses.append(
+                    (self._forward_backward(part, answers, normalizer / whole), normalizer * len(rows) / whole)
+                )
+        self.loss_meter.add(losses, progress.epoch, progress.step)
         state.update(self.config.optim.clip)
         if state.ema:
             state.ema.update(state.plain_network, step=updates + 1)
         progress.seen += len(rows)
 
-    def _count(self, taken: Taken) -> None:
+    def _count(self, taken: StepLoss) -> None:
         (loss_sum,) = self.job.ranks.all_reduce(taken.loss_sum)
         sanity_checks.stop_on_nan(loss_sum, self.job.name, taken.epoch, taken.step)
         self.state.progress.loss_sum += loss_sum
@@ -91,14 +93,14 @@ class Stepper:
         most = largest_batch(lambda batch: try_batch(self.state, self.config, batch), max(1, tried - 1))
         if most == 0:
             return "out of memory with a single image: lower images.size or choose a smaller model.name"
-        told = f"out of memory with {tried} images at once; the largest batch that fits is {most}. "
+        text = f"out of memory with {tried} images at once; the largest batch that fits is {most}. "
         words = f"train.batch={most} train.global_batch={global_batch(self.config)}"
         if has_learned(self.job.run.folder):  # and a run keeps the batch that it has learned with
-            return told + (
+            return text + (
                 f"The same command goes on once no other program holds memory there, or where there is more of it; or "
                 f"begin another run with run=NAME {words}"
             )
-        return told + f"To keep the steps give {words}, or train.batch=auto"
+        return text + f"To keep the steps give {words}, or train.batch=auto"
 
 
 def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from src.competition.competition import Opened
+from src.competition.competition import Competition
 from src.config import run_config
 from src.config.schema import Config
 from src.core.errors import UsageError
@@ -23,35 +23,37 @@ class Teacher:
     images: ImageCache | ImageStream
 
 
-def check_teaching(opened: Opened) -> None:
+def check_distillation(competition: Competition) -> None:
     """Raises UsageError where the section `teach` contradicts itself, the loss or the competition."""
-    teach, loss = opened.config.teach, opened.config.loss
+    teach, loss = competition.config.teach, competition.config.loss
     if teach.run is None:
         if teach.pseudo is not None:
             raise UsageError(f"teach.pseudo={teach.pseudo} needs a teacher: add teach.run=NAME")
         return
-    if loss_of(loss, opened.samples.counts, opened.target).hard:
+    if loss_of(loss, competition.samples.counts, competition.target).hard:
         raise UsageError(
             f"loss.name={loss.name} needs true classes, and a teacher's answers are shares of several: take "
             f"loss.name=auto"
         )
     if teach.distill == 0 and teach.pseudo is None:
         raise UsageError("teach.distill=0 without teach.pseudo leaves nothing to learn from the teacher: set one")
-    if teach.pseudo is not None and not len(opened.samples.test):
-        raise UsageError(f"teach.pseudo={teach.pseudo}: {opened.card.id} has no test images to learn from")
+    if teach.pseudo is not None and not len(competition.samples.test):
+        raise UsageError(f"teach.pseudo={teach.pseudo}: {competition.card.id} has no test images to learn from")
 
 
-def check_teacher(opened: Opened, run: Run, members: list[tuple[int, int | str]], say: Callable[[str], None]) -> None:
+def check_teacher(
+    competition: Competition, run: Run, members: list[tuple[int, int | str]], say: Callable[[str], None]
+) -> None:
     """Whether every seed and fold that is to be trained has its teacher.
 
     Raises UsageError, with the command that helps, where one has not, or has one that saw its held-out rows.
     """
-    name = opened.config.teach.run
+    name = competition.config.teach.run
     if name is None:
         return
     if name == run.name:
         raise UsageError(f"teach.run={name}: a run cannot teach itself; give this one another name, run=NAME")
-    teacher = earlier_run("teach.run", name, opened)
+    teacher = earlier_run("teach.run", name, competition)
     if not run_config.is_stored(teacher):
         raise UsageError(f"teach.run={name}: {name} was trained elsewhere, and there is no network of it here to teach")
     lacking = [fold for seed, fold in members if not teacher.finished(seed_of(teacher, seed, fold), fold)]
@@ -69,11 +71,11 @@ def check_teacher(opened: Opened, run: Run, members: list[tuple[int, int | str]]
         )
 
 
-def teacher_of(opened: Opened, say: Callable[[str], None]) -> Teacher | None:
+def teacher_of(competition: Competition, say: Callable[[str], None]) -> Teacher | None:
     """The teacher that the configuration names, its images decoded where they are not; None without one."""
-    if opened.config.teach.run is None:
+    if competition.config.teach.run is None:
         return None
-    run = Run(opened.card.id, opened.config.teach.run)
+    run = Run(competition.card.id, competition.config.teach.run)
     config = run_config.read(run.folder)
-    seen = replace(opened, config=config.model_copy(update={"machine": opened.config.machine}))
+    seen = replace(competition, config=config.model_copy(update={"machine": competition.config.machine}))
     return Teacher(run, config, seen.images(say=say))

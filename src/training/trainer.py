@@ -14,8 +14,8 @@ from src.images.dataset import AugmentedSteps, Feed, PlainRows, Step
 from src.images.samplers import Drawn, epoch_steps, steps_per_epoch
 from src.models.factory import build
 from src.training import sanity_checks
-from src.training.distillation import lesson_of, told
-from src.training.distributed_loader import Turns
+from src.training.distillation import fold_targets, told
+from src.training.distributed_loader import DistributedLoader
 from src.training.evaluate import Scores, best_epoch, evaluate
 from src.training.finish import finish, keep_best
 from src.training.fold_job import FoldJob, global_batch
@@ -26,7 +26,7 @@ from src.training.schedules import schedule_of
 from src.training.stages import Stage, freeze, stage_at, stages_of
 from src.training.state import State
 from src.training.step import Stepper
-from src.training.warm_start import continues, load_run
+from src.training.warm_start import is_warm_start, load_warm_start
 
 SHOWN_ROWS = 2000  # training rows, at most, that log.train_scores looks at
 CHEAP = 0.2  # seconds for which every epoch is kept
@@ -37,19 +37,19 @@ class FoldTraining:
     """The epochs of one fold. Killed at any moment and made anew, it ends with the same bits."""
 
     def __init__(self, job: FoldJob, teller: Teller) -> None:
-        self.job, self.teller, config = job, teller, job.opened.config
+        self.job, self.teller, config = job, teller, job.competition.config
         self.config = config
-        self.rows, self.held_out = job.opened.folds.rows(job.fold)
-        self.lesson = lesson_of(job)
-        self.steps = steps_per_epoch(len(self.lesson.rows), global_batch(config))
+        self.rows, self.held_out = job.competition.folds.rows(job.fold)
+        self.fold_targets = fold_targets(job)
+        self.steps = steps_per_epoch(len(self.fold_targets.rows), global_batch(config))
         seed_all(key(job.seed, job.fold, START))
-        samples = job.opened.samples
+        samples = job.competition.samples
         network = build(config.model, len(samples.classes), config.images.size)
-        if continues(config.model):
-            load_run(network, job.opened, job.seed, job.fold)
+        if is_warm_start(config.model):
+            load_warm_start(network, job.competition, job.seed, job.fold)
         self.state = State(config, job.machine, network, job.ranks)
         self.device = self.state.device
-        self.stepper = Stepper(job, self.state, self.lesson.targets)
+        self.stepper = Stepper(job, self.state, self.fold_targets.targets)
         self.stages = stages_of(config)
         self.rates = rates(config, self.stages, self.steps)
         self.stage: Stage | None = None
@@ -80,7 +80,7 @@ class FoldTraining:
             at = f"epoch {progress.epoch + 1}/{job.epochs}, step {step}/{self.steps}"
             self.teller.say(f"{job.name} goes on at {at}{self._handed()}")
         elif job.teacher:
-            self.teller.say(told(job, self.lesson))
+            self.teller.say(told(job, self.fold_targets))
         with StopSignal(once=job.ranks.count == 1) as stop:
             while progress.epoch < job.epochs and not self._stopped_early():
                 self._epoch(stop)
@@ -93,12 +93,14 @@ class FoldTraining:
             if self._agreed(stop.asked)[0]:  # while the last epoch was written down
                 self._keep()
                 raise KeyboardInterrupt
-        finish(job, self.state, self.plain_feed, self.lesson, self.scores, self.teller.say)
+        finish(job, self.state, self.plain_feed, self.fold_targets, self.scores, self.teller.say)
         self.teller.end(job.name)
 
     def _show(self) -> None:
         progress, epochs = self.state.progress, self.job.epochs
-        facts = {EPOCH: f"{min(progress.epoch + 1, epochs)}/{epochs}"} | shown(progress, self.job.opened.metric.name)
+        facts = {EPOCH: f"{min(progress.epoch + 1, epochs)}/{epochs}"} | shown(
+            progress, self.job.competition.metric.name
+        )
         self.teller.show(self.job.name, Standing(epochs * self.steps, self.updates, self.before, facts))
 
     def _handed(self) -> str:
@@ -109,14 +111,14 @@ class FoldTraining:
 
     def _enter(self, stage: Stage) -> None:
         """Make ready for a stage: what it freezes, shows and draws."""
-        job, data = self.job, self.job.opened.samples
+        job, data = self.job, self.job.competition.samples
         freeze(self.state.plain_network.backbone, stage.frozen)
         self.state.share_gradients()
         load_side = self.config.images.load_side()
         augmentation = Augmentation(stage.augment.transforms, stage.size, load_side)
-        only = augmented_rows(stage.augment.only, data.targets, data.classes, data.target, self.lesson.answered)
+        only = augmented_rows(stage.augment.only, data.targets, data.classes, data.target, self.fold_targets.answered)
         feed = Feed(AugmentedSteps(job.images, augmentation, only), job.machine.workers, self.device)
-        self.feed = Turns(feed, job.ranks, stage.size)
+        self.feed = DistributedLoader(feed, job.ranks, stage.size)
         self.stepper.frozen = stage.frozen
         self.stage = stage
 
@@ -139,7 +141,7 @@ class FoldTraining:
                 self._keep()
                 if asked:
                     raise KeyboardInterrupt
-        self.stepper.tally.settle()
+        self.stepper.loss_meter.settle()
         progress.seconds += time.monotonic() - begun
         self._end_epoch()
         self._show()
@@ -152,7 +154,7 @@ class FoldTraining:
 
     def _keep(self) -> None:
         """A checkpoint; no rank goes on, or ends, before it is written."""
-        self.stepper.tally.settle()
+        self.stepper.loss_meter.settle()
         begun = time.monotonic()
         self.state.save(self.checkpoint)
         self.kept_at = time.monotonic()
@@ -174,12 +176,12 @@ class FoldTraining:
 
     def _is_best(self) -> bool:
         scores = [entry["score"] for entry in self.state.progress.history if "score" in entry]
-        return bool(scores) and best_epoch(self.job.opened.metric, scores) == len(scores) - 1
+        return bool(scores) and best_epoch(self.job.competition.metric, scores) == len(scores) - 1
 
     def _steps_left(self) -> list[Step]:
         job, progress = self.job, self.state.progress
         order = key(job.seed, job.fold, ORDER, progress.epoch)
-        drawn = Drawn(self.lesson.rows, self.lesson.labels, job.opened.target)
+        drawn = Drawn(self.fold_targets.rows, self.fold_targets.labels, job.competition.target)
         chunks = epoch_steps(self.stage.sampler, drawn, global_batch(self.config), order)
         steps = [Step(rows, key(job.seed, job.fold, STEP, progress.epoch, i)) for i, rows in enumerate(chunks)]
         return steps[progress.step :]
@@ -226,18 +228,18 @@ class FoldTraining:
 
     def _chance(self) -> float:
         """The loss of knowing the class frequencies only; no number for losses and targets of another scale."""
-        loss, target, labels = self.stepper.criterion, self.job.opened.target, self.lesson.labels
+        loss, target, labels = self.stepper.criterion, self.job.competition.target, self.fold_targets.labels
         if not loss.plain or loss.rows.weights is not None or self.job.teacher:
             return math.inf
         drawn = self.stage.sampler.weights(labels, target)
-        return target.chance_loss(labels, drawn, loss.smoothing, len(self.job.opened.samples.classes))
+        return target.chance_loss(labels, drawn, loss.smoothing, len(self.job.competition.samples.classes))
 
     def _stopped_early(self) -> bool:
         patience, history = self.config.train.patience, self.state.progress.history
         if not patience or not history or "score" not in history[0]:
             return False
-        better = best_epoch(self.job.opened.metric, [entry["score"] for entry in history])
+        better = best_epoch(self.job.competition.metric, [entry["score"] for entry in history])
         if len(history) - 1 - better < patience:
             return False
-        self.teller.say(f"{self.job.name} stops: {patience} epochs without a better {self.job.opened.metric.name}")
+        self.teller.say(f"{self.job.name} stops: {patience} epochs without a better {self.job.competition.metric.name}")
         return True

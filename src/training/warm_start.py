@@ -4,7 +4,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from src.competition.competition import Opened
+from src.competition.competition import Competition
 from src.competition.quality.ignored_images import ONLY_TRAINED
 from src.competition.run_record import IGNORED
 from src.competition.tables import read_table
@@ -15,23 +15,27 @@ from src.core.paths import DONE, Run
 from src.models.factory import RUN
 
 
-def continues(model: Model) -> bool:
+def is_warm_start(model: Model) -> bool:
     return (model.weights or "").startswith(RUN)
 
 
-def earlier_run(key: str, word: str, opened: Opened) -> Run:
+def earlier_run(key: str, word: str, competition: Competition) -> Run:
     """The run that `key`=`word` names. Raises UsageError where it is absent, or has seen rows that a fold holds out."""
-    run = Run(opened.card.id, word.removeprefix(RUN))
+    run = Run(competition.card.id, word.removeprefix(RUN))
     if not (run.folder / "run.json").exists():
-        raise UsageError(f"{key}={word}: there is no run {run.name} of {opened.card.id}")
+        raise UsageError(f"{key}={word}: there is no run {run.name} of {competition.card.id}")
     record = read_json(run.folder / "run.json")
-    if record["folds"] != opened.folds.hash:
+    if record["folds"] != competition.folds.hash:
         raise UsageError(
             f"{key}={word}: run {run.name} has other folds, so its weights have seen rows that are held out here. "
             f"Train both with the same data.folds and data.fold_seed"
         )
     ignored = record.get("ignored")
-    if ignored and ignored != (opened.ignored.digest if opened.ignored else None) and _trains_on_unscored(run):
+    if (
+        ignored
+        and ignored != (competition.ignored.digest if competition.ignored else None)
+        and _trains_on_unscored(run)
+    ):
         raise UsageError(
             f"{key}={word}: run {run.name} trained on rows that its data.ignore keeps from scoring (use: train), and "
             f"they, or near duplicates of them, may be held out here. Train both with the same data.ignore"
@@ -49,11 +53,11 @@ def seed_of(run: Run, seed: int, fold: int | str) -> int:
     return seed if run.finished(seed, fold) else 0
 
 
-def load_run(network: nn.Module, opened: Opened, seed: int, fold: int | str) -> None:
+def load_warm_start(network: nn.Module, competition: Competition, seed: int, fold: int | str) -> None:
     """Put the weights that model.weights=run:NAME asks for into `network`: of the same fold, and of the same seed or
     else seed 0."""
-    word = opened.config.model.weights
-    run = earlier_run("model.weights", word, opened)
+    word = competition.config.model.weights
+    run = earlier_run("model.weights", word, competition)
     folder = run.member(seed_of(run, seed, fold), fold)
     if not run.finished(seed_of(run, seed, fold), fold):
         raise Problem(f"model.weights={word}: fold {fold} of {run.name} is not trained yet")

@@ -35,10 +35,10 @@ def with_podium(trial: Trial, precision: str) -> Figures:
     for made in (home / "competition" / VIEWS / "cache", member / "logits", member / "engines", run / "engines"):
         shutil.rmtree(made, ignore_errors=True)
     seconds = podium(home, "src.predict", "--tta", f"run={RUN.name}", *words)
-    told = answers(home / "submissions" / VIEWS / f"{RUN.name}.csv")
+    text = answers(home / "submissions" / VIEWS / f"{RUN.name}.csv")
     usual = home / "fp32.csv"
-    return {"answers/s": len(told) / seconds, "command": seconds} | (
-        alike(told, answers(usual)) if usual.exists() else {}
+    return {"answers/s": len(text) / seconds, "command": seconds} | (
+        alike(text, answers(usual)) if usual.exists() else {}
     )
 
 

@@ -53,13 +53,13 @@ def main(words: list[str]) -> None:
     own = dict(word.split("=") for word in words if word.startswith(("images=", "seconds=")))
     request = parse([word for word in words if word.partition("=")[0] not in own])
     run = Run(request.competition, request.run)
-    opened = open_competition(request.config, run, lambda _: None)
-    networks, member = EngineNetworks(opened, run, lambda _: None), trained_members(run, request)[0]
+    competition = open_competition(request.config, run, lambda _: None)
+    networks, member = EngineNetworks(competition, run, lambda _: None), trained_members(run, request)[0]
     rows = networks.rows(member, "oof")[: int(own.get("images", 512))]
-    paths = [Path(opened.samples.train["path"].iloc[row]) for row in rows]
-    size, batch, target = networks.size, request.config.predict.batch, opened.target
+    paths = [Path(competition.samples.train["path"].iloc[row]) for row in rows]
+    size, batch, target = networks.size, request.config.predict.batch, competition.target
     stream = ImageStream(paths, request.config.images.load_side(size), request.config.images.fit, ())
-    network = trained_network(opened.config, member.folder, len(opened.samples.classes))[0].eval()
+    network = trained_network(competition.config, member.folder, len(competition.samples.classes))[0].eval()
 
     @torch.inference_mode()
     def textbook() -> np.ndarray:
@@ -83,8 +83,8 @@ def main(words: list[str]) -> None:
 
     ways = {"DataLoader, torch fp32": textbook}
     ways |= {str(one): podium(one) for one in candidates(networks)[0]}
-    told = f"{len(paths)} images, {len(SQUARE)} views, {size} px, {torch.get_num_threads()} threads, load"
-    print(told, *os.getloadavg())
+    text = f"{len(paths)} images, {len(SQUARE)} views, {size} px, {torch.get_num_threads()} threads, load"
+    print(text, *os.getloadavg())
     clock, processor, answers = ({name: np.inf for name in ways} for _ in range(3))
     end = time.monotonic() + float(own.get("seconds", 60))
     while time.monotonic() < end:

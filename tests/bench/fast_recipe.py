@@ -36,8 +36,8 @@ def with_podium_as_long(trial: Trial) -> Figures:
 
 def with_fastai(trial: Trial) -> Figures:
     data = bench_home(trial.tiny) / "competition" / NAME / "data"
-    told = peer("fastai_fit.py", data, trial.repeat, 1 if trial.tiny else 8)
-    return {"seconds": told["ended"] - told["began"], "test": told["test"], "valid": told["valid"]}
+    text = peer("fastai_fit.py", data, trial.repeat, 1 if trial.tiny else 8)
+    return {"seconds": text["ended"] - text["began"], "test": text["test"], "valid": text["valid"]}
 
 
 def stretch(short: list[Figures], peer_figures: list[Figures]) -> float:
@@ -55,8 +55,8 @@ def stretched(home: Path, factor: float) -> list[str]:
     stages = [
         {"epochs": max(1, math.floor(stage.epochs * factor)), "size": stage.size} for stage in config.train.stages
     ]
-    told = ", ".join(f"{{epochs: {stage['epochs']}, size: {stage['size']}}}" for stage in stages)
-    return [f"train.stages=[{told}]", f"schedule.warmup_epochs={config.schedule.warmup_epochs * factor:.2f}"]
+    text = ", ".join(f"{{epochs: {stage['epochs']}, size: {stage['size']}}}" for stage in stages)
+    return [f"train.stages=[{text}]", f"schedule.warmup_epochs={config.schedule.warmup_epochs * factor:.2f}"]
 
 
 def _trained(trial: Trial, name: str, factor: float) -> Figures:
@@ -74,8 +74,8 @@ def _trained(trial: Trial, name: str, factor: float) -> Figures:
 
 
 def _accuracy(answers: Path, truth: Path) -> float:
-    told, known = (_labels(file) for file in (answers, truth))
-    return sum(told[key] == label for key, label in known.items()) / len(known)
+    text, known = (_labels(file) for file in (answers, truth))
+    return sum(text[key] == label for key, label in known.items()) / len(known)
 
 
 def _labels(file: Path) -> dict[str, str]:

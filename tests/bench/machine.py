@@ -24,7 +24,7 @@ def machine() -> str:
 def commit() -> str:
     """The commit of the working tree, with a + where it differs from it; empty outside git."""
     try:
-        told = subprocess.run(
+        text = subprocess.run(
             ["git", "describe", "--always", "--abbrev=8", "--dirty=+", "--exclude=*"],
             cwd=REPOSITORY,
             capture_output=True,
@@ -33,7 +33,7 @@ def commit() -> str:
         )
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return told.stdout.strip()
+    return text.stdout.strip()
 
 
 def _line(file: Path, key: str) -> str:

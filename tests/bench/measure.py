@@ -34,8 +34,8 @@ def measure(row: Row, results: Results, repeats: int, workplace: Path, say: Say)
         figures, reason = _once(row, side, repeat, results, workplace)
         when = datetime.datetime.now().isoformat(timespec="seconds")
         results.add(Measurement(row.name, side, repeat, results.tiny, results.machine, commit(), when, figures, reason))
-        told = reason or "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        say(f"{row.name}  {side}  repeat {repeat + 1}/{repeats}  {told}  ({time.perf_counter() - begun:.0f} s)")
+        text = reason or "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        say(f"{row.name}  {side}  repeat {repeat + 1}/{repeats}  {text}  ({time.perf_counter() - begun:.0f} s)")
         if reason:
             failed.add(side)
     return not failed

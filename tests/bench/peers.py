@@ -40,6 +40,6 @@ def _wanted() -> str:
 def _must(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        told = "\n".join(done.stderr.strip().splitlines()[-8:])
-        raise Problem(f"the peers' environment cannot be made: {' '.join(command[1:5])} ...:\n{told}")
+        text = "\n".join(done.stderr.strip().splitlines()[-8:])
+        raise Problem(f"the peers' environment cannot be made: {' '.join(command[1:5])} ...:\n{text}")
     return done.stdout

@@ -56,8 +56,8 @@ def first_step(command: list[str], home: str) -> float:
     ) as process:
         lines = [(time.perf_counter() - begun, line) for line in process.stdout]
     for came, line in lines:
-        if told := EPOCH.search(line):
-            return came - float(told[1])
+        if text := EPOCH.search(line):
+            return came - float(text[1])
     raise SystemExit(f"{' '.join(command)} trained nothing: exit code {process.returncode}")
 
 

@@ -34,7 +34,7 @@ def line_cells(row: Row, results: Results) -> list[tuple[str, ...]]:
 
 def _cells(row: Row, line: Line, results: Results, absent: str | None) -> tuple[str, ...]:
     own, theirs = results.of(row.name, line.side), results.of(row.name, line.peer)
-    told = [_told(line, figures) or _reason(results, row, side, absent) for side, figures in
+    told = [_format(line, figures) or _reason(results, row, side, absent) for side, figures in
             ((line.side, own), (line.peer, theirs))]  # fmt: skip
     shared = sorted(own.keys() & theirs.keys())
     pairs = [(own[k], theirs[k]) for k in shared]
@@ -44,7 +44,7 @@ def _cells(row: Row, line: Line, results: Results, absent: str | None) -> tuple[
     return (line.title, line.figure, side + told[0], line.peer, told[1], advantage, f"{goal} {reached}".strip())
 
 
-def _told(line: Line, measured: dict[int, Figures]) -> str:
+def _format(line: Line, measured: dict[int, Figures]) -> str:
     """Median and range over the repeats; the figures beside it as means."""
     if not measured:
         return ""

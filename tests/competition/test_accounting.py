@@ -82,10 +82,10 @@ def test_each_kind_of_file_has_its_place(insects, capsys):
     assert any(line.startswith("5 files in wasp/ are .jxl") for line in accounting.lines)
     assert not any("README" in line for line in accounting.lines)
     assert prepare.main(["insects"]) == 0
-    told = capsys.readouterr().out
-    assert "46 in all: 36 training images, 9 set aside, 1 other files" in told
+    text = capsys.readouterr().out
+    assert "46 in all: 36 training images, 9 set aside, 1 other files" in text
     for word in ("5 files in wasp/", "docs/figure1.png", "bee/photo.image", "notes.csv", "fly/gone.jpg"):
-        assert word in told, word
+        assert word in text, word
 
 
 def test_masks_are_told_as_masks(tmp_path):
@@ -153,10 +153,10 @@ def test_git_lfs_pointers_stop_before_a_card_is_written(insects, many):
     for path in insects.rglob("*.jpg"):
         if many or path.name == "more151.jpg":
             path.write_text(POINTER)
-    with raises("git-lfs-pointer") as told:
+    with raises("git-lfs-pointer") as text:
         make(insects, "insects", {}, say=lambda line: None)
-    assert "git lfs pull" in str(told.value)
-    assert ("more151.jpg" in str(told.value)) != many
+    assert "git lfs pull" in str(text.value)
+    assert ("more151.jpg" in str(text.value)) != many
     assert not (competition_folder("insects") / "card.yaml").exists()
 
 
@@ -172,17 +172,17 @@ def test_a_table_that_is_a_pointer(tmp_path):
     for k in range(6):
         save(tmp_path / "x" / "train" / f"{k}.png", picture(0, k))
     (tmp_path / "x" / "train.csv").write_text(POINTER)
-    with raises("git-lfs-pointer") as told:
+    with raises("git-lfs-pointer") as text:
         make(tmp_path / "x", "x", {}, say=lambda line: None)
-    assert "train.csv" in str(told.value)
+    assert "train.csv" in str(text.value)
 
 
 def test_a_class_of_which_nothing_can_be_read(insects):
     for path in (insects / "wasp").iterdir():
         path.write_text("<html>404</html>")
-    with raises("no-readable-image") as told:
+    with raises("no-readable-image") as text:
         make(insects, "insects", {}, say=lambda line: None)
-    assert "'wasp'" in str(told.value) and "web page" in str(told.value)
+    assert "'wasp'" in str(text.value) and "web page" in str(text.value)
     assert not (competition_folder("insects") / "card.yaml").exists()
 
 

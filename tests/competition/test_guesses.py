@@ -36,13 +36,13 @@ def card_text():
 
 def test_guesses_are_marked_and_told(bugs, capsys):
     assert prepare.main([str(bugs)]) == 0
-    told = capsys.readouterr().out
+    text = capsys.readouterr().out
     guesses = set(open_guesses(load_card("bugs")))
     assert {"metric", "submission.header"} <= guesses
     for key in guesses:
-        assert f"guess: {key}=" in told
+        assert f"guess: {key}=" in text
     assert card_text().count("# guess: ") == len(guesses)
-    assert "confirm=all" in told
+    assert "confirm=all" in text
 
 
 def test_confirm_all_at_once_and_later(bugs, capsys):
@@ -100,11 +100,11 @@ def test_the_evidence_is_there_on_a_second_start(bugs):
 
 def test_a_program_is_told_all_of_it(bugs, capsys):
     assert prepare.main([str(bugs), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert "metric" in told["guesses"]
-    assert told["evidence"]["metric"]["certainty"] == "guess"
-    assert told["files"]["files"] == 37 == sum(share["files"] for share in told["files"]["shares"])
-    assert Path(told["preview"]).is_file()
+    text = json.loads(capsys.readouterr().out)
+    assert "metric" in text["guesses"]
+    assert text["evidence"]["metric"]["certainty"] == "guess"
+    assert text["files"]["files"] == 37 == sum(share["files"] for share in text["files"]["shares"])
+    assert Path(text["preview"]).is_file()
 
 
 def test_every_prediction_repeats_open_guesses(home, tiny, capsys):

@@ -96,8 +96,8 @@ def test_it_trains_on_the_tail_and_scores_the_balanced_rows(tiny):
         ("tail: 24, held_out: 7", "asks for"),
     ],
 )
-def test_what_cannot_be_cut_is_told_and_leaves_nothing(tiny, words, told):
-    with pytest.raises((Problem, UsageError), match=told):
+def test_what_cannot_be_cut_is_told_and_leaves_nothing(tiny, words, text):
+    with pytest.raises((Problem, UsageError), match=text):
         cut(tiny, words)
     assert not (tiny / "competition" / "short" / "data").exists()
 
@@ -120,9 +120,9 @@ def test_who_comes_while_another_process_sets_it_up_waits(tiny):
         fcntl.flock(lock, fcntl.LOCK_EX)
         coming = Thread(target=ensure_data, args=(load_card("short"), said.put))
         coming.start()
-        told = ""
-        while "waiting for another process that is setting up competition/short" not in told:
-            told = said.get(timeout=30)
+        text = ""
+        while "waiting for another process that is setting up competition/short" not in text:
+            text = said.get(timeout=30)
         assert not (folder / "data").exists()
     coming.join(30)
     assert (folder / "data" / "train.csv").is_file()

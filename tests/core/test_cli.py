@@ -50,54 +50,54 @@ def said(capfd, module: str, *words: object) -> tuple[int, dict]:
 @pytest.mark.parametrize("module", COMMANDS)
 def test_help_is_made_of_the_flags(module, capsys):
     assert importlib.import_module(module).main(["--help"]) == 0
-    told = capsys.readouterr().out
-    assert told.startswith(f"usage: python -m {module}")
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: python -m {module}")
     for flag in (*command(module)._flags(), "--json", "--help"):
-        assert flag in told
+        assert flag in text
 
 
 @pytest.mark.parametrize(("module", "words"), COMMANDS.items())
 def test_an_error_is_one_json_object_with_its_code(module, words, home, capfd):
     (home / "SOURCE").mkdir()
     words = [str(home / word) if word == "SOURCE" else word for word in words]
-    code, told = said(capfd, module, *words)
+    code, text = said(capfd, module, *words)
     assert code == 2
-    assert told["error"]["code"] == ("unknown-flag" if "--lrr" in words else "unknown-key")
-    assert "lrr" in told["error"]["message"] or "metrc" in told["error"]["message"]
+    assert text["error"]["code"] == ("unknown-flag" if "--lrr" in words else "unknown-key")
+    assert "lrr" in text["error"]["message"] or "metrc" in text["error"]["message"]
 
 
 def test_what_each_command_found_is_one_json_object(home, capfd, monkeypatch):
     write_tiny(home)
     words = ["config=tiny", "train.epochs=1", "run=r"]
-    code, told = said(capfd, "src.train", *words, "fold=0..2", "machine.jobs=2")
-    assert code == 0 and [one["fold"] for one in told["members"]] == [0, 1, 2]
-    assert told["mean_score"] == pytest.approx(sum(one["score"] for one in told["members"]) / 3)
+    code, text = said(capfd, "src.train", *words, "fold=0..2", "machine.jobs=2")
+    assert code == 0 and [one["fold"] for one in text["members"]] == [0, 1, 2]
+    assert text["mean_score"] == pytest.approx(sum(one["score"] for one in text["members"]) / 3)
 
-    code, told = said(capfd, "src.predict", *words, "--tta", "--export")
-    assert code == 0 and Path(told["submission"]).is_file() and 0 <= told["score"]["value"] <= 1
-    csv, exported = told["submission"], told["export"]
+    code, text = said(capfd, "src.predict", *words, "--tta", "--export")
+    assert code == 0 and Path(text["submission"]).is_file() and 0 <= text["score"]["value"] <= 1
+    csv, exported = text["submission"], text["export"]
 
-    code, told = said(capfd, "src.export.predict", exported, home / "competition/tiny/data/test")
-    answers = {Path(one["file"]).stem: one for one in told["answers"]}
+    code, text = said(capfd, "src.export.predict", exported, home / "competition/tiny/data/test")
+    answers = {Path(one["file"]).stem: one for one in text["answers"]}
     submitted = pd.read_csv(csv, dtype=str).set_index("image_id")
     assert code == 0 and set(answers) == set(submitted.index)
     assert all(answers[name]["answer"] == row.iloc[0] for name, row in submitted.iterrows())
     assert all(sum(one["probabilities"].values()) == pytest.approx(1) for one in answers.values())
 
-    code, told = said(capfd, "src.report", *words)
-    assert code == 0 and Path(told["page"]).is_file()
-    code, told = said(capfd, "src.review", *words)
-    assert code == 0 and (Path(told["folder"]) / "review.json").is_file() and "label_issues" in told
-    code, told = said(capfd, "src.submit", csv, "--dry-run")
-    assert code == 0 and told == {"competition": "tiny", "file": csv, "pushed": False}
-    code, told = said(capfd, "src.submit", "--history", "competition=tiny")
-    assert code == 0 and told == {"competitions": {"tiny": []}}
-    code, told = said(capfd, "src.prepare", "tiny")
-    assert code == 0 and told["competition"] == "tiny" and told["facts"]["metric"] == "accuracy"
-    code, told = said(capfd, "src.sweep", "config=tiny", "train.epochs=1", "optim.lr=1e-2,1e-3", "fold=0")
-    assert code == 0 and len(told["runs"]) == 2 and (Path(told["folder"]) / "summary.csv").is_file()
-    code, told = said(capfd, "src.kernel", *words)
-    assert (code, told["error"]["code"]) == (2, "not-at-kaggle")
+    code, text = said(capfd, "src.report", *words)
+    assert code == 0 and Path(text["page"]).is_file()
+    code, text = said(capfd, "src.review", *words)
+    assert code == 0 and (Path(text["folder"]) / "review.json").is_file() and "label_issues" in text
+    code, text = said(capfd, "src.submit", csv, "--dry-run")
+    assert code == 0 and text == {"competition": "tiny", "file": csv, "pushed": False}
+    code, text = said(capfd, "src.submit", "--history", "competition=tiny")
+    assert code == 0 and text == {"competitions": {"tiny": []}}
+    code, text = said(capfd, "src.prepare", "tiny")
+    assert code == 0 and text["competition"] == "tiny" and text["facts"]["metric"] == "accuracy"
+    code, text = said(capfd, "src.sweep", "config=tiny", "train.epochs=1", "optim.lr=1e-2,1e-3", "fold=0")
+    assert code == 0 and len(text["runs"]) == 2 and (Path(text["folder"]) / "summary.csv").is_file()
+    code, text = said(capfd, "src.kernel", *words)
+    assert (code, text["error"]["code"]) == (2, "not-at-kaggle")
 
 
 def test_an_unexpected_failure_is_json_too(home):
@@ -182,8 +182,8 @@ def test_nothing_heavy_is_imported_to_tell_help_or_a_misspelt_key(module, words,
 
 
 def test_a_code_survives_the_way_from_another_process():
-    told = pickle.loads(pickle.dumps(Problem("text", code="a-code")))
-    assert (str(told), told.code) == ("text", "a-code")
+    text = pickle.loads(pickle.dumps(Problem("text", code="a-code")))
+    assert (str(text), text.code) == ("text", "a-code")
 
 
 def test_codes_are_short_and_in_kebab_case():

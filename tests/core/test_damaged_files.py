@@ -24,12 +24,12 @@ from safetensors.torch import load_file, save_file
 
 from src.core import files
 from src.core.files import (
+    format_size,
     needed_and_free,
     read_csv,
     read_json,
     read_npz,
     read_settings,
-    size_told,
     sweep_parts,
 )
 from src.core.paths import REPOSITORY
@@ -126,7 +126,7 @@ def test_an_npz_that_is_none_is_told(tmp_path, how):
 
 
 def test_sizes_are_told_so_that_two_can_be_told_apart():
-    assert [size_told(size) for size in (0, 512, 1400, 3.2e6, 9.996e8, 1.5e12)] == [
+    assert [format_size(size) for size in (0, 512, 1400, 3.2e6, 9.996e8, 1.5e12)] == [
         "0 bytes",
         "512 bytes",
         "1.4 kB",

@@ -12,7 +12,7 @@ from timm.models import register_model
 from torch import nn
 
 from src.core.errors import Problem
-from src.core.memory import lack_of_memory_told, largest_batch, out_of_memory
+from src.core.memory import explain_out_of_memory, largest_batch, out_of_memory
 from src.predict import main as predict
 from src.train import main as train
 
@@ -202,10 +202,10 @@ def test_a_run_that_has_learned_is_told_how_to_go_on(tiny, room, capsys):
     ],
 )
 def test_memory_that_fails_anywhere_in_a_fold_is_told(fault, wanted):
-    with pytest.raises(Problem, match=wanted), lack_of_memory_told("fold 1"):
+    with pytest.raises(Problem, match=wanted), explain_out_of_memory("fold 1"):
         raise fault
 
 
 def test_another_failure_of_a_fold_stays_what_it_is():
-    with pytest.raises(RuntimeError, match="shapes"), lack_of_memory_told("fold 1"):
+    with pytest.raises(RuntimeError, match="shapes"), explain_out_of_memory("fold 1"):
         raise RuntimeError("shapes do not fit")

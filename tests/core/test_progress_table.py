@@ -131,8 +131,8 @@ def test_a_part_sums_its_rows():
 def test_what_is_told_too_often_is_passed_over():
     shown = []
     hear = SimpleNamespace(show=lambda row, standing: shown.append(row), say=print, end=print)
-    often, always = Paced(hear, 60), Paced(hear, 0)
-    for teller in (often, always):
+    frequent_confusions, always = Paced(hear, 60), Paced(hear, 0)
+    for teller in (frequent_confusions, always):
         for step in range(3):
             teller.show("fold 0", Standing(3, step))
             teller.show("fold 1", Standing(3, step))

@@ -129,13 +129,13 @@ def alone(folder: Path, *words: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_told_that_the_file_answers_as_the_run(shop, name):
-    told = (shop / f"{name}.told").read_text()
+    text = (shop / f"{name}.told").read_text()
     file, models, size, images = re.search(
-        r"^(.*\.safetensors): (\d) models, ([\d.]+) MB. Read back, it answers (\d+) test", told, re.M
+        r"^(.*\.safetensors): (\d) models, ([\d.]+) MB. Read back, it answers (\d+) test", text, re.M
     ).groups()
     assert (Path(file), int(models), int(images)) == (exported(shop, name), 3, len(test_images(shop, name)))
     assert float(size) == pytest.approx(exported(shop, name).stat().st_size / 1e6, abs=0.05)
-    assert "largest difference 0 of a logit and 0 of a probability" in told, "the same batch, yet other bits"
+    assert "largest difference 0 of a logit and 0 of a probability" in text, "the same batch, yet other bits"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -163,8 +163,8 @@ def test_a_fresh_process_answers_as_the_submission(shop, tmp_path, name):
 
 
 def podium(file: Path) -> str:
-    with safe_open(file, "pt") as opened:
-        return opened.metadata()["podium"]
+    with safe_open(file, "pt") as competition:
+        return competition.metadata()["podium"]
 
 
 def test_no_training_code_is_needed(shop, tmp_path):
@@ -222,8 +222,8 @@ def test_decisions_are_applied(shop):
 def test_one_fold_and_half_precision(spoilt, capsys):
     """A run in bf16: it is predicted so again, and in single precision too where that is asked for."""
     said(train, "config=tiny", "run=half", "fold=0", "train.precision=bf16", "train.epochs=2")
-    told = said(predict, "--export", "run=half", "fold=0")
-    assert "largest difference 0 of a logit" in told and ": one model, " in told
+    text = said(predict, "--export", "run=half", "fold=0")
+    assert "largest difference 0 of a logit" in text and ": one model, " in text
     file = spoilt / "runs" / "tiny" / "half" / "export" / "half.safetensors"
     paths = test_images(spoilt, "tiny")
     as_run, exact = (Exported.open(file, "cpu", precision) for precision in (None, "fp32"))
@@ -240,8 +240,8 @@ def test_the_same_run_gives_the_same_bytes_and_fp16_half_of_them(spoilt):
     said(predict, "--tta", "--export", "config=tiny")
     assert exported(spoilt).read_bytes() == before
     exact = Exported.open(exported(spoilt)).predict(test_images(spoilt, "tiny"))
-    told = said(predict, "--tta", "--export=fp16", "config=tiny")
-    assert ", 15 answers the same" in told and "largest difference 0 of" not in told
+    text = said(predict, "--tta", "--export=fp16", "config=tiny")
+    assert ", 15 answers the same" in text and "largest difference 0 of" not in text
     assert exported(spoilt).stat().st_size < 0.6 * len(before)
     half = Exported.open(exported(spoilt)).predict(test_images(spoilt, "tiny"))
     assert 0 < np.abs(half.probabilities - exact.probabilities).max() < 1e-3
@@ -316,14 +316,14 @@ def flip(data: bytes, at: int) -> bytes:
         (lambda data: data.replace(b'\\"sha256\\"', b'\\"sha255\\"', 1), "metadata"),
     ],
 )
-def test_a_damaged_or_changed_file_is_refused(shop, tmp_path, capsys, spoil, told):
+def test_a_damaged_or_changed_file_is_refused(shop, tmp_path, capsys, spoil, text):
     whole = exported(shop).read_bytes()
     file = tmp_path / "spoilt.safetensors"
     file.write_bytes(spoil(whole))
     assert file.read_bytes() != whole
     assert main([str(file), str(shop / "competition" / "tiny" / "data" / "test")]) == 1
     message = capsys.readouterr().err
-    assert message.startswith(f"error: {file}") and told in message and "Traceback" not in message
+    assert message.startswith(f"error: {file}") and text in message and "Traceback" not in message
 
 
 def test_other_weights_and_no_file_are_refused(shop):
@@ -351,7 +351,7 @@ def test_code_that_would_answer_otherwise_is_refused(shop, tmp_path, monkeypatch
 
 def test_words_of_the_command(shop, tmp_path, capsys):
     file, images = str(exported(shop)), str(shop / "competition" / "tiny" / "data" / "test")
-    for words, told in (
+    for words, text in (
         ([], "name the exported file"),
         ([file], "name the images"),
         ([file, str(tmp_path / "absent")], "no such file or folder"),
@@ -363,7 +363,7 @@ def test_words_of_the_command(shop, tmp_path, capsys):
         ([file, images, "device=cpu", "precision=fp16"], "precision=fp16"),
     ):
         assert main(words) == 2
-        assert told in capsys.readouterr().err
+        assert text in capsys.readouterr().err
     assert main(["--help"]) == 0 and "usage: python -m src.export.predict" in capsys.readouterr().out
     assert predict(["--export=onnx", "config=tiny"]) == 2
     assert "--export=onnx" in capsys.readouterr().err

@@ -158,13 +158,13 @@ def test_the_shipped_lists_are_found():
         ("ToFloat", "ToFloat"),
     ],
 )
-def test_a_wrong_list_is_told_before_anything_is_made(tiny, capsys, transform, told):
+def test_a_wrong_list_is_told_before_anything_is_made(tiny, capsys, transform, text):
     """Misspelt, or such that no picture in 8 bits of the cached one's size could come out of it."""
     assert train(["config=tiny", "fold=0", f"augment=[{transform}]"]) == 2
     message = capsys.readouterr().err
     assert message.startswith("error: ")
     assert "augment" in message
-    assert told in message
+    assert text in message
     assert not (Path(tiny) / "runs" / "tiny").exists() or not list((tiny / "runs" / "tiny").glob("*/seed*"))
 
 

@@ -387,10 +387,10 @@ def test_heic_without_a_library_names_it(tmp_path, monkeypatch):
 def test_a_git_lfs_pointer_has_an_error_of_its_own(tmp_path):
     (tmp_path / "a.jpg").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     for read in (decode, image_size):
-        with pytest.raises(LfsPointer, match="git lfs pull") as told:
+        with pytest.raises(LfsPointer, match="git lfs pull") as text:
             read(tmp_path / "a.jpg")
-        assert told.value.code == "git-lfs-pointer"
-        assert pickle.loads(pickle.dumps(told.value)).code == "git-lfs-pointer"
+        assert text.value.code == "git-lfs-pointer"
+        assert pickle.loads(pickle.dumps(text.value)).code == "git-lfs-pointer"
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,8 @@ def test_rows_of_one_class_are_drawn_alike():
     weighted = sampler_of("weighted", 1)
     steps = [np.concatenate(epoch_steps(weighted, DRAWN, 64, (0, 0, epoch))) for epoch in range(300)]
     drawn = np.concatenate(steps)
-    often = np.bincount(drawn - 5_000, minlength=len(ROWS))[TARGETS == 2]  # each about 2000 times
-    assert 1800 < often.min() < often.max() < 2200
+    frequent_confusions = np.bincount(drawn - 5_000, minlength=len(ROWS))[TARGETS == 2]  # each about 2000 times
+    assert 1800 < frequent_confusions.min() < frequent_confusions.max() < 2200
 
 
 def test_without_weights_each_row_comes_once():

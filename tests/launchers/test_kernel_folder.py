@@ -257,8 +257,8 @@ def test_what_is_missing_is_told_with_the_remedy(shop, tmp_path, capsys):
 def test_a_package_that_the_image_lacks_is_named_until_its_wheel_is_given(shop, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(folder_module, "AT_KAGGLE", folder_module.AT_KAGGLE - {"timm"})
     assert kernel(["config=tiny", ME]) == 1
-    told = capsys.readouterr().err
-    assert "not known to have timm" in told and "pip download --no-deps timm" in told
+    text = capsys.readouterr().err
+    assert "not known to have timm" in text and "pip download --no-deps timm" in text
     with zipfile.ZipFile(tmp_path / "timm-1-py3-none-any.whl", "w") as wheel:
         wheel.writestr("timm.py", "")
     assert (built(shop, f"kernel.wheels={tmp_path}") / "dataset" / "timm-1-py3-none-any.whl").exists()

@@ -37,8 +37,8 @@ def parts(shop) -> Path:
 
 
 def answered(parts: Path, data: Path, *words: str) -> tuple[str, pd.DataFrame]:
-    told = said(hidden, str(parts), str(data), f"out={parts}/submission.csv", *words)
-    return told, pd.read_csv(parts / "submission.csv", dtype=str)
+    text = said(hidden, str(parts), str(data), f"out={parts}/submission.csv", *words)
+    return text, pd.read_csv(parts / "submission.csv", dtype=str)
 
 
 @pytest.mark.parametrize("listed", [False, True], ids=["a table", "a listing"])
@@ -54,21 +54,21 @@ def test_a_test_set_without_images_is_answered_by_the_shares(parts, tmp_path, ke
         path.unlink()
     if kept is None:
         (data / "test").rmdir()
-    told, table = answered(parts, data)
+    text, table = answered(parts, data)
     assert table.shape == (9, 2) and (table["colour"] == "blue").sum() >= 7
-    assert f"{kept or 0} test images, {9 - (kept or 0)} missing; 9 rows" in told
-    assert ("NONE OF THE TEST IMAGES IS HERE" in told) == (not kept)
+    assert f"{kept or 0} test images, {9 - (kept or 0)} missing; 9 rows" in text
+    assert ("NONE OF THE TEST IMAGES IS HERE" in text) == (not kept)
 
 
 def test_views_are_left_out_where_the_hours_are_short(parts, tmp_path):
     data = tmp_path / "hidden"
     hidden_data(tmp_path / "home" / "competition" / "tiny" / "data", data, 202)
-    told, table = answered(parts, data, "hours=0.00001")
-    assert "each image is seen in views identity of identity, hflip by 1 of 3 models" in told
-    assert "the answer may come too late" in told and len(table) == 202
-    told, table = answered(parts, data, "hours=2")
-    assert "and 102.0 min may be spent" in told or "and 101.9 min may be spent" in told
-    assert "each image is seen" not in told and table["colour"].nunique() == 3
+    text, table = answered(parts, data, "hours=0.00001")
+    assert "each image is seen in views identity of identity, hflip by 1 of 3 models" in text
+    assert "the answer may come too late" in text and len(table) == 202
+    text, table = answered(parts, data, "hours=2")
+    assert "and 102.0 min may be spent" in text or "and 101.9 min may be spent" in text
+    assert "each image is seen" not in text and table["colour"].nunique() == 3
 
 
 def test_files_in_archives_are_unpacked_beside_and_a_metric_of_its_own_travels(shop, tmp_path):
@@ -87,8 +87,8 @@ def test_files_in_archives_are_unpacked_beside_and_a_metric_of_its_own_travels(s
     Path(f"{table}.gz").write_bytes(gzip.compress(table.read_bytes()))
     table.unlink()
     before = sorted(path.name for path in data.iterdir())
-    told, packed = answered(parts, data)
-    assert "unpacking test.zip" in told and packed.equals(plain)
+    text, packed = answered(parts, data)
+    assert "unpacking test.zip" in text and packed.equals(plain)
     assert sorted(path.name for path in data.iterdir()) == before, "the host's files stay as they are"
 
 

@@ -317,8 +317,8 @@ def test_an_unknown_name_suggests_near_ones(tiny, capsys):
         ("model.name=resnet18.no_such_tag", "no_such_tag"),
     ],
 )
-def test_wrong_arguments_are_usage_errors(tiny, capsys, word, told):
-    assert told in refused(tiny, capsys, 2, word)
+def test_wrong_arguments_are_usage_errors(tiny, capsys, word, text):
+    assert text in refused(tiny, capsys, 2, word)
 
 
 def test_a_network_of_ours_has_no_weights_on_the_hub(tiny, capsys):
@@ -364,7 +364,7 @@ def test_pretrained_without_a_network_tells_both_remedies_within_seconds(tiny, s
                 text=True,
             )
         try:
-            told = {
+            text = {
                 name: process.communicate(timeout=max(1, 45 - time.monotonic() + begun))[0]
                 for name, process in started.items()
             }
@@ -372,7 +372,7 @@ def test_pretrained_without_a_network_tells_both_remedies_within_seconds(tiny, s
             for process in started.values():
                 process.kill()
                 process.wait()
-    for name, message in told.items():
+    for name, message in text.items():
         assert started[name].returncode == 1, message
         assert message.count("error: ") == 1
         assert "connect to the network" in message

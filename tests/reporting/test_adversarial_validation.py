@@ -61,10 +61,10 @@ def test_the_odd_images_come_first():
     assert odd[shift.unlike[:60]].mean() > 0.9
     assert (np.diff(shift.suspicion) <= 0).all()
     ids = np.array([f"img{row}" for row in range(300)])
-    told = "\n".join(shift.lines(ids))
+    text = "\n".join(shift.lines(ids))
     assert shift.flagged
-    assert ids[shift.unlike[0]] in told
-    assert "may not carry over" in told
+    assert ids[shift.unlike[0]] in text
+    assert "may not carry over" in text
 
 
 def test_groups_stay_together():

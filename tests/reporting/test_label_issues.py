@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from src.core.errors import Problem
-from src.reporting.label_issues import issues_told, label_issues, one_line_an_image
+from src.reporting.label_issues import format_label_issues, label_issues, one_line_an_image
 from src.targets import target_type
 from tests.fixtures.made_up_competition import network
 
@@ -117,11 +117,11 @@ def test_shuffled_rows_give_the_same_table():
 def test_what_is_printed():
     ids, _, given, p = planted(0, rows=400)
     table = label_issues(ids, given, p, CLASSES, ONE)
-    lines = issues_told(table, 400, shown=3)
+    lines = format_label_issues(table, 400, shown=3)
     assert lines[0].startswith(f"{len(table)} labels of {len(table)} images among 400 look wrong")
     assert len(lines) == 4
     assert f"{table['id'][0]}: {table['given'][0]} by the table" in lines[1]
-    assert issues_told(table.iloc[:0], 400) == ("no label of 400 rows looks wrong",)
+    assert format_label_issues(table.iloc[:0], 400) == ("no label of 400 rows looks wrong",)
 
 
 def test_what_does_not_fit_is_refused():

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.competition.competition import Opened
+from src.competition.competition import Competition
 from src.config.request import parse
 from src.inference.logits_store import load_logits
 from src.predict import main as predict
 from src.report import main as report
 from src.reporting.page.charts import Curve, confusion, curves
-from src.reporting.run_results import subject_of
+from src.reporting.run_results import run_results
 from src.reporting.sections.mistakes import mistakes, surest_mistakes
 from src.reporting.sections.reproduce import again
 from src.reporting.sections.trust import trust
@@ -49,7 +49,7 @@ def table(folder: Path, name: str, **options) -> pd.DataFrame:
     return pd.read_csv(folder / f"{name}.csv", keep_default_na=False, na_values=[""], **options)
 
 
-def out_of_fold(opened: Opened, folder: Path, view: str = "identity") -> tuple[np.ndarray, np.ndarray]:
+def out_of_fold(opened: Competition, folder: Path, view: str = "identity") -> tuple[np.ndarray, np.ndarray]:
     """(rows,) places in the training table and (rows, classes) probabilities, as the store has them."""
     rows, parts = [], []
     for file in sorted(folder.glob(f"seed0/fold*/logits/oof-{view}.npz")):
@@ -247,7 +247,7 @@ def test_small_gaps_between_sure_and_right_are_luck(home):
         with np.load(file) as stored:
             arrays = dict(stored)
         np.savez(file, **arrays | {"logits": arrays["logits"] * 3})
-    told = {run: trust(subject_of(parse([f"run={run}"]), lambda _: None)).reading for run in ("honest", "bold")}
+    told = {run: trust(run_results(parse([f"run={run}"]), lambda _: None)).reading for run in ("honest", "bold")}
     assert "no more than the luck of 200 images explains" in told["honest"] and "it is too" not in told["honest"]
     assert "it is too sure by" in told["bold"]
 
@@ -266,7 +266,7 @@ def test_it_promises_the_same_bits_only_where_they_can_be_had(many):
         machine = json.loads((folder / "machine.json").read_text()) | {"device": device}
         (folder / "machine.json").write_text(json.dumps(machine))
         request = parse(["run=some"])
-        told = again(subject_of(request, lambda _: None))
+        told = again(run_results(request, lambda _: None))
         assert ("give the same bits" in told.reading) == same, (commit, device)
     assert f"export PODIUM_HOME={many}" in told.blocks[0].text
 
@@ -343,18 +343,18 @@ def test_a_map_tells_what_it_shows(home, monkeypatch):
     """Of a label that was missed it shows what speaks for it; where nothing does, that is said."""
     write_many(home, classes=12, each=6, target="multilabel")
     write_run("some", skill=3.0)
-    subject = subject_of(parse(["run=some"]), lambda _: None)
-    missed = surest_mistakes(subject)["answer"].str.startswith("not ").head(6)
+    results = run_results(parse(["run=some"]), lambda _: None)
+    missed = surest_mistakes(results)["answer"].str.startswith("not ").head(6)
     monkeypatch.setattr(
         "src.reporting.sections.mistakes.heat_of", lambda _, rows, labels: ([np.ones((2, 2))] * len(rows), "")
     )
-    (gallery,) = [block for block in mistakes(subject).blocks if getattr(block, "name", "") == "mistakes"]
+    (gallery,) = [block for block in mistakes(results).blocks if getattr(block, "name", "") == "mistakes"]
     told = [tile.alt[1].startswith("where the network found what speaks for") for tile in gallery.tiles]
     assert told == list(missed)
     monkeypatch.setattr(
         "src.reporting.sections.mistakes.heat_of", lambda _, rows, labels: ([np.zeros((2, 2))] * len(rows), "")
     )
-    (gallery,) = [block for block in mistakes(subject).blocks if getattr(block, "name", "") == "mistakes"]
+    (gallery,) = [block for block in mistakes(results).blocks if getattr(block, "name", "") == "mistakes"]
     assert all(tile.lines[-1].startswith("no place in it speaks for") for tile in gallery.tiles)
 
 

@@ -132,7 +132,7 @@ def test_every_section_is_there_with_its_picture(browser, pages, name):
         "Object.fromEntries([...document.querySelectorAll('section')].map(s => "
         "[s.id, s.querySelector('.reading').textContent.trim()]))"
     )
-    assert all(len(told) > 20 for told in readings.values())
+    assert all(len(text) > 20 for text in readings.values())
     figures = browser.run(
         "[...document.querySelectorAll('figure[id]')].map(f => [f.closest('section').id, f.id.slice(7), "
         "f.querySelectorAll('td, .bar').length + [...f.querySelectorAll('svg, img')].filter(e => "
@@ -156,15 +156,15 @@ def test_beside_each_sure_mistake_is_where_it_was_found(browser, pages, name):
         "[i.src, i.alt]))"
     )
     assert 0 < len(tiles) <= 6
-    for (image, told), (heat, where) in tiles:
-        assert image != heat and "answered" in told and where.startswith("where the network found")
+    for (image, text), (heat, where) in tiles:
+        assert image != heat and "answered" in text and where.startswith("where the network found")
 
 
 def test_the_test_set_is_looked_at_without_a_review(browser, pages):
     browser.open(pages["hundred"])
     (reading,) = browser.texts("#trust .reading")
-    told = r"a first look by what fold 0's network answers: no difference between test and training images was found"
-    assert re.search(told + r" \(AUC 0\.\d{3}, 95 % interval 0\.\d{3} to 0\.\d{3}", reading)
+    text = r"a first look by what fold 0's network answers: no difference between test and training images was found"
+    assert re.search(text + r" \(AUC 0\.\d{3}, 95 % interval 0\.\d{3} to 0\.\d{3}", reading)
 
 
 def test_what_the_network_saw_is_told_in_full(browser, pages):
@@ -181,8 +181,8 @@ def test_what_the_network_saw_is_told_in_full(browser, pages):
 def test_what_is_seen_is_told_in_words_too(browser, pages, name):
     browser.open(pages[name])
     assert browser.run("[...document.images].filter(i => !i.alt.trim() || !i.hasAttribute('width')).length") == 0
-    told = "[role=img][aria-label], [role=application][aria-label]"
-    silent = f"[...document.querySelectorAll('svg')].filter(s => !s.closest('{told}')).length"
+    text = "[role=img][aria-label], [role=application][aria-label]"
+    silent = f"[...document.querySelectorAll('svg')].filter(s => !s.closest('{text}')).length"
     assert browser.run(silent) == 0
     ids = browser.run("[...document.querySelectorAll('[id]')].map(e => e.id)")
     assert len(ids) == len(set(ids))
@@ -226,8 +226,8 @@ def test_names_in_any_script_are_shown_and_none_becomes_a_tag(browser, pages):
     assert len(labels) == CLASSES and set(STRANGE) <= set(labels)
     assert browser.run("document.title") == 'hundred: Many <classes> & "names"'
     assert browser.run("window.broken === undefined && !document.querySelector('main b, img[src=x]')")
-    told = browser.run("[...document.images].map(i => i.alt)")
-    assert any("a&b <" in alt for alt in told)
+    text = browser.run("[...document.images].map(i => i.alt)")
+    assert any("a&b <" in alt for alt in text)
     # Were a tag to slip through all the same, the page would run no script but its own.
     browser.run(
         "(s => { s.textContent = 'window.broken = 1'; document.body.append(s); })(document.createElement('script'))"
@@ -299,8 +299,8 @@ def test_the_confusion_matrix_is_zoomed_by_mouse_and_keys(browser, pages):
     browser.click("[data-zoom=out]")
     browser.click(".field svg")  # its middle, the corner of the cells 49 and 50
     assert box()[2] == 50
-    row, column, told = cell_told(browser, order)
-    assert {row, column} <= {49, 50} and told == number_at(browser, row, column)
+    row, column, text = cell_told(browser, order)
+    assert {row, column} <= {49, 50} and text == number_at(browser, row, column)
     assert browser.texts(".matrix .hint")[1].startswith(" right,  wrong")  # the key of the colours stays
     assert browser.texts(".field text") == []
     browser.click("[data-zoom=in]")
@@ -313,9 +313,9 @@ def test_the_confusion_matrix_is_zoomed_by_mouse_and_keys(browser, pages):
 
 
 def cell_told(browser: Browser, order: list[str]) -> tuple[int, int, str]:
-    (told,) = browser.texts(".told")
-    told = re.fullmatch("truth \u2068(.*)\u2069, answer \u2068(.*)\u2069: (.*) images?", told)
-    return order.index(told[1]), order.index(told[2]), told[3]
+    (text,) = browser.texts(".told")
+    text = re.fullmatch("truth \u2068(.*)\u2069, answer \u2068(.*)\u2069: (.*) images?", text)
+    return order.index(text[1]), order.index(text[2]), text[3]
 
 
 def number_at(browser: Browser, row: int, column: int) -> str:
@@ -342,8 +342,8 @@ def test_the_numbers_of_the_matrix_are_those_of_its_table(browser, pages):
     order = browser.run("JSON.parse(document.querySelector('.names').textContent)")
     cell = "r => [+r.getAttribute('y'), +r.getAttribute('x'), +r.dataset.n]"
     cells = browser.run(f"[...document.querySelectorAll('.field [data-n]')].map({cell})")
-    told = pd.read_csv(pages["hundred"].parent / "confusion.csv", keep_default_na=False)
-    assert {(order[y], order[x]): n for y, x, n in cells} == {(t, a): n for t, a, n in told.itertuples(index=False)}
+    text = pd.read_csv(pages["hundred"].parent / "confusion.csv", keep_default_na=False)
+    assert {(order[y], order[x]): n for y, x, n in cells} == {(t, a): n for t, a, n in text.itertuples(index=False)}
 
 
 def test_the_keyboard_alone_reaches_everything(browser, pages):

@@ -241,9 +241,9 @@ def test_history_tells_a_correlation_with_its_interval(home, capsys):
     ("gap", "verdict"),
     [(0.02, "in the middle: noise\n"), (-0.05, "it cannot be told"), (-0.2, "WARNING")],
 )
-def test_history_parts_noise_from_warnings(home, capsys, gap, verdict):
+def test_history_parts_noise_from_warnings(home, capsys, gap, comparison):
     # Half an interval of 0.02: noise is up to sqrt(2) times that, and certainly more than noise is over 3 times it.
-    assert verdict in told(home, capsys, scored(1, 0.9, 0.9 + gap))
+    assert comparison in told(home, capsys, scored(1, 0.9, 0.9 + gap))
 
 
 def test_one_submission_apart_from_the_others_is_named(home, capsys):

@@ -43,10 +43,10 @@ def home(tmp_path_factory):
 def test_its_labels_become_classes_and_its_predictions_the_answers(home):
     facts = json.loads(next((home / "runs/tiny").glob("*/predictions/*.json")).read_text())
     assert facts["score"]["value"] > 0.6
-    told = pd.read_csv(home / "submissions/tiny" / facts["file"], dtype=str)
+    text = pd.read_csv(home / "submissions/tiny" / facts["file"], dtype=str)
     truth = pd.read_csv(home / "competition/tiny/answers/test.csv", dtype=str)
-    assert set(told["colour"]) <= set(COLOURS)
-    both = told.merge(truth, on="image_id")
+    assert set(text["colour"]) <= set(COLOURS)
+    both = text.merge(truth, on="image_id")
     assert ("a picture of " + both["colour_x"] == both["colour_y"]).mean() > 0.6
 
 

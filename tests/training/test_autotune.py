@@ -256,14 +256,14 @@ EAGER = "autotune.WORTH_SECONDS = autotune.CLEARLY = 0"  # everything is worth a
 
 def test_training_takes_what_was_found(tiny):
     words = ["config=tiny", "fold=0", "train.epochs=1", "machine.threads=auto"]
-    told = trained(*words, "run=a", cores=2, before=EAGER)
-    assert "tried on 8 images" in told
+    text = trained(*words, "run=a", cores=2, before=EAGER)
+    assert "tried on 8 images" in text
     ((key, seconds),) = kept(tiny).items()
     assert set(seconds) == {"fp32 channels_last all threads", "fp32 channels_last one thread"} and "torch" in key
     one_thread = min(seconds, key=seconds.get).endswith("one thread")
     record = json.loads((tiny / "runs" / "tiny" / "a" / "machine.json").read_text())
     assert record["threads"] == (1 if one_thread else None)
-    assert f", {'one thread' if one_thread else '2 threads'}" in told
+    assert f", {'one thread' if one_thread else '2 threads'}" in text
 
     assert "tried on" not in trained(*words, "run=b", cores=2, before=EAGER)
     assert main(["config=tiny", "fold=0", "train.epochs=1", "run=c", "machine.layout=contiguous"]) == 0

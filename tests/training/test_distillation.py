@@ -15,19 +15,19 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from src.competition.competition import Opened, open_competition
+from src.competition.competition import Competition, open_competition
 from src.competition.folds import units_of
 from src.config.request import parse
 from src.core.console import Terminal
 from src.core.files import sha256_of
 from src.core.paths import REPOSITORY, Run
-from src.evaluation.bootstrap import difference_told, paired_difference
+from src.evaluation.bootstrap import format_difference, paired_difference
 from src.predict import main as predict
 from src.targets import target_type
 from src.train import main as train
 from src.training import run as session
 from src.training import trainer as fold_module
-from src.training.distillation import Lesson
+from src.training.distillation import FoldTargets
 from src.training.step import Stepper
 from src.training.trainer import FoldTraining
 from tests.fixtures import fresh_process
@@ -86,7 +86,7 @@ def truth(home: Path) -> pd.Series:
     return pd.read_csv(home / "competition/tiny/data/train.csv", dtype=str).set_index("image_id")["colour"]
 
 
-def opened(words: list[str]) -> Opened:
+def opened(words: list[str]) -> Competition:
     request = parse(words)
     return open_competition(request.config, Run("tiny", request.run), lambda _: None)
 
@@ -386,8 +386,8 @@ def test_several_classes_an_image(tiny, watched, capsys):
 
 def test_sureness_of_several_is_that_of_the_least_certain():
     shares = np.array([[0.95, 0.02, 0.9], [0.95, 0.4, 0.9], [0.01, 0.02, 0.03]])
-    np.testing.assert_allclose(MULTILABEL.sureness(shares), [0.9, 0.6, 0.97])
-    np.testing.assert_allclose(MULTICLASS.sureness(np.array([[0.2, 0.7, 0.1]])), [0.7])
+    np.testing.assert_allclose(MULTILABEL.confidence(shares), [0.9, 0.6, 0.97])
+    np.testing.assert_allclose(MULTICLASS.confidence(np.array([[0.2, 0.7, 0.1]])), [0.7])
 
 
 # Before and after
@@ -409,7 +409,7 @@ def test_the_score_before_and_after_is_told_of_the_same_rows(tiny, capsys):
     gain = paired_difference(competition.metric, truth_, before, after, units)
     assert gain.high < 0
     assert f"teacher {scores[0]:.4f}, of the student {scores[1]:.4f}, on the same 30 rows" in line
-    assert difference_told("the teacher (base)", "the student (student)", gain) in line
+    assert format_difference("the teacher (base)", "the student (student)", gain) in line
     assert "the teacher (base) is better than the student (student) by" in line
     assert train([*TAUGHT, *swap_words]) == 0  # nothing to do: told again
     assert line in capsys.readouterr().out
@@ -540,8 +540,8 @@ def test_the_finder_of_rates_is_taught_too_and_leaves_nothing(tiny, watched):
 
 
 def test_a_lesson_without_a_teacher_copies_nothing(tiny, monkeypatch):
-    lessons: list[Lesson] = []
-    made = fold_module.lesson_of
+    lessons: list[FoldTargets] = []
+    made = fold_module.fold_targets
     monkeypatch.setattr(fold_module, "lesson_of", lambda job: lessons.append(made(job)) or lessons[-1])
     words = [*PLAIN, "run=plain", "fold=0", "train.epochs=1"]
     assert train(words) == 0

@@ -12,15 +12,15 @@ from src.losses import loss_of
 from src.targets import target_type
 from src.train import main as train
 from src.training import step
-from src.training.loss_meter import Taken, Tally
+from src.training.loss_meter import LossMeter, StepLoss
 
 CPU = torch.device("cpu")
 
 
-def late(*words: object) -> Tally:
-    tally = Tally(*words)
-    tally.late = True
-    return tally
+def late(*words: object) -> LossMeter:
+    loss_meter = LossMeter(*words)
+    loss_meter.late = True
+    return loss_meter
 
 
 def log(tiny: Path, run: str) -> pd.DataFrame:
@@ -28,17 +28,17 @@ def log(tiny: Path, run: str) -> pd.DataFrame:
 
 
 def test_a_loss_is_handed_over_once_the_next_step_is_under_way():
-    told: list[Taken] = []
-    tally = late(CPU, told.append)
-    tally.settle()
+    text: list[StepLoss] = []
+    loss_meter = late(CPU, text.append)
+    loss_meter.settle()
     for number in (0, 1):
-        tally.add([(torch.tensor(0.1), 3.0), (torch.tensor(0.7), 5.0)], 4, number)
-        assert [taken.step for taken in told] == list(range(number))
-    tally.settle()
-    tally.settle()
-    at_once: list[Taken] = []
-    Tally(CPU, at_once.append).add([(torch.tensor(0.1), 3.0), (torch.tensor(0.7), 5.0)], 4, 0)
-    assert told == [*at_once, Taken(at_once[0].loss_sum, 4, 1)]
+        loss_meter.add([(torch.tensor(0.1), 3.0), (torch.tensor(0.7), 5.0)], 4, number)
+        assert [taken.step for taken in text] == list(range(number))
+    loss_meter.settle()
+    loss_meter.settle()
+    at_once: list[StepLoss] = []
+    LossMeter(CPU, at_once.append).add([(torch.tensor(0.1), 3.0), (torch.tensor(0.7), 5.0)], 4, 0)
+    assert text == [*at_once, StepLoss(at_once[0].loss_sum, 4, 1)]
 
 
 def test_training_learns_and_tells_the_same(tiny, monkeypatch):
@@ -52,12 +52,12 @@ def test_training_learns_and_tells_the_same(tiny, monkeypatch):
 
 def test_a_loss_that_is_no_number_is_told_with_its_step_and_not_kept(tiny, monkeypatch, capsys):
     words = ["config=tiny", "fold=0", "optim.lr=1e30", "machine.checkpoint_minutes=1e-9"]
-    told = []
-    for name, tally in (("a", Tally), ("b", late)):
-        monkeypatch.setattr(step, "Tally", tally)
+    text = []
+    for name, loss_meter in (("a", LossMeter), ("b", late)):
+        monkeypatch.setattr(step, "Tally", loss_meter)
         assert train([*words, f"run={name}"]) == 1
-        told.append(capsys.readouterr().err)
-    assert "the loss is nan at epoch 1, step" in told[0] and told[0] == told[1]
+        text.append(capsys.readouterr().err)
+    assert "the loss is nan at epoch 1, step" in text[0] and text[0] == text[1]
     kept = torch.load(tiny / "runs/tiny/b/seed0/fold0/checkpoint.pt", weights_only=True)["progress"]
     assert kept["loss_sum"] == kept["loss_sum"], "a checkpoint holds a loss that is no number"
 

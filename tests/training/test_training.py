@@ -66,7 +66,7 @@ UNSTEADY = ["schedule.name=constant", "optim.lr=0.2", "train.ema_decay=0", "trai
 def test_the_last_epoch_is_the_model_and_the_best_only_on_request(tiny, capsys):
     ok("last", *UNSTEADY, "train.epochs=6", fold="0..2")
     ok("best", *UNSTEADY, "train.epochs=6", "train.keep=best", fold="0..2")
-    told, shown = capsys.readouterr().out, 0
+    text, shown = capsys.readouterr().out, 0
     for fold in range(3):
         scores = log(tiny, "best", fold)["score"]
         highest, last = scores.max(), scores.iloc[-1]
@@ -75,8 +75,8 @@ def test_the_last_epoch_is_the_model_and_the_best_only_on_request(tiny, capsys):
         assert done(tiny, "last", fold)["score"] == pytest.approx(last)
         assert done(tiny, "best", fold)["score"] == pytest.approx(highest)
         assert done(tiny, "best", fold)["best_epoch"] == done(tiny, "last", fold)["best_epoch"] == best
-        assert f"fold {fold} keeps epoch {best}: {highest:.4f} against {last:.4f}" in told
-        assert f"flatters by up to {highest - last:.4f}" in told
+        assert f"fold {fold} keeps epoch {best}: {highest:.4f} against {last:.4f}" in text
+        assert f"flatters by up to {highest - last:.4f}" in text
         if 1 < best < 6:  # with a constant rate, stopping at that epoch gives the very weights that were kept
             run = f"short{fold}"
             ok(run, *UNSTEADY, f"train.epochs={best}", fold=fold)
@@ -115,8 +115,8 @@ def test_patience_stops_early(tiny, capsys):
     scores = log(tiny, "patient")["score"]
     assert len(scores) < 60
     assert len(scores) - 1 - int(scores.argmax()) == 2
-    told = capsys.readouterr().out
-    assert "stops: 2 epochs without a better accuracy" in told
+    text = capsys.readouterr().out
+    assert "stops: 2 epochs without a better accuracy" in text
     ok("patient", *UNSTEADY, "train.epochs=60", "train.patience=2")  # and stays so
     assert "nothing to do" in capsys.readouterr().out
 
@@ -144,8 +144,8 @@ def test_weights_ruined_by_the_last_step_are_not_taken_for_a_result(tiny, capsys
 @pytest.mark.parametrize("epochs", [1, 2, 4])
 def test_a_network_that_learns_nothing_is_told(tiny, capsys, epochs):
     ok("deaf", *DEAF, f"train.epochs={epochs}")
-    told = capsys.readouterr().out
-    assert told.count("still at chance") == 1
+    text = capsys.readouterr().out
+    assert text.count("still at chance") == 1
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
@@ -165,9 +165,9 @@ def test_a_network_that_learns_is_not_warned_of(tiny, capsys, smoothing):
     table.to_csv(tiny / "competition/tiny/data/train.csv", index=False)
     words = ["data.sampler=plain", "train.batch=4", "train.epochs=12", "schedule.warmup_epochs=8", "optim.lr=2e-2"]
     ok("learns", *words, f"loss.smoothing={smoothing}")
-    told = capsys.readouterr().out
+    text = capsys.readouterr().out
     assert done(tiny, "learns")["score"] == 1, "this run shows nothing: it did not learn"
-    assert "warning" not in told
+    assert "warning" not in text
 
 
 def test_a_class_smaller_than_the_folds_is_told(tiny, capsys):
@@ -187,11 +187,11 @@ def test_a_class_smaller_than_the_folds_is_told(tiny, capsys):
         ("optim.args.lr=1", "lr"),
     ],
 )
-def test_a_wrong_optimizer_is_told_before_the_images_are_decoded(tiny, capsys, word, told):
+def test_a_wrong_optimizer_is_told_before_the_images_are_decoded(tiny, capsys, word, text):
     assert train(["config=tiny", "fold=0", "run=a", word]) == 2
     message = capsys.readouterr().err
     assert "optim." in message
-    assert told in message
+    assert text in message
     assert not list((tiny / "competition" / "tiny" / "cache").glob("*.npy"))
     ok("a", "train.epochs=1")  # the name is free for the mended command
 
@@ -371,11 +371,11 @@ def test_folds_differ_in_weights_and_rows(tiny):
     ],
 )
 @pytest.mark.parametrize("door", [train, predict])
-def test_another_configuration_under_the_same_name_is_refused(tiny, capsys, door, first, second, told):
+def test_another_configuration_under_the_same_name_is_refused(tiny, capsys, door, first, second, text):
     ok("mine", "train.epochs=1", *first)
     before = {path: path.read_bytes() for path in (tiny / "runs").rglob("*") if path.is_file()}
     assert door(["config=tiny", "run=mine", "fold=0", "train.epochs=1", *second]) == 2
-    assert told in capsys.readouterr().err
+    assert text in capsys.readouterr().err
     assert before == {path: path.read_bytes() for path in (tiny / "runs").rglob("*") if path.is_file()}
 
 

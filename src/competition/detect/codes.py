@@ -7,7 +7,7 @@ from src.competition.detect.draft import typed
 from src.competition.detect.sample import Sample
 from src.competition.detect.sniff import NUMBER
 from src.competition.detect.undecided import Try, Undecided
-from src.targets.label_cells import sorted_classes
+from src.targets.label_cells import sort_classes
 
 MOST = 200  # classes that are written out in a message
 
@@ -29,19 +29,19 @@ def codes_of(names: list[str], sample: Sample | None, context: Context) -> dict[
                     mapped = dict(zip(pairs[word], pairs[code], strict=True))
                     unique = len(pairs) == len(mapped) == pairs[code].nunique()
                     if code != word and unique and asked <= set(mapped.values()):
-                        found[table.path] = {name: mapped[name] for name in sorted_classes(names)}
+                        found[table.path] = {name: mapped[name] for name in sort_classes(names)}
     if len({tuple(sorted(one.items())) for one in found.values()}) == 1:
         context.code_table = next(iter(found))
         return found[context.code_table]
     whole = all(re.fullmatch(r"[+-]?\d+", one) for one in asked)
     if len(asked) < 2 or not whole:
         return None
-    ordered = sorted_classes(asked) if len(asked) == len(names) else [str(k) for k in range(len(names))]
-    ready = dict(zip(sorted_classes(names), ordered, strict=True))
+    ordered = sort_classes(asked) if len(asked) == len(names) else [str(k) for k in range(len(names))]
+    ready = dict(zip(sort_classes(names), ordered, strict=True))
     shown = f"classes='{typed(ready)}'" if len(names) <= MOST else "classes={label: code, ...}"
     what = f"the answers of {sample.table.path} are no classes found, and nothing says what stands for what:"
-    tries = [Try("classes found", 0, 0, ", ".join(sorted_classes(names)[:6]))]
-    tries.append(Try("answers of the sample", 0, 0, ", ".join(sorted_classes(asked)[:6])))
+    tries = [Try("classes found", 0, 0, ", ".join(sort_classes(names)[:6]))]
+    tries.append(Try("answers of the sample", 0, 0, ", ".join(sort_classes(asked)[:6])))
     raise Undecided(what, tries, f"Say it; if the codes count the classes in their order: {shown}")
 
 
@@ -50,9 +50,9 @@ def placeholder_doubt(names: list[str], sample: Sample | None) -> str:
     asked = _foreign(names, sample)
     if len(asked) != 1 or any(map(NUMBER.fullmatch, names)) or not NUMBER.fullmatch(next(iter(asked))):
         return ""
-    ready = typed({name: str(k) for k, name in enumerate(sorted_classes(names))})
-    told = f"the sample holds {next(iter(asked))!r} in every row; if it asks for codes: classes='{ready}'"
-    return told if len(names) <= MOST else "the sample holds a number in every row: it may ask for codes"
+    ready = typed({name: str(k) for k, name in enumerate(sort_classes(names))})
+    text = f"the sample holds {next(iter(asked))!r} in every row; if it asks for codes: classes='{ready}'"
+    return text if len(names) <= MOST else "the sample holds a number in every row: it may ask for codes"
 
 
 def _foreign(names: list[str], sample: Sample | None) -> set[str]:

@@ -27,7 +27,7 @@ from src.competition.detect.unsupported import Unsupported, amount
 from src.competition.sample_submission import class_columns
 from src.core.errors import Problem
 from src.targets import target_type
-from src.targets.label_cells import YES, parts_of, sorted_classes
+from src.targets.label_cells import YES, parts_of, sort_classes
 
 CONFLICT = (
     "Say what to do: on_conflict=drop leaves these images out; on_conflict=first or on_conflict=majority chooses one "
@@ -60,10 +60,10 @@ def put_label(train: Train, context: Context) -> Train:
     train = replace(train, label=_as_given(train.label, context))
     draft, label = context.draft, train.label
     if draft.get("train.table"):
-        told = f"{label.how}; if their numbers are meant: train.label={label.rival}" if label.rival else label.how
+        text = f"{label.how}; if their numbers are meant: train.label={label.rival}" if label.rival else label.how
         evidence = Evidence(rivals=(f"train.label={label.rival}",) if label.rival else ())
         value = label.column if isinstance(label.column, str) else list(label.column)
-        draft.put("train.label", value, told, guess=bool(label.rival), evidence=evidence)
+        draft.put("train.label", value, text, guess=bool(label.rival), evidence=evidence)
         if label.separator:
             draft.put("train.label_separator", label.separator, "cells hold several labels")
     else:
@@ -100,7 +100,7 @@ def put_target(train: Train, tested: bool, context: Context) -> None:
     elif order:
         draft.put("classes", order, how.how, how.guess)
     elif tested and not given and (doubt := placeholder_doubt(names, sample)):
-        draft.put("classes", sorted_classes(names), doubt, guess=True)
+        draft.put("classes", sort_classes(names), doubt, guess=True)
 
 
 def _amount(names: list[str], label: Label, context: Context) -> str:
@@ -120,9 +120,9 @@ def _put_spellings(
     alike = _alike(merged, counts)
     sample = context.sample
     said = sample is not None and bool({*sample.answers, *sample.values} & set(merged.values()))
-    told = f"{alike} are taken for one class; to keep them apart: classes={flow(list(counts))}"
+    text = f"{alike} are taken for one class; to keep them apart: classes={flow(list(counts))}"
     how = "labels on the left are spellings of the classes on the right"
-    how = told if alike else how if said else f"{how}; to keep them as they are: classes={flow(list(counts))}"
+    how = text if alike else how if said else f"{how}; to keep them as they are: classes={flow(list(counts))}"
     how = f"{how}; {positive.how}" if positive.how else how
     guess = bool(alike) or not said or positive.guess
     context.draft.put("classes", _ordered(merged, order), how, guess=guess)
@@ -172,8 +172,8 @@ def _check_classes(names: list[str], label: Label, context: Context) -> None:
     """The classes must be what the sample asks for, and classes at all."""
     sample = context.sample
     if len(names) < 2:
-        told = ", ".join(names) or "none"
-        raise Problem(f"{label.column} holds one class only ({told}): there is nothing to tell apart", code="one-class")
+        text = ", ".join(names) or "none"
+        raise Problem(f"{label.column} holds one class only ({text}): there is nothing to tell apart", code="one-class")
     if sample is None or len(sample.answers) < 2 or isinstance(context.draft.given.get("classes"), dict):
         return
     columns = class_columns(names, sample.answers)

@@ -29,11 +29,11 @@ def find_groups(cells: pd.DataFrame, id_column: str, label: pd.Series, used: set
         if column in used or column == id_column or not _repeats(cells[column]) or _told_by(label, cells[column]):
             continue
         count = cells[column].nunique()
-        told = f"{count} groups of up to {cells[column].value_counts().iloc[0]} images"
+        text = f"{count} groups of up to {cells[column].value_counts().iloc[0]} images"
         if count >= FEWEST and _named_like_group(str(column)):
-            found.append((count, Group(column, f"{told}; its name says that these belong together", True)))
+            found.append((count, Group(column, f"{text}; its name says that these belong together", True)))
         elif re.fullmatch(r"folder\d+", str(column)):
-            found.append((count, Group(column, f"{told}; folders that are no label", False)))
+            found.append((count, Group(column, f"{text}; folders that are no label", False)))
     # The widest groups hold the narrower ones: a location has many sequences.
     groups = [group for _, group in sorted(found, key=lambda pair: pair[0])]
     return groups or _in_ids(cells[id_column], id_column, label)

@@ -70,8 +70,8 @@ def read_tables(tree: Tree, given: Mapping[str, Any]) -> tuple[list[TableFile], 
         try:
             table = _read(tree, path, shared, _sheet_given(path, role_of_table(path, tree.shared), given))
         except (Problem, *UNREADABLE) as error:
-            told = " ".join(str(error).split()) or type(error).__name__
-            notes.append(f"{path} is left aside: {told.removeprefix(f'{tree.root / path} ')}")
+            text = " ".join(str(error).split()) or type(error).__name__
+            notes.append(f"{path} is left aside: {text.removeprefix(f'{tree.root / path} ')}")
             continue
         if table is not None and len(table) and (table.columns or table.pixels):
             found.append(table)

@@ -49,8 +49,8 @@ def from_names(context: Context) -> Train:
     evidence = Evidence(len(named.paths), len(paths), "images", (named.how,), named.aside[:SHOWN])
     draft.put("train.files", named.files, f"{len(named.paths)} images; {named.how}", named.guess, evidence)
     if named.aside:
-        told = f"{len(named.aside)} images lie beside the folders of the classes and are set aside"
-        context.notes.append(f"{told}: {', '.join(named.aside[:SHOWN])}" + ", ..." * (len(named.aside) > SHOWN))
+        text = f"{len(named.aside)} images lie beside the folders of the classes and are set aside"
+        context.notes.append(f"{text}: {', '.join(named.aside[:SHOWN])}" + ", ..." * (len(named.aside) > SHOWN))
     unique = len({name(path) for path in named.paths}) == len(named.paths)
     draft.put(
         "train.id", "{path:name}" if unique else "path", "file names are unique" if unique else "file names come again"

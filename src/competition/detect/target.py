@@ -9,7 +9,7 @@ from src.competition.detect.roles import words
 from src.competition.detect.sample import Sample
 from src.competition.detect.several import SEPARATORS
 from src.targets import Evidence, TargetType, recognised
-from src.targets.label_cells import LIST, sorted_classes
+from src.targets.label_cells import LIST, sort_classes
 
 NEGATIVE = {"no", "not", "non", "none", "negative", "neg", "normal", "healthy", "ok", "okay", "good", "benign", "clean"}
 NEGATIVE |= {"absent", "without", "background", "false", "real", "genuine", "intact", "undamaged", "nothing", "empty"}
@@ -126,7 +126,7 @@ def positive_class(names: list[str], sample: Sample | None) -> Choice:
 
     A column such as is_fake or probability_of_cat names a class; one that names both, or neither, says nothing.
     """
-    first, second = sorted_classes(names)
+    first, second = sort_classes(names)
     column = sample.answers[0] if sample and sample.answers else ""
     called = [name for name in (first, second) if _speaks_of(column, name)]
     if len(called) == 2 and not {first, second} & {column}:
@@ -186,7 +186,7 @@ def spellings(counts: dict[str, int], sample: Sample | None) -> dict[str, str] |
         mapped |= dict.fromkeys(group, asked[0] if asked else _written(base[max(group, key=counts.get)]))
     if all(name == best for name, best in mapped.items()):
         return None
-    place = {name: k for k, name in enumerate(sorted_classes(set(mapped.values())))}
+    place = {name: k for k, name in enumerate(sort_classes(set(mapped.values())))}
     return dict(sorted(mapped.items(), key=lambda pair: place[pair[1]]))
 
 

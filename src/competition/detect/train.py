@@ -71,8 +71,8 @@ def from_table(context: Context) -> Train | None:
         draft.put("train.join", [_shown(join) for join in chosen.joins], "they share a key")
     split = _split(cells, chosen.label, context)
     if split:
-        told = "this column tells the parts of the data apart"
-        draft.put("train.where", {split.column: split.values["train"]}, told)
+        text = "this column tells the parts of the data apart"
+        draft.put("train.where", {split.column: split.values["train"]}, text)
         cells = cells[cells[split.column].isin(split.values["train"])]
     for column, values in (context.given("train.where") or {}).items():
         cells = cells[cells[column].isin([values] if isinstance(values, str) else values)]
@@ -101,9 +101,9 @@ def _with_images(cells: pd.DataFrame, table: TableFile, label: Label, split: Spl
     if not unique and len(set(rule.files)) == len(cells):
         column = rule.images[rule.images.index("{") :]  # names that come again in other folders
     by_row = column in ("row", "row0") and column not in table.columns
-    told = "each image once" if unique else f"{named} alone is not unique"
-    told = "nothing but the order of the rows tells which row is which image" if by_row else told
-    draft.put("train.id", column, told, guess=by_row)
+    text = "each image once" if unique else f"{named} alone is not unique"
+    text = "nothing but the order of the rows tells which row is which image" if by_row else text
+    draft.put("train.id", column, text, guess=by_row)
     draft.put("train.images", rule.images, f"finds {rule.hits} of {len(rule.files)} files")
     _check_folders(cells, rule.files, label, context)
     return Train(cells, named, rule.files, label, split)
@@ -142,10 +142,10 @@ def _without_empty_labels(cells: pd.DataFrame, label: Label, context: Context) -
     missing = _missing(held, sample) if "train.missing" not in draft.given else set(draft.given["train.missing"])
     if missing:
         count = int(held.isin(missing).sum())
-        told = (
+        text = (
             f"{count} of {len(held)} rows have {', '.join(map(repr, sorted(missing)))} for a label: no label, left out"
         )
-        draft.put("train.missing", sorted(missing), f"{told}; if it is a class: train.missing=[]", guess=True)
+        draft.put("train.missing", sorted(missing), f"{text}; if it is a class: train.missing=[]", guess=True)
         cells = cells[~held.isin(missing)]
         held = cells[label.column]
     empty = held.str.strip() == ""
@@ -156,8 +156,8 @@ def _without_empty_labels(cells: pd.DataFrame, label: Label, context: Context) -
     if column in cells and set(cells[column][empty]) <= tested:
         draft.put("train.empty_label", "drop", f"the {empty.sum()} rows without a label are test rows")
     else:
-        told = f"the label of {empty.sum()} of {len(held)} rows is empty: they are left out"
-        draft.put("train.empty_label", "drop", told, guess=True)
+        text = f"the label of {empty.sum()} of {len(held)} rows is empty: they are left out"
+        draft.put("train.empty_label", "drop", text, guess=True)
     return cells[~empty]
 
 

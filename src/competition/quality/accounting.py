@@ -68,12 +68,12 @@ class Share:
     @property
     def where(self) -> str:
         """The folders in words: the fullest three, and how many more there are."""
-        told = [
+        text = [
             f"{count} in {_named(place)}" if len(self.places) > 1 else _named(place) for place, count in self.places
         ]
-        left = len(told) - PLACES
+        left = len(text) - PLACES
         more = [f"{left} more folder{'s' if left > 1 else ''}"] if left > 0 else []
-        return ", ".join([*told[:PLACES], *more])
+        return ", ".join([*text[:PLACES], *more])
 
     @property
     def line(self) -> str:
@@ -111,11 +111,11 @@ class Accounting:
     @property
     def lines(self) -> list[str]:
         """What is set aside, with place and number."""
-        told = [share.line for share in self.aside]
+        text = [share.line for share in self.aside]
         more = (
-            [f"and {len(told) - TOLD} more kinds of files are set aside: see the preview"] if len(told) > TOLD else []
+            [f"and {len(text) - TOLD} more kinds of files are set aside: see the preview"] if len(text) > TOLD else []
         )
-        return [*told[:TOLD], *more]
+        return [*text[:TOLD], *more]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: the total, and each share with its number, folders and reason."""

@@ -15,7 +15,7 @@ from src.core.errors import Problem
 LISTED = 10
 
 
-def look_at_samples(card: Card, samples: Samples, say: Say = say) -> Look:
+def index_samples(card: Card, samples: Samples, say: Say = say) -> Look:
     """A look at every training and test image, kept in the competition's cache/ folder."""
     return look_at([*samples.train["path"], *samples.test["path"]], card.folder / "cache", say)
 
@@ -27,7 +27,7 @@ def inspect(card: Card, samples: Samples, say: Say = say, duplicates: bool = Tru
     image is unreadable go to `test_without_image`. With `duplicates`, `train.cluster` ties near duplicates together,
     and rows of extra tables are left out where they show an image that is held out or tested.
     """
-    look = look_at_samples(card, samples, say)
+    look = index_samples(card, samples, say)
     train, test = look.of(samples.train["path"]), look.of(samples.test["path"])
     samples, train = _without_faults(card, samples, look, train)
     samples = _without_test_faults(card, samples, look, test)
@@ -47,30 +47,30 @@ def _without_faults(card: Card, samples: Samples, look: Look, entries: np.ndarra
     bad = look.fault[entries] != ""
     if not bad.any():
         return samples, entries
-    told = f"{bad.sum()} of {len(bad)} training images cannot be read:\n{_listed(look, entries[bad])}"
+    text = f"{bad.sum()} of {len(bad)} training images cannot be read:\n{_listed(look, entries[bad])}"
     if card.on_bad_image == "stop" or bad.all():
         raise Problem(
-            f"{told}\nPut whole files in their place, or leave them out: "
+            f"{text}\nPut whole files in their place, or leave them out: "
             f"on_bad_image: drop in {card.folder / 'card.yaml'}"
         )
-    return samples.keeping(~bad, f"{told}\n  Their rows are left out"), entries[~bad]
+    return samples.keeping(~bad, f"{text}\n  Their rows are left out"), entries[~bad]
 
 
 def _without_test_faults(card: Card, samples: Samples, look: Look, entries: np.ndarray) -> Samples:
     bad = look.fault[entries] != ""
     if not bad.any():
         return samples
-    told = f"{bad.sum()} of {len(bad)} test images cannot be read:\n{_listed(look, entries[bad])}"
+    text = f"{bad.sum()} of {len(bad)} test images cannot be read:\n{_listed(look, entries[bad])}"
     if card.on_bad_image == "stop":
         raise Problem(
-            f"{told}\nPut whole files in their place, or let their rows be answered from the classes' shares: "
+            f"{text}\nPut whole files in their place, or let their rows be answered from the classes' shares: "
             f"on_bad_image: drop in {card.folder / 'card.yaml'}"
         )
     return replace(
         samples,
         test=samples.test[~bad].reset_index(drop=True),
         test_without_image=(*samples.test_without_image, *samples.test["id"][bad]),
-        notes=(*samples.notes, f"{told}\n  They are answered from the classes' shares"),
+        notes=(*samples.notes, f"{text}\n  They are answered from the classes' shares"),
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from src.competition.card import Card
 from src.competition.folds import units_of
-from src.competition.quality.cleaning import look_at_samples
+from src.competition.quality.cleaning import index_samples
 from src.competition.quality.duplicates import SMALLEST, Pairs, clusters, find_pairs
 from src.competition.quality.image_index import Look
 from src.competition.samples import Samples
@@ -19,7 +19,7 @@ BLANK = 2.0  # the standard deviation of a thumbnail, of 255, below which there 
 
 def overview(card: Card, samples: Samples, say: Callable[[str], None] = print) -> dict[str, Any]:
     """Look at every image and sum up; prints the table. The dictionary holds plain values for a JSON file."""
-    look = look_at_samples(card, samples, say)
+    look = index_samples(card, samples, say)
     train, test = look.of(samples.train["path"]), look.of(samples.test["path"])
     pairs = find_pairs(look)
     facts = {

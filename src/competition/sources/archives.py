@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from src.core.errors import Problem
-from src.core.files import needed_and_free, size_told
+from src.core.files import format_size, needed_and_free
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 SINGLE = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -65,9 +65,9 @@ class Bound:
         self.unpacked, self.files = self.unpacked + size, self.files + files
         strange = ""
         if self.unpacked > LARGEST:
-            strange = f"{size_told(self.unpacked)} of files"
+            strange = f"{format_size(self.unpacked)} of files"
         elif self.unpacked > PLAIN and self.unpacked > RATIO * self.packed:
-            strange = f"{size_told(self.unpacked)} of files in {size_told(self.packed)} of archive"
+            strange = f"{format_size(self.unpacked)} of files in {format_size(self.packed)} of archive"
         elif self.files > MOST_FILES:
             strange = f"{self.files:,} files"
         if strange and not self.anyway:

@@ -43,7 +43,7 @@ ANSWERING = "failed while it answered (predict.engine=torch answers in its place
 
 
 @contextmanager
-def library_errors_told(engine: Engine, failed: str) -> Iterator[None]:
+def explain_library_errors(engine: Engine, failed: str) -> Iterator[None]:
     """What the library raises becomes a Problem, for another engine may do.
 
     So does a lack of memory, which may also show while a network is made ready, where no smaller batch can be tried.
@@ -53,10 +53,10 @@ def library_errors_told(engine: Engine, failed: str) -> Iterator[None]:
     except Problem:
         raise
     except Exception as error:  # each package has kinds of its own
-        told = " ".join(str(error).split())[:200] or type(error).__name__
+        text = " ".join(str(error).split())[:200] or type(error).__name__
         if out_of_memory(error):
-            told += ". A smaller predict.batch needs less"
-        raise Problem(f"{engine} {failed}: {told}") from None
+            text += ". A smaller predict.batch needs less"
+        raise Problem(f"{engine} {failed}: {text}") from None
 
 
 class Backend(Configurable):

@@ -23,7 +23,7 @@ from torch import nn
 
 from src.core.errors import Problem
 from src.inference.backends import BACKENDS
-from src.inference.backends.backend import ANSWERING, Backend, Engine, library_errors_told
+from src.inference.backends.backend import ANSWERING, Backend, Engine, explain_library_errors
 from src.inference.backends.torch_export import traced
 
 PACKAGES = ("onnxruntime", "onnx", "onnxscript")  # what runs, what quantises, what torch's exporter is written with
@@ -138,7 +138,7 @@ class OnnxNetwork(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         pixels = images.cpu().numpy()
         starts = range(0, len(pixels), self.chunk)
-        with library_errors_told(self.engine, ANSWERING):
+        with explain_library_errors(self.engine, ANSWERING):
             parts = list(self.pool.map(lambda start: self._answer(pixels[start : start + self.chunk]), starts))
         return torch.from_numpy(np.concatenate(parts)).to(images.device)
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from src.core.errors import Problem
 from src.inference.backends import BACKENDS
-from src.inference.backends.backend import ANSWERING, Backend, Engine, library_errors_told
+from src.inference.backends.backend import ANSWERING, Backend, Engine, explain_library_errors
 from src.inference.backends.torch_export import traced
 
 NAME = "openvino"
@@ -125,11 +125,11 @@ class OpenVinoNetwork(nn.Module):
         answers = np.empty((len(pixels), self.compiled.output(0).shape[1]), np.float32)
 
         def keep(request: Any, start: int) -> None:
-            told = request.get_output_tensor().data
-            answers[start : start + self.chunk] = told[: len(answers) - start]
+            text = request.get_output_tensor().data
+            answers[start : start + self.chunk] = text[: len(answers) - start]
 
         self.requests.set_callback(keep)
-        with library_errors_told(self.engine, ANSWERING):
+        with explain_library_errors(self.engine, ANSWERING):
             for start in range(0, len(pixels), self.chunk):
                 part = pixels[start : start + self.chunk]
                 if len(part) < self.chunk:  # the last one: every request has one shape, and so one way of rounding

@@ -164,7 +164,7 @@ def digest_of(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def size_told(folder: Path) -> str:
+def format_size(folder: Path) -> str:
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return f"{size / 1e6:.1f} MB"
 

@@ -12,7 +12,7 @@ from src.core.paths import DONE, Run
 from src.export.export_file import Facts, read_export
 from src.export.hidden_test import MODEL
 from src.launchers.kaggle_notebook.cells import PREDICT
-from src.launchers.kaggle_notebook.folder import Folder, FolderWriter, digest_of, only_user, size_told, slug_for
+from src.launchers.kaggle_notebook.folder import Folder, FolderWriter, digest_of, format_size, only_user, slug_for
 from src.launchers.kaggle_notebook.preflight import look_ahead
 from src.submission import ledger
 from src.submission.kaggle import kernels
@@ -40,7 +40,7 @@ def build(request: Request, say: Say = say) -> Folder:
         writer.add_wheels([ROOT])
         folder = writer.finish(PREDICT)
     say(
-        f"{folder.path}: {size_told(folder.path)}; {len(facts.models)} models, views {', '.join(facts.views)}, "
+        f"{folder.path}: {format_size(folder.path)}; {len(facts.models)} models, views {', '.join(facts.views)}, "
         f"{request.config.kernel.hours:g} hours at Kaggle, internet off"
     )
     return folder

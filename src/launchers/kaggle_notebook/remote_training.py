@@ -80,8 +80,8 @@ def _within(end: float, module: str, words: list[str], say: Say) -> int:
         timer.daemon = True
         timer.start()
         try:
-            for told in process.stdout:
-                say(told.rstrip("\n"))
+            for text in process.stdout:
+                say(text.rstrip("\n"))
             return process.wait()
         finally:
             timer.cancel()

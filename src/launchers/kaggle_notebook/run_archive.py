@@ -35,10 +35,10 @@ def pack(run: Run, file: Path, ended: int = 0) -> None:
     ended: the exit code of the training that leaves it, for `bring`.
     """
     with written_whole(file) as part, tarfile.open(part, "w") as tar:
-        told = json.dumps({"code": ended}).encode()
+        text = json.dumps({"code": ended}).encode()
         entry = tarfile.TarInfo(ENDED)
-        entry.size = len(told)
-        tar.addfile(entry, io.BytesIO(told))
+        entry.size = len(text)
+        tar.addfile(entry, io.BytesIO(text))
         for pattern in KEPT:
             for path in sorted(run.folder.glob(pattern)):
                 if path.is_file() and path.name != "lock":

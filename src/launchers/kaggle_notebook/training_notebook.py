@@ -15,7 +15,7 @@ from src.core.errors import Problem, UsageError
 from src.core.files import write_json, write_text
 from src.core.paths import REPOSITORY, Run, home
 from src.launchers.kaggle_notebook.cells import TRAIN
-from src.launchers.kaggle_notebook.folder import Folder, FolderWriter, only_user, size_told, slug_for
+from src.launchers.kaggle_notebook.folder import Folder, FolderWriter, format_size, only_user, slug_for
 from src.launchers.kaggle_notebook.inference_notebook import run_there
 from src.launchers.kaggle_notebook.remote_training import CONFIG, IGNORE, REQUEST
 from src.launchers.kaggle_notebook.run_archive import FILE, STOPPED, NotBegun, bring, checkpoints, pack, whole
@@ -43,7 +43,7 @@ def train_there(request: Request, dry: bool = False, say: Say = say) -> None:
     with only_user(run.folder / FOLDER) as lock:
         for _ in range(MOST_TURNS):
             folder = build(request, run, user)
-            say(f"{folder.path}: {size_told(folder.path)}; {request.config.kernel.hours:g} hours at Kaggle")
+            say(f"{folder.path}: {format_size(folder.path)}; {request.config.kernel.hours:g} hours at Kaggle")
             if dry:
                 say("nothing was sent: the same command without --dry-run trains there")
                 return
@@ -86,7 +86,7 @@ def _turn(turn: Turn, say: Say) -> None:
     except (NoOutput, NotBegun) as problem:
         kernels.forget(turn.record, kernels.KERNEL)
         raise failed or problem from None
-    say(f"brought here: {_told(turn.request, turn.run)}")
+    say(f"brought here: {_format(turn.request, turn.run)}")
     if not failed and code not in (0, STOPPED):
         failed = Problem(f"training failed there (exit code {code}){_log(turn, say)}")
     elif not failed and not _complete(turn.request, turn.run) and _progress(turn.request, turn.run) == before:
@@ -175,7 +175,7 @@ def _progress(request: Request, run: Run) -> object:
     return checkpoints(run), [run.finished(*member) for member in _members(request)], answered
 
 
-def _told(request: Request, run: Run) -> str:
+def _format(request: Request, run: Run) -> str:
     members = _members(request)
     done, begun = sum(run.finished(*member) for member in members), len(checkpoints(run))
     return f"{done} of {len(members)} folds are trained" + (f", {begun} under way" if begun else "")

@@ -166,13 +166,13 @@ def _read(paths: Iterable[str]) -> dict[str, np.ndarray]:
 
 def _others(done: Prepared, row: int, of: int) -> str:
     """The other labels of a row, where several may apply, and the group that it belongs to."""
-    samples, told = done.samples, []
+    samples, text = done.samples, []
     names = samples.target.cells(samples.targets[[row]], samples.classes)[0]
     held = [name for name in names if name != samples.classes[of]]
-    told += [f"also {', '.join(held[:4])}{' …' if len(held) > 4 else ''}"] if held else []
+    text += [f"also {', '.join(held[:4])}{' …' if len(held) > 4 else ''}"] if held else []
     if group := samples.train["group"].iloc[row]:
-        told.append(f"group {group}")
-    return "; ".join(told)
+        text.append(f"group {group}")
+    return "; ".join(text)
 
 
 def _summary(done: Prepared) -> str:

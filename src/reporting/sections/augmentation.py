@@ -8,10 +8,10 @@ import yaml
 
 from src.config.schema import Augment
 from src.images.augment import Augmentation
-from src.inference.external_runs import is_brought
+from src.inference.external_runs import is_external
 from src.reporting.page.blocks import Block, Code, Gallery, Section, Text, Tile
 from src.reporting.page.pictures import shown
-from src.reporting.run_results import Subject
+from src.reporting.run_results import RunResults
 from src.reporting.sections import SECTIONS
 from src.reporting.tiles import id_of, joined, names_of
 
@@ -20,16 +20,16 @@ MOST = 3  # pipelines
 
 
 @SECTIONS.register("seen")
-def augmented(subject: Subject) -> Section:
+def augmented(results: RunResults) -> Section:
     title = "What the network saw"
-    if is_brought(subject.run):
+    if is_external(results.run):
         return Section("seen", title, "This run was trained elsewhere: what its network saw is not known here.", ())
-    samples, config = subject.opened.samples, subject.opened.config
+    samples, config = results.competition.samples, results.competition.config
     rows = np.sort(np.random.default_rng(0).permutation(len(samples.train))[:IMAGES])
-    images, blocks = subject.images.batch(rows), []
-    pipelines = list(_pipelines(subject))
+    images, blocks = results.images.batch(rows), []
+    pipelines = list(_pipelines(results))
     for number, (augment, size) in enumerate(pipelines[:MOST]):
-        blocks += _shown(subject, rows, images, augment, size, number)
+        blocks += _shown(results, rows, images, augment, size, number)
     names = [name for augment, _ in pipelines for name in map(_name, augment.transforms)]
     told = ", ".join(dict.fromkeys(names)) or "no augmentation: every epoch shows the same pixels"
     mixed = [f"{name} (alpha {value:g})" for name in ("mixup", "cutmix") if (value := getattr(config.train, name))]
@@ -40,9 +40,9 @@ def augmented(subject: Subject) -> Section:
     return Section("seen", title, reading, tuple(blocks))
 
 
-def _pipelines(subject: Subject) -> Iterator[tuple[Augment, int]]:
+def _pipelines(results: RunResults) -> Iterator[tuple[Augment, int]]:
     """Each augmentation and size that the run trained with, once."""
-    config, found = subject.opened.config, []
+    config, found = results.competition.config, []
     for stage in config.train.stages or [None]:
         augment = (stage.augment if stage else None) or config.augment
         size = (stage.size if stage else None) or config.images.size
@@ -52,21 +52,21 @@ def _pipelines(subject: Subject) -> Iterator[tuple[Augment, int]]:
 
 
 def _shown(
-    subject: Subject, rows: np.ndarray, images: np.ndarray, augment: Augment, size: int, number: int
+    results: RunResults, rows: np.ndarray, images: np.ndarray, augment: Augment, size: int, number: int
 ) -> list[Block]:
     augmentation = Augmentation(augment.transforms, size, images.shape[1])
     made = [augmentation(images, (0, number, time)) for time in range(TIMES)]
     tiles = tuple(
         Tile(
             tuple(shown(image, SIDE) for image in (images[k], *(batch[k] for batch in made))),
-            (f"id {id_of(subject, row)} as it is", *(f"augmented, draw {time + 1}" for time in range(TIMES))),
-            (joined(names_of(subject, row)), "as it is, then five draws"),
-            names_of(subject, row),
+            (f"id {id_of(results, row)} as it is", *(f"augmented, draw {time + 1}" for time in range(TIMES))),
+            (joined(names_of(results, row)), "as it is, then five draws"),
+            names_of(results, row),
         )
         for k, row in enumerate(rows)
     )
     numbers = pd.DataFrame(
-        [(id_of(subject, row), joined(names_of(subject, row))) for row in rows], columns=["id", "class"]
+        [(id_of(results, row), joined(names_of(results, row))) for row in rows], columns=["id", "class"]
     )
     name = "augmented" + (f"_{number + 1}" if number else "")
     only = f"; only for {augment.only}" if augment.only is not None else ""

@@ -7,30 +7,30 @@ from src.evaluation.bootstrap import wilson
 from src.reporting.confusions import confusion_of
 from src.reporting.page.blocks import Bar, Bars, Matrix
 from src.reporting.page.charts import class_bars, confusion
-from src.reporting.run_results import Subject
+from src.reporting.run_results import RunResults
 from src.reporting.tiles import isolated
 
 
-def by_class(subject: Subject) -> pd.DataFrame:
+def by_class(results: RunResults) -> pd.DataFrame:
     """class, rows, right, value (their share), low, high (Wilson's 95 % interval), taken_for, times.
 
     Sorted by `high`: a class of few images is not called hard for one bad draw.
     """
-    held, answers, count = subject.held, subject.answers, len(subject.classes)
+    held, answers, count = results.held, results.answers, len(results.classes)
     rows, right = held.target.recognised(held.targets, answers, count)
     if not held.target.one_class:
         wrong = pd.DataFrame({"taken_for": "", "times": 0}, index=range(count))
     else:
-        others = confusion_of(subject)
+        others = confusion_of(results)
         np.fill_diagonal(others, 0)
         most = others.argmax(axis=1)
         times = others[np.arange(count), most]
-        names = np.where(times > 0, np.array(subject.classes, dtype=object)[most], "")
+        names = np.where(times > 0, np.array(results.classes, dtype=object)[most], "")
         wrong = pd.DataFrame({"taken_for": names, "times": times})
     share = np.divide(right, rows, out=np.full(count, np.nan), where=rows > 0)
     low, high = wilson(share, rows)
     table = pd.DataFrame(
-        {"class": subject.classes, "rows": rows, "right": right, "value": share, "low": low, "high": high}
+        {"class": results.classes, "rows": rows, "right": right, "value": share, "low": low, "high": high}
     )
     return pd.concat([table, wrong], axis=1).sort_values("high", kind="stable", ignore_index=True)
 
@@ -53,8 +53,8 @@ def bars_of(table: pd.DataFrame) -> Bars:
     return Bars("per_class", title, alt, bars, class_bars(known, "share that is recognised"), table)
 
 
-def matrix_of(subject: Subject, counts: np.ndarray, order: np.ndarray) -> Matrix:
-    names, sorted_counts = tuple(subject.classes[k] for k in order), counts[np.ix_(order, order)]
+def matrix_of(results: RunResults, counts: np.ndarray, order: np.ndarray) -> Matrix:
+    names, sorted_counts = tuple(results.classes[k] for k in order), counts[np.ix_(order, order)]
     rows, columns = np.nonzero(sorted_counts)
     numbers = pd.DataFrame(
         {
@@ -65,6 +65,6 @@ def matrix_of(subject: Subject, counts: np.ndarray, order: np.ndarray) -> Matrix
     )
     wrong = int(counts.sum() - counts.trace())
     alt = f"confusion matrix of {len(names)} classes: {int(counts.trace())} images right, {wrong} wrong"
-    near = "" if subject.held.target.ordered or len(names) < 3 else ", classes that are confused side by side"
-    title = f"Confusion matrix of {len(subject.held.id)} held-out images{near}"
+    near = "" if results.held.target.ordered or len(names) < 3 else ", classes that are confused side by side"
+    title = f"Confusion matrix of {len(results.held.id)} held-out images{near}"
     return Matrix("confusion", title, alt, names, sorted_counts, confusion(names, sorted_counts), numbers)

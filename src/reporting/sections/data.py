@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from src.competition.quality.cleaning import look_at_samples
+from src.competition.quality.cleaning import index_samples
 from src.competition.quality.duplicates import find_pairs
 from src.competition.quality.image_index import Look
 from src.reporting.page.blocks import Bar, Bars, Block, Chart, Gallery, Section, Text, Tile
 from src.reporting.page.charts import class_bars, histograms, points
-from src.reporting.run_results import Subject
+from src.reporting.run_results import RunResults
 from src.reporting.sections import SECTIONS
 from src.reporting.tiles import id_of, isolated, names_of, pictures, told
 
@@ -20,19 +20,19 @@ SIDE = 84
 
 
 @SECTIONS.register("data")
-def data(subject: Subject) -> Section:
-    opened, samples = subject.opened, subject.opened.samples
-    look = look_at_samples(opened.card, samples, subject.say)
+def data(results: RunResults) -> Section:
+    competition, samples = results.competition, results.competition.samples
+    look = index_samples(competition.card, samples, results.say)
     train, test = look.of(samples.train["path"].tolist()), look.of(samples.test["path"].tolist())
-    doubles = _pairs(subject, look, train, test)
-    blocks: list[Block] = [*_what_they_are_like(look, train, test), _classes(subject), _examples(subject)]
+    doubles = _pairs(results, look, train, test)
+    blocks: list[Block] = [*_what_they_are_like(look, train, test), _classes(results), _examples(results)]
     if len(doubles):
-        blocks.append(_duplicates(subject, doubles))
-    return Section("data", "The data", _reading(subject, doubles), tuple(blocks))
+        blocks.append(_duplicates(results, doubles))
+    return Section("data", "The data", _reading(results, doubles), tuple(blocks))
 
 
-def _classes(subject: Subject) -> Bars:
-    counts = pd.DataFrame({"class": subject.classes, "value": subject.opened.samples.counts})
+def _classes(results: RunResults) -> Bars:
+    counts = pd.DataFrame({"class": results.classes, "value": results.competition.samples.counts})
     counts = counts.sort_values("value", ascending=False, kind="stable")
     most, shown = max(1, int(counts["value"].max())), counts.head(SHOWN_CLASSES)
     bars = tuple(Bar(name, count / most, str(count)) for name, count in shown.itertuples(index=False))
@@ -70,27 +70,27 @@ def _what_they_are_like(look: Look, train: np.ndarray, test: np.ndarray) -> list
     return [*blocks, Chart("brightness", f"Brightness; means: {means}", alt, draw, table)]
 
 
-def _examples(subject: Subject) -> Gallery:
+def _examples(results: RunResults) -> Gallery:
     """A few images of each class, drawn at random but always the same."""
-    samples, count = subject.opened.samples, len(subject.classes)
+    samples, count = results.competition.samples, len(results.classes)
     each = int(np.clip(EXAMPLES // count, 1, EACH))
     generator, chosen = np.random.default_rng(0), []
     order = np.argsort(-samples.counts, kind="stable")[:SHOWN_CLASSES]
     for label in order[samples.counts[order] > 0]:
         of_class = samples.target.having(samples.targets, np.arange(count) == label)
-        chosen.append((subject.classes[label], generator.permutation(np.flatnonzero(of_class))[:each]))
-    seen = iter(pictures(subject, np.concatenate([rows for _, rows in chosen]), SIDE))
+        chosen.append((results.classes[label], generator.permutation(np.flatnonzero(of_class))[:each]))
+    seen = iter(pictures(results, np.concatenate([rows for _, rows in chosen]), SIDE))
     tiles = tuple(
         Tile(
             tuple(next(seen) for _ in rows),
-            tuple(f"an image of {isolated(name)}, id {id_of(subject, row)}" for row in rows),
+            tuple(f"an image of {isolated(name)}, id {id_of(results, row)}" for row in rows),
             (name,),
             (name,),
         )
         for name, rows in chosen
     )
     numbers = pd.DataFrame(
-        [(name, id_of(subject, row)) for name, rows in chosen for row in rows], columns=["class", "id"]
+        [(name, id_of(results, row)) for name, rows in chosen for row in rows], columns=["class", "id"]
     )
     title = (
         f"{each} of each class" + _of_many(count, "the largest")
@@ -100,12 +100,12 @@ def _examples(subject: Subject) -> Gallery:
     return Gallery("examples", title, tiles, numbers, scrolls=True)
 
 
-def _pairs(subject: Subject, look: Look, train: np.ndarray, test: np.ndarray) -> pd.DataFrame:
+def _pairs(results: RunResults, look: Look, train: np.ndarray, test: np.ndarray) -> pd.DataFrame:
     """a, b: rows of `Subject.images`. equal: the same bytes. between: one is a test image. across: labels differ.
 
     What is most alarming comes first.
     """
-    samples = subject.opened.samples
+    samples = results.competition.samples
     row_of = np.full(len(look.paths), -1)
     row_of[test] = len(samples.train) + np.arange(len(test))
     row_of[train] = np.arange(len(train))
@@ -122,13 +122,13 @@ def _pairs(subject: Subject, look: Look, train: np.ndarray, test: np.ndarray) ->
     return table.sort_values(["across", "between"], ascending=False, kind="stable", ignore_index=True)
 
 
-def _duplicates(subject: Subject, doubles: pd.DataFrame) -> Gallery:
-    count = len(subject.opened.samples.train)
+def _duplicates(results: RunResults, doubles: pd.DataFrame) -> Gallery:
+    count = len(results.competition.samples.train)
     first = doubles.head(PAIRS)
-    seen = iter(pictures(subject, first[["a", "b"]].to_numpy().ravel()))
+    seen = iter(pictures(results, first[["a", "b"]].to_numpy().ravel()))
 
     def label(row: int) -> str:
-        return told(names_of(subject, row)) if row < count else "a test image"
+        return told(names_of(results, row)) if row < count else "a test image"
 
     def what(pair: object) -> str:
         kind = "equal files" if pair.equal else "nearly the same"
@@ -137,19 +137,19 @@ def _duplicates(subject: Subject, doubles: pd.DataFrame) -> Gallery:
     tiles = tuple(
         Tile(
             (next(seen), next(seen)),
-            tuple(f"id {id_of(subject, row)}, {label(row)}" for row in (pair.a, pair.b)),
+            tuple(f"id {id_of(results, row)}, {label(row)}" for row in (pair.a, pair.b)),
             (what(pair), " | ".join(dict.fromkeys((label(pair.a), label(pair.b))))),
-            tuple(name for row in (pair.a, pair.b) if row < count for name in names_of(subject, row)),
+            tuple(name for row in (pair.a, pair.b) if row < count for name in names_of(results, row)),
         )
         for pair in first.itertuples()
     )
-    ids = {side: [id_of(subject, row) for row in doubles[side]] for side in ("a", "b")}
+    ids = {side: [id_of(results, row) for row in doubles[side]] for side in ("a", "b")}
     more = f", the first {PAIRS} of {len(doubles)}" if len(doubles) > PAIRS else ""
     return Gallery("duplicates", f"Images that stand there twice{more}", tiles, doubles.assign(**ids))
 
 
-def _reading(subject: Subject, doubles: pd.DataFrame) -> str:
-    samples, counts = subject.opened.samples, subject.opened.samples.counts
+def _reading(results: RunResults, doubles: pd.DataFrame) -> str:
+    samples, counts = results.competition.samples, results.competition.samples.counts
     there = counts[counts > 0]
     absent = int((counts == 0).sum())
     times = there.max() / there.min()

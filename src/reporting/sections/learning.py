@@ -6,7 +6,7 @@ import pandas as pd
 from src.evaluation.bootstrap import bootstrap_interval
 from src.reporting.page.blocks import Block, Chart, Section, Text
 from src.reporting.page.charts import Curve, curves
-from src.reporting.run_results import Subject
+from src.reporting.run_results import RunResults
 from src.reporting.sections import SECTIONS
 
 TITLE = "Learning"
@@ -15,8 +15,8 @@ BOTH = "training solid, held out dashed"
 
 
 @SECTIONS.register("learning")
-def learning(subject: Subject) -> Section:
-    log, metric = subject.log, subject.opened.metric
+def learning(results: RunResults) -> Section:
+    log, metric = results.log, results.competition.metric
     if log.empty:
         return Section("learning", TITLE, "This run was trained elsewhere and brings no logs.", ())
     blocks: list[Block] = [
@@ -36,7 +36,7 @@ def learning(subject: Subject) -> Section:
         blocks.append(_chart(log, column, title, unit, [column], highest=True))
     if "train_score" not in log:
         blocks.append(Text("The score of training images was not measured; log.train_scores=true does it."))
-    return Section("learning", TITLE, _reading(subject, log), tuple(blocks))
+    return Section("learning", TITLE, _reading(results, log), tuple(blocks))
 
 
 def _chart(log: pd.DataFrame, name: str, title: str, unit: str, columns: list[str], highest: bool = False) -> Chart:
@@ -51,8 +51,8 @@ def _chart(log: pd.DataFrame, name: str, title: str, unit: str, columns: list[st
             lines.append(Curve(part["epoch"], part[column], f"fold {fold}" if first else "", *look))
     numbers = log[["seed", "fold", "epoch", *columns]]
     alt = "; ".join(_course(log, column, highest) for column in columns)
-    told = f"{title}; a kind of line each seed" if len(columns) == 1 and len(seeds) > 1 else title
-    return Chart(name, told, alt, curves(lines, "epoch", unit, log=name == "loss"), numbers)
+    text = f"{title}; a kind of line each seed" if len(columns) == 1 and len(seeds) > 1 else title
+    return Chart(name, text, alt, curves(lines, "epoch", unit, log=name == "loss"), numbers)
 
 
 def _course(log: pd.DataFrame, column: str, highest: bool) -> str:
@@ -65,31 +65,31 @@ def _course(log: pd.DataFrame, column: str, highest: bool) -> str:
     )
 
 
-def _reading(subject: Subject, log: pd.DataFrame) -> str:
+def _reading(results: RunResults, log: pd.DataFrame) -> str:
     members = [part for _, part in log.groupby(["seed", "fold"], sort=False)]
     epochs, minutes = int(log["epoch"].max()), log["seconds"].sum() / 60
     time = f"{minutes:.1f} minutes" if minutes >= 1 else f"{60 * minutes:.0f} seconds"
     networks = f"{len(members)} networks" if len(members) > 1 else "One network"
     speed = log["images_per_second"].median()
-    told = f"{networks} of {epochs} epochs, {time} of training steps in all, {speed:.0f} images a second. "
+    text = f"{networks} of {epochs} epochs, {time} of training steps in all, {speed:.0f} images a second. "
     losses = [part["held_out_loss"].to_numpy() for part in members if "held_out_loss" in part]
     if not losses:
-        return told + "No image was held out, so only the training loss is known."
+        return text + "No image was held out, so only the training loss is known."
     least, final = np.mean([loss.min() for loss in losses]), np.mean([loss[-1] for loss in losses])
     lowest = np.median([1 + int(np.argmin(loss)) for loss in losses])
     if lowest >= 0.9 * epochs:
-        return told + f"The held-out loss was lowest at the end ({final:.4f}): more epochs may still help."
+        return text + f"The held-out loss was lowest at the end ({final:.4f}): more epochs may still help."
     if final <= (1 + RISE) * least:
         return (
-            told
+            text
             + f"The held-out loss levelled off: lowest in epoch {lowest:.0f} ({least:.4f}), {final:.4f} at the end."
         )
-    told += f"The held-out loss rises again: lowest in epoch {lowest:.0f} ({least:.4f}), {final:.4f} at the end"
+    text += f"The held-out loss rises again: lowest in epoch {lowest:.0f} ({least:.4f}), {final:.4f} at the end"
     then = log[log["epoch"] == round(lowest)]["score"].mean()
     last = log[log["epoch"] == epochs]["score"].mean()
-    metric, held = subject.opened.metric, subject.held
-    low, high = bootstrap_interval(metric, held.targets, subject.plain, held.groups, rows=held.rows)
+    metric, held = results.competition.metric, results.held
+    low, high = bootstrap_interval(metric, held.targets, results.plain, held.groups, rows=held.rows)
     scores = f"{metric.name} went from {then:.4f} to {last:.4f}"
     if (then > high) if metric.higher_is_better else (then < low):
-        return f"{told}, and {scores}: fewer epochs or more augmentation may do better."
-    return f"{told}; {scores}, by no more than luck if for the worse: fewer epochs need not score better."
+        return f"{text}, and {scores}: fewer epochs or more augmentation may do better."
+    return f"{text}; {scores}, by no more than luck if for the worse: fewer epochs need not score better."

@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from src.reporting.confusions import confusion_of, often, pairs_of, sorted_together
+from src.reporting.confusions import confusion_of, frequent_confusions, order_alike, pairs_of
 from src.reporting.heatmaps import heat_of
 from src.reporting.label_issues import label_issues, one_line_an_image
 from src.reporting.page.blocks import Block, Gallery, Section, Text, Tile
 from src.reporting.page.pictures import overlaid
-from src.reporting.run_results import Subject
+from src.reporting.run_results import RunResults
 from src.reporting.sections import SECTIONS
 from src.reporting.sections.classes import bars_of, by_class, matrix_of
 from src.reporting.tiles import isolated, joined, names_of, pictures, told
@@ -18,45 +18,45 @@ PAIRS, SURE, DOUBTED = 8, 6, 12
 
 
 @SECTIONS.register("mistakes")
-def mistakes(subject: Subject) -> Section:
-    if subject.held is None:
+def mistakes(results: RunResults) -> Section:
+    if results.held is None:
         return Section("mistakes", TITLE, "No image was held out, so no mistake is known.", ())
-    table = by_class(subject)
+    table = by_class(results)
     blocks: list[Block] = [bars_of(table)]
-    if subject.held.target.one_class:
-        counts = confusion_of(subject)
-        order = sorted_together(counts, subject.held.target)
-        blocks.insert(0, matrix_of(subject, counts, order))
-        blocks += _confused(subject, counts)
+    if results.held.target.one_class:
+        counts = confusion_of(results)
+        order = order_alike(counts, results.held.target)
+        blocks.insert(0, matrix_of(results, counts, order))
+        blocks += _confused(results, counts)
     else:
         blocks.append(
             Text("Where several classes may apply to an image none is taken for another: no confusion matrix.")
         )
-    blocks += [*_surest(subject), *_doubted(subject)]
-    return Section("mistakes", TITLE, _reading(subject, table), tuple(blocks))
+    blocks += [*_surest(results), *_doubted(results)]
+    return Section("mistakes", TITLE, _reading(results, table), tuple(blocks))
 
 
-def _confused(subject: Subject, counts: np.ndarray) -> list[Block]:
+def _confused(results: RunResults, counts: np.ndarray) -> list[Block]:
     """The worst confusions: an image that was mistaken, beside one of the class that it was taken for."""
-    pairs, held = pairs_of(counts)[:PAIRS], subject.held
+    pairs, held = pairs_of(counts)[:PAIRS], results.held
     if not pairs:
         return []
-    chosen, sure = [], subject.plain[np.arange(len(held.id)), subject.answers]
+    chosen, sure = [], results.plain[np.arange(len(held.id)), results.answers]
     for truth, answer, _ in pairs:
-        wrong = np.flatnonzero((held.targets == truth) & (subject.answers == answer))
+        wrong = np.flatnonzero((held.targets == truth) & (results.answers == answer))
         other = np.flatnonzero(held.targets == answer)
-        right = other[subject.answers[other] == answer]
+        right = other[results.answers[other] == answer]
         other = right if len(right) else other
         chosen.append([wrong[sure[wrong].argmax()], *(other[sure[other].argsort()[-1:]])])
-    seen = iter(pictures(subject, subject.rows[np.concatenate(chosen).astype(int)]))
-    names, tiles = [isolated(name) for name in subject.classes], []
+    seen = iter(pictures(results, results.rows[np.concatenate(chosen).astype(int)]))
+    names, tiles = [isolated(name) for name in results.classes], []
     for (truth, answer, times), rows in zip(pairs, chosen, strict=True):
         alts = (f"a {names[truth]} taken for {names[answer]}, id {held.id[rows[0]]}",)
         alts += tuple(f"a {names[answer]}, id {held.id[row]}" for row in rows[1:])
-        lines = f"{names[truth]} taken for", f"{names[answer]}: {often(times)}"
-        found = subject.classes[truth], subject.classes[answer]
+        lines = f"{names[truth]} taken for", f"{names[answer]}: {frequent_confusions(times)}"
+        found = results.classes[truth], results.classes[answer]
         tiles.append(Tile(tuple(next(seen) for _ in rows), alts, lines, found))
-    names = subject.classes
+    names = results.classes
     numbers = pd.DataFrame(
         [
             (names[t], names[a], n, *(held.id[row] for row in rows))
@@ -67,28 +67,28 @@ def _confused(subject: Subject, counts: np.ndarray) -> list[Block]:
     return [Gallery("confusions", title, tuple(tiles), numbers)]
 
 
-def surest_mistakes(subject: Subject) -> pd.DataFrame:
+def surest_mistakes(results: RunResults) -> pd.DataFrame:
     """row (of the held ones), id, truth, answer, sure (the probability of the answer), the surest first.
 
     Where several classes may apply a mistake is one class of an image: `answer` begins with "not" where it was missed.
     """
-    held = subject.held
-    found = held.target.mistakes(held.targets, subject.plain, subject.answers, subject.classes)
+    held = results.held
+    found = held.target.mistakes(held.targets, results.plain, results.answers, results.classes)
     table = pd.DataFrame({"row": found.row, "label": found.output, "sure": found.sure, "answer": found.answer})
     table["id"] = held.id[table["row"]]
-    table["truth"] = [joined(names_of(subject, row)) for row in subject.rows[table["row"]]]
+    table["truth"] = [joined(names_of(results, row)) for row in results.rows[table["row"]]]
     return table.sort_values("sure", ascending=False, kind="stable", ignore_index=True)
 
 
-def _surest(subject: Subject) -> list[Block]:
-    found = surest_mistakes(subject)
+def _surest(results: RunResults) -> list[Block]:
+    found = surest_mistakes(results)
     if not len(found):
         return [Text("No held-out image was answered wrongly.")]
     first = found.head(SURE)
-    heats, why_not = heat_of(subject, first["row"].to_numpy(), first["label"].to_numpy())
-    seen, tiles = pictures(subject, subject.rows[first["row"]]), []
+    heats, why_not = heat_of(results, first["row"].to_numpy(), first["label"].to_numpy())
+    seen, tiles = pictures(results, results.rows[first["row"]]), []
     for line, image, heat in zip(first.itertuples(), seen, heats, strict=True):
-        names, label = names_of(subject, subject.rows[line.row]), subject.classes[line.label]
+        names, label = names_of(results, results.rows[line.row]), results.classes[line.label]
         truth, name = told(names), isolated(label)
         answer = name if line.answer == label else f"not {name}"
         images, alts = (image,), (f"id {line.id}, {truth} by the table, answered {answer}",)
@@ -104,40 +104,40 @@ def _surest(subject: Subject) -> list[Block]:
     return [Gallery("mistakes", title, tuple(tiles), numbers), *note]
 
 
-def _doubted(subject: Subject) -> list[Block]:
+def _doubted(results: RunResults) -> list[Block]:
     """The labels that look wrong, as `python -m src.review` finds them."""
-    held = subject.held
+    held = results.held
     if not held.target.doubts_labels:
         return [Text("Labels are not doubted here: a grade's neighbour is too often as good an answer.")]
-    if not held.target.questions(held.targets, subject.plain, subject.classes):
+    if not held.target.questions(held.targets, results.plain, results.classes):
         return [Text("Labels are not doubted here: the held-out images are all of one class.")]
-    table = one_line_an_image(label_issues(held.id, held.targets, subject.plain, subject.classes, held.target))
+    table = one_line_an_image(label_issues(held.id, held.targets, results.plain, results.classes, held.target))
     if not len(table):
         return [Text(f"No label of the {len(held.id)} held-out images looks wrong.")]
     first = table.head(DOUBTED)
-    rows = subject.opened.samples.positions(first["id"].to_numpy())
+    rows = results.competition.samples.positions(first["id"].to_numpy())
     tiles = tuple(
         Tile(
             (image,),
-            (f"id {line.id}, {told(names_of(subject, row))} by the table",),
+            (f"id {line.id}, {told(names_of(results, row))} by the table",),
             (
-                f"by the table {told(names_of(subject, row))}",
+                f"by the table {told(names_of(results, row))}",
                 f"perhaps {isolated(line.suggested)} ({line.suggested_probability:.2f})",
                 f"id {line.id}",
             ),
-            names_of(subject, row),
+            names_of(results, row),
         )
-        for line, row, image in zip(first.itertuples(), rows, pictures(subject, rows), strict=True)
+        for line, row, image in zip(first.itertuples(), rows, pictures(results, rows), strict=True)
     )
     title = f"{len(table)} images whose label looks wrong, the most doubtful first"
     return [Gallery("label_issues", title, tiles, table.round(4))]
 
 
-def _reading(subject: Subject, table: pd.DataFrame) -> str:
-    held, known = subject.held, table[table["rows"] > 0]
+def _reading(results: RunResults, table: pd.DataFrame) -> str:
+    held, known = results.held, table[table["rows"] > 0]
     easy, mean = int((known["value"] == 1).sum()), known["right"].sum() / known["rows"].sum()
     hard = known[known["high"] < mean]
-    wrong = int((~held.target.right(held.targets, subject.answers)).sum())
+    wrong = int((~held.target.right(held.targets, results.answers)).sum())
     reading = f"{wrong} of {len(held.id)} held-out images are answered wrongly ({wrong / len(held.id):.1%})."
     if not wrong:
         return reading
@@ -147,9 +147,9 @@ def _reading(subject: Subject, table: pd.DataFrame) -> str:
         reading += f"{isolated(hard['class'].iloc[0])} lowest: {hard['right'].iloc[0]} of {hard['rows'].iloc[0]}."
     else:
         reading += "of none does the whole interval lie below the mean."
-    pairs = pairs_of(confusion_of(subject)) if held.target.one_class else []
+    pairs = pairs_of(confusion_of(results)) if held.target.one_class else []
     if pairs and pairs[0][2] > 1:
         truth, answer, times = pairs[0]
-        names = f"{isolated(subject.classes[truth])} taken for {isolated(subject.classes[answer])}"
-        reading += f" The most frequent confusion: {names}, {often(times)}."
+        names = f"{isolated(results.classes[truth])} taken for {isolated(results.classes[answer])}"
+        reading += f" The most frequent confusion: {names}, {frequent_confusions(times)}."
     return reading

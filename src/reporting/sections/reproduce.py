@@ -8,29 +8,29 @@ import pandas as pd
 from src.config.request import ALL
 from src.core.files import read_json, read_text
 from src.core.paths import REPOSITORY, home
-from src.inference.external_runs import is_brought
+from src.inference.external_runs import is_external
 from src.reporting.page.blocks import Block, Code, Section, Table
-from src.reporting.run_results import Subject
+from src.reporting.run_results import RunResults
 from src.reporting.sections import SECTIONS
 
 TITLE = "How to do it again"
 
 
 @SECTIONS.register("again")
-def again(subject: Subject) -> Section:
-    if is_brought(subject.run):
+def again(results: RunResults) -> Section:
+    if is_external(results.run):
         return Section("again", TITLE, "This run was trained elsewhere; only its logits are here.", ())
-    folder = subject.run.folder
+    folder = results.run.folder
     origin = read_json(folder / "run.json")
-    versions = pd.DataFrame(_versions(subject, origin), columns=["what", "which"])
+    versions = pd.DataFrame(_versions(results, origin), columns=["what", "which"])
     config = read_text(folder / "config.yaml")
     blocks: list[Block] = [
-        Code("In a terminal, from the repository's folder", command(subject, origin)),
+        Code("In a terminal, from the repository's folder", command(results, origin)),
         Table("versions", "What it was made with", versions),
         Code("configs/: the whole configuration, as config.yaml of the run", config.strip()),
     ]
-    told = f"Commit {origin['commit'] or 'unknown'}, configuration {origin['config_hash']}, folds {origin['folds']}"
-    reading = f"{told}: {_how_same(origin['commit'], str(read_json(folder / 'machine.json')['device']))}."
+    text = f"Commit {origin['commit'] or 'unknown'}, configuration {origin['config_hash']}, folds {origin['folds']}"
+    reading = f"{text}: {_how_same(origin['commit'], str(read_json(folder / 'machine.json')['device']))}."
     return Section("again", TITLE, reading, tuple(blocks))
 
 
@@ -45,13 +45,13 @@ def _how_same(commit: str, device: str) -> str:
     return "the same commands on the same data, processor and threads give the same bits"
 
 
-def command(subject: Subject, origin: dict[str, Any]) -> str:
+def command(results: RunResults, origin: dict[str, Any]) -> str:
     """The lines that train this run anew from its own configuration."""
-    run = subject.run
-    numbers = sorted({member.fold for member in subject.members if member.fold != ALL})
+    run = results.run
+    numbers = sorted({member.fold for member in results.members if member.fold != ALL})
     whole = numbers == list(range(len(numbers))) and len(numbers) > 1
     folds = f"0..{numbers[-1]}" if whole else ",".join(map(str, numbers)) or ALL
-    seeds = sorted({member.seed for member in subject.members})
+    seeds = sorted({member.seed for member in results.members})
     words = f"fold={folds}" + (f" seed={','.join(map(str, seeds))}" if seeds != [0] else "")
     config = f"runs/{run.competition}/{run.name}/config.yaml"
     goal = f"configs/{run.name}-again.yaml"
@@ -66,8 +66,8 @@ def command(subject: Subject, origin: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _versions(subject: Subject, origin: dict[str, Any]) -> list[tuple[str, str]]:
-    machine = read_json(subject.run.folder / "machine.json")
+def _versions(results: RunResults, origin: dict[str, Any]) -> list[tuple[str, str]]:
+    machine = read_json(results.run.folder / "machine.json")
     return [
         ("commit", origin["commit"] or "unknown"),
         ("Python", origin["python"]),

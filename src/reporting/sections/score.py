@@ -6,28 +6,28 @@ import numpy as np
 import pandas as pd
 
 from src.competition.labels import test_answers
-from src.evaluation.bootstrap import bootstrap_interval, difference_told, interval_told, paired_difference
+from src.evaluation.bootstrap import bootstrap_interval, format_difference, format_interval, paired_difference
 from src.inference.score_table import OVERALL, probabilities
 from src.inference.tta import PLAIN
 from src.metrics import Rows
 from src.reporting.other_runs import runs_of, submitted_of
 from src.reporting.page.blocks import Chart, Section, Table
 from src.reporting.page.charts import intervals
-from src.reporting.run_results import Subject
+from src.reporting.run_results import RunResults
 from src.reporting.sections import SECTIONS
 
 TEST = "test, its answers kept apart"
 
 
 @SECTIONS.register("answer")
-def answer(subject: Subject) -> Section:
-    scores, blocks = score_table(subject), []
-    metric = subject.opened.metric.name
+def answer(results: RunResults) -> Section:
+    scores, blocks = score_table(results), []
+    metric = results.competition.metric.name
     if len(scores):
         alt = f"{metric} by fold and overall, with 95 % intervals"
         chart = Chart("scores", f"Score: {metric}, with its 95 % interval", alt, intervals(scores, metric), scores)
-        blocks += [chart, Table("", _who_answered(subject, scores), _told(scores))]
-    runs = runs_of(subject)
+        blocks += [chart, Table("", _who_answered(results, scores), _format(scores))]
+    runs = runs_of(results)
     known = runs.rename(columns={"run": "name", "score": "value"}).assign(series="as predicted").dropna(subset="value")
     alike = known["folds"] == runs["folds"].iloc[-1]
     drawn, left_out = known[alike], int((~alike).sum())
@@ -37,7 +37,7 @@ def answer(subject: Subject) -> Section:
             f"; {left_out} of other folds left out" if left_out else ""
         )
         blocks.append(Chart("runs_scores", title, alt, intervals(drawn, metric), drawn))
-    submitted = submitted_of(subject)
+    submitted = submitted_of(results)
     blocks += (
         [
             Table(
@@ -50,17 +50,17 @@ def answer(subject: Subject) -> Section:
         else []
     )
     blocks.append(Table("runs", "Runs of this competition, the newest last, then this one", runs))
-    return Section("answer", "The answer", _reading(subject, scores, submitted), tuple(blocks))
+    return Section("answer", "The answer", _reading(results, scores, submitted), tuple(blocks))
 
 
-def score_table(subject: Subject) -> pd.DataFrame:
+def score_table(results: RunResults) -> pd.DataFrame:
     """name, series, rows, value, low, high: a line for each fold and overall, without and with TTA."""
-    if subject.held is None:
+    if results.held is None:
         return pd.DataFrame()
-    held, metric, lines = subject.held, subject.opened.metric, []
-    ways = {"plain": subject.plain}
-    if subject.views != PLAIN:
-        ways[f"TTA of {len(subject.views)}"] = subject.tta
+    held, metric, lines = results.held, results.competition.metric, []
+    ways = {"plain": results.plain}
+    if results.views != PLAIN:
+        ways[f"TTA of {len(results.views)}"] = results.tta
     names = {f"fold {fold}": held.folds == fold for fold in np.unique(held.folds)}
     names[OVERALL] = np.ones(len(held.id), dtype=bool)
     for name, rows in names.items():
@@ -68,56 +68,56 @@ def score_table(subject: Subject) -> pd.DataFrame:
             targets, shown = held.targets[rows], table[rows]
             low, high = bootstrap_interval(metric, targets, shown, held.groups[rows], rows=held.rows.at(rows))
             lines.append((name, way, int(rows.sum()), metric.score(targets, shown, rows=held.rows.at(rows)), low, high))
-    lines += _test_lines(subject, ways)
+    lines += _test_lines(results, ways)
     return pd.DataFrame(lines, columns=["name", "series", "rows", "value", "low", "high"])
 
 
-def _who_answered(subject: Subject, scores: pd.DataFrame) -> str:
-    seeds = len({member.seed for member in subject.members})
+def _who_answered(results: RunResults, scores: pd.DataFrame) -> str:
+    seeds = len({member.seed for member in results.members})
     told = "Held-out images, each answered by " + ("the network" if seeds == 1 else f"the {seeds} networks")
     told += " that never saw it" + (" together" if seeds > 1 else "")
     if (scores["name"] == TEST).any():
-        told += f"; test images by all {len(subject.members)} networks together"
+        told += f"; test images by all {len(results.members)} networks together"
     return told + "; likeliest classes, before any decision rule"
 
 
-def _told(scores: pd.DataFrame) -> pd.DataFrame:
+def _format(scores: pd.DataFrame) -> pd.DataFrame:
     """A line for each name, a column for each series: the score and its interval in words."""
-    words = [f"{line.value:.4f} ({interval_told(line.low, line.high)})" for line in scores.itertuples()]
+    words = [f"{line.value:.4f} ({format_interval(line.low, line.high)})" for line in scores.itertuples()]
     wide = scores.assign(told=words).pivot(index=["name", "rows"], columns="series", values="told")
     order = scores[["name", "rows"]].drop_duplicates()
     return wide.loc[pd.MultiIndex.from_frame(order), list(dict.fromkeys(scores["series"]))].reset_index()
 
 
-def _test_lines(subject: Subject, ways: dict[str, Any]) -> list[tuple]:
+def _test_lines(results: RunResults, ways: dict[str, Any]) -> list[tuple]:
     """What a leaderboard would show, where the answers and the test logits are at hand."""
-    opened, members = subject.opened, list(subject.members)
-    ids = opened.samples.test["id"].to_numpy()
-    truth = test_answers(opened.card, opened.samples, ids)
-    files = [subject.tables.file(member, "test", view) for member in members for view in subject.views]
+    competition, members = results.competition, list(results.members)
+    ids = competition.samples.test["id"].to_numpy()
+    truth = test_answers(competition.card, competition.samples, ids)
+    files = [results.tables.file(member, "test", view) for member in members for view in results.views]
     if truth is None or not all(file.exists() for file in files):
         return []
     lines = []
-    for way, views in zip(ways, (PLAIN, subject.views), strict=False):
-        shown = probabilities(opened, subject.tables, members, views, "test", ids)
-        low, high = bootstrap_interval(opened.metric, truth, shown, np.arange(len(ids)), rows=Rows(ids, ids))
-        lines.append((TEST, way, len(ids), opened.metric.score(truth, shown, rows=Rows(ids, ids)), low, high))
+    for way, views in zip(ways, (PLAIN, results.views), strict=False):
+        shown = probabilities(competition, results.tables, members, views, "test", ids)
+        low, high = bootstrap_interval(competition.metric, truth, shown, np.arange(len(ids)), rows=Rows(ids, ids))
+        lines.append((TEST, way, len(ids), competition.metric.score(truth, shown, rows=Rows(ids, ids)), low, high))
     return lines
 
 
-def _reading(subject: Subject, scores: pd.DataFrame, submitted: pd.DataFrame) -> str:
-    if subject.held is None:
+def _reading(results: RunResults, scores: pd.DataFrame, submitted: pd.DataFrame) -> str:
+    if results.held is None:
         return "This model has seen every training image: none is left to score it on."
-    metric, held = subject.opened.metric, subject.held
+    metric, held = results.competition.metric, results.held
     last = scores[scores["name"] == OVERALL].iloc[-1]
     how = "better is higher" if metric.higher_is_better else "better is lower"
     told = (
         f"Score: {metric.name} {last['value']:.4f} ({last['series']}; {how}), 95 % interval "
-        f"{interval_told(last['low'], last['high'])}, on {len(held.id)} held-out images of {_folds(subject)}."
+        f"{format_interval(last['low'], last['high'])}, on {len(held.id)} held-out images of {_folds(results)}."
     )
-    if subject.views != PLAIN:
-        gain = paired_difference(metric, held.targets, subject.plain, subject.tta, held.groups, rows=held.rows)
-        difference = difference_told("the plain view", f"TTA of {len(subject.views)} views", gain)
+    if results.views != PLAIN:
+        gain = paired_difference(metric, held.targets, results.plain, results.tta, held.groups, rows=held.rows)
+        difference = format_difference("the plain view", f"TTA of {len(results.views)} views", gain)
         told += f" {difference[0].upper()}{difference[1:]}."
     known = submitted.dropna(subset="public") if len(submitted) else submitted
     if len(known):
@@ -126,8 +126,8 @@ def _reading(subject: Subject, scores: pd.DataFrame, submitted: pd.DataFrame) ->
     return told
 
 
-def _folds(subject: Subject) -> str:
-    count, there = subject.opened.folds.count, set(subject.held.folds.tolist())
+def _folds(results: RunResults) -> str:
+    count, there = results.competition.folds.count, set(results.held.folds.tolist())
     missing = [str(fold) for fold in range(count) if fold not in there]
     if not missing:
         return f"{count} folds"

@@ -11,7 +11,7 @@ from src.inference.tta import PLAIN
 from src.reporting.adversarial_validation import compare_sets, drawn
 from src.reporting.page.blocks import Block, Chart, Gallery, Section, Tile
 from src.reporting.page.charts import histograms, reliability
-from src.reporting.run_results import Subject
+from src.reporting.run_results import RunResults
 from src.reporting.sections import SECTIONS
 from src.reporting.sections.calibration import calibrated, calibration
 from src.reporting.tiles import pictures
@@ -22,25 +22,25 @@ UNLIKE = 8
 
 
 @SECTIONS.register("trust")
-def trust(subject: Subject) -> Section:
-    if subject.held is None:
+def trust(results: RunResults) -> Section:
+    if results.held is None:
         return Section("trust", TITLE, "No image was held out, so nothing can be checked.", ())
-    bins = calibration(subject)
+    bins = calibration(results)
     alt = "share of right answers by how sure the network was of them, in bins of equally many answers"
     blocks: list[Block] = [Chart("calibration", "Calibration", alt, reliability(bins), bins)]
-    unlike, told = _adversarial(subject)
-    blocks += [*_sureness(subject), *unlike]
-    reading = " ".join((calibrated(subject, bins), _spread(subject), told))
+    unlike, text = _adversarial(results)
+    blocks += [*_sureness(results), *unlike]
+    reading = " ".join((calibrated(results, bins), _spread(results), text))
     return Section("trust", TITLE, reading, tuple(blocks))
 
 
-def _spread(subject: Subject) -> str:
+def _spread(results: RunResults) -> str:
     """The folds' scores against the luck of which images each holds."""
-    held, metric = subject.held, subject.opened.metric
-    spread = fold_spread(metric, held.targets, subject.plain, held.folds, held.rows)
+    held, metric = results.held, results.competition.metric
+    spread = fold_spread(metric, held.targets, results.plain, held.folds, held.rows)
     if len(spread.scores) < 2:
         return "One fold alone: what another would have scored is not known."
-    luck, p = fold_luck(metric, held.targets, subject.plain, held.folds, held.groups, rows=held.rows)
+    luck, p = fold_luck(metric, held.targets, results.plain, held.folds, held.groups, rows=held.rows)
     said = (
         f"The folds score {spread.mean:.4f} ± {spread.deviation:.4f}; the same answers dealt to folds at random, "
         f"± {luck:.4f} (p = {p:.2f}): "
@@ -50,20 +50,26 @@ def _spread(subject: Subject) -> str:
     return said + "no more than luck explains."
 
 
-def _sureness(subject: Subject) -> list[Block]:
+def _sureness(results: RunResults) -> list[Block]:
     """How sure the network is of test images against held-out ones; nothing where test logits are not stored."""
-    opened, members = subject.opened, list(subject.members)
-    files = [subject.tables.file(member, "test", "identity") for member in members]
-    if not subject.held.target.sums_to_one or not len(opened.samples.test) or not all(file.exists() for file in files):
+    competition, members = results.competition, list(results.members)
+    files = [results.tables.file(member, "test", "identity") for member in members]
+    if (
+        not results.held.target.sums_to_one
+        or not len(competition.samples.test)
+        or not all(file.exists() for file in files)
+    ):
         return []
     # One fold's network at a time: a mean over folds is less sure than each of them.
-    ids = opened.samples.test["id"].to_numpy()
-    folds = np.unique(subject.held.folds)
+    ids = competition.samples.test["id"].to_numpy()
+    folds = np.unique(results.held.folds)
     tested = [
-        probabilities(opened, subject.tables, [m for m in members if m.fold == fold], PLAIN, "test", ids).max(axis=1)
+        probabilities(competition, results.tables, [m for m in members if m.fold == fold], PLAIN, "test", ids).max(
+            axis=1
+        )
         for fold in folds
     ]
-    sets = {"held-out images": subject.plain.max(axis=1), "test images": np.concatenate(tested)}
+    sets = {"held-out images": results.plain.max(axis=1), "test images": np.concatenate(tested)}
     edges = np.linspace(0, 1, 21)
     table = pd.DataFrame({"left": edges[:-1], "right": edges[1:]})
     for name, values in sets.items():
@@ -75,18 +81,18 @@ def _sureness(subject: Subject) -> list[Block]:
     return [chart]
 
 
-def _adversarial(subject: Subject) -> tuple[list[Block], str]:
+def _adversarial(results: RunResults) -> tuple[list[Block], str]:
     """What python -m src.review found; where it was not asked, a first look at what one network answers."""
-    folder = subject.run.folder / "review"
+    folder = results.run.folder / "review"
     if not (folder / "review.json").exists():
-        return [], _first_look(subject)
+        return [], _first_look(results)
     found = read_json(folder / "review.json").get("shift")
     if not found:
         return [], "Adversarial validation was left out by the review: too few images to compare."
-    told = _shift_told(found["auc"], found["low"], found["high"], found["flagged"])
-    told = f"Adversarial validation, by a network's features: {told}."
+    text = _format_shift(found["auc"], found["low"], found["high"], found["flagged"])
+    text = f"Adversarial validation, by a network's features: {text}."
     unlike = read_csv(folder / "unlike.csv", ("suspicion",), "run python -m src.review again", {"id": str}).head(UNLIKE)
-    samples = subject.opened.samples
+    samples = results.competition.samples
     places = pd.Index(samples.test["id"]).get_indexer(unlike["id"])
     if (places < 0).any():
         raise Problem(
@@ -94,17 +100,17 @@ def _adversarial(subject: Subject) -> tuple[list[Block], str]:
         )
     tiles = tuple(
         Tile((image,), (f"test image {line.id}",), (str(line.id), f"suspicion {line.suspicion:.2f}"))
-        for line, image in zip(unlike.itertuples(), pictures(subject, len(samples.train) + places), strict=True)
+        for line, image in zip(unlike.itertuples(), pictures(results, len(samples.train) + places), strict=True)
     )
     title = "The test images most unlike the training images"
-    return [Gallery("unlike", title, tiles, unlike[["id", "suspicion"]])] if tiles else [], told
+    return [Gallery("unlike", title, tiles, unlike[["id", "suspicion"]])] if tiles else [], text
 
 
-def _first_look(subject: Subject) -> str:
+def _first_look(results: RunResults) -> str:
     """Adversarial validation on stored logits: one network's, of what it held out and of the test images."""
-    opened, tables, member, held = subject.opened, subject.tables, subject.judges[0], subject.held
-    ids = opened.samples.test["id"].to_numpy()
-    ask = f"python -m src.review run={subject.run.name} looks closer, by a network's features"
+    competition, tables, member, held = results.competition, results.tables, results.judges[0], results.held
+    ids = competition.samples.test["id"].to_numpy()
+    ask = f"python -m src.review run={results.run.name} looks closer, by a network's features"
     if not len(ids) or not tables.file(member, "test", "identity").exists():
         return f"Whether the test images are alike was not looked at; {ask}."
     rows, test = drawn(np.flatnonzero(held.folds == member.fold)), drawn(np.arange(len(ids)))
@@ -113,14 +119,14 @@ def _first_look(subject: Subject) -> str:
         shift = compare_sets(*logits, held.groups[rows])
     except Problem as problem:
         return f"Whether the test images are alike cannot be told: {problem}."
-    told = _shift_told(shift.auc, *shift.interval, shift.flagged)
-    return f"Adversarial validation, a first look by what fold {member.fold}'s network answers: {told}; {ask}."
+    text = _format_shift(shift.auc, *shift.interval, shift.flagged)
+    return f"Adversarial validation, a first look by what fold {member.fold}'s network answers: {text}; {ask}."
 
 
-def _shift_told(auc: float, low: float, high: float, flagged: bool) -> str:
-    verdict = (
+def _format_shift(auc: float, low: float, high: float, flagged: bool) -> str:
+    comparison = (
         "test images are unlike training images, their class shares perhaps"
         if flagged
         else "no difference between test and training images was found"
     )
-    return f"{verdict} (AUC {auc:.3f}, 95 % interval {low:.3f} to {high:.3f}; 0.5 is no difference)"
+    return f"{comparison} (AUC {auc:.3f}, 95 % interval {low:.3f} to {high:.3f}; 0.5 is no difference)"

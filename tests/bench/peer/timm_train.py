@@ -54,8 +54,8 @@ def main(words: argparse.Namespace) -> None:
             score = validate(model, loaders["validation"], context, words)
             saver.save_checkpoint(epoch, metric=score)
             scheduler.step(epoch + 1, score)
-    told = {"images": seen, "images/s": rate, "seconds": time.perf_counter() - begun, "accuracy": score}
-    print(json.dumps(told), flush=True)
+    text = {"images": seen, "images/s": rate, "seconds": time.perf_counter() - begun, "accuracy": score}
+    print(json.dumps(text), flush=True)
 
 
 def loaders_of(model: torch.nn.Module, sets: dict, words: argparse.Namespace, device: torch.device) -> dict:

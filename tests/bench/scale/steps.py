@@ -85,9 +85,9 @@ def train_start(home: Path) -> Work:
     config, run = request("scale")
 
     def work() -> None:
-        opened = open_competition(config, run, lambda _: None)
-        images, machine = opened.images(say=lambda _: None), Machine("cpu", "fp32", 0, 64)
-        job = FoldJob(opened, images, run.__class__(run.competition, "tried"), machine, 0, 0, 1, 1, None, ALONE)
+        competition = open_competition(config, run, lambda _: None)
+        images, machine = competition.images(say=lambda _: None), Machine("cpu", "fp32", 0, 64)
+        job = FoldJob(competition, images, run.__class__(run.competition, "tried"), machine, 0, 0, 1, 1, None, ALONE)
         try:
             FoldTraining(job, Teller()).run()
         except FirstBatch:
@@ -106,8 +106,8 @@ def predict_start(home: Path) -> Work:
     config, run = request("answers")
 
     def work() -> None:
-        opened = open_competition(config, run, lambda _: None)
-        networks, member = EngineNetworks(opened, run, lambda _: None), Member(0, 0, run.member(0, 0))
+        competition = open_competition(config, run, lambda _: None)
+        networks, member = EngineNetworks(competition, run, lambda _: None), Member(0, 0, run.member(0, 0))
         rows = networks.rows(member, "test")[:64]
         networks.logits(networks.ready(member, networks.usual), networks.usual, rows, ("identity", "hflip"))
 

@@ -10,7 +10,7 @@ from src.core.process import imports, run
 
 COMMAND = Command("src.predict", __doc__)
 add_run(COMMAND, "which folds' models take part; all: the one model that was trained on every row")
-COMMAND.key("runs=A,B,C", "join these runs of one competition: a plain mean, or what is really better than it")
+COMMAND.key("runs=A,B,C", "join these runs of one competition: a plain mean, or what is significantly better")
 COMMAND.key("predict.views=[identity,hflip]", "which views; square: its eight; flips, shifts and crops: theirs")
 COMMAND.key("predict.budget=0.01", "the most seconds for one image in all views that --tta=auto may take")
 COMMAND.key("predict.size=96", "see the images at another size than in training")

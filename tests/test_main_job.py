@@ -294,7 +294,7 @@ def test_printed_scores_are_those_of_the_stored_logits(shop):
 
 
 def test_the_printed_test_score_is_that_of_the_answers(shop):
-    rows, plain, tta = figures(shop.predicted, "test, its answers kept apart")
+    rows, plain, tta = figures(shop.predicted, "test, answers known")
     right = truth(shop.home, "shares")
     for text, views in ((plain, ("identity",)), (tta, ("identity", "hflip"))):
         answers = averaged(shop, views, FOLDS).reindex(right.index)
@@ -421,7 +421,7 @@ def test_one_model_on_everything(shop):
     assert_mean(shop, ("identity", "hflip"), [(0, "all")], "everything")
     assert not list(shop.member("everything", 0, "all").glob("logits/oof-*"))
     assert "out of fold " not in printed
-    assert figures(printed, "test, its answers kept apart")[0] == 15
+    assert figures(printed, "test, answers known")[0] == 15
     facts = list((shop.home / "runs" / "shares" / "everything" / "predictions").iterdir())
     assert [json.loads(file.read_text())["score"]["value"] for file in facts] == [None]
 
@@ -449,7 +449,7 @@ def test_seeds_are_bagged_on_the_same_folds(shop):
 def test_what_is_fitted_out_of_fold_is_applied_to_the_test_rows(shop):
     """A temperature for the log loss: its nested score is told and kept, and every row still sums to one."""
     out = said(predict, "--tta", "config=shares", "predict.decide=auto")
-    taken = re.search(r"^taken: (.*) \(each fold", out, re.M)[1]
+    taken = re.search(r"^using (.*?)(?::.*)? \(each fold", out, re.M)[1]
     assert taken in ("temperature", "prior and temperature")
     nested = float(re.search(rf"^{taken} +[\d.]+ +([\d.]+)", out, re.M)[1])
     stem = Path(re.search(r"^(.*\.csv): 15 rows", out, re.M)[1]).stem

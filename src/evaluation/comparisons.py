@@ -50,9 +50,9 @@ class Comparison:
             row = f"{way.name:30s} {same} {way.score:9.4f}   {format_interval(*way.interval):16s}   {gain}"
             text.append(row.rstrip())
         if others:
-            why = ", for nothing fitted is really better" if self.taken == plain else ""
+            why = ": no fitted rule is significantly better" if self.taken == plain else ""
             many = f"; the intervals of the gains hold for all {others} at once" if others > 1 else ""
-            text.append(f"taken: {self.taken}{why} (each fold by what was fitted on the others{many})")
+            text.append(f"using {self.taken}{why} (each fold is judged by what was fitted on the others{many})")
         return tuple(text)
 
 

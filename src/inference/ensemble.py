@@ -139,4 +139,4 @@ def _say_leaderboard(runs: list[RunAnswers], blend: Blend, answer: Answer, say: 
         return
     text = [f"{one.run.name} {competition.metric.score(truth, one.test(), rows=Rows(ids, ids)):.4f}" for one in runs]
     text.append(f"{blend.method} {competition.metric.score(truth, *answer, Rows(ids, ids)):.4f}")
-    say(f"test, its answers kept apart, {len(ids)} rows: {competition.metric.name} {', '.join(text)}")
+    say(f"test, answers known, {len(ids)} rows: {competition.metric.name} {', '.join(text)}")

@@ -50,7 +50,7 @@ def _leaderboard(one: RunAnswers) -> list[Line]:
     return [
         score_line(
             one.competition,
-            "test, its answers kept apart",
+            "test, answers known",
             truth,
             one.test(PLAIN),
             one.test(),

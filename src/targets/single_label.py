@@ -10,7 +10,7 @@ from src.targets.target_type import CLIP, TINY, ClassTarget, Labels, Mistakes, S
 
 
 class SingleLabel(ClassTarget):
-    plain_rule = "likeliest class"
+    plain_rule = "argmax"
     one_class = True
     sums_to_one = True
 

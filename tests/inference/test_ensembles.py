@@ -153,7 +153,7 @@ def test_what_was_fitted_is_applied_fold_by_fold(trained):
         joined = blend.apply({run: test_of(trained, run, fold).to_numpy() for run in "abc"})
         each.append(decision.changed(joined))
     np.testing.assert_allclose(answers_in(latest(trained, "a+b+c")), np.mean(each, axis=0), atol=1e-9)
-    taken = re.findall(r"^taken: (.*?)(?:,.*)? \(each fold", printed, re.M)
+    taken = re.findall(r"^using (.*?)(?::.*)? \(each fold", printed, re.M)
     assert taken == [blend.method, decision.name]
     nested = float(re.search(rf"^{decision.name} +[\d.]+ +([\d.]+)", printed, re.M)[1])
     assert facts["score"]["value"] == pytest.approx(nested, abs=6e-5)
@@ -445,7 +445,7 @@ def test_ranks_are_made_among_the_answers_of_one_network(home, refused):
                 np.savez(folder / f"{part}-identity.npz", id=list(ids), logits=ranks, classes=["0", "1"], meta="{}")
             test[run, fold] = rankdata(order) / 41
     printed = said(predict, "runs=x,y")
-    assert "taken: rank mean (each fold" in printed
+    assert "using rank mean (each fold" in printed
     answers = pd.read_csv(home / "submissions/two/x+y.csv", dtype={"id": str}).set_index("id")["y"]
     expected = np.mean([(test["x", fold] + test["y", fold]) / 2 for fold in range(5)], axis=0)
     np.testing.assert_allclose(answers.loc[[str(5000 + k) for k in range(40)]], expected, atol=1e-9)

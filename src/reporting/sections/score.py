@@ -16,7 +16,7 @@ from src.reporting.page.charts import intervals
 from src.reporting.run_results import RunResults
 from src.reporting.sections import SECTIONS
 
-TEST = "test, its answers kept apart"
+TEST = "test, answers known"
 
 
 @SECTIONS.register("answer")
@@ -78,7 +78,7 @@ def _who_answered(results: RunResults, scores: pd.DataFrame) -> str:
     told += " that never saw it" + (" together" if seeds > 1 else "")
     if (scores["name"] == TEST).any():
         told += f"; test images by all {len(results.members)} networks together"
-    return told + "; likeliest classes, before any decision rule"
+    return told + "; argmax, before any decision rule"
 
 
 def _format(scores: pd.DataFrame) -> pd.DataFrame:

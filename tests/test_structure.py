@@ -1,6 +1,7 @@
 """The rules of the house, read from the code itself: which way imports run, and who alone may do what."""
 
 import ast
+import graphlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -100,6 +101,17 @@ def test_imports_run_one_way(name):
             continue
         above = "src." + room(other) in DOORS or LEVEL[room(other)] >= level
         assert room(other) == room(name) or not above, f"{name} imports {other}, which does not lie below it"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Imports inside functions and under TYPE_CHECKING count too: they hide a circle, and do not open it."""
+    known = set(MODULES)
+
+    def modules_of(name: str) -> set[str]:
+        found = {other if other in known else other.rpartition(".")[0] for other in imported(MODULES[name])}
+        return (found & known) - {name, f"{name}.__init__"}
+
+    tuple(graphlib.TopologicalSorter({name: modules_of(name) for name in known}).static_order())
 
 
 def test_doors_parse_and_call_and_no_more():

@@ -181,7 +181,7 @@ def _checked(card: Card, tree: Tree, fits: Fits | None) -> Samples:
     measure = metric(card.metric, card.target_type, card.folder)
     samples = load_samples(card, tree=tree)
     measure.check_outputs(samples.classes)
-    test_answers(card, samples, samples.test["id"].to_numpy())
+    test_answers(card, samples.classes, samples.test["id"].to_numpy())
     if fits:
         fits(card, samples)
     return samples

@@ -1,7 +1,7 @@
 """From the cells of a table to targets: class indices, or a 0/1 matrix where a row may have several classes."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,9 +10,6 @@ from src.competition.card import Card, TrainTable
 from src.competition.tables import need, read_table, values
 from src.core.errors import Problem
 from src.targets import Cells
-
-if TYPE_CHECKING:
-    from src.competition.samples import Samples
 
 
 def read_labels(table: pd.DataFrame, source: TrainTable, card: Card) -> Any:
@@ -50,9 +47,9 @@ def _renamed(card: Card) -> dict[str, str] | None:
     return card.classes if isinstance(card.classes, dict) else None
 
 
-def test_answers(card: Card, samples: "Samples", ids: np.ndarray) -> np.ndarray | None:
+def test_answers(card: Card, classes: tuple[str, ...], ids: np.ndarray) -> np.ndarray | None:
     """What the card's `test_labels` say of the test rows `ids`, (n,) text, each once: their truth. None where the card
-    has none.
+    has none. classes: the network's outputs.
 
     The file's first column holds the ids; its labels are written as the training table's. Where the classes have other
     names in the submission, these will do too. Raises Problem for an id that has no known class.
@@ -67,9 +64,7 @@ def test_answers(card: Card, samples: "Samples", ids: np.ndarray) -> np.ndarray 
         return f"{where(source, table, row)}: {name!r} is no known class for test id {held[row]!r}: {remedy}"
 
     target = card.target_type
-    truth = target.encode(
-        read_labels(table, source, card), len(table), samples.classes, _renamed(card), refuse, both=True
-    )
+    truth = target.encode(read_labels(table, source, card), len(table), classes, _renamed(card), refuse, both=True)
     own, first = np.unique(held, return_index=True)
     kept = truth[first]
     target.combine(kept, np.searchsorted(own, held), truth)

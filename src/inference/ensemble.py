@@ -134,7 +134,7 @@ def _differences(held: HeldOut, tables: Tables) -> list[str]:
 def _say_leaderboard(runs: list[RunAnswers], blend: Blend, answer: Answer, say: Say) -> None:
     """The scores that a leaderboard would show, where the answers are at hand. Printed, never used to choose."""
     competition, ids = runs[0].competition, runs[0].test_ids
-    truth = test_answers(competition.card, competition.samples, ids)
+    truth = test_answers(competition.card, competition.samples.classes, ids)
     if truth is None:
         return
     text = [f"{one.run.name} {competition.metric.score(truth, one.test(), rows=Rows(ids, ids)):.4f}" for one in runs]

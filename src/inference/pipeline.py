@@ -44,7 +44,7 @@ def predict_run(request: Request, say: Say = say) -> Path:
 
 def _leaderboard(one: RunAnswers) -> list[Line]:
     """The score that a leaderboard would show, where the answers are at hand. Printed, never used to choose."""
-    truth = test_answers(one.competition.card, one.competition.samples, one.test_ids)
+    truth = test_answers(one.competition.card, one.competition.samples.classes, one.test_ids)
     if truth is None:
         return []
     return [

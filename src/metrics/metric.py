@@ -7,18 +7,18 @@ computed in one matrix product; a metric without one has its intervals from fewe
 import inspect
 import math
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from src.core.errors import UsageError
 from src.core.registry import Configurable
+from src.metrics.decision import Decision
+from src.metrics.thresholds import shared_threshold
 from src.targets import ClassTarget, TargetType
-
-if TYPE_CHECKING:
-    from src.metrics.rules import Rule
 
 Needs = Literal["labels", "probabilities", "ranks"]
 Weighted = Callable[[np.ndarray], np.ndarray]  # (draws, n) how often each row counts -> (draws,) scores
@@ -103,8 +103,6 @@ class Metric(Configurable):
 
         Where several classes may apply to a row, every score of decisions has one threshold for all of them.
         """
-        from src.metrics.rules import OneThreshold
-
         sets = isinstance(self.target, ClassTarget) and not self.target.one_class
         return (OneThreshold(),) if self.needs == "labels" and sets else ()
 
@@ -252,3 +250,25 @@ def positive(metric: Metric, **parameters: float) -> None:
     for key, value in parameters.items():
         if not value > 0:
             raise UsageError(f"{metric.name}: {key} must be above 0")
+
+
+class Rule:
+    """A decision rule that can be fitted for a metric. name: as it is printed."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def fit(self, metric: Metric, truth: np.ndarray, p: np.ndarray, rows: Rows | None = None) -> Decision:
+        """The decision that scores best on these rows, p: (n, classes). rows: what else is known of them."""
+
+
+class OneThreshold(Rule):
+    """One threshold for all classes, in steps of 0.01."""
+
+    name = "one threshold"
+
+    def fit(self, metric: Metric, truth: np.ndarray, p: np.ndarray, rows: Rows | None = None) -> Decision:
+        def at(threshold: float) -> Decision:
+            return Decision(self.name, metric.target, thresholds=(float(threshold),) * p.shape[1])
+
+        return at(shared_threshold(lambda threshold: metric.merit(truth, *at(threshold).apply(p), rows)))

@@ -1,29 +1,15 @@
 """Decision rules that can be fitted for a metric: each turns the truth and the probabilities of some rows into one."""
 
-from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from src.metrics.decision import Decision, expected_grade
-from src.metrics.thresholds import cut_points, shared_threshold
-
-if TYPE_CHECKING:
-    from src.metrics.metric import Metric, Rows
+from src.metrics.metric import Metric, OneThreshold, Rows, Rule
+from src.metrics.thresholds import cut_points
 
 TILTS = np.arange(-12, 13) / 8  # powers of the classes' shares
 HOTTEST = 10.0  # temperatures lie between one part of it and it
-
-
-class Rule:
-    """name: as it is printed."""
-
-    name: ClassVar[str]
-
-    @abstractmethod
-    def fit(self, metric: "Metric", truth: np.ndarray, p: np.ndarray, rows: "Rows | None" = None) -> Decision:
-        """The decision that scores best on these rows, p: (n, classes). rows: what else is known of them."""
 
 
 class CutPoints(Rule):
@@ -31,7 +17,7 @@ class CutPoints(Rule):
 
     name = "cut-points"
 
-    def fit(self, metric: "Metric", truth: np.ndarray, p: np.ndarray, rows: "Rows | None" = None) -> Decision:
+    def fit(self, metric: Metric, truth: np.ndarray, p: np.ndarray, rows: Rows | None = None) -> Decision:
         return Decision(self.name, metric.target, cuts=plain(cut_points(truth, expected_grade(p), p.shape[1])))
 
 
@@ -45,7 +31,7 @@ class Temperature(Rule):
         if shift is not None:
             self.name = "prior and temperature"
 
-    def fit(self, metric: "Metric", truth: np.ndarray, p: np.ndarray, rows: "Rows | None" = None) -> Decision:
+    def fit(self, metric: Metric, truth: np.ndarray, p: np.ndarray, rows: Rows | None = None) -> Decision:
         from scipy.optimize import minimize_scalar
 
         def at(log_temperature: float) -> Decision:
@@ -59,18 +45,6 @@ class Temperature(Rule):
         return at(minimize_scalar(loss, bounds=(-reach, reach), method="bounded", options={"xatol": 1e-3}).x)
 
 
-class OneThreshold(Rule):
-    """One threshold for all classes, in steps of 0.01."""
-
-    name = "one threshold"
-
-    def fit(self, metric: "Metric", truth: np.ndarray, p: np.ndarray, rows: "Rows | None" = None) -> Decision:
-        def at(threshold: float) -> Decision:
-            return Decision(self.name, metric.target, thresholds=(float(threshold),) * p.shape[1])
-
-        return at(shared_threshold(lambda threshold: metric.merit(truth, *at(threshold).apply(p), rows)))
-
-
 class ClassThresholds(Rule):
     """A threshold for each class; `best` finds them from truth, probabilities and one threshold to start from."""
 
@@ -79,7 +53,7 @@ class ClassThresholds(Rule):
     def __init__(self, best: Callable[[np.ndarray, np.ndarray, float], np.ndarray]) -> None:
         self.best = best
 
-    def fit(self, metric: "Metric", truth: np.ndarray, p: np.ndarray, rows: "Rows | None" = None) -> Decision:
+    def fit(self, metric: Metric, truth: np.ndarray, p: np.ndarray, rows: Rows | None = None) -> Decision:
         start = OneThreshold().fit(metric, truth, p, rows).thresholds[0]
         return Decision(self.name, metric.target, thresholds=plain(self.best(truth > 0.5, p, start)))
 
@@ -89,7 +63,7 @@ class TiltedPrior(Rule):
 
     name = "tilted prior"
 
-    def fit(self, metric: "Metric", truth: np.ndarray, p: np.ndarray, rows: "Rows | None" = None) -> Decision:
+    def fit(self, metric: Metric, truth: np.ndarray, p: np.ndarray, rows: Rows | None = None) -> Decision:
         counts = np.bincount(truth, minlength=p.shape[1])
         shares = np.log((counts + 1) / (len(truth) + len(counts)))
         tilts = [Decision(self.name, metric.target, shift=plain(tilt * shares)) for tilt in sorted(TILTS, key=abs)]
@@ -104,7 +78,7 @@ class PriorDividedOut(Rule):
     def __init__(self, shift: np.ndarray) -> None:
         self.shift = plain(shift)
 
-    def fit(self, metric: "Metric", truth: np.ndarray, p: np.ndarray, rows: "Rows | None" = None) -> Decision:
+    def fit(self, metric: Metric, truth: np.ndarray, p: np.ndarray, rows: Rows | None = None) -> Decision:
         return Decision(self.name, metric.target, shift=self.shift)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,10 +36,6 @@ from src.training.evaluate import stored_answers
 from src.training.fold_job import FoldJob, global_batch
 from src.training.machine import Share
 from src.training.warm_start import seed_of
-
-if TYPE_CHECKING:
-    from src.training.fold_job import FoldJob
-
 
 FOLDER = "teacher"
 

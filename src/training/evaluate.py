@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import nn
@@ -15,9 +14,7 @@ from src.images.dataset import Feed
 from src.inference.logits_store import aligned, load_logits, logits_file
 from src.inference.predictor import view_logits
 from src.metrics import Metric
-
-if TYPE_CHECKING:
-    from src.training.fold_job import FoldJob
+from src.training.fold_job import FoldJob
 
 
 @dataclass(frozen=True)

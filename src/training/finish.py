@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,14 +17,10 @@ from src.core.files import damaged, sha256_of, write_json, written_whole
 from src.core.paths import DONE
 from src.images.dataset import Feed
 from src.inference.logits_store import logits_file, save_logits
-from src.training.distillation import forget, teacher_summary
-from src.training.evaluate import best_epoch, evaluate
-
-if TYPE_CHECKING:
-    from src.training.distillation import FoldTargets
-    from src.training.evaluate import Scores
-    from src.training.fold_job import FoldJob
-    from src.training.state import State
+from src.training.distillation import FoldTargets, forget, teacher_summary
+from src.training.evaluate import Scores, best_epoch, evaluate
+from src.training.fold_job import FoldJob
+from src.training.state import State
 
 BEST, SUM = "best.safetensors", "crc32"
 SHOWN = 15  # classes up to which the whole confusion matrix is printed

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from src.core.files import written_whole
-
-if TYPE_CHECKING:
-    from src.training.fold_job import FoldJob
-    from src.training.state import Progress, State
+from src.training.fold_job import FoldJob
+from src.training.state import Progress, State
 
 
 def write_logs(job: FoldJob, state: State, entry: dict[str, Any]) -> None:

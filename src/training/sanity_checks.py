@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from src.core.errors import Problem
-
-if TYPE_CHECKING:
-    from src.training.evaluate import Scores
-    from src.training.fold_job import FoldJob
+from src.training.evaluate import Scores
+from src.training.fold_job import FoldJob
 
 
 class Diverged(Problem):

@@ -97,7 +97,7 @@ def test_labels_of_test_images_are_kept_apart(name, tmp_path):
     built, card, samples = prepared(name, tmp_path)
     file = card.folder / card.test_labels
     assert not file.is_relative_to(card.data)
-    found = labels.test_answers(card, samples, samples.test["id"].to_numpy())
+    found = labels.test_answers(card, samples.classes, samples.test["id"].to_numpy())
     assert dict(zip(samples.test["id"], [samples.classes[k] for k in found], strict=True)) == built.truth
 
 

@@ -277,12 +277,12 @@ def kept_apart(data, text, **facts):
     file.parent.mkdir(exist_ok=True)
     file.write_text(text)
     made = card(test_labels="answers/test.csv", **facts)
-    return labels_module.test_answers(made, load_samples(made), np.array(["t0", "t1"], dtype=object))
+    return labels_module.test_answers(made, load_samples(made).classes, np.array(["t0", "t1"], dtype=object))
 
 
 def test_a_card_without_answers_has_none(data):
     made = card()
-    assert labels_module.test_answers(made, load_samples(made), np.array(["t0"], dtype=object)) is None
+    assert labels_module.test_answers(made, load_samples(made).classes, np.array(["t0"], dtype=object)) is None
 
 
 def test_answers_of_one_class_come_in_the_order_asked_for(data):

@@ -93,7 +93,7 @@ def _test_lines(results: RunResults, ways: dict[str, Any]) -> list[tuple]:
     """What a leaderboard would show, where the answers and the test logits are at hand."""
     competition, members = results.competition, list(results.members)
     ids = competition.samples.test["id"].to_numpy()
-    truth = test_answers(competition.card, competition.samples, ids)
+    truth = test_answers(competition.card, competition.samples.classes, ids)
     files = [results.tables.file(member, "test", view) for member in members for view in results.views]
     if truth is None or not all(file.exists() for file in files):
         return []

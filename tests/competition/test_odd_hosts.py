@@ -263,6 +263,44 @@ def containers(d, root, strays):
 family("containers", CONTAINERS, containers)
 
 
+STRAYS = [
+    # the folder of the class folders, the folders beside it with their numbers of images, whether it is a guess
+    ("dataset/", {"Readme_images": 3, "images": 1, "net/Readme_images": 2, "Logo": 1}, None),
+    ("Large/", {"photos": 2}, "train.files"),
+    ("data/all/", {"docs/figures": 1, "docs/icons": 1}, "train.files"),
+    ("", {"assets": 2, "Logo": 1}, "train.files"),
+    ("sets/final/", {"sets/final/readme images": 2}, "train.files"),
+]
+
+
+def stray_folders(d, root, strays, guess):
+    d.folders(("with_mask", "without_mask"), root, n=24)
+    for folder, count in strays.items():
+        for k in range(count):
+            d.image(f"{folder}/p{k}.png")
+    d.image("row.png")
+    d.guess, d.told = guess, tuple(f"{folder}/" for folder in strays)
+
+
+family("stray_folders", STRAYS, stray_folders)
+
+
+def patients(d, names, folders, guess):
+    # each class divides into its patients, and one is rare: the first level is the label
+    for name, held in zip(names, folders, strict=True):
+        for patient in held:
+            for k in range(4):
+                d.image(f"{name}/{patient}/{name}{patient}{k}.png", name)
+    d.guess = guess
+
+
+PATIENTS = [
+    (("healthy", "sick"), ("abcdefghij", "kl"), "train.files"),
+    (("healthy", "sick"), ("abcde", "fghij"), "train.files"),
+]
+family("patients", PATIENTS, patients)
+
+
 def folder_beside_classes(d, words, code=None, read=("cat", "dog")):
     d.folders(("cat", "dog"))
     for k in range(6):
@@ -423,6 +461,63 @@ OTHER = [
     ),
 ]
 family("other_task", OTHER, other_task)
+
+
+def boxes(d, tell, name="p{}".format):
+    for k in range(24):
+        d.image(f"JPEGImages/{name(k)}.png")
+    tell(d, [name(k) for k in range(24)])
+    d.code = "unsupported-task"
+
+
+def voc(d, names):
+    for one in names:
+        box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>5</xmax><ymax>6</ymax></bndbox>"
+        d.file(f"Annotations/{one}.xml", f"<annotation><object><name>cell</name>{box}</object></annotation>")
+
+
+def yolo(d, names):
+    for k, one in enumerate(names):
+        d.file(f"labels/{one}.txt", "".join(f"{j % 2} 0.5 0.25 0.{j + 1} 0.{j + 2}\n" for j in range(k % 3 + 1)))
+
+
+def corner_table(d, names, table="labels.csv", kinds=("cell", "dust"), corners=("xmin", "ymin", "xmax", "ymax")):
+    rows = [(f"{one}.png", 8, kinds[(k + j) % len(kinds)], j, 1, 5, 6) for k, one in enumerate(names) for j in (0, 1)]
+    d.table(table, **dict(zip(("filename", "size", "class", *corners), zip(*rows, strict=True), strict=True)))
+
+
+def coco_boxes(d, names):
+    images = [{"id": k, "file_name": f"{one}.png"} for k, one in enumerate(names)]
+    notes = [{"id": k, "image_id": k // 2, "category_id": k % 3, "bbox": [1, 1, 4, k]} for k in range(48)]
+    kinds = [{"id": k, "name": one} for k, one in enumerate(INSECTS)]
+    d.file("notes.json", json.dumps({"images": images, "annotations": notes, "categories": kinds}))
+
+
+BOXES = [
+    (voc,),
+    (voc, lambda k: f"{2007 + k % 3}_{k:06d}"),
+    (yolo,),
+    (corner_table,),
+    (lambda d, names: corner_table(d, names, "test.csv"),),
+    (lambda d, names: corner_table(d, names, kinds=("raccoon",)),),
+    (lambda d, names: corner_table(d, names, corners=("x", "y", "Width", "Height")),),
+    (coco_boxes,),
+]
+family("boxes", BOXES, boxes)
+
+
+@case
+def one_crop_an_image(d):
+    d.plain(INSECTS, sample=None)
+    corners = ",".join(("xmin", "ymin", "xmax", "ymax"))
+    d.edit("train.csv", lambda text: text.replace("\n", ",1,1,5,6\n").replace("label,1,1,5,6", f"label,{corners}"))
+    d.words, d.code = ["train.label=label"], None
+
+
+@case
+def classes_with_boxes_beside(d):
+    d.folders(PETS, "images/", n=9)
+    voc(d, [path.rpartition("/")[2].removesuffix(".png") for path in d.train])
 
 
 @case

@@ -12,6 +12,7 @@ from src.competition.detect.roles import words
 from src.competition.detect.several import Label
 from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
+from src.competition.detect.unsupported import check_box_files
 from src.competition.file_tree import common_folder
 from src.competition.templates import fields, literal, name, pattern
 from src.core.errors import UsageError
@@ -32,6 +33,8 @@ def from_names(context: Context) -> Train:
     else:
         paths = pool(context)
         named = label_in_names(paths, _asked(context)) if paths else None
+    if not given and (named is None or (named.guess and "{label}" in name(named.files))):
+        check_box_files(context)
     _ask_about_folders(context)
     if named is None:
         _refuse(paths, context)

@@ -5,11 +5,13 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 
 from src.competition.detect.groups import NAMES as GROUPS
+from src.competition.detect.roles import is_figures
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.file_tree import common_folder
 from src.competition.templates import fields, literal, name, pattern
 
 MOST = 0.75  # of the images lie where the classes are
+SURE = 0.05  # of the images at most lie beside them, where it is no guess
 SEPARATORS = ("_", "-", ".", " ", "__")
 REMEDY = "Say how: train.files=PATTERN, such as train/{label}/{file} or train/{label}_{number:d}.jpg"
 
@@ -34,40 +36,83 @@ def label_in_names(paths: list[str], known: set[str]) -> Named | None:
     """
     root = common_folder(paths)
     held = [path for path in paths if path.count("/") > root.count("/")]
+    doubts = []
     while held and len(held) >= MOST * len(paths):
-        inner = _container(held, root)
+        inner = _container(held, root, known)
         if inner is None:
             break
-        root = inner
+        root = inner.root
+        doubts += [inner.doubt] if inner.doubt else []
         held = [path for path in held if path.startswith(root) and path.count("/") > root.count("/")]
+    held, doubt = _without_figures(held, root, known)
+    doubts += [doubt] if doubt else []
     folders = {path[len(root) :].partition("/")[0] for path in held}
     if len(held) >= MOST * len(paths) and (len(folders) > 1 or common_folder(held) != root):
         root = common_folder(held) if len(folders) == 1 else root
         named = _in_folders(held, root, known)
         if named:
-            return replace(named, aside=tuple(sorted(set(paths) - set(held))))
+            how = "; ".join([named.how, *doubts])
+            aside = tuple(sorted(set(paths) - set(held)))
+            return replace(named, how=how, guess=named.guess or bool(doubts), aside=aside)
     return _in_files(paths, root, known) if not any("/" in path[len(root) :] for path in paths) else None
 
 
-def _container(paths: list[str], root: str) -> str | None:
-    """The one folder below `root` that holds folders of its own, where those beside it hold a few images each."""
-    counts: Counter[str] = Counter()
-    inner: dict[str, set[str]] = defaultdict(set)
-    direct: Counter[str] = Counter()
-    for path in paths:
-        first, _, rest = path[len(root) :].partition("/")
-        counts[first] += 1
-        if "/" in rest:
-            inner[first].add(rest.partition("/")[0])
-        else:
-            direct[first] += 1
-    biggest = max(counts, key=counts.get)
-    holds = len(inner[biggest]) > 1 and direct[biggest] <= (1 - MOST) * counts[biggest]
-    others = [one for one in counts if one != biggest]
-    few = sum(counts[one] for one in others) <= (1 - MOST) * len(paths)
-    if not others or not holds or any(inner[one] for one in others) or not few:
+@dataclass(frozen=True)
+class _Container:
+    """A folder that holds the folders of the classes; `doubt` in words, where what lies beside it may be classes."""
+
+    root: str
+    doubt: str = ""
+
+
+def _container(paths: list[str], root: str, known: set[str]) -> _Container | None:
+    """The one folder below `root` that divides into folders of images, where those beside it are strays.
+
+    Classes hold comparable shares and do not divide again. A stray may divide, too, such as docs/figures and
+    docs/icons, if all of it is less than the smallest folder inside the container: else both are classes of patients.
+    """
+    below = _by_folder(paths, root)
+    biggest = max(below, key=lambda one: len(below[one]))
+    others = [one for one in below if one != biggest]
+    few = sum(len(below[one]) for one in others) <= (1 - MOST) * len(paths)
+    if not others or not few or (known and known <= below.keys()):
         return None
-    return f"{root}{biggest}/"
+    inner = common_folder(below[biggest])
+    sizes = {one: len(held) for one, held in _by_folder(below[biggest], inner).items()}
+    if len(sizes) < 2 or sum(sizes.values()) < MOST * len(below[biggest]):
+        return None
+    most = max(len(below[one]) for one in others)
+    divided = any(len(_by_folder(below[one], common_folder(below[one]))) > 1 for one in others)
+    if divided and most >= min(sizes.values()):
+        return None
+    sure = not divided and (len(paths) - len(below[biggest]) <= SURE * len(paths) or all(map(is_figures, others)))
+    doubt = f"if {', '.join(others[:3])} hold classes as well: train.files='{literal(root)}{{label}}/{{file:path}}'"
+    return _Container(inner, "" if sure else doubt)
+
+
+def _by_folder(paths: list[str], root: str) -> dict[str, list[str]]:
+    """The paths in each folder below `root`, without those that lie in `root` itself."""
+    held: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        first, slash, _ = path[len(root) :].partition("/")
+        if slash:
+            held[first].append(path)
+    return held
+
+
+def _without_figures(paths: list[str], root: str, known: set[str]) -> tuple[list[str], str]:
+    """The paths without folders that are called after figures and hold far fewer images than the classes; a doubt.
+
+    Two signals, the word and the number, yet a rare class may be called logo: it stays a guess.
+    """
+    below = _by_folder(paths, root)
+    usual = sorted(map(len, below.values()))[len(below) // 2] if below else 0
+    strays = [one for one in below if one not in known and is_figures(one) and 10 * len(below[one]) <= usual]
+    if not strays or len(below) - len(strays) < 2:
+        return paths, ""
+    kept = [path for path in paths if path[len(root) :].partition("/")[0] not in strays]
+    each = "/{file:path}" if len({path.count("/") for path in paths}) > 1 else "/{file}"
+    return kept, f"if {', '.join(strays)} are classes, too: train.files='{literal(root)}{{label}}{each}'"
 
 
 def _in_folders(paths: list[str], root: str, known: set[str]) -> Named | None:

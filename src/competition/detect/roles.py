@@ -19,6 +19,9 @@ WEAK = {
     "labeled": "train",
     "labelled": "train",
 }
+FIGURES = {"doc", "docs", "figure", "figures", "fig", "figs", "asset", "assets", "readme", "screenshot", "screenshots"}
+FIGURES |= {"plot", "plots", "logo", "logos", "cover", "banner", "icon", "icons", "thumbnail", "thumbnails"}
+BESIDE = {"image", "images", "img", "imgs", "train", "test", "val", "data", "labels", "png", "binary"}  # say no more
 
 
 def words(name: str) -> list[str]:
@@ -42,3 +45,9 @@ def role_of_table(path: str, root: str) -> Role:
     roles = (role_of_word(part) for part in folders.split("/"))
     above = next((role for role in roles if role not in ("", "sample")), "")
     return role_of_word(name.rpartition(".")[0] or name) or above
+
+
+def is_figures(name: str) -> bool:
+    """Whether a folder or file is called after pictures for the reader, such as readme_images, and nothing else."""
+    held = {*words(name)}
+    return bool(held & FIGURES) and held <= FIGURES | BESIDE

@@ -6,6 +6,7 @@ where the files do not show the task.
 
 import re
 from collections import Counter, defaultdict
+from pathlib import Path
 from typing import Protocol
 
 import pandas as pd
@@ -15,13 +16,15 @@ from src.competition.detect.inventory import TableFile
 from src.competition.detect.roles import words
 from src.competition.detect.sample import Sample
 from src.competition.detect.sniff import NUMBER
-from src.competition.templates import stem
+from src.competition.templates import name, stem
 from src.core.errors import Problem
 from src.targets.label_cells import NO, YES
 
 MOST = 0.9  # of the cells must be of a kind for a column to be of it
 LOOKED_AT = 500  # cells
+SHARED = 0.05  # of a table's rows are of an image that has another row, where they are boxes
 KINDS = 100  # rows that one image is asked at most
+OPENED = 20  # files of one kind
 RUNS = re.compile(r"\d+ \d+( \d+ \d+)+")  # start length start length ...
 BOX = re.compile(r"\[?\s*-?[\d.]+([ ,;]+-?[\d.]+){3,}\s*\]?")
 MASK_WORDS = {"encodedpixels", "encodedpixel", "rle", "mask", "masks", "segmentation"}
@@ -169,14 +172,14 @@ class Masks:
 
 
 class Boxes:
-    """Places of things in an image."""
+    """Places of things in an image, asked for by the sample submission or told by a table."""
 
     name = "detection of boxes"
 
     def signs(self, context: Context) -> str | None:
-        sample = context.sample
-        if sample is None:
-            return None
+        return self._asked(context.sample) if context.sample else self._told(context)
+
+    def _asked(self, sample: Sample) -> str | None:
         answers = {column.casefold() for column in sample.answers}
         if any(corner <= answers for corner in CORNERS):
             return f"{sample.table.path} asks for the coordinates of boxes ({', '.join(sample.answers)})"
@@ -186,6 +189,30 @@ class Boxes:
             if {*words(column), column.casefold()} & BOX_WORDS and (not cells or boxes or column.casefold() != "box"):
                 return f"the column {column} of {sample.table.path} asks for boxes"
         return None
+
+    def _told(self, context: Context) -> str | None:
+        """A table of boxes: an image in several rows, each with its corners. One box an image may be a crop of it."""
+        if context.given("train.label") or context.given("train.files"):
+            return None
+        for table in context.tables:
+            images = table.cells[context.imaged[table.path]].nunique() if table.path in context.imaged else len(table)
+            columns = self._corners(table)
+            if columns and images < (1 - SHARED) * len(table):
+                return f"{table.path} holds {len(table)} boxes of {images} images ({', '.join(columns)})"
+        return None
+
+    def _corners(self, table: TableFile) -> list[str]:
+        """The columns of a table that hold the corners of boxes."""
+        called = {column.casefold(): column for column in table.columns}
+        for corner in CORNERS:
+            if corner <= called.keys():
+                columns = [column for low, column in called.items() if low in corner]
+                return columns if all(_numeric(table.cells[column]) for column in columns) else []
+        for column in table.columns:
+            cells = [cell for cell in table.cells[column].iloc[:LOOKED_AT] if cell.strip()]
+            if {*words(column), column.casefold()} & BOX_WORDS and cells and all(map(BOX.fullmatch, cells)):
+                return [column]
+        return []
 
 
 class Numbers:
@@ -219,6 +246,44 @@ def check_tasks(context: Context) -> None:
         signs = task.signs(context)
         if signs:
             raise Unsupported(task.name, signs)
+
+
+def check_box_files(context: Context) -> None:
+    """Raises Unsupported where a file beside each image tells its boxes. Asked once nothing else gives a label: the
+    folders of classes may hold such files, too."""
+    for kind in (VocFile, YoloFile):
+        paths = [path for path in context.tree.files if path.endswith(kind.ending)]
+        named = [path for path in paths if name(path).removesuffix(kind.ending) in context.tree.by_stem]
+        looked = named[:: max(1, len(named) // OPENED)][:OPENED]
+        boxes = sum(kind.holds_boxes(context.tree.root / path) for path in looked)
+        if len(named) >= len(context.tree.images) / 3 and boxes > len(looked) / 2:
+            raise Unsupported(
+                Boxes.name, f"{len(named)} files such as {named[0]} tell boxes in the images ({kind.name})"
+            )
+
+
+class VocFile:
+    """The boxes of one image in the layout of Pascal VOC."""
+
+    name, ending = "Pascal VOC", ".xml"
+
+    @staticmethod
+    def holds_boxes(file: Path) -> bool:
+        return b"<bndbox>" in file.read_bytes()
+
+
+class YoloFile:
+    """The boxes of one image in the layout of YOLO: in a line a class, and the middle and size as shares."""
+
+    name, ending = "YOLO", ".txt"
+
+    @staticmethod
+    def holds_boxes(file: Path) -> bool:
+        lines = [line.split() for line in file.read_bytes().decode("ascii", "replace").splitlines() if line.strip()]
+        return bool(lines) and all(
+            len(line) == 5 and all(map(NUMBER.fullmatch, line)) and all(0 <= float(cell) <= 1 for cell in line[1:])
+            for line in lines
+        )
 
 
 AMOUNT = {"count", "age", "score", "price", "weight", "height", "width", "length", "angle", "temperature", "percent"}

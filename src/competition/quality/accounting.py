@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from src.competition.card import Card
-from src.competition.detect.roles import words
+from src.competition.detect.roles import BESIDE, is_figures, words
 from src.competition.file_tree import Tree
 from src.competition.samples import TRAIN, VALIDATION, Samples
 from src.competition.templates import stem
@@ -39,9 +39,6 @@ UNREAD = {
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".data", ".lst")
 MASKS = {"mask", "masks", "segmentation", "segmentations", "seg", "groundtruth", "gt", "annotation", "annotations"}
 MASK_ENDING = re.compile(rf"[^A-Za-z0-9]+(?:{'|'.join(sorted(MASKS))})$", re.IGNORECASE)
-BESIDE = {"image", "images", "img", "imgs", "train", "test", "val", "data", "labels", "png", "binary"}  # say no more
-FIGURES = {"doc", "docs", "figure", "figures", "fig", "figs", "asset", "assets", "readme", "screenshot", "screenshots"}
-FIGURES |= {"plot", "plots", "logo", "cover", "banner", "icon", "icons", "thumbnail", "thumbnails"}
 
 
 @dataclass(frozen=True)
@@ -199,7 +196,7 @@ class Unused:
         plain = MASK_ENDING.sub("", stem(path))
         if plain != stem(path) and plain in self.tree.by_stem:  # 7_mask.png beside 7.jpg
             return MASK
-        return FIGURE if not folder or any(held & FIGURES and held <= FIGURES | BESIDE for held in names) else NO_PART
+        return FIGURE if not folder or any(map(is_figures, folder.split("/"))) else NO_PART
 
 
 def _share(name: str, paths: tuple[str, ...], used: bool = False, tested: bool = True) -> Share:

@@ -266,7 +266,7 @@ family("containers", CONTAINERS, containers)
 STRAYS = [
     # the folder of the class folders, the folders beside it with their numbers of images, whether it is a guess
     ("dataset/", {"Readme_images": 3, "images": 1, "net/Readme_images": 2, "Logo": 1}, None),
-    ("Large/", {"photos": 2}, "train.files"),
+    ("Large/", {"photos": 4}, "train.files"),
     ("data/all/", {"docs/figures": 1, "docs/icons": 1}, "train.files"),
     ("", {"assets": 2, "Logo": 1}, "train.files"),
     ("sets/final/", {"sets/final/readme images": 2}, "train.files"),

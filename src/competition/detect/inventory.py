@@ -78,6 +78,12 @@ def read_tables(tree: Tree, given: Mapping[str, Any]) -> tuple[list[TableFile], 
     return found, notes
 
 
+def without_image_notes(tables: list[TableFile], tree: Tree) -> list[TableFile]:
+    """The tables without those that tell something of one image each, such as p1.txt beside p1.jpg, where most do."""
+    kept = [table for table in tables if Path(table.path).stem not in tree.by_stem]
+    return kept if len(tables) - len(kept) > max(2, len(tables) / 2) else tables
+
+
 def _sheet_given(path: str, role: Role, given: Mapping[str, Any]) -> dict[str, Any]:
     """What the user says of how this table is written: by the part that it is said to be, else that it sounds like."""
     said: dict[str, Any] = {}

@@ -10,7 +10,7 @@ from src.competition.detect.context import Context, given_rule, pick, rules_for
 from src.competition.detect.decide import label_cells, put_label, put_target
 from src.competition.detect.draft import Draft
 from src.competition.detect.groups import find_groups
-from src.competition.detect.inventory import read_tables
+from src.competition.detect.inventory import read_tables, without_image_notes
 from src.competition.detect.listing import from_names, part_images, same_pattern
 from src.competition.detect.sample import find_sample
 from src.competition.detect.test import find_test, test_folder
@@ -38,6 +38,7 @@ def detect(data: Path, given: dict[str, Any], title: str) -> Found:
     """
     tree = Tree(data)
     tables, notes = read_tables(tree, given)
+    tables = without_image_notes(tables, tree)
     draft = Draft(given)
     draft.put("title", title)
     if "on_bad_image" in given:

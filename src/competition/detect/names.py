@@ -34,11 +34,12 @@ def label_in_names(paths: list[str], known: set[str]) -> Named | None:
     A few images beside the folders of the classes are set aside. `known`: answers that the sample submission holds.
     Raises Undecided where two patterns are as good.
     """
-    root = common_folder(paths)
+    root = top = common_folder(paths)
     held = [path for path in paths if path.count("/") > root.count("/")]
     doubts = []
     while held and len(held) >= MOST * len(paths):
-        inner = _container(held, root, known)
+        below = common_folder(held)
+        inner = _Container(below) if below != root else _container(held, root, known)
         if inner is None:
             break
         root = inner.root
@@ -46,15 +47,12 @@ def label_in_names(paths: list[str], known: set[str]) -> Named | None:
         held = [path for path in held if path.startswith(root) and path.count("/") > root.count("/")]
     held, doubt = _without_figures(held, root, known)
     doubts += [doubt] if doubt else []
-    folders = {path[len(root) :].partition("/")[0] for path in held}
-    if len(held) >= MOST * len(paths) and (len(folders) > 1 or common_folder(held) != root):
-        root = common_folder(held) if len(folders) == 1 else root
-        named = _in_folders(held, root, known)
-        if named:
-            how = "; ".join([named.how, *doubts])
-            aside = tuple(sorted(set(paths) - set(held)))
-            return replace(named, how=how, guess=named.guess or bool(doubts), aside=aside)
-    return _in_files(paths, root, known) if not any("/" in path[len(root) :] for path in paths) else None
+    named = _in_folders(held, root, known) if held and len(held) >= MOST * len(paths) else None
+    if named:
+        how = "; ".join([named.how, *doubts])
+        aside = tuple(sorted(set(paths) - set(held)))
+        return replace(named, how=how, guess=named.guess or bool(doubts), aside=aside)
+    return _in_files(paths, top, known) if not any("/" in path[len(top) :] for path in paths) else None
 
 
 @dataclass(frozen=True)

@@ -317,6 +317,15 @@ family("beside", BESIDE, folder_beside_classes)
 
 
 @case
+def one_test_image_named_after_its_folder(d):
+    for name in PETS:
+        for k in range(8):
+            d.image(f"Images/{name}/{name}_{k}.png", name)
+    d.image("Images/Test/test_image.png")
+    d.code = "undecided"
+
+
+@case
 def composed_folders(d):
     d.folders([unicodedata.normalize("NFD", "crème"), "bleu"], "train/")
     for k in range(4):

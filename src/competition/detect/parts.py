@@ -80,7 +80,8 @@ class Parts:
         said = self._asked and called - {name(one.rstrip("/")) for one in named} >= self._asked
         if len(named) > 1 or nested or said or any(stem(path) in self._tested for path in self._files[first][:20]):
             return True
-        if all(self._bears_its_name(one) for one in below) or not _only_part(first):
+        named_after = all(self._bears_its_name(one) for one in below) and self._alike(below, 3)  # test/test_image.jpg
+        if named_after or not _only_part(first):
             return False
         if role == "train":
             return len(below) < 3 or not self._alike(below)
@@ -93,10 +94,10 @@ class Parts:
         called = name(folder.rstrip("/")).casefold()
         return all(stem(path).casefold().startswith(called) for path in self._files[folder])
 
-    def _alike(self, folders: list[str]) -> bool:
+    def _alike(self, folders: list[str], times: int = 10) -> bool:
         """Whether folders hold numbers of images that are not far apart."""
         counts = [len(self._files[one]) for one in folders]
-        return max(counts) <= 10 * max(1, min(counts))
+        return max(counts) <= times * max(1, min(counts))
 
     def _names_parts(self, folder: str) -> bool:
         """Whether the images of one folder are called after their parts, as in Train_0.jpg and Test_0.jpg."""

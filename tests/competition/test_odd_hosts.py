@@ -285,6 +285,15 @@ def stray_folders(d, root, strays, guess):
 family("stray_folders", STRAYS, stray_folders)
 
 
+@case
+def many_beside_the_container(d):
+    # a third of the images lie beside: nothing tells strays from a class
+    d.folders(("with_mask", "without_mask"), "dataset/")
+    d.folders(("samples",))
+    d.train = {path: path.split("/")[0] for path in d.train}
+    d.guess = "train.files"
+
+
 def patients(d, names, folders, guess):
     # each class divides into its patients, and one is rare: the first level is the label
     for name, held in zip(names, folders, strict=True):

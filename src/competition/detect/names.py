@@ -98,6 +98,13 @@ def _by_folder(paths: list[str], root: str) -> dict[str, list[str]]:
     return held
 
 
+def _divided(below: dict[str, list[str]], root: str) -> str:
+    """The largest folder that holds nothing but several folders, where others beside it hold images; else empty."""
+    inner = {one: _by_folder(held, f"{root}{one}/") for one, held in below.items()}
+    found = [one for one in below if len(inner[one]) > 1 and sum(map(len, inner[one].values())) == len(below[one])]
+    return max(found, key=lambda one: len(below[one])) if 0 < len(found) < len(below) else ""
+
+
 def _without_figures(paths: list[str], root: str, known: set[str]) -> tuple[list[str], str]:
     """The paths without folders that are called after figures and hold far fewer images than the classes; a doubt.
 
@@ -121,7 +128,12 @@ def _in_folders(paths: list[str], root: str, known: set[str]) -> Named | None:
         if len(set(labels)) < 2:
             return None
         how = f"{len(set(labels))} folders in {root or 'data/'}"
-        return Named(f"{start}{{label}}/{{file:path}}", labels, how, tuple(paths))
+        divided = _divided(_by_folder(paths, root), root)
+        if divided:
+            how = (
+                f"{how}; if {divided} contains the classes: train.files='{start}{literal(divided)}/{{label}}/{{file}}'"
+            )
+        return Named(f"{start}{{label}}/{{file:path}}", labels, how, tuple(paths), guess=bool(divided))
     levels = [[part[k] for part in parts] for k in range(len(parts[0]))]
     varying = [k for k, level in enumerate(levels) if len(set(level)) > 1]
     if not varying:

@@ -34,12 +34,13 @@ class LikelyMetrics:
     def calibrate(
         self, choice: DecisionChoice, held: HeldOut, probabilities: np.ndarray, shift: np.ndarray | None, say: Say
     ) -> tuple["LikelyMetrics", DecisionChoice]:
-        """Where the guessed metric only orders rows, take the calibration by another likely metric, if its gain is
-        real. It is applied to the mean over networks: every row is moved alike, and the order stays."""
+        """Where the guessed metric only orders rows, take the calibration that another likely metric gains by, nested.
+        It is applied to the mean over networks: every row is moved alike, and the order stays. As it costs the guessed
+        metric nothing, the gain need not be beyond doubt."""
         judge = next((one for one in self.metrics if any(isinstance(r, Temperature) for r in one.rules(None))), None)
         if judge is None or not self.metrics[0].blends_ranks:
             return self, choice
-        found = choose_decision(replace(held, metric=judge), probabilities, shift)
+        found = choose_decision(replace(held, metric=judge), probabilities, shift, sure=False)
         say("\n".join(found.verdict.lines))
         if found.verdict.taken == found.verdict.ways[0].name:
             return self, choice

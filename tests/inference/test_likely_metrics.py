@@ -10,12 +10,13 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from src import predict, prepare
+from src.competition.card import load_card
 from src.core.paths import competition_folder, runs_folder
 from src.metrics.decision import Decision
 from src.targets import target_type
-from tests.fixtures.layouts import cats
+from tests.fixtures.layouts import cats, csv, grades
 
-SURE = 12.0  # a network of such logits is wrong in every fifth row
+SURE = 16.0  # a network of such logits is wrong in every fifth row
 CHANCE = np.log(2)
 
 
@@ -52,7 +53,7 @@ def save(folder: Path, fold: int, part: str, ids: pd.Series, dogs: pd.Series, ge
     """The folds err in the same test rows, as networks of one kind do."""
     right = generator.random(len(ids)) > 0.2
     logits = np.zeros((len(ids), 2), np.float32)
-    logits[:, 1] = np.where(dogs == right, SURE, -SURE) + generator.normal(0, 3, len(ids)) + fold / 10
+    logits[:, 1] = np.where(dogs == right, SURE, -SURE) + np.random.default_rng(fold).normal(0, 3, len(ids))
     path = folder / f"seed0/fold{fold}/logits/{part}-identity.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, id=ids.to_numpy(dtype=str), logits=logits, classes=["cat", "dog"], meta="{}")
@@ -120,6 +121,19 @@ def test_a_confirmed_metric_leaves_the_probabilities_alone(pets, capsys):
     assert facts["decision"]["temperature"] == 1
     assert "of_mean" not in facts["decision"]
     assert "rank mean" in blend[2], "the mean of ranks is tried again"
+
+
+def test_columns_of_grades_are_guessed_to_be_probabilities(tmp_path, monkeypatch):
+    """A kappa compares one grade a row: its decisions would fill the columns with 0 and 1."""
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path / "home"))
+    made = grades(tmp_path / "eyes")
+    sample = pd.DataFrame({made.header[0]: list(made.truth)})
+    csv(
+        tmp_path / "eyes" / "sample_submission.csv", sample.assign(**dict.fromkeys(made.classes, 1 / len(made.classes)))
+    )
+    assert prepare.main([str(tmp_path / "eyes")]) == 0
+    card = load_card("eyes")
+    assert (card.target, card.submission.kind, card.metric) == ("ordinal", "columns", "log_loss")
 
 
 def test_a_stored_decision_of_the_mean_is_read_again():

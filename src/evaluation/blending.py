@@ -75,10 +75,10 @@ def plain_mean(runs: tuple[str, ...], target: TargetType) -> Blend:
     return Blend("plain mean", runs, target, (1 / len(runs),) * len(runs))
 
 
-def choose_blend(held: HeldOut, tables: Tables, fitted: bool = True) -> BlendChoice:
+def choose_blend(held: HeldOut, tables: Tables, fitted: bool = True, ranks: bool = True) -> BlendChoice:
     """Judge the ways to join these runs' held-out probabilities. Raises Problem for a single run.
 
-    fitted: whether more than the plain mean is tried.
+    fitted: whether more than the plain mean is tried. ranks: whether the mean of ranks is, where the metric allows it.
     The networks that made a row's probabilities never saw it, but those of the rows that a fit learns from did: what
     is left of that in the nested scores is small, and the same for every way.
     """
@@ -88,7 +88,7 @@ def choose_blend(held: HeldOut, tables: Tables, fitted: bool = True) -> BlendCho
     for run, table in tables.items():
         singles[f"run {run}"] = (None, (table, None))
     ways: dict[str, tuple[Answer | None, Answer]] = {}
-    for method in _methods(held) if fitted else ("plain mean",):
+    for method in _methods(held, ranks) if fitted else ("plain mean",):
         same = _fit(method, held, tables, every).apply(tables, held.folds), None
         if method in ("plain mean", "rank mean"):
             ways[method] = None, same
@@ -116,9 +116,14 @@ def hill_climbing(held: HeldOut, tables: Tables, rows: np.ndarray) -> np.ndarray
     return kept / kept.sum() if kept.any() else np.full(len(stack), 1 / len(stack))
 
 
-def _methods(held: HeldOut) -> tuple[Method, ...]:
+def _methods(held: HeldOut, ranks: bool) -> tuple[Method, ...]:
     """Ranks forget what a probability is: they fit scores of order alone, where a row need not sum to 1."""
-    return ("plain mean", "weighted mean", *(("rank mean",) if held.metric.blends_ranks else ()), "linear stack")
+    return (
+        "plain mean",
+        "weighted mean",
+        *(("rank mean",) if ranks and held.metric.blends_ranks else ()),
+        "linear stack",
+    )
 
 
 def _applied(method: Method, held: HeldOut, tables: Tables, rows: np.ndarray) -> Any:

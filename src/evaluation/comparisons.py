@@ -56,11 +56,16 @@ class Comparison:
         return tuple(text)
 
 
-def judged(held: HeldOut, plain: str, ways: dict[str, Judged], beside: dict[str, Judged] | None = None) -> Comparison:
-    """Compare the ways to answer; the one named `plain` is kept unless another one's gain over it is real."""
+def judged(
+    held: HeldOut, plain: str, ways: dict[str, Judged], beside: dict[str, Judged] | None = None, sure: bool = True
+) -> Comparison:
+    """Compare the ways to answer; the one named `plain` is kept unless another one's gain over it is real.
+
+    sure: without, any nested gain will do.
+    """
     order = {plain: ways[plain], **ways}
     text = _format(held, ways[plain][1], order, plain)
-    real = [way for way in text if way.gain is not None and way.gain.real]
+    real = [way for way in text if way.gain is not None and (way.gain.real if sure else way.gain.value > 0)]
     taken = max(real, key=lambda way: way.gain.value).name if real else plain
     return Comparison(held.metric.name, text, _format(held, ways[plain][1], beside or {}, plain), taken)
 

@@ -22,13 +22,17 @@ class DecisionChoice:
 
 
 def choose_decision(
-    held: HeldOut, probabilities: np.ndarray, shift: np.ndarray | None = None, never_empty: bool = False
+    held: HeldOut,
+    probabilities: np.ndarray,
+    shift: np.ndarray | None = None,
+    never_empty: bool = False,
+    sure: bool = True,
 ) -> DecisionChoice:
     """Try the rules that fit the metric on the held-out probabilities, (rows, classes).
 
     shift: (classes,) what divides a resampling out, from `prior_shift`; None where training saw the classes as they
     are. Ranks and areas under curves want no decision: then the plain one is all there is. never_empty: of several
-    classes, at least one is always answered.
+    classes, at least one is always answered. sure: see `judged`.
     """
     metric, classes = held.metric, probabilities.shape[1]
     decided = metric.needs == "labels"
@@ -56,6 +60,6 @@ def choose_decision(
         divided = PriorDividedOut(shift)
         rules[divided.name] = divided
         ways[divided.name] = None, fitted(divided).apply(probabilities)
-    verdict = judged(held, plain.name, ways)
+    verdict = judged(held, plain.name, ways, sure=sure)
     rule = rules.get(verdict.taken)
     return DecisionChoice(fitted(rule) if rule else plain, ways[verdict.taken][1], verdict)

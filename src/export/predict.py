@@ -139,7 +139,7 @@ class Exported:
         if self.decision:
             each = [self.decision.changed(probabilities) for probabilities in each]
         probabilities = np.average(each, axis=0, weights=[len(here) for here in of_fold])
-        decisions = self.decision.decided(probabilities)[1] if self.decision else None
+        probabilities, decisions = self.decision.decided(probabilities) if self.decision else (probabilities, None)
         if decisions is None:
             decisions = target.decide(probabilities)
         if self.facts.never_empty:

@@ -15,6 +15,7 @@ from src.evaluation.blending import Blend, BlendChoice, Tables, choose_blend, pl
 from src.evaluation.bootstrap import Answer, fold_spread, format_difference, paired_difference
 from src.evaluation.decision_choice import DecisionChoice
 from src.evaluation.held_out import HeldOut, RunTable, joined, refuse_other_folds
+from src.inference.likely_metrics import LikelyMetrics, format_scores, likely_metrics
 from src.inference.provenance import submit_command, write_facts
 from src.inference.run_predictions import RunAnswers, open_run, teacher_logits
 from src.inference.score_table import held_out
@@ -29,18 +30,22 @@ def predict_ensemble(request: Request, say: Say = say) -> Path:
         raise UsageError("--export writes one run at a time: give run=NAME in place of runs=")
     runs = _gathered(request, say)
     competition = runs[0].competition
+    likely, scores = likely_metrics(competition), {}
     held, tables = _held_out(runs, competition.config.predict.shared)
     blend, choice, decision = plain_mean(tuple(request.runs), competition.target), None, None
     if held is None:
         _allow_unjudged(competition)
         say("no out-of-fold score: models of fold=all have seen every training row")
     else:
-        choice = choose_blend(held, tables, fitted=competition.config.predict.blend == "auto")
+        choice = choose_blend(held, tables, fitted=competition.config.predict.blend == "auto", ranks=not likely)
         blend = choice.taken
         say("\n".join([*choice.verdict.lines, *_spreads(held, tables, choice), *_differences(held, tables)]))
-        decision = _decision(runs, held, choice)
+        decision, likely = _decision(runs, held, choice, likely, say)
+        scores = likely.scores(held, decision.answer if decision else (choice.answer, None))
     if decision and len(decision.verdict.ways) > 1:
         say("\n".join(decision.verdict.lines))
+    if scores:
+        say(format_scores(scores))
     if not same_folds(runs):
         say(
             "the runs have different folds, so that on the test rows what was fitted is applied to the mean answer of "
@@ -52,7 +57,7 @@ def predict_ensemble(request: Request, say: Say = say) -> Path:
     judged = decision or choice
     score = (judged.verdict.way.score, *judged.verdict.way.interval) if judged else None
     folder = runs_folder(request.competition) / "blends" / request.run / "predictions"
-    write_facts(file, folder, runs, score, decision.decision if decision else None, blend)
+    write_facts(file, folder, runs, score, decision.decision if decision else None, blend, scores)
     say(submit_command(competition, file))
     return file
 
@@ -97,14 +102,21 @@ def _allow_unjudged(competition: Competition) -> None:
         )
 
 
-def _decision(runs: list[RunAnswers], held: HeldOut, choice: BlendChoice) -> DecisionChoice | None:
+def _decision(
+    runs: list[RunAnswers], held: HeldOut, choice: BlendChoice, likely: LikelyMetrics, say: Say
+) -> tuple[DecisionChoice | None, LikelyMetrics]:
     """Chosen on the nested answers of the blend. Ranks are no probabilities, and want no decision."""
     if choice.taken.method == "rank mean":
-        return None
+        return None, likely
     shifts = [one.shift() for one in runs]
     # What weighted sampling shifted can be divided out of a mean only where all runs were shifted alike.
     alike = all(shift is not None and np.array_equal(shift, shifts[0]) for shift in shifts)
-    return chosen_decision(runs[0].competition, held, choice.answer, shifts[0] if alike else None)
+    shift = shifts[0] if alike else None
+    decision = chosen_decision(runs[0].competition, held, choice.answer, shift)
+    if decision is None:
+        return None, likely
+    likely, decision = likely.calibrate(decision, held, choice.answer, shift, say)
+    return decision, likely
 
 
 def _spreads(held: HeldOut, tables: Tables, choice: BlendChoice) -> list[str]:

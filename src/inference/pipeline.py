@@ -7,6 +7,7 @@ from src.config.request import Request
 from src.core.console import Say, say
 from src.evaluation.decision_choice import DecisionChoice
 from src.inference.ensemble import predict_ensemble
+from src.inference.likely_metrics import format_scores, likely_metrics
 from src.inference.provenance import Score, submit_command, write_facts
 from src.inference.run_predictions import RunAnswers, open_run, teacher_logits
 from src.inference.score_table import OVERALL, Line, score_line, score_lines, score_table
@@ -28,16 +29,23 @@ def predict_run(request: Request, say: Say = say) -> Path:
     lines = score_lines(competition, oof) if oof else []
     if not oof:
         say("no out-of-fold score: a model of fold=all has seen every training row")
+    likely = likely_metrics(competition)
     choice = chosen_decision(competition, oof.held, oof.tta, one.shift()) if oof else None
+    score = _score(lines, choice)
+    if choice:
+        likely, choice = likely.calibrate(choice, oof.held, oof.tta, one.shift(), say)
+    scores = likely.scores(oof.held, choice.answer if choice else (oof.tta, None)) if oof else {}
     answer = test_answer([one], lambda tables: tables[one.run.name], choice.decision if choice else None)
     lines += _leaderboard(one)
     if lines:
         say(score_table(competition, lines, len(one.views)))
     if choice and len(choice.verdict.ways) > 1:
         say("\n".join(choice.verdict.lines))
+    if scores:
+        say(format_scores(scores))
     file = write_answers(competition, one.run.name, one.test_ids, answer, say)
     folder = one.run.folder / "predictions"
-    write_facts(file, folder, [one], _score(lines, choice), choice.decision if choice else None)
+    write_facts(file, folder, [one], score, choice.decision if choice else None, likely=scores)
     say(submit_command(competition, file))
     return file
 

@@ -22,8 +22,12 @@ def write_facts(
     score: Score | None,
     decision: Decision | None,
     blend: Blend | None = None,
+    likely: dict[str, float] | None = None,
 ) -> None:
-    """Write `folder`/<file's name>.json. Of several runs the lists hold what any has, `each` tells them apart."""
+    """Write `folder`/<file's name>.json. Of several runs the lists hold what any has, `each` tells them apart.
+
+    likely: the score by each metric that may be the right one, while the card's is a guess.
+    """
     each = [_of_run(one) for one in runs]
     value, low, high = (None if number is None or isnan(number) else number for number in score or (None,) * 3)
     sizes = sorted({facts["size"] for facts in each if facts["size"]})
@@ -43,6 +47,8 @@ def write_facts(
             for key in ("config_hash", "commit")
         },
     }
+    if likely:
+        facts["likely"] = {name: None if isnan(value) else value for name, value in likely.items()}
     if blend:
         facts |= {"blend": blend.to_json(), "each": dict(zip(facts["runs"], each, strict=True))}
     write_json(folder / f"{file.stem}.json", facts)

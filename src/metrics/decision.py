@@ -20,6 +20,8 @@ class Decision:
     of two classes where one applies, the second is answered. cuts: (classes - 1,) rising points on the expected grade.
     With neither, the plain rule of the metric stands: the likeliest class, one half, or the probabilities as they are.
     never_empty: a row that reaches no threshold is answered with its likeliest class.
+    of_mean: temperature and shift change the mean over networks in place of each network, which keeps the order of
+    the rows within a column (of two classes, or of several that may apply), and so every area under a curve.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Decision:
     thresholds: tuple[float, ...] | None = None
     cuts: tuple[float, ...] | None = None
     never_empty: bool = False
+    of_mean: bool = False
 
     def apply(self, probabilities: np.ndarray) -> Answer:
         """(n, classes) probabilities -> the same changed, and decisions, (n,) int or (n, classes) bool, or None.
@@ -45,6 +48,7 @@ class Decision:
 
     def decided(self, changed: np.ndarray) -> Answer:
         """What the thresholds or cuts make of changed probabilities: of a mean over networks, say."""
+        changed = self._moved(changed) if self.of_mean else changed
         if self.cuts is not None:
             return changed, np.searchsorted(self.cuts, expected_grade(changed), side="right")
         if self.thresholds is None:
@@ -55,7 +59,10 @@ class Decision:
         return changed, self.target.from_reached(reached)
 
     def changed(self, probabilities: np.ndarray) -> np.ndarray:
-        """The probabilities after temperature and shift, which belong to one network each."""
+        """The probabilities after temperature and shift, which belong to one network each, or else to the mean."""
+        return probabilities if self.of_mean else self._moved(probabilities)
+
+    def _moved(self, probabilities: np.ndarray) -> np.ndarray:
         if self.temperature == 1 and self.shift is None:
             return probabilities
         p = np.asarray(probabilities, np.float64)
@@ -63,9 +70,8 @@ class Decision:
         return self.target.from_strength(self.target.log_strength(p) / self.temperature + moved)
 
     def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "target": self.target.spec} | {
-            key: getattr(self, key) for key in ("temperature", "shift", "thresholds", "cuts", "never_empty")
-        }
+        keys = ("temperature", "shift", "thresholds", "cuts", "never_empty", *(("of_mean",) if self.of_mean else ()))
+        return {"name": self.name, "target": self.target.spec} | {key: getattr(self, key) for key in keys}
 
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> "Decision":

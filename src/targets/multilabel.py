@@ -24,8 +24,9 @@ class MultiLabel(ClassTarget):
     def recognise(cls, evidence: Evidence) -> Recognised | None:
         return Recognised("an image can have several classes, or none") if evidence.several else None
 
-    def usual_metric(self, submission: str, top: int) -> str:
-        return {"ranked": f"map@{top}", "columns": "mean_column_auc"}.get(submission, "sample_f1")
+    def likely_metrics(self, submission: str, top: int) -> tuple[str, ...]:
+        likely = {"ranked": (f"map@{top}",), "columns": ("mean_column_auc", "log_loss")}
+        return likely.get(submission, ("sample_f1", "micro_f1", "macro_f1"))
 
     def read(self, cells: Cells) -> Labels:
         if cells.listed:

@@ -20,5 +20,8 @@ class Ordinal(SingleLabel):
             return None
         return Recognised(f"{evidence.label} counts from 0 to {len(names) - 1} and sounds like a grade", guess=True)
 
-    def usual_metric(self, submission: str, top: int) -> str:
-        return f"map@{top}" if submission == "ranked" else "qwk"
+    def likely_metrics(self, submission: str, top: int) -> tuple[str, ...]:
+        """Columns ask for a probability of each grade, not for the one grade that a kappa compares."""
+        if submission in ("ranked", "columns"):
+            return super().likely_metrics(submission, top)
+        return "qwk", "accuracy"

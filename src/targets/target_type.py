@@ -91,9 +91,9 @@ class TargetType(Configurable):
         """Why `prepare` may take a label for this kind of target; None where it is none, or only a card may say so."""
         return None
 
-    def usual_metric(self, submission: str, top: int) -> str:
-        """The metric that most competitions have with such a submission; top: of how many ranks."""
-        return "accuracy"
+    def likely_metrics(self, submission: str, top: int) -> tuple[str, ...]:
+        """The metrics that competitions have with such a submission, the usual one first; top: of how many ranks."""
+        return ("accuracy",)
 
     # From the table
 
@@ -271,9 +271,13 @@ class ClassTarget(TargetType):
     submission_kinds = ("label", "probability", "columns", "ranked", "set")
     doubts_labels = True
 
-    def usual_metric(self, submission: str, top: int) -> str:
-        usual = {"ranked": f"map@{top}", "probability": "auc", "columns": "log_loss"}
-        return usual.get(submission, "accuracy")
+    def likely_metrics(self, submission: str, top: int) -> tuple[str, ...]:
+        likely = {
+            "ranked": (f"map@{top}",),
+            "probability": ("auc", "log_loss"),
+            "columns": ("log_loss", "mean_column_auc"),
+        }
+        return likely.get(submission, ("accuracy", "macro_f1"))
 
     def outputs(
         self, given: list[str] | dict[str, str] | None, columns: tuple[str, ...] | None, parts: Iterable[Labels]

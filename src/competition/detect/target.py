@@ -105,7 +105,7 @@ def _of_two(names: list[str], cells: list[str], metric: str | None) -> Choice:
 
 def usual_metric(target: TargetType, kind: SubmissionKind, top: int) -> Choice:
     """The metric that most competitions of this form use. It is always a guess: files do not name it."""
-    name = target.usual_metric(kind, top)
+    name = target.likely_metrics(kind, top)[0]
     return Choice(name, "the usual one for such a submission; see the competition's page, set metric=NAME", guess=True)
 
 

@@ -89,7 +89,7 @@ def test_it_trains_on_the_tail_and_scores_the_balanced_rows(tiny):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "text"),
     [
         ("tail: 30", "asks for a class of 30 rows, and the largest has 24"),
         ("without: [bleu]", "no class 'bleu'"),

@@ -304,7 +304,7 @@ def flip(data: bytes, at: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "text"),
     [
         (lambda data: data[: len(data) // 2], "damaged"),
         (lambda data: b"", "damaged"),

@@ -140,7 +140,7 @@ def test_the_shipped_lists_are_found():
 
 
 @pytest.mark.parametrize(
-    ("transform", "told"),
+    ("transform", "text"),
     [
         ("HorizontalFlop", "HorizontalFlop"),
         ("{HorizontalFlip: {prob: 0.5}}", "prob"),

@@ -487,7 +487,8 @@ def test_the_bar_is_for_terminals_only(paths, capfd):
     shutil.rmtree(paths[0].parent.parent / "cache")
     ours, terminal = os.openpty()
     code = (
-        "from pathlib import Path; from src.images.cache import ImageCache\n"
+        "from pathlib import Path; from src.images.cache import ImageCache; from src.core import console\n"
+        "console.BAR_SECONDS = 0\n"
         f"ImageCache.open(Path({str(paths[0].parent)!r}), [Path({str(paths[0])!r})], 8, 'crop')"
     )
     termios.tcsetwinsize(terminal, (24, 100))
@@ -528,7 +529,7 @@ def test_two_machines_of_two_processes_build_once_and_copy_once_each(paths, tmp_
     assert np.array_equal(cache[6], fitted(decode(paths[6]), SIDE, "stretch"))
 
 
-SLOW = "import src.images.local_copy as room; room.CHUNK = 100; room.progress = lambda *_: Bar()\n"
+SLOW = "import src.images.local_copy as room; room.CHUNK = 100; room.Bar = lambda *_: Bar()\n"
 SLOW += "class Bar:\n def __enter__(self): return self\n def __exit__(self, *_): pass\n"
 SLOW += " def update(self, _): print('a chunk', flush=True); time.sleep(60)\n"
 

@@ -120,7 +120,7 @@ def test_a_log_that_its_server_replaces_while_it_is_read_is_read_later(tmp_path,
     assert len(cluster_room.log_of(tmp_path / "log.csv")) == 1
 
     def failing(number: int) -> Callable:
-        def read(*_: object) -> None:
+        def read(*_: object, **__: object) -> None:
             raise OSError(number, os.strerror(number))
 
         return read

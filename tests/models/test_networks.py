@@ -306,7 +306,7 @@ def test_an_unknown_name_suggests_near_ones(tiny, capsys):
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("word", "text"),
     [
         ("model.args.drop_paht_rate=0.1", "drop_paht_rate"),
         ("model.args.act_layer=rellu", "rellu"),

@@ -411,7 +411,7 @@ def test_a_run_that_is_not_there_is_told(many, capsys):
     assert report(["config=many"]) == 2
     assert "does not exist yet" in capsys.readouterr().err
     assert report(["--help"]) == 0
-    assert "runs=NAME" in capsys.readouterr().out
+    assert "usage: python -m src.report" in capsys.readouterr().out
 
 
 # Runs side by side

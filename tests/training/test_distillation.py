@@ -510,7 +510,7 @@ def test_damaged_answers_are_told(tiny, monkeypatch, capsys):
     assert f"delete {member(tiny, 'student')} to train this fold from its start" in capsys.readouterr().err
     file.write_bytes(b"PK no more")
     assert train(words) == 1
-    assert "is no table of logits" in (message := capsys.readouterr().err)
+    assert str(file) in (message := capsys.readouterr().err)
     assert f"delete {member(tiny, 'student')} to train this fold from its start" in message
     shutil.rmtree(member(tiny, "student"))
     assert train(words) == 0
@@ -542,7 +542,7 @@ def test_the_finder_of_rates_is_taught_too_and_leaves_nothing(tiny, watched):
 def test_a_lesson_without_a_teacher_copies_nothing(tiny, monkeypatch):
     lessons: list[FoldTargets] = []
     made = fold_module.fold_targets
-    monkeypatch.setattr(fold_module, "lesson_of", lambda job: lessons.append(made(job)) or lessons[-1])
+    monkeypatch.setattr(fold_module, "fold_targets", lambda job: lessons.append(made(job)) or lessons[-1])
     words = [*PLAIN, "run=plain", "fold=0", "train.epochs=1"]
     assert train(words) == 0
     assert lessons[0].targets.dtype == np.int64 and len(lessons[0].targets) == ROWS

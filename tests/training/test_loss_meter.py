@@ -45,7 +45,7 @@ def test_training_learns_and_tells_the_same(tiny, monkeypatch):
     """Checkpoints after every step are written once its loss is known."""
     words = ["config=tiny", "fold=0", "train.batch=3", "train.global_batch=8", "train.epochs=2"]
     assert train([*words, "run=at-once"]) == 0
-    monkeypatch.setattr(step, "Tally", late)
+    monkeypatch.setattr(step, "LossMeter", late)
     assert train([*words, "run=late", "machine.checkpoint_minutes=1e-9"]) == 0
     pd.testing.assert_frame_equal(log(tiny, "at-once"), log(tiny, "late"))
 
@@ -54,7 +54,7 @@ def test_a_loss_that_is_no_number_is_told_with_its_step_and_not_kept(tiny, monke
     words = ["config=tiny", "fold=0", "optim.lr=1e30", "machine.checkpoint_minutes=1e-9"]
     text = []
     for name, loss_meter in (("a", LossMeter), ("b", late)):
-        monkeypatch.setattr(step, "Tally", loss_meter)
+        monkeypatch.setattr(step, "LossMeter", loss_meter)
         assert train([*words, f"run={name}"]) == 1
         text.append(capsys.readouterr().err)
     assert "the loss is nan at epoch 1, step" in text[0] and text[0] == text[1]

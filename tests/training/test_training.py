@@ -361,7 +361,7 @@ def test_folds_differ_in_weights_and_rows(tiny):
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "told"),
+    ("first", "second", "text"),
     [
         ([], ["optim.lr=0.5"], "optim.lr"),
         ([], ["model.args.drop_path_rate=0.2"], "model.args.drop_path_rate"),

@@ -89,8 +89,8 @@ def _mapped(file: Path, key: str) -> np.ndarray:
         return np.memmap(raw, dtype, "r", offset=raw.tell(), shape=shape) if 0 not in shape else np.zeros(shape, dtype)
 
 
-LOOK_THUMB = 16  # pixels a side, RGB
-LOOK_BLOCK = 1 << 15  # thumbnails at a time
+THUMB_SIDE = 16  # pixels a side, RGB
+THUMB_BLOCK = 1 << 15  # thumbnails at a time
 FACTS = ("digest", "hash", "thumb", "size", "fault")  # of a Look, beside its paths
 RULE = f"{VERSION}-1"  # of what is computed here: another one makes older looks worthless
 
@@ -131,8 +131,8 @@ class Look:
     def _of_thumbs(self, fact: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """A fact of each thumbnail, some at a time: there may be more of them than fit into memory."""
         facts = [np.zeros(0)]
-        for start in range(0, len(self.thumb), LOOK_BLOCK):
-            block = self.thumb[start : start + LOOK_BLOCK]
+        for start in range(0, len(self.thumb), THUMB_BLOCK):
+            block = self.thumb[start : start + THUMB_BLOCK]
             facts.append(fact(block.reshape(len(block), -1)))
             let_go(self.thumb)
         return np.concatenate(facts)
@@ -177,7 +177,7 @@ def _nothing_seen(images: int) -> dict[str, np.ndarray]:
     return {
         "digest": np.zeros(images, np.uint64),
         "hash": np.zeros(images, np.uint64),
-        "thumb": np.zeros((images, LOOK_THUMB, LOOK_THUMB, 3), np.uint8),
+        "thumb": np.zeros((images, THUMB_SIDE, THUMB_SIDE, 3), np.uint8),
         "size": np.zeros((images, 2), np.int32),
         "fault": np.full(images, "", dtype=object),
     }
@@ -197,7 +197,7 @@ def _one(path: str, row: int, fresh: dict[str, np.ndarray]) -> None:
     with open(path, "rb") as file:
         fresh["digest"][row] = int.from_bytes(hashlib.file_digest(file, "md5").digest()[:8], "big")
     fresh["size"][row] = image.shape[:2]
-    fresh["thumb"][row] = cv2.resize(image, (LOOK_THUMB, LOOK_THUMB), interpolation=cv2.INTER_AREA)
+    fresh["thumb"][row] = cv2.resize(image, (THUMB_SIDE, THUMB_SIDE), interpolation=cv2.INTER_AREA)
     gray = cv2.cvtColor(cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
     fresh["hash"][row] = perceptual(gray.astype(np.float32))
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from src.competition.quality.image_index import RULE, THUMB
+from src.competition.quality.image_index import RULE, THUMB_SIDE
 from src.core.files import write_text
 
 FILES = 500  # a file system may allow 65,000 links to each
@@ -102,7 +102,7 @@ def _earlier_look(folder: Path, parts: dict[str, np.ndarray], generator: np.rand
     stamps = np.array([(facts.st_size, facts.st_mtime_ns) for facts in map(os.stat, paths)], dtype=np.int64)
     hashes = generator.integers(0, 1 << 64, len(paths), dtype=np.uint64)
     levels = generator.normal(*BRIGHT, len(paths)).clip(25, 230).astype(np.uint8)
-    thumbs = generator.integers(0, 50, (len(paths), THUMB, THUMB, 3), np.uint8)
+    thumbs = generator.integers(0, 50, (len(paths), THUMB_SIDE, THUMB_SIDE, 3), np.uint8)
     thumbs += levels[:, None, None, None] - 25
     twins = len(paths) // 50
     hashes[-twins:] = hashes[:twins] ^ np.uint64(0b1011)

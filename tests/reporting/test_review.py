@@ -150,6 +150,7 @@ def test_damaged_features_and_weights_are_named(reviewed, capsys):
     assert review(["run=planted"]) == 0, "features are only kept: they are made anew"
     with np.load(file) as table:
         assert table.files
+    file.unlink()
     weights = file.parent / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
     assert review(["run=planted"]) == 1

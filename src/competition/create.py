@@ -80,14 +80,22 @@ def prepare(
     Raises Problem where the files allow no card, or are wrong.
     """
     folder, existing = competition_folder(name), card_file(name)
-    if existing and given:
-        keys = ", ".join(given)
+    # A fact that the card tells already was written by the same command, which was stopped after that.
+    other = [key for key in given if not _tells(name, key, given[key])] if existing else []
+    if other:
+        keys = ", ".join(other)
         raise UsageError(f"{existing} is there already: write {keys} into it, or delete it to have it worked out anew")
     if source is not None and source.resolve() not in (folder, folder / "data"):
         if existing and load_card(name).embedded:
             raise UsageError(f"{name} is a competition of Podium's own: choose another name for {source}, id=NAME")
         bring(source, folder, say, again=not existing, anyway=anyway)
     return _again(name, say, confirmed, anyway) if existing else _new(source, name, given, say, slug, fits, confirmed)
+
+
+def _tells(name: str, key: str, value: Any) -> bool:
+    """Whether the card says this already: words and numbers are alike, and a fact that is not there is none."""
+    fact = read_facts(load_card(name)).get(key)
+    return str(fact.value if fact else None) == str(value)
 
 
 def _again(name: str, say: Say, confirmed: str | Collection[str], anyway: bool = False) -> Prepared:

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# Until every open branch has landed: these live in src.core.files.
-from src.core.files import read_json, sha256_of, write_json, write_text, written_whole  # noqa: F401
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DONE = "done.json"  # written last in a member's folder, so its existence means that all else is there

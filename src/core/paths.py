@@ -1,10 +1,9 @@
-"""Where things lie on the disk, and the locks that keep processes apart there."""
+"""Where things lie on the disk, and which run folder one command holds."""
 
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DONE = "done.json"  # written last in a member's folder, so its existence means that all else is there

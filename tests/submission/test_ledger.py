@@ -238,7 +238,7 @@ def test_history_tells_a_correlation_with_its_interval(home, capsys):
 
 
 @pytest.mark.parametrize(
-    ("gap", "verdict"),
+    ("gap", "comparison"),
     [(0.02, "in the middle: noise\n"), (-0.05, "it cannot be told"), (-0.2, "WARNING")],
 )
 def test_history_parts_noise_from_warnings(home, capsys, gap, comparison):

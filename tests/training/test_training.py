@@ -179,7 +179,7 @@ def test_a_class_smaller_than_the_folds_is_told(tiny, capsys):
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("word", "text"),
     [
         ("optim.name=adamx", "adamx"),
         ("optim.args.betta=1", "betta"),

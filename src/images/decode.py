@@ -137,17 +137,24 @@ def decode(path: Path, at_least: int | None = None) -> np.ndarray:
     Raises ImageFault where the file is missing, empty, truncated, or no image. Damage inside a JPEG that leaves its
     end in place is not seen: the format has no checksum.
     """
+    return decode_sized(path, at_least)[0]
+
+
+def decode_sized(path: Path, at_least: int | None = None) -> tuple[np.ndarray, tuple[int, int]]:
+    """As `decode`, with the (height, width) that the image has when it is not reduced."""
     with _faults_of(path):
         data = path.read_bytes()
     if not data:
         raise ImageFault(path, "the file is empty (0 bytes)")
-    image = None
+    image, size = None, None
     if data.startswith(JPEG):
-        image = _jpeg(path, data, at_least)
+        image, size = _jpeg(path, data, at_least)
     elif data.startswith(PNG):
         image = _png(path, data)
     # What OpenCV refuses, Pillow either reads or names the reason for.
-    return _with_pillow(path, data) if image is None else image
+    if image is None:
+        image, size = _with_pillow(path, data), None
+    return image, size or image.shape[:2]
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -180,8 +187,9 @@ def looks_like_image(path: Path) -> bool:
     )
 
 
-def _jpeg(path: Path, data: bytes, at_least: int | None) -> np.ndarray | None:
-    """The JPEG through OpenCV; None where Pillow has to read it. Raises ImageFault if its end is missing."""
+def _jpeg(path: Path, data: bytes, at_least: int | None) -> tuple[np.ndarray | None, tuple[int, int]]:
+    """The JPEG through OpenCV, and its whole (height, width) as it is seen; None for the image where Pillow has to read
+    it. Raises ImageFault if its end is missing."""
     at, frame, exif = 2, None, b""
     while at + 12 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
@@ -201,10 +209,11 @@ def _jpeg(path: Path, data: bytes, at_least: int | None) -> np.ndarray | None:
         raise ImageFault(path, f"truncated JPEG (no end marker in {len(data)} bytes)")
     height, width, components = frame
     _check_size(path, width, height)
+    size = (width, height) if orientation(exif) >= 5 else (height, width)
     if components == 4:
-        return None
+        return None, size
     flags = RGB | next((REDUCED[by] for by in REDUCED if at_least and min(width, height) // by >= at_least), 0)
-    return _opencv(data, flags, exif)
+    return _opencv(data, flags, exif), size
 
 
 def _png(path: Path, data: bytes) -> np.ndarray | None:

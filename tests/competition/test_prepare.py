@@ -431,10 +431,14 @@ def test_near_duplicates_are_found_and_others_not(tmp_path):
         jpeg(tmp_path / "data" / "b1.jpg", cv2.resize(images[1], (61, 61)), 90),
         jpeg(tmp_path / "data" / "b2.jpg", images[2][2:-1, 1:-2], 90),
         jpeg(tmp_path / "data" / "b3.jpg", np.clip(images[3].astype(int) + 9, 0, 255).astype(np.uint8), 90),
+        jpeg(tmp_path / "data" / "b4.jpg", cv2.resize(images[4], (900, 600)), 90),  # decoded reduced
     ]
     look = look_at([*paths, *changed], tmp_path / "cache", say=lambda line: None)
     found = {tuple(look.paths[k].rpartition("/")[2] for k in pair) for pair in find_pairs(look).rows}
-    assert found == {("a00.jpg", "b0.jpg"), ("a01.jpg", "b1.jpg"), ("a02.jpg", "b2.jpg"), ("a03.jpg", "b3.jpg")}
+    assert found == {(f"a0{k}.jpg", f"b{k}.jpg") for k in range(5)}
+        ("a04.jpg", "b4.jpg")
+    }
+    assert look.size[-1].tolist() == [600, 900]
 
 
 def test_the_search_finds_every_pair_within_the_radius():

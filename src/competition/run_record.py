@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -10,6 +11,7 @@ from src.config import run_config
 from src.core.errors import Problem, UsageError
 from src.core.files import read_json, write_json, write_text
 from src.core.paths import REPOSITORY, Run, has_learned
+from src.core.registry import extensions_folder, weight_shaping_files
 
 IGNORED = "ignored.csv"  # the rows that data.ignore named when the run was made
 PACKAGES = ("torch", "timm", "albumentations", "opencv-python-headless", "numpy")
@@ -60,6 +62,14 @@ def verify(run: Run, competition: Competition) -> None:
             f"train with these, or put back those that {run.folder / IGNORED} tells",
             code="run-ignored-differ",
         )
+    now = _extensions(competition)
+    changed = [name for name, digest in record.get("extensions", now).items() if now.get(name) != digest]
+    if changed:
+        raise Problem(
+            f"{extensions_folder() / changed[0]} has changed since run {run.name} learned with it: put it back as it "
+            f"was, or give run=NEWNAME to train with what it is now",
+            code="run-extension-differs",
+        )
 
 
 def commit() -> str:
@@ -76,10 +86,25 @@ def _origin(competition: Competition) -> dict[str, Any]:
         "folds": competition.folds.hash,
         "ignored": _ignored(competition),
         "config_hash": competition.config.hash(),
+        "extensions": _extensions(competition),
         "commit": commit(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
     }
+
+
+def _extensions(competition: Competition) -> dict[str, str]:
+    """{file: hash} of the user's own losses, samplers, networks and so on that decide what this run learns."""
+    return weight_shaping_files({*_words(competition.config.identity()), competition.card.target_type.name})
+
+
+def _words(tree: Any) -> Iterator[str]:
+    """Every text in a tree of the configuration."""
+    if isinstance(tree, str):
+        yield tree
+    elif isinstance(tree, dict | list | tuple):
+        for one in tree.values() if isinstance(tree, dict) else tree:
+            yield from _words(one)
 
 
 def _ignored(competition: Competition) -> str | None:

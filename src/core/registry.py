@@ -32,11 +32,12 @@ class Registry(Generic[T]):
     """Objects of one kind by name.
 
     kind: what a message calls one, such as "metric". package: the dotted name whose modules register the built-in
-    ones. They do so with `@REGISTRY.register("name")`, above a class or a function.
+    ones. They do so with `@REGISTRY.register("name")`, above a class or a function. shapes_weights: whether what it
+    holds decides the weights that a run learns.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
-        self.kind, self.package = kind, package
+    def __init__(self, kind: str, package: str, shapes_weights: bool = False) -> None:
+        self.kind, self.package, self.shapes_weights = kind, package, shapes_weights
         self._entries: dict[str, list[tuple[str, T]]] = {}  # name -> (module, object); one, but in tests
         self._discovered = False
         _registries.append(self)
@@ -173,15 +174,34 @@ def _written(constant: str, package: str) -> list[str]:
     return [name for file in files for name in found.findall(file.read_text(encoding="utf-8", errors="replace"))]
 
 
-def _held(module: str) -> list[str]:
-    """What a module of the user's registered, such as "metric mcc"."""
-    networks = getattr(sys.modules[module], "__all__", [])  # where timm's own decorator enters them
-    return [f"network {name}" for name in networks] + [
-        f"{registry.kind} {name}"
-        for registry in _registries
+def weight_shaping_files(words: set[str]) -> dict[str, str]:
+    """{file name: hash} of the user's files that registered one of these words and so decide what a run learns."""
+    load_extensions()
+    own = {path: module for path, module in _loaded.items() if path.parent == extensions_folder()}
+    return {
+        path.name: _digests[module]
+        for path, module in own.items()
+        if words & {*_networks(module), *_registered(module, [one for one in _registries if one.shapes_weights])}
+    }
+
+
+def _networks(module: str) -> list[str]:
+    return getattr(sys.modules[module], "__all__", [])  # where timm's own decorator enters them
+
+
+def _registered(module: str, registries: list[Registry]) -> list[str]:
+    return [
+        name
+        for registry in registries
         for name, entries in registry._entries.items()
         if any(one == module for one, _ in entries)
     ]
+
+
+def _held(module: str) -> list[str]:
+    """What a module of the user's registered, such as "metric mcc"."""
+    networks = [f"network {name}" for name in _networks(module)]
+    return networks + [f"{one.kind} {name}" for one in _registries for name in _registered(module, [one])]
 
 
 def _forget(path: Path) -> None:

@@ -94,15 +94,15 @@ def _path(
     seconds: dict[str, float],
     budget: float | None,
 ) -> tuple[str, ...]:
-    """Views in the order in which they help the mean of these rows most; of equals the quicker one, then the first."""
+    """Views in the order in which they help the mean of these rows most; of equals the first."""
     tables = {view: table[rows] for view, table in probabilities.items()}
     path, total, spent = [PLAIN], tables.pop(PLAIN), seconds[PLAIN]
     while True:
         open_to = [view for view in tables if budget is None or spent + seconds[view] <= budget]
         if not open_to:
             return tuple(path)
-        merits = {view: held.merit(((total + tables[view]) / (len(path) + 1), None), rows) for view in open_to}
-        best = max(open_to, key=lambda view: (merits[view], -seconds[view]))
+        # Of equals the first, not the quicker: seconds are measured, and the same command must choose the same views.
+        best = max(open_to, key=lambda view: held.merit(((total + tables[view]) / (len(path) + 1), None), rows))
         path.append(best)
         total, spent = total + tables.pop(best), spent + seconds[best]
 

@@ -14,7 +14,7 @@ from src.targets import TargetType
 
 __all__ = ["LOSSES", "Loss", "TrainingRows", "class_weights", "loss_of"]
 
-LOSSES: Registry[type[Loss]] = Registry("loss", "src.losses")
+LOSSES: Registry[type[Loss]] = Registry("loss", "src.losses", shapes_weights=True)
 AUTO = "auto"
 
 

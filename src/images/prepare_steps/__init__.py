@@ -14,7 +14,7 @@ from src.core.suggestions import nearest
 
 PrepareStep = Callable[[np.ndarray], np.ndarray]
 
-PREPARE_STEPS: Registry[PrepareStep] = Registry("prepare step", "src.images.prepare_steps")
+PREPARE_STEPS: Registry[PrepareStep] = Registry("prepare step", "src.images.prepare_steps", shapes_weights=True)
 
 
 def prepared(image: np.ndarray, names: Sequence[str]) -> np.ndarray:

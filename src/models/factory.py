@@ -10,7 +10,7 @@ from torch import nn
 from src.config.schema import Model
 from src.core.errors import Problem, UsageError
 from src.models.heads import use_cosine, use_gem
-from src.models.weights import from_file, from_hub
+from src.models.weights import from_file, from_published
 from src.models.zoo import register_networks
 
 RUN = "run:"  # model.weights=run:NAME goes on from another run
@@ -68,14 +68,14 @@ def build(model: Model, classes: int, size: int, load: bool = True) -> Network:
 def _created(model: Model, classes: int, arguments: dict[str, Any], load: bool) -> nn.Module:
     if model.weights and load and not model.weights.startswith(RUN):  # a run's weights are put in fold by fold
         return from_file(model.name, model.weights, classes, arguments)
-    if model.pretrained and load:
-        return from_hub(model.name, classes, arguments)
+    if model.pretrained is True and load:
+        return from_published(model.name, classes, arguments)
     return timm.create_model(model.name, num_classes=classes, **arguments)
 
 
 def _has_stock_kernel(model: Model) -> bool:
     """Whether the stem's first convolution comes trained, 7x7 as published."""
-    return model.pretrained or bool(model.weights and not model.weights.startswith(RUN))
+    return model.pretrained is True or bool(model.weights and not model.weights.startswith(RUN))
 
 
 def _fit_stem(backbone: nn.Module, size: int, keep_kernel: bool, asked: bool) -> None:

@@ -19,6 +19,8 @@ from src.launchers.kaggle_notebook.folder import Folder, FolderWriter, format_si
 from src.launchers.kaggle_notebook.inference_notebook import run_there
 from src.launchers.kaggle_notebook.remote_training import CONFIG, IGNORE, REQUEST
 from src.launchers.kaggle_notebook.run_archive import FILE, STOPPED, NotBegun, bring, checkpoints, pack, whole
+from src.launchers.kaggle_notebook.wheel import write_installed_wheel
+from src.models.embedded import embedded_of
 from src.submission.kaggle import kernels
 from src.submission.kaggle.kernels import NoOutput, RunFailed
 from src.submission.submit import slug_of
@@ -134,8 +136,11 @@ def build(request: Request, run: Run, user: str) -> Folder:
     kinds = ("default.yaml", "model/*.yaml", "augment/*.yaml")
     files = [str(path.relative_to(REPOSITORY)) for kind in kinds for path in (REPOSITORY / "configs").glob(kind)]
     writer.add_wheels(ROOTS, files)
-    # Published weights come from timm's hub: only that needs the internet.
-    return writer.finish(TRAIN, internet=config.model.pretrained and not config.model.weights)
+    embedded = embedded_of(config.model.name) if config.model.pretrained is not False else None
+    if embedded:
+        write_installed_wheel(writer.parts, embedded.package)
+    # Published weights come from timm's hub, but for those that go along: only that needs the internet.
+    return writer.finish(TRAIN, internet=config.model.pretrained is not False and not embedded)
 
 
 def _for_there(config: Config) -> Config:

@@ -9,7 +9,7 @@ from typing import Any
 from src.competition.competition import Competition
 from src.config import run_config
 from src.core.errors import Problem, UsageError
-from src.core.files import read_json, write_json, write_text
+from src.core.files import damaged, read_json, write_json, write_text
 from src.core.paths import REPOSITORY, Run, has_learned
 from src.core.registry import extensions_folder, weight_shaping_files
 
@@ -57,6 +57,8 @@ def verify(run: Run, competition: Competition) -> None:
             code="run-folds-differ",
         )
     if record.get("ignored") != _ignored(competition):
+        if not competition.ignored:
+            raise damaged(run.folder / "run.json", "tells of ignored rows, and its configuration of none")
         raise Problem(
             f"{competition.ignored.file} ignores other rows than when run {run.name} was made: give run=NEWNAME to "
             f"train with these, or put back those that {run.folder / IGNORED} tells",

@@ -380,6 +380,20 @@ def test_a_cache_deleted_by_hand_is_built_again(paths):
     assert np.array_equal(opened(paths).batch(range(12)), wanted)
 
 
+def test_a_cache_that_others_delete_is_read_on_and_told_where_it_cannot_be(paths, monkeypatch):
+    """By hand, or by a process that saw it without its mark; and another one may stand in its place."""
+    monkeypatch.setattr("src.images.cache.CHECKED_AT_OPEN", 0)
+    wanted, cache = opened(paths).batch(range(12)), opened(paths)
+    cache.file.unlink()
+    cache.file.with_suffix(".json").unlink()
+    with raises("damaged-file"):
+        pickle.loads(pickle.dumps(cache)).batch([0])  # as a loader's process opens it
+    again = opened(paths)
+    assert np.array_equal(cache.batch(range(12)), wanted)
+    cache._damage("is damaged")
+    assert opened(paths, say=pytest.fail).file == again.file, "the new one keeps its mark"
+
+
 def test_two_processes_build_once(paths):
     """The first is held up by a named pipe until the second is seen to wait."""
     data = paths[6].read_bytes()

@@ -262,7 +262,7 @@ def test_a_disk_that_is_too_small_is_told_while_there_is_room(host, monkeypatch)
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": MB})())
     host.server.fault("GET", held=True)
     code, _, err = host.prepared()
-    assert code == 1 and "GB are free" in err and "Make room" in err
+    assert code == 1 and " MB are needed and 1.0 MB are free" in err and "Make room" in err
     assert 0 < host.archive.stat().st_size < len(host.files) and host.marker.exists()
 
 

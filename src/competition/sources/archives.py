@@ -145,9 +145,9 @@ def _stem(path: Path) -> Path:
 
 def _unpack_members(archive: Path, members: list[Member], folder: Path) -> None:
     members = [member for member in members if not litter(member.name)]
-    needed, free = sum(member.size for member in members), shutil.disk_usage(existing(folder)).free
-    if needed * SPARE > free:
-        raise Problem(f"{archive.name}: to unpack it {needed_and_free(needed, free)}: make room", code="disk-full")
+    needed, free = sum(member.size for member in members) * SPARE, shutil.disk_usage(existing(folder)).free
+    if needed > free:
+        raise Problem(f"{archive}: to unpack it {needed_and_free(needed, free)}: make room", code="disk-full")
     targets = [_inside(archive, member.name) for member in members]
     folder.mkdir(parents=True, exist_ok=True)
     for member, target in zip(members, targets, strict=True):
@@ -158,6 +158,9 @@ def _unpack_members(archive: Path, members: list[Member], folder: Path) -> None:
                 shutil.copyfileobj(source, sink, 1 << 20)
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
             raise Problem(f"{archive} holds {member.name!r} twice: unpack it yourself and give the folder") from None
+        except OSError as error:
+            error.filename = error.filename or str(path)  # a write that fails does not tell its file
+            raise
 
 
 def _inside(archive: Path, name: str) -> str:

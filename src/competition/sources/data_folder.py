@@ -8,7 +8,7 @@ from pathlib import Path
 
 from src.competition.card import Card, load_card
 from src.competition.sources import demo_digits, pixel_columns, subset
-from src.competition.sources.archives import Bound, existing, litter, unpack, unpack_nested
+from src.competition.sources.archives import SPARE, Bound, existing, litter, unpack, unpack_nested
 from src.core.console import Say, say
 from src.core.errors import Problem, UsageError
 from src.core.files import DamagedFile, needed_and_free, read_json, write_json
@@ -145,8 +145,8 @@ def _copy(source: Path, part: Path) -> None:
     dead = {path for path in links if not path.exists()}
     sizes = {path: path.stat().st_size for path in files if path not in dead}
     linked = _can_link(files, part)
-    needed, free = sum(sizes.values()), shutil.disk_usage(existing(part)).free
-    if not linked and needed * 1.05 > free:
+    needed, free = sum(sizes.values()) * SPARE, shutil.disk_usage(existing(part)).free
+    if not linked and needed > free:
         raise Problem(f"{source}: to copy it {needed_and_free(needed, free)}: make room", code="disk-full")
     for path in files:
         target = part / path.relative_to(source)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from src.core.console import Say, say
 from src.core.errors import Problem
+from src.core.files import needed_and_free
 from src.core.locks import locked
 from src.submission.kaggle import command
 from src.submission.kaggle.command import Call, Failed, Note, ask, checked_slug
@@ -116,9 +117,9 @@ class _Watch:
         missing, free = self.partial.total - self.have, shutil.disk_usage(folder).free
         if missing > free:
             raise Problem(
-                f"{self.partial.path.name} needs {missing / 1e9:.2f} GB more, but only {free / 1e9:.2f} GB are free "
-                f"in {folder}.\nMake room (as much again to unpack it), and give the same command again: it goes on "
-                "from what is there."
+                f"{self.partial.path}: for the rest of it {needed_and_free(missing, free)}.\n"
+                "Make room (as much again to unpack it), and give the same command again: it goes on from what is "
+                "there."
             )
 
     def _tell(self, now: float) -> None:

@@ -7,12 +7,15 @@ proves nothing as long as the list may lag.
 """
 
 import contextlib
+import json
+import os
 import re
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import IO
 
 from src.core.console import Say, say
 from src.core.errors import Problem
@@ -93,6 +96,7 @@ def submit_once(
         raise AlreadySubmitted(before, file.name)
     with _only_push(competition) as lock:
         sync(competition, slug, say)
+        _restore(competition, lock, say)
         entry = None if again else ledger.submitted_before(competition, sha256)
         if entry and entry.status == PUSHING:
             entry = _unsure_push(competition, slug, entry, say)
@@ -101,8 +105,12 @@ def submit_once(
         if entry:
             say("an earlier push of these bytes had arrived: nothing is pushed now")
         else:
-            counted = check_allowance(slug, say)
-            entry = _push(_new_entry(competition, sha256, file, message, counted), slug, file, say, lock)
+            limits = check_allowance(slug, say)
+            _tell_hidden(competition, limits, say)
+            counted = limits.total if limits else None
+            entry = _new_entry(competition, sha256, file, message, counted)
+            _remember(entry, lock)
+            entry = _push(entry, slug, file, say, lock.fileno())
     try:
         mine = await_score(slug, entry.token, entry.ref, wait_minutes, say)
     except ScoringFailed as failed:
@@ -125,8 +133,8 @@ def sync(competition: str, slug: str, say: Say = say) -> list[Entry]:
     return rows
 
 
-def check_allowance(slug: str, say: Say = say) -> int | None:
-    """Say what is left today, and return how many submissions Kaggle has counted ever; None where it does not tell.
+def check_allowance(slug: str, say: Say = say) -> Limits | None:
+    """Say what is left today, and return it; None where Kaggle does not tell.
 
     Raises NotPushed where none is left, or where the rules are not accepted.
     """
@@ -137,7 +145,7 @@ def check_allowance(slug: str, say: Say = say) -> int | None:
     if limits.left > 0:
         noun = "submission" if limits.left == 1 else "submissions"
         say(f"{limits.left} {noun} left today, {limits.today} used; the day ends (UTC) in {until_midnight()}")
-        return limits.total
+        return limits
     if limits != Limits():
         raise NotPushed(none_left(limits))
     if facts is not None and not facts["entered"]:
@@ -243,6 +251,15 @@ def with_token(message: str, token: str) -> str:
     return f"{' '.join(message.split())[:LONGEST_MESSAGE]} {token}".strip()
 
 
+def _tell_hidden(competition: str, limits: Limits | None, say: Say) -> None:
+    """A push of the same file from another machine may not be listed yet; nothing here would know of it."""
+    today = ledger.now()[:10]
+    listed = sum(each.ref != "" and each.time.startswith(today) for each in ledger.read(competition)[0])
+    if limits and limits.today > listed:
+        more = "a push from elsewhere may be on its way"
+        say(f"Kaggle counts {limits.today} submissions of today and lists {listed}: {more}")
+
+
 def _new_entry(competition: str, sha256: str, file: Path | NotebookVersion, message: str, counted: int | None) -> Entry:
     """The row that stands in the ledger before the push, so that no kill can hide it."""
     token = new_token(sha256)
@@ -288,7 +305,7 @@ def _unsure_push(competition: str, slug: str, entry: Entry, say: Say) -> Entry |
         if mine:
             return _updated(entry, mine)
     evidence = _evidence(competition, slug, entry, say)
-    if lag > 0 or evidence.hidden > 0 or evidence.same_name:
+    if lag > 0 or evidence.hidden > 0 or evidence.nameless:
         when = f"Kaggle's list may still lag for {lag / 60:.0f} min. " if lag > 0 else ""
         raise Unsure(
             f"it is not known whether the earlier push of {entry.file} arrived. {evidence.text} Nothing was pushed.\n"
@@ -303,12 +320,12 @@ def _unsure_push(competition: str, slug: str, entry: Entry, say: Say) -> Entry |
 class _Evidence:
     """What Kaggle tells of a push that its list does not show.
 
-    hidden: submissions that Kaggle counts since the push and does not list. same_name: whether one without our token
-    bears the file's name.
+    hidden: submissions that Kaggle counts since the push and does not list. nameless: since then it lists one without a
+    token, which may be ours under another name and without its message, or somebody's who pushed by hand.
     """
 
     hidden: float
-    same_name: bool
+    nameless: bool
     text: str
 
 
@@ -318,13 +335,14 @@ def _evidence(competition: str, slug: str, entry: Entry, say: Say) -> _Evidence:
     place = next((place for place, each in enumerate(entries) if each.token == entry.token), len(entries))
     # Both by place and by time: a submission of a teammate that was counted before and listed later explains nothing.
     newer = [each for each in entries[place + 1 :] if each.ref and each.time >= entry.time]
-    same_name = any(each.file == entry.file and not each.token for each in newer)
+    nameless = next((each for each in newer if not each.token), None)
+    found = f" It may be submission {nameless.ref}, {nameless.file}, which has no token." if nameless else ""
     if entry.counted_before is None:
-        return _Evidence(0, same_name, "Kaggle's list does not show it.")
+        return _Evidence(0, bool(nameless), f"Kaggle's list does not show it.{found}")
     with explained(slug):
         counted = command.limits(slug, say).total
     hidden = counted - entry.counted_before - len(newer)
-    return _Evidence(hidden, same_name, _count_told(entry.counted_before, counted))
+    return _Evidence(hidden, bool(nameless), f"{_count_told(entry.counted_before, counted)}{found}")
 
 
 def _count_told(before: float, now: float) -> str:
@@ -371,12 +389,33 @@ def _made_elsewhere(competition: str, mine: Submission) -> Entry:
 
 
 @contextlib.contextmanager
-def _only_push(competition: str) -> Iterator[int]:
+def _only_push(competition: str) -> Iterator[IO[str]]:
     """Hold the right to push to this competition. The kaggle command inherits the lock: a push whose parent was
     killed keeps it until it ends. Raises Problem where another process holds it."""
     refusal = f"another push to {competition} is at work.\nWait until it ends, and give the same command again."
     with locked(submissions_folder(competition) / ".push.lock", lambda _: refusal) as file:
-        yield file.fileno()
+        yield file
+
+
+def _remember(entry: Entry, lock: IO[str]) -> None:
+    """Note the push in the lock file too, a line each: whoever deletes or spoils the ledger does not undo it."""
+    lock.write(f"{json.dumps(asdict(entry))}\n")
+    lock.flush()
+    os.fsync(lock.fileno())
+
+
+def _restore(competition: str, lock: IO[str], say: Say) -> None:
+    """Put back what the ledger does not tell any more of pushes that were begun here."""
+    lock.seek(0)
+    known = {entry.token for entry in ledger.read(competition)[0]}
+    for line in lock.read().splitlines():
+        try:
+            entry = Entry(**json.loads(line))
+        except (ValueError, TypeError):
+            continue
+        if entry.token and entry.token not in known:
+            say(f"the ledger does not tell the push of {entry.file} on {entry.time[:10]} any more: it is put back")
+            ledger.append(entry)
 
 
 def _upload_failed(call: Call) -> bool:

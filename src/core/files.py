@@ -57,6 +57,7 @@ DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 # ${name:...}, however nested, calls a function, such as one that reads the environment.
 RESOLVER = re.compile(r"\$\{.*:", re.DOTALL)
 REFERENCE = re.compile(r"\$\{([^${}]*)\}")
+LARGEST_JSON = 100_000_000  # bytes
 LARGEST_SETTINGS = 2_000_000  # bytes of a card or configuration, and values and letters that it may come to
 
 # What zipfile and numpy raise for bytes that are none of theirs.
@@ -163,6 +164,8 @@ def read_json(path: Path, remedy: str | None = None, kind: type = dict) -> Any:
 
     Raises DamagedFile, and MissingFile where it is not there; `remedy` is told in place of the usual one.
     """
+    if path.is_file() and path.stat().st_size > LARGEST_JSON:
+        raise damaged(path, f"holds more than {format_size(LARGEST_JSON)}", remedy)
     try:
         value = json.loads(read_text(path, remedy))
     except (ValueError, RecursionError) as error:
@@ -285,6 +288,8 @@ def read_settings(path: Path, kinds: tuple[type, ...] = (dict,)) -> Any:
         if not text.strip():
             raise UsageError(f"{path} is empty: write it anew, or put a copy of it back", code="damaged-file")
         _check_aliases(text)
+        # omegaconf from 2.4 on has a bound of its own, which a list of 10,000 classes passes.
+        os.environ.setdefault("OMEGACONF_MAX_YAML_EXPANDED_NODES", str(LARGEST_SETTINGS))
         tree = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
         asking = next((cell for cell in _cells(tree) if RESOLVER.search(cell)), None)
         if asking is not None:

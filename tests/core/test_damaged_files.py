@@ -175,6 +175,13 @@ def test_a_json_file_that_is_none_is_told_with_its_remedy(tmp_path, content, cod
     assert len(str(error.value).splitlines()) == 1
 
 
+def test_a_json_file_without_end_is_told_before_it_is_read(tmp_path):
+    with (tmp_path / "run.json").open("wb") as file:
+        file.truncate(1_000_000_000)
+    with raises("damaged-file"):
+        read_json(tmp_path / "run.json")
+
+
 def test_a_key_that_a_json_file_lacks_is_told_with_the_file(tmp_path):
     file = tmp_path / "done.json"
     file.write_text('{"score": 1}')
@@ -322,6 +329,8 @@ def test_what_repeats_a_little_is_read(tmp_path):
     file = tmp_path / "x.yaml"
     file.write_text("a: &a {x: 1}\nb: {<<: *a, y: '${a.x}'}\nc: [*a, '${b}', 'is ${c.0.x}']\n")
     assert read_settings(file) == {"a": {"x": 1}, "b": {"x": 1, "y": 1}, "c": [{"x": 1}, {"x": 1, "y": 1}, "is 1"]}
+    file.write_text("classes:\n" + "".join(f"- class number {k}\n" for k in range(12_000)))
+    assert len(read_settings(file)["classes"]) == 12_000
     for wrong in ("a: ${b}\n", "a: ${a}\n", "a: '${b} ${b.c}'\nb: 1\n"):
         file.write_text(wrong)
         with raises("damaged-file"):

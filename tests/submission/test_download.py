@@ -159,6 +159,7 @@ def test_progress_is_shown_and_a_silent_connection_given_up_and_gone_on_from(hos
     assert host.is_whole()
 
 
+@pytest.mark.slow  # the command pauses on its own
 def test_an_error_page_in_place_of_the_rest_is_no_part_of_the_zip(host):
     """Until 2.2.4 the command wrote it into the file, and would have gone on from there at the next start."""
     host.server.fault("GET", drop="mid")

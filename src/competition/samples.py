@@ -64,7 +64,8 @@ ON_CONFLICT = {
 @dataclass(frozen=True)
 class Samples:
     """train: columns id, path, group, part (train, validation, or the name of an extra table) and cluster.
-    test: columns id, path. Ids are text, paths absolute; an empty group or cluster is a row of its own.
+    test: columns id, path. Ids are text, paths absolute; an empty group or cluster is a row of its own. Once the
+    files were looked at, both have a column digest, a uint64 of the file's bytes.
 
     targets: (rows of train,) int64 indices into `classes`, or (rows of train, classes) float32 where several apply.
     sample: the sample submission, every cell text.

@@ -10,7 +10,7 @@ import pandas as pd
 
 from src.competition.competition import Competition, open_competition
 from src.core.errors import Problem
-from src.core.files import read_json
+from src.core.files import read_json, undefused
 from src.core.paths import DONE, Run
 from src.evaluation.bootstrap import gains, picked
 from src.experiments.sweep_plan import Cell, Plan
@@ -23,7 +23,8 @@ from src.training.rare_class_scores import rarity_scores
 
 def result_of(competition: str, name: str, folder: Path) -> dict[str, Any]:
     """What a sweep wrote into its folder, a dictionary a run."""
-    runs = pd.read_csv(folder / "summary.csv").to_dict("records")
+    table = pd.read_csv(folder / "summary.csv").map(lambda cell: undefused(cell) if isinstance(cell, str) else cell)
+    runs = table.rename(columns=undefused).to_dict("records")
     return {"competition": competition, "sweep": name, "folder": folder, "runs": runs}
 
 

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -65,6 +65,7 @@ class ImageCache:
         bad: str = "raise",
         max_gb: float | None = None,
         local: Path | None = None,
+        digests: Sequence[int] | None = None,
     ) -> "ImageCache | ImageStream":
         """The squares of the images `paths`, one row each, in this order; built on the first call, by all cores.
 
@@ -72,6 +73,8 @@ class ImageCache:
         make room, and images that need more than that alone are not cached: an ImageStream, which is used the same
         way, decodes each when it is asked for (opening it reads only the headers). `local` is a folder on a disk of
         this machine: the cache is copied there once, bounded alike, and read from there; see src/images/local_copy.py.
+        `digests` are hashes of the files' bytes: the cache is theirs, however often the files are moved or touched.
+        Without them it is that of the files' sizes and times.
 
         Unusable images are gathered, never skipped: `bad="raise"` raises a Problem that lists them,
         `bad="report"` returns with their rows in `faults`, for the caller to decide about.
@@ -85,7 +88,7 @@ class ImageCache:
             say(f"{size / GB:.2f} GB of images, the cache may hold {max_gb:g} GB: they are decoded on demand")
             source.check(workers)
             return _judged(source, source, bad)
-        file = folder / f"{side}px-{fit}-{_key(folder, source)}.npy"
+        file = folder / f"{side}px-{fit}-{_key(folder, source, digests)}.npy"
         own = own_folder(local, file, say) if local else None
         shared = partial(_shared, file, source, max_gb, workers, say)
         if own is None:
@@ -159,17 +162,24 @@ class ImageCache:
         return self.__dict__ | {"_held": None, "_squares": None, "_sums": None, "_checked": None}
 
 
-def _key(folder: Path, source: ImageStream) -> str:
+def _key(folder: Path, source: ImageStream, digests: Sequence[int] | None) -> str:
     """A hash of all that the pixels depend on. Names count from the folder's parent, so that both can be moved."""
     recipe = [decode.VERSION, cv2.__version__, source.side, source.fit, versions_of(source.prepare)]
     digest = hashlib.sha256(json.dumps(recipe).encode())
-    for path, name in zip(source.paths, relative_paths(source.paths, folder.parent), strict=True):
-        digest.update(os.fsencode(name))
-        with contextlib.suppress(OSError):  # a missing image is reported by the build
-            facts = os.stat(path)
-            digest.update(f"\0{facts.st_size} {facts.st_mtime_ns}".encode())
-        digest.update(b"\0\0")
+    of_files = _sizes_and_times(source) if digests is None else map(str, digests)
+    for name, told in zip(relative_paths(source.paths, folder.parent), of_files, strict=True):
+        digest.update(os.fsencode(name) + f"\0{told}\0\0".encode())
     return digest.hexdigest()[:16]
+
+
+def _sizes_and_times(source: ImageStream) -> Iterator[str]:
+    for path in source.paths:
+        try:
+            facts = os.stat(path)
+        except OSError:  # a missing image is reported by the build
+            yield ""
+        else:
+            yield f"{facts.st_size} {facts.st_mtime_ns}"
 
 
 def _shared(

@@ -142,7 +142,7 @@ class ViewTables(StoredTables):
         if not path.exists():
             return False
         meta = self._load(path).meta
-        same = meta.get("images", self.competition.images_hash) == self.competition.images_hash
+        same = "images" not in meta or self.competition.same_images(meta["images"])
         same &= "view" not in meta or {"view": meta["view"]} == _version(view)
         return same and meta.get("made_of") == self.networks.made_of(member, self.engine)
 

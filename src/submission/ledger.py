@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from src.core.errors import Problem
-from src.core.files import DamagedFile, read_json
+from src.core.files import DamagedFile, defused, read_json, undefused
 from src.core.locks import hold
 from src.core.paths import home, runs_folder
 
 PUSHING = "PUSHING"  # written before the push: without a later row it may or may not have arrived
 NOT_PUSHED = "NOT PUSHED"  # Kaggle has none of it
-FORMULA = re.compile(r"'*[=+\-@\t\r]")  # begins a formula, or was defused before
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -191,7 +190,7 @@ def _row(line: str, columns: tuple[str, ...]) -> Entry | None:
     if len(cells) < len(columns):
         cells = cells[:-1]
     values = {name: cell for name, cell in zip(columns, cells, strict=False) if name in COLUMNS}
-    entry = Entry(**{name: _number(cell) if name in NUMBERS else _undefused(cell) for name, cell in values.items()})
+    entry = Entry(**{name: _number(cell) if name in NUMBERS else undefused(cell) for name, cell in values.items()})
     known = entry.competition and (entry.ref or entry.token or entry.sha256)
     return entry if known else None
 
@@ -224,15 +223,6 @@ def _cell(value: str | float | None) -> str:
         return "" if value is None else str(value)
     # One line a row, and nothing that a terminal would obey: blanks take the place of control characters.
     return defused(" ".join(CONTROL.sub(" ", value).split()))
-
-
-def defused(cell: str) -> str:
-    """A cell of text for people: with a quote before it where a spreadsheet would take it for a formula."""
-    return f"'{cell}" if FORMULA.match(cell) else cell
-
-
-def _undefused(cell: str) -> str:
-    return cell[1:] if cell[:1] == "'" and FORMULA.match(cell[1:]) else cell
 
 
 def _line(cells: Iterable[str], columns: tuple[str, ...] | None) -> str:

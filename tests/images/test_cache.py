@@ -27,6 +27,7 @@ from src.images.decode import ImageFault, decode
 from src.images.local_copy import local_folder
 from src.images.prepare_steps.steps import crop_border
 from src.images.stream import ImageStream, fitted
+from src.predict import main as predict
 from src.train import main as train
 from tests.fixtures.codes import raises
 
@@ -162,6 +163,36 @@ def test_a_moved_competition_keeps_its_cache(paths, tmp_path):
     said = []
     cache = opened([moved / "data" / path.name for path in paths], say=said.append)
     assert cache.file.name == name and not said
+
+
+def test_a_cache_of_hashes_is_that_of_the_files_bytes(paths):
+    digests, said = list(range(12)), []
+    file = opened(paths, digests=digests).file
+    for path in paths:
+        os.utime(path)
+    assert opened(paths, digests=digests, say=said.append).file == file and not said
+    assert opened(paths, digests=[99, *digests[1:]]).file != file
+
+
+def test_an_exchanged_image_is_noticed_by_training_and_prediction(tiny, capsys):
+    """Two test images of the same size and time change places: so do their answers."""
+    data = tiny / "competition" / "tiny" / "data"
+    for image in data.glob("*/*.png"):
+        image.write_bytes(cv2.imencode(".bmp", cv2.imread(str(image)))[1].tobytes())
+    assert train(["config=tiny", "fold=0", "machine.cache_max_gb=1"]) == 0 and predict(["config=tiny"]) == 0
+    (run,) = (tiny / "runs" / "tiny").glob("tiny*")
+    table = run / "seed0" / "fold0" / "logits" / "test-identity.npz"
+    before, blue, red = np.load(table), data / "test" / "0501.png", data / "test" / "0503.png"
+    content = blue.read_bytes(), red.read_bytes()
+    for image, other in ((blue, content[1]), (red, content[0])):
+        facts = image.stat()
+        image.write_bytes(other)
+        os.utime(image, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert predict(["config=tiny"]) == 0
+    after = np.load(table)
+    places = [list(before["id"]).index(name) for name in ("0501", "0503")]
+    assert np.array_equal(after["logits"][places], before["logits"][places[::-1]])
+    assert not np.array_equal(after["logits"][places], before["logits"][places])
 
 
 def broken(paths: list[Path]) -> list[Path]:

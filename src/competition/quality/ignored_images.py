@@ -19,6 +19,7 @@ from src.competition.folds import NEVER, Folds, units_of
 from src.competition.samples import Samples
 from src.competition.tables import read_table
 from src.core.errors import Problem, UsageError
+from src.core.files import undefused
 from src.core.paths import home
 
 LEFT_OUT, ONLY_TRAINED = "never", "train"
@@ -55,6 +56,8 @@ def read_ignored(word: str, samples: Samples) -> Ignored:
         raise Problem(f"{file} has no column 'id': it has {', '.join(map(repr, table))}. data.ignore needs that column")
     if not len(table):
         raise Problem(f"{file} names no image: to ignore none, leave data.ignore out")
+    known = table["id"].isin(samples.train["id"])
+    table["id"] = table["id"].where(known, table["id"].map(undefused))  # as a review's table writes an id like =1
     table["use"] = table["use"].str.strip().replace("", LEFT_OUT) if "use" in table else LEFT_OUT
     for wrong, why in (
         (table["id"] == "", "its id is empty"),

@@ -17,7 +17,7 @@ import pytest
 
 from src.core.files import sha256_of
 from src.submission import ledger
-from src.submission.kaggle import command, push
+from src.submission.kaggle import command, sync
 from src.submission.kaggle.command import Call, Failed
 from tests.fixtures.kaggle_cup import SLUG, digits_cup, write_table  # noqa: F401 (the fixture `cup`)
 from tests.fixtures.kaggle_server import TOKEN, USER
@@ -601,7 +601,7 @@ def test_fuzz_of_what_the_command_prints():
 
 
 def test_a_token_is_found_again_and_the_message_stays_one_line():
-    token = push.new_token("ab" * 32)
-    message = push.with_token("two\nlines " + "x" * 999, token)
-    assert push.token_in(message) == token and "\n" not in message and len(message) < 300
-    assert push.token_in("made by hand [podium x]") == ""
+    token = sync.new_token("ab" * 32)
+    message = sync.with_token("two\nlines " + "x" * 999, token)
+    assert sync.token_in(message) == token and "\n" not in message and len(message) < 300
+    assert sync.token_in("made by hand [podium x]") == ""

@@ -7,13 +7,10 @@ proves nothing as long as the list may lag.
 """
 
 import contextlib
-import json
-import os
 import re
-import secrets
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -35,12 +32,12 @@ from src.submission.kaggle.errors import (
     rules_not_accepted,
     until_midnight,
 )
+from src.submission.kaggle.sync import changes, new_token, remember, restore, sync_ledger, updated, with_token
 from src.submission.ledger import NOT_PUSHED, PUSHING, Entry
 
 LOOKS = (1.0, 3.0, 6.0)  # seconds before each look for a submission that may have arrived
 POLLS = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0)  # seconds between the looks for a score; the last one repeats
 RETRY_SECONDS = 300.0  # after these no new attempt is begun
-LONGEST_MESSAGE = 250
 UPLOAD_FAILED = "Could not submit to competition"  # 2.2.4 prints it and exits 0, 2.2.5 exits 1
 
 
@@ -95,8 +92,8 @@ def submit_once(
     if before and before.status not in (PUSHING, "PENDING"):
         raise AlreadySubmitted(before, file.name)
     with _only_push(competition) as lock:
-        sync(competition, slug, say)
-        _restore(competition, lock, say)
+        sync_ledger(competition, slug, say)
+        restore(competition, lock, say)
         entry = None if again else ledger.submitted_before(competition, sha256)
         if entry and entry.status == PUSHING:
             entry = _unsure_push(competition, slug, entry, say)
@@ -109,28 +106,15 @@ def submit_once(
             _tell_hidden(competition, limits, say)
             counted = limits.total if limits else None
             entry = _new_entry(competition, sha256, file, message, counted)
-            _remember(entry, lock)
+            remember(entry, lock)
             entry = _push(entry, slug, file, say, lock.fileno())
     try:
         mine = await_score(slug, entry.token, entry.ref, wait_minutes, say)
     except ScoringFailed as failed:
-        ledger.append(*_changes(entry, failed.submission))
+        ledger.append(*changes(entry, failed.submission))
         raise
-    ledger.append(*_changes(entry, mine))
+    ledger.append(*changes(entry, mine))
     return mine
-
-
-def sync(competition: str, slug: str, say: Say = say) -> list[Entry]:
-    """Bring the ledger up to Kaggle's list: later scores, and submissions made by hand. Returns the rows added."""
-    with explained(slug):
-        listed = command.submissions(slug, say, every=True)
-    by_key = {key: entry for entry in ledger.read(competition)[0] for key in (entry.ref, entry.token) if key}
-    rows: list[Entry] = []
-    for each in reversed(listed):
-        entry = by_key.get(each.ref) or by_key.get(token_in(each.message))
-        rows += _changes(entry, each) if entry else [_made_elsewhere(competition, each)]
-    ledger.append(*rows)
-    return rows
 
 
 def check_allowance(slug: str, say: Say = say) -> Limits | None:
@@ -235,22 +219,6 @@ def await_score(slug: str, token: str, ref: str, minutes: float, say: Say = say)
     return mine
 
 
-def new_token(sha256: str) -> str:
-    """A mark for the message: the file's hash, by which any push of these bytes is known, and a part of its own."""
-    return f"[podium {sha256[:12]}-{secrets.token_hex(2)}]"
-
-
-def token_in(message: str) -> str:
-    """The token in a submission's message; empty where it was not pushed from here."""
-    found = re.search(r"\[podium [0-9a-f]{12}-[0-9a-f]{4}\]", message)
-    return found[0] if found else ""
-
-
-def with_token(message: str, token: str) -> str:
-    """The message in one line with the token at its end."""
-    return f"{' '.join(message.split())[:LONGEST_MESSAGE]} {token}".strip()
-
-
 def _tell_hidden(competition: str, limits: Limits | None, say: Say) -> None:
     """A push of the same file from another machine may not be listed yet; nothing here would know of it."""
     today = ledger.now()[:10]
@@ -303,7 +271,7 @@ def _unsure_push(competition: str, slug: str, entry: Entry, say: Say) -> Entry |
         with explained(slug):
             mine = find(slug, entry.token, "", say)
         if mine:
-            return _updated(entry, mine)
+            return updated(entry, mine)
     evidence = _evidence(competition, slug, entry, say)
     if lag > 0 or evidence.hidden > 0 or evidence.nameless:
         when = f"Kaggle's list may still lag for {lag / 60:.0f} min. " if lag > 0 else ""
@@ -330,7 +298,7 @@ class _Evidence:
 
 
 def _evidence(competition: str, slug: str, entry: Entry, say: Say) -> _Evidence:
-    """Raises Problem. To be called after `sync`: what is listed stands in the ledger."""
+    """Raises Problem. To be called after `sync_ledger`: what is listed stands in the ledger."""
     entries = ledger.read(competition)[0]
     place = next((place for place, each in enumerate(entries) if each.token == entry.token), len(entries))
     # Both by place and by time: a submission of a teammate that was counted before and listed later explains nothing.
@@ -351,43 +319,6 @@ def _count_told(before: float, now: float) -> str:
     return f"Kaggle's list does not show it; {counted}, {risen}."
 
 
-def _changes(entry: Entry, mine: Submission) -> list[Entry]:
-    """The row that tells what the entry does not know yet; none where there is nothing new."""
-    row = _updated(entry, mine)
-    return [row] if replace(row, time=entry.time) != entry else []
-
-
-def _updated(entry: Entry, mine: Submission) -> Entry:
-    """The entry with what Kaggle tells of it; what Kaggle does not tell (yet) stays."""
-    return replace(
-        entry,
-        time=ledger.now(),
-        ref=mine.ref,
-        status=mine.status,
-        public_score=entry.public_score if mine.public_score is None else mine.public_score,
-        private_score=entry.private_score if mine.private_score is None else mine.private_score,
-        reason=mine.reason or ("" if mine.status == "COMPLETE" else entry.reason),
-    )
-
-
-def _made_elsewhere(competition: str, mine: Submission) -> Entry:
-    """A row for a submission made by hand or from another machine; its file is known where its name holds its hash."""
-    name = Path(mine.file).name
-    local = submissions_folder(competition) / name
-    sha256 = sha256_of(local) if name and local.is_file() else ""
-    sha256 = sha256 if sha256 and local.stem.endswith(f"-{sha256[:8]}") else ""
-    entry = Entry(
-        time=f"{mine.date[:19].replace(' ', 'T')}Z",
-        competition=competition,
-        file=mine.file,
-        sha256=sha256,
-        token=token_in(mine.message),
-        message=mine.message,
-        **(ledger.facts(competition, sha256) if sha256 else {}),
-    )
-    return replace(_updated(entry, mine), time=entry.time)
-
-
 @contextlib.contextmanager
 def _only_push(competition: str) -> Iterator[IO[str]]:
     """Hold the right to push to this competition. The kaggle command inherits the lock: a push whose parent was
@@ -395,27 +326,6 @@ def _only_push(competition: str) -> Iterator[IO[str]]:
     refusal = f"another push to {competition} is at work.\nWait until it ends, and give the same command again."
     with locked(submissions_folder(competition) / ".push.lock", lambda _: refusal) as file:
         yield file
-
-
-def _remember(entry: Entry, lock: IO[str]) -> None:
-    """Note the push in the lock file too, a line each: whoever deletes or spoils the ledger does not undo it."""
-    lock.write(f"{json.dumps(asdict(entry))}\n")
-    lock.flush()
-    os.fsync(lock.fileno())
-
-
-def _restore(competition: str, lock: IO[str], say: Say) -> None:
-    """Put back what the ledger does not tell any more of pushes that were begun here."""
-    lock.seek(0)
-    known = {entry.token for entry in ledger.read(competition)[0]}
-    for line in lock.read().splitlines():
-        try:
-            entry = Entry(**json.loads(line))
-        except (ValueError, TypeError):
-            continue
-        if entry.token and entry.token not in known:
-            say(f"the ledger does not tell the push of {entry.file} on {entry.time[:10]} any more: it is put back")
-            ledger.append(entry)
 
 
 def _upload_failed(call: Call) -> bool:

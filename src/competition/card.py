@@ -212,7 +212,8 @@ def load_card(competition: str) -> Card:
         known = sorted({p.parent.name for r in (home(), REPOSITORY) for p in r.glob("competition/*/card.yaml")})
         raise UsageError(
             f"competition={competition}: there is no competition/{competition}/card.yaml. Known: {', '.join(known)}. "
-            "To add one: python -m src.prepare SOURCE"
+            "To add one: python -m src.prepare SOURCE",
+            code="unknown-competition",
         )
     facts = read_settings(path)
     if str(facts.get("id", competition)) != competition:
@@ -228,7 +229,7 @@ def check_card(competition: str, facts: dict[str, Any], where: str) -> Card:
     try:
         return Card.model_validate({"id": competition, **facts})
     except ValidationError as error:
-        raise UsageError((f"{where}: " if where else "") + _wording(error.errors()[0])) from None
+        raise UsageError((f"{where}: " if where else "") + _wording(error.errors()[0]), code="bad-card") from None
 
 
 def _wording(fault: dict[str, Any]) -> str:

@@ -55,7 +55,9 @@ class Registry(Generic[T]):
         """Enter `entry`, which this module made."""
         there = [other for other, _ in self._visible(name) if other != module]
         if there:
-            raise UsageError(f"{_file(module)}: the {self.kind} {name!r} is there already, in {_file(there[0])}")
+            raise UsageError(
+                f"{_file(module)}: the {self.kind} {name!r} is there already, in {_file(there[0])}", code="name-taken"
+            )
         if isinstance(entry, type) and issubclass(entry, Configurable):
             entry.registered = name
         kept = [one for one in self._entries.get(name, []) if one[0] != module]
@@ -66,7 +68,7 @@ class Registry(Generic[T]):
         self._discover()
         found = self._visible(name)
         if not found:
-            raise UsageError(f"the {self.kind} {name!r} is unknown.{nearest(name, self.names())}")
+            raise UsageError(f"the {self.kind} {name!r} is unknown.{nearest(name, self.names())}", code="unknown-name")
         return found[-1][1]
 
     def origin(self, name: str) -> str | None:
@@ -145,7 +147,9 @@ def load_extensions() -> None:
             raise
         except Exception as error:
             _forget(path)
-            raise UsageError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+            raise UsageError(
+                f"{path} cannot be loaded: {type(error).__name__}: {error}", code="extension-broken"
+            ) from error
     if new and launched().rank == 0:
         held = [f"{path.name} ({', '.join(_held(_loaded[path])) or 'registers nothing'})" for path in new]
         print(f"extensions of {new[0].parent}: {', '.join(held)}", file=sys.stderr, flush=True)
@@ -163,7 +167,7 @@ def check_name(name: str, constant: str, package: str, further: tuple[str, ...] 
     if extension_files():
         known = getattr(importlib.import_module(package), constant).names()
     if name not in known:
-        raise UsageError(f"{name!r} is unknown.{nearest(name, [*further, *known])}")
+        raise UsageError(f"{name!r} is unknown.{nearest(name, [*further, *known])}", code="unknown-name")
 
 
 def _written(constant: str, package: str) -> list[str]:
@@ -230,10 +234,14 @@ class Configurable:
         what = self.registered or type(self).__name__
         for key in given:
             if key not in self.parameters:
-                raise UsageError(f"{what} has no parameter {key!r}.{nearest(key, list(self.parameters))}")
+                raise UsageError(
+                    f"{what} has no parameter {key!r}.{nearest(key, list(self.parameters))}", code="unknown-parameter"
+                )
         for key, default in self.parameters.items():
             if key not in given and isinstance(default, type):
-                raise UsageError(f"{what} needs its parameter {key}: {{name: {what}, {key}: ...}}")
+                raise UsageError(
+                    f"{what} needs its parameter {key}: {{name: {what}, {key}: ...}}", code="missing-parameter"
+                )
             setattr(self, key, self._sound(key, given.get(key, default), default))
         self.given = given
 
@@ -242,7 +250,9 @@ class Configurable:
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise UsageError(f"{self.registered}: {key} must be of type {kind.__name__}, not {value!r}")
+            raise UsageError(
+                f"{self.registered}: {key} must be of type {kind.__name__}, not {value!r}", code="bad-parameter"
+            )
         return value
 
     @property
@@ -275,5 +285,5 @@ def parsed(spec: str | dict[str, Any], kind: str) -> tuple[str, dict[str, Any]]:
     parameters = dict(spec)
     name = parameters.pop("name", None)
     if not isinstance(name, str):
-        raise UsageError(f"{kind}: {spec} has no name: write {{name: ..., parameter: value}}")
+        raise UsageError(f"{kind}: {spec} has no name: write {{name: ..., parameter: value}}", code="missing-name")
     return name, parameters

@@ -49,12 +49,14 @@ def metric(spec: str | dict[str, Any], target: TargetType | str, folder: Path | 
     if name not in METRICS:
         raise UsageError(
             f"metric {spec!r} is unknown. Known: {', '.join(METRICS.names())}, with @K after those that count to a k "
-            f"(map@5), and `own`, which is metric.py beside card.yaml"
+            f"(map@5), and `own`, which is metric.py beside card.yaml",
+            code="unknown-name",
         )
     kind = METRICS.get(name)
     if not isinstance(target, kind.targets):
         raise UsageError(
-            f"metric {name!r} cannot judge {target.name} targets: take one of {', '.join(metrics_for(target))}"
+            f"metric {name!r} cannot judge {target.name} targets: take one of {', '.join(metrics_for(target))}",
+            code="unfit-for-target",
         )
     return kind(target, **parameters)
 

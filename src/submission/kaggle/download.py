@@ -118,7 +118,8 @@ class _Watch:
             raise Problem(
                 f"{self.partial.path.name} needs {missing / 1e9:.2f} GB more, but only {free / 1e9:.2f} GB are free "
                 f"in {folder}.\nMake room (as much again to unpack it), and give the same command again: it goes on "
-                "from what is there."
+                "from what is there.",
+                code="disk-full",
             )
 
     def _tell(self, now: float) -> None:
@@ -150,7 +151,8 @@ def download(slug: str, folder: Path, say: Say = say) -> Path:
     if fault:
         raise Problem(
             f"Kaggle sent {archive.path.name}, but it is no whole zip ({fault}), and it was removed.\n"
-            f"Give the same command again; or fetch it by hand from {SITE}/competitions/{slug}/data and give its path."
+            f"Give the same command again; or fetch it by hand from {SITE}/competitions/{slug}/data and give its path.",
+            code="damaged-archive",
         )
     say(f"{archive.path} is here and whole: {archive.size / 1e6:.1f} MB")
     return archive.path
@@ -161,7 +163,7 @@ def _fetched(slug: str, archive: Partial, lock: int, say: Say) -> str:
     try:
         _fetch(slug, archive, lock, say)
     except Failed as failed:
-        raise Problem(_reason(slug, failed.call)) from None
+        raise Problem(_reason(slug, failed.call), code="kaggle-failed") from None
     fault = _fault(archive)
     if fault:
         archive.remove()

@@ -40,7 +40,7 @@ def explained(slug: str, file: Path | None = None) -> Iterator[None]:
     try:
         yield
     except Failed as failed:
-        raise Problem(explain(slug, failed.call, file)) from None
+        raise Problem(explain(slug, failed.call, file), code="kaggle-failed") from None
 
 
 def explain(slug: str, call: Call, file: Path | None = None) -> str:

@@ -116,7 +116,7 @@ def read_export(path: Path) -> tuple[Facts, Tensors]:
     if _digest(facts, tensors) != digest:
         raise Problem(
             f"{path} was changed or damaged after it was written (its checksum differs): copy it again",
-            code="damaged-file",
+            code="changed-file",
         )
     return facts, tensors
 

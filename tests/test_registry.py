@@ -48,7 +48,7 @@ def test_the_packages_own_files_are_found_when_a_name_is_asked_for(things):
 
 
 def test_an_unknown_name_hears_of_the_nearest(things):
-    with raises("unknown-name", "plian", "plain"):
+    with raises("unknown-thing", "plian", "plain"):
         things.get("plian")
 
 
@@ -77,7 +77,7 @@ def test_a_name_that_is_taken_is_refused_with_both_files(things, tmp_path):
 def test_a_users_file_that_fails_is_named(things, tmp_path, code):
     extend(tmp_path, things, "broken", code)
     for _ in range(2):  # the second time too
-        with raises("extension-broken", "broken.py"):
+        with raises("extension-failed", "broken.py"):
             things.get("plain")
 
 

@@ -56,7 +56,7 @@ def _built(entry: str | dict[str, Any], size: int) -> A.BasicTransform | A.BaseC
     ((name, arguments),) = entry.items()
     kind = getattr(A, name, None)
     if not (isinstance(kind, type) and issubclass(kind, (A.BasicTransform, A.BaseCompose))):
-        raise UsageError(f"augment: albumentations has no transform {name!r}", code="unknown-name")
+        raise UsageError(f"augment: albumentations has no transform {name!r}", code="unknown-transform")
     if arguments is not None and not isinstance(arguments, dict):
         raise UsageError(f"augment: {name} takes its arguments by name, such as {name}: {{p: 0.5}}", code="bad-augment")
     arguments = {key: _sized(value, size) for key, value in (arguments or {}).items()}

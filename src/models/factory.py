@@ -44,7 +44,7 @@ def build(model: Model, classes: int, size: int, load: bool = True) -> Network:
         near = ", ".join(difflib.get_close_matches(model.name, timm.list_models(), n=3))
         raise UsageError(
             f"model.name={model.name}: timm knows no such network" + (f". Near: {near}" if near else ""),
-            code="unknown-name",
+            code="unknown-network",
         )
     taken = sorted({"drop_rate", "num_classes", "pretrained", "in_chans"} & set(model.args))
     if taken:

@@ -176,7 +176,7 @@ def optimizer_of(config: Config, network: nn.Module) -> torch.optim.Optimizer:
     if optim.name not in list_optimizers():
         raise UsageError(
             f"optim.name={optim.name}: timm knows no such optimizer.{nearest(optim.name, list_optimizers())}",
-            code="unknown-name",
+            code="unknown-optimizer",
         )
     try:
         return create_optimizer_v2(

@@ -171,5 +171,5 @@ def test_a_wrong_list_is_told_before_anything_is_made(tiny, capsys, transform, t
 def test_an_empty_list_only_resizes(photos):
     images = photos.batch([0])
     np.testing.assert_array_equal(Augmentation([], 28)(images, (0, 0, 0, 0)), images)
-    with raises("unknown-name", "Shuffle"):
+    with raises("unknown-transform", "Shuffle"):
         Augmentation(["Shuffle"], 28)

@@ -497,7 +497,7 @@ def test_wrong_settings(paths):
     for how, code, name in (
         ({"fit": "squeeze"}, "bad-value", "images.fit"),
         ({"side": 0}, "bad-value", "images.load_size"),
-        ({"prepare": ("polish",)}, "unknown-name", "polish"),
+        ({"prepare": ("polish",)}, "unknown-prepare-step", "polish"),
     ):
         with raises(code, name):
             opened(paths, **how)

@@ -72,7 +72,7 @@ def test_ben_graham_takes_the_lighting_away():
 def test_unknown_preparation():
     picture = framed(0)
     assert np.array_equal(prepared(picture, ["crop_border", "square_pad"]), square_pad(crop_border(picture)))
-    with raises("unknown-name", "crop_bordr", "crop_border"):
+    with raises("unknown-prepare-step", "crop_bordr", "crop_border"):
         check_steps(["square_pad", "crop_bordr"])
 
 

@@ -117,7 +117,7 @@ def test_sets_and_views_mix_without_repeats():
 
 
 def test_an_unknown_view_is_told_with_the_known_ones():
-    with raises("unknown-name", "sideways", "hflip", "square"):
+    with raises("unknown-view", "sideways", "hflip", "square"):
         view_names(["identity", "sideways"])
 
 

@@ -168,7 +168,7 @@ def test_nan_among_the_probabilities_scores_nan():
 
 @pytest.mark.parametrize("name", ["acuracy", "map@0", "map@", "map@x", ""])
 def test_an_unknown_metric_is_refused_with_the_known_names(name):
-    with raises("unknown-name", "accuracy, balanced_accuracy", "map@5"):
+    with raises("unknown-metric", "accuracy, balanced_accuracy", "map@5"):
         metric(name, "multiclass")
 
 
@@ -213,7 +213,7 @@ def test_a_competition_brings_its_own_metric(tmp_path):
             "own-metric-incomplete",
             "needs",
         ),
-        ("def score(:", "extension-broken", "SyntaxError"),
+        ("def score(:", "extension-failed", "SyntaxError"),
     ],
 )
 def test_an_own_metric_that_is_absent_or_wrong_names_the_file(tmp_path, text, code, name):

@@ -35,7 +35,8 @@ def check_steps(names: Sequence[str]) -> None:
     for name in names:
         if name not in PREPARE_STEPS:
             raise UsageError(
-                f"images.prepare: {name!r} is unknown.{nearest(name, PREPARE_STEPS.names())}", code="unknown-name"
+                f"images.prepare: {name!r} is unknown.{nearest(name, PREPARE_STEPS.names())}",
+                code="unknown-prepare-step",
             )
 
 

@@ -30,7 +30,7 @@ def view_names(words: list[str]) -> tuple[str, ...]:
         if word not in VIEWS and word not in SETS:
             raise UsageError(
                 f"predict.views: {word!r} is no view. Views: {', '.join(VIEWS)}. Sets: {', '.join(SETS)}",
-                code="unknown-name",
+                code="unknown-view",
             )
         names += SETS.get(word, (word,))
     return tuple(dict.fromkeys(names))

@@ -24,7 +24,7 @@ from src.core.errors import Problem
 from src.core.locks import locked
 from src.submission.kaggle import command
 from src.submission.kaggle.command import Call, Failed, Note, ask, checked_slug
-from src.submission.kaggle.errors import SITE, explain, rules_not_accepted
+from src.submission.kaggle.errors import SITE, Reason, explain, rules_not_accepted
 
 LOOK_SECONDS = 0.25
 TELL_SECONDS = 5.0  # between the first lines about progress; later they come less often
@@ -163,7 +163,7 @@ def _fetched(slug: str, archive: Partial, lock: int, say: Say) -> str:
     try:
         _fetch(slug, archive, lock, say)
     except Failed as failed:
-        raise Problem(_reason(slug, failed.call), code="kaggle-failed") from None
+        raise _reason(slug, failed.call).error() from None
     fault = _fault(archive)
     if fault:
         archive.remove()
@@ -238,8 +238,8 @@ def _fault(archive: Partial) -> str:
     return f"{bad} is damaged" if bad else ""
 
 
-def _reason(slug: str, call: Call) -> str:
-    """Why Kaggle gave no files, and what to do, in two lines."""
+def _reason(slug: str, call: Call) -> Reason:
+    """Why Kaggle gave no files."""
     # 2.2.5 advises on the rules after every 403: only what the server said counts.
     said = call.message or (call.out + call.err if call.status is None else "")
     if re.search(r"accept\b.*\brules\b", said):
@@ -254,15 +254,17 @@ def _reason(slug: str, call: Call) -> str:
     if facts and not facts["entered"]:
         return rules_not_accepted(slug)
     if facts:
-        return (
-            f"Kaggle refuses the files of {slug} ({call.status}), though you have joined it.\n"
-            f"Look at {SITE}/competitions/{slug}/data whether it offers them, or asks you for something first."
+        return Reason(
+            "files-refused",
+            f"Kaggle refuses the files of {slug} ({call.status}), though you have joined it.",
+            f"Look at {SITE}/competitions/{slug}/data whether it offers them, or asks you for something first.",
         )
     mean = f"Did you mean {' or '.join(near)}? " if near else ""
     rules = f" If the name is right, accept the rules: {SITE}/competitions/{slug}/rules" if call.status == 403 else ""
-    return (
-        f"Kaggle knows no competition {slug!r} ({call.status}).\n"
-        f"{mean}The name is what follows {SITE}/competitions/ in your browser's address.{rules}"
+    return Reason(
+        "unknown-competition",
+        f"Kaggle knows no competition {slug!r} ({call.status}).",
+        f"{mean}The name is what follows {SITE}/competitions/ in your browser's address.{rules}",
     )
 
 

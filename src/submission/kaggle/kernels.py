@@ -112,7 +112,7 @@ def user_name(say: Say = say) -> str:
         call = ask("config", "view", say=say)
     except Failed as failed:
         remedy = "To build without asking Kaggle, and send nothing: add kernel.user=NAME, your name there"
-        raise Problem(f"{explain('kaggle', failed.call)}\n{remedy}", code="kaggle-failed") from None
+        raise explain("kaggle", failed.call).error(more=remedy) from None
     found = re.search(r"^- username: (\S+)", call.out, re.MULTILINE)
     if not found or found[1] == "None":
         raise Problem(
@@ -181,7 +181,7 @@ def push_once(
         raise
     if not arrived:
         raise Unsure(
-            f"it is not known whether the {kind.name} arrived. {explain(slug, call).splitlines()[0]}\n"
+            f"it is not known whether the {kind.name} arrived. {explain(slug, call).text}\n"
             "Give the same command again in some minutes: it looks first, and pushes only where Kaggle has none."
         )
     _refuse_half(kind, call, record)
@@ -236,7 +236,7 @@ def _arrived(kind: Kind, slug: str, call: Call, address: str, before: int, say: 
         reason = clean(said[1])
         raise NotPushed(f'Kaggle refused the {kind.name}: "{reason}"\nMend that, and give the same command again.')
     if refused:
-        raise NotPushed(explain(slug, call))
+        raise explain(slug, call).error(NotPushed)
     return False
 
 
@@ -362,7 +362,7 @@ def log_end(slug: str, address: str, say: Say = say) -> str:
     try:
         text = ask("kernels", "logs", address, say=say).out
     except Failed as failed:
-        return explain(slug, failed.call)
+        return str(explain(slug, failed.call))
     lines = [line for line in read_log(text).splitlines() if line.strip()]
     return "\n".join(f"  | {clean(line)[:300]}" for line in lines[-LOG_LINES:]) or "  (the log is empty)"
 
@@ -400,15 +400,16 @@ def fetch_output(
                 (part / name).replace(folder / name)
                 shutil.rmtree(part)
                 return folder / name
-            fault = f"what came of {name} is not whole.\nGive the same command again: the notebook does not run anew."
+            text = f"what came of {name} is not whole.\nGive the same command again: the notebook does not run anew."
+            fault = Problem(text, code="kernel-output-damaged")
         except Failed as failed:
-            fault = explain(slug, failed.call)
+            fault = explain(slug, failed.call).error()
             if not _passing(failed.call):
                 break
         if pause is not None:
             say(f"{name} of {address} did not come: fetching it again in {pause:.0f} s")
             time.sleep(pause)
-    raise Problem(fault, code="kaggle-failed")
+    raise fault
 
 
 def _until(slug: str, look: Callable[[], T | None], seconds: float, say: Say) -> T | None:
@@ -427,7 +428,7 @@ def _until(slug: str, look: Callable[[], T | None], seconds: float, say: Say) ->
         except Failed as failed:
             if not _passing(failed.call) or time.monotonic() - answered > LAPSE_SECONDS:
                 goes_on = "What is at Kaggle goes on there; the same command looks for it again."
-                raise Problem(f"{explain(slug, failed.call)}\n{goes_on}", code="kaggle-failed") from None
+                raise explain(slug, failed.call).error(more=goes_on) from None
             if not lapsed:
                 say("Kaggle does not respond; still waiting, the notebook keeps running")
             lapsed = True

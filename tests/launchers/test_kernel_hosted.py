@@ -122,7 +122,7 @@ def test_too_many_requests_are_waited_out(pushed):
 def test_what_kaggle_refuses_is_told_though_the_command_exits_0(pushed):
     pushed.server.refuses = 'The requested title "x" is already in use.'
     for kind in (DATASET, KERNEL):
-        with pytest.raises(Problem, match=f'Kaggle refused the {kind.name}: "The requested title'):
+        with raises("not-pushed", kind.name, 'The requested title "x"'):
             pushed.push(kind)
     pushed.server.refuses = ""
     pushed.server.fault("SaveKernel", status=400, message="You have used all of your weekly GPU quota (30 h).")

@@ -10,6 +10,7 @@ import pytest
 from src.core.errors import UsageError
 from src.core.paths import REPOSITORY
 from src.core.registry import Registry
+from tests.fixtures.codes import raises
 
 OWN = """
 from {package} import THINGS
@@ -64,7 +65,7 @@ def test_what_a_users_file_makes_can_be_pickled(things, tmp_path):
 
 
 def test_an_unknown_name_hears_of_the_nearest(things):
-    with pytest.raises(UsageError, match=r"thing .plian. is unknown\. Did you mean plain\?"):
+    with raises("unknown-thing", "plian", "plain"):
         things.get("plian")
 
 
@@ -93,7 +94,7 @@ def test_a_name_that_is_taken_is_refused_with_both_files(things, tmp_path):
 def test_a_users_file_that_fails_is_named(things, tmp_path, code):
     extend(tmp_path, things, "broken", code)
     for _ in range(2):  # the second time too
-        with pytest.raises(UsageError, match=r"broken\.py cannot be loaded"):
+        with raises("extension-failed", "broken.py"):
             things.get("plain")
 
 

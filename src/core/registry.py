@@ -74,7 +74,8 @@ class Registry(Generic[T]):
         self._discover()
         found = self._visible(name)
         if not found:
-            raise UsageError(f"the {self.kind} {name!r} is unknown.{nearest(name, self.names())}")
+            text = f"the {self.kind} {name!r} is unknown.{nearest(name, self.names())}"
+            raise UsageError(text, code=f"unknown-{self.kind.replace(' ', '-')}")
         return found[-1][1]
 
     def origin(self, name: str) -> str | None:
@@ -193,7 +194,7 @@ def check_name(name: str, constant: str, package: str, further: tuple[str, ...] 
     if extension_files():
         known = getattr(importlib.import_module(package), constant).names()
     if name not in known:
-        raise UsageError(f"{name!r} is unknown.{nearest(name, [*further, *known])}")
+        raise UsageError(f"{name!r} is unknown.{nearest(name, [*further, *known])}", code="unknown-name")
 
 
 def extension_fault(error: BaseException) -> Problem | None:
@@ -288,10 +289,14 @@ class Configurable:
         what = self.registered or type(self).__name__
         for key in given:
             if key not in self.parameters:
-                raise UsageError(f"{what} has no parameter {key!r}.{nearest(key, list(self.parameters))}")
+                raise UsageError(
+                    f"{what} has no parameter {key!r}.{nearest(key, list(self.parameters))}", code="unknown-parameter"
+                )
         for key, default in self.parameters.items():
             if key not in given and isinstance(default, type):
-                raise UsageError(f"{what} needs its parameter {key}: {{name: {what}, {key}: ...}}")
+                raise UsageError(
+                    f"{what} needs its parameter {key}: {{name: {what}, {key}: ...}}", code="missing-parameter"
+                )
             setattr(self, key, self._sound(key, given.get(key, default), default))
         self.given = given
 
@@ -300,7 +305,9 @@ class Configurable:
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise UsageError(f"{self.registered}: {key} must be of type {kind.__name__}, not {value!r}")
+            raise UsageError(
+                f"{self.registered}: {key} must be of type {kind.__name__}, not {value!r}", code="bad-parameter"
+            )
         return value
 
     @property
@@ -339,5 +346,5 @@ def parsed(spec: str | dict[str, Any], kind: str) -> tuple[str, dict[str, Any]]:
     parameters = dict(spec)
     name = parameters.pop("name", None)
     if not isinstance(name, str):
-        raise UsageError(f"{kind}: {spec} has no name: write {{name: ..., parameter: value}}")
+        raise UsageError(f"{kind}: {spec} has no name: write {{name: ..., parameter: value}}", code="missing-name")
     return name, parameters

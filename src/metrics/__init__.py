@@ -56,7 +56,8 @@ def metric(spec: str | dict[str, Any], target: TargetType | str, folder: Path | 
     kind = METRICS.get(name)
     if not isinstance(target, kind.targets):
         raise UsageError(
-            f"metric {name!r} cannot judge {target.name} targets: take one of {', '.join(metrics_for(target))}"
+            f"metric {name!r} cannot judge {target.name} targets: take one of {', '.join(metrics_for(target))}",
+            code="unfit-for-target",
         )
     try:
         return kind(target, **parameters)

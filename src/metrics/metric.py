@@ -270,7 +270,7 @@ def positive(metric: Metric, **parameters: float) -> None:
     """Raises UsageError for a parameter that is not above 0."""
     for key, value in parameters.items():
         if not value > 0:
-            raise UsageError(f"{metric.name}: {key} must be above 0")
+            raise UsageError(f"{metric.name}: {key} must be above 0", code="bad-parameter")
 
 
 class Rule:

@@ -19,7 +19,7 @@ class _TopK(Metric):
 
     def check(self) -> None:
         if self.k < 1:
-            raise UsageError(f"{self.name}: k must be 1 at least")
+            raise UsageError(f"{self.name}: k must be 1 at least", code="bad-parameter")
 
     def hits(self, truth: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(n, k) bool: which of the likeliest are true; and (n,) how many of the row's classes are."""

@@ -54,7 +54,8 @@ def epoch_steps(sampler: Sampler, drawn: Drawn, global_batch: int, key: tuple[in
     if order.shape != rows.shape or not np.isin(order, rows).all():
         raise Problem(
             f"data.sampler={sampler.name} drew {order.shape} of {rows.shape} rows, or rows that are not to be learned "
-            f"from: an epoch takes as many as there are, of these alone"
+            f"from: an epoch takes as many as there are, of these alone",
+            code="sampler-output",
         )
     return np.array_split(order, steps_per_epoch(len(rows), global_batch))
 

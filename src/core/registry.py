@@ -219,7 +219,8 @@ def _written(constant: str, package: str) -> list[str]:
 
 
 def weight_shaping_files(words: set[str]) -> dict[str, str]:
-    """{file, counted from PODIUM_HOME: hash} of the user's files that registered one of these words and so decide what a run learns."""
+    """{file, counted from PODIUM_HOME: hash} of the user's files that registered one of these words, and so decide
+    what a run learns."""
     load_extensions()
     own = {path: module for path, module in _loaded.items() if path.parent == extensions_folder()}
     return {

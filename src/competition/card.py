@@ -230,7 +230,7 @@ def check_card(competition: str, facts: dict[str, Any], where: str) -> Card:
     try:
         return Card.model_validate({"id": competition, **facts})
     except ValidationError as error:
-        raise UsageError((f"{where}: " if where else "") + _wording(error.errors()[0])) from None
+        raise UsageError((f"{where}: " if where else "") + _wording(error.errors()[0]), code="bad-card") from None
 
 
 def _wording(fault: dict[str, Any]) -> str:

@@ -222,7 +222,10 @@ def _standard_output(kept_clean: bool) -> Iterator[Callable[[str], None]]:
             try:
                 yield told.append
             except Exception as error:
-                told.append(json.dumps({"error": {"code": "internal", "message": f"{type(error).__name__}: {error}"}}))
+                if launched().rank == 0:
+                    told.append(
+                        json.dumps({"error": {"code": "internal", "message": f"{type(error).__name__}: {error}"}})
+                    )
                 raise
             finally:
                 sys.stderr.flush()

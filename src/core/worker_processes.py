@@ -129,7 +129,8 @@ def _hear(connection: Connection, process: BaseProcess, teller: Teller) -> bool:
         if process.exitcode != 0:
             raise Problem(
                 f"a process that trained a fold ended with code {process.exitcode}; the same command goes on from its "
-                f"last checkpoint (killed by the system? then less memory may help: machine.jobs=1)"
+                f"last checkpoint (killed by the system? then less memory may help: machine.jobs=1)",
+                code="process-lost",
             ) from None
         return False
     if kind == "problem":

@@ -86,7 +86,7 @@ class ImageCache:
         """
         source = ImageStream(paths, side, fit, prepare)
         if not paths:
-            raise Problem(f"{folder}: no images were named to be cached")
+            raise Problem(f"{folder}: no images were named to be cached", code="no-images")
         size = _size(source)
         if max_gb is not None and size > max_gb * GB:
             say(f"{size / GB:.2f} GB of images, the cache may hold {max_gb:g} GB: they are decoded on demand")
@@ -304,5 +304,6 @@ def _judged(images: ImageCache | ImageStream, source: ImageStream, bad: str) -> 
         first.append(f"  and {len(images.faults) - len(first)} more")
     raise Problem(
         f"{len(images.faults)} of {len(source)} images can not be used:\n" + "\n".join(first) + "\n"
-        "Remedy: copy or download them again, or take their rows out of the table"
+        "Remedy: copy or download them again, or take their rows out of the table",
+        code="bad-image",
     )

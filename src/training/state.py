@@ -183,7 +183,8 @@ def optimizer_of(config: Config, network: nn.Module) -> torch.optim.Optimizer:
     optim = config.optim
     if optim.name not in list_optimizers():
         raise UsageError(
-            f"optim.name={optim.name}: timm knows no such optimizer.{nearest(optim.name, list_optimizers())}"
+            f"optim.name={optim.name}: timm knows no such optimizer.{nearest(optim.name, list_optimizers())}",
+            code="unknown-optimizer",
         )
     try:
         return create_optimizer_v2(
@@ -196,9 +197,9 @@ def optimizer_of(config: Config, network: nn.Module) -> torch.optim.Optimizer:
             **(_fused(optim) | optim.args),
         )
     except (ValueError, AssertionError) as error:
-        raise UsageError(f"optim.name={optim.name}: {error}") from None
+        raise UsageError(f"optim.name={optim.name}: {error}", code="bad-optimizer-args") from None
     except TypeError as error:
-        raise UsageError(f"optim.args of {optim.name}: {error}") from None
+        raise UsageError(f"optim.args of {optim.name}: {error}", code="bad-optimizer-args") from None
 
 
 def _fused(optim: Optim) -> dict[str, bool]:

@@ -320,7 +320,7 @@ def test_a_few_lines_that_come_to_gigabytes_are_refused(tiny, capsys, kind, whic
         code, answer = told(train, "config=tiny", capsys)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limit)
-    no_file = "usage" if which == "card.yaml" else "unknown-config"
+    no_file = "unknown-competition" if which == "card.yaml" else "unknown-config"
     assert (code, answer["error"]["code"]) == (2, no_file if kind == "endless" else "too-large")
     assert which in answer["error"]["message"] and len(answer["error"]["message"].splitlines()) == 1
 

@@ -25,6 +25,7 @@ from src.submission.kaggle.command import Call, Failed, Limits, NotebookVersion,
 from src.submission.kaggle.errors import (
     SITE,
     NotPushed,
+    Reason,
     Unsure,
     explain,
     explained,
@@ -131,9 +132,9 @@ def check_allowance(slug: str, say: Say = say) -> Limits | None:
         say(f"{limits.left} {noun} left today, {limits.today} used; the day ends (UTC) in {until_midnight()}")
         return limits
     if limits != Limits():
-        raise NotPushed(none_left(limits))
+        raise none_left(limits).error(NotPushed)
     if facts is not None and not facts["entered"]:
-        raise NotPushed(rules_not_accepted(slug))
+        raise rules_not_accepted(slug).error(NotPushed)
     say("Kaggle does not tell how many submissions are left")
     return None
 
@@ -167,7 +168,7 @@ def send(
         passing = call.busy or _upload_failed(call) or (call.lost and call.exit is not None)
         pause = call.pause(usual or 0)
         if usual is None or not passing or pause > command.LONGEST_PAUSE or time.monotonic() + pause > end:
-            raise NotPushed(_not_pushed(slug, call, file))
+            raise _not_pushed(slug, call, file).error(NotPushed)
         trouble = f"Kaggle answered {call.status}" if call.busy else "the upload broke off"
         say(f"{trouble} and nothing was submitted: trying again in {pause:.0f} s")
         time.sleep(pause)
@@ -344,12 +345,13 @@ def _certainly_absent(call: Call) -> bool:
     return call.exit is not None and (refused or "Authentication required" in call.out)
 
 
-def _not_pushed(slug: str, call: Call, file: Path | NotebookVersion) -> str:
+def _not_pushed(slug: str, call: Call, file: Path | NotebookVersion) -> Reason:
     if not _upload_failed(call):
         return explain(slug, call, file if isinstance(file, Path) else None)
     lines = [line.strip() for line in call.out.splitlines() if line.strip() and UPLOAD_FAILED not in line]
     why = f" ({command.clean(lines[-1])[:200]})" if lines else ""
-    return f"the upload of {file.name} broke off{why}.\nNothing was submitted. Give the same command again."
+    broke_off = f"the upload of {file.name} broke off{why}."
+    return Reason("upload-broke-off", broke_off, "Nothing was submitted. Give the same command again.")
 
 
 def _look_up(slug: str, call: Call, token: str, counted: float | None, say: Say) -> str:
@@ -367,7 +369,7 @@ def _look_up(slug: str, call: Call, token: str, counted: float | None, say: Say)
     except Failed as failed:
         call = failed.call
     raise Unsure(
-        f"it is not known whether the push arrived. {explain(slug, call).splitlines()[0]}{text}\n"
+        f"it is not known whether the push arrived. {explain(slug, call).text}{text}\n"
         f"Give the same command again: it looks the submission up first. As long as Kaggle's list may lag, for "
         f"{command.LAG_SECONDS / 60:.0f} min, it pushes nothing again, unless told --again."
     )

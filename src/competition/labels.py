@@ -25,8 +25,9 @@ def read_labels(table: pd.DataFrame, source: TrainTable, card: Card) -> Any:
 
 def class_names(card: Card, parts: Iterable[Any]) -> tuple[str, ...]:
     """The network's outputs in their order, from what `read_labels` gave for each table."""
-    columns = tuple(card.train.label) if isinstance(card.train.label, list) else None
-    return card.target_type.outputs(card.classes, columns, parts)
+    label = card.train.label
+    columns = (label["name"],) if isinstance(label, dict) else (label,) if isinstance(label, str) else tuple(label)
+    return card.target_type.outputs(card.classes, columns, isinstance(label, list), parts)
 
 
 def targets_of(

@@ -37,7 +37,7 @@ def choose_decision(
     metric, classes = held.metric, probabilities.shape[1]
     decided = metric.needs == "labels"
     plain = Decision(
-        metric.target.plain_rule if decided else "probabilities as they are",
+        metric.target.plain_rule if decided else metric.target.undecided_rule,
         metric.target,
         thresholds=metric.target.plain_thresholds(classes) if decided else None,
     )

@@ -155,7 +155,7 @@ def _rehearsal(request: Request, run: Run, place: Path, say: Say) -> DryRunJob:
     check_choices(competition, say)
     config, fold = competition.config, (request.folds or (0,))[0]
     check_teacher(competition, run, [(request.seeds[0], fold)], say)
-    network = build(config.model, len(competition.samples.classes), config.images.size)
+    network = build(config.model, len(competition.samples.classes), config.images.size, competition.target)
     parameters = sum(p.numel() for p in network.parameters())
     kept = run.folder / "machine.json"
     record = kept if kept.exists() else place / "machine.json"

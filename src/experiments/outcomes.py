@@ -66,8 +66,9 @@ def outcomes_of(plan: Plan, cells: tuple[Cell, ...]) -> Outcomes:
     merits = (means if opened.metric.higher_is_better else -means).fillna(-np.inf)
     best = labels.index(merits.idxmax())
     rows = readings[0].shown // len(cells[0].request.seeds)
-    per_class = pd.DataFrame({"class": opened.samples.classes, "rows": rows})
-    for label, reading in zip(labels, readings, strict=True):
+    there = rows.any()  # else the outputs are no classes
+    per_class = pd.DataFrame({"class": opened.samples.classes, "rows": rows}) if there else None
+    for label, reading in zip(labels, readings, strict=True) if there else ():
         with np.errstate(invalid="ignore"):  # a class that no fold held out has no share
             per_class[label] = reading.right / reading.shown
     return Outcomes(

@@ -106,7 +106,7 @@ def _tensors(competition: Competition, members: list[Member], facts: Facts) -> T
     """The weights that training wrote, and what each model says of the probe."""
     tensors: Tensors = {}
     for member, model in zip(members, facts.models, strict=True):
-        network, _ = trained_network(competition.config, member.folder, len(facts.classes))
+        network, _ = trained_network(competition.config, member.folder, len(facts.classes), competition.target)
         tensors[PROBE + model.name] = probe_logits(network.to(memory_format=torch.channels_last), facts.images.size)
         for name, tensor in network.backbone.state_dict().items():
             half = facts.stored == "fp16" and tensor.is_floating_point()

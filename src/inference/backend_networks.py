@@ -104,7 +104,8 @@ class EngineNetworks:
             return backend.ready(model, engine, self.competition.config.predict.batch)
 
     def _converted(self, member: Member, engine: Engine) -> Any:
-        network, _ = trained_network(self.competition.config, member.folder, len(self.competition.samples.classes))
+        own = self.competition
+        network, _ = trained_network(own.config, member.folder, len(own.samples.classes), own.target)
         with _backend_of(engine) as backend:
             return backend.converted(network.eval(), self.size)
 

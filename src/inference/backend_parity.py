@@ -22,7 +22,8 @@ ROUNDS, ENOUGH = 5, 3.0  # of a timing, and the seconds after which no further r
 
 @dataclass(frozen=True)
 class Agreement:
-    """largest: difference of a probability. changed: share of the answers that are other classes."""
+    """largest: difference of a probability, or of a number in its unit. changed: share of the answers that are other
+    classes."""
 
     images: int
     largest: float
@@ -35,7 +36,7 @@ class Agreement:
 
     def __str__(self) -> str:
         return (
-            f"on {self.images} images it moves a probability by at most {self.largest:.2g} ({self.tolerance:g} is "
+            f"on {self.images} images it moves an answer by at most {self.largest:.2g} ({self.tolerance:g} is "
             f"allowed) and changes {100 * self.changed:.2g} % of the answers"
         )
 
@@ -49,6 +50,7 @@ class Trial:
         """most: images that all members together are asked."""
         self.networks, self.members, self.views, self.most = networks, members, views, most
         self.reference = Engine(networks.usual.device, "fp32")
+        self._unit = networks.competition.target.unit(networks.competition.samples.targets)
         self._answers: dict[tuple[Member, Engine], np.ndarray] = {}
 
     def seconds(self, ready: dict[Engine, nn.Module], rounds: int = ROUNDS) -> dict[Engine, float]:
@@ -72,7 +74,8 @@ class Trial:
         away, changed = 0.0, []
         for member in self.members:
             own, other = self._answer(member, self.reference), self._answer(member, engine)
-            away = max(away, float(np.nan_to_num(np.abs(own - other), nan=math.inf).max()))  # no number is no answer
+            apart = np.abs(own - other) / self._unit
+            away = max(away, float(np.nan_to_num(apart, nan=math.inf).max()))  # no number is no answer
             changed.append(self._changed(own, other))
             if away > tolerance:
                 break

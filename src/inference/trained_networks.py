@@ -11,6 +11,7 @@ from src.core.errors import Problem
 from src.core.files import read_json, sha256_of
 from src.core.paths import DONE
 from src.models.factory import Network, build
+from src.targets import TargetType
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,13 @@ class Member:
     folder: Path
 
 
-def trained_network(config: Config, folder: Path, classes: int) -> tuple[Network, str]:
+def trained_network(config: Config, folder: Path, classes: int, target: TargetType) -> tuple[Network, str]:
     """The network in a seed's and fold's `folder`, on the CPU, and the SHA-256 of its weights.
 
     Raises Problem where the file is damaged, or is not the one that training left.
     """
     file, remedy = folder / "model.safetensors", f"delete {folder} and train the fold again"
-    network = build(config.model, classes, config.images.size, load=False)
+    network = build(config.model, classes, config.images.size, target, load=False)
     try:
         network.backbone.load_state_dict(load_file(file))
     except (OSError, SafetensorError, RuntimeError) as error:

@@ -10,7 +10,7 @@ import numpy as np
 from src.core.errors import UsageError
 from src.core.registry import Registry, parsed
 from src.losses.loss import Loss, TrainingRows, class_weights
-from src.targets import TargetType
+from src.targets import ClassTarget, TargetType
 
 __all__ = ["LOSSES", "Loss", "TrainingRows", "class_weights", "loss_of"]
 
@@ -18,8 +18,9 @@ LOSSES: Registry[type[Loss]] = Registry("loss", "src.losses", shapes_weights=Tru
 AUTO = "auto"
 
 
-def loss_of(section: Any, counts: np.ndarray, target: TargetType) -> Loss:
-    """The loss that the section `loss` of a configuration asks for, for outputs that `counts` training rows tell of.
+def loss_of(section: Any, counts: np.ndarray, target: TargetType, unit: np.ndarray | float = 1.0) -> Loss:
+    """The loss that the section `loss` of a configuration asks for, for outputs that `counts` training rows tell of,
+    and that vary by `unit` there (see TargetType.unit).
 
     `loss.name` may set a loss's parameters, {name: focal, gamma: 1.5}; those that are keys of the section come from
     there otherwise. Raises UsageError where the loss is not made for this kind of target.
@@ -32,6 +33,11 @@ def loss_of(section: Any, counts: np.ndarray, target: TargetType) -> Loss:
         raise UsageError(
             f"loss.name={name} is not made for targets that are {target.name}: take {fitting}", code="unfit-for-target"
         )
+    if section.class_weights != "none" and not isinstance(target, ClassTarget):
+        raise UsageError(
+            f"loss.class_weights={section.class_weights}: {target.name} targets have no classes, so leave it out",
+            code="unfit-for-target",
+        )
     loss = kind(**shared | given)
-    loss.begin(TrainingRows(counts, target, class_weights(section.class_weights, counts, section.beta)))
+    loss.begin(TrainingRows(counts, target, class_weights(section.class_weights, counts, section.beta), unit))
     return loss

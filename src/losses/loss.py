@@ -16,19 +16,20 @@ class TrainingRows:
     """What a loss may know of the rows that are learned from.
 
     counts: (classes,) rows of each. weights: (classes,) float32 of mean one over the rows, as
-    `loss.class_weights` asks for; None for none.
+    `loss.class_weights` asks for; None for none. unit: (outputs,) by what numbers vary, see TargetType.unit.
     """
 
     counts: np.ndarray
     target: TargetType
     weights: torch.Tensor | None
+    unit: np.ndarray | float = 1.0
 
 
 class Loss(Configurable):
     """(n, classes) logits and targets -> one number, the mean over the rows.
 
     Targets are (n,) class indices; (n, classes) shares where images were mixed or a teacher answers; or (n, classes)
-    0/1 where several classes may apply to one image.
+    0/1 where several classes may apply to one image. Numbers are (n, outputs), logits too, both in their own unit.
 
     hard: whether it needs true classes, and takes no teacher's shares.
     plain: whether, without weights, it is the cross entropy of the targets, with `smoothing`, of which it is known
@@ -101,3 +102,21 @@ def weighted_mean(losses: torch.Tensor, targets: torch.Tensor, weights: torch.Te
     if weights is None:
         return losses.mean()
     return (losses * (targets @ weights if targets.ndim == 2 else weights[targets])).mean()
+
+
+class NumberLoss(Loss):
+    """A loss of numbers: the mean of what `of_errors` makes of the errors, measured in units of the training rows."""
+
+    plain = False
+
+    @classmethod
+    def fits(cls, target: TargetType) -> bool:
+        return target.own_unit
+
+    def mean(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+        unit = torch.as_tensor(self.rows.unit, dtype=logits.dtype, device=logits.device)
+        return self.of_errors((logits - targets.to(logits.dtype)) / unit).mean()
+
+    def of_errors(self, errors: torch.Tensor) -> torch.Tensor:
+        """(n, outputs) errors -> (n, outputs) losses."""
+        raise NotImplementedError(f"{type(self).__name__} defines no of_errors")

@@ -3,6 +3,7 @@
 import difflib
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from src.core.errors import Problem, UsageError
 from src.models.heads import use_cosine, use_gem
 from src.models.weights import from_file, from_published
 from src.models.zoo import register_networks
+from src.targets import TargetType
 
 RUN = "run:"  # model.weights=run:NAME goes on from another run
 SMALL_INPUT = 96  # below this many pixels a stock stem throws away most of the picture
@@ -19,21 +21,37 @@ TINY_INPUT = 40  # and below this nothing can be spared at all
 
 
 class Network(nn.Module):
-    """A backbone with its normalisation: (n, 3, h, w) uint8 in, (n, classes) logits out."""
+    """A backbone with its normalisation: (n, 3, h, w) uint8 in, (n, outputs) logits out.
 
-    def __init__(self, backbone: nn.Module) -> None:
+    Outputs with a unit of their own come out in it: the backbone makes standardised ones, and holds, as buffers that
+    lie among its weights, the mean and standard deviation that turn them back.
+    """
+
+    def __init__(self, backbone: nn.Module, own_unit: int = 0) -> None:
+        """own_unit: the number of outputs, where they have a unit of their own."""
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.own_unit = backbone, own_unit > 0
+        if own_unit:
+            backbone.register_buffer("output_mean", torch.zeros(own_unit))
+            backbone.register_buffer("output_unit", torch.ones(own_unit))
         config = timm.data.resolve_data_config({}, model=backbone)
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(config[name]).view(1, 3, 1, 1) * 255, persistent=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.backbone((images.float() - self.mean) / self.std)
+        outputs = self.backbone((images.float() - self.mean) / self.std)
+        if not self.own_unit:
+            return outputs
+        return outputs.float() * self.backbone.output_unit + self.backbone.output_mean
+
+    def set_unit(self, mean: np.ndarray, unit: np.ndarray) -> None:
+        """What standardised outputs are turned back by, (outputs,) each."""
+        self.backbone.output_mean.copy_(torch.from_numpy(mean))
+        self.backbone.output_unit.copy_(torch.from_numpy(unit))
 
 
-def build(model: Model, classes: int, size: int, load: bool = True) -> Network:
-    """The network of a configuration, on the CPU; random weights come from torch's present seed.
+def build(model: Model, classes: int, size: int, target: TargetType, load: bool = True) -> Network:
+    """The network of a configuration, on the CPU; random weights come from torch's present seed. classes: its outputs.
 
     With load=False it has the shape that training gave it, but its starting weights are not fetched again.
 
@@ -66,7 +84,7 @@ def build(model: Model, classes: int, size: int, load: bool = True) -> Network:
         use_gem(backbone, model.name)
     if model.head == "cosine":
         use_cosine(backbone, model.name)
-    network = Network(backbone)
+    network = Network(backbone, classes if target.own_unit else 0)
     _try_size(network, model.name, size)
     return network
 

@@ -28,7 +28,7 @@ def draw_curves(curves: pd.DataFrame, cells: pd.DataFrame, axes: tuple[str, ...]
             _draw(place, curves, column, _looks(cells, axes))
         grid[0, at].set_title(name)
         grid[1, at].set_xlabel("epoch")
-    grid[0, 0].set_ylabel("cross entropy (log scale)")
+    grid[0, 0].set_ylabel("loss (log scale)")
     grid[0, 0].set_yscale("log")
     grid[0, 0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     grid[0, 0].yaxis.set_major_formatter("{x:g}")

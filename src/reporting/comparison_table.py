@@ -20,7 +20,8 @@ class Outcomes:
     """Everything is joined by `label`, a run's values in words.
 
     cells: label and one column an axis. members: label, run, seed, fold and the scores of each trained fold.
-    curves: their epochs as log.csv holds them. per_class: class, rows, and each run's share of them that it recognised.
+    curves: their epochs as log.csv holds them. per_class: class, rows, and each run's share of them that it recognised;
+    None where the outputs are no classes.
     gains: label, gain, low, high against the best run; None where the runs held out different images. pick: what such a
     best run scores on rows that did not pick it, and its 95 % interval; None as gains.
     """
@@ -31,7 +32,7 @@ class Outcomes:
     best: str
     members: pd.DataFrame
     curves: pd.DataFrame
-    per_class: pd.DataFrame
+    per_class: pd.DataFrame | None
     gains: pd.DataFrame | None
     pick: tuple[float, float, float] | None
 
@@ -58,10 +59,13 @@ def write_comparison(
     """
     summary = summarised(outcomes)
     tables = {"summary": summary, "members": outcomes.members, "curves": outcomes.curves}
-    for name, table in (tables | {"per_class": outcomes.per_class}).items():
+    if outcomes.per_class is not None:
+        tables["per_class"] = outcomes.per_class
+    for name, table in tables.items():
         write_text(folder / f"{name}.csv", csv_for_people(table))
     save(draw_curves(outcomes.curves, outcomes.cells, outcomes.axes, outcomes.metric), folder / "curves.png")
-    save(draw_classes(outcomes.per_class), folder / "per_class.png")
+    if outcomes.per_class is not None:
+        save(draw_classes(outcomes.per_class), folder / "per_class.png")
     told = _format(summary, outcomes)
     write_text(folder / "comparison.md", _markdown(title, command, outcomes, told, absent, remarks))
     return "\n".join([told.to_string(index=False), *filter(None, [_format_pick(outcomes)]), *remarks])
@@ -109,7 +113,7 @@ def _markdown(
     absent: dict[str, dict[str, str]],
     remarks: tuple[str, ...],
 ) -> str:
-    members, shown = outcomes.members, most_different(outcomes.per_class, NAMED)
+    members = outcomes.members
     where = f"fold {_listed(members['fold'])}, seed {_listed(members['seed'])}, on {_listed(members['device'])}"
     parts = [f"# {title}", f"    {command}"]
     parts += [
@@ -121,12 +125,20 @@ def _markdown(
     for fate, runs in absent.items():
         lines = "\n".join(f"- {label}: {_line(reason)}" for label, reason in runs.items())
         parts += [f"{fate}, and therefore absent:", lines] if runs else []
-    parts += ["## Epoch by epoch", "![loss and score of training and held-out rows](curves.png)", "## Class by class"]
-    parts += ["The share of each class's held-out images that was recognised; the classes that differ most first."]
+    parts += ["## Epoch by epoch", "![loss and score of training and held-out rows](curves.png)"]
+    if outcomes.per_class is not None:
+        parts += _class_by_class(outcomes.per_class)
+    return "\n\n".join(parts) + "\n"
+
+
+def _class_by_class(per_class: pd.DataFrame) -> list[str]:
+    shown = most_different(per_class, NAMED)
+    told = "The share of each class's held-out images that was recognised; the classes that differ most first."
+    parts = ["## Class by class", told]
     parts += [_table(shown.map(lambda x: f"{x:.3f}" if isinstance(x, float) else str(x)))]
-    more = len(outcomes.per_class) - len(shown)
+    more = len(per_class) - len(shown)
     parts += [f"The other {more} classes stand in per_class.csv."] if more else []
-    return "\n\n".join([*parts, "![recognised share by class and run](per_class.png)"]) + "\n"
+    return [*parts, "![recognised share by class and run](per_class.png)"]
 
 
 def _format_pick(outcomes: Outcomes) -> str:

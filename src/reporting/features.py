@@ -83,7 +83,7 @@ def _computed(
 ) -> tuple[Features, dict[str, Any]]:
     config, machine = competition.config, read_json(run.folder / "machine.json")
     engine, size = Engine(machine["device"], machine["precision"]), config.images.size
-    network, weights = trained_network(config, member.folder, len(competition.samples.classes))
+    network, weights = trained_network(config, member.folder, len(competition.samples.classes), competition.target)
     features = FeaturesOf(network).to(engine.device, memory_format=torch.channels_last)
     feed = Feed(PlainRows(competition.images(say=say), size), machine["workers"], torch.device(engine.device))
     rows = np.concatenate([held_out, len(competition.samples.train) + test])

@@ -25,7 +25,7 @@ def heat_of(results: RunResults, rows: np.ndarray, labels: np.ndarray) -> tuple[
         for fold in np.unique(folds):
             places = np.flatnonzero(folds == fold)
             member = next(member for member in results.judges if member.fold == fold)
-            network, _ = trained_network(config, member.folder, len(results.classes))
+            network, _ = trained_network(config, member.folder, len(results.classes), results.competition.target)
             images, _ = plain[results.rows[rows[places]]]
             for place, heat in zip(places, grad_cam(network, torch.clone(images), labels[places]), strict=True):
                 heats[place] = heat

@@ -101,7 +101,8 @@ def _doubted(
     """Doubt the labels of every held-out row: label_issues.csv, label_issues.png. Returns the table and its length."""
     samples, place = competition.samples, folder / "label_issues.csv"
     if not competition.target.doubts_labels:
-        say(f"no label issues are listed for {competition.target.name} targets: a neighbouring grade is no mistake")
+        target = competition.target
+        say(f"no label issues are listed for {target.name} targets: {target.no_doubts}")
         return place, 0
     rows, folds, probabilities = _held_out_answers(competition, members)
     ids = samples.train["id"].to_numpy()[rows]

@@ -189,7 +189,13 @@ def differences(compared: Compared) -> Section:
     )
 
 
-SECTIONS = (answer, learning, flipped, classes, differences)
+SECTIONS = {
+    "answer": answer,
+    "learning": learning,
+    "flips": flipped,
+    "classes": classes,
+    "differences": differences,
+}
 
 
 def compare(request: Request, say: Say = say) -> Path:
@@ -208,9 +214,9 @@ def compare(request: Request, say: Say = say) -> Path:
             subjects[one.run] = run_results(one, lambda _: None)
             bar.update()
         compared = compared_of(subjects)
-        for section in SECTIONS:
-            bar.describe(f"report: {section.__name__}")
-            made.append(section(compared))
+        for name in compared.held.target.comparison:
+            bar.describe(f"report: {name}")
+            made.append(SECTIONS[name](compared))
             bar.update()
         bar.describe("report: figures")
         with only_one(folder, f"the comparison {request.run}"):

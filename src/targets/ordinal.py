@@ -11,7 +11,8 @@ GRADED = {"level", "grade", "severity", "stage", "diagnosis", "rating", "score",
 class Ordinal(SingleLabel):
     rank = 1
     ordered = True
-    doubts_labels = False  # a grade's neighbour is too often as good an answer
+    doubts_labels = False
+    no_doubts = "a grade's neighbour is too often as good an answer"
 
     @classmethod
     def recognise(cls, evidence: Evidence) -> Recognised | None:

@@ -1,7 +1,9 @@
-"""A linear stack of runs: for each class a logistic regression, "is it this one?", on the runs' log-odds of it."""
+"""Linear stacks of runs: for each class a logistic regression, "is it this one?", on the runs' log-odds of it, and for
+each number a ridge regression on the runs' predictions."""
 
 import numpy as np
 
+PENALTY = 0.01  # of the ridge, in parts of what a run's predictions vary by
 SURE = 1e-6  # probabilities are held this far from 0 and 1 before their odds are taken
 
 
@@ -33,3 +35,27 @@ def apply(weights: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
 def log_odds(table: np.ndarray) -> np.ndarray:
     sure = table.clip(SURE, 1 - SURE)
     return np.log(sure / (1 - sure))
+
+
+def fit_ridge(truth: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
+    """(outputs, runs + 1): each output's factors of the runs' predictions, and its constant; regularised (L2).
+
+    truth: (n, outputs) numbers. tables: (n, outputs) predictions of each run. Runs are much alike, so that plain least
+    squares would set one against another: the factors are drawn towards the mean of the runs.
+    """
+    stack = np.stack(tables, axis=2).astype(np.float64)
+    outputs, runs = stack.shape[1:]
+    found = np.empty((outputs, runs + 1))
+    for k in range(outputs):
+        x, mean = stack[:, k], stack[:, k].mean(axis=0)
+        centred = x - mean
+        left = truth[:, k] - truth[:, k].mean() - centred.mean(axis=1)
+        penalty = PENALTY * max(np.square(centred).sum() / runs, 1e-300)
+        factors = 1 / runs + np.linalg.solve(centred.T @ centred + penalty * np.eye(runs), centred.T @ left)
+        found[k] = [*factors, truth[:, k].mean() - mean @ factors]
+    return found
+
+
+def apply_ridge(weights: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
+    """(n, outputs) predictions, each output by itself."""
+    return sum(factor * table for factor, table in zip(weights.T[:-1], tables, strict=True)) + weights[:, -1]

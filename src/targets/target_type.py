@@ -1,5 +1,6 @@
 """The base class of every kind of target: from label cells to truth, from logits to answers."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -72,13 +73,16 @@ class Mistakes:
 class TargetType(Configurable):
     """One kind of target. Truth is an array of one row a sample, answers are (n, outputs) predictions.
 
-    The class attributes are what a card and a configuration get where they say nothing else.
+    What stands here is right for truth that is an (n, outputs) array of numbers: a new kind writes `read` and what is
+    different about it. The class attributes are what a card and a configuration get where they say nothing else.
     """
 
     rank: ClassVar[int] = 0  # kinds of a higher rank are asked first whether they recognise a label
     usual_loss: ClassVar[str]
     submission_kinds: ClassVar[tuple[str, ...]]
-    plain_rule: ClassVar[str]  # what the decision is called that nothing is fitted for
+    plain_rule: ClassVar[str] = "predictions as they are"  # what the decision is called that nothing is fitted for
+    undecided_rule: ClassVar[str] = "predictions as they are"  # the same where a metric asks for no decision
+    own_unit: ClassVar[bool] = False  # whether outputs are numbers in a unit of their own: see `middle` and `unit`
     may_be_empty: ClassVar[bool] = False  # whether a row may have an empty label cell
     repeats: ClassVar[bool] = False  # whether several rows of one id add up to its label
     one_class: ClassVar[bool] = False  # whether a row has exactly one class, so that wrong ones can be counted by pairs
@@ -93,7 +97,7 @@ class TargetType(Configurable):
 
     def likely_metrics(self, submission: str, top: int) -> tuple[str, ...]:
         """The metrics that competitions have with such a submission, the usual one first; top: of how many ranks."""
-        return ("accuracy",)
+        raise UsageError(f"no metric is usual for {self.name} targets: set metric=NAME", code="no-usual-metric")
 
     # From the table
 
@@ -101,16 +105,22 @@ class TargetType(Configurable):
     def read(self, cells: Cells) -> Any:
         """The labels of a table as its cells have them. Raises Problem for a cell that holds none or too many."""
 
-    @abstractmethod
     def outputs(
-        self, given: list[str] | dict[str, str] | None, columns: tuple[str, ...] | None, parts: Iterable[Any]
+        self,
+        given: list[str] | dict[str, str] | None,
+        columns: tuple[str, ...],
+        listed: bool,
+        parts: Iterable[Any],
     ) -> tuple[str, ...]:
-        """The names of the network's outputs. given: the card's `classes`. columns: the label columns that it lists.
+        """The names of the network's outputs: here those of the label columns.
 
-        parts: what `read` found in each table that may tell of names.
+        given: the card's `classes`. columns: the names of the label columns. listed: whether the card lists them, one
+        an output. parts: what `read` found in each table that may tell of names.
         """
+        if isinstance(given, dict):
+            return tuple(given.get(column, column) for column in columns)
+        return tuple(given or columns)
 
-    @abstractmethod
     def encode(
         self,
         labels: Any,
@@ -121,12 +131,15 @@ class TargetType(Configurable):
         both: bool = False,
     ) -> np.ndarray:
         """The truth of so many rows. names: {label of the tables: output}, where they differ; with `both` the outputs'
-        own names will do too. Raises Problem with `refuse(row, label, number of such rows)` for an unknown label."""
+        own names will do too. Raises Problem with `refuse(row, label, number of such rows)` for an unknown label.
 
-    @abstractmethod
+        Here it is what `read` gave."""
+        return labels
+
     def combine(self, kept: np.ndarray, first: np.ndarray, more: np.ndarray) -> np.ndarray:
         """Add the truth `more` of rows that repeat the rows `first` of `kept`, in place. (more,) bool: where they
         contradict each other."""
+        return (more != kept[first]).any(axis=1)
 
     def majority(self, truth: np.ndarray) -> np.ndarray:
         """The one truth that most of these rows have, the smallest of equals."""
@@ -135,21 +148,35 @@ class TargetType(Configurable):
 
     # What the truth is like
 
-    @abstractmethod
     def strata(self, truth: np.ndarray) -> Strata:
         """What folds are stratified by."""
+        return Strata(np.arange(len(truth)), np.zeros(len(truth), np.int64), 1, one_each=True)
 
-    @abstractmethod
+    parts: ClassVar[tuple[str, str]] = ("part", "parts")  # what one of those of `parted` is called, and several
+
+    def parted(self, truth: np.ndarray, outputs: tuple[str, ...]) -> tuple[tuple[str, ...], Strata]:
+        """What a reader is shown the rows by, the names of the parts and the rows of each."""
+        return ("all rows",), Strata(np.arange(len(truth)), np.zeros(len(truth), np.int64), 1, one_each=True)
+
     def counts(self, truth: np.ndarray, outputs: int) -> np.ndarray:
         """(outputs,) int: how many rows tell something of each output."""
+        return np.full(outputs, len(truth))
 
-    @abstractmethod
     def constant(self, truth: np.ndarray, outputs: int) -> bool:
         """Whether these rows are all alike, so that nothing can be learned."""
+        return bool((truth == truth[:1]).all())
 
     def prior(self, truth: np.ndarray, outputs: int) -> np.ndarray:
         """(outputs,) the prediction where there is no image: what is usual in these rows."""
-        return self.counts(truth, outputs) / max(1, len(truth))
+        return truth.mean(axis=0, dtype=np.float64)
+
+    def unit(self, truth: np.ndarray) -> np.ndarray | float:
+        """(outputs,) what differences of predictions are measured in: the standard deviation of these rows where
+        outputs have a unit of their own. A network then learns what lies so many of them above `prior`."""
+        if not self.own_unit:
+            return 1.0
+        spread = truth.std(axis=0, dtype=np.float64)
+        return np.where(spread > 0, spread, 1.0)
 
     def having(self, truth: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """(n,) bool: the rows that have one of the chosen outputs, (outputs,) bool."""
@@ -159,21 +186,26 @@ class TargetType(Configurable):
         """Whether every row holds something; then an answer that holds nothing is wrong."""
         return True
 
-    @abstractmethod
     def stand_in(self, outputs: int, never_empty: bool) -> np.ndarray:
         """The truth of one row, in place of a training table that is not at hand, which was `never_empty` or not."""
+        return np.zeros((1, outputs), np.float32)
 
-    @abstractmethod
     def sampler_weights(self, truth: np.ndarray, exponent: float) -> np.ndarray:
         """(n,) the weighted sampler's weight of each row; an exponent of 0 leaves the rows as they are."""
+        raise UsageError(
+            f"data.sampler=weighted is for classes, and {self.name} targets have none: take data.sampler=plain",
+            code="unfit-for-target",
+        )
 
-    @abstractmethod
     def soft(self, truth: np.ndarray, outputs: int) -> np.ndarray:
         """(n, outputs) float32: the truth in the form of predictions, which a teacher's are mixed with."""
+        return truth.astype(np.float32)
 
-    @abstractmethod
     def cells(self, truth: np.ndarray, outputs: tuple[str, ...]) -> list[tuple[str, ...]]:
-        """How each truth row prints: the names or numbers that it holds."""
+        """How each truth row, or decision, prints: the names or numbers that it holds."""
+        if len(outputs) == 1:
+            return [(f"{number:.6g}",) for number in truth[:, 0].tolist()]
+        return [tuple(f"{name} {x:.6g}" for name, x in zip(outputs, row, strict=True)) for row in truth.tolist()]
 
     def told(self, row: tuple[str, ...]) -> str:
         """What `cells` gives of one row, in a sentence."""
@@ -181,13 +213,13 @@ class TargetType(Configurable):
 
     # Answers
 
-    @abstractmethod
     def predictions(self, logits: np.ndarray) -> np.ndarray:
         """(n, outputs) logits -> (n, outputs) float64 predictions; these are averaged over views, folds and seeds."""
+        return logits.astype(np.float64)
 
-    @abstractmethod
     def decide(self, predictions: np.ndarray) -> np.ndarray:
         """The plain decisions, one a row."""
+        return predictions
 
     def decide_logits(self, logits: np.ndarray) -> np.ndarray:
         """The plain decisions of logits; quicker where they need no predictions."""
@@ -196,10 +228,6 @@ class TargetType(Configurable):
     def plain_thresholds(self, outputs: int) -> tuple[float, ...] | None:
         """The thresholds of the plain decision, where it is made by some."""
         return None
-
-    @abstractmethod
-    def right(self, truth: np.ndarray, decisions: np.ndarray) -> np.ndarray:
-        """(n,) bool: which rows are decided as the truth has them."""
 
     def guess(self, predictions: np.ndarray) -> np.ndarray:
         """The decisions of rows without an image, from `prior`."""
@@ -217,57 +245,58 @@ class TargetType(Configurable):
         """(outputs,) what turns probabilities learned under row weights back (Saerens and others, 2002)."""
         return None
 
-    @abstractmethod
-    def confidence(self, predictions: np.ndarray) -> np.ndarray:
-        """(n,) how sure an answer is, 0 to 1: what a pseudo-label is chosen by."""
-
     # The page
 
-    page: ClassVar[tuple[str, ...]] = ("answer", "data", "seen", "learning", "mistakes", "trust", "again")  # sections
+    page: ClassVar[tuple[str, ...]] = ("answer", "data", "seen", "learning", "trust", "again")  # its sections
+    comparison: ClassVar[tuple[str, ...]] = ("answer", "learning", "differences")  # the same of several runs' page
+    may_be_sure: ClassVar[bool] = False  # whether an answer tells how sure it is: see `confidence`, `sure_and_right`
     doubts_labels: ClassVar[bool] = False  # whether a label can look wrong, as confident learning finds them
-    calibration_told: ClassVar[str] = "The network is {sure} sure on average and right in {right}"
+    no_doubts: ClassVar[str] = "only classes can be mistaken for each other"  # why not
 
-    @abstractmethod
+    def confidence(self, predictions: np.ndarray) -> np.ndarray:
+        """(n,) how sure an answer is, 0 to 1: what a pseudo-label is chosen by."""
+        raise UsageError(f"predictions of {self.name} targets do not tell how sure they are", code="unfit-for-target")
+
     def sure_and_right(self, truth: np.ndarray, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(n, answers of a row) each: how sure every answer is, 0 to 1, and whether it is right."""
-
-    @abstractmethod
-    def mistakes(
-        self, truth: np.ndarray, predictions: np.ndarray, decisions: np.ndarray, outputs: tuple[str, ...]
-    ) -> Mistakes:
-        """What is answered wrongly, a row of truth each, or an output of one."""
-
-    def questions(
-        self, truth: np.ndarray, predictions: np.ndarray, outputs: tuple[str, ...]
-    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """What confident learning can be asked: (n,) int labels, (n, names) their probabilities, and the names."""
-        return []
+        raise UsageError(f"predictions of {self.name} targets do not tell how sure they are", code="unfit-for-target")
 
     # Losses that are told, of any training loss
 
-    @abstractmethod
     def plain_loss(self, truth: np.ndarray, logits: np.ndarray) -> float:
-        """The usual loss without smoothing, weights or margins, to compare one epoch and run with another."""
+        """The usual loss without smoothing, weights or margins, to compare one epoch and run with another.
 
-    @abstractmethod
+        Here the mean squared error, of each output in variances of these rows.
+        """
+        spread = truth.var(axis=0, dtype=np.float64)
+        errors = np.square(self.predictions(logits) - truth).mean(axis=0)
+        return float((errors / np.where(spread > 0, spread, 1.0)).mean())
+
     def chance_loss(self, truth: np.ndarray, weights: np.ndarray | None, smoothing: float, outputs: int) -> float:
         """The same of an answer that ignores the image; `weights` are the sampler's, one a row."""
+        return math.inf
 
     # Blends of runs
 
-    @abstractmethod
     def fit_stack(self, truth: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
         """Weights of a linear stack of the runs' predictions, (n, outputs) each: (outputs, runs + 1)."""
+        return stacking.fit_ridge(self.soft(truth, tables[0].shape[1]), tables)
 
-    @abstractmethod
     def apply_stack(self, weights: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
         """(n, outputs) predictions of the stack."""
+        return stacking.apply_ridge(weights, tables)
 
 
 class ClassTarget(TargetType):
     """A target whose outputs are classes, and whose predictions are probabilities."""
 
     usual_loss = "cross_entropy"
+    undecided_rule = "probabilities as they are"
+    page = ("answer", "data", "seen", "learning", "mistakes", "trust", "again")
+    comparison = ("answer", "learning", "flips", "classes", "differences")
+    parts = ("class", "classes")
+    may_be_sure = True
+    calibration_told: ClassVar[str] = "The network is {sure} sure on average and right in {right}"
     submission_kinds = ("label", "probability", "columns", "ranked", "set")
     doubts_labels = True
 
@@ -280,14 +309,40 @@ class ClassTarget(TargetType):
         return likely.get(submission, ("accuracy", "macro_f1"))
 
     def outputs(
-        self, given: list[str] | dict[str, str] | None, columns: tuple[str, ...] | None, parts: Iterable[Labels]
+        self,
+        given: list[str] | dict[str, str] | None,
+        columns: tuple[str, ...],
+        listed: bool,
+        parts: Iterable[Labels],
     ) -> tuple[str, ...]:
-        """The classes: the card's, else the label columns', else what stands in the tables, sorted."""
+        """The classes: the card's, else the listed columns', else what stands in the tables, sorted."""
         if given:
             return tuple(dict.fromkeys(given.values() if isinstance(given, dict) else given))
-        if columns:
+        if listed:
             return columns
         return tuple(sort_classes({name for part in parts for name in part.names.tolist()}))
+
+    def parted(self, truth: np.ndarray, outputs: tuple[str, ...]) -> tuple[tuple[str, ...], Strata]:
+        return outputs, self.strata(truth)
+
+    def prior(self, truth: np.ndarray, outputs: int) -> np.ndarray:
+        return self.counts(truth, outputs) / max(1, len(truth))
+
+    @abstractmethod
+    def right(self, truth: np.ndarray, decisions: np.ndarray) -> np.ndarray:
+        """(n,) bool: which rows are decided as the truth has them."""
+
+    @abstractmethod
+    def mistakes(
+        self, truth: np.ndarray, predictions: np.ndarray, decisions: np.ndarray, outputs: tuple[str, ...]
+    ) -> Mistakes:
+        """What is answered wrongly, a row of truth each, or an output of one."""
+
+    def questions(
+        self, truth: np.ndarray, predictions: np.ndarray, outputs: tuple[str, ...]
+    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """What confident learning can be asked: (n,) int labels, (n, names) their probabilities, and the names."""
+        return []
 
     @abstractmethod
     def indicators(self, labels: np.ndarray, classes: int) -> np.ndarray:

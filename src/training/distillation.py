@@ -82,7 +82,7 @@ def _ask(job: FoldJob, teller: Teller) -> None:
         teacher, samples = job.teacher, job.competition.samples
         seed = seed_of(teacher.run, job.seed, job.fold)
         folder = teacher.run.member(seed, job.fold)
-        network, weights = trained_network(teacher.config, folder, len(samples.classes))
+        network, weights = trained_network(teacher.config, folder, len(samples.classes), samples.target)
         engine = Engine(job.machine.device, read_json(teacher.run.folder / "machine.json")["precision"])
         network.to(engine.device, memory_format=torch.channels_last)
         plain = PlainRows(teacher.images, teacher.config.images.size)

@@ -149,10 +149,12 @@ def _sum_of(tensors: dict[str, torch.Tensor]) -> str:
 
 
 def _mistakes(job: FoldJob, targets: np.ndarray, logits: np.ndarray, say: Callable[[str], None]) -> None:
-    """per_class.csv always, confusion.csv where an image has one class; both printed as far as they are readable."""
+    """per_class.csv of classes, confusion.csv where an image has one; both printed as far as they are readable."""
     target = job.competition.target
     classes, answers = job.competition.samples.classes, target.decide_logits(logits)
     rows, right = target.recognised(targets, answers, len(classes))
+    if not rows.any():
+        return
     if target.one_class:
         confusion = np.zeros((len(classes), len(classes)), dtype=int)
         np.add.at(confusion, (targets, answers), 1)

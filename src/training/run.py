@@ -114,7 +114,7 @@ def _train(
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     # A throw-away network shows now whether name, weights and size fit, not after the images are decoded.
-    network = build(config.model, len(competition.samples.classes), config.images.size)
+    network = build(config.model, len(competition.samples.classes), config.images.size, competition.target)
     optimizer_of(config, network)
     with ranks.main_first():
         images, teacher = competition.images(say=say), teacher_of(competition, say)

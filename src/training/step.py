@@ -25,7 +25,8 @@ class Stepper:
         self.job, self.state, self.config = job, state, job.competition.config
         samples, (rows, _) = job.competition.samples, job.competition.folds.rows(job.fold)
         self.targets = torch.from_numpy(targets)
-        self.criterion = loss_of(self.config.loss, samples.counts_in(rows), job.competition.target)
+        target = job.competition.target
+        self.criterion = loss_of(self.config.loss, samples.counts_in(rows), target, target.unit(samples.targets[rows]))
         self.normalizer = self.criterion.normalizer
         self.mix = mixing(self.config.train, len(samples.classes))
         self.frozen = False

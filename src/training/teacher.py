@@ -41,6 +41,12 @@ def check_distillation(competition: Competition) -> None:
             "teach.distill=0 without teach.pseudo leaves nothing to learn from the teacher: set one",
             code="nothing-to-learn",
         )
+    if teach.pseudo is not None and not competition.target.may_be_sure:
+        raise UsageError(
+            f"teach.pseudo={teach.pseudo}: predictions of {competition.target.name} targets do not tell how sure they "
+            "are: leave it out",
+            code="unfit-for-target",
+        )
     if teach.pseudo is not None and not len(competition.samples.test):
         raise UsageError(
             f"teach.pseudo={teach.pseudo}: {competition.card.id} has no test images to learn from",

@@ -44,7 +44,10 @@ class FoldTraining:
         self.steps = steps_per_epoch(len(self.fold_targets.rows), global_batch(config))
         seed_all(key(job.seed, job.fold, START))
         samples = job.competition.samples
-        network = build(config.model, len(samples.classes), config.images.size)
+        network = build(config.model, len(samples.classes), config.images.size, samples.target)
+        if samples.target.own_unit:
+            seen = samples.targets[self.rows]
+            network.set_unit(samples.target.prior(seen, len(samples.classes)), samples.target.unit(seen))
         if is_warm_start(config.model):
             load_warm_start(network, job.competition, job.seed, job.fold)
         self.state = State(config, job.machine, network, job.ranks)

@@ -60,13 +60,15 @@ class ShownFact:
 
 @dataclass(frozen=True)
 class Contents:
-    """All that is shown. doubts: what a reader should see first, beside the guesses."""
+    """All that is shown. doubts: what a reader should see first, beside the guesses. parts: what `classes` are, such as
+    classes, or ranges of a number."""
 
     name: str
     title: str
     summary: str
     facts: tuple[ShownFact, ...]
     doubts: tuple[str, ...]
+    parts: str
     classes: tuple[ShownClass, ...]
     others: tuple[tuple[str, int], ...]
     tests: tuple[Tile, ...]
@@ -83,7 +85,9 @@ class Contents:
 def contents_of(done: Prepared) -> Contents:
     """Choose what is shown, and read these images; the rest is not opened."""
     card, samples = done.card, done.samples
-    rows = _rows_to_show(samples.target.strata(samples.targets), samples.counts)
+    names, strata = samples.target.parted(samples.targets, samples.classes)
+    counts = np.bincount(strata.labels, minlength=len(names))
+    rows = _rows_to_show(strata, counts)
     root = f"{card.data.resolve()}/"
     tested = samples.test.iloc[:TESTS]
     paths = [samples.train["path"].iloc[row] for held in rows.values() for row in held]
@@ -91,19 +95,20 @@ def contents_of(done: Prepared) -> Contents:
 
     def train_tile(row: int, of: int) -> Tile:
         sample = samples.train.iloc[row]
-        return Tile(sample["id"], sample["path"].removeprefix(root), images.get(sample["path"]), _others(done, row, of))
+        told = _others(done, row, names[of])
+        return Tile(sample["id"], sample["path"].removeprefix(root), images.get(sample["path"]), told)
 
-    most = max(int(samples.counts.max()), 1)
+    most = max(int(counts.max()), 1)
     classes = tuple(
         ShownClass(
-            samples.classes[k],
-            int(samples.counts[k]),
-            int(samples.counts[k]) / most,
+            names[k],
+            int(counts[k]),
+            int(counts[k]) / most,
             tuple(train_tile(row, k) for row in held),
         )
         for k, held in rows.items()
     )
-    others = [(samples.classes[k], int(samples.counts[k])) for k in range(len(samples.classes)) if k not in rows]
+    others = [(names[k], int(counts[k])) for k in range(len(names)) if k not in rows]
     tests = tuple(
         Tile(id_, path.removeprefix(root), images.get(path))
         for id_, path in zip(tested["id"], tested["path"], strict=True)
@@ -114,6 +119,7 @@ def contents_of(done: Prepared) -> Contents:
         summary=_summary(done),
         facts=tuple(_fact(key, done.facts[key]) for key in sorted(done.facts, key=_place)),
         doubts=tuple(_doubts(done)),
+        parts=samples.target.parts[1],
         classes=classes,
         others=tuple(others),
         tests=tests,
@@ -164,12 +170,13 @@ def _read(paths: Iterable[str]) -> dict[str, np.ndarray]:
     return found
 
 
-def _others(done: Prepared, row: int, of: int) -> str:
-    """The other labels of a row, where several may apply, and the group that it belongs to."""
+def _others(done: Prepared, row: int, part: str) -> str:
+    """The labels of a row beside the name of the part that it is shown in, and the group that it belongs to."""
     samples, text = done.samples, []
     names = samples.target.cells(samples.targets[[row]], samples.classes)[0]
-    held = [name for name in names if name != samples.classes[of]]
-    text += [f"also {', '.join(held[:4])}{' …' if len(held) > 4 else ''}"] if held else []
+    held = [name for name in names if name != part]
+    also = "also " if part in names else ""
+    text += [f"{also}{', '.join(held[:4])}{' …' if len(held) > 4 else ''}"] if held else []
     if group := samples.train["group"].iloc[row]:
         text.append(f"group {group}")
     return "; ".join(text)
@@ -177,10 +184,11 @@ def _others(done: Prepared, row: int, of: int) -> str:
 
 def _summary(done: Prepared) -> str:
     samples, card = done.samples, done.card
+    count = len(samples.target.parted(samples.targets, samples.classes)[0])
     test = f"{len(samples.test)} test images" if card.test else "no test images"
     asked = f", submission: {card.submission.kind}" if card.submission else ""
     return (
-        f"{len(samples.train)} training rows in {len(samples.classes)} classes, {test}. "
+        f"{len(samples.train)} training rows in {count} {samples.target.parts[1]}, {test}. "
         f"Target: {card.target}, metric: {card.metric}{asked}."
     )
 

@@ -72,7 +72,8 @@ def _guesses(contents: Contents, sheet: Sheet) -> None:
 
 def _classes(contents: Contents, sheet: Sheet) -> None:
     count = len(contents.classes) + len(contents.others)
-    sheet.text(f"{count} classes, with images under the label that was read", weight="bold", size=10, height=26)
+    title = f"{count} {contents.parts}, with images under the label that was read"
+    sheet.text(title, weight="bold", size=10, height=26)
     for one in contents.classes[:CLASSES]:
         sheet.note(MARGIN, sheet.y + 12, one.name, size=10, weight="bold", longest=26)
         sheet.note(MARGIN, sheet.y + 32, f"{one.count} rows", color=QUIET)
@@ -80,7 +81,8 @@ def _classes(contents: Contents, sheet: Sheet) -> None:
             sheet.tile(tile, MARGIN + LABEL + place * CELL, sheet.y)
         sheet.y += CELL
     if count > CLASSES:
-        sheet.text(f"and {count - min(CLASSES, len(contents.classes))} more classes: see preview.html", color=QUIET)
+        more = count - min(CLASSES, len(contents.classes))
+        sheet.text(f"and {more} more {contents.parts}: see preview.html", color=QUIET)
     sheet.y += 10
 
 

@@ -11,6 +11,7 @@ from src.reporting.page.charts import class_bars, histograms, points
 from src.reporting.run_results import RunResults
 from src.reporting.sections import SECTIONS
 from src.reporting.tiles import id_of, isolated, names_of, pictures, told
+from src.targets import Strata
 
 EXAMPLES, EACH = 300, 6  # pictures in all, and of one class at most
 SHOWN_CLASSES = 300
@@ -25,19 +26,28 @@ def data(results: RunResults) -> Section:
     look = index_samples(competition.card, samples, results.say)
     train, test = look.of(samples.train["path"].tolist()), look.of(samples.test["path"].tolist())
     doubles = _pairs(results, look, train, test)
-    blocks: list[Block] = [*_what_they_are_like(look, train, test), _classes(results), _examples(results)]
+    blocks: list[Block] = [*_what_they_are_like(look, train, test), _parts(results), _examples(results)]
     if len(doubles):
         blocks.append(_duplicates(results, doubles))
     return Section("data", "The data", _reading(results, doubles), tuple(blocks))
 
 
-def _classes(results: RunResults) -> Bars:
-    counts = pd.DataFrame({"class": results.classes, "value": results.competition.samples.counts})
+def _parted(results: RunResults) -> tuple[tuple[str, ...], Strata, np.ndarray]:
+    """The names of the parts that the training images are shown by, their rows, and how many each has."""
+    samples = results.competition.samples
+    names, strata = samples.target.parted(samples.targets, results.classes)
+    return names, strata, np.bincount(strata.labels, minlength=len(names))
+
+
+def _parts(results: RunResults) -> Bars:
+    names, _, count_of = _parted(results)
+    one, several = results.competition.target.parts
+    counts = pd.DataFrame({"class": names, "value": count_of})
     counts = counts.sort_values("value", ascending=False, kind="stable")
     most, shown = max(1, int(counts["value"].max())), counts.head(SHOWN_CLASSES)
     bars = tuple(Bar(name, count / most, str(count)) for name, count in shown.itertuples(index=False))
-    title = "Training images of each class" + _of_many(len(counts), "the largest")
-    alt = f"{len(counts)} classes with {counts['value'].min()} to {most} images"
+    title = f"Training images of each {one}" + _of_many(len(counts), "the largest", several)
+    alt = f"{len(counts)} {several} with {counts['value'].min()} to {most} images"
     return Bars("classes", title, alt, bars, class_bars(shown, "training images"), counts)
 
 
@@ -71,14 +81,15 @@ def _what_they_are_like(look: Look, train: np.ndarray, test: np.ndarray) -> list
 
 
 def _examples(results: RunResults) -> Gallery:
-    """A few images of each class, drawn at random but always the same."""
-    samples, count = results.competition.samples, len(results.classes)
+    """A few images of each part, drawn at random but always the same."""
+    names, strata, counts = _parted(results)
+    one, several = results.competition.target.parts
+    count = len(names)
     each = int(np.clip(EXAMPLES // count, 1, EACH))
     generator, chosen = np.random.default_rng(0), []
-    order = np.argsort(-samples.counts, kind="stable")[:SHOWN_CLASSES]
-    for label in order[samples.counts[order] > 0]:
-        of_class = samples.target.having(samples.targets, np.arange(count) == label)
-        chosen.append((results.classes[label], generator.permutation(np.flatnonzero(of_class))[:each]))
+    order = np.argsort(-counts, kind="stable")[:SHOWN_CLASSES]
+    for label in order[counts[order] > 0]:
+        chosen.append((names[label], generator.permutation(strata.rows[strata.labels == label])[:each]))
     seen = iter(pictures(results, np.concatenate([rows for _, rows in chosen]), SIDE))
     tiles = tuple(
         Tile(
@@ -93,9 +104,9 @@ def _examples(results: RunResults) -> Gallery:
         [(name, id_of(results, row)) for name, rows in chosen for row in rows], columns=["class", "id"]
     )
     title = (
-        f"{each} of each class" + _of_many(count, "the largest")
+        f"{each} of each {one}" + _of_many(count, "the largest", several)
         if each > 1
-        else f"One of each class{_of_many(count, 'the largest')}"
+        else f"One of each {one}{_of_many(count, 'the largest', several)}"
     )
     return Gallery("examples", title, tiles, numbers, scrolls=True)
 
@@ -149,15 +160,16 @@ def _duplicates(results: RunResults, doubles: pd.DataFrame) -> Gallery:
 
 
 def _reading(results: RunResults, doubles: pd.DataFrame) -> str:
-    samples, counts = results.competition.samples, results.competition.samples.counts
+    samples, counts = results.competition.samples, _parted(results)[2]
+    one, several = results.competition.target.parts
     there = counts[counts > 0]
     absent = int((counts == 0).sum())
     times = there.max() / there.min()
     each = f"{there.min()} to {there.max()}" if there.min() < there.max() else str(there.min())
     told = (
-        f"{len(samples.train)} training images in {len(there)} classes, {each} of each"
-        f"{f' ({absent} classes have none)' if absent else ''}: "
-        f"{_evenness(times)}; {len(samples.test)} test images. "
+        f"{len(samples.train)} training images in {len(there)} {several}, {each} of each"
+        f"{f' ({absent} {several} have none)' if absent else ''}: "
+        f"{_evenness(times, one, several)}; {len(samples.test)} test images. "
     )
     if not len(doubles):
         return told + "No image was found twice."
@@ -168,11 +180,11 @@ def _reading(results: RunResults, doubles: pd.DataFrame) -> str:
     )
 
 
-def _evenness(times: float) -> str:
+def _evenness(times: float, one: str, several: str) -> str:
     if times < 1.5:
-        return "the classes are about even"
-    return f"the largest class has {times:.1f} times the images of the smallest"
+        return f"the {several} are about even"
+    return f"the largest {one} has {times:.1f} times the images of the smallest"
 
 
-def _of_many(count: int, which: str) -> str:
-    return f", {which} {SHOWN_CLASSES} of {count} classes" if count > SHOWN_CLASSES else ""
+def _of_many(count: int, which: str, several: str) -> str:
+    return f", {which} {SHOWN_CLASSES} of {count} {several}" if count > SHOWN_CLASSES else ""

@@ -108,7 +108,7 @@ def _doubted(results: RunResults) -> list[Block]:
     """The labels that look wrong, as `python -m src.review` finds them."""
     held = results.held
     if not held.target.doubts_labels:
-        return [Text("Labels are not doubted here: a grade's neighbour is too often as good an answer.")]
+        return [Text(f"Labels are not doubted here: {held.target.no_doubts}.")]
     if not held.target.questions(held.targets, results.plain, results.classes):
         return [Text("Labels are not doubted here: the held-out images are all of one class.")]
     table = one_line_an_image(label_issues(held.id, held.targets, results.plain, results.classes, held.target))

@@ -78,7 +78,7 @@ def _who_answered(results: RunResults, scores: pd.DataFrame) -> str:
     told += " that never saw it" + (" together" if seeds > 1 else "")
     if (scores["name"] == TEST).any():
         told += f"; test images by all {len(results.members)} networks together"
-    return told + "; argmax, before any decision rule"
+    return f"{told}; {results.held.target.plain_rule}, before any decision rule"
 
 
 def _format(scores: pd.DataFrame) -> pd.DataFrame:

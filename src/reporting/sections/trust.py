@@ -25,12 +25,16 @@ UNLIKE = 8
 def trust(results: RunResults) -> Section:
     if results.held is None:
         return Section("trust", TITLE, "No image was held out, so nothing can be checked.", ())
-    bins = calibration(results)
-    alt = "share of right answers by how sure the network was of them, in bins of equally many answers"
-    blocks: list[Block] = [Chart("calibration", "Calibration", alt, reliability(bins), bins)]
+    blocks: list[Block] = []
+    said = []
+    if results.held.target.may_be_sure:
+        bins = calibration(results)
+        alt = "share of right answers by how sure the network was of them, in bins of equally many answers"
+        blocks.append(Chart("calibration", "Calibration", alt, reliability(bins), bins))
+        said.append(calibrated(results, bins))
     unlike, text = _adversarial(results)
     blocks += [*_sureness(results), *unlike]
-    reading = " ".join((calibrated(results, bins), _spread(results), text))
+    reading = " ".join((*said, _spread(results), text))
     return Section("trust", TITLE, reading, tuple(blocks))
 
 

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
+from src.core.console import log, silenced
 from src.core.errors import Problem
 from src.core.files import DamagedFile, MissingFile, damaged, read_json, write_json, written_whole
 from src.core.paths import relative_paths
@@ -61,7 +62,6 @@ class ImageCache:
         prepare: tuple[str, ...] = (),
         *,
         workers: int | None = None,
-        say: Callable[[str], object] = print,
         bad: str = "raise",
         max_gb: float | None = None,
         local: Path | None = None,
@@ -85,20 +85,20 @@ class ImageCache:
             raise Problem(f"{folder}: no images were named to be cached")
         size = _size(source)
         if max_gb is not None and size > max_gb * GB:
-            say(f"{size / GB:.2f} GB of images, the cache may hold {max_gb:g} GB: they are decoded on demand")
+            log.info(f"{size / GB:.2f} GB of images, the cache may hold {max_gb:g} GB: they are decoded on demand")
             source.check(workers)
             return _judged(source, source, bad)
         file = folder / f"{side}px-{fit}-{_key(folder, source, digests)}.npy"
-        own = own_folder(local, file, say) if local else None
-        shared = partial(_shared, file, source, max_gb, workers, say)
+        own = own_folder(local, file) if local else None
+        shared = partial(_shared, file, source, max_gb, workers)
         if own is None:
             return _judged(shared(), source, bad)
         copy = own / file.name
-        cache = _found(copy, source, say)
+        cache = _found(copy, source)
         if cache is None:
             cache = shared()  # in use, and so not deleted, until it is copied
-            copied_now = _copied(cache, copy, max_gb, say)
-            cache = (_found(copy, source, say) if copied_now else None) or shared()
+            copied_now = _copied(cache, copy, max_gb)
+            cache = (_found(copy, source) if copied_now else None) or shared()
         return _judged(cache, source, bad)
 
     def __len__(self) -> int:
@@ -187,30 +187,29 @@ def _shared(
     source: ImageStream,
     max_gb: float | None,
     workers: int | None,
-    say: Callable[[str], object],
 ) -> ImageCache:
     """The cache in the competition's folder, built where there is none."""
-    cache = _found(file, source, say)
+    cache = _found(file, source)
     if cache is None:
-        with turn(file.parent, say):
+        with turn(file.parent):
             # Looked for again first: another process may have built it while this one waited.
-            while (cache := _found(file, source, lambda line: None)) is None:
+            while (cache := _found_silently(file, source)) is None:
                 make_room(file.parent, _size(source), max_gb)
-                _build(file, source, workers, say)
+                _build(file, source, workers)
     return cache
 
 
-def _copied(cache: ImageCache, copy: Path, max_gb: float | None, say: Callable[[str], object]) -> bool:
+def _copied(cache: ImageCache, copy: Path, max_gb: float | None) -> bool:
     """Whether there is a copy now. A cache that proves damaged when its copy is read does not count any more."""
 
     def whole(part: Path) -> bool:
         return ImageCache(part, cache.rows, {}, cache.summed).whole()
 
     try:
-        return copied(cache.file, copy, max_gb, say, whole)
+        return copied(cache.file, copy, max_gb, whole)
     except DamagedFile as damage:
         cache._damage("is damaged")
-        say(str(damage))
+        log.info(str(damage))
         return False
 
 
@@ -218,7 +217,12 @@ def _size(source: ImageStream) -> int:
     return len(source) * (source.side * source.side * 3 + SUM.itemsize)
 
 
-def _found(file: Path, source: ImageStream, say: Callable[[str], object]) -> ImageCache | None:
+def _found_silently(file: Path, source: ImageStream) -> ImageCache | None:
+    with silenced():
+        return _found(file, source)
+
+
+def _found(file: Path, source: ImageStream) -> ImageCache | None:
     """The complete cache in `file`, held and marked as used just now; None where there is none, or it is damaged."""
     mark = file.with_suffix(".json")
     try:
@@ -232,15 +236,15 @@ def _found(file: Path, source: ImageStream, say: Callable[[str], object]) -> Ima
     except (DamagedFile, ValueError, AttributeError):
         size = -1
     if os.fstat(handle.fileno()).st_size != size or cache.rows != len(source):
-        say(f"{file} is not whole: it is made anew")
+        log.info(f"{file} is not whole: it is made anew")
         return None
     if not cache.summed and os.access(file.parent, os.W_OK):
-        say(f"{file} was made before caches had checksums: it is made anew")
+        log.info(f"{file} was made before caches had checksums: it is made anew")
         return None
     cache._held = handle
     if size <= CHECKED_AT_OPEN and not cache.whole():
         cache._damage("is damaged")
-        say(f"{file} is damaged: it is made anew")
+        log.info(f"{file} is damaged: it is made anew")
         return None
     with contextlib.suppress(OSError):  # another user's cache, or one on a read-only mount, can be read
         os.utime(mark)
@@ -249,8 +253,8 @@ def _found(file: Path, source: ImageStream, say: Callable[[str], object]) -> Ima
     return cache
 
 
-def _build(file: Path, source: ImageStream, workers: int | None, say: Callable[[str], object]) -> None:
-    say(f"caching {len(source)} images at {source.side} x {source.side} pixels in {file}")
+def _build(file: Path, source: ImageStream, workers: int | None) -> None:
+    log.info(f"caching {len(source)} images at {source.side} x {source.side} pixels in {file}")
     shape = (len(source), source.side, source.side, 3)
     with written_whole(file) as part, part.open("rb+") as out:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}

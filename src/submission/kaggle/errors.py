@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from src.core.console import silenced
 from src.core.errors import Problem
 from src.submission.kaggle import command
 from src.submission.kaggle.command import Call, Failed, clean
@@ -150,7 +151,8 @@ def _by_status(slug: str, call: Call) -> tuple[str, str] | None:
 def _looked_up(slug: str) -> tuple[str, str] | None:
     """The reason of a refusal that carried none, by questions that only read."""
     try:
-        facts = command.competition(slug, say=_silent)
+        with silenced():
+            facts = command.competition(slug)
         if facts is None:
             return (
                 f"Kaggle refused without a reason, and its list shows no competition {slug!r}: likely a wrong name "
@@ -169,7 +171,8 @@ def _looked_up(slug: str) -> tuple[str, str] | None:
                 f"{slug} is closed: its deadline was {facts['deadline'] or 'passed'}.",
                 f"See {SITE}/competitions/{slug}/overview for its dates, and whether late submissions are taken.",
             )
-        limits = command.limits(slug, say=_silent)
+        with silenced():
+            limits = command.limits(slug)
         return _two(none_left(limits)) if limits.left == 0 and limits.total else None
     except Failed:
         return None
@@ -209,10 +212,6 @@ def _passed(deadline: str) -> bool:
 def _two(text: str) -> tuple[str, str]:
     reason, _, remedy = text.partition("\n")
     return reason, remedy
-
-
-def _silent(_: str) -> None:
-    pass
 
 
 ACCOUNT = "https://www.kaggle.com/settings/api"

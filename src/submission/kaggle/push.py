@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from src.core.console import Say, say
+from src.core.console import log
 from src.core.errors import Problem
 from src.core.files import sha256_of
 from src.core.locks import locked
@@ -79,7 +79,6 @@ def submit_once(
     *,
     wait_minutes: float = 10,
     again: bool = False,
-    say: Say = say,
 ) -> Submission:
     """Push `file`, or a notebook's version, to the competition `slug`, note it in the ledger, and wait for its score.
 
@@ -92,19 +91,19 @@ def submit_once(
     if before and before.status not in (PUSHING, "PENDING"):
         raise AlreadySubmitted(before, file.name)
     with _only_push(competition) as lock:
-        sync(competition, slug, say)
+        sync(competition, slug)
         entry = None if again else ledger.submitted_before(competition, sha256)
         if entry and entry.status == PUSHING:
-            entry = _unsure_push(competition, slug, entry, say)
+            entry = _unsure_push(competition, slug, entry)
         if entry and not before:
             raise AlreadySubmitted(entry, file.name)
         if entry:
-            say("an earlier push of these bytes had arrived: nothing is pushed now")
+            log.info("an earlier push of these bytes had arrived: nothing is pushed now")
         else:
-            counted = check_allowance(slug, say)
-            entry = _push(_new_entry(competition, sha256, file, message, counted), slug, file, say, lock)
+            counted = check_allowance(slug)
+            entry = _push(_new_entry(competition, sha256, file, message, counted), slug, file, lock)
     try:
-        mine = await_score(slug, entry.token, entry.ref, wait_minutes, say)
+        mine = await_score(slug, entry.token, entry.ref, wait_minutes)
     except ScoringFailed as failed:
         ledger.append(*_changes(entry, failed.submission))
         raise
@@ -112,10 +111,10 @@ def submit_once(
     return mine
 
 
-def sync(competition: str, slug: str, say: Say = say) -> list[Entry]:
+def sync(competition: str, slug: str) -> list[Entry]:
     """Bring the ledger up to Kaggle's list: later scores, and submissions made by hand. Returns the rows added."""
     with explained(slug):
-        listed = command.submissions(slug, say, every=True)
+        listed = command.submissions(slug, every=True)
     by_key = {key: entry for entry in ledger.read(competition)[0] for key in (entry.ref, entry.token) if key}
     rows: list[Entry] = []
     for each in reversed(listed):
@@ -125,24 +124,24 @@ def sync(competition: str, slug: str, say: Say = say) -> list[Entry]:
     return rows
 
 
-def check_allowance(slug: str, say: Say = say) -> int | None:
+def check_allowance(slug: str) -> int | None:
     """Say what is left today, and return how many submissions Kaggle has counted ever; None where it does not tell.
 
     Raises NotPushed where none is left, or where the rules are not accepted.
     """
     with explained(slug):
-        limits = command.limits(slug, say)
+        limits = command.limits(slug)
         # All zeros also stand for "not in a team yet"; any other cause shows when the push is tried.
-        facts = command.competition(slug, say) if limits == Limits() else None
+        facts = command.competition(slug) if limits == Limits() else None
     if limits.left > 0:
         noun = "submission" if limits.left == 1 else "submissions"
-        say(f"{limits.left} {noun} left today, {limits.today} used; the day ends (UTC) in {until_midnight()}")
+        log.info(f"{limits.left} {noun} left today, {limits.today} used; the day ends (UTC) in {until_midnight()}")
         return limits.total
     if limits != Limits():
         raise NotPushed(none_left(limits))
     if facts is not None and not facts["entered"]:
         raise NotPushed(rules_not_accepted(slug))
-    say("Kaggle does not tell how many submissions are left")
+    log.info("Kaggle does not tell how many submissions are left")
     return None
 
 
@@ -153,7 +152,6 @@ def send(
     token: str,
     *,
     counted: float | None = None,
-    say: Say = say,
     hold: Sequence[int] = (),
 ) -> str:
     """Submit `file`, or a notebook's version, with a `message` that holds `token`.
@@ -163,32 +161,32 @@ def send(
     certainly has no such submission, else Unsure.
     """
     size = f" ({file.stat().st_size:,} bytes)" if isinstance(file, Path) else ""
-    say(f"pushing {file.name}{size} to {slug}")
+    log.info(f"pushing {file.name}{size} to {slug}")
     end = time.monotonic() + RETRY_SECONDS
     for attempt, usual in enumerate((*command.PAUSES, None), 1):
-        call = replace(command.submit(slug, file, message, hold, command.upload_news(say)), attempts=attempt)
+        call = replace(command.submit(slug, file, message, hold, command.tell_upload), attempts=attempt)
         if call.exit == 0 and "Successfully submitted" in call.out:
             ref = re.search(r"Submission ref: (\d+)", call.out)
             return ref[1] if ref else ""
         if not _certainly_absent(call):
-            return _look_up(slug, call, token, counted, say)
+            return _look_up(slug, call, token, counted)
         passing = call.busy or _upload_failed(call) or (call.lost and call.exit is not None)
         pause = call.pause(usual or 0)
         if usual is None or not passing or pause > command.LONGEST_PAUSE or time.monotonic() + pause > end:
             raise NotPushed(_not_pushed(slug, call, file))
         trouble = f"Kaggle answered {call.status}" if call.busy else "the upload broke off"
-        say(f"{trouble} and nothing was submitted: trying again in {pause:.0f} s")
+        log.info(f"{trouble} and nothing was submitted: trying again in {pause:.0f} s")
         time.sleep(pause)
     raise AssertionError("the last attempt returns or raises")
 
 
-def find(slug: str, token: str, ref: str, say: Say = say) -> Submission | None:
+def find(slug: str, token: str, ref: str) -> Submission | None:
     """Our submission among the newest, by its ref or its token. Raises Failed."""
-    newest = command.submissions(slug, say)
+    newest = command.submissions(slug)
     return next((each for each in newest if each.ref == ref or (token and token in each.message)), None)
 
 
-def await_score(slug: str, token: str, ref: str, minutes: float, say: Say = say) -> Submission:
+def await_score(slug: str, token: str, ref: str, minutes: float) -> Submission:
     """Wait until Kaggle has scored the submission that holds `token` or is `ref`.
 
     Raises ScoringFailed on ERROR, and Unscored where Kaggle's list doesn't show the submission, or shows it COMPLETE
@@ -198,7 +196,7 @@ def await_score(slug: str, token: str, ref: str, minutes: float, say: Say = say)
     mine, waits, failed = None, iter(POLLS), None
     while True:
         try:
-            mine, failed = find(slug, token, ref, say) or mine, None
+            mine, failed = find(slug, token, ref) or mine, None
         except Failed as missed:  # a lapse of the network does not end the wait
             failed = missed
         if mine and mine.status == "ERROR":
@@ -261,10 +259,10 @@ def _new_entry(competition: str, sha256: str, file: Path | NotebookVersion, mess
     return entry
 
 
-def _push(entry: Entry, slug: str, file: Path | NotebookVersion, say: Say, lock: int) -> Entry:
+def _push(entry: Entry, slug: str, file: Path | NotebookVersion, lock: int) -> Entry:
     """Send the file, and note in the ledger what came of it."""
     try:
-        ref = send(slug, file, entry.message, entry.token, counted=entry.counted_before, say=say, hold=(lock,))
+        ref = send(slug, file, entry.message, entry.token, counted=entry.counted_before, hold=(lock,))
     except NotPushed as problem:
         ledger.append(replace(entry, time=ledger.now(), status=NOT_PUSHED, reason=str(problem).splitlines()[0]))
         raise
@@ -273,28 +271,28 @@ def _push(entry: Entry, slug: str, file: Path | NotebookVersion, say: Say, lock:
     return entry
 
 
-def _unsure_push(competition: str, slug: str, entry: Entry, say: Say) -> Entry | None:
+def _unsure_push(competition: str, slug: str, entry: Entry) -> Entry | None:
     """The submission that an earlier push of unknown fate made; None where Kaggle has none, which is then noted.
 
     Raises Unsure as long as that cannot be known: within LAG_SECONDS, and where Kaggle counts more submissions than
     its list explains.
     """
-    say("an earlier push of these bytes was cut off: looking whether it arrived")
+    log.info("an earlier push of these bytes was cut off: looking whether it arrived")
     lag = command.LAG_SECONDS - ledger.seconds_since(entry.time)
     for wait in LOOKS if lag > 0 else ():
         time.sleep(wait)
         with explained(slug):
-            mine = find(slug, entry.token, "", say)
+            mine = find(slug, entry.token, "")
         if mine:
             return _updated(entry, mine)
-    evidence = _evidence(competition, slug, entry, say)
+    evidence = _evidence(competition, slug, entry)
     if lag > 0 or evidence.hidden > 0 or evidence.same_name:
         when = f"Kaggle's list may still lag for {lag / 60:.0f} min. " if lag > 0 else ""
         raise Unsure(
             f"it is not known whether the earlier push of {entry.file} arrived. {evidence.text} Nothing was pushed.\n"
             f"{when}Look at {_page(slug)}, or give the same command again later. To push it all the same: --again"
         )
-    say(f"it did not arrive. {evidence.text}")
+    log.info(f"it did not arrive. {evidence.text}")
     ledger.append(replace(entry, time=ledger.now(), status=NOT_PUSHED, reason="cut off, and not in Kaggle's list"))
     return None
 
@@ -312,7 +310,7 @@ class _Evidence:
     text: str
 
 
-def _evidence(competition: str, slug: str, entry: Entry, say: Say) -> _Evidence:
+def _evidence(competition: str, slug: str, entry: Entry) -> _Evidence:
     """Raises Problem. To be called after `sync`: what is listed stands in the ledger."""
     entries = ledger.read(competition)[0]
     place = next((place for place, each in enumerate(entries) if each.token == entry.token), len(entries))
@@ -322,7 +320,7 @@ def _evidence(competition: str, slug: str, entry: Entry, say: Say) -> _Evidence:
     if entry.counted_before is None:
         return _Evidence(0, same_name, "Kaggle's list does not show it.")
     with explained(slug):
-        counted = command.limits(slug, say).total
+        counted = command.limits(slug).total
     hidden = counted - entry.counted_before - len(newer)
     return _Evidence(hidden, same_name, _count_told(entry.counted_before, counted))
 
@@ -403,18 +401,18 @@ def _not_pushed(slug: str, call: Call, file: Path | NotebookVersion) -> str:
     return f"the upload of {file.name} broke off{why}.\nNothing was submitted. Give the same command again."
 
 
-def _look_up(slug: str, call: Call, token: str, counted: float | None, say: Say) -> str:
+def _look_up(slug: str, call: Call, token: str, counted: float | None) -> str:
     """The ref of a submission that may have arrived. Raises Unsure where it isn't seen."""
-    say("the answer to the push was lost: looking whether it arrived")
+    log.info("the answer to the push was lost: looking whether it arrived")
     text = ""
     try:
         for wait in LOOKS:
             time.sleep(wait)
-            mine = find(slug, token, "", say)
+            mine = find(slug, token, "")
             if mine:
-                say(f"it arrived: submission {mine.ref}")
+                log.info(f"it arrived: submission {mine.ref}")
                 return mine.ref
-        text = "" if counted is None else f" {_count_told(counted, command.limits(slug, say).total)}"
+        text = "" if counted is None else f" {_count_told(counted, command.limits(slug).total)}"
     except Failed as failed:
         call = failed.call
     raise Unsure(

@@ -25,7 +25,6 @@ from src.images.stream import ImageStream
 from src.inference.members import ViewTables, trained_members
 from src.inference.trained_networks import Member, trained_network
 from src.models.factory import RUN
-from src.submission.check import never_empty
 
 PACKAGES = ("torch", "timm", "opencv-python-headless", "numpy")
 # How far the logits that were read back may lie from the stored ones, as a part of the largest. On one machine the same
@@ -84,7 +83,7 @@ def _facts(
         precision=tables.engine.precision,
         stored=stored,
         decision=text["decision"],
-        never_empty=never_empty(samples),
+        never_empty=samples.never_empty,
         score=Score(metric=text["metric"], value=_number(value), low=_number(low), high=_number(high)),
         config_hash=text["config_hash"],
         commit=text["commit"],

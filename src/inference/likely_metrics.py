@@ -61,7 +61,7 @@ def likely_metrics(competition: Competition) -> LikelyMetrics:
     card, own = competition.card, competition.metric
     if card.submission is None or "metric" not in open_guesses(card):
         return LikelyMetrics()
-    names = own.target.likely_metrics(card.submission.kind, card.submission.top)
+    names = own.target.likely_metrics(card.submission_kind.registered, card.submission.top)
     others = (metric(name, own.target, card.folder) for name in names if name != card.metric)
     return LikelyMetrics((own, *others))
 

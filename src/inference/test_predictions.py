@@ -14,7 +14,6 @@ from src.evaluation.decision_choice import DecisionChoice, choose_decision
 from src.evaluation.held_out import HeldOut
 from src.inference.run_predictions import RunAnswers
 from src.metrics.decision import Decision
-from src.submission.check import never_empty
 from src.submission.writer import answers, write_submission
 
 Join = Callable[[dict[str, np.ndarray]], np.ndarray]  # {run: (rows, classes)} -> (rows, classes)
@@ -26,7 +25,7 @@ def chosen_decision(
     """The rule that makes answers of probabilities, chosen on held-out rows; None leaves the metric's plain one."""
     if competition.config.predict.decide == "plain":
         return None
-    return choose_decision(held, probabilities, shift, never_empty(competition.samples))
+    return choose_decision(held, probabilities, shift, competition.samples.never_empty)
 
 
 def same_folds(runs: list[RunAnswers]) -> bool:

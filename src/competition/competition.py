@@ -26,6 +26,7 @@ from src.core.errors import Problem
 from src.core.files import sha256_of, write_text
 from src.core.paths import Run, relative_paths, runs_folder
 from src.images.cache import ImageCache
+from src.images.fits import version_of
 from src.images.local_copy import local_folder
 from src.images.prepare_steps import versions_of
 from src.images.stream import ImageStream
@@ -65,7 +66,7 @@ class Competition:
 
     def _images_hash(self, of_files: Callable[[pd.DataFrame], Iterable[int]]) -> str:
         images = self.config.images
-        digest = hashlib.sha256(json.dumps([images.fit, versions_of(images.prepare)]).encode())
+        digest = hashlib.sha256(json.dumps([version_of(images.fit), versions_of(images.prepare)]).encode())
         for table in (self.samples.train, self.samples.test):
             for name, told in zip(relative_paths(table["path"], self.card.folder), of_files(table), strict=True):
                 digest.update(f"{name}\0{told}\0".encode())

@@ -29,6 +29,7 @@ from src.core.files import DamagedFile, MissingFile, damaged, read_json, write_j
 from src.core.paths import relative_paths
 from src.images import decode
 from src.images.cache_folder import GB, held, make_room, turn
+from src.images.fits import version_of
 from src.images.local_copy import copied, own_folder
 from src.images.prepare_steps import versions_of
 from src.images.stream import ImageStream, each_in_threads
@@ -164,7 +165,7 @@ class ImageCache:
 
 def _key(folder: Path, source: ImageStream, digests: Sequence[int] | None) -> str:
     """A hash of all that the pixels depend on. Names count from the folder's parent, so that both can be moved."""
-    recipe = [decode.VERSION, cv2.__version__, source.side, source.fit, versions_of(source.prepare)]
+    recipe = [decode.VERSION, cv2.__version__, source.side, version_of(source.fit), versions_of(source.prepare)]
     digest = hashlib.sha256(json.dumps(recipe).encode())
     of_files = _sizes_and_times(source) if digests is None else map(str, digests)
     for name, told in zip(relative_paths(source.paths, folder.parent), of_files, strict=True):

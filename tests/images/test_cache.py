@@ -24,9 +24,10 @@ from src.core.paths import REPOSITORY, relative_paths
 from src.images.cache import ImageCache
 from src.images.dataset import Feed, PlainRows
 from src.images.decode import ImageFault, decode
+from src.images.fits import fitted
 from src.images.local_copy import local_folder
 from src.images.prepare_steps.steps import crop_border
-from src.images.stream import ImageStream, fitted
+from src.images.stream import ImageStream
 from src.predict import main as predict
 from src.train import main as train
 from tests.fixtures.codes import raises

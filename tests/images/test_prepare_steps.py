@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from src.core.errors import UsageError
+from src.images.fits import fitted
 from src.images.prepare_steps import PREPARE_STEPS, check_steps, prepared
 from src.images.prepare_steps.steps import (
     ben_graham,
@@ -13,7 +14,6 @@ from src.images.prepare_steps.steps import (
     crop_white_border,
     square_pad,
 )
-from src.images.stream import fitted
 
 
 def noise(height: int, width: int, low: int = 40, high: int = 220) -> np.ndarray:

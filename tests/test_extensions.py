@@ -160,7 +160,7 @@ def test_a_submission_kind_with_a_fit_a_pool_and_a_head(extended):
     card = extended / "competition/tiny/card.yaml"
     card.write_text(card.read_text().replace("kind: label", "kind: sure_label"))
     words = ["model.name=resnet10t", "model.pool=largest", "model.head=two_layers", "images.fit=corner"]
-    assert learn(*words, "images.size=32") == 0
+    assert learn(*words, "images.size=32", "images.load_size=36") == 0
     weights = load_file(extended / MEMBER / "model.safetensors")
     assert weights["fc.0.weight"].shape == (8, 512) and weights["fc.2.weight"].shape == (3, 8)
     (cache,) = (extended / "competition/tiny/cache").glob("*px-corner-*.npy")

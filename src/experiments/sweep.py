@@ -41,7 +41,10 @@ def sweep(plan: Plan, address: str | None = HERE) -> None:
             log.info(f"written to {plan.folder}: {files}")
     if failures:
         told = "".join(f"\n  {label}: {reason}" for label, reason in failures.items())
-        raise Problem(f"{len(failures)} of {len(plan.cells)} runs failed; the same command tries them again:{told}")
+        raise Problem(
+            f"{len(failures)} of {len(plan.cells)} runs failed; the same command tries them again:{told}",
+            code="runs-failed",
+        )
 
 
 @dataclass(frozen=True)

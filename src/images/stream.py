@@ -35,7 +35,9 @@ class ImageStream:
 
         Raises UsageError where `side`, `fit` or a name in `prepare` can not be."""
         if side < 1:
-            raise UsageError(f"the side of the images (images.load_size) is {side}: must be at least 1 pixel")
+            raise UsageError(
+                f"the side of the images (images.load_size) is {side}: must be at least 1 pixel", code="bad-value"
+            )
         FITS.get(fit)
         check_steps(prepare)
         self.paths, self.side, self.fit, self.prepare = list(paths), side, fit, tuple(prepare)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from src.competition.card import Card, load_card
 from src.competition.sources import demo_digits, pixel_columns, subset
-from src.competition.sources.archives import Bound, existing, litter, unpack, unpack_nested
+from src.competition.sources.archives import SPARE, Bound, existing, litter, unpack, unpack_nested
 from src.core.console import log
 from src.core.errors import Problem, UsageError
 from src.core.files import DamagedFile, needed_and_free, read_json, write_json
@@ -38,7 +38,8 @@ def ensure_data(card: Card, anyway: bool = False) -> Path:
             bring(find_archive(card), card.folder, anyway=anyway)
         else:
             raise Problem(
-                f"{card.data} is absent: put the host's files there, as competition/{card.id}/card.yaml names them"
+                f"{card.data} is absent: put the host's files there, as competition/{card.id}/card.yaml names them",
+                code="no-data",
             )
     pixel_columns.ensure_images(card)
     return card.data
@@ -71,7 +72,8 @@ def bring(source: Path, folder: Path, again: bool = False, anyway: bool = False)
     came = f"{data} came from {held.get('path', 'elsewhere')}{changed}"
     if not again or "stamp" not in held:
         raise UsageError(
-            f"{came}: delete {data} to take {source} anew, or choose another name for this competition, id=NAME"
+            f"{came}: delete {data} to take {source} anew, or choose another name for this competition, id=NAME",
+            code="data-of-other-source",
         )
     log.info(f"{came}, and no card was written yet: it is taken anew")
     return _appear(folder, whole, origin)
@@ -122,7 +124,9 @@ def _appear(folder: Path, fill: Callable[[Path], None], origin: dict[str, str] |
 def _base(card: Card) -> Card:
     base = load_card(card.cut.of)
     if base.cut:
-        raise UsageError(f"competition/{card.id}/card.yaml: {base.id} is a cut itself; cut from {base.cut.of}")
+        raise UsageError(
+            f"competition/{card.id}/card.yaml: {base.id} is a cut itself; cut from {base.cut.of}", code="cut-of-cut"
+        )
     return base
 
 
@@ -134,7 +138,8 @@ def find_archive(card: Card) -> Path:
             return path
     raise Problem(
         f"the images of {card.id} are not here: put {card.archive} into {card.folder}/, "
-        f"or set PODIUM_DATA to the folder that holds it (looked in {shared})"
+        f"or set PODIUM_DATA to the folder that holds it (looked in {shared})",
+        code="missing-archive",
     )
 
 
@@ -145,8 +150,8 @@ def _copy(source: Path, part: Path) -> None:
     dead = {path for path in links if not path.exists()}
     sizes = {path: path.stat().st_size for path in files if path not in dead}
     linked = _can_link(files, part)
-    needed, free = sum(sizes.values()), shutil.disk_usage(existing(part)).free
-    if not linked and needed * 1.05 > free:
+    needed, free = sum(sizes.values()) * SPARE, shutil.disk_usage(existing(part)).free
+    if not linked and needed > free:
         raise Problem(f"{source}: to copy it {needed_and_free(needed, free)}: make room", code="disk-full")
     for path in files:
         target = part / path.relative_to(source)
@@ -166,7 +171,8 @@ def _files(source: Path) -> list[tuple[str, str]]:
         link = next((name for name in folders if (Path(root) / name).is_symlink()), None)
         if link is not None:
             raise Problem(
-                f"{Path(root) / link} is a link to a folder: give prepare a folder that holds the files themselves"
+                f"{Path(root) / link} is a link to a folder: give prepare a folder that holds the files themselves",
+                code="linked-folder",
             )
         folders[:] = [name for name in folders if name != "__MACOSX" and not name.startswith(".")]
         found += [(root, name) for name in names if not litter(name)]

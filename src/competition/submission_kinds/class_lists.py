@@ -23,7 +23,8 @@ class ClassList(SubmissionKind):
         if holding is not None:
             raise UsageError(
                 f"class {holding!r} holds {separator!r}, which parts the classes in submissions of kind "
-                f"{self.registered}: set submission.label_separator to what the host writes between them"
+                f"{self.registered}: set submission.label_separator to what the host writes between them",
+                code="label-separator",
             )
 
     def labels(self, cell: str) -> list[str]:

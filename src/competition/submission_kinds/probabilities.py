@@ -66,7 +66,8 @@ class Probability(Probabilities):
         if len(names) != 2:
             raise UsageError(
                 f"the card's submission kind is probability, of the positive class, but there are {len(names)} "
-                "classes: set kind to columns or label"
+                "classes: set kind to columns or label",
+                code="submission-kind",
             )
 
     def columns(self, p: np.ndarray, d: np.ndarray | None, classes: Classes) -> Sequence[Sequence[str]]:

@@ -23,7 +23,8 @@ def fitted(image: np.ndarray, side: int, fit: str) -> np.ndarray:
     if square.dtype != np.uint8 or square.shape != (side, side, 3):
         raise Problem(
             f"images.fit: {fit} made an array of {square.dtype} and shape {square.shape}, and must make "
-            f"({side}, {side}, 3) uint8"
+            f"({side}, {side}, 3) uint8",
+            code="fit-output",
         )
     return square
 

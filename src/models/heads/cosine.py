@@ -26,5 +26,7 @@ def cosine(backbone: nn.Module, name: str) -> None:
     """Raises UsageError for a network whose last layer is not one linear layer called fc."""
     last = getattr(backbone, "fc", None)
     if not isinstance(last, nn.Linear):
-        raise UsageError(f"model.head=cosine: {name} does not end in one linear layer; a ResNet does")
+        raise UsageError(
+            f"model.head=cosine: {name} does not end in one linear layer; a ResNet does", code="unfit-network"
+        )
     backbone.fc = Cosine(last.in_features, last.out_features)

@@ -22,5 +22,7 @@ class GeM(nn.Module):
 def gem(backbone: nn.Module, name: str) -> None:
     """Raises UsageError for a network whose pool is no layer of its own."""
     if not isinstance(getattr(backbone, "global_pool", None), nn.Module):
-        raise UsageError(f"model.pool=gem: {name} has no pool that could be exchanged; a ResNet has")
+        raise UsageError(
+            f"model.pool=gem: {name} has no pool that could be exchanged; a ResNet has", code="unfit-network"
+        )
     backbone.global_pool = GeM()

@@ -79,7 +79,6 @@ class TargetType(Configurable):
 
     rank: ClassVar[int] = 0  # kinds of a higher rank are asked first whether they recognise a label
     usual_loss: ClassVar[str]
-    submission_kinds: ClassVar[tuple[str, ...]]
     plain_rule: ClassVar[str] = "predictions as they are"  # what the decision is called that nothing is fitted for
     undecided_rule: ClassVar[str] = "predictions as they are"  # the same where a metric asks for no decision
     own_unit: ClassVar[bool] = False  # whether outputs are numbers in a unit of their own: see `middle` and `unit`
@@ -297,7 +296,6 @@ class ClassTarget(TargetType):
     parts = ("class", "classes")
     may_be_sure = True
     calibration_told: ClassVar[str] = "The network is {sure} sure on average and right in {right}"
-    submission_kinds = ("label", "probability", "columns", "ranked", "set")
     doubts_labels = True
 
     def likely_metrics(self, submission: str, top: int) -> tuple[str, ...]:

@@ -186,7 +186,7 @@ def _summary(done: Prepared) -> str:
     samples, card = done.samples, done.card
     count = len(samples.target.parted(samples.targets, samples.classes)[0])
     test = f"{len(samples.test)} test images" if card.test else "no test images"
-    asked = f", submission: {card.submission.kind}" if card.submission else ""
+    asked = f", submission: {card.submission_kind.registered}" if card.submission else ""
     return (
         f"{len(samples.train)} training rows in {count} {samples.target.parts[1]}, {test}. "
         f"Target: {card.target}, metric: {card.metric}{asked}."

@@ -1,5 +1,6 @@
 """Is this a submission that the host will take? Every fault is named with its line in the file."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,6 @@ import pandas as pd
 from src.competition.card import Card
 from src.competition.samples import Samples
 from src.competition.submission_kinds import Classes
-from src.competition.submission_kinds.probabilities import TOLERANCE
 from src.competition.submission_kinds.submission_kind import LISTED, listed
 from src.core.errors import Problem
 from src.submission.sample_layout import Layout, layout_of
@@ -67,7 +67,7 @@ def _from_memory(table: pd.DataFrame) -> tuple[list[str], pd.DataFrame]:
 
 
 def _plainly_right(path: Path, layout: Layout, card: Card, samples: Samples) -> bool:
-    """Whether a file of probabilities has no fault, seen without a text a cell, of which a million rows make gigabytes.
+    """Whether a file of numbers has no fault, seen without a text a cell, of which a million rows make gigabytes.
 
     Where anything is odd the answer is no, and the cells are read as text, to name what is wrong. The answers are read
     without a dtype: left to itself pandas makes numbers only of a column of numbers, told to it would of True as well.
@@ -78,14 +78,15 @@ def _plainly_right(path: Path, layout: Layout, card: Card, samples: Samples) -> 
     options = {"sep": card.submission.separator, "encoding": card.submission.encoding, "header": None}
     options |= {"na_filter": False, "skip_blank_lines": False, "low_memory": False}
     kinds = {name: str for name in layout.header if name not in layout.answers}
-    sums, seen = kind.sums_to_one(samples.target), 0
+    seen = 0
     try:
         header = pd.read_csv(path, nrows=1, dtype=str, **options).iloc[0].tolist()
         if tuple(header) != layout.header:
             return False
         with pd.read_csv(path, skiprows=1, names=header, dtype=kinds, chunksize=BLOCK, **options) as blocks:
             for block in blocks:
-                if not _answers_all(block, samples.sample.iloc[seen : seen + len(block)], layout, sums):
+                sample = samples.sample.iloc[seen : seen + len(block)]
+                if not _answers_all(block, sample, layout, lambda numbers: kind.right(numbers, samples.target)):
                     return False
                 seen += len(block)
     except (ValueError, OSError, OverflowError, IndexError):
@@ -93,19 +94,16 @@ def _plainly_right(path: Path, layout: Layout, card: Card, samples: Samples) -> 
     return seen == len(ids)
 
 
-def _answers_all(block: pd.DataFrame, sample: pd.DataFrame, layout: Layout, sums: bool) -> bool:
-    """Whether some rows of a file are those of the sample, answered by probabilities."""
+def _answers_all(
+    block: pd.DataFrame, sample: pd.DataFrame, layout: Layout, right: Callable[[np.ndarray], bool]
+) -> bool:
+    """Whether some rows of a file are those of the sample, answered by numbers that are `right`."""
     if len(block) != len(sample) or not isinstance(block.index, pd.RangeIndex):
         return False  # rows with more cells than the header have another index
     answers = block[list(layout.answers)]
     if any(dtype.kind not in "iuf" for dtype in answers.dtypes):
         return False
-    p = answers.to_numpy(np.float64)
-    right = bool(((p >= 0) & (p <= 1)).all())  # NaN is not
-    if sums:
-        # Half of it: a sum at its very edge is judged in one place, of the text.
-        right = right and bool((np.abs(p.sum(axis=1) - 1) <= TOLERANCE / 2).all())
-    return right and all(
+    return right(answers.to_numpy(np.float64)) and all(
         np.array_equal(block[name].to_numpy(dtype=object), sample[name].to_numpy(dtype=object))
         for name in (layout.id, *layout.kept)
     )

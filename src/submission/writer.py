@@ -10,6 +10,7 @@ import pandas as pd
 
 from src.competition.card import Card
 from src.competition.samples import Samples
+from src.competition.submission_kinds import SubmissionKind
 from src.core.errors import Problem, UsageError
 from src.core.files import sha256_of, written_whole
 from src.submission.check import checked, classes_of
@@ -50,7 +51,7 @@ def answers(
     absent = samples.sample[layout.id].isin(set(samples.test_without_image) - set(ids)).to_numpy()
     rows = _rows(ids, samples.sample[layout.id], absent)
     shares = samples.shares
-    p = _sound(np.asarray(probabilities, np.float64)[rows], samples, layout.id, kind.sums_to_one(samples.target))
+    p = _sound(np.asarray(probabilities, np.float64)[rows], samples, layout.id, kind)
     p[absent] = shares
     d = None if decisions is None else samples.target.indicators(np.asarray(decisions)[rows], len(samples.classes))
     if d is not None:
@@ -121,19 +122,17 @@ def _rows(ids: np.ndarray, wanted: pd.Series, absent: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _sound(p: np.ndarray, samples: Samples, key: str, sums: bool) -> np.ndarray:
-    """The same probabilities, once they are known to be some; with `sums` each row must add up to 1, nearly."""
+def _sound(p: np.ndarray, samples: Samples, key: str, kind: SubmissionKind) -> np.ndarray:
+    """The same predictions, once they are known to be some that can be written."""
     if p.ndim != 2 or p.shape[1] != len(samples.classes):
         raise Problem(f"predictions of shape {p.shape} do not fit {len(samples.classes)} classes", code="shapes-differ")
-    sound = ((p >= 0) & (p <= 1 + 1e-6)).all(axis=1)  # NaN is not
-    if sums:
-        sound &= np.abs(p.sum(axis=1) - 1) < 1e-3
+    sound = kind.sound(p, samples.target)
     if not sound.all():
         row = int(np.flatnonzero(~sound)[0])
-        what = "probabilities that sum to 1" if sums else "probabilities"
+        what = kind.sound_told(samples.target)
         key = samples.sample[key].iloc[row]
         raise Problem(
             f"{(~sound).sum()} of {len(p)} predictions are no {what}, the first of id {key!r}: {p[row][:8]}",
             code="bad-predictions",
         )
-    return p.clip(0, 1)
+    return kind.trimmed(p)

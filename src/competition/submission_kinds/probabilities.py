@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from src.competition.submission_kinds import SUBMISSION_KINDS
-from src.competition.submission_kinds.submission_kind import LISTED, Classes, SubmissionKind, listed
+from src.competition.submission_kinds.submission_kind import Classes, SubmissionKind, listed, number_faults
 from src.core.errors import UsageError
 from src.targets import TargetType
 
@@ -17,26 +17,24 @@ UNITS = 10**12  # rows that must sum to 1 are printed in twelve decimals
 class Probabilities(SubmissionKind):
     numbers = True
 
+    def sound(self, p: np.ndarray, target: TargetType) -> np.ndarray:
+        sound = super().sound(p, target)
+        return sound & (np.abs(p.sum(axis=1) - 1) < 1e-3) if self.sums_to_one(target) else sound
+
+    def sound_told(self, target: TargetType) -> str:
+        return "probabilities that sum to 1" if self.sums_to_one(target) else "probabilities"
+
+    def right(self, numbers: np.ndarray, target: TargetType) -> bool:
+        if not ((numbers >= 0) & (numbers <= 1)).all():  # NaN is not
+            return False
+        # Half of it: a sum at its very edge is judged in one place, of the text.
+        return not self.sums_to_one(target) or bool((np.abs(numbers.sum(axis=1) - 1) <= TOLERANCE / 2).all())
+
     def columns(self, p: np.ndarray, d: np.ndarray | None, classes: Classes) -> Sequence[Sequence[str]]:
         return printed(p, self.sums_to_one(classes.target)) if d is None else d.astype(int).astype(str).T
 
     def faults(self, table: pd.DataFrame, answers: Sequence[str], classes: Classes) -> list[str]:
-        text = table[list(answers)].to_numpy(dtype=object)
-        values = np.stack([pd.to_numeric(column, errors="coerce").astype(float) for column in text.T], axis=1)
-        empty = text == ""
-        number, finite = ~np.isnan(values), np.isfinite(values)
-        outside = finite & ((values < 0) | (values > 1))
-        faults = []
-        for mask, what in (
-            (empty, "is empty"),
-            (~number & ~empty, "is not a number"),
-            (number & ~finite, "is not finite"),
-            (outside, "is outside 0 to 1"),
-        ):
-            cells = np.argwhere(mask)
-            faults += [f"line {r + 2}: {answers[c]} {what} ({text[r, c]!r})" for r, c in cells[:LISTED].tolist()]
-            if len(cells) > LISTED:
-                faults.append(f"cells where the probability {what}: {len(cells)} in all")
+        faults, values = number_faults(table, answers, "probability", (("is outside 0 to 1", _outside),))
         if self.sums_to_one(classes.target):
             total = values.sum(axis=1)
             off = np.flatnonzero(np.abs(total - 1) > TOLERANCE)  # a row with NaN is named above already
@@ -72,6 +70,10 @@ class Probability(Probabilities):
 
     def columns(self, p: np.ndarray, d: np.ndarray | None, classes: Classes) -> Sequence[Sequence[str]]:
         return super().columns(p, d, classes)[1:]
+
+
+def _outside(values: np.ndarray) -> np.ndarray:
+    return (values < 0) | (values > 1)
 
 
 def printed(p: np.ndarray, sums: bool) -> list[list[str]]:

@@ -34,7 +34,7 @@ class SubmissionKind(Configurable):
 
     targets: ClassVar[tuple[type[TargetType], ...]] = (ClassTarget,)
     column_each: ClassVar[bool] = False  # a column for each class, where others have one column beside the id
-    numbers: ClassVar[bool] = False  # whether the answers are probabilities, 0 to 1
+    numbers: ClassVar[bool] = False  # whether the answers are numbers: see `right`
     positive_class: ClassVar[bool] = False  # whether the answer is the probability of the last of two classes
 
     @classmethod
@@ -47,6 +47,22 @@ class SubmissionKind(Configurable):
     def sums_to_one(self, target: TargetType) -> bool:
         """Whether the numbers of a row must."""
         return False
+
+    def sound(self, p: np.ndarray, target: TargetType) -> np.ndarray:
+        """(n,) bool: which rows of (n, outputs) predictions can be answered with; NaN never can. Here probabilities."""
+        return ((p >= 0) & (p <= 1 + 1e-6)).all(axis=1)
+
+    def sound_told(self, target: TargetType) -> str:
+        """What sound predictions are called."""
+        return "probabilities"
+
+    def trimmed(self, p: np.ndarray) -> np.ndarray:
+        """Sound predictions as they are written: here without what rounding put beyond 0 and 1."""
+        return p.clip(0, 1)
+
+    def right(self, numbers: np.ndarray, target: TargetType) -> bool:
+        """Whether the (n, columns) numbers of a file have no fault; asked of kinds whose answers are numbers."""
+        raise NotImplementedError(f"{type(self).__name__} defines no right")
 
     def labels(self, cell: str) -> list[str] | None:
         """The classes that a cell names; None where it names none."""
@@ -70,3 +86,28 @@ def listed(rows: np.ndarray, what: str, wording: Callable[[int], str]) -> list[s
 
 def empty_faults(cells: pd.Series, name: str) -> list[str]:
     return listed(np.flatnonzero((cells == "").to_numpy()), "empty answers", lambda row: f"{name} is empty")
+
+
+def number_faults(
+    table: pd.DataFrame,
+    answers: Sequence[str],
+    what: str,
+    further: Sequence[tuple[str, Callable[[np.ndarray], np.ndarray]]] = (),
+) -> tuple[list[str], np.ndarray]:
+    """The cells that hold no finite number, or one that `further` calls wrong, and (n, answers) float64 of all cells.
+
+    what: such a number is called. further: a fault in words, and which of finite numbers have it.
+    """
+    text = table[list(answers)].to_numpy(dtype=object)
+    values = np.stack([pd.to_numeric(column, errors="coerce").astype(float) for column in text.T], axis=1)
+    empty = text == ""
+    number, finite = ~np.isnan(values), np.isfinite(values)
+    kinds = [("is empty", empty), ("is not a number", ~number & ~empty), ("is not finite", number & ~finite)]
+    kinds += [(told, finite & wrong(values)) for told, wrong in further]
+    faults = []
+    for told, mask in kinds:
+        cells = np.argwhere(mask)
+        faults += [f"line {r + 2}: {answers[c]} {told} ({text[r, c]!r})" for r, c in cells[:LISTED].tolist()]
+        if len(cells) > LISTED:
+            faults.append(f"cells where the {what} {told}: {len(cells)} in all")
+    return faults, values

@@ -34,6 +34,7 @@ def label_in_names(paths: list[str], known: set[str]) -> Named | None:
     A few images beside the folders of the classes are set aside. `known`: answers that the sample submission holds.
     Raises Undecided where two patterns are as good.
     """
+    every, paths = paths, _without_copy(paths, common_folder(paths))
     root = top = common_folder(paths)
     held = [path for path in paths if path.count("/") > root.count("/")]
     doubts = []
@@ -50,7 +51,7 @@ def label_in_names(paths: list[str], known: set[str]) -> Named | None:
     named = _in_folders(held, root, known) if held and len(held) >= MOST * len(paths) else None
     if named:
         how = "; ".join([named.how, *doubts])
-        aside = tuple(sorted(set(paths) - set(held)))
+        aside = tuple(sorted(set(every) - set(held)))
         return replace(named, how=how, guess=named.guess or bool(doubts), aside=aside)
     return _in_files(paths, top, known) if not any("/" in path[len(top) :] for path in paths) else None
 
@@ -120,6 +121,19 @@ def _without_figures(paths: list[str], root: str, known: set[str]) -> tuple[list
     return kept, f"if {', '.join(strays)} are classes, too: train.files='{literal(root)}{{label}}{each}'"
 
 
+def _without_copy(paths: list[str], root: str) -> list[str]:
+    """The paths without a folder that holds the folders beside it once more, as some archives do."""
+    below = _by_folder(paths, root)
+    for one, held in below.items():
+        if len(below) < 3 or 2 * len(held) != sum(map(len, below.values())):
+            continue
+        copied = {path.removeprefix(f"{root}{one}/") for path in held}
+        beside = {path.removeprefix(root) for other in below if other != one for path in below[other]}
+        if copied == beside:
+            return [path for path in paths if not path.startswith(f"{root}{one}/")]
+    return paths
+
+
 def _in_folders(paths: list[str], root: str, known: set[str]) -> Named | None:
     parts = [path[len(root) :].split("/")[:-1] for path in paths]
     start = literal(root)
@@ -139,7 +153,8 @@ def _in_folders(paths: list[str], root: str, known: set[str]) -> Named | None:
     if not varying:
         return None
     fitting = [k for k in varying if known and known <= {*levels[k]}]
-    at = fitting[0] if fitting else min(varying, key=lambda k: len(set(levels[k])))
+    # Folders of years and parts are numbered: classes seldom.
+    at = fitting[0] if fitting else min(varying, key=lambda k: (len(set(levels[k])), levels[k][0].isdigit()))
     pieces = [
         "{label}" if k == at else f"{{{_field(level, k)}}}" if k in varying else literal(level[0])
         for k, level in enumerate(levels)

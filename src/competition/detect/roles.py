@@ -21,6 +21,8 @@ WEAK = {
 }
 FIGURES = {"doc", "docs", "figure", "figures", "fig", "figs", "asset", "assets", "readme", "screenshot", "screenshots"}
 FIGURES |= {"plot", "plots", "logo", "logos", "cover", "banner", "icon", "icons", "thumbnail", "thumbnails"}
+MASKS = {"mask", "masks", "segmentation", "segmentations", "seg", "groundtruth", "gt", "annotation", "annotations"}
+MASK_ENDING = re.compile(rf"[ _.-]+(?:{'|'.join(sorted(MASKS))})(?:[ _.-]+\d+)?$", re.IGNORECASE)
 BESIDE = {"image", "images", "img", "imgs", "train", "test", "val", "data", "labels", "png", "binary"}  # say no more
 
 
@@ -45,6 +47,18 @@ def role_of_table(path: str, root: str) -> Role:
     roles = (role_of_word(part) for part in folders.split("/"))
     above = next((role for role in roles if role not in ("", "sample")), "")
     return role_of_word(name.rpartition(".")[0] or name) or above
+
+
+def is_masks(name: str) -> bool:
+    """Whether a folder is called after masks and nothing else. A class may be called with_mask."""
+    held = {*words(name)}
+    return bool(held & MASKS) and held <= MASKS | BESIDE
+
+
+def without_mask(stem: str) -> str:
+    """The name of the image that a mask called 7_mask or 7_mask_1 belongs to; empty where it is called otherwise."""
+    plain = MASK_ENDING.sub("", stem)
+    return plain if plain != stem else ""
 
 
 def is_figures(name: str) -> bool:

@@ -36,6 +36,8 @@ def find_sample(tables: list[TableFile], tree: Tree, draft: Draft) -> Sample | N
         raise UsageError(
             f"submission.sample={named}: there is no such table. Tables: {', '.join(table.path for table in tables)}"
         )
+    if len(found) > 1 and all(one.cells.equals(found[0].cells) for one in found):
+        found = sorted(found, key=lambda one: (one.path.count("/"), one.path))[:1]
     if len(found) > 1:
         tries = [Try(table.path, len(table), 0, f"columns {', '.join(table.columns[:4])}") for table in found]
         raise Undecided("several tables could be the sample submission:", tries, "Say which: submission.sample=TABLE")

@@ -11,7 +11,7 @@ from src.competition.detect.draft import Draft
 from src.competition.detect.inventory import TableFile
 from src.competition.detect.listing import matched, part_images, same_pattern
 from src.competition.detect.sample import Sample
-from src.competition.detect.train import Train
+from src.competition.detect.train import Train, found_by
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.file_tree import common_folder
 from src.competition.templates import literal
@@ -123,7 +123,7 @@ def _with_rule(cells: pd.DataFrame, column: str, what: str, context: Context) ->
     draft.put("test.id", identity.spec, identity.how, identity.guess)
     spec = identity.spec
     ids = cells[spec].tolist() if spec in cells else templates.fill(spec, cells)
-    draft.put("test.images", rule.images, f"finds {rule.hits} of {len(rule.files)} files")
+    draft.put("test.images", rule.images, *found_by(rule, cells[column].tolist()))
     context.taken.update(filter(None, rule.files))
     return pd.DataFrame({"id": ids, "path": rule.files}, dtype=object)
 
@@ -195,10 +195,7 @@ def test_folder(train: Train, context: Context) -> pd.DataFrame | None:
         same = same_pattern(files, images, context) if files else None
         if same and not set(same[1]["label"]) <= set(train.cells["label"]):
             same = None
-        pattern, found = same or (
-            f"{literal(common_folder(images))}{{file:path}}",
-            pd.DataFrame({"path": images}, dtype=object),
-        )
+        pattern, found = same or _below_one_folder(images, context)
     else:
         return None
     draft.put("test.files", pattern, f"{len(found)} images in folders named test; there is no sample submission")
@@ -208,6 +205,19 @@ def test_folder(train: Train, context: Context) -> pd.DataFrame | None:
     ids = found["path"].tolist() if spec == "path" else templates.fill(spec, found)
     labelled = "label" in found and set(found["label"]) <= set(label_cells(train))
     return found[["path", "label"] if labelled else ["path"]].assign(id=ids)
+
+
+def _below_one_folder(images: list[str], context: Context) -> tuple[str, pd.DataFrame]:
+    """A pattern for all images below one folder. Raises Undecided where others lie there, too."""
+    folder = common_folder(images)
+    pattern = f"{literal(folder)}{{file:path}}"
+    more = set(context.tree.images) - set(images) if not folder else set()
+    more = more or {path for path in context.tree.images if path.startswith(folder)} - set(images)
+    if more:
+        tries = [Try(pattern, len(images), len(images) + len(more), images[0], min(more))]
+        what = f"no pattern fits the {len(images)} test images alone:"
+        raise Undecided(what, tries, "Say how: test.files=PATTERN, such as {class}/test/{file}")
+    return pattern, pd.DataFrame({"path": images}, dtype=object)
 
 
 def _like_training_ids(found: pd.DataFrame, train: Train, draft: Draft) -> str:

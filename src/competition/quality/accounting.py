@@ -1,6 +1,5 @@
 """Every file of a competition's data/ folder, accounted for: what it is used as, or why it is set aside."""
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from src.competition.card import Card
-from src.competition.detect.roles import BESIDE, is_figures, words
+from src.competition.detect.roles import is_figures, is_masks, without_mask
 from src.competition.file_tree import Tree
 from src.competition.samples import TRAIN, VALIDATION, Samples
 from src.competition.templates import stem
@@ -37,8 +36,6 @@ UNREAD = {
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods", ".sqlite", ".db"), SHEET),
 }
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".data", ".lst")
-MASKS = {"mask", "masks", "segmentation", "segmentations", "seg", "groundtruth", "gt", "annotation", "annotations"}
-MASK_ENDING = re.compile(rf"[^A-Za-z0-9]+(?:{'|'.join(sorted(MASKS))})$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -179,7 +176,7 @@ class Unused:
             if self.extra and path.startswith(self.extra):
                 return EXTRA
             return NO_PART if folder in self.folders else self._aside(folder, path)
-        if suffix in UNREAD or path.lower().endswith(".nii.gz"):
+        if suffix in UNREAD or suffix == ".avif" or path.lower().endswith(".nii.gz"):
             return f"{suffix}{NOT_READ}"
         if suffix in TABLES:
             return "tables that the card does not use"
@@ -190,12 +187,8 @@ class Unused:
 
     def _aside(self, folder: str, path: str) -> str:
         """What an image is by the names above it. A class may be called with_mask: all words of a name must say it."""
-        names = [set(words(part)) for part in folder.split("/")]
-        if any(held and held <= MASKS | BESIDE and held & MASKS for held in names):
-            return MASK
-        plain = MASK_ENDING.sub("", stem(path))
-        if plain != stem(path) and plain in self.tree.by_stem:  # 7_mask.png beside 7.jpg
-            return MASK
+        if any(map(is_masks, folder.split("/"))) or without_mask(stem(path)) in self.tree.by_stem:
+            return MASK  # masks/7.png, or 7_mask.png beside 7.jpg
         return FIGURE if not folder or any(map(is_figures, folder.split("/"))) else NO_PART
 
 
@@ -204,9 +197,10 @@ def _share(name: str, paths: tuple[str, ...], used: bool = False, tested: bool =
     why = ""
     if name.endswith(NOT_READ):
         suffix = name.removesuffix(NOT_READ)
-        why = "they are damaged" if suffix in HEIC_SUFFIXES and reads_heic() else UNREAD.get(suffix, "")
+        damaged = suffix == ".avif" or (suffix in HEIC_SUFFIXES and reads_heic())
+        why = "they are damaged" if damaged else UNREAD.get(suffix, "")
     elif name == UNNAMED:
-        why = "give them the extension of their kind, such as .jpg"
+        why = f"give them the extension of their kind, such as .jpg (now {paths[0].rpartition('/')[2]})"
     elif name == DEAD:
         why = "put the files themselves there"
     elif name == NO_PART and not tested:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from src.competition.detect.roles import role_of_word, words
+from src.competition.detect.roles import parts_of_column, role_of_word, words
 from src.competition.detect.sample import Sample
 from src.competition.detect.several import SEPARATORS, Label, complete
 from src.competition.detect.undecided import Try, Undecided
@@ -92,6 +92,8 @@ def _by_weak_signs(
     cells: pd.DataFrame, free: list[str], sample: Sample | None, test: pd.DataFrame | None, table: str
 ) -> Label | None:
     could = [column for column in free if _could_be_label(cells[column])]
+    others = [one for one in could if not parts_of_column(str(one), set(cells[one].unique()))]
+    could = others if any(not is_binary(cells[[one]]) for one in others) else could  # a class may be called train
     if not could:
         return None
     signs = {

@@ -41,6 +41,18 @@ def role_of_word(text: str) -> Role:
     return roles.pop() if len(roles) == 1 else ""
 
 
+def parts_of_column(column: str, values: set[str]) -> dict[Role, list[str]] | None:
+    """The parts that a column of 0 and 1 tells apart by its name: train_test_split, is_training_image, is_test."""
+    if values not in ({"0", "1"}, {"True", "False"}):
+        return None
+    held, role = words(column), role_of_word(column)
+    if "train" in held or role == "train":
+        return {"train": [max(values)], "test": [min(values)]}
+    if role == "test" and held[0] in ("is", "in"):
+        return {"train": [min(values)], "test": [max(values)]}
+    return None
+
+
 def role_of_table(path: str, root: str) -> Role:
     """The part of a table: its own name goes before its folders, `root`, which holds everything, says nothing."""
     folders, _, name = path.removeprefix(root).rpartition("/")

@@ -56,6 +56,9 @@ def sniff(
 
 def _before_header(lines: list[str]) -> int:
     """The lines before the table: a title or remarks, above lines that are all cut into the same number of cells."""
+    marked = next((k for k, line in enumerate(lines) if not line.startswith("#")), 0)
+    if marked > 1:
+        return marked
     for count in range(1, min(MOST_BEFORE, len(lines) - 3) + 1):
         above, table = lines[:count], lines[count:]
         for separator in SEPARATORS:

@@ -11,7 +11,7 @@ from src.competition.card import Join, Sheet
 from src.competition.detect.choice import choose
 from src.competition.detect.context import Context, given_rule, pick, rules_for
 from src.competition.detect.inventory import TableFile
-from src.competition.detect.roles import role_of_word, words
+from src.competition.detect.roles import parts_of_column, role_of_word
 from src.competition.detect.rules import Rule
 from src.competition.detect.sample import Sample
 from src.competition.detect.several import Label
@@ -137,11 +137,8 @@ def _split(cells: pd.DataFrame, label: Label, context: Context) -> Split | None:
         if "train" in roles.values() and set(roles.values()) <= {"train", "validation", "test"}:
             parts = {role: [value for value in values if roles[value] == role] for role in roles.values()}
             return Split(column, parts, cells)
-        told = "train" in words(column) or role_of_word(column) == "train"  # train_test_split, is_training
-        if told and set(values) in ({"0", "1"}, {"True", "False"}):
-            return Split(column, {"train": [max(values)], "test": [min(values)]}, cells)
-        if words(column)[:1] in (["is"], ["in"]) and role_of_word(column) == "test" and set(values) == {"0", "1"}:
-            return Split(column, {"train": ["0"], "test": ["1"]}, cells)
+        if parts := parts_of_column(column, set(values)):
+            return Split(column, parts, cells)
     return None
 
 

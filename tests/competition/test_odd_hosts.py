@@ -336,7 +336,7 @@ def masks_of_images(d):
 
 
 @case
-def tests_alone(d):
+def private_and_public(d):
     d.folders(("private", "public"))
     d.code = "undecided"
 
@@ -431,6 +431,24 @@ WRITTEN = [
     (lambda t: t.replace("id,label", "id,label,note").replace("bee\n", f'bee,"{"x" * 140_000}"\n', 1),),
 ]
 family("written", WRITTEN[:-1], written)
+
+
+def told(d, path, change, *words):
+    """What is said of a table's writing reaches the reader, whichever part it belongs to."""
+    d.plain(INSECTS, sample="bee")
+    d.table("test.csv", id=list(d.test))
+    d.edit(path, change)
+    d.words = list(words)
+
+
+TOLD = [
+    ("test.csv", lambda t: t.partition("\n")[2], "test.header=false"),
+    ("test.csv", lambda t: t.replace("\n", "~x\n"), "test.separator=~"),
+    ("sample_submission.csv", lambda t: t.replace(",", "~"), "submission.separator=~"),
+    ("train.csv", lambda t: f"a,b\nc,d\n{t}", "train.skip=2"),
+    ("train.csv", lambda t: t.replace("bee", " bee"), "train.trim=true"),
+]
+family("told", TOLD, told)
 
 
 # Labels
@@ -736,6 +754,60 @@ def labels_of(samples):
     if samples.targets.ndim == 1:
         return [samples.classes[k] for k in samples.targets]
     return [sorted(samples.classes[k] for k in np.flatnonzero(row)) for row in samples.targets]
+
+
+def test_all_that_is_open_is_asked_at_once(tmp_path, capsys):
+    host = Host(tmp_path / "host")
+    host.plain(INSECTS, n=60, sample=None)
+    for name in ("sample_submission.csv", "old_submission.csv"):
+        host.table(name, id=list(host.test), **{"answer" if name[0] == "o" else "grade": "bee"})
+    host.edit("train.csv", lambda text: text + "a3,wasp\n")
+    assert prepare.main([str(host.root), "id=c", "--json"]) == 1
+    message = json.loads(capsys.readouterr().out)["error"]["message"]
+    assert "submission.sample=" in message and "on_conflict=" in message
+    words = ["train.table=x.csv", "submission.sample=y.csv"]
+    assert prepare.main([str(host.root), "id=c", "--json", *words]) == 2
+    assert all(word in json.loads(capsys.readouterr().out)["error"]["message"] for word in words)
+
+
+def test_pointers_in_place_of_images_leave_the_other_questions(tmp_path, capsys):
+    host = Host(tmp_path / "host")
+    host.plain(INSECTS)
+    host.edit("train.csv", lambda text: text + "a3,wasp\n")
+    for path in host.train:
+        host.file(path, "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n")
+    assert prepare.main([str(host.root), "id=c", "--json"]) == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "git-lfs-pointer" and "on_conflict=" in error["message"]
+
+
+def test_one_table_as_source(tmp_path, capsys):
+    """Pixels are read; of a table whose images lie beside it the folder is asked for; an image is no source."""
+    host = Host(tmp_path / "host")
+    host.plain(INSECTS)
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 64))
+    table = pd.DataFrame(pixels, columns=[f"pixel{k}" for k in range(64)]).assign(label=[k % 3 for k in range(30)])
+    table.to_csv(tmp_path / "digits.csv", index=False)
+    assert prepare.main([str(tmp_path / "digits.csv")]) == 0
+    assert len(load_samples(load_card("digits")).train) == 30
+    assert prepare.main([str(host.root / "train.csv"), "id=c"]) == 1
+    assert f"python -m src.prepare {host.root}" in capsys.readouterr().err
+    assert prepare.main([str(host.root / "train/a0.png"), "id=d"]) == 2
+
+
+def test_every_fact_that_was_found_is_counted(tmp_path, capsys):
+    host = Host(tmp_path / "host")
+    host.plain(("bee", "fly"), column="kind", sample=0.5, n=40)
+    host.edit("train.csv", lambda text: text.replace("a7,", "gone,"))
+    assert prepare.main([str(host.root), "id=c", "--json", "on_bad_image=drop"]) == 0
+    evidence = {key: fact["evidence"] for key, fact in json.loads(capsys.readouterr().out)["evidence"].items()}
+    counted = {key: (held["explained"], held["total"]) for key, held in evidence.items() if held["total"]}
+    assert counted["train.images"] == (39, 40) and "gone" in evidence["train.images"]["against"][0]
+    assert counted["train.id"] == counted["train.label"] == counted["target"] == (40, 40)
+    assert counted["test.id"] == counted["test.images"] == counted["submission.sample"] == (6, 6)
+    assert counted["submission.kind"] == (6, 6) and "metric=log_loss" in evidence["metric"]["rivals"]
+    card = (competition_folder("c") / "card.yaml").read_text()
+    assert card.count(" of 40 rows") >= 4 and "39 of 40" in card
 
 
 def test_a_host_s_own_column_called_row(tmp_path):

@@ -48,7 +48,8 @@ def choose(context: Context) -> Choice | None:
             return named[0]
     if len(found) > 1:
         tries = [Try(", ".join(one.paths), found=f"{len(one.cells)} rows, label {one.label.column}") for one in found]
-        raise Undecided("several tables could be the training table:", tries, "Say which: train.table=TABLE")
+        answers = [{"train.table": one.paths[0]} for one in found if len(one.paths) == 1]
+        raise Undecided("several tables could be the training table:", tries, "Say which: train.table=TABLE", answers)
     if names and not found:
         tries = [Try(table.path, found=f"columns {', '.join(table.columns[:8])}") for table in candidates]
         raise Undecided("no column of the training table could be the label:", tries, "Say which: train.label=COLUMN")

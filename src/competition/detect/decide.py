@@ -186,7 +186,7 @@ def _submission(train: Train, names: list[str], context: Context) -> None:
     separator = draft.given.get("submission.label_separator") or parted.value
     choice = submission_kind(target_type(draft.get("target")), names, sample, draft.given.get("metric"), separator)
     if sample is not None:
-        draft.put("submission.sample", sample.table.path, f"{len(sample.ids)} rows")
+        draft.put("submission.sample", sample.table.path)
         context.put_sheet("submission", sample.table.sheet.model_copy(update={"header": True}))
         if sample.id != sample.table.columns[0]:
             draft.put("submission.id", sample.id, "its column of ids")

@@ -90,10 +90,11 @@ def _sheet_given(path: str, role: Role, given: Mapping[str, Any]) -> dict[str, A
     for part, key, like in PARTS:
         named = given.get(f"{part}.{key}")
         if path == named or (isinstance(named, list) and path in named) or (named is None and role == like):
-            for fact in ("header", "separator", "encoding"):
+            for fact in Sheet.model_fields:
                 if f"{part}.{fact}" in given:
-                    value = given[f"{part}.{fact}"]
-                    said[fact] = str(value).lower() == "true" if fact == "header" else value
+                    value = str(given[f"{part}.{fact}"])
+                    said[fact] = value.lower() == "true" if fact in ("header", "trim") else value
+                    said[fact] = int(value) if fact == "skip" and value.isdigit() else said[fact]
     return said
 
 

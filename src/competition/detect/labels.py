@@ -97,7 +97,7 @@ def _by_weak_signs(
     if not could:
         return None
     signs = {
-        "its name": [column for column in could if _named_like_label(column)],
+        "its name": [column for column in could if is_named_like_label(column)],
         "the sample's answers are among its values": _holding(cells, could, sample),
         "the test table lacks it": [column for column in could if test is not None and column not in test],
         "no other column is left": could if len(could) == 1 else [],
@@ -118,7 +118,8 @@ def _by_weak_signs(
         Try(f"{column}: {', '.join(votes[column]) or 'nothing speaks for it'}", 0, 0, _some(cells[column]))
         for column in could
     ]
-    raise Undecided(f"{table}: several columns could be the label:", tries, "Say which: train.label=COLUMN")
+    answers = [{"train.label": column} for column in could]
+    raise Undecided(f"{table}: several columns could be the label:", tries, "Say which: train.label=COLUMN", answers)
 
 
 def _named(cells: pd.DataFrame, label: Label, sample: Sample | None) -> Label:
@@ -153,7 +154,8 @@ def _could_be_label(column: pd.Series) -> bool:
     return not column.map(lambda cell: re.fullmatch(r"[+-]?\d*\.\d*[1-9]\d*", cell) is not None).any()
 
 
-def _named_like_label(column: str) -> bool:
+def is_named_like_label(column: str) -> bool:
+    """Whether a column's name is a word for labels, such as species or class_id."""
     if column.startswith("category."):
         return False  # what COCO tells about a category, besides which one it is
     return column.lower() in NAMES or any(word in WORDS or word.removesuffix("s") in WORDS for word in words(column))

@@ -52,11 +52,10 @@ def from_names(context: Context) -> Train:
         more = sorted(set(cells["path"]) ^ set(named.paths))
         tries = [Try(named.files, len(named.paths), len(cells), named.paths[0], more[0])]
         raise Undecided("the pattern of the training images does not fit the images of this part alone:", tries, REMEDY)
-    evidence = Evidence(len(named.paths), len(paths), "images", (named.how,), named.aside[:SHOWN])
-    draft.put("train.files", named.files, f"{len(named.paths)} images; {named.how}", named.guess, evidence)
-    if named.aside:
-        text = f"{len(named.aside)} images lie beside the folders of the classes and are set aside"
-        context.notes.append(f"{text}: {', '.join(named.aside[:SHOWN])}" + ", ..." * (len(named.aside) > SHOWN))
+    such = ", ".join(named.aside[:SHOWN]) + ", ..." * (len(named.aside) > SHOWN)
+    beside = (f"beside the classes: {such}",) if named.aside else ()
+    evidence = Evidence(len(named.paths), len(paths), "images", against=beside)
+    draft.put("train.files", named.files, named.how, named.guess, evidence)
     unique = len({name(path) for path in named.paths}) == len(named.paths)
     draft.put(
         "train.id", "{path:name}" if unique else "path", "file names are unique" if unique else "file names come again"

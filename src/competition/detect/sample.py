@@ -40,7 +40,8 @@ def find_sample(tables: list[TableFile], tree: Tree, draft: Draft) -> Sample | N
         found = sorted(found, key=lambda one: (one.path.count("/"), one.path))[:1]
     if len(found) > 1:
         tries = [Try(table.path, len(table), 0, f"columns {', '.join(table.columns[:4])}") for table in found]
-        raise Undecided("several tables could be the sample submission:", tries, "Say which: submission.sample=TABLE")
+        remedy, answers = "Say which: submission.sample=TABLE", [{"submission.sample": one.path} for one in found]
+        raise Undecided("several tables could be the sample submission:", tries, remedy, answers)
     if not found:
         return None
     table = found[0]

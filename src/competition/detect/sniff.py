@@ -38,13 +38,17 @@ def sniff(
         return None
     said = SAID.fullmatch(lines[0].strip('\ufeff"\r\n '))
     blank = (" ",) if path.suffix.lower() == ".txt" else ()
-    before = 1 if said else _before_header(lines)
-    skip = next(k for k, line in enumerate(held) if line is lines[before]) if 0 < before < len(lines) else before
-    lines = lines[before:]
+    skip = given.get("skip")
+    if isinstance(skip, int):
+        lines = [line for line in held[skip:] if line.strip()]
+    else:
+        before = 1 if said else _before_header(lines)
+        skip = next(k for k, line in enumerate(held) if line is lines[before]) if 0 < before < len(lines) else before
+        lines = lines[before:]
     if not lines:
         return None
     separator = given.get("separator") or (said and said[1]) or _separator(lines, (*SEPARATORS, *blank))
-    trim = separator != " " and _blanks_follow(lines, separator)
+    trim = given.get("trim", separator != " " and _blanks_follow(lines, separator))
     rows = list(csv.reader(lines, delimiter=separator, skipinitialspace=separator == " " or trim))
     rows = [row for row in rows if row]
     if not rows or (path.suffix.lower() == ".txt" and len({len(row) for row in rows}) > 1):

@@ -86,12 +86,13 @@ def _table(context: Context) -> TableFile | None:
         found = [table for table in found if len(table) == len(context.sample.table)] or found
     if len(found) > 1:
         tries = [Try(table.path, 0, 0, f"{len(table)} rows") for table in found]
-        raise Undecided("several tables could list the test images:", tries, "Say which: test.table=TABLE")
+        answers = [{"test.table": table.path} for table in found]
+        raise Undecided("several tables could list the test images:", tries, "Say which: test.table=TABLE", answers)
     return found[0] if found else None
 
 
 def _from_table(table: TableFile, context: Context) -> pd.DataFrame:
-    context.draft.put("test.table", table.path, f"{len(table)} rows")
+    context.draft.put("test.table", table.path)
     context.put_sheet("test", table.sheet)
     return _with_rule(table.cells, context.imaged[table.path], f"{table.path} ({len(table)} rows)", context)
 
@@ -109,7 +110,7 @@ def _from_split(train: Train, cells: pd.DataFrame, context: Context) -> pd.DataF
 
 
 def _from_sample(sample: Sample, context: Context) -> pd.DataFrame:
-    context.draft.put("test.table", sample.table.path, f"the sample submission lists the {len(sample.ids)} test images")
+    context.draft.put("test.table", sample.table.path, "the sample submission lists the test images")
     context.put_sheet("test", sample.table.sheet)
     return _with_rule(sample.table.cells, sample.id, f"{sample.table.path} ({len(sample.ids)} rows)", context)
 
@@ -162,7 +163,7 @@ def _id_of(cells: pd.DataFrame, column: str, sample: Sample | None) -> Identity:
 
 
 def _from_pixels(table: TableFile, context: Context) -> pd.DataFrame:
-    context.draft.put("test.table", table.path, f"{len(table)} rows")
+    context.draft.put("test.table", table.path)
     context.put_sheet("test", table.sheet)
     return _put_pixels(table, table.cells, context)
 
@@ -198,7 +199,7 @@ def test_folder(train: Train, context: Context) -> pd.DataFrame | None:
         pattern, found = same or _below_one_folder(images, context)
     else:
         return None
-    draft.put("test.files", pattern, f"{len(found)} images in folders named test; there is no sample submission")
+    draft.put("test.files", pattern, "there is no sample submission")
     spec = _like_training_ids(found, train, draft)
     draft.put("test.id", spec, "as the training ids are written" if spec != "path" else "file names come again")
     context.taken.update(found["path"])

@@ -65,9 +65,7 @@ def from_table(context: Context) -> Train | None:
         return None
     draft, table, cells = context.draft, context.table(chosen.paths[0]), chosen.cells
     several = len(chosen.paths) > 1
-    draft.put(
-        "train.table", chosen.paths if several else table.path, f"{len(cells)} rows" + ", aligned by line" * several
-    )
+    draft.put("train.table", chosen.paths if several else table.path, "aligned by line" if several else "")
     context.put_sheet("train", table.sheet)
     if chosen.joins:
         draft.put("train.join", [_shown(join) for join in chosen.joins], "they share a key")
@@ -113,12 +111,11 @@ def _with_images(cells: pd.DataFrame, table: TableFile, label: Label, split: Spl
 
 def found_by(rule: Rule, values: list[str]) -> tuple[str, bool]:
     """How a rule finds the images, in words, and whether that is a guess: any list can be counted from 0 or 1 on."""
-    text = f"finds {rule.hits} of {len(rule.files)} files"
     if not rule.by_number:
-        return text, False
+        return "the names agree but for spelling" if rule.by_likeness else "", False
     numbers = sorted({int(number(value)) for value in values})
     counted = numbers[0] in (0, 1) and numbers[-1] - numbers[0] == len(numbers) - 1
-    return f"{text}; nothing but the number in each name is the same", counted
+    return "nothing but the number in each name is the same", counted
 
 
 def _split(cells: pd.DataFrame, label: Label, context: Context) -> Split | None:

@@ -1,5 +1,6 @@
 """Every file of a competition's data/ folder, accounted for: what it is used as, or why it is set aside."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -14,9 +15,19 @@ from src.competition.templates import stem
 from src.images.decode import HEIC_REMEDY, HEIC_SUFFIXES, looks_like_image, reads_heic, suffix_of
 
 BOTH, TABLE = "training images and test images at once", "tables"
+UNUSED = "tables that the card does not use"
 OTHER, EXTRA, DEAD = "other files", "images of extra tables", "links to files that are not there"
 MASK, FIGURE, NO_PART = "images set aside as masks", "images set aside as figures", "images that belong to no part"
 NOT_READ, UNNAMED = ", which is not read", "images by their content, but not by their names"
+
+ONE = {
+    MASK: "an image set aside as a mask",
+    FIGURE: "an image set aside as a figure",
+    NO_PART: "an image that belongs to no part",
+    UNNAMED: "an image by its content, but not by its name",
+    DEAD: "a link to a file that is not there",
+    UNUSED: "a table that the card does not use",
+}
 
 PLACES = 3  # folders that are told of one kind
 TOLD = 8  # lines in the terminal; the preview has them all
@@ -74,7 +85,7 @@ class Share:
         """Place, number and reason, in one line."""
         why = f": {self.why}" if self.why else ""
         if len(self) == 1:
-            return f"1 file, {self.paths[0]}: {self.name}{why}"
+            return f"1 file, {self.paths[0]}: {ONE.get(self.name, self.name)}{why}"
         if len(self.places) == 1:
             return f"{len(self)} files in {self.where} are {self.name}{why}"
         return f"{len(self)} files are {self.name} ({self.where}){why}"
@@ -98,9 +109,11 @@ class Accounting:
     @property
     def summary(self) -> str:
         """All numbers in one line."""
-        used = [f"{len(share)} {share.name}" for share in self.shares if share.used]
+        used = [_counted(len(share), share.name) for share in self.shares if share.used]
         rest = {"set aside": sum(map(len, self.aside)), OTHER: sum(len(one) for one in self.shares if one.quiet)}
-        return f"{self.total} in all: " + ", ".join(used + [f"{count} {name}" for name, count in rest.items() if count])
+        return f"{self.total} in all: " + ", ".join(
+            used + [_counted(count, name) for name, count in rest.items() if count]
+        )
 
     @property
     def lines(self) -> list[str]:
@@ -179,7 +192,7 @@ class Unused:
         if suffix in UNREAD or suffix == ".avif" or path.lower().endswith(".nii.gz"):
             return f"{suffix}{NOT_READ}"
         if suffix in TABLES:
-            return "tables that the card does not use"
+            return UNUSED
         key = folder, suffix
         if key not in self.seen and len(self.seen) < OPENED:
             self.seen[key] = looks_like_image(self.tree.root / path)
@@ -217,6 +230,12 @@ def _tables(card: Card) -> Iterable[str]:
         yield from (join.table for join in source.join)
     if card.submission and card.submission.sample:
         yield card.submission.sample
+
+
+def _counted(count: int, name: str) -> str:
+    """1 table, 2 tables."""
+    one = re.sub("(?:(?<=image)|(?<=table)|(?<=file))s", "", name)
+    return f"{count} {one if count == 1 else name}"
 
 
 def _named(place: str) -> str:

@@ -767,7 +767,8 @@ def test_all_that_is_open_is_asked_at_once(tmp_path, capsys):
     assert "submission.sample=" in message and "on_conflict=" in message
     words = ["train.table=x.csv", "submission.sample=y.csv"]
     assert prepare.main([str(host.root), "id=c", "--json", *words]) == 2
-    assert all(word in json.loads(capsys.readouterr().out)["error"]["message"] for word in words)
+    message = json.loads(capsys.readouterr().out)["error"]["message"]
+    assert all(word in message for word in words)
 
 
 def test_pointers_in_place_of_images_leave_the_other_questions(tmp_path, capsys):

@@ -54,7 +54,8 @@ def from_names(context: Context) -> Train:
         raise Undecided("the pattern of the training images does not fit the images of this part alone:", tries, REMEDY)
     such = ", ".join(named.aside[:SHOWN]) + ", ..." * (len(named.aside) > SHOWN)
     beside = (f"beside the classes: {such}",) if named.aside else ()
-    evidence = Evidence(len(named.paths), len(paths), "images", against=beside)
+    rivals = tuple(f"train.files='{one}'" for one in named.rivals)
+    evidence = Evidence(len(named.paths), len(paths), "images", against=beside, rivals=rivals)
     draft.put("train.files", named.files, named.how, named.guess, evidence)
     unique = len({name(path) for path in named.paths}) == len(named.paths)
     draft.put(

@@ -26,6 +26,7 @@ class Named:
     paths: tuple[str, ...]
     guess: bool = False
     aside: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()  # other patterns
 
 
 def label_in_names(paths: list[str], known: set[str]) -> Named | None:
@@ -155,14 +156,19 @@ def _in_folders(paths: list[str], root: str, known: set[str]) -> Named | None:
     fitting = [k for k in varying if known and known <= {*levels[k]}]
     # Folders of years and parts are numbered: classes seldom.
     at = fitting[0] if fitting else min(varying, key=lambda k: (len(set(levels[k])), levels[k][0].isdigit()))
-    pieces = [
-        "{label}" if k == at else f"{{{_field(level, k)}}}" if k in varying else literal(level[0])
-        for k, level in enumerate(levels)
-    ]
+
+    def files(label_at: int) -> str:
+        pieces = [
+            "{label}" if k == label_at else f"{{{_field(level, k)}}}" if k in varying else literal(level[0])
+            for k, level in enumerate(levels)
+        ]
+        return "/".join([start + pieces[0], *pieces[1:], "{file}"])
+
     labels = tuple(levels[at])
     how = f"{len(set(labels))} folders, such as {labels[0]}"
-    files = "/".join([start + pieces[0], *pieces[1:], "{file}"])
-    return Named(files, labels, how, tuple(paths), guess=len(varying) > 1 and not fitting)
+    guess = len(varying) > 1 and not fitting
+    rivals = tuple(files(k) for k in varying if k != at) if guess else ()
+    return Named(files(at), labels, how, tuple(paths), guess, rivals=rivals)
 
 
 def _field(level: list[str], depth: int) -> str:

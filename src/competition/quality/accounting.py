@@ -86,6 +86,8 @@ class Share:
         why = f": {self.why}" if self.why else ""
         if len(self) == 1:
             return f"1 file, {self.paths[0]}: {ONE.get(self.name, self.name)}{why}"
+        if len(self) <= PLACES:
+            return f"{len(self)} files, {', '.join(self.paths)}, are {self.name}{why}"
         if len(self.places) == 1:
             return f"{len(self)} files in {self.where} are {self.name}{why}"
         return f"{len(self)} files are {self.name} ({self.where}){why}"

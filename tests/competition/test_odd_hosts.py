@@ -327,6 +327,14 @@ def unpacked_twice(d):
 
 
 @case
+def two_containers(d):
+    # copies of one set, or two sets: no classes in any case
+    for root in ("Fonts/my/", "data/"):
+        d.folders(("00_ant", "01_bee", "02_cow"), root, n=4)
+    d.code = "undecided"
+
+
+@case
 def masks_of_images(d):
     # both folders hold the same names: two views of one thing, and no classes
     for k in range(20):

@@ -60,13 +60,12 @@ class TableFile:
 def read_tables(tree: Tree, given: Mapping[str, Any]) -> tuple[list[TableFile], list[str]]:
     """The tables below a folder, and a line on each that cannot be read. `given`: facts of the card, by key."""
     found, notes = [], []
-    texts = [path for path in tree.files if Path(path).suffix.lower() in TEXT]
+    endings = (*TEXT, *json_tables.SUFFIXES)
+    tables = [path for path in tree.files if path.lower().endswith(endings)]
+    texts = [path for path in tables if path.lower().endswith(TEXT)]
     begins = Counter(cell for path in texts for cell in set(first_cells(tree.root / path)) if cell)
     shared = {cell for cell, count in begins.items() if count > 1}
-    for path in tree.files:
-        suffix = Path(path).suffix.lower()
-        if suffix not in json_tables.SUFFIXES and suffix not in TEXT:
-            continue
+    for path in tables:
         try:
             table = _read(tree, path, shared, _sheet_given(path, role_of_table(path, tree.shared), given))
         except (Problem, *UNREADABLE) as error:

@@ -18,7 +18,7 @@ from src.competition.templates import fields, literal, name, pattern, stem
 from src.core.errors import UsageError
 
 SHOWN = 5  # paths or folders in a line
-MASKS_LOOKED_AT = 20_000  # names, to see whether there are masks
+MASKS_LOOKED_AT = 5_000  # names, to see whether there are masks
 
 
 def from_names(context: Context) -> Train:
@@ -129,7 +129,8 @@ def _asked(context: Context) -> set[str]:
 
 def matched(files: str, paths: list[str]) -> pd.DataFrame:
     """The paths that fit a pattern, with its fields."""
-    rows = [(path, *match.groups()) for path in paths if (match := pattern(files).fullmatch(path))]
+    matcher = pattern(files)
+    rows = [(path, *match.groups()) for path in paths if (match := matcher.fullmatch(path))]
     return pd.DataFrame(rows, columns=["path", *fields(files)], dtype=object)
 
 

@@ -5,7 +5,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 
 from src.competition.detect.groups import NAMES as GROUPS
-from src.competition.detect.roles import is_figures
+from src.competition.detect.parts import PLAIN
+from src.competition.detect.roles import is_figures, words
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.file_tree import common_folder
 from src.competition.templates import fields, literal, name, pattern
@@ -101,10 +102,10 @@ def _by_folder(paths: list[str], root: str) -> dict[str, list[str]]:
 
 
 def _divided(below: dict[str, list[str]], root: str) -> str:
-    """The largest folder that holds nothing but several folders, where others beside it hold images; else empty."""
+    """The largest folder that holds nothing but several folders; else empty."""
     inner = {one: _by_folder(held, f"{root}{one}/") for one, held in below.items()}
     found = [one for one in below if len(inner[one]) > 1 and sum(map(len, inner[one].values())) == len(below[one])]
-    return max(found, key=lambda one: len(below[one])) if 0 < len(found) < len(below) else ""
+    return max(found, key=lambda one: len(below[one])) if found else ""
 
 
 def _without_figures(paths: list[str], root: str, known: set[str]) -> tuple[list[str], str]:
@@ -138,6 +139,7 @@ def _without_copy(paths: list[str], root: str) -> list[str]:
 def _in_folders(paths: list[str], root: str, known: set[str]) -> Named | None:
     parts = [path[len(root) :].split("/")[:-1] for path in paths]
     start = literal(root)
+    _ask_about_containers(paths, root, known)
     if len({len(part) for part in parts}) > 1:
         labels = tuple(part[0] for part in parts)
         if len(set(labels)) < 2:
@@ -169,6 +171,30 @@ def _in_folders(paths: list[str], root: str, known: set[str]) -> Named | None:
     guess = len(varying) > 1 and not fitting
     rivals = tuple(files(k) for k in varying if k != at) if guess else ()
     return Named(files(at), labels, how, tuple(paths), guess, rivals=rivals)
+
+
+def _ask_about_containers(paths: list[str], root: str, known: set[str]) -> None:
+    """Raises Undecided where folders that divide again are called data or images: they hold classes, or copies."""
+    below = _by_folder(paths, root)
+    inner = {one: _by_folder(held, common_folder(held)) for one, held in below.items()}
+    divided = [one for one in below if len(inner[one]) > 1]
+    plain = [one for one in divided if one not in known and {*words(one)} <= PLAIN]
+    if not plain or len(divided) < 2:
+        return
+    tries = [
+        Try(
+            f"{root}{one}",
+            0,
+            0,
+            f"{len(held)} images in {', '.join(list(inner[one])[:4])}{', ...' * (len(inner[one]) > 4)}",
+        )
+        for one, held in below.items()
+    ]
+    within = common_folder(below[plain[0]])
+    what = f"{' and '.join(divided[:3])} hold folders of images each, and may be classes or hold the classes:"
+    inside, outside = f"{literal(within)}{{label}}/{{file}}", f"{literal(root)}{{label}}/{{file:path}}"
+    remedy = f"Say it: train.files='{inside}' for the inner folders, train.files='{outside}' for the outer ones"
+    raise Undecided(what, tries, remedy)
 
 
 def _field(level: list[str], depth: int) -> str:

@@ -5,6 +5,7 @@ with it, and what contradicts it. What a step has counted itself stays.
 """
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -46,6 +47,14 @@ class Reading:
             return self.train.cells[list(label.column)].isin(YES).sum(axis=1)
         counts = {cell: len(parts_of(cell, label.separator)) for cell in self.labels.unique()}
         return self.labels.map(counts)
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """The names of the classes: those of the card, else those of the labels."""
+        found = self.fact("classes")
+        if isinstance(found, dict):
+            return list(dict.fromkeys(map(str, found.values())))
+        return list(map(str, found)) if found else list(class_counts(self.train))
 
     def fact(self, key: str) -> object:
         return self.context.draft.get(key)
@@ -89,7 +98,8 @@ def _images(files: Iterable[str | None], names: Iterable[str], template: str, re
     files = list(files)
     found = {file for file in files if file}
     folder = re.split(r"[{*]", template, maxsplit=1)[0].rpartition("/")[0]
-    inside = sum(path.startswith(f"{folder}/" if folder else "") for path in reading.context.tree.images)
+    images = reading.context.tree.images  # sorted
+    inside = bisect_left(images, f"{folder}0") - bisect_left(images, f"{folder}/") if folder else len(images)
     signal = f"they are {len(found)} of the {inside} images in {folder or 'data'}/"
     missed = [name for name, file in zip(names, files, strict=True) if not file]
     against = (f"no file for {', '.join(missed[:SHOWN])}" + ", ..." * (len(missed) > SHOWN),) if missed else ()
@@ -123,7 +133,7 @@ def _label(reading: Reading) -> Evidence:
         signals += [f"the sample answers with {len(held & said)} of its values"] if held & said else []
     held = [one for one in train.files if one]
     if held and isinstance(train.label.column, str):
-        inside = sum(label in file.split("/")[:-1] for label, file in zip(labels, train.files, strict=True) if file)
+        inside = sum(f"/{label}/" in f"/{file}" for label, file in zip(labels, train.files, strict=True) if file)
         signals += [f"{inside} images lie in a folder of their label"] if 2 * inside > len(held) else []
     rows = int((reading.numbers_of_labels > 0).sum())
     return Evidence(rows, len(labels), "rows", tuple(signals))
@@ -159,7 +169,7 @@ def _kind(reading: Reading) -> Evidence:
     sample, kind = reading.context.sample, reading.fact("submission.kind")
     if sample is None or not sample.answers:
         return Evidence()
-    names = {str(one) for one in _classes(reading)}
+    names = set(reading.classes)
     if kind == "columns":
         return Evidence(sum(one in names for one in sample.answers), len(sample.answers), "columns")
     cells = [cell for cell in sample.table.cells[sample.answers[0]] if cell.strip()]  # a blank says nothing
@@ -181,16 +191,9 @@ def _metric(reading: Reading) -> Evidence:
     return Evidence(rivals=others)
 
 
-def _classes(reading: Reading) -> list[str]:
-    found = reading.fact("classes")
-    if isinstance(found, dict):
-        return list(dict.fromkeys(map(str, found.values())))
-    return list(map(str, found)) if found else list(class_counts(reading.train))
-
-
 def _class_list(reading: Reading) -> Evidence:
     """The classes that the sample submission names."""
-    names, sample = _classes(reading), reading.context.sample
+    names, sample = reading.classes, reading.context.sample
     if sample is None:
         return Evidence()
     separator = reading.train.label.separator

@@ -327,6 +327,16 @@ def unpacked_twice(d):
 
 
 @case
+def masks_beside_images(d):
+    for name in ("benign", "normal"):
+        for k in range(1, 9):
+            d.image(f"{name}/{name} ({k}).png", name)
+            d.image(f"{name}/{name} ({k})_mask.png")
+        d.image(f"{name}/{name} (3)_mask_1.png")
+    d.told = ("set aside as masks",)
+
+
+@case
 def two_containers(d):
     # copies of one set, or two sets: no classes in any case
     for root in ("Fonts/my/", "data/"):

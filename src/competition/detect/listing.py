@@ -1,6 +1,7 @@
 """A training part without a table: the labels stand in the names of folders or files."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import NoReturn
 
 import pandas as pd
@@ -17,6 +18,7 @@ from src.competition.file_tree import common_folder
 from src.competition.templates import fields, literal, name, pattern, stem
 from src.core.errors import UsageError
 
+NUMBERED = ("{number:d}.{ending}", "{name}{number:d}.{ending}", "{name}({number:d}).{ending}")
 SHOWN = 5  # paths or folders in a line
 MASKS_LOOKED_AT = 5_000  # names, to see whether there are masks
 
@@ -49,6 +51,8 @@ def from_names(context: Context) -> Train:
         draft.put("train.where", {"label": labels}, "the other folders are other parts")
         cells = own
     if not given and set(cells["path"]) != set(named.paths):
+        named, cells = _narrowed(named, cells, context)
+    if not given and set(cells["path"]) != set(named.paths):
         more = sorted(set(cells["path"]) ^ set(named.paths))
         tries = [Try(named.files, len(named.paths), len(cells), named.paths[0], more[0])]
         raise Undecided("the pattern of the training images does not fit the images of this part alone:", tries, REMEDY)
@@ -63,6 +67,16 @@ def from_names(context: Context) -> Train:
     )
     context.taken.update(named.paths)
     return Train(cells, "path", tuple(cells["path"]), Label("label", named.how))
+
+
+def _narrowed(named: Named, cells: pd.DataFrame, context: Context) -> tuple[Named, pd.DataFrame]:
+    """The pattern with a number in the names, where that alone leaves out what lies among the images, such as masks."""
+    folder = named.files.removesuffix("/{file}")
+    for tail in NUMBERED if folder != named.files else ():
+        found = matched(f"{folder}/{tail}", context.tree.images)
+        if set(found["path"]) == set(named.paths):
+            return replace(named, files=f"{folder}/{tail}"), found
+    return named, cells
 
 
 def _ask_about_tables(paths: list[str], named: Named, context: Context) -> None:

@@ -190,7 +190,9 @@ class Unused:
         if path in self.images:
             if self.extra and path.startswith(self.extra):
                 return EXTRA
-            return NO_PART if folder in self.folders else self._aside(folder, path)
+            if without_mask(stem(path)) in self.tree.by_stem:
+                return MASK
+            return NO_PART if folder in self.folders else self._aside(folder)
         if suffix in UNREAD or suffix == ".avif" or path.lower().endswith(".nii.gz"):
             return f"{suffix}{NOT_READ}"
         if suffix in TABLES:
@@ -200,10 +202,10 @@ class Unused:
             self.seen[key] = looks_like_image(self.tree.root / path)
         return UNNAMED if self.seen.get(key) else OTHER
 
-    def _aside(self, folder: str, path: str) -> str:
+    def _aside(self, folder: str) -> str:
         """What an image is by the names above it. A class may be called with_mask: all words of a name must say it."""
-        if any(map(is_masks, folder.split("/"))) or without_mask(stem(path)) in self.tree.by_stem:
-            return MASK  # masks/7.png, or 7_mask.png beside 7.jpg
+        if any(map(is_masks, folder.split("/"))):
+            return MASK
         return FIGURE if not folder or any(map(is_figures, folder.split("/"))) else NO_PART
 
 

@@ -33,8 +33,8 @@ def write(home: Path, kind: str, old: str = "", new: str = "") -> None:
     (folder / f"own_{kind.replace(' ', '_')}{'2' if new else ''}.py").write_text(EXTENSIONS[kind].replace(old, new))
 
 
-def learn(*words: str, run: str = "r", epochs: int = 1) -> int:
-    return train(["config=tiny", "fold=0", "augment=none", f"run={run}", f"train.epochs={epochs}", *words])
+def learn(*words: str, run: str = "r", epochs: int = 1, fold: int = 0) -> int:
+    return train(["config=tiny", f"fold={fold}", "augment=none", f"run={run}", f"train.epochs={epochs}", *words])
 
 
 def log(home: Path, member: Path = MEMBER) -> pd.DataFrame:
@@ -72,10 +72,29 @@ def test_a_loss(extended, capsys):
     assert "Did you mean scaled?" in capsys.readouterr().err
 
 
+@only("loss")
+def test_a_run_belongs_to_the_file_of_its_own_loss(extended, capsys):
+    words = ["loss.name={name: scaled, scale: 4}"]
+    assert learn(*words) == 0
+    other = extended / "extensions/other.py"
+    other.write_text(recipe("Metric"))
+    assert learn(*words, fold=1) == 0  # a file that the run does not use
+    other.unlink()
+    (extended / "extensions/own_loss.py").unlink()
+    write(extended, "loss", "self.scale *", "2 * self.scale *")
+    capsys.readouterr()
+    assert learn(*words, "--json", fold=2) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "run-extension-differs"
+    assert learn(*words, run="s") == 0
+
+
 @only("sampler")
-def test_a_sampler(extended):
+def test_a_sampler(extended, capsys):
     assert learn("data.sampler={name: one_class, which: 1}", epochs=6) == 0
     assert set(logits(extended).argmax(axis=1)) == {1}
+    capsys.readouterr()
+    assert learn("data.sampler={name: one_class, which: 7}", "--json", run="s") == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "sampler-weights"
 
 
 @only("schedule")

@@ -9,11 +9,12 @@ import numpy as np
 from src.competition.samples import Samples
 from src.config import run_config
 from src.config.load import merge
-from src.config.schema import Config, check
+from src.config.schema import Config, Model, check
 from src.core.paths import Run
 from src.images.decode import image_size
 from src.metrics import Metric
 
+PRETRAINED = "model.pretrained"
 LOOKED_AT = 200  # images whose size is read
 UNEVEN = 4  # largest to smallest class, from which the sampler helps more than it disturbs
 VISITS = {"cpu": 25_000, "gpu": 400_000}  # images that one fold's training shows in all
@@ -23,14 +24,45 @@ EPOCHS = {"cpu": (6, 40), "gpu": (12, 40)}
 def settle(config: Config, run: Run, samples: Samples, metric: Metric, say: Callable[[str], None]) -> Config:
     """The configuration without any auto. A run that was begun keeps what was chosen then."""
     keys = config.undecided
-    if not keys:
-        return config
     if run_config.is_stored(run):
-        stored = run_config.read(run.folder)
-        values = {key: stored.value(key) for key in keys}
-    else:
-        values = {key: value for key, value in _chosen(config, samples, metric).items() if key in keys}
+        if keys:
+            stored = run_config.read(run.folder)
+            config = _with(config, {key: stored.value(key) for key in keys})
+        return config
+    asked = [key for key in keys if key != PRETRAINED]
+    if asked:
+        values = {key: value for key, value in _chosen(config, samples, metric).items() if key in asked}
         say(f"chosen for these images and this machine: {' '.join(f'{key}={value}' for key, value in values.items())}")
+        config = _with(config, values)
+    if config.model.pretrained is False:
+        return config
+    return _with(config, {PRETRAINED: _pretrained(config.model, say)})
+
+
+def _pretrained(model: Model, say: Callable[[str], None]) -> bool:
+    """Whether the network begins with published weights; one line tells with which. Raises Problem where it must and
+    there are none."""
+    import timm
+
+    from src.models.weights import published, weights_or_refusal
+    from src.models.zoo import register_networks
+
+    if model.weights:
+        say(f"{model.name} begins with the weights of {model.weights}")
+        return model.pretrained is True
+    register_networks()
+    if not timm.is_model(model.name):
+        return model.pretrained is True  # whoever builds it tells
+    found = weights_or_refusal(model.name) if model.pretrained is True else published(model.name)
+    if found:
+        say(str(found))
+    else:
+        reason = "are at hand and timm's hub does not answer" if timm.is_model_pretrained(model.name) else "exist"
+        say(f"{model.name} begins from scratch: no published weights {reason}")
+    return found is not None
+
+
+def _with(config: Config, values: dict[str, Any]) -> Config:
     tree: Any = config.model_dump()
     for key, value in values.items():
         section, name = key.split(".")

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from src.competition.auto_config import settle
 from src.competition.card import Card, load_card
 from src.competition.folds import Folds, freeze_folds, units_of
@@ -52,12 +55,19 @@ class Competition:
 
     @cached_property
     def images_hash(self) -> str:
-        """Of the names and sizes of all image files and what is done to them: logits of other pixels are stale."""
+        """Of the names and bytes of all image files and what is done to them: logits of other pixels are stale."""
+        return self._images_hash(lambda table: table["digest"])
+
+    def same_images(self, told: str | None) -> bool:
+        """Whether `told` is the hash of these images; of older tables of logits it knows their files' sizes only."""
+        return told == self.images_hash or told == self._images_hash(lambda table: map(_size, table["path"]))
+
+    def _images_hash(self, of_files: Callable[[pd.DataFrame], Iterable[int]]) -> str:
         images = self.config.images
         digest = hashlib.sha256(json.dumps([images.fit, versions_of(images.prepare)]).encode())
         for table in (self.samples.train, self.samples.test):
-            for path, name in zip(table["path"], relative_paths(table["path"], self.card.folder), strict=True):
-                digest.update(f"{name}\0{_size(path)}\0".encode())
+            for name, told in zip(relative_paths(table["path"], self.card.folder), of_files(table), strict=True):
+                digest.update(f"{name}\0{told}\0".encode())
         return digest.hexdigest()[:16]
 
     def images(self, size: int | None = None, say: Callable[[str], None] = print) -> ImageCache | ImageStream:
@@ -75,6 +85,7 @@ class Competition:
             tuple(wanted.prepare),
             max_gb=self.config.machine.cache_max_gb,
             local=local_folder(self.config.machine.cache_local),
+            digests=np.concatenate([self.samples.train["digest"], self.samples.test["digest"]]).tolist(),
             say=say,
         )
 
@@ -150,5 +161,7 @@ def _tell_own_metric(file: Path, note: Path, say: Callable[[str], None]) -> None
 def _check(card: Card, samples: Samples) -> None:
     """What would only show when folds have been trained for hours."""
     if samples.target.constant(samples.targets, len(samples.classes)):
-        raise Problem(f"every training row of {card.id} is of one class: mend the card's label column")
+        raise Problem(
+            f"every training row of {card.id} is of one class: mend the card's label column", code="one-class"
+        )
     test_answers(card, samples.classes, samples.test["id"].to_numpy())

@@ -5,9 +5,10 @@ The values and their meaning stand in configs/default.yaml.
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from src.core.errors import UsageError
 from src.core.registry import check_name, parsed
@@ -42,7 +43,7 @@ BackendName = Annotated[str, _registered("BACKENDS", "src.inference.backends", "
 # These say how the work is done or looked at, not what is learned: they may change between two commands on one run.
 FREE_SECTIONS = ("machine", "predict", "log", "kernel")
 # Chosen from the images and the machine where they say auto; train.batch=auto is another matter: it asks the memory.
-AUTO_KEYS = ("images.size", "model.name", "data.sampler", "train.epochs", "train.global_batch")
+AUTO_KEYS = ("images.size", "model.name", "data.sampler", "train.epochs", "train.global_batch", "model.pretrained")
 
 
 LATER = {"later": True}
@@ -93,13 +94,24 @@ class Images(Section):
 
 class Model(Section):
     name: str
-    pretrained: bool
-    weights: str | None
+    pretrained: bool | Literal["auto"]
+    weights: str | None  # a file or run:NAME; goes before published weights
     stem: Literal["auto", "stock", "small"]
     drop_rate: Fraction
     pool: Literal["stock", "gem"]
     head: Literal["linear", "cosine"]
     args: dict[str, Any]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_weights(cls, tree: Any) -> Any:
+        """`pretrained: FILE` and `pretrained: run:NAME` say in one key what `weights` says."""
+        given = tree.get("pretrained") if isinstance(tree, dict) else None
+        if not isinstance(given, str) or not re.fullmatch(r"run:.+|.*/.*|.+\.(safetensors|pth|pt|bin)", given):
+            return tree
+        if tree.get("weights") not in (None, given):
+            raise ValueError(f"names other weights than model.weights={tree['weights']}: drop one of the two")
+        return tree | {"pretrained": "auto", "weights": given}
 
 
 class Augment(Section):

@@ -38,10 +38,27 @@ REMEDIES = {
     "done.json": "delete it, and src.train trains this fold again",
     "review.json": "delete it, and src.review makes it anew",
 }
+# {name: {key: types}}: what is read of these files. A damaged or edited one may be whole JSON and hold something else.
+TEXT, NUMBER = (str,), (int, float)
+KINDS: dict[str, dict[str, tuple[type, ...]]] = {
+    "run.json": {"folds": TEXT, "config_hash": TEXT, "commit": TEXT, "extensions": (dict,), "packages": (dict,)}
+    | {"ignored": (str, type(None))},
+    "machine.json": {"device": TEXT, "precision": TEXT, "layout": TEXT, "workers": (int,), "batch": (int,)}
+    | {"threads": (int, type(None))},
+    "done.json": {"weights": TEXT, "score": NUMBER, "epochs": (int,), "seconds": NUMBER, "best_epoch": (int,)}
+    | {"last_score": NUMBER, "best_score": NUMBER},
+    "review.json": {"shift": (dict, type(None)), "written": (dict,), "label_issues": (int,)},
+}
 MADE_ANEW = "delete it, and the same command makes it anew"
+
+FORMULA = re.compile(r"'*[=+\-@\t\r]")  # begins a formula, or was defused before
+DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 # ${name:...}, however nested, calls a function, such as one that reads the environment.
 RESOLVER = re.compile(r"\$\{.*:", re.DOTALL)
+REFERENCE = re.compile(r"\$\{([^${}]*)\}")
+LARGEST_JSON = 100_000_000  # bytes
+LARGEST_SETTINGS = 2_000_000  # bytes of a card or configuration, and values and letters that it may come to
 
 # What zipfile and numpy raise for bytes that are none of theirs.
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, KeyError, TypeError)
@@ -147,6 +164,8 @@ def read_json(path: Path, remedy: str | None = None, kind: type = dict) -> Any:
 
     Raises DamagedFile, and MissingFile where it is not there; `remedy` is told in place of the usual one.
     """
+    if path.is_file() and path.stat().st_size > LARGEST_JSON:
+        raise damaged(path, f"holds more than {format_size(LARGEST_JSON)}", remedy)
     try:
         value = json.loads(read_text(path, remedy))
     except (ValueError, RecursionError) as error:
@@ -155,16 +174,23 @@ def read_json(path: Path, remedy: str | None = None, kind: type = dict) -> Any:
         raise damaged(path, f"holds a {type(value).__name__} and must hold a {kind.__name__}", remedy)
     if not isinstance(value, dict):
         return value
+    for key, kinds in KINDS.get(path.name, {}).items():
+        if not isinstance(value.get(key, kinds[0]()), kinds):
+            raise damaged(path, f"tells {str(value[key])[:40]!r} as {key!r}", remedy)
     facts = Facts(value)
     facts.path, facts.remedy = path, remedy
     return facts
 
 
 def read_csv(
-    path: Path, columns: Sequence[str] = (), remedy: str | None = None, dtype: dict[str, type] | None = None
+    path: Path,
+    columns: Sequence[str] = (),
+    remedy: str | None = None,
+    dtype: dict[str, type] | None = None,
+    numbers: bool = False,
 ) -> pd.DataFrame:
     """A table that Podium wrote, which ends with a line's end and has these columns; columns of `dtype` str keep every
-    cell as it is. Raises DamagedFile, and MissingFile where it is not there."""
+    cell as it is. numbers: all others hold numbers. Raises DamagedFile, and MissingFile where it is not there."""
     import io
 
     import pandas as pd
@@ -180,7 +206,35 @@ def read_csv(
     missing = [column for column in columns if column not in table]
     if missing:
         raise damaged(path, f"has no column {missing[0]!r}", remedy)
+    if numbers:
+        text = [column for column in table.drop(columns=kept) if not pd.api.types.is_numeric_dtype(table[column])]
+        if text:
+            raise damaged(path, f"holds text in the column {text[0]!r}", remedy)
     return table
+
+
+def defused(cell: str) -> str:
+    """A cell of text for people: with a quote before it where a spreadsheet would take it for a formula."""
+    return f"'{cell}" if FORMULA.match(cell) and not DECIMAL.fullmatch(cell) else cell
+
+
+def undefused(cell: str) -> str:
+    """The cell that `defused` was given."""
+    return cell[1:] if cell[:1] == "'" and FORMULA.match(cell[1:]) else cell
+
+
+def csv_for_people(table: pd.DataFrame, index: bool = False) -> str:
+    """The CSV of a table that is opened in a spreadsheet: names and text in it are `defused`, whoever wrote them."""
+    import pandas as pd
+
+    def plain(value: Any) -> Any:
+        return defused(value) if isinstance(value, str) else value
+
+    table = table.rename(columns=plain, index=plain if index else None)
+    for place, kind in enumerate(table.dtypes):
+        if not pd.api.types.is_numeric_dtype(kind):
+            table.isetitem(place, table.iloc[:, place].map(plain))
+    return table.to_csv(index=index, lineterminator="\n")
 
 
 def read_npz(path: Path, names: Sequence[str] = (), remedy: str | None = None) -> dict[str, np.ndarray]:
@@ -220,7 +274,8 @@ def read_settings(path: Path, kinds: tuple[type, ...] = (dict,)) -> Any:
     """A YAML file that people write: a card or a configuration. `${key}` stands for another key of the same file.
 
     Nothing else is looked up: what a file of a stranger says must not bring a variable of the environment, where keys
-    are kept, into what is handed in. Raises UsageError, in one line, for whatever is no such file.
+    are kept, into what is handed in. Nor may a few lines come to gigabytes. Raises UsageError, in one line, for
+    whatever is no such file.
     """
     import io
 
@@ -229,29 +284,108 @@ def read_settings(path: Path, kinds: tuple[type, ...] = (dict,)) -> Any:
     from yaml import YAMLError
 
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = _small_text(path)
         if not text.strip():
             raise UsageError(f"{path} is empty: write it anew, or put a copy of it back", code="damaged-file")
-        tree = OmegaConf.load(io.StringIO(text))
-        asking = next((cell for cell in _cells(OmegaConf.to_container(tree)) if RESOLVER.search(cell)), None)
+        _check_aliases(text)
+        # omegaconf from 2.4 on has a bound of its own, which a list of 10,000 classes passes.
+        os.environ.setdefault("OMEGACONF_MAX_YAML_EXPANDED_NODES", str(LARGEST_SETTINGS))
+        tree = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
+        asking = next((cell for cell in _cells(tree) if RESOLVER.search(cell)), None)
         if asking is not None:
             raise UsageError(
                 f"{path}: {asking[:80]!r} asks for something outside of this file, which no card or configuration may: "
                 "write the value itself",
                 code="resolver",
             )
-        tree = OmegaConf.to_container(tree, resolve=True)
+        tree = _References(tree).value(tree)
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{path} is not written in UTF-8 (byte {error.start}): save it as UTF-8, or put a copy of it back",
             code="damaged-file",
         ) from None
-    except (YAMLError, OmegaConfBaseException, RecursionError, ValueError, TypeError, AttributeError, OSError) as error:
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", code="damaged-file") from None
+    except RecursionError:
+        raise UsageError(f"{path} nests its values too deep, or in a circle", code="damaged-file") from None
+    except _TooLarge as error:
+        raise UsageError(f"{path} {error}, which no card or configuration needs", code="too-large") from None
+    except (YAMLError, OmegaConfBaseException, ValueError, TypeError, AttributeError) as error:
         told = " ".join(str(error).split())
         raise UsageError(f"{path} is not valid YAML: {told[:300]}", code="damaged-file") from None
     if not isinstance(tree, kinds):
         raise UsageError(f"{path} must hold keys and values", code="damaged-file")
     return tree
+
+
+class _TooLarge(Exception):
+    """What a stranger's file comes to fills the memory."""
+
+
+def _small_text(path: Path) -> str:
+    """Raises UsageError for what is no file, such as a pipe, and _TooLarge."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is no file: put one in its place", code="damaged-file")
+    with path.open("rb") as file:
+        data = file.read(LARGEST_SETTINGS + 1)
+    if len(data) > LARGEST_SETTINGS:
+        raise _TooLarge(f"holds more than {format_size(LARGEST_SETTINGS)}")
+    return data.decode("utf-8-sig")
+
+
+def _check_aliases(text: str) -> None:
+    """Raises _TooLarge where `*name` repeats parts that repeat others, until they fill the memory."""
+    import yaml
+
+    if "*" not in text or "&" not in text:
+        return
+    nodes: dict[int, int] = {}
+
+    def count(node: yaml.Node) -> int:
+        """The nodes that a loader makes of it, which copies what an alias names."""
+        if id(node) not in nodes:
+            parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+            pairs = (part if isinstance(part, tuple) else (part,) for part in parts)
+            nodes[id(node)] = 1 + sum(count(one) for pair in pairs for one in pair)
+        return nodes[id(node)]
+
+    if count(yaml.compose(text, yaml.SafeLoader)) > LARGEST_SETTINGS:
+        raise _TooLarge(f"repeats itself by aliases to more than {LARGEST_SETTINGS:,} values")
+
+
+class _References:
+    """The values of a tree in which `${a.b}` stands for what its key a.b holds."""
+
+    def __init__(self, tree: Any) -> None:
+        self.tree, self.left = tree, LARGEST_SETTINGS
+
+    def value(self, node: Any) -> Any:
+        """Raises _TooLarge where references to references come to too much, RecursionError where they go round."""
+        self.left -= 1 + (len(node) if isinstance(node, str) else 0)
+        if self.left < 0:
+            raise _TooLarge(f"repeats itself by ${{...}} to more than {format_size(LARGEST_SETTINGS)}")
+        if isinstance(node, dict):
+            return {key: self.value(part) for key, part in node.items()}
+        if isinstance(node, list):
+            return [self.value(part) for part in node]
+        if not isinstance(node, str):
+            return node
+        whole = REFERENCE.fullmatch(node)
+        if whole:
+            return self.value(self._named(whole[1]))
+        return REFERENCE.sub(lambda found: str(self.value(self._named(found[1]))), node)
+
+    def _named(self, keys: str) -> Any:
+        node = self.tree
+        for key in keys.split("."):
+            node = self.value(node) if isinstance(node, str) else node
+            if isinstance(node, list) and key.isdecimal() and int(key) < len(node):
+                node = node[int(key)]
+            elif isinstance(node, dict) and key in node:
+                node = node[key]
+            else:
+                raise ValueError(f"${{{keys}}} names no key of this file")
+        return node
 
 
 def _cells(tree: Any) -> Iterator[str]:

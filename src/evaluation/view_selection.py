@@ -69,7 +69,8 @@ def choose_views(
     """
     if budget is not None and seconds[PLAIN] > budget:
         raise UsageError(
-            f"predict.budget={budget:g}: the image as it is alone takes {seconds[PLAIN]:.4g} seconds: allow more"
+            f"predict.budget={budget:g}: the image as it is alone takes {seconds[PLAIN]:.4g} seconds: allow more",
+            code="budget-too-small",
         )
     path = _path(held, probabilities, np.arange(len(held.id)), seconds, budget)
     answers = _nested_answers(held, probabilities, len(path), seconds, budget)
@@ -94,15 +95,15 @@ def _path(
     seconds: dict[str, float],
     budget: float | None,
 ) -> tuple[str, ...]:
-    """Views in the order in which they help the mean of these rows most; of equals the quicker one, then the first."""
+    """Views in the order in which they help the mean of these rows most; of equals the first."""
     tables = {view: table[rows] for view, table in probabilities.items()}
     path, total, spent = [PLAIN], tables.pop(PLAIN), seconds[PLAIN]
     while True:
         open_to = [view for view in tables if budget is None or spent + seconds[view] <= budget]
         if not open_to:
             return tuple(path)
-        merits = {view: held.merit(((total + tables[view]) / (len(path) + 1), None), rows) for view in open_to}
-        best = max(open_to, key=lambda view: (merits[view], -seconds[view]))
+        # Of equals the first, not the quicker: seconds are measured, and the same command must choose the same views.
+        best = max(open_to, key=lambda view: held.merit(((total + tables[view]) / (len(path) + 1), None), rows))
         path.append(best)
         total, spent = total + tables.pop(best), spent + seconds[best]
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from src.competition.competition import Competition, open_competition
 from src.core.errors import Problem
-from src.core.files import read_json
+from src.core.files import read_json, undefused
 from src.core.paths import DONE, Run
 from src.evaluation.bootstrap import gains, picked
 from src.experiments.sweep_plan import Cell, Plan
@@ -23,7 +23,8 @@ from src.training.rare_class_scores import rarity_scores
 
 def result_of(competition: str, name: str, folder: Path) -> dict[str, Any]:
     """What a sweep wrote into its folder, a dictionary a run."""
-    runs = pd.read_csv(folder / "summary.csv").to_dict("records")
+    table = pd.read_csv(folder / "summary.csv").map(lambda cell: undefused(cell) if isinstance(cell, str) else cell)
+    runs = table.rename(columns=undefused).to_dict("records")
     return {"competition": competition, "sweep": name, "folder": folder, "runs": runs}
 
 
@@ -95,7 +96,10 @@ def _held_out(opened: Competition, fold: int | str, shared: pd.Index | None) -> 
     if shared is not None:
         rows = rows[opened.samples.train["id"].iloc[rows].isin(shared).to_numpy()]
     if not len(rows):
-        raise Problem(f"there is no image in fold {fold} that every run holds out: let data.ignore leave some")
+        raise Problem(
+            f"there is no image in fold {fold} that every run holds out: let data.ignore leave some",
+            code="no-shared-rows",
+        )
     return rows
 
 

@@ -11,10 +11,13 @@ checks a row when it first reads it.
 import contextlib
 import errno
 import hashlib
+import io
 import json
+import math
+import mmap
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -33,6 +36,7 @@ from src.images.prepare_steps import versions_of
 from src.images.stream import ImageStream, each_in_threads
 
 CHECKED_AT_OPEN = 100_000_000  # bytes up to which all of a cache is read when it is opened: 0.03 s
+HEAD = 4096  # bytes that hold the header of the array
 BLOCK = 256  # rows checked in one piece of work
 SUM = np.dtype("<u4")  # of a checksum in the file
 
@@ -65,6 +69,7 @@ class ImageCache:
         bad: str = "raise",
         max_gb: float | None = None,
         local: Path | None = None,
+        digests: Sequence[int] | None = None,
     ) -> "ImageCache | ImageStream":
         """The squares of the images `paths`, one row each, in this order; built on the first call, by all cores.
 
@@ -72,6 +77,8 @@ class ImageCache:
         make room, and images that need more than that alone are not cached: an ImageStream, which is used the same
         way, decodes each when it is asked for (opening it reads only the headers). `local` is a folder on a disk of
         this machine: the cache is copied there once, bounded alike, and read from there; see src/images/local_copy.py.
+        `digests` are hashes of the files' bytes: the cache is theirs, however often the files are moved or touched.
+        Without them it is that of the files' sizes and times.
 
         Unusable images are gathered, never skipped: `bad="raise"` raises a Problem that lists them,
         `bad="report"` returns with their rows in `faults`, for the caller to decide about.
@@ -79,13 +86,13 @@ class ImageCache:
         """
         source = ImageStream(paths, side, fit, prepare)
         if not paths:
-            raise Problem(f"{folder}: no images were named to be cached")
+            raise Problem(f"{folder}: no images were named to be cached", code="no-images")
         size = _size(source)
         if max_gb is not None and size > max_gb * GB:
             say(f"{size / GB:.2f} GB of images, the cache may hold {max_gb:g} GB: they are decoded on demand")
             source.check(workers)
             return _judged(source, source, bad)
-        file = folder / f"{side}px-{fit}-{_key(folder, source)}.npy"
+        file = folder / f"{side}px-{fit}-{_key(folder, source, digests)}.npy"
         own = own_folder(local, file, say) if local else None
         shared = partial(_shared, file, source, max_gb, workers, say)
         if own is None:
@@ -136,40 +143,64 @@ class ImageCache:
 
     def _map(self) -> np.ndarray:
         if self._squares is None:
-            self._held = held(self.file)
             try:
-                squares = np.asarray(np.load(self.file, mmap_mode="r"))
+                self._held = self._held or held(self.file)
+                self._squares, self._sums = self._mapped(self._held.fileno())
+            except FileNotFoundError:  # deleted by hand, or by a process that saw no mark of it
+                raise self._damage("is gone") from None
             except Exception as error:  # whatever a broken header leads to
                 raise self._damage(f"is damaged ({' '.join(str(error).split())})") from None
-            if squares.dtype != np.uint8 or squares.ndim != 4 or len(squares) != self.rows:
-                raise self._damage("is damaged (its header)")
-            if self.summed:
-                self._sums = np.fromfile(self.file, SUM, offset=self.file.stat().st_size - self.rows * SUM.itemsize)
-                self._checked = np.zeros(self.rows, bool)
-            self._squares = squares
+            self._checked = np.zeros(self.rows, bool)
         return self._squares
 
+    def _mapped(self, descriptor: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """The squares, and the checksums where there are any, of the open file: its name may go, or be another's.
+
+        Forked processes share the place up to which it was read, so that this is left alone.
+        """
+        head = io.BytesIO(os.pread(descriptor, HEAD, 0))
+        np.lib.format.read_magic(head)
+        shape, _, kind = np.lib.format.read_array_header_1_0(head)
+        if kind != np.uint8 or len(shape) != 4 or shape[0] != self.rows:
+            raise ValueError("its header")
+        mapped = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
+        squares = np.frombuffer(mapped, np.uint8, math.prod(shape), head.tell()).reshape(shape)
+        if not self.summed:
+            return squares, None
+        return squares, np.frombuffer(mapped, SUM, self.rows, len(mapped) - self.rows * SUM.itemsize)
+
     def _damage(self, reason: str) -> DamagedFile:
-        """The error to raise. Without its mark the cache does not count any more, so the next command makes it anew."""
+        """The error to raise. Without its mark the cache does not count any more, so the next command makes it anew.
+
+        One that another process has made anew meanwhile keeps its mark.
+        """
         with contextlib.suppress(OSError):
-            self.file.with_suffix(".json").unlink()
+            if self._held is None or os.path.samestat(os.fstat(self._held.fileno()), self.file.stat()):
+                self.file.with_suffix(".json").unlink()
         return damaged(self.file, reason, "give the same command again, which makes it anew")
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_held": None, "_squares": None, "_sums": None, "_checked": None}
 
 
-def _key(folder: Path, source: ImageStream) -> str:
+def _key(folder: Path, source: ImageStream, digests: Sequence[int] | None) -> str:
     """A hash of all that the pixels depend on. Names count from the folder's parent, so that both can be moved."""
     recipe = [decode.VERSION, cv2.__version__, source.side, source.fit, versions_of(source.prepare)]
     digest = hashlib.sha256(json.dumps(recipe).encode())
-    for path, name in zip(source.paths, relative_paths(source.paths, folder.parent), strict=True):
-        digest.update(os.fsencode(name))
-        with contextlib.suppress(OSError):  # a missing image is reported by the build
-            facts = os.stat(path)
-            digest.update(f"\0{facts.st_size} {facts.st_mtime_ns}".encode())
-        digest.update(b"\0\0")
+    of_files = _sizes_and_times(source) if digests is None else map(str, digests)
+    for name, told in zip(relative_paths(source.paths, folder.parent), of_files, strict=True):
+        digest.update(os.fsencode(name) + f"\0{told}\0\0".encode())
     return digest.hexdigest()[:16]
+
+
+def _sizes_and_times(source: ImageStream) -> Iterator[str]:
+    for path in source.paths:
+        try:
+            facts = os.stat(path)
+        except OSError:  # a missing image is reported by the build
+            yield ""
+        else:
+            yield f"{facts.st_size} {facts.st_mtime_ns}"
 
 
 def _shared(
@@ -273,5 +304,6 @@ def _judged(images: ImageCache | ImageStream, source: ImageStream, bad: str) -> 
         first.append(f"  and {len(images.faults) - len(first)} more")
     raise Problem(
         f"{len(images.faults)} of {len(source)} images can not be used:\n" + "\n".join(first) + "\n"
-        "Remedy: copy or download them again, or take their rows out of the table"
+        "Remedy: copy or download them again, or take their rows out of the table",
+        code="bad-image",
     )

@@ -32,11 +32,15 @@ def trained_members(run: Run, request: Request) -> list[Member]:
         folds = request.folds or run.finished_folds(seed, count) or (ALL,)
         missing = [str(fold) for fold in folds if not run.finished(seed, fold)]
         if missing and request.folds is None:
-            raise UsageError(f"run {run.name} has no trained fold of seed {seed} yet: {command} fold=0..{count - 1}")
+            raise UsageError(
+                f"run {run.name} has no trained fold of seed {seed} yet: {command} fold=0..{count - 1}",
+                code="folds-missing",
+            )
         if missing:
             raise UsageError(
                 f"run {run.name}, seed {seed}: fold {', '.join(missing)} is not trained yet: "
-                f"{command} fold={','.join(missing)}"
+                f"{command} fold={','.join(missing)}",
+                code="folds-missing",
             )
         members += [Member(seed, fold, run.member(seed, fold)) for fold in folds]
     return members
@@ -142,7 +146,7 @@ class ViewTables(StoredTables):
         if not path.exists():
             return False
         meta = self._load(path).meta
-        same = meta.get("images", self.competition.images_hash) == self.competition.images_hash
+        same = "images" not in meta or self.competition.same_images(meta["images"])
         same &= "view" not in meta or {"view": meta["view"]} == _version(view)
         return same and meta.get("made_of") == self.networks.made_of(member, self.engine)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from src.competition.run_record import commit
-from src.core.files import write_text, written_whole
+from src.core.files import csv_for_people, write_text
 from src.reporting.comparison_figures import draw_classes, draw_curves, most_different
 from src.reporting.figures import save
 
@@ -59,8 +59,7 @@ def write_comparison(
     summary = summarised(outcomes)
     tables = {"summary": summary, "members": outcomes.members, "curves": outcomes.curves}
     for name, table in (tables | {"per_class": outcomes.per_class}).items():
-        with written_whole(folder / f"{name}.csv") as part:
-            table.to_csv(part, index=False)
+        write_text(folder / f"{name}.csv", csv_for_people(table))
     save(draw_curves(outcomes.curves, outcomes.cells, outcomes.axes, outcomes.metric), folder / "curves.png")
     save(draw_classes(outcomes.per_class), folder / "per_class.png")
     told = _format(summary, outcomes)

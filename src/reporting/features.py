@@ -72,9 +72,10 @@ def _stored(
     except (DamagedFile, ValueError):
         return None  # it is only a copy of what can be computed again
     rows, found = (held["held_out_id"], held["test_id"]), Features(held["held_out"], held["test"])
-    wanted = read_json(member.folder / DONE)["weights"], competition.images_hash
+    wanted = read_json(member.folder / DONE)["weights"]
     same = all(np.array_equal(one, np.asarray(other, dtype=np.str_)) for one, other in zip(rows, ids, strict=True))
-    return found if same and (meta.get("weights"), meta.get("images")) == wanted else None
+    same &= meta.get("weights") == wanted and competition.same_images(meta.get("images"))
+    return found if same else None
 
 
 def _computed(

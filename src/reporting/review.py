@@ -14,7 +14,7 @@ from src.competition.run_record import verify
 from src.config.request import ALL, Request
 from src.core.console import Say, say
 from src.core.errors import Problem, UsageError
-from src.core.files import read_json, sha256_of, write_json, write_text
+from src.core.files import csv_for_people, read_json, sha256_of, write_json, write_text
 from src.core.locks import only_one
 from src.core.paths import Run, home
 from src.evaluation.averaging import mean_predictions
@@ -34,14 +34,18 @@ def review(request: Request, say: Say = say) -> Path:
     """Write tables and galleries into the run's review/ folder, and return it. See the door for errors."""
     run = existing_run(request)
     if is_external(run):
-        raise UsageError(f"run {run.name} brings logits alone, and a review needs networks: name a run trained here")
+        raise UsageError(
+            f"run {run.name} brings logits alone, and a review needs networks: name a run trained here",
+            code="run-external",
+        )
     competition = open_competition(request.config, run, say)
     verify(run, competition)
     members = [member for member in trained_members(run, request) if member.fold != ALL]
     if not members:
         raise UsageError(
             f"run {run.name} has only the model of fold=all, which has seen every training row: a review needs rows "
-            f"that were held out, python -m src.train run={run.name} fold=0..{competition.folds.count - 1}"
+            f"that were held out, python -m src.train run={run.name} fold=0..{competition.folds.count - 1}",
+            code="no-held-out-rows",
         )
     folder = run.folder / "review"
     with only_one(folder, f"the review of run {run.name}"):
@@ -76,7 +80,7 @@ def _unlike(competition: Competition, run: Run, members: list[Member], folder: P
         return None
     rows = samples.test.iloc[test[shift.unlike]]
     table = pd.DataFrame({"id": rows["id"], "suspicion": shift.suspicion.round(4), "file": _files(rows["path"])})
-    write_text(folder / "unlike.csv", table.to_csv(index=False))
+    write_text(folder / "unlike.csv", csv_for_people(table))
     first = zip(rows["path"], rows["id"], shift.suspicion, strict=True)
     pictures = [Picture(Path(path), (str(id_), f"{p:.2f}")) for path, id_, p in itertools.islice(first, MOST)]
     title = f"{run.name}: the test images most unlike the training images, and how surely they are told from them"
@@ -108,7 +112,7 @@ def _doubted(
     paths = samples.train["path"].iloc[samples.positions(table["id"].to_numpy())]
     table["fold"] = pd.Series(folds, index=ids)[table["id"]].to_numpy()
     table["file"] = _files(paths)
-    text = table.to_csv(index=False)
+    text = csv_for_people(table)
     file = _place_for(text, place, written)
     if file != place:
         say(f"{place} was changed since a review wrote it, and is kept")

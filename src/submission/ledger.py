@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from src.core.errors import Problem
-from src.core.files import DamagedFile, read_json
+from src.core.files import DamagedFile, defused, read_json, undefused
 from src.core.locks import hold
 from src.core.paths import home, runs_folder
 
 PUSHING = "PUSHING"  # written before the push: without a later row it may or may not have arrived
 NOT_PUSHED = "NOT PUSHED"  # Kaggle has none of it
-FORMULA = re.compile(r"'*[=+\-@\t\r]")  # begins a formula, or was defused before
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -152,7 +151,10 @@ def _facts(noted: Mapping, path: Path) -> dict[str, str | float]:
         lists = {key: " ".join(map(str, noted[key])) for key in ("runs", "views")}
         numbers = {"oof_score": score.get("value"), "oof_low": score.get("low"), "oof_high": score.get("high")}
     except (KeyError, TypeError, AttributeError):
-        raise Problem(f"{path} does not tell where its file came from: predict again (python -m src.predict)") from None
+        raise Problem(
+            f"{path} does not tell where its file came from: predict again (python -m src.predict)",
+            code="no-provenance",
+        ) from None
     return plain | lists | {key: float(value) for key, value in numbers.items() if value is not None}
 
 
@@ -167,7 +169,10 @@ def _prepared(file: BinaryIO, path: Path) -> tuple[tuple[str, ...], bytes]:
     columns = _header(_lines(held)[0])
     missing = [name for name in COLUMNS if name not in (*columns, *LATER)] if columns else []
     if missing:
-        raise Problem(f"{path} has no column {missing[0]!r}: its first line must be\n{header.decode().strip()}")
+        raise Problem(
+            f"{path} has no column {missing[0]!r}: its first line must be\n{header.decode().strip()}",
+            code="missing-column",
+        )
     return columns or COLUMNS, b"" if held.endswith(b"\n") else b"\n"
 
 
@@ -191,7 +196,7 @@ def _row(line: str, columns: tuple[str, ...]) -> Entry | None:
     if len(cells) < len(columns):
         cells = cells[:-1]
     values = {name: cell for name, cell in zip(columns, cells, strict=False) if name in COLUMNS}
-    entry = Entry(**{name: _number(cell) if name in NUMBERS else _undefused(cell) for name, cell in values.items()})
+    entry = Entry(**{name: _number(cell) if name in NUMBERS else undefused(cell) for name, cell in values.items()})
     known = entry.competition and (entry.ref or entry.token or entry.sha256)
     return entry if known else None
 
@@ -224,15 +229,6 @@ def _cell(value: str | float | None) -> str:
         return "" if value is None else str(value)
     # One line a row, and nothing that a terminal would obey: blanks take the place of control characters.
     return defused(" ".join(CONTROL.sub(" ", value).split()))
-
-
-def defused(cell: str) -> str:
-    """A cell of text for people: with a quote before it where a spreadsheet would take it for a formula."""
-    return f"'{cell}" if FORMULA.match(cell) else cell
-
-
-def _undefused(cell: str) -> str:
-    return cell[1:] if cell[:1] == "'" and FORMULA.match(cell[1:]) else cell
 
 
 def _line(cells: Iterable[str], columns: tuple[str, ...] | None) -> str:

@@ -24,7 +24,7 @@ __all__ = [
     "target_type",
 ]
 
-TARGETS: Registry[type[TargetType]] = Registry("target", "src.targets")
+TARGETS: Registry[type[TargetType]] = Registry("target", "src.targets", shapes_weights=True)
 
 
 def target_type(spec: str | dict[str, Any]) -> TargetType:

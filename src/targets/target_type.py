@@ -153,7 +153,7 @@ class TargetType(Configurable):
 
     def having(self, truth: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """(n,) bool: the rows that have one of the chosen outputs, (outputs,) bool."""
-        raise UsageError(f"{self.name} targets have no classes that rows could be chosen by")
+        raise UsageError(f"{self.name} targets have no classes that rows could be chosen by", code="unfit-for-target")
 
     def never_empty(self, truth: np.ndarray) -> bool:
         """Whether every row holds something; then an answer that holds nothing is wrong."""
@@ -334,7 +334,9 @@ class ClassTarget(TargetType):
             marks[:, k] = [cell in YES for cell in text]
             strange = next((row for row, cell in enumerate(text) if cell not in YES and cell not in NO), None)
             if strange is not None:
-                raise Problem(f"{cells.place(strange)}: {column} is {text[strange]!r}, and must be 0 or 1")
+                raise Problem(
+                    f"{cells.place(strange)}: {column} is {text[strange]!r}, and must be 0 or 1", code="bad-label"
+                )
         return marks
 
     def _codes(
@@ -354,5 +356,5 @@ class ClassTarget(TargetType):
         unknown = np.flatnonzero(codes < 0)
         if len(unknown):
             row = unknown[0]
-            raise Problem(refuse(int(labels.rows[row]), labels.names[row], len(unknown)))
+            raise Problem(refuse(int(labels.rows[row]), labels.names[row], len(unknown)), code="unknown-class")
         return codes

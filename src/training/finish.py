@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from src.core.files import damaged, sha256_of, write_json, written_whole
+from src.core.files import csv_for_people, damaged, sha256_of, write_json, write_text, written_whole
 from src.core.paths import DONE
 from src.images.dataset import Feed
 from src.inference.logits_store import logits_file, save_logits
@@ -156,12 +156,11 @@ def _mistakes(job: FoldJob, targets: np.ndarray, logits: np.ndarray, say: Callab
     if target.one_class:
         confusion = np.zeros((len(classes), len(classes)), dtype=int)
         np.add.at(confusion, (targets, answers), 1)
-        with written_whole(job.folder / "confusion.csv") as part:
-            pd.DataFrame(confusion, index=pd.Index(classes, name="truth"), columns=classes).to_csv(part)
+        matrix = pd.DataFrame(confusion, index=pd.Index(classes, name="truth"), columns=classes)
+        write_text(job.folder / "confusion.csv", csv_for_people(matrix, index=True))
     share = np.divide(right, rows, out=np.full(len(classes), np.nan), where=rows > 0)
     table = pd.DataFrame({"class": classes, "rows": rows, "accuracy": share.round(4)})
-    with written_whole(job.folder / "per_class.csv") as part:
-        table.to_csv(part, index=False)
+    write_text(job.folder / "per_class.csv", csv_for_people(table))
     if target.one_class and len(classes) <= SHOWN:
         say(_matrix(classes, confusion, share))
     else:

@@ -35,7 +35,12 @@ def with_podium(trial: Trial, network: str) -> Figures:
     home, run = home_of(trial.tiny), f"bench-{network}"
     folder = home / "runs" / NAME / run
     shutil.rmtree(folder, ignore_errors=True)
-    words = [f"model={network}", f"train.batch={_batch(trial)}", *(["images.size=32"] if trial.tiny else [])]
+    words = [
+        f"model={network}",
+        "model.pretrained=false",
+        f"train.batch={_batch(trial)}",
+        *(["images.size=32"] if trial.tiny else []),
+    ]
     seconds = podium(home, "src.train", "config=on-gpu", f"run={run}", "fold=0", *words)
     with (folder / "seed0" / "fold0" / "log.csv").open(encoding="utf-8", newline="") as file:
         rate = float(list(csv.DictReader(file))[-1]["images_per_second"])

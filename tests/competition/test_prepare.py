@@ -19,6 +19,7 @@ from src import prepare
 from src.competition.card import load_card
 from src.competition.detect.sniff import sniff
 from src.competition.folds import freeze_folds
+from src.competition.quality import image_index
 from src.competition.quality.cleaning import inspect
 from src.competition.quality.duplicates import RADIUS, Pairs, clusters, find_pairs, near
 from src.competition.quality.image_index import look_at
@@ -28,6 +29,7 @@ from src.competition.sources.data_folder import bring
 from src.core.errors import Problem
 from src.core.files import read_json
 from src.core.paths import REPOSITORY, competition_folder, runs_folder
+from tests.fixtures.codes import raises
 from tests.fixtures.layouts import BUILDERS, csv, numbers, picture, save
 
 
@@ -71,12 +73,12 @@ def zip_of(path, members):
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", "C:\\x", "..\\x"])
 def test_names_that_leave_the_folder(tmp_path, name):
     archive = zip_of(tmp_path / "a.zip", {"good.txt": "1", name: "2"})
-    with pytest.raises(Problem, match="would leave its folder"):
+    with raises("archive-leaves-folder"):
         unpack(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with tarfile.open(tmp_path / "a.tar", "w") as file:
         file.addfile(tarfile.TarInfo(name), io.BytesIO())
-    with pytest.raises(Problem, match="would leave its folder"):
+    with raises("archive-leaves-folder"):
         unpack(tmp_path / "a.tar", tmp_path / "out")
 
 
@@ -85,32 +87,32 @@ def test_links_are_refused(tmp_path):
         link = tarfile.TarInfo("passwords")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         file.addfile(link)
-    with pytest.raises(Problem, match="'passwords', a link"):
+    with raises("archive-link", "passwords"):
         unpack(tmp_path / "a.tar", tmp_path / "out")
     entry = zipfile.ZipInfo("passwords")
     entry.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
         file.writestr(entry, "/etc/passwd")
-    with pytest.raises(Problem, match="'passwords', a link"):
+    with raises("archive-link", "passwords"):
         unpack(tmp_path / "a.zip", tmp_path / "out")
 
 
 def test_broken_and_foreign_archives(tmp_path):
     whole = zip_of(tmp_path / "a.zip", {"a.txt": "x" * 5000}).read_bytes()
-    for name, data, words in (
-        ("cut.zip", whole[: len(whole) // 2], "no whole archive"),
-        ("cut.tar.gz", b"\x1f\x8b\x08\x00cut", "no whole archive"),
-        ("a.7z", b"7z", "Unpack it yourself"),
+    for name, data, code in (
+        ("cut.zip", whole[: len(whole) // 2], "damaged-archive"),
+        ("cut.tar.gz", b"\x1f\x8b\x08\x00cut", "damaged-archive"),
+        ("a.7z", b"7z", "archive-kind"),
     ):
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(Problem, match=words):
+        with raises(code):
             unpack(tmp_path / name, tmp_path / "out")
 
 
 def test_space_is_checked_before_anything_is_written(tmp_path, monkeypatch):
     archive = zip_of(tmp_path / "a.zip", {"a.txt": "x" * 1000})
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
-    with pytest.raises(Problem, match="make room"):
+    with raises("disk-full"):
         bring(archive, tmp_path / "c")
     assert not (tmp_path / "c" / "data").exists()
 
@@ -463,6 +465,59 @@ def test_a_look_is_kept_and_changed_files_are_looked_at_again(tmp_path):
     assert second.size[1].tolist() == [80, 80]
 
 
+def bitmaps(folder):
+    """Three images of one size in bytes."""
+    paths = [folder / f"{k}.bmp" for k in range(3)]
+    for k, path in enumerate(paths):
+        save(path, photo(k, size=40))
+    return list(map(str, paths))
+
+
+def exchanged(file, content):
+    """Another file of the same size and time in its place."""
+    facts = os.stat(file)
+    assert len(content) == facts.st_size
+    with open(f"{file}.new", "wb") as out:
+        out.write(content)
+    os.utime(f"{file}.new", ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    os.replace(f"{file}.new", file)
+
+
+def test_an_image_exchanged_for_one_of_the_same_size_and_time_is_looked_at_again(tmp_path):
+    paths = bitmaps(tmp_path / "data")
+    told = []
+    first = look_at(paths, tmp_path / "cache", told.append)
+    exchanged(paths[1], cv2.imencode(".bmp", photo(9, size=40))[1].tobytes())
+    second = look_at(paths, tmp_path / "cache", told.append)
+    assert told == ["looking at 3 images", "looking at 1 images"]
+    assert (first.digest == second.digest).tolist() == [True, False, True]
+    assert (first.hash == second.hash).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("kind", ["touched", "of an older version", "more than are read again"])
+def test_a_look_counts_where_only_the_third_time_is_another(tmp_path, monkeypatch, kind):
+    """As after a copy to another machine, or a chmod."""
+    paths = bitmaps(tmp_path / "data")
+    look_at(paths, tmp_path / "cache", say=lambda line: None)
+    file = tmp_path / "cache" / "look.npz"
+    if kind == "of an older version":
+        held = dict(np.load(file))
+        np.savez(file, **held | {"stamp": held["stamp"][:, :2]})
+    if kind == "more than are read again":
+        monkeypatch.setattr(image_index, "READ_AGAIN", 10)
+    for path in paths:
+        os.chmod(path, 0o600)
+    told, read, real = [], [], image_index._digest
+    monkeypatch.setattr(image_index, "_digest", lambda path: read.append(path) or real(path))
+    for _ in range(2):
+        look_at(paths, tmp_path / "cache", told.append)
+    assert told == [] and len(read) == (0 if kind == "more than are read again" else 3)
+    exchanged(paths[2], cv2.imencode(".bmp", photo(9, size=40))[1].tobytes())
+    monkeypatch.undo()
+    look_at(paths, tmp_path / "cache", told.append)
+    assert told == ["looking at 1 images"]
+
+
 def test_a_look_that_all_share_is_no_cluster():
     chain = np.stack([np.arange(199), np.arange(1, 200)], axis=1)
     of_entry, shared = clusters(Pairs(chain, same=np.arange(199) == 5), 200)
@@ -481,7 +536,7 @@ def test_inspect_ties_duplicates_and_sets_broken_test_images_aside(tmp_path, hom
     csv(folder / "sample_submission.csv", pd.DataFrame({"id": range(4), "kind": "a"}))
     assert prepare.main([str(folder)]) == 0
     stopping = load_card("photos")
-    with pytest.raises(Problem, match=r"1 of 4 test images cannot be read"):
+    with raises("bad-image", "1 of 4"):
         inspect(stopping, load_samples(stopping), say=lambda line: None)
     card = stopping.model_copy(update={"on_bad_image": "drop"})
     samples = inspect(card, load_samples(card), say=lambda line: None)
@@ -495,7 +550,7 @@ def test_inspect_ties_duplicates_and_sets_broken_test_images_aside(tmp_path, hom
     assert set(plain.train["cluster"]) == {""}
     (card.data / "train" / "5.jpg").unlink()
     (card.data / "train" / "5.jpg").write_bytes(b"broken")
-    with pytest.raises(Problem, match=r"1 of 20 training images cannot be read"):
+    with raises("bad-image", "1 of 20"):
         inspect(stopping, load_samples(stopping), say=lambda line: None)
 
 

@@ -61,6 +61,8 @@ def kept(home: Path) -> dict[str, str]:
         elif path.suffix == ".npz" and "/logits/" in name:
             table = read_npz(path)  # its meta tells how long an image took
             found[name] = str([table[key].tobytes() for key in ("id", "logits", "classes")])
+        elif path.name == "look.npz":  # its stamps tell when each file was changed, or copied
+            found[name] = str([(key, value.tobytes()) for key, value in read_npz(path).items() if key != "stamp"])
         elif path.suffix == ".part":
             continue
         else:

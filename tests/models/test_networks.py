@@ -19,11 +19,11 @@ from safetensors.torch import load_file, save_file
 from src.config.load import config_names
 from src.config.request import parse
 from src.config.schema import Model
-from src.core.errors import Problem, UsageError
 from src.core.paths import REPOSITORY
 from src.models.factory import Network, build
 from src.predict import main as predict
 from src.train import main as train
+from tests.fixtures.codes import raises
 
 PLAIN = {"name": "resnet18", "pretrained": False, "weights": None, "stem": "auto", "drop_rate": 0.0}
 PLAIN |= {"pool": "stock", "head": "linear", "args": {}}
@@ -98,7 +98,7 @@ def test_a_deep_stem_is_fitted_too(size, side):
 
 
 def test_a_stem_that_cannot_be_made_small_is_told():
-    with pytest.raises(UsageError, match=r"model\.stem"):
+    with raises("unfit-network", "model.stem"):
         build(model(name="mobilenetv3_small_050", stem="small"), 5, 32)
 
 
@@ -326,7 +326,7 @@ def test_a_network_of_ours_has_no_weights_on_the_hub(tiny, capsys):
 
 
 def test_an_image_too_small_for_a_network_is_told():
-    with pytest.raises(Problem, match=r"8 pixels \(images\.size\)"), torch.device("meta"):
+    with raises("bad-image-size", "images.size"), torch.device("meta"):
         build(model(name="densenet121"), 3, 8)
 
 
@@ -337,8 +337,8 @@ def silent():
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_pretrained_without_a_network_tells_both_remedies_within_seconds(tiny, silent):
-    """One server that is not there, and one that is not really there."""
+def test_without_a_network_true_tells_both_remedies_and_auto_begins_from_scratch_within_seconds(tiny, silent):
+    """One server that is not there, and one that is not really there. Who does not insist begins from scratch."""
     with socket.socket() as closed:  # bound, not listening: a port that refuses
         closed.bind(("127.0.0.1", 0))
         hubs = {"gone": f"http://127.0.0.1:{closed.getsockname()[1]}", "silent": silent}
@@ -349,14 +349,14 @@ def test_pretrained_without_a_network_tells_both_remedies_within_seconds(tiny, s
             "config=tiny",
             "fold=0",
             "model=resnet18",
-            "model.pretrained=true",
+            "train.epochs=1",
         ]
         begun, started = time.monotonic(), {}
         for name, hub in hubs.items():
             environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
             environment |= {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub, "HF_HOME": str(tiny / "hub")}
             started[name] = subprocess.Popen(
-                [*command, f"run={name}"],
+                [*command, f"run={name}", f"model.pretrained={'true' if name == 'gone' else 'auto'}"],
                 cwd=REPOSITORY,
                 env=environment,
                 stdout=subprocess.PIPE,
@@ -372,9 +372,8 @@ def test_pretrained_without_a_network_tells_both_remedies_within_seconds(tiny, s
             for process in started.values():
                 process.kill()
                 process.wait()
-    for name, message in text.items():
-        assert started[name].returncode == 1, message
-        assert message.count("error: ") == 1
-        assert "connect to the network" in message
-        assert "model.weights=PATH" in message
-    assert not list(tiny.glob("runs/tiny/*/seed*"))
+    assert started["silent"].returncode == 0 and "from scratch" in text["silent"]
+    assert "pretrained: false" in (tiny / "runs/tiny/silent/config.yaml").read_text()
+    assert started["gone"].returncode == 1 and text["gone"].count("error: ") == 1
+    assert "connect to the network" in text["gone"] and "model.weights=PATH" in text["gone"]
+    assert {path.parent.name for path in tiny.glob("runs/tiny/*/seed*")} == {"silent"}

@@ -159,13 +159,13 @@ def test_progress_is_shown_and_a_silent_connection_given_up_and_gone_on_from(hos
     assert host.is_whole()
 
 
+@pytest.mark.slow  # the command pauses on its own
 def test_an_error_page_in_place_of_the_rest_is_no_part_of_the_zip(host):
-    """The command writes it into the file, and would go on from there at the next start."""
+    """Until 2.2.4 the command wrote it into the file, and would have gone on from there at the next start."""
     host.server.fault("GET", drop="mid")
-    host.server.fault("GET", times=2, status=503, message="busy")
-    code, out, _ = host.prepared()
-    assert code == 0 and "going on from" in out
-    assert host.is_whole()
+    host.server.fault("GET", status=503, message="busy")
+    assert host.prepared()[0] == 0
+    assert len(host.asked()) > 2 and host.is_whole()
 
 
 def test_a_damaged_beginning_is_found_and_fetched_anew(host):
@@ -263,7 +263,7 @@ def test_a_disk_that_is_too_small_is_told_while_there_is_room(host, monkeypatch)
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": MB})())
     host.server.fault("GET", held=True)
     code, _, err = host.prepared()
-    assert code == 1 and "GB are free" in err and "Make room" in err
+    assert code == 1 and " MB are needed and 1.0 MB are free" in err and "Make room" in err
     assert 0 < host.archive.stat().st_size < len(host.files) and host.marker.exists()
 
 

@@ -46,15 +46,16 @@ def detect(data: Path, given: dict[str, Any], title: str) -> Found:
 def _detect(tree: Tree, given: dict[str, Any], title: str, ahead: bool = True) -> Found:
     """ahead: whether a question brings those that would come next."""
     tables, notes = read_tables(tree, given)
-    _check_given(tables, given)
     tables = without_image_notes(tables, tree)
+    _check_given(tables, given)
     draft = Draft(given)
     draft.put("title", title)
     if "on_bad_image" in given:
         draft.put("on_bad_image", None)
     context = Context(tree, tables, draft, notes=notes)
     if not tree.images and not any(table.pixels for table in tables):
-        raise Problem(f"{tree.root} holds no images, and no table of pixels: is it the right folder?")
+        text = f"{tree.root} holds no images, and no table of pixels: is it the right folder?"
+        raise Problem(text, code="no-images")
     aside = list(notes)
     try:
         labels = _work_out(context)
@@ -89,7 +90,7 @@ def _check_given(tables: list[TableFile], given: dict[str, Any]) -> None:
     absent = [f"{key}={one}" for key, one in told if one not in known]
     if absent:
         verb = "is no such table" if len(absent) == 1 else "are no such tables"
-        raise UsageError(f"{', '.join(absent)}: there {verb}. Tables: {', '.join(known)}")
+        raise UsageError(f"{', '.join(absent)}: there {verb}. Tables: {', '.join(known)}", code="no-such-table")
 
 
 def _work_out(context: Context) -> pd.DataFrame | None:

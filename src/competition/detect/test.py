@@ -72,10 +72,6 @@ def _classes_in(rows: set[tuple[str, ...]] | pd.DataFrame, train: Train) -> set[
 def _table(context: Context) -> TableFile | None:
     """The table of test images: given, or by its name."""
     given = context.given("test.table")
-    if given and context.table(given) is None:
-        raise UsageError(
-            f"test.table={given}: there is no such table. Tables: {', '.join(table.path for table in context.tables)}"
-        )
     if given:
         return context.table(given)
     found = [
@@ -191,7 +187,10 @@ def test_folder(train: Train, context: Context) -> pd.DataFrame | None:
     if given:
         pattern, found = given, matched(given, [path for path in context.tree.images if path not in context.taken])
         if not len(found):
-            raise UsageError(f"test.files={given}: it fits no image that is free, such as {context.tree.images[0]}")
+            raise UsageError(
+                f"test.files={given}: it fits no image that is free, such as {context.tree.images[0]}",
+                code="pattern-without-files",
+            )
     elif images:
         same = same_pattern(files, images, context) if files else None
         if same and not set(same[1]["label"]) <= set(train.cells["label"]):

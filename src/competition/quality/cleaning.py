@@ -24,11 +24,17 @@ def inspect(card: Card, samples: Samples, say: Say = say, duplicates: bool = Tru
     """The samples that can be worked with.
 
     Unreadable training images stop the work, or are left out where the card says on_bad_image: drop. Test ids whose
-    image is unreadable go to `test_without_image`. With `duplicates`, `train.cluster` ties near duplicates together,
-    and rows of extra tables are left out where they show an image that is held out or tested.
+    image is unreadable go to `test_without_image`. A column `digest` tells the hash of each file. With `duplicates`,
+    `train.cluster` ties near duplicates together, and rows of extra tables are left out where they show an image that
+    is held out or tested.
     """
     look = index_samples(card, samples, say)
     train, test = look.of(samples.train["path"]), look.of(samples.test["path"])
+    samples = replace(
+        samples,
+        train=samples.train.assign(digest=look.digest[train]),
+        test=samples.test.assign(digest=look.digest[test]),
+    )
     samples, train = _without_faults(card, samples, look, train)
     samples = _without_test_faults(card, samples, look, test)
     if not duplicates:
@@ -51,7 +57,8 @@ def _without_faults(card: Card, samples: Samples, look: Look, entries: np.ndarra
     if card.on_bad_image == "stop" or bad.all():
         raise Problem(
             f"{text}\nPut whole files in their place, or leave them out: "
-            f"on_bad_image: drop in {card.folder / 'card.yaml'}"
+            f"on_bad_image: drop in {card.folder / 'card.yaml'}",
+            code="bad-image",
         )
     return samples.keeping(~bad, f"{text}\n  Their rows are left out"), entries[~bad]
 
@@ -64,7 +71,8 @@ def _without_test_faults(card: Card, samples: Samples, look: Look, entries: np.n
     if card.on_bad_image == "stop":
         raise Problem(
             f"{text}\nPut whole files in their place, or let their rows be answered from the classes' shares: "
-            f"on_bad_image: drop in {card.folder / 'card.yaml'}"
+            f"on_bad_image: drop in {card.folder / 'card.yaml'}",
+            code="bad-image",
         )
     return replace(
         samples,

@@ -1,5 +1,12 @@
-"""What every image is, read once and kept in cache/look.npz: size, kind, readable or not, hash, and a thumbnail."""
+"""What every image is, read once and kept in cache/look.npz: size, kind, readable or not, hash, and a thumbnail.
 
+A file counts as the one that was looked at while its size and times are as they were. Where only the time of its last
+change of any kind (ctime) is another, as after a copy, a chmod, or an exchange for a file of the same size and time, it
+is read again and held to the hash that was kept.
+"""
+
+import contextlib
+import errno
 import hashlib
 import mmap
 import os
@@ -94,6 +101,8 @@ GRAY_SIDE = 32  # of what is hashed
 DECODED_SIDE = 128  # pixels that the short side has at least: a large JPEG is decoded reduced, two to four times faster
 THUMB_BLOCK = 1 << 15  # thumbnails at a time
 FACTS = ("digest", "hash", "thumb", "size", "fault")  # of a Look, beside its paths
+READ_AGAIN = 2_000_000_000  # bytes of files of which only the ctime is another that are read again: some 2 s
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 RULE = f"{VERSION}-2"  # of what is computed here: another one makes older looks worthless
 
 
@@ -146,33 +155,62 @@ def look_at(paths: Iterable[str], folder: Path, say: Callable[[str], None] = pri
     alone: whether no other process looks meanwhile; whoever has something to look at sees to that first.
     """
     paths = sorted(set(paths))
-    stamps = np.fromiter((fact for path in paths for fact in _stamp(path)), np.int64, 2 * len(paths)).reshape(-1, 2)
+    stamps = np.fromiter((fact for path in paths for fact in stamp_of(path)), np.int64, 3 * len(paths)).reshape(-1, 3)
     file, beside = folder / "look.npz", f"{folder.parent}/"
     names = [path.removeprefix(beside) for path in paths]
     known = read_look(file, RULE)
     old = np.full(len(paths), -1) if known is None else known.places(names)
-    same = old >= 0
+    same, touched = old >= 0, np.zeros(len(paths), bool)
     if known is not None:
-        same[same] = (known.facts["stamp"][old[same]] == stamps[same]).all(axis=1)
-        if same.all() and len(paths) == len(known.facts["stamp"]) and (np.diff(old) == 1).all():
+        kept = known.facts["stamp"]
+        same[same] = (kept[old[same], :2] == stamps[same, :2]).all(axis=1)
+        # Looks made before the third time was kept are held to their hashes once.
+        touched[same] = kept[old[same], 2] != stamps[same, 2] if kept.shape[1] == 3 else True
+        if (same & ~touched).all() and len(paths) == len(kept) and (np.diff(old) == 1).all():
             return Look(np.array(paths, dtype=object), **{key: known.facts[key] for key in FACTS})
+    if (touched | ~same).any() and not alone:
+        try:
+            with turn(folder, say, "look"):
+                for part in folder.glob(f".{file.name}.*.part"):
+                    part.unlink()  # of one that was killed
+                return look_at(paths, folder, say, alone=True)
+        except OSError as error:
+            if not same.all() or error.errno not in READ_ONLY:
+                raise
+    if touched.any():
+        same[touched] = _as_kept(
+            paths, np.flatnonzero(touched), stamps[touched, 0], known.facts["digest"][old[touched]]
+        )
     fresh = _nothing_seen(len(paths))
     for key, values in fresh.items():
         if same.any():
             values[same] = known.facts[key][old[same]]
     todo = np.flatnonzero(~same)
-    if len(todo) and not alone:
-        with turn(folder, say, "look"):
-            for part in folder.glob(f".{file.name}.*.part"):
-                part.unlink()  # of one that was killed
-            return look_at(paths, folder, say, alone=True)
     if len(todo):
         say(f"looking at {len(todo)} images")
         faults = each_in_threads(lambda k: _one(paths[todo[k]], int(todo[k]), fresh), len(todo), None, "looking")
         for k, reason in faults.items():
             fresh["fault"][todo[k]] = reason
+    if alone and (len(todo) or touched.any()):
         write_look(file, RULE, names, fresh | {"stamp": stamps})
     return Look(np.array(paths, dtype=object), **fresh)
+
+
+def _as_kept(paths: list[str], rows: np.ndarray, sizes: np.ndarray, digests: np.ndarray) -> np.ndarray:
+    """(rows,) whether these files have the hashes that were kept of them.
+
+    Beyond READ_AGAIN bytes of them, as where all of a large competition was moved, their sizes and times count.
+    """
+    if sizes.sum() > READ_AGAIN:
+        return np.ones(len(rows), bool)
+    found = np.zeros(len(rows), np.uint64)
+
+    def read(k: int) -> None:
+        with contextlib.suppress(OSError):  # then it is looked at again, and what is wrong with it is told
+            found[k] = _digest(paths[rows[k]])
+
+    each_in_threads(read, len(rows), None, "reading again")
+    return found == digests
 
 
 def _nothing_seen(images: int) -> dict[str, np.ndarray]:
@@ -196,14 +234,18 @@ def perceptual(gray: np.ndarray) -> int:
 
 def _one(path: str, row: int, fresh: dict[str, np.ndarray]) -> None:
     image, size = decode_sized(Path(path), DECODED_SIDE)
-    with open(path, "rb") as file:
-        fresh["digest"][row] = int.from_bytes(hashlib.file_digest(file, "md5").digest()[:8], "big")
+    fresh["digest"][row] = _digest(path)
     fresh["size"][row] = size
     fresh["thumb"][row] = cv2.resize(image, (THUMB_SIDE, THUMB_SIDE), interpolation=cv2.INTER_AREA)
     gray = cv2.cvtColor(cv2.resize(image, (GRAY_SIDE, GRAY_SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
     fresh["hash"][row] = perceptual(gray.astype(np.float32))
 
 
-def _stamp(path: str) -> tuple[int, int]:
+def _digest(path: str) -> int:
+    with open(path, "rb") as file:
+        return int.from_bytes(hashlib.file_digest(file, "md5").digest()[:8], "big")
+
+
+def stamp_of(path: str) -> tuple[int, int, int]:
     facts = os.stat(path)
-    return facts.st_size, facts.st_mtime_ns
+    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns

@@ -10,7 +10,7 @@ from src.images.samplers.sampler import Drawn, Sampler, epoch_steps, steps_per_e
 
 __all__ = ["SAMPLERS", "Drawn", "Sampler", "epoch_steps", "sampler_of", "steps_per_epoch"]
 
-SAMPLERS: Registry[type[Sampler]] = Registry("sampler", "src.images.samplers")
+SAMPLERS: Registry[type[Sampler]] = Registry("sampler", "src.images.samplers", shapes_weights=True)
 
 
 def sampler_of(spec: str | dict[str, Any], exponent: float) -> Sampler:

@@ -5,7 +5,7 @@ import base64
 import hashlib
 import zipfile
 from collections.abc import Iterable, Iterator
-from importlib.metadata import packages_distributions
+from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
 from src.core.paths import REPOSITORY
@@ -83,9 +83,23 @@ def write_wheel(folder: Path, roots: Iterable[str], more: Iterable[str] = ()) ->
         f"{described}/METADATA": f"Metadata-Version: 2.1\nName: {NAME}\nVersion: {VERSION}\n{needs}".encode(),
         f"{described}/WHEEL": b"Wheel-Version: 1.0\nGenerator: podium\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
+    return _packed(folder / WHEEL, contents, described)
+
+
+def write_installed_wheel(folder: Path, package: str) -> Path:
+    """Write the wheel of a package of pure Python that is installed here into `folder`, from its files."""
+    there = distribution(package)
+    files = {str(file): file.locate() for file in there.files if file.parts[0] != ".." and file.suffix != ".pyc"}
+    described = next(name.partition("/")[0] for name in files if name.endswith(".dist-info/METADATA"))
+    made_here = {f"{described}/{name}" for name in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")}
+    contents = {name: path.read_bytes() for name, path in sorted(files.items()) if name not in made_here}
+    return _packed(folder / f"{described.removesuffix('.dist-info')}-py3-none-any.whl", contents, described)
+
+
+def _packed(path: Path, contents: dict[str, bytes], described: str) -> Path:
+    """described: the folder of the wheel's own description."""
     record = "".join(f"{name},sha256={_digest(data)},{len(data)}\n" for name, data in contents.items())
     contents[f"{described}/RECORD"] = f"{record}{described}/RECORD,,\n".encode()
-    path = folder / WHEEL
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
         for name, data in contents.items():
             entry = zipfile.ZipInfo(name, DATE)

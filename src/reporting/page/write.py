@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from src.core.files import DamagedFile, read_json, write_json, write_text, written_whole
+from src.core.files import DamagedFile, csv_for_people, read_json, write_json, write_text, written_whole
 from src.reporting.page.blocks import Block, Gallery, Matrix, Page, Table
 from src.reporting.page.charts import png_of, svg_of
 from src.reporting.page.pictures import contact_sheet, data_uri
@@ -67,7 +67,7 @@ def _write_figure(block: Block, folder: Path) -> set[str]:
     """The names of the files that a block became; none where it has no name."""
     if not getattr(block, "name", ""):
         return set()
-    files = {f"{block.name}.csv": block.numbers.to_csv(index=False).encode()}
+    files = {f"{block.name}.csv": csv_for_people(block.numbers).encode()}
     if isinstance(block, Gallery):
         files[f"{block.name}.png"] = contact_sheet([tile.images for tile in block.tiles])
     elif not isinstance(block, Table):

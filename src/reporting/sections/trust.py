@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from src.core.errors import Problem
-from src.core.files import read_csv, read_json
+from src.core.files import read_csv, read_json, undefused
 from src.evaluation.bootstrap import fold_luck, fold_spread
 from src.inference.score_table import probabilities
 from src.inference.tta import PLAIN
@@ -92,11 +92,13 @@ def _adversarial(results: RunResults) -> tuple[list[Block], str]:
     text = _format_shift(found["auc"], found["low"], found["high"], found["flagged"])
     text = f"Adversarial validation, by a network's features: {text}."
     unlike = read_csv(folder / "unlike.csv", ("suspicion",), "run python -m src.review again", {"id": str}).head(UNLIKE)
+    unlike["id"] = unlike["id"].map(undefused)
     samples = results.competition.samples
     places = pd.Index(samples.test["id"]).get_indexer(unlike["id"])
     if (places < 0).any():
         raise Problem(
-            f"{folder / 'unlike.csv'} names test images that are there no more: run python -m src.review again"
+            f"{folder / 'unlike.csv'} names test images that are there no more: run python -m src.review again",
+            code="review-outdated",
         )
     tiles = tuple(
         Tile((image,), (f"test image {line.id}",), (str(line.id), f"suspicion {line.suspicion:.2f}"))

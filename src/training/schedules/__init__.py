@@ -10,7 +10,7 @@ from src.training.schedules.schedule import Curve, Schedule
 
 __all__ = ["SCHEDULES", "Curve", "Schedule", "schedule_of"]
 
-SCHEDULES: Registry[type[Schedule]] = Registry("schedule", "src.training.schedules")
+SCHEDULES: Registry[type[Schedule]] = Registry("schedule", "src.training.schedules", shapes_weights=True)
 
 
 def schedule_of(section: Any) -> Schedule:

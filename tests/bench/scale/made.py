@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from src.competition.quality.image_index import RULE, THUMB_SIDE
+from src.competition.quality.image_index import RULE, THUMB_SIDE, stamp_of
 from src.core.files import write_text
 
 FILES = 500  # a file system may allow 65,000 links to each
@@ -99,7 +99,7 @@ def _cards(home: Path) -> None:
 def _earlier_look(folder: Path, parts: dict[str, np.ndarray], generator: np.random.Generator) -> None:
     data = (folder / "data").resolve()  # the paths of samples are
     paths = sorted(f"{data}/{part}/{name}.jpg" for part, names in parts.items() for name in names)
-    stamps = np.array([(facts.st_size, facts.st_mtime_ns) for facts in map(os.stat, paths)], dtype=np.int64)
+    stamps = np.array([stamp_of(path) for path in paths], dtype=np.int64)
     hashes = generator.integers(0, 1 << 64, len(paths), dtype=np.uint64)
     levels = generator.normal(*BRIGHT, len(paths)).clip(25, 230).astype(np.uint8)
     thumbs = generator.integers(0, 50, (len(paths), THUMB_SIDE, THUMB_SIDE, 3), np.uint8)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from src.core.console import log
 from src.core.errors import Problem
 from src.core.files import format_size, needed_and_free
 
@@ -101,7 +102,7 @@ def unpack(archive: Path, folder: Path, bound: Bound | None = None) -> None:
         raise Problem(f"{archive} is no whole archive ({error}): download it again", code="damaged-archive") from None
 
 
-def unpack_nested(folder: Path, say: Callable[[str], None], bound: Bound | None = None) -> None:
+def unpack_nested(folder: Path, bound: Bound | None = None) -> None:
     """Unpack the archives that lie below `folder`, each beside itself, and remove them.
 
     train.zip becomes train/, train.csv.zip becomes train.csv. One whose result is there already is left alone.
@@ -117,7 +118,7 @@ def unpack_nested(folder: Path, say: Callable[[str], None], bound: Bound | None 
         if depth == 0 and not bound.unpacked:  # of a folder: its archives are the source
             bound.packed += sum(path.stat().st_size for path in nested)
         for path in nested:
-            say(f"unpacking {path.relative_to(folder)}")
+            log.info(f"unpacking {path.relative_to(folder)}")
             _unpack_beside(path, bound)
     raise Problem(
         f"{folder} holds archives within archives, more than {DEPTH} deep: unpack it yourself and give the folder",

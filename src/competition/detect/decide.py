@@ -25,9 +25,9 @@ from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.detect.unsupported import Texts, Unsupported, amount
 from src.competition.sample_submission import class_columns
-from src.competition.submission_kinds import kind_class
-from src.core.errors import Problem
-from src.targets import target_type
+from src.competition.submission_kinds import SUBMISSION_KINDS, kind_class
+from src.core.errors import Problem, UsageError
+from src.targets import ClassTarget, TargetType, target_type
 from src.targets.label_cells import YES, parts_of, sort_classes
 
 UNSAID = {"unknown", "unk", "todo", "tbd", "unsure", "uncertain", "unspecified", "not labeled", "not labelled"}
@@ -77,6 +77,9 @@ def put_label(train: Train, context: Context) -> Train:
 
 def put_target(train: Train, tested: bool, context: Context) -> None:
     """Put target, submission.*, metric and classes, once the label is put."""
+    given = context.given("target")
+    if given is not None and not isinstance(target_type(given), ClassTarget):
+        return _put_without_classes(target_type(given), tested, context)
     several = train.label.several or _several_rows(train, context)
     counts = class_counts(train)
     draft, label, sample = context.draft, train.label, context.sample
@@ -107,6 +110,27 @@ def put_target(train: Train, tested: bool, context: Context) -> None:
     elif not given and (doubt := (placeholder_doubt(names, sample) if tested else "") or _no_class(counts, sample)):
         draft.put("classes", sort_classes(names), doubt, guess=True)
     _check_letters(names, context)
+
+
+def _put_without_classes(target: TargetType, tested: bool, context: Context) -> None:
+    """The same of a target that the user has named, and that has no classes."""
+    draft, sample = context.draft, context.sample
+    draft.put("target", target.spec)
+    if tested:
+        each = sample is not None and len(sample.answers) > 1
+        fitting = [name for name, kind in SUBMISSION_KINDS.items() if kind.fits(target) and kind.column_each == each]
+        if not fitting:
+            text = f"no submission kind is known for {target.name} targets: set submission.kind=NAME"
+            raise UsageError(text, code="no-submission-kind")
+        if sample is not None:
+            draft.put("submission.sample", sample.table.path)
+            context.put_sheet("submission", sample.table.sheet.model_copy(update={"header": True}))
+            if sample.id != sample.table.columns[0]:
+                draft.put("submission.id", sample.id, "its column of ids")
+        told = f"{len(sample.answers)} columns" if each else "one column beside the id"
+        draft.put("submission.kind", fitting[0], told)
+    usual = usual_metric(target, draft.get("submission.kind") or "", 1)
+    draft.put("metric", usual.value, usual.how, usual.guess)
 
 
 def _no_class(counts: dict[str, int], sample: Sample | None) -> str:

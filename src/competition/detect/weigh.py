@@ -19,8 +19,9 @@ from src.competition.detect.decide import class_counts, label_cells
 from src.competition.detect.draft import Evidence
 from src.competition.detect.labels import is_named_like_label
 from src.competition.detect.roles import words
-from src.competition.detect.sniff import COLUMN_WORDS, NUMBER
+from src.competition.detect.sniff import COLUMN_WORDS
 from src.competition.detect.train import Train
+from src.competition.submission_kinds import SubmissionKind, kind_class
 from src.targets import target_type
 from src.targets.label_cells import YES, parts_of
 
@@ -164,22 +165,22 @@ def _sample(reading: Reading) -> Evidence:
     return Evidence(sum(one in known for one in ids), len(ids), "ids", ("its name says so",))
 
 
+def _kind_of(reading: Reading) -> SubmissionKind:
+    kind = kind_class(reading.fact("submission.kind"))
+    separator = reading.fact("submission.label_separator")
+    return kind(label_separator=str(separator)) if separator and "label_separator" in kind.parameters else kind()
+
+
 def _kind(reading: Reading) -> Evidence:
     """What a row of the submission holds: the cells or columns of the sample that are of this form."""
-    sample, kind = reading.context.sample, reading.fact("submission.kind")
+    sample = reading.context.sample
     if sample is None or not sample.answers:
         return Evidence()
-    names = set(reading.classes)
-    if kind == "columns":
+    names, kind = set(reading.classes), _kind_of(reading)
+    if kind.column_each:
         return Evidence(sum(one in names for one in sample.answers), len(sample.answers), "columns")
     cells = [cell for cell in sample.table.cells[sample.answers[0]] if cell.strip()]  # a blank says nothing
-    separator = reading.fact("submission.label_separator") or " "
-    fits: dict[str, Callable[[str], bool]] = {
-        "label": lambda cell: cell in names,
-        "probability": lambda cell: NUMBER.fullmatch(cell) is not None and 0 <= float(cell) <= 1,
-    }
-    fit = fits.get(str(kind), lambda cell: bool(cell) and names.issuperset(cell.split(str(separator))))
-    odd = [cell for cell in cells if not fit(cell)]
+    odd = [cell for cell in cells if not kind.takes(cell, names)]
     against = (f"{len(odd)} cells are otherwise, such as {odd[0]!r}",) if odd else ()
     return Evidence(len(cells) - len(odd), len(cells), "cells of the sample", (), against)
 

@@ -24,12 +24,14 @@ def overview(card: Card, samples: Samples) -> dict[str, Any]:
     look = index_samples(card, samples)
     train, test = look.of(samples.train["path"]), look.of(samples.test["path"])
     pairs = find_pairs(look)
+    names, strata = samples.target.parted(samples.targets, samples.classes)
     facts = {
         "competition": card.id,
         "target": card.target,
         "metric": card.metric,
         "images": {"train": len(train), "test": len(test), "test_without_image": list(samples.test_without_image)},
-        "classes": dict(zip(samples.classes, samples.counts.tolist(), strict=True)),
+        "parts": samples.target.parts[1],
+        "classes": dict(zip(names, np.bincount(strata.labels, minlength=len(names)).tolist(), strict=True)),
         "sizes": _sizes(look),
         "kinds": _kinds(look),
         "unreadable": {str(path): str(why) for path, why in zip(look.paths, look.fault, strict=True) if why},
@@ -152,8 +154,8 @@ def _print(facts: dict[str, Any]) -> None:
             f"{images['train']} training, {images['test']} test"
             + (f", {absent} test ids without one" if absent else ""),
         ),
-        ("target", f"{facts['target']}, {len(counts)} classes; metric {facts['metric']}"),
-        ("classes", ", ".join(shown)),
+        ("target", f"{facts['target']}, {len(counts)} {facts['parts']}; metric {facts['metric']}"),
+        (facts["parts"], ", ".join(shown)),
         ("kinds", ", ".join(f"{kind} {count}" for kind, count in facts["kinds"].items())),
         ("unreadable", _some(list(facts["unreadable"]))),
         ("blank", _some(facts["blank"])),

@@ -1,13 +1,14 @@
 """Numbers: the one that is predicted, or a column for each of several."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
 from src.competition.submission_kinds import SUBMISSION_KINDS
-from src.competition.submission_kinds.submission_kind import Classes, SubmissionKind, number_faults
+from src.competition.submission_kinds.submission_kind import Classes, SubmissionKind, number_faults, number_in
 from src.core.errors import UsageError
 from src.targets import TargetType
 from src.targets.regression import Regression
@@ -28,6 +29,9 @@ class _Numbers(SubmissionKind):
 
     def right(self, numbers: np.ndarray, target: TargetType) -> bool:
         return bool(np.isfinite(numbers).all())
+
+    def takes(self, cell: str, names: Collection[str]) -> bool:
+        return math.isfinite(number_in(cell))
 
     def columns(self, p: np.ndarray, d: np.ndarray | None, classes: Classes) -> Sequence[Sequence[str]]:
         return [[f"{x:.9g}" for x in column.tolist()] for column in p.T]

@@ -1,12 +1,18 @@
 """Probabilities: of the last of two classes, or a column for each class."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
 
 from src.competition.submission_kinds import SUBMISSION_KINDS
-from src.competition.submission_kinds.submission_kind import Classes, SubmissionKind, listed, number_faults
+from src.competition.submission_kinds.submission_kind import (
+    Classes,
+    SubmissionKind,
+    listed,
+    number_faults,
+    number_in,
+)
 from src.core.errors import UsageError
 from src.targets import TargetType
 
@@ -29,6 +35,9 @@ class Probabilities(SubmissionKind):
             return False
         # Half of it: a sum at its very edge is judged in one place, of the text.
         return not self.sums_to_one(target) or bool((np.abs(numbers.sum(axis=1) - 1) <= TOLERANCE / 2).all())
+
+    def takes(self, cell: str, names: Collection[str]) -> bool:
+        return 0 <= number_in(cell) <= 1
 
     def columns(self, p: np.ndarray, d: np.ndarray | None, classes: Classes) -> Sequence[Sequence[str]]:
         return printed(p, self.sums_to_one(classes.target)) if d is None else d.astype(int).astype(str).T

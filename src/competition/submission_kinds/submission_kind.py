@@ -1,7 +1,8 @@
 """The base class of the submission kinds, and how faults of a file are listed."""
 
+import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -68,6 +69,11 @@ class SubmissionKind(Configurable):
         """The classes that a cell names; None where it names none."""
         return None
 
+    def takes(self, cell: str, names: Collection[str]) -> bool:
+        """Whether a cell of a sample is such an answer, where the classes have these names."""
+        labels = self.labels(cell)
+        return bool(labels) and all(label in names for label in labels)
+
     @abstractmethod
     def columns(self, p: np.ndarray, d: np.ndarray | None, classes: Classes) -> Sequence[Sequence[str]]:
         """The answer columns, a text a row. p: (n, classes) probabilities. d: (n, classes) bool, where decisions are
@@ -76,6 +82,14 @@ class SubmissionKind(Configurable):
     @abstractmethod
     def faults(self, table: pd.DataFrame, answers: Sequence[str], classes: Classes) -> list[str]:
         """What is wrong in the columns `answers` of a submission, every cell text; row r is line r + 2 of the file."""
+
+
+def number_in(cell: str) -> float:
+    """The number that a cell holds, NaN where it holds none."""
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan
 
 
 def listed(rows: np.ndarray, what: str, wording: Callable[[int], str]) -> list[str]:

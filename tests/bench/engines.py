@@ -59,7 +59,9 @@ def main(words: list[str]) -> None:
     paths = [Path(competition.samples.train["path"].iloc[row]) for row in rows]
     size, batch, target = networks.size, request.config.predict.batch, competition.target
     stream = ImageStream(paths, request.config.images.load_side(size), request.config.images.fit, ())
-    network = trained_network(competition.config, member.folder, len(competition.samples.classes), competition.target)[0].eval()
+    network = trained_network(competition.config, member.folder, len(competition.samples.classes), competition.target)[
+        0
+    ].eval()
 
     @torch.inference_mode()
     def textbook() -> np.ndarray:

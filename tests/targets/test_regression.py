@@ -1,0 +1,192 @@
+"""Numbers as a target: from a download to a checked CSV, the page, an ensemble and an exported file."""
+
+import json
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file
+
+from src.export.predict import main as predict_with
+from src.metrics import metric
+from src.predict import main as predict
+from src.prepare import main as prepare
+from src.report import main as report
+from src.sweep import main as sweep
+from src.train import main as train
+
+CONFIG = """\
+competition: glow
+data: {folds: 3}
+images: {size: 16, load_size: 16}
+model: resnet8
+augment: none
+optim: {lr: 1e-2}
+train: {epochs: 5, batch: 16, precision: fp32}
+machine: {device: cpu, threads: 1}
+"""
+WORDS = ["config=glow", "run=r"]
+
+
+def write_host(folder, train_rows: int = 60, test_rows: int = 20) -> pd.DataFrame:
+    """Gray images of a drawn brightness and contrast; the truth of the test part."""
+    rng, parts = np.random.default_rng(0), {}
+    for part, count in (("train", train_rows), ("test", test_rows)):
+        (folder / part).mkdir(parents=True)
+        rows = []
+        for i in range(count):
+            light, contrast = rng.uniform(40, 210), rng.uniform(5, 60)
+            noise = rng.normal(0, contrast, (16, 16, 1)).repeat(3, axis=2)
+            cv2.imwrite(str(folder / part / f"{part}{i}.png"), (light + noise).clip(0, 255).astype(np.uint8))
+            rows.append((f"{part}{i}", round(1000 + light / 7, 3), round(contrast / 9, 3)))
+        parts[part] = pd.DataFrame(rows, columns=["id", "light", "contrast"])
+    parts["train"].to_csv(folder / "train.csv", index=False)
+    return parts["test"]
+
+
+@pytest.fixture(scope="module")
+def glow(tmp_path_factory):
+    """A home with the host's files prepared, trained, predicted, exported and reported; and the truth of the test."""
+    home, host = tmp_path_factory.mktemp("glow"), tmp_path_factory.mktemp("host") / "glow"
+    truth = write_host(host)
+    pd.read_csv(host / "train.csv").drop(columns="contrast").to_csv(host / "train.csv", index=False)
+    truth[["id"]].assign(light=0).to_csv(host / "sample_submission.csv", index=False)
+    (home / "configs").mkdir()
+    (home / "configs/glow.yaml").write_text(CONFIG)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PODIUM_HOME", str(home))
+        assert prepare([str(host), "id=glow", "target=regression"]) == 0
+        assert train(["fold=0..2", *WORDS]) == 0
+        assert predict(["--tta", "--export", *WORDS]) == 0
+        assert report(WORDS) == 0
+        yield home, truth
+
+
+def submitted(home, run: str = "r") -> pd.DataFrame:
+    return pd.read_csv(home / f"submissions/glow/{run}.csv")
+
+
+def test_the_csv_holds_numbers_near_the_truth(glow):
+    home, truth = glow
+    found = submitted(home)
+    assert found["id"].tolist() == truth["id"].tolist()
+    error = np.sqrt(np.square(found["light"] - truth["light"]).mean())
+    assert error < 0.5 * truth["light"].std()
+    (facts,) = (home / "runs/glow/r/predictions").glob("*.json")
+    score = json.loads(facts.read_text())["score"]
+    assert score["metric"] == "rmse" and score["low"] < score["value"] < score["high"] < truth["light"].std()
+
+
+def test_each_fold_learns_in_units_of_its_own_training_rows(glow):
+    home, _ = glow
+    (table,) = (home / "runs/glow").glob("folds-*.csv")
+    rows = pd.read_csv(table).merge(pd.read_csv(home / "competition/glow/data/train.csv"))
+    for fold in range(3):
+        seen = rows["light"][rows["fold"] != fold]
+        weights = load_file(home / f"runs/glow/r/seed0/fold{fold}/model.safetensors")
+        np.testing.assert_allclose(weights["output_mean"], [seen.mean()], rtol=1e-5)
+        np.testing.assert_allclose(weights["output_unit"], [seen.std(ddof=0)], rtol=1e-4)
+    means = rows.groupby("fold")["light"].mean()
+    assert np.ptp(means) < 0.35 * rows["light"].std()  # folds share the quantiles out
+
+
+def test_the_page_shows_residuals_and_no_classes(glow):
+    home, _ = glow
+    folder = home / "runs/glow/r/report"
+    page = (folder / "report.html").read_text()
+    assert all(f'<section id="{name}"' in page for name in ("answer", "data", "seen", "learning", "residuals", "trust"))
+    assert '<section id="mistakes"' not in page and not (folder / "calibration.csv").exists()
+    scatter = pd.read_csv(folder / "scatter_1.csv")
+    assert len(scatter) == 60 and np.corrcoef(scatter["truth"], scatter["prediction"])[0, 1] > 0.8
+    assert not (home / "runs/glow/r/seed0/fold0/per_class.csv").exists()
+
+
+def test_an_exported_file_answers_as_the_run_did(glow, tmp_path):
+    home, _ = glow
+    (file,) = (home / "runs/glow/r/export").glob("*.safetensors")
+    out = tmp_path / "answers.csv"
+    assert predict_with([str(file), str(home / "competition/glow/data/test"), f"out={out}", "device=cpu"]) == 0
+    answers = pd.read_csv(out)
+    answers["id"] = answers["file"].str.extract(r"(test\d+)\.png")
+    both = answers.merge(submitted(home), on="id", suffixes=("_file", "_run"))
+    np.testing.assert_allclose(both["light_file"], both["light_run"], rtol=1e-4)
+
+
+def test_a_sweep_and_an_ensemble(glow, capsys):
+    home, truth = glow
+    words = ["config=glow", "fold=0..2", "name=rates", "optim.lr=1e-2,3e-3", "train.epochs=2"]
+    assert sweep(words) == 0
+    (summary,) = home.glob("**/summary.csv")
+    table = pd.read_csv(summary)
+    assert len(table) == 2 and {"rmse", "gain", "held_out_loss"} <= set(table.columns)
+    assert not (summary.parent / "per_class.csv").exists()
+    runs = [folder.name for folder in (home / "runs/glow").iterdir() if (folder / "seed0").exists()]
+    assert predict(["competition=glow", f"runs={','.join(runs)}", "run=blend"]) == 0
+    blend = submitted(home, "blend")
+    assert np.corrcoef(blend["light"], truth["light"])[0, 1] > 0.8
+    assert report(["--compare", *runs[:2], "competition=glow"]) == 0
+
+
+@pytest.mark.parametrize("cell", ["bright", "nan", "inf", ""])
+def test_a_cell_that_is_no_finite_number_is_refused(glow, tmp_path, monkeypatch, capsys, cell):
+    home, _ = glow
+    host = home / "competition/glow"
+    folder = tmp_path / "competition/glow"
+    folder.mkdir(parents=True)
+    (folder / "data").mkdir()
+    for name in ("train", "test", "sample_submission.csv"):
+        (folder / "data" / name).symlink_to(host / "data" / name)
+    table = pd.read_csv(host / "data/train.csv", dtype=str)
+    table.loc[3, "light"] = cell
+    table.to_csv(folder / "data/train.csv", index=False)
+    (folder / "card.yaml").write_text((host / "card.yaml").read_text())
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/glow.yaml").write_text(CONFIG)
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path))
+    assert train(["fold=0", "--json", *WORDS]) == 1
+    out = capsys.readouterr().out
+    error = json.loads(out)["error"]
+    assert error["code"] == "bad-label" if cell else error["code"].startswith("empty")
+    assert "line 5" in error["message"]
+
+
+def test_several_numbers_of_bounded_size(tmp_path, monkeypatch):
+    host = tmp_path / "host"
+    truth = write_host(host)
+    truth.assign(light=0, contrast=0)[["id", "contrast", "light"]].to_csv(host / "sample_submission.csv", index=False)
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path))
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/glow.yaml").write_text(CONFIG)
+    words = ["train.label=[light, contrast]", "target={name: regression, low: 3}", "metric=r2"]
+    assert prepare([str(host), "id=glow", *words]) == 0
+    assert train(["fold=0..2", "loss.name={name: huber, delta: 2}", *WORDS]) == 0
+    assert predict(WORDS) == 0
+    found = submitted(tmp_path)
+    assert list(found.columns) == ["id", "contrast", "light"]
+    assert found["contrast"].min() >= 3 and found["light"].between(1000, 1035).all()
+    assert np.corrcoef(found["light"], truth["light"])[0, 1] > 0.8
+
+
+def test_metrics_of_numbers_are_those_of_scikit_learn():
+    from scipy.stats import spearmanr
+    from sklearn import metrics as reference
+
+    rng = np.random.default_rng(0)
+    truth = rng.gamma(2, 3, (50, 2)).astype(np.float32)
+    answers = truth + rng.normal(0, 1, truth.shape)
+    expected = {
+        "rmse": reference.root_mean_squared_error(truth, answers),
+        "mae": reference.mean_absolute_error(truth, answers),
+        "rmsle": reference.root_mean_squared_log_error(truth, answers.clip(0)),
+        "r2": reference.r2_score(truth, answers),
+        "pearson": np.mean([np.corrcoef(t, a)[0, 1] for t, a in zip(truth.T, answers.T, strict=True)]),
+        "spearman": np.mean([spearmanr(t, a)[0] for t, a in zip(truth.T, answers.T, strict=True)]),
+    }
+    weights = rng.integers(0, 3, len(truth)).astype(float)
+    rows = np.repeat(np.arange(len(truth)), weights.astype(int))
+    for name, value in expected.items():
+        one = metric(name, "regression")
+        assert one.score(truth, answers) == pytest.approx(value, rel=1e-6)
+        resampled = one.weighted(truth, answers)(weights[None])[0]
+        assert resampled == pytest.approx(one.score(truth[rows], answers[rows]), rel=1e-6)

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from src.core.errors import UsageError
 from src.core.files import read_settings
 from src.core.paths import REPOSITORY, competition_folder, home
+from src.core.suggestions import did_you_mean
 from src.targets import TargetType, target_type
 
 SubmissionKind = Literal["label", "probability", "columns", "ranked", "set"]
@@ -211,8 +212,9 @@ def load_card(competition: str) -> Card:
     if path is None:
         known = sorted({p.parent.name for r in (home(), REPOSITORY) for p in r.glob("competition/*/card.yaml")})
         raise UsageError(
-            f"competition={competition}: there is no competition/{competition}/card.yaml. Known: {', '.join(known)}. "
-            "To add one: python -m src.prepare SOURCE"
+            f"competition={competition}: there is no competition/{competition}/card.yaml."
+            f"{did_you_mean(competition, known)} Known: {', '.join(known)}. To add one: python -m src.prepare SOURCE",
+            code="unknown-competition",
         )
     facts = read_settings(path)
     if str(facts.get("id", competition)) != competition:

@@ -32,6 +32,7 @@ from src.core.console import printable
 from src.core.errors import REMEDIES, Problem, UsageError
 from src.core.files import format_size
 from src.core.launch import first_to_tell, launched
+from src.core.registry import extension_fault
 from src.core.suggestions import nearest
 
 Result = dict[str, Any]
@@ -180,7 +181,10 @@ def _outcome(work: Callable[[], Result | None], several: bool) -> tuple[int, Res
             raise
         code, remedy = REMEDIES[error.errno]
         return 1, _failed(code, f"{error.filename or 'writing a file'}: {remedy}{_free(error)}")
-    except Exception:
+    except Exception as error:
+        fault = extension_fault(error)
+        if fault is not None:
+            return fault.exit_code, _failed(fault.code, str(fault))
         first_to_tell()  # the traceback tells enough
         raise
 

@@ -11,6 +11,7 @@ import importlib.util
 import pkgutil
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -18,7 +19,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from src.core.errors import Problem, UsageError
 from src.core.launch import launched
 from src.core.paths import home
-from src.core.suggestions import nearest
+from src.core.suggestions import did_you_mean, nearest
 
 T = TypeVar("T")
 PREFIX = "podium_extensions."  # of the module names of the user's files
@@ -55,7 +56,11 @@ class Registry(Generic[T]):
         """Enter `entry`, which this module made."""
         there = [other for other, _ in self._visible(name) if other != module]
         if there:
-            raise UsageError(f"{_file(module)}: the {self.kind} {name!r} is there already, in {_file(there[0])}")
+            own, other = sorted((module, there[0]), key=lambda one: not one.startswith(PREFIX))
+            raise UsageError(
+                f"{_file(own)}: the {self.kind} {name!r} is there already, in {_file(other)}: choose another name",
+                code="name-taken",
+            )
         if isinstance(entry, type) and issubclass(entry, Configurable):
             entry.registered = name
         kept = [one for one in self._entries.get(name, []) if one[0] != module]
@@ -140,12 +145,13 @@ def load_extensions() -> None:
         sys.modules[module] = loaded  # dataclasses and pickles look their module up
         try:
             spec.loader.exec_module(loaded)
-        except Problem:
+        except Problem as problem:
             _forget(path)
-            raise
+            raise UsageError(f"{path}: {str(problem).removeprefix(f'{path}: ')}", code=problem.code) from problem
         except Exception as error:
             _forget(path)
-            raise UsageError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+            text = f"{path} cannot be loaded: {type(error).__name__}: {error}"
+            raise UsageError(text, code="extension-failed") from error
     if new and launched().rank == 0:
         held = [f"{path.name} ({', '.join(_held(_loaded[path])) or 'registers nothing'})" for path in new]
         print(f"extensions of {new[0].parent}: {', '.join(held)}", file=sys.stderr, flush=True)
@@ -164,6 +170,19 @@ def check_name(name: str, constant: str, package: str, further: tuple[str, ...] 
         known = getattr(importlib.import_module(package), constant).names()
     if name not in known:
         raise UsageError(f"{name!r} is unknown.{nearest(name, [*further, *known])}")
+
+
+def extension_fault(error: BaseException) -> Problem | None:
+    """One line for an error that a file of the user's raised, in place of a traceback through the package."""
+    frames = traceback.extract_tb(error.__traceback__)
+    files = {str(path) for path in _loaded}
+    own = [frame for frame in frames if frame.filename in files]
+    if not own:
+        return None
+    return Problem(
+        f"{own[-1].filename}, line {own[-1].lineno}, in {own[-1].name}: {type(error).__name__}: {error}",
+        code="extension-failed",
+    )
 
 
 def _written(constant: str, package: str) -> list[str]:
@@ -224,6 +243,21 @@ class Configurable:
 
     registered: ClassVar[str] = ""  # the name that it was registered under
     parameters: ClassVar[dict[str, Any]] = {}
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        """Raises UsageError for what is misspelt in the body of a class: it would have no effect, in silence."""
+        super().__init_subclass__(**given)
+        known = [name for base in cls.__mro__[1:] for name in {**vars(base), **getattr(base, "__annotations__", {})}]
+        known = [name for name in dict.fromkeys(known) if not name.startswith("_")]
+        for name, value in vars(cls).items():
+            if name.startswith("_"):
+                continue
+            if name not in known:
+                meant = did_you_mean(name, known, cutoff=0.85)
+                if meant:
+                    raise UsageError(f"{cls.__name__} has no {name!r}.{meant}", code="unknown-attribute")
+            elif isinstance(getattr(super(cls, cls), name, None), bool) and not isinstance(value, bool):
+                raise UsageError(f"{cls.__name__}: {name} must be True or False, not {value!r}", code="wrong-attribute")
 
     def __init__(self, **given: Any) -> None:
         """Raises UsageError for a parameter that is unknown, missing or of another type."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from src.core.errors import UsageError
 from src.core.registry import Registry, parsed
+from src.core.suggestions import did_you_mean
 from src.metrics.metric import Metric, Needs, Rows, of_function
 from src.targets import ClassTarget, TargetType, target_type
 
@@ -48,8 +49,9 @@ def metric(spec: str | dict[str, Any], target: TargetType | str, folder: Path | 
     name, parameters = parsed(spec, "metric")
     if name not in METRICS:
         raise UsageError(
-            f"metric {spec!r} is unknown. Known: {', '.join(METRICS.names())}, with @K after those that count to a k "
-            f"(map@5), and `own`, which is metric.py beside card.yaml"
+            f"metric {spec!r} is unknown.{did_you_mean(name, METRICS.names())} Known: {', '.join(METRICS.names())}, "
+            f"with @K after those that count to a k (map@5), and `own`, which is metric.py beside card.yaml",
+            code="unknown-metric",
         )
     kind = METRICS.get(name)
     if not isinstance(target, kind.targets):

@@ -10,12 +10,13 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from src.core.errors import UsageError
+from src.core.errors import Problem, UsageError
 from src.core.registry import Configurable
+from src.core.suggestions import nearest
 from src.metrics.decision import Decision
 from src.metrics.thresholds import shared_threshold
 from src.targets import ClassTarget, TargetType
@@ -71,6 +72,13 @@ class Metric(Configurable):
     higher_is_better: ClassVar[bool] = True
     targets: ClassVar[tuple[type[TargetType], ...]] = (ClassTarget,)
     ignores_prior: ClassVar[bool] = False  # whether to move a class's probabilities as a whole changes nothing
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        if cls.needs not in get_args(Needs):
+            known = list(get_args(Needs))
+            text = f"{cls.__name__}: needs={cls.needs!r} is unknown.{nearest(str(cls.needs), known)}"
+            raise UsageError(text, code="unknown-needs")
 
     def __init__(self, target: TargetType, **given: Any) -> None:
         super().__init__(**given)
@@ -137,7 +145,12 @@ class Metric(Configurable):
             return math.nan
         if rows is not None and rows.weights is not None and self.quick:
             return float(self.weighted(truth, predictions, decisions)(rows.weights[None].astype(float))[0])
-        return float(self.value(truth, self._answers(predictions, decisions), rows))
+        found = self.value(truth, self._answers(predictions, decisions), rows)
+        try:
+            return float(found)
+        except (TypeError, ValueError):
+            text = f"metric {self.name} gave {found!r:.60}, and must give one number"
+            raise Problem(text, code="metric-not-a-number") from None
 
     def quick_score(
         self,

@@ -34,10 +34,10 @@ class OwnMetric(Metric):
 
     def value(self, truth: np.ndarray, answers: np.ndarray, rows: Rows | None) -> float:
         if not self.takes_rows:
-            return float(self._call("score", truth, answers))
+            return self._call("score", truth, answers)
         if rows is None:
             raise Problem(f"{self.path}: score asks for rows, and what is scored here has none")
-        return float(self._call("score", truth, answers, rows))
+        return self._call("score", truth, answers, rows)
 
     @property
     def quick(self) -> bool:
@@ -70,7 +70,7 @@ def own_metric(folder: Path | None, target: TargetType) -> OwnMetric:
     score, higher, needs = (getattr(module, key, None) for key in ("score", "higher_is_better", "needs"))
     if not callable(score) or not isinstance(higher, bool) or (needs or "probabilities") not in get_args(Needs):
         raise UsageError(
-            f"{path} must hold `higher_is_better = True` or False, `def score(targets, probabilities)`, "
+            f"{path} must hold `higher_is_better = True` or False, `def score(targets, answers)`, "
             f"and, if it likes, `needs` as one of {', '.join(get_args(Needs))}"
         )
     unknown = [name for name in decision_names(module) if name not in NAMED]

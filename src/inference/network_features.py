@@ -21,18 +21,23 @@ import pandas as pd
 import torch
 from torch import nn
 
-from src.competition.competition import Competition
+from src.competition.competition import Competition, open_competition
+from src.config.request import Request
+from src.config.schema import Model
 from src.core.console import Bar, say
+from src.core.devices import gpus
 from src.core.errors import Problem
 from src.core.files import DamagedFile, read_npz, written_whole
 from src.core.locks import in_turn
+from src.core.paths import Run
 from src.images.dataset import Feed, PlainRows
 from src.images.prepare_steps import versions_of
 from src.inference.backends import BACKENDS, TORCH, backend_of
 from src.inference.backends.backend import Engine, explain_library_errors
 from src.inference.predictor import view_logits
-from src.inference.tta import VIEWS
-from src.models.factory import Network
+from src.inference.tta import VIEWS, view_names
+from src.models.factory import RUN, Network, build
+from src.models.features import without_head
 
 TRAIN, TEST = "train", "test"
 PAYS = 2000  # passes below which another engine costs more than it saves
@@ -152,6 +157,34 @@ class NetworkFeatures:
                     yield engine, backend.ready(converted, engine, batch)
             except Problem as problem:
                 say(f"not {engine}: {problem}")
+
+
+def frozen_features(request: Request) -> NetworkFeatures:
+    """The features, in predict.views, of the network that a configuration begins with, computed where need be.
+
+    Raises Problem for a network without weights, or whose last layer is not one linear layer.
+    """
+    competition = open_competition(request.config, Run(request.competition, request.run))
+    config = competition.config
+    check_begins_trained(config.model)
+    network = build(config.model, len(competition.samples.classes), config.images.size)
+    without_head(network)
+    device = config.machine.device if config.machine.device != "auto" else "cuda" if gpus().names else "cpu"
+    features = NetworkFeatures(
+        competition, network.to(device, memory_format=torch.channels_last), config.model.name, device
+    )
+    features.ensure(view_names(config.predict.views))
+    return features
+
+
+def check_begins_trained(model: Model) -> None:
+    """Raises Problem where nothing that a network has learned could be seen."""
+    if model.pretrained is False and (model.weights is None or model.weights.startswith(RUN)):
+        raise Problem(
+            f"{model.name} begins without weights, and what it sees means nothing: choose a network that has some, "
+            f"such as model.name=tf_efficientnet_lite0, or give model.pretrained=FILE",
+            code="no-weights-to-begin-with",
+        )
 
 
 def _timed(ready: nn.Module, images: torch.Tensor) -> tuple[np.ndarray, float]:

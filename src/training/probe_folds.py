@@ -5,7 +5,6 @@ are the features times that layer.
 """
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,7 @@ from src.competition.folds import deal_units, units_of
 from src.competition.run_record import save_or_verify
 from src.core.console import say
 from src.core.distributed import ALONE, Ranks
-from src.core.errors import Problem, UsageError
+from src.core.errors import UsageError
 from src.core.files import sweep_parts, written_whole
 from src.core.locks import only_one
 from src.core.paths import Run
@@ -25,7 +24,7 @@ from src.core.reporter import Teller
 from src.core.seeding import START, key, seed_all
 from src.inference.backends import TORCH
 from src.inference.logits_store import logits_file, save_logits
-from src.inference.network_features import FP32, NetworkFeatures
+from src.inference.network_features import FP32, NetworkFeatures, check_begins_trained
 from src.inference.tta import PLAIN, VIEWS, view_names
 from src.models.factory import Network, build
 from src.models.features import Head, without_head
@@ -35,10 +34,9 @@ from src.training.finish import write_fold
 from src.training.fold_job import FoldJob
 from src.training.machine import choose, cores
 from src.training.probes import LinearHead, PrincipalAxes, Probe, probes_of
-from src.training.warm_start import is_warm_start, load_warm_start
 
 ENOUGH = 2000  # inner held-out rows that tell one strength from another
-WORSE = 2  # strengths in a row that did worse than the best, after which no other is tried
+SMALL = 2e8  # multiplications of a pass up to which a second core costs more than it brings
 INNER = 5  # inner folds, where the outer ones leave none
 SCALES = 2.0 ** np.arange(-4, 1.5, 0.5)  # by which logits are tried to be multiplied
 
@@ -55,13 +53,7 @@ def fit_probes(
             "probe.head is fitted in one process: give this command without a launcher", code="one-process"
         )
     config = competition.config
-    if config.model.pretrained is False and config.model.weights is None:
-        raise Problem(
-            f"probe.head={config.probe.head} looks at what a trained network sees, and {config.model.name} begins "
-            f"without weights: choose one that has some, such as model.name=tf_efficientnet_lite0, or give "
-            f"model.pretrained=FILE",
-            code="probe-without-weights",
-        )
+    check_begins_trained(config.model)
     probes_of(config.probe.head, competition.target)
     network = build(config.model, len(competition.samples.classes), config.images.size)
     parameters = sum(p.numel() for p in network.parameters())
@@ -72,9 +64,8 @@ def fit_probes(
     machine = choose(fp32, parameters, run.folder / "machine.json", lambda machine: machine)
     threads = cores() if config.machine.threads == "auto" else config.machine.threads
     torch.set_num_threads(threads)
-    say(
-        f"{config.model.name}: {parameters / 1e6:.2f} M parameters, frozen, {config.images.size} px, on {machine.device}"
-    )
+    what = f"{parameters / 1e6:.2f} M parameters, frozen, {config.images.size} px, on {machine.device}"
+    say(f"{config.model.name}: {what}")
     for seed, fold in members:
         job = FoldJob(competition, images, run, machine, seed, fold, 1, threads, None, ALONE)
         with only_one(job.folder, f"{job.name} of run {run.name}"):
@@ -112,7 +103,7 @@ class _ProbeFold:
         features.ensure(self.views)
         fitting = time.monotonic()
         seen = {view: torch.from_numpy(features.read(view)) for view in self.views}
-        choice, fitted = self._fit([seen[view] for view in self.learned])
+        choice, fitted = self._fit(torch.stack([seen[view][self.rows] for view in self.learned]).mean(0))
         head.set(fitted.weight, fitted.bias)
         network.backbone.set_submodule(head.name, head.layer)
         logits = {view: fitted.logits(table).numpy() for view, table in seen.items()}
@@ -133,29 +124,24 @@ class _ProbeFold:
         job, config = self.job, self.config
         seed_all(key(job.seed, job.fold, START))
         network = build(config.model, self.outputs, config.images.size)
-        if is_warm_start(config.model):
-            load_warm_start(network, self.competition, job.seed, job.fold)
         network.to(job.machine.torch_device, memory_format=torch.channels_last).eval()
         return network, without_head(network)
 
-    def _fit(self, tables: list[torch.Tensor]) -> tuple[_Choice, LinearHead]:
-        """The head of the kind and strength that does best on inner folds, fitted on all training rows."""
-        axes = PrincipalAxes(torch.cat([table[self.rows] for table in tables]))
-        turned = [axes.turned(table[self.rows]) for table in tables]
-        truth, inner = self.truth[self.rows], self._inner_folds()
+    def _fit(self, features: torch.Tensor) -> tuple[_Choice, LinearHead]:
+        """The head of the kind and strength that does best on inner folds, fitted on all training rows.
+
+        features: (training rows, width), the mean over the views, which is overwritten.
+        """
+        small = features.numel() * self.outputs < SMALL
+        torch.set_num_threads(1 if small else self.job.threads)
+        axes = PrincipalAxes(features.clone())
+        turned, truth, inner = axes.turned(features), self.truth[self.rows], self._inner_folds()
         probes = probes_of(self.config.probe.head, self.target)
         choice = min((self._chosen(probe, turned, truth, inner) for probe in probes), key=lambda one: one.loss)
         strengths = choice.probe.strengths
         path = strengths[: strengths.index(choice.strength) + 1][-2:]  # from the stronger one it is near
-        *_, fitted = self._path(choice.probe, turned, truth, path)
+        *_, fitted = choice.probe.path(turned, truth, self.outputs, path)
         return choice, axes.back(fitted.times(choice.scale))
-
-    def _path(
-        self, probe: Probe, tables: list[torch.Tensor], truth: torch.Tensor, strengths: tuple[float, ...]
-    ) -> Iterator[LinearHead]:
-        """Heads that are fitted on the same rows in every view."""
-        repeated = truth.repeat(len(tables), *[1] * (truth.ndim - 1))
-        return probe.path(torch.cat(tables), repeated, self.outputs, strengths)
 
     def _inner_folds(self) -> np.ndarray:
         """(training rows,) the inner fold of each: the other outer folds, so that groups stay together."""
@@ -166,10 +152,10 @@ class _ProbeFold:
         strata = self.target.strata(samples.targets[self.rows])
         return deal_units(strata, units_of(samples.train)[self.rows], INNER, self.config.data.fold_seed)
 
-    def _chosen(self, probe: Probe, tables: list[torch.Tensor], truth: torch.Tensor, inner: np.ndarray) -> _Choice:
+    def _chosen(self, probe: Probe, turned: torch.Tensor, truth: torch.Tensor, inner: np.ndarray) -> _Choice:
         """The strength with the least loss on inner held-out rows, of as many inner folds as it takes.
 
-        From the strongest on, until it gets worse twice.
+        From the strongest on, until it gets worse.
         """
         parts, scored = [], 0
         for fold in np.unique(inner[inner >= 0]):
@@ -177,14 +163,14 @@ class _ProbeFold:
                 parts.append(torch.from_numpy(inner == fold))
                 scored += int(parts[-1].sum())
         known = torch.cat([truth[held] for held in parts]).numpy()
-        paths = [self._path(probe, [one[~held] for one in tables], truth[~held], probe.strengths) for held in parts]
+        paths = [probe.path(turned[~held], truth[~held], self.outputs, probe.strengths) for held in parts]
         choices: list[_Choice] = []
         for heads in zip(*paths, strict=True):
-            answers = [head.logits(tables[0][held]).numpy() for head, held in zip(heads, parts, strict=True)]
+            answers = [head.logits(turned[held]).numpy() for head, held in zip(heads, parts, strict=True)]
             scale, loss = _best_scale(self.target, known, np.concatenate(answers))
             choices.append(_Choice(probe, heads[0].strength, scale, loss))
             best = min(choices, key=lambda one: one.loss)
-            if len(choices) - choices.index(best) > WORSE:
+            if best is not choices[-1]:
                 break
         return best
 

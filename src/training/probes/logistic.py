@@ -1,7 +1,7 @@
 """Regularised logistic regression, by L-BFGS over all rows at once.
 
-It takes place in coordinates in which the features are of like size, and so few steps are enough. The penalty is that of
-the features' own.
+It takes place in coordinates in which the features are of like size, and so few steps are enough. The penalty is that
+of the features' own.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ STEPS = 60
 class Logistic(Probe):
     """One class of several: softmax."""
 
-    strengths = (3e-1, 1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
+    strengths = (0.25, 0.064, 0.016, 0.004, 0.001, 0.00025)
 
     def directions(self, outputs: int) -> int:
         """How many directions in the features are learned."""
@@ -28,6 +28,10 @@ class Logistic(Probe):
     def spread(self, values: torch.Tensor, outputs: int) -> torch.Tensor:
         """(..., directions) -> (..., outputs): how the directions make the outputs."""
         return values
+
+    def curvature(self, outputs: int) -> float:
+        """Of the loss in a logit, where all classes are as likely."""
+        return (outputs - 1) / outputs**2
 
     def loss(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(logits, truth)
@@ -39,7 +43,7 @@ class Logistic(Probe):
         weight = torch.zeros(self.directions(outputs), features.shape[1])
         bias = torch.zeros(outputs)
         for strength in strengths:
-            scale = (variances + 2 * strength).rsqrt()
+            scale = (self.curvature(outputs) * variances + strength).rsqrt()
             penalty = strength * scale.square()
             found, bias = self._fitted(features * scale, truth, penalty, weight / scale, bias)
             weight = found * scale
@@ -50,7 +54,7 @@ class Logistic(Probe):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         weight, bias = weight.clone().requires_grad_(), bias.clone().requires_grad_()
         optimizer = torch.optim.LBFGS(
-            [weight, bias], max_iter=STEPS, tolerance_grad=1e-5, tolerance_change=1e-6, line_search_fn="strong_wolfe"
+            [weight, bias], max_iter=STEPS, tolerance_grad=1e-5, tolerance_change=1e-5, line_search_fn="strong_wolfe"
         )
 
         def objective() -> torch.Tensor:
@@ -68,6 +72,9 @@ class Logistic(Probe):
 class OneAgainstRest(Logistic):
     """Several classes may apply: a yes or no of each."""
 
+    def curvature(self, outputs: int) -> float:
+        return 0.25
+
     def loss(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         return F.binary_cross_entropy_with_logits(logits, truth.float(), reduction="none").sum(1).mean()
 
@@ -82,6 +89,9 @@ class Grades(Logistic):
 
     def directions(self, outputs: int) -> int:
         return 1
+
+    def curvature(self, outputs: int) -> float:
+        return 0.25
 
     def spread(self, values: torch.Tensor, outputs: int) -> torch.Tensor:
         return values * torch.linspace(-1, 1, outputs)

@@ -12,18 +12,21 @@ import yaml
 from safetensors.torch import save_file
 
 from src.core.files import read_json
+from src.models.zoo import register_networks
 from src.predict import main as predict
 from src.report import main as report
 from src.train import main as train
 from tests.fixtures.recipes import recipe
 from tests.fixtures.tiny import CARD
 
-WORDS = ["config=tiny", "probe.head=auto", "model.stem=stock"]
+WORDS = ["config=tiny", "model.stem=stock"]
+AUTO = "probe.head=auto"
 
 
 @pytest.fixture
 def probed(tiny) -> list[str]:
     """The words of a probe on a network of ours; colours are told apart by any convolutions."""
+    register_networks()
     torch.manual_seed(3)
     save_file(timm.create_model("resnet8", num_classes=5).state_dict(), tiny / "own.safetensors")
     return [*WORDS, f"model.pretrained={tiny / 'own.safetensors'}"]
@@ -43,14 +46,14 @@ def error(capsys: pytest.CaptureFixture) -> str:
 
 
 def test_a_probe_is_a_run_like_any_other(tiny, probed):
-    assert train([*probed, "fold=0..2", "run=p"]) == 0
+    assert train([*probed, AUTO, "fold=0..2", "run=p"]) == 0
     done = read_json(tiny / "runs/tiny/p/seed0/fold0/done.json")
     assert done["score"] > 0.9 and done["probe"]["head"] in ("logistic", "prototypes")
     kept = features(tiny)
     assert sorted(Path(file).name for file in kept) == [
         f"{part}-{view}.npz" for part in ("test", "train") for view in ("hflip", "identity")
     ]
-    assert train([*probed, "fold=0", "seed=1", "run=again"]) == 0
+    assert train([*probed, AUTO, "fold=0", "seed=1", "run=again"]) == 0
     assert features(tiny) == kept
     assert predict(["run=p", "--tta", "--export"]) == 0
     assert report(["run=p"]) == 0
@@ -72,7 +75,7 @@ def test_every_kind_of_target_has_its_heads(tiny, probed, target, metric, kind, 
     (tiny / "competition/tiny/card.yaml").write_text(yaml.safe_dump(card))
     assert train([*probed, "fold=0", "run=p", f"probe.head={head}"]) == 0
     assert read_json(tiny / "runs/tiny/p/seed0/fold0/done.json")["score"] > 0.8
-    assert train([*probed, "fold=0", "run=auto"]) == 0
+    assert train([*probed, AUTO, "fold=0", "run=auto"]) == 0
     assert read_json(tiny / "runs/tiny/auto/seed0/fold0/done.json")["score"] > 0.8
 
 
@@ -98,9 +101,9 @@ def test_features_are_written_for_other_programs_and_damaged_ones_made_anew(tiny
 
 
 def test_what_cannot_be_probed_is_refused(tiny, probed, capsys):
-    assert train([*WORDS, "fold=0", "run=scratch", "--json"]) == 1
+    assert train([*WORDS, AUTO, "fold=0", "run=scratch", "--json"]) == 1
     assert error(capsys) == "no-weights-to-begin-with"
-    assert train([*probed, "fold=0", "run=cosine", "model.head=cosine", "--json"]) == 1
+    assert train([*probed, "fold=0", AUTO, "run=cosine", "model.head=cosine", "--json"]) == 1
     assert error(capsys) == "no-linear-head"
     assert train([*probed, "fold=0", "run=odd", "probe.head=logistc", "--json"]) == 2
     assert error(capsys) == "bad-value"

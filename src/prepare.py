@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from src.core.cli import Command, CommandLine, Result
+from src.core.console import log
 from src.core.errors import UsageError
 from src.core.process import run
 from src.core.suggestions import nearest
@@ -55,8 +56,8 @@ def work(line: CommandLine) -> Result:
         slug = SLUG.fullmatch(source)[1]
         done = prepare(_download(source, name), name, given, slug=slug, fits=_fits, **how)
     preview, card = write_preview(done), done.card
-    print(f"next: ./run.sh fold=0..4 competition={card.id}")
-    print(f"what was understood, to look at: {preview}")
+    log.info(f"next: ./run.sh fold=0..4 competition={card.id}")
+    log.info(f"what was understood, to look at: {preview}")
     folder, facts = competition_folder(card.id), card.model_dump(mode="json", exclude_none=True)
     files = {"card": folder / "card.yaml", "data": folder / "data", "preview": preview}
     return done.to_json() | {"facts": facts} | files
@@ -141,7 +142,7 @@ def _download(source: str, name: str) -> Path | None:
     from src.submission.kaggle.download import download
 
     folder = competition_folder(name)
-    return None if (folder / "data").is_dir() else download(SLUG.fullmatch(source)[1], folder, print)
+    return None if (folder / "data").is_dir() else download(SLUG.fullmatch(source)[1], folder)
 
 
 if __name__ == "__main__":

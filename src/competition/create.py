@@ -18,7 +18,7 @@ from src.competition.quality.overview import overview
 from src.competition.samples import Samples, load_samples
 from src.competition.sources import pixel_columns
 from src.competition.sources.data_folder import bring, ensure_data
-from src.core.console import Say, say
+from src.core.console import log
 from src.core.errors import Problem, UsageError
 from src.core.files import write_json, write_text, written_whole
 from src.core.paths import competition_folder, runs_folder
@@ -66,7 +66,6 @@ def prepare(
     source: Path | None,
     name: str,
     given: dict[str, Any],
-    say: Say = say,
     slug: str | None = None,
     fits: Fits | None = None,
     confirmed: str | Collection[str] = (),
@@ -84,12 +83,17 @@ def prepare(
     other = [key for key in given if not _tells(name, key, given[key])] if existing else []
     if other:
         keys = ", ".join(other)
-        raise UsageError(f"{existing} is there already: write {keys} into it, or delete it to have it worked out anew")
+        raise UsageError(
+            f"{existing} is there already: write {keys} into it, or delete it to have it worked out anew",
+            code="card-exists",
+        )
     if source is not None and source.resolve() not in (folder, folder / "data"):
         if existing and load_card(name).embedded:
-            raise UsageError(f"{name} is a competition of Podium's own: choose another name for {source}, id=NAME")
-        bring(source, folder, say, again=not existing, anyway=anyway)
-    return _again(name, say, confirmed, anyway) if existing else _new(source, name, given, say, slug, fits, confirmed)
+            raise UsageError(
+                f"{name} is a competition of Podium's own: choose another name for {source}, id=NAME", code="name-taken"
+            )
+        bring(source, folder, again=not existing, anyway=anyway)
+    return _again(name, confirmed, anyway) if existing else _new(source, name, given, slug, fits, confirmed)
 
 
 def _tells(name: str, key: str, value: Any) -> bool:
@@ -98,24 +102,23 @@ def _tells(name: str, key: str, value: Any) -> bool:
     return str(fact.value if fact else None) == str(value)
 
 
-def _again(name: str, say: Say, confirmed: str | Collection[str], anyway: bool = False) -> Prepared:
+def _again(name: str, confirmed: str | Collection[str], anyway: bool = False) -> Prepared:
     """The competition as its card has it."""
-    say(f"{card_file(name)} is there already, and is kept")
+    log.info(f"{card_file(name)} is there already, and is kept")
     card = load_card(name)
     for key in confirm(card, confirmed):
-        say(f"confirmed: {key}")
-    ensure_data(card, say, anyway)
+        log.info(f"confirmed: {key}")
+    ensure_data(card, anyway)
     tree = Tree(card.data)
     samples = load_samples(card, tree=tree)
-    looked = overview(card, samples, say)
-    return _format(Prepared(card, samples, read_facts(card), account(card, samples, tree), looked, ()), say)
+    looked = overview(card, samples)
+    return _format(Prepared(card, samples, read_facts(card), account(card, samples, tree), looked, ()))
 
 
 def _new(
     source: Path | None,
     name: str,
     given: dict[str, Any],
-    say: Say,
     slug: str | None,
     fits: Fits | None,
     confirmed: str | Collection[str],
@@ -132,16 +135,16 @@ def _new(
     if found.test_labels is not None:
         with written_whole(folder / card.test_labels) as part:
             found.test_labels.to_csv(part, index=False)
-    pixel_columns.ensure_images(card, say)
+    pixel_columns.ensure_images(card)
     tree = Tree(card.data)
     samples = _checked(card, tree, fits)
-    looked = overview(card, samples, say)
+    looked = overview(card, samples)
     _check_images(card, samples, looked["unreadable"])
     note_reading(name, found.draft.facts)
     write_text(folder / "card.yaml", found.draft.text(_heading(source.name if source else slug or name)))
-    say(f"wrote {folder / 'card.yaml'}")
+    log.info(f"wrote {folder / 'card.yaml'}")
     accounting = account(card, samples, tree)
-    return _format(Prepared(card, samples, found.draft.facts, accounting, looked, tuple(found.notes)), say)
+    return _format(Prepared(card, samples, found.draft.facts, accounting, looked, tuple(found.notes)))
 
 
 def _detected(data: Path, given: dict[str, Any], name: str) -> Found:
@@ -226,19 +229,19 @@ def _heading(origin: str) -> list[str]:
     ]
 
 
-def _format(done: Prepared, say: Say) -> Prepared:
+def _format(done: Prepared) -> Prepared:
     """Keep the overview, and say what the user should know, the guesses last."""
     card, path = done.card, card_file(done.card.id)
     write_json(runs_folder(card.id) / "overview.json", done.overview)
-    say(f"  {'files':<11} {done.accounting.summary}")
+    log.info(f"  {'files':<11} {done.accounting.summary}")
     if card.test is None:
-        say(
+        log.info(
             "WARNING: no test images were found, so there will be nothing to submit. "
             f"If there are some, delete {path} and add test.files=PATTERN or test.table=TABLE here"
         )
     done = replace(done, notes=(*done.notes, *done.accounting.lines))
     for line in done.notes:
-        say(f"note: {line}")
+        log.info(f"note: {line}")
     for line in format_guesses(card):
-        say(line)
+        log.info(line)
     return done

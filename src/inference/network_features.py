@@ -24,7 +24,7 @@ from torch import nn
 from src.competition.competition import Competition, open_competition
 from src.config.request import Request
 from src.config.schema import Model
-from src.core.console import Bar, say
+from src.core.console import Bar, log
 from src.core.devices import gpus
 from src.core.errors import Problem
 from src.core.files import DamagedFile, read_npz, written_whole
@@ -40,7 +40,7 @@ from src.models.factory import RUN, Network, build
 from src.models.features import without_head
 
 TRAIN, TEST = "train", "test"
-PAYS = 2000  # passes below which another engine costs more than it saves
+PAYS = 400  # passes below which another engine costs more than it saves
 EXACT = 1e-3  # the most that an engine's features may be away from torch's, of their length
 FP32 = "fp32"
 
@@ -84,7 +84,7 @@ class NetworkFeatures:
     def ensure(self, views: tuple[str, ...]) -> None:
         """Compute what is not kept yet, in one pass over the images."""
         if self._missing(views):
-            with in_turn(self.folder / "lock", f"computing features in {self.folder}", say):
+            with in_turn(self.folder / "lock", f"computing features in {self.folder}"):
                 missing = self._missing(views)  # another process may have computed them while this one waited
                 if missing:
                     self._compute(missing)
@@ -107,7 +107,7 @@ class NetworkFeatures:
 
     def _compute(self, views: tuple[str, ...]) -> None:
         competition, size = self.competition, self.competition.config.images.size
-        images = PlainRows(competition.images(say=say), size)
+        images = PlainRows(competition.images(), size)
         feed = Feed(images, self.workers, torch.device(self.device))
         count = len(competition.samples.train)
         rows, batch = np.arange(count + len(competition.samples.test)), competition.config.predict.batch
@@ -117,7 +117,7 @@ class NetworkFeatures:
             autocast = partial(backend_of(engine).autocast, engine)
             found = view_logits(ready, feed, rows, views, batch, autocast, bar.update)
         passes = len(rows) * len(views) / (time.monotonic() - begun)
-        say(f"features of {self.name} at {size} px, {len(views)} views, by {engine}: {passes:.0f} images/s")
+        log.info(f"features of {self.name} at {size} px, {len(views)} views, by {engine}: {passes:.0f} images/s")
         facts = {"network": self.name, "size": size, "engine": engine.name, "precision": engine.precision}
         facts |= {"weights": self.weights, "images": competition.images_hash}
         for view, features in found.items():
@@ -156,7 +156,7 @@ class NetworkFeatures:
                     converted = backend.converted(self.network, self.competition.config.images.size)
                     yield engine, backend.ready(converted, engine, batch)
             except Problem as problem:
-                say(f"not {engine}: {problem}")
+                log.info(f"not {engine}: {problem}")
 
 
 def frozen_features(request: Request) -> NetworkFeatures:

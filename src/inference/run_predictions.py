@@ -8,7 +8,7 @@ import numpy as np
 from src.competition.competition import Competition, open_competition
 from src.competition.run_record import verify
 from src.config.request import ALL, Request
-from src.core.console import Say
+from src.core.console import log
 from src.core.errors import UsageError
 from src.core.paths import Run
 from src.evaluation.view_selection import ViewChoice, choose_views
@@ -71,36 +71,43 @@ class RunAnswers:
         return f"{self.run.name}: {text}, views {', '.join(self.views)}{engine}"
 
 
-def open_run(request: Request, say: Say) -> tuple[Run, Competition]:
+def open_run(request: Request) -> tuple[Run, Competition]:
     """A run that exists, and its competition. Raises UsageError or Problem where they do not fit each other."""
     run = existing_run(request)
     if "--export" in request.flags and is_external(run):
-        raise UsageError(f"--export writes weights into one file, and run {run.name} brings logits alone: leave it out")
+        raise UsageError(
+            f"--export writes weights into one file, and run {run.name} brings logits alone: leave it out",
+            code="run-external",
+        )
     if "--export" in request.flags and request.config.predict.engine not in (AUTO, TORCH):
-        raise UsageError(f"--export writes a file for torch: leave predict.engine={request.config.predict.engine} out")
+        raise UsageError(
+            f"--export writes a file for torch: leave predict.engine={request.config.predict.engine} out",
+            code="export-engine",
+        )
     _views(request)
     check_precision(request.config.predict.engine, request.config.predict.precision)
-    competition = open_competition(request.config, run, say)
+    competition = open_competition(request.config, run)
     (check_external_run if is_external(run) else verify)(run, competition)
     if competition.card.submission is None:
         raise UsageError(
-            f"{competition.card.id} has no test images, so there is nothing to predict; train tells its scores"
+            f"{competition.card.id} has no test images, so there is nothing to predict; train tells its scores",
+            code="no-test-images",
         )
     return run, competition
 
 
-def teacher_logits(request: Request, run: Run, competition: Competition, say: Say) -> RunAnswers:
+def teacher_logits(request: Request, run: Run, competition: Competition) -> RunAnswers:
     """Compute what the store lacks of the run's logits, and choose its views where --tta=auto asks for it."""
     if is_external(run):
-        members, tables = external_members(run, request, competition.folds.count), ExternalTables(competition, run, say)
+        members, tables = external_members(run, request, competition.folds.count), ExternalTables(competition, run)
     else:
-        members, tables = trained_members(run, request), ViewTables(competition, run, say)
+        members, tables = trained_members(run, request), ViewTables(competition, run)
         if "--export" not in request.flags:
             auto = request.flags.get("--tta") == AUTO
             use_engine(tables, members, _wanted(request), PLAIN if auto else _views(request))
     folds = sorted({member.fold for member in members if member.fold != ALL})
     if request.flags.get("--tta") == AUTO:
-        views, oof = _chosen(competition, run, members, tables, folds, say)
+        views, oof = _chosen(competition, run, members, tables, folds)
     else:
         views = tables.usable(members, _views(request))
         tables.ensure(members, tuple(dict.fromkeys(PLAIN + views)))
@@ -131,21 +138,22 @@ def _out_of_fold(
 
 
 def _chosen(
-    competition: Competition, run: Run, members: list[Member], tables: StoredTables, folds: list[int], say: Say
+    competition: Competition, run: Run, members: list[Member], tables: StoredTables, folds: list[int]
 ) -> tuple[tuple[str, ...], OutOfFold]:
     """Views chosen on the held-out rows; the test rows are seen in these and the plain one only."""
     if not folds:
         raise UsageError(
             f"--tta=auto chooses views on out-of-fold rows, and a model of fold=all has none: choose with trained "
-            f"folds of {run.name}, then name the views here, --tta predict.views=[...]"
+            f"folds of {run.name}, then name the views here, --tta predict.views=[...]",
+            code="no-held-out-rows",
         )
     every = tables.usable(members, tuple(VIEWS))
     tables.ensure(members, every, ("oof",))
     held = held_out(competition, folds)
     answers = {view: held_out_answers(competition, tables, members, (view,), held) for view in every}
     choice = choose_views(held, answers, tables.seconds(members, every), competition.config.predict.budget)
-    say("\n".join(choice.lines))
-    say(_format_time(choice, len(members)))
+    log.info("\n".join(choice.lines))
+    log.info(_format_time(choice, len(members)))
     tables.ensure(members, tuple(dict.fromkeys(PLAIN + choice.views)), ("test",))
     return choice.views, OutOfFold(held, answers[PLAIN[0]], choice.answer)
 

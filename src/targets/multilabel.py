@@ -15,7 +15,6 @@ class MultiLabel(ClassTarget):
     rank = 3
     usual_loss = "binary_cross_entropy"
     usual_probes = ("one_against_rest",)
-    submission_kinds = ("columns", "set", "ranked", "probability")
     plain_rule = "one half"
     calibration_told = "To a class of an image the network says yes with {sure} on average; {right} apply"
     may_be_empty = True

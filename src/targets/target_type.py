@@ -78,7 +78,6 @@ class TargetType(Configurable):
     rank: ClassVar[int] = 0  # kinds of a higher rank are asked first whether they recognise a label
     usual_loss: ClassVar[str]
     usual_probes: ClassVar[tuple[str, ...]] = ()  # heads that may be fitted on frozen features, see PROBES
-    submission_kinds: ClassVar[tuple[str, ...]]
     plain_rule: ClassVar[str]  # what the decision is called that nothing is fitted for
     may_be_empty: ClassVar[bool] = False  # whether a row may have an empty label cell
     repeats: ClassVar[bool] = False  # whether several rows of one id add up to its label
@@ -154,7 +153,7 @@ class TargetType(Configurable):
 
     def having(self, truth: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """(n,) bool: the rows that have one of the chosen outputs, (outputs,) bool."""
-        raise UsageError(f"{self.name} targets have no classes that rows could be chosen by")
+        raise UsageError(f"{self.name} targets have no classes that rows could be chosen by", code="unfit-for-target")
 
     def never_empty(self, truth: np.ndarray) -> bool:
         """Whether every row holds something; then an answer that holds nothing is wrong."""
@@ -269,7 +268,6 @@ class ClassTarget(TargetType):
     """A target whose outputs are classes, and whose predictions are probabilities."""
 
     usual_loss = "cross_entropy"
-    submission_kinds = ("label", "probability", "columns", "ranked", "set")
     doubts_labels = True
 
     def likely_metrics(self, submission: str, top: int) -> tuple[str, ...]:
@@ -335,7 +333,9 @@ class ClassTarget(TargetType):
             marks[:, k] = [cell in YES for cell in text]
             strange = next((row for row, cell in enumerate(text) if cell not in YES and cell not in NO), None)
             if strange is not None:
-                raise Problem(f"{cells.place(strange)}: {column} is {text[strange]!r}, and must be 0 or 1")
+                raise Problem(
+                    f"{cells.place(strange)}: {column} is {text[strange]!r}, and must be 0 or 1", code="bad-label"
+                )
         return marks
 
     def _codes(
@@ -355,5 +355,5 @@ class ClassTarget(TargetType):
         unknown = np.flatnonzero(codes < 0)
         if len(unknown):
             row = unknown[0]
-            raise Problem(refuse(int(labels.rows[row]), labels.names[row], len(unknown)))
+            raise Problem(refuse(int(labels.rows[row]), labels.names[row], len(unknown)), code="unknown-class")
         return codes

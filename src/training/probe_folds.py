@@ -14,7 +14,7 @@ import torch
 from src.competition.competition import Competition
 from src.competition.folds import deal_units, units_of
 from src.competition.run_record import save_or_verify
-from src.core.console import say
+from src.core.console import log
 from src.core.distributed import ALONE, Ranks
 from src.core.errors import UsageError
 from src.core.files import sweep_parts, written_whole
@@ -58,14 +58,14 @@ def fit_probes(
     network = build(config.model, len(competition.samples.classes), config.images.size)
     parameters = sum(p.numel() for p in network.parameters())
     without_head(network)
-    images = competition.images(say=say)
+    images = competition.images()
     save_or_verify(run, competition)
     fp32 = config.model_copy(update={"train": config.train.model_copy(update={"precision": FP32})})
     machine = choose(fp32, parameters, run.folder / "machine.json", lambda machine: machine)
     threads = cores() if config.machine.threads == "auto" else config.machine.threads
     torch.set_num_threads(threads)
     what = f"{parameters / 1e6:.2f} M parameters, frozen, {config.images.size} px, on {machine.device}"
-    say(f"{config.model.name}: {what}")
+    log.info(f"{config.model.name}: {what}")
     for seed, fold in members:
         job = FoldJob(competition, images, run, machine, seed, fold, 1, threads, None, ALONE)
         with only_one(job.folder, f"{job.name} of run {run.name}"):
@@ -114,8 +114,8 @@ class _ProbeFold:
             pd.DataFrame([entry]).to_csv(part, index=False)
         told = {"head": choice.probe.name, "strength": choice.strength, "inner_loss": choice.loss}
         done = {"probe": told, "feature_seconds": round(fitting - begun, 1)}
-        say(f"{job.name}: {choice.probe.name} of strength {choice.strength:g}, inner loss {choice.loss:.4f}")
-        write_fold(job, network.backbone, [entry], done, scores, self.teller.say)
+        log.info(f"{job.name}: {choice.probe.name} of strength {choice.strength:g}, inner loss {choice.loss:.4f}")
+        write_fold(job, network.backbone, [entry], done, scores)
         self._store(logits, done["weights"])
         self.teller.end(job.name)
 

@@ -10,11 +10,11 @@ import torch
 
 from src.config.load import config_names
 from src.config.request import parse
-from src.core.errors import UsageError
 from src.images.augment import Augmentation
 from src.images.cache import ImageCache
 from src.images.dataset import AugmentedSteps, Feed, PlainRows, Step
 from src.train import main as train
+from tests.fixtures.codes import raises
 
 SIZE = 24
 STRONG = [
@@ -32,7 +32,7 @@ def photos(tmp_path_factory) -> ImageCache:
     for number in range(6):
         paths.append(folder / f"{number}.png")
         cv2.imwrite(str(paths[-1]), generator.integers(0, 256, (28, 28, 3), dtype=np.uint8))
-    return ImageCache.open(folder / "cache", paths, 28, "stretch", say=lambda _: None)
+    return ImageCache.open(folder / "cache", paths, 28, "stretch")
 
 
 def steps(seed: int, epoch: int, count: int = 4) -> list[Step]:
@@ -171,5 +171,5 @@ def test_a_wrong_list_is_told_before_anything_is_made(tiny, capsys, transform, t
 def test_an_empty_list_only_resizes(photos):
     images = photos.batch([0])
     np.testing.assert_array_equal(Augmentation([], 28)(images, (0, 0, 0, 0)), images)
-    with pytest.raises(UsageError, match="Shuffle"):
+    with raises("unknown-transform", "Shuffle"):
         Augmentation(["Shuffle"], 28)

@@ -14,13 +14,14 @@ import pytest
 import torch
 
 from src.config.load import load
-from src.core.errors import Problem
+from src.core.console import messages_to
 from src.core.reporter import Quiet
 from src.core.worker_processes import run_tasks
 from src.train import main
 from src.training import autotune
 from src.training.autotune import faster, images_tried, open_kinds, step_seconds
 from src.training.machine import CHANNELS_LAST, CONTIGUOUS, TINY, Machine, Share, choose
+from tests.fixtures.codes import raises
 from tests.fixtures.fresh_process import trained
 
 USUAL = Machine("cpu", "bf16", 0, 8)
@@ -71,9 +72,10 @@ def clocked(monkeypatch):
 
 
 def tried(kinds, clock, images=MANY, words=None):
-    lines = []
+    lines: list[str] = []
     config = load("auto", {"train.global_batch": "64"} | (words or {}), "demo-digits")
-    return faster(config, kinds, images, clock, lines.append), lines
+    with messages_to(lines.append):
+        return faster(config, kinds, images, clock), lines
 
 
 def test_the_usual_kind_gives_way_only_to_one_that_is_clearly_faster(home, clocked):
@@ -247,7 +249,7 @@ def test_a_trial_is_given_up_where_training_is_stopped():
 
 
 def test_a_trial_that_dies_is_told():
-    with pytest.raises(Problem, match="name train"):
+    with raises("trial-failed"):
         step_seconds(dying, [USUAL])
 
 

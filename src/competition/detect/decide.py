@@ -25,6 +25,7 @@ from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.detect.unsupported import Unsupported, amount
 from src.competition.sample_submission import class_columns
+from src.competition.submission_kinds import kind_class
 from src.core.errors import Problem
 from src.targets import target_type
 from src.targets.label_cells import YES, parts_of, sort_classes
@@ -87,11 +88,12 @@ def put_target(train: Train, tested: bool, context: Context) -> None:
     draft.put("target", kind.value, f"{kind.how}; {doubt}" if doubt else kind.how, kind.guess or bool(doubt))
     if tested:
         _submission(train, names, context)
+    form = kind_class(draft.get("submission.kind")) if draft.get("submission.kind") else None
     usual = usual_metric(
-        target_type(draft.get("target")), draft.get("submission.kind") or "label", draft.get("submission.top") or 5
+        target_type(draft.get("target")), form.registered if form else "label", draft.get("submission.top") or 5
     )
     draft.put("metric", usual.value, usual.how, usual.guess)
-    order, how = class_order(names, draft.get("submission.kind"), sample)
+    order, how = class_order(names, form, sample)
     if merged:
         _put_spellings(merged, counts, order, how, context)
     elif coded:
@@ -158,11 +160,12 @@ def _submission(train: Train, names: list[str], context: Context) -> None:
         if sample.id != sample.table.columns[0]:
             draft.put("submission.id", sample.id, "its column of ids")
     draft.put("submission.kind", choice.value, choice.how, choice.guess)
-    if draft.get("submission.kind") in ("set", "ranked") and (separator != " " or parted.guess):
+    form = kind_class(draft.get("submission.kind"))
+    if "label_separator" in form.parameters and (separator != " " or parted.guess):
         draft.put("submission.label_separator", separator, parted.how, parted.guess)
-    if draft.get("submission.kind") == "ranked":
+    if "top" in form.parameters:
         draft.put("submission.top", _top(sample, draft.given.get("metric"), separator), "answers in a row")
-    if sample is None and draft.get("submission.kind") != "columns":
+    if sample is None and not form.column_each:
         name = label.column if isinstance(label.column, str) and label.column in train.cells else "label"
         header = ["id", "label" if re.search(r"column\d+$", name) else name]
         draft.put("submission.header", header, "there is no sample submission: these names are made up", guess=True)

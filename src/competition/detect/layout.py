@@ -45,7 +45,7 @@ def detect(data: Path, given: dict[str, Any], title: str) -> Found:
         draft.put("on_bad_image", None)
     context = Context(tree, tables, draft, notes=notes)
     if not tree.images and not any(table.pixels for table in tables):
-        raise Problem(f"{data} holds no images, and no table of pixels: is it the right folder?")
+        raise Problem(f"{data} holds no images, and no table of pixels: is it the right folder?", code="no-images")
     aside = list(notes)
     try:
         labels = _work_out(context)

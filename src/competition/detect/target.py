@@ -4,10 +4,10 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from src.competition.card import SubmissionKind
 from src.competition.detect.roles import words
 from src.competition.detect.sample import Sample
 from src.competition.detect.several import SEPARATORS
+from src.competition.submission_kinds import SubmissionKind
 from src.targets import Evidence, TargetType, recognised
 from src.targets.label_cells import LIST, sort_classes
 
@@ -103,19 +103,19 @@ def _of_two(names: list[str], cells: list[str], metric: str | None) -> Choice:
     )
 
 
-def usual_metric(target: TargetType, kind: SubmissionKind, top: int) -> Choice:
+def usual_metric(target: TargetType, kind: str, top: int) -> Choice:
     """The metric that most competitions of this form use. It is always a guess: files do not name it."""
     name = target.likely_metrics(kind, top)[0]
     return Choice(name, "the usual one for such a submission; see the competition's page, set metric=NAME", guess=True)
 
 
 def class_order(
-    names: list[str], kind: SubmissionKind | None, sample: Sample | None
+    names: list[str], kind: type[SubmissionKind] | None, sample: Sample | None
 ) -> tuple[list[str] | None, Choice]:
     """The order of the classes where the card must say it: all of the sample's columns, or the positive class last."""
-    if kind == "columns" and sample is not None and set(names) < set(sample.answers):
+    if kind and kind.column_each and sample is not None and set(names) < set(sample.answers):
         return list(sample.answers), Choice("", "the sample has columns for classes without a training image")
-    if kind != "probability" or len(names) != 2:
+    if not kind or not kind.positive_class or len(names) != 2:
         return None, Choice("", "")
     positive = positive_class(names, sample)
     return sorted(names, key=lambda name: name == positive.value), positive

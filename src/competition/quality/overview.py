@@ -1,6 +1,5 @@
 """A look before training: what there is, and what is wrong with it, as one dictionary and as a short table."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,15 @@ from src.competition.quality.cleaning import index_samples
 from src.competition.quality.duplicates import SMALLEST, Pairs, clusters, find_pairs
 from src.competition.quality.image_index import Look
 from src.competition.samples import Samples
+from src.core.console import log
 
 SHOWN = 5
 BLANK = 2.0  # the standard deviation of a thumbnail, of 255, below which there is nothing to see
 
 
-def overview(card: Card, samples: Samples, say: Callable[[str], None] = print) -> dict[str, Any]:
+def overview(card: Card, samples: Samples) -> dict[str, Any]:
     """Look at every image and sum up; prints the table. The dictionary holds plain values for a JSON file."""
-    look = index_samples(card, samples, say)
+    look = index_samples(card, samples)
     train, test = look.of(samples.train["path"]), look.of(samples.test["path"])
     pairs = find_pairs(look)
     facts = {
@@ -36,7 +36,7 @@ def overview(card: Card, samples: Samples, say: Callable[[str], None] = print) -
         "groups": _groups(samples),
         "notes": [*samples.notes, *pairs.notes, *_warnings(card, look, train)],
     }
-    _print(facts, say)
+    _print(facts)
     return facts
 
 
@@ -111,7 +111,7 @@ def _groups(samples: Samples) -> dict[str, int] | None:
     return {"groups": len(sizes), "smallest": int(sizes.min()), "largest": int(sizes.max())}
 
 
-def _print(facts: dict[str, Any], say: Callable[[str], None]) -> None:
+def _print(facts: dict[str, Any]) -> None:
     images, sizes, doubles = facts["images"], facts["sizes"], facts["duplicates"]
     counts = sorted(facts["classes"].items(), key=lambda item: -item[1])
     shown = [
@@ -150,9 +150,9 @@ def _print(facts: dict[str, Any], say: Callable[[str], None]) -> None:
             ("groups", f"{groups} of {least} images" if least == most else f"{groups} of {least} to {most} images")
         )
     for name, text in rows:
-        say(f"  {name:<11} {text}")
+        log.info(f"  {name:<11} {text}")
     for note in facts["notes"]:
-        say(f"  note: {note}")
+        log.info(f"  note: {note}")
 
 
 def _span(three: list[int]) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from src.core.console import log
 from src.core.errors import Problem
 from src.core.files import format_size, needed_and_free
 
@@ -98,10 +99,10 @@ def unpack(archive: Path, folder: Path, bound: Bound | None = None) -> None:
             code="archive-method",
         ) from None
     except BROKEN as error:
-        raise Problem(f"{archive} is no whole archive ({error}): download it again") from None
+        raise Problem(f"{archive} is no whole archive ({error}): download it again", code="damaged-archive") from None
 
 
-def unpack_nested(folder: Path, say: Callable[[str], None], bound: Bound | None = None) -> None:
+def unpack_nested(folder: Path, bound: Bound | None = None) -> None:
     """Unpack the archives that lie below `folder`, each beside itself, and remove them.
 
     train.zip becomes train/, train.csv.zip becomes train.csv. One whose result is there already is left alone.
@@ -117,10 +118,11 @@ def unpack_nested(folder: Path, say: Callable[[str], None], bound: Bound | None 
         if depth == 0 and not bound.unpacked:  # of a folder: its archives are the source
             bound.packed += sum(path.stat().st_size for path in nested)
         for path in nested:
-            say(f"unpacking {path.relative_to(folder)}")
+            log.info(f"unpacking {path.relative_to(folder)}")
             _unpack_beside(path, bound)
     raise Problem(
-        f"{folder} holds archives within archives, more than {DEPTH} deep: unpack it yourself and give the folder"
+        f"{folder} holds archives within archives, more than {DEPTH} deep: unpack it yourself and give the folder",
+        code="nested-archives",
     )
 
 
@@ -145,9 +147,9 @@ def _stem(path: Path) -> Path:
 
 def _unpack_members(archive: Path, members: list[Member], folder: Path) -> None:
     members = [member for member in members if not litter(member.name)]
-    needed, free = sum(member.size for member in members), shutil.disk_usage(existing(folder)).free
-    if needed * SPARE > free:
-        raise Problem(f"{archive.name}: to unpack it {needed_and_free(needed, free)}: make room", code="disk-full")
+    needed, free = sum(member.size for member in members) * SPARE, shutil.disk_usage(existing(folder)).free
+    if needed > free:
+        raise Problem(f"{archive}: to unpack it {needed_and_free(needed, free)}: make room", code="disk-full")
     targets = [_inside(archive, member.name) for member in members]
     folder.mkdir(parents=True, exist_ok=True)
     for member, target in zip(members, targets, strict=True):
@@ -157,14 +159,23 @@ def _unpack_members(archive: Path, members: list[Member], folder: Path) -> None:
             with path.open("xb") as sink, member.open() as source:
                 shutil.copyfileobj(source, sink, 1 << 20)
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
-            raise Problem(f"{archive} holds {member.name!r} twice: unpack it yourself and give the folder") from None
+            raise Problem(
+                f"{archive} holds {member.name!r} twice: unpack it yourself and give the folder",
+                code="archive-name-twice",
+            ) from None
+        except OSError as error:
+            error.filename = error.filename or str(path)  # a write that fails does not tell its file
+            raise
 
 
 def _inside(archive: Path, name: str) -> str:
     """The member's path below the folder. Some programs write \\ between its parts."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or not path.parts or path.parts[0][1:2] == ":" or "\0" in name:
-        raise Problem(f"{archive} holds {name!r}, which would leave its folder: nothing was unpacked")
+        raise Problem(
+            f"{archive} holds {name!r}, which would leave its folder: nothing was unpacked",
+            code="archive-leaves-folder",
+        )
     return str(path)
 
 
@@ -172,7 +183,10 @@ def _inside(archive: Path, name: str) -> str:
 def _members(archive: Path, bound: Bound) -> Iterator[list[Member]]:
     lower = archive.name.lower()
     if lower.endswith(FOREIGN):
-        raise Problem(f"{archive}: archives of this kind are not read here. Unpack it yourself and give the folder")
+        raise Problem(
+            f"{archive}: archives of this kind are not read here. Unpack it yourself and give the folder",
+            code="archive-kind",
+        )
     if lower.endswith(".zip"):
         with zipfile.ZipFile(archive) as file:
             entries = file.infolist()
@@ -204,17 +218,21 @@ def _from_zip(archive: Path, file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> M
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
         raise Problem(
-            f"{archive} holds {entry.filename!r}, a link or device: only files are unpacked. Nothing was unpacked"
+            f"{archive} holds {entry.filename!r}, a link or device: only files are unpacked. Nothing was unpacked",
+            code="archive-link",
         )
     if entry.flag_bits & 1:
-        raise Problem(f"{archive} is locked with a password: unpack it yourself and give the folder")
+        raise Problem(
+            f"{archive} is locked with a password: unpack it yourself and give the folder", code="archive-password"
+        )
     return Member(entry.filename, entry.file_size, lambda: file.open(entry))
 
 
 def _from_tar(archive: Path, file: tarfile.TarFile, entry: tarfile.TarInfo) -> Member:
     if not entry.isreg():
         raise Problem(
-            f"{archive} holds {entry.name!r}, a link or device: only files are unpacked. Nothing was unpacked"
+            f"{archive} holds {entry.name!r}, a link or device: only files are unpacked. Nothing was unpacked",
+            code="archive-link",
         )
     return Member(entry.name, entry.size, lambda: file.extractfile(entry))
 

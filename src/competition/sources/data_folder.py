@@ -8,8 +8,8 @@ from pathlib import Path
 
 from src.competition.card import Card, load_card
 from src.competition.sources import demo_digits, pixel_columns, subset
-from src.competition.sources.archives import Bound, existing, litter, unpack, unpack_nested
-from src.core.console import Say, say
+from src.competition.sources.archives import SPARE, Bound, existing, litter, unpack, unpack_nested
+from src.core.console import log
 from src.core.errors import Problem, UsageError
 from src.core.files import DamagedFile, needed_and_free, read_json, write_json
 from src.core.locks import in_turn
@@ -19,7 +19,7 @@ EMBEDDED: dict[str, Callable[[Path, Path], None]] = {"digits": demo_digits.write
 ORIGIN = ".source.json"  # in data/: where it came from
 
 
-def ensure_data(card: Card, say: Say = say, anyway: bool = False) -> Path:
+def ensure_data(card: Card, anyway: bool = False) -> Path:
     """The data/ folder of the card's competition, made at first use. It appears whole or not at all.
 
     anyway: unpack also what is no data set by its size. Raises Problem where the archive is absent or unsafe, or the
@@ -27,24 +27,25 @@ def ensure_data(card: Card, say: Say = say, anyway: bool = False) -> Path:
     """
     if not card.data.is_dir():
         if card.embedded:
-            say(f"writing the images of {card.id} to {card.data}")
-            _appear(card.folder, lambda part: EMBEDDED[card.embedded](part, card.folder / "answers"), say)
+            log.info(f"writing the images of {card.id} to {card.data}")
+            _appear(card.folder, lambda part: EMBEDDED[card.embedded](part, card.folder / "answers"))
         elif card.cut:
             base = _base(card)
-            ensure_data(base, say)
-            say(f"cutting {card.id} from {base.id}")
-            _appear(card.folder, lambda part: subset.write(card.cut, base, part, say), say)
+            ensure_data(base)
+            log.info(f"cutting {card.id} from {base.id}")
+            _appear(card.folder, lambda part: subset.write(card.cut, base, part))
         elif card.archive:
-            bring(find_archive(card), card.folder, say, anyway=anyway)
+            bring(find_archive(card), card.folder, anyway=anyway)
         else:
             raise Problem(
-                f"{card.data} is absent: put the host's files there, as competition/{card.id}/card.yaml names them"
+                f"{card.data} is absent: put the host's files there, as competition/{card.id}/card.yaml names them",
+                code="no-data",
             )
-    pixel_columns.ensure_images(card, say)
+    pixel_columns.ensure_images(card)
     return card.data
 
 
-def bring(source: Path, folder: Path, say: Say = say, again: bool = False, anyway: bool = False) -> Path:
+def bring(source: Path, folder: Path, again: bool = False, anyway: bool = False) -> Path:
     """Make `folder`/data from an archive or a folder, the source left as it is. What was taken from the same source,
     unchanged since, is kept; else it is taken `again`, or refused.
 
@@ -52,29 +53,30 @@ def bring(source: Path, folder: Path, say: Say = say, again: bool = False, anywa
     """
 
     def whole(part: Path) -> None:
-        say(f"{'taking' if source.is_dir() else 'unpacking'} {source} to {data}")
+        log.info(f"{'taking' if source.is_dir() else 'unpacking'} {source} to {data}")
         bound = Bound(0 if source.is_dir() else source.stat().st_size, anyway)
         if source.is_dir():
             _copy(source, part)
         else:
             unpack(source, part, bound)
-        unpack_nested(part, say, bound)
+        unpack_nested(part, bound)
 
     data, origin = folder / "data", origin_of(source)
     if not data.is_dir():
-        return _appear(folder, whole, say, origin)
+        return _appear(folder, whole, origin)
     held = _origin(folder)
     if held.get("stamp") == origin["stamp"]:
-        say(f"{data} is there already, and is kept")
+        log.info(f"{data} is there already, and is kept")
         return data
     changed = ", which has changed since" if held.get("path") == origin["path"] else ""
     came = f"{data} came from {held.get('path', 'elsewhere')}{changed}"
     if not again or "stamp" not in held:
         raise UsageError(
-            f"{came}: delete {data} to take {source} anew, or choose another name for this competition, id=NAME"
+            f"{came}: delete {data} to take {source} anew, or choose another name for this competition, id=NAME",
+            code="data-of-other-source",
         )
-    say(f"{came}, and no card was written yet: it is taken anew")
-    return _appear(folder, whole, say, origin)
+    log.info(f"{came}, and no card was written yet: it is taken anew")
+    return _appear(folder, whole, origin)
 
 
 def origin_of(source: Path) -> dict[str, str]:
@@ -100,10 +102,10 @@ def _origin(folder: Path) -> dict[str, str]:
         return {}
 
 
-def _appear(folder: Path, fill: Callable[[Path], None], say: Say, origin: dict[str, str] | None = None) -> Path:
+def _appear(folder: Path, fill: Callable[[Path], None], origin: dict[str, str] | None = None) -> Path:
     """data/, whole; what stands there is replaced where its `origin` is another."""
     data, part = folder / "data", folder / ".data.part"
-    with in_turn(folder / "lock", f"setting up competition/{folder.name}", say):
+    with in_turn(folder / "lock", f"setting up competition/{folder.name}"):
         if data.is_dir() and (origin is None or _origin(folder).get("stamp") == origin["stamp"]):
             return data  # another process made it while this one came here
         shutil.rmtree(part, ignore_errors=True)
@@ -122,7 +124,9 @@ def _appear(folder: Path, fill: Callable[[Path], None], say: Say, origin: dict[s
 def _base(card: Card) -> Card:
     base = load_card(card.cut.of)
     if base.cut:
-        raise UsageError(f"competition/{card.id}/card.yaml: {base.id} is a cut itself; cut from {base.cut.of}")
+        raise UsageError(
+            f"competition/{card.id}/card.yaml: {base.id} is a cut itself; cut from {base.cut.of}", code="cut-of-cut"
+        )
     return base
 
 
@@ -134,7 +138,8 @@ def find_archive(card: Card) -> Path:
             return path
     raise Problem(
         f"the images of {card.id} are not here: put {card.archive} into {card.folder}/, "
-        f"or set PODIUM_DATA to the folder that holds it (looked in {shared})"
+        f"or set PODIUM_DATA to the folder that holds it (looked in {shared})",
+        code="missing-archive",
     )
 
 
@@ -145,8 +150,8 @@ def _copy(source: Path, part: Path) -> None:
     dead = {path for path in links if not path.exists()}
     sizes = {path: path.stat().st_size for path in files if path not in dead}
     linked = _can_link(files, part)
-    needed, free = sum(sizes.values()), shutil.disk_usage(existing(part)).free
-    if not linked and needed * 1.05 > free:
+    needed, free = sum(sizes.values()) * SPARE, shutil.disk_usage(existing(part)).free
+    if not linked and needed > free:
         raise Problem(f"{source}: to copy it {needed_and_free(needed, free)}: make room", code="disk-full")
     for path in files:
         target = part / path.relative_to(source)
@@ -166,7 +171,8 @@ def _files(source: Path) -> list[tuple[str, str]]:
         link = next((name for name in folders if (Path(root) / name).is_symlink()), None)
         if link is not None:
             raise Problem(
-                f"{Path(root) / link} is a link to a folder: give prepare a folder that holds the files themselves"
+                f"{Path(root) / link} is a link to a folder: give prepare a folder that holds the files themselves",
+                code="linked-folder",
             )
         folders[:] = [name for name in folders if name != "__MACOSX" and not name.startswith(".")]
         found += [(root, name) for name in names if not litter(name)]

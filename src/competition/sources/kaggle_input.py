@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from src.competition.card import Card, load_card
@@ -13,7 +12,7 @@ from src.core.errors import UsageError
 CARD, METRIC, EXTENSIONS = "card.yaml", "metric.py", "extensions"
 
 
-def competition_at(home: Path, competition: str, parts: Path, data: Path, say: Callable[[str], None] = print) -> Card:
+def competition_at(home: Path, competition: str, parts: Path, data: Path) -> Card:
     """Let `home` be PODIUM_HOME, with the card in the folder `parts` and the host's files in `data`, which stay as they
     are: links stand for them, and archives among them are unpacked beside.
 
@@ -34,7 +33,7 @@ def competition_at(home: Path, competition: str, parts: Path, data: Path, say: C
             (here / name).symlink_to(Path(where).resolve() / name)
             archives |= is_archive(Path(name))
     if archives:
-        unpack_nested(folder / "data", say)
+        unpack_nested(folder / "data")
     os.environ["PODIUM_HOME"] = str(home)
     return load_card(competition)
 
@@ -55,7 +54,10 @@ def places_of(line: CommandLine, out: str) -> tuple[Path, Path, float, Path]:
     except ValueError:
         hours = 0.0
     if len(folders) != 2 or not 0 < hours < 1000:
-        raise UsageError("name the folder of the parts, then that of the host's files, and hours= above 0; see --help")
+        raise UsageError(
+            "name the folder of the parts, then that of the host's files, and hours= above 0; see --help",
+            code="missing-value",
+        )
     for folder in folders:
         if not folder.is_dir():
             raise UsageError(f"{folder}: there is no such folder", code="no-such-folder")

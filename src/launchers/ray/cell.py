@@ -11,10 +11,11 @@ from typing import Any
 import pandas as pd
 
 from src.config.request import Request
+from src.core.console import log, messages_to
 from src.core.errors import Busy, Problem, UsageError
 from src.core.files import MissingFile, read_csv
 from src.core.paths import DONE, Run
-from src.core.reporter import Paced, Part, Standing
+from src.core.reporter import Paced, Part, Standing, Teller
 from src.launchers.ray.storage import check_storage
 from src.training.run import train_within
 
@@ -29,7 +30,7 @@ class OnBoard:
     def __init__(self, board: Any, label: str) -> None:
         self.board, self.label = board, label
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         self.board.tell.remote(self.label, text)
 
     def show(self, row: str, standing: Standing) -> None:
@@ -41,8 +42,12 @@ class OnBoard:
 
 def train_cell(request: Request, board: Any, label: str) -> Exception | None:
     """On a node: train the folds of one request; what was wrong with it is returned, for it crosses machines."""
+    far = OnBoard(board, label)
+    with messages_to(far.message):
+        return _train(request, Part(Paced(far, SHOWN_SECONDS), label))
 
-    teller = Part(Paced(OnBoard(board, label), SHOWN_SECONDS), label, OnBoard(board, label).say)
+
+def _train(request: Request, teller: Teller) -> Exception | None:
     deadline = time.monotonic() + LEFT_SECONDS
     while True:
         try:
@@ -56,8 +61,8 @@ def train_cell(request: Request, board: Any, label: str) -> Exception | None:
         except (Problem, OSError) as problem:
             return problem
         except Exception as error:
-            teller.say(traceback.format_exc())
-            return Problem(f"{type(error).__name__}: {error}")
+            log.info(traceback.format_exc())
+            return Problem(f"{type(error).__name__}: {error}", code="unexpected")
 
 
 def alive(ray: ModuleType) -> list[dict[str, Any]]:
@@ -72,7 +77,10 @@ def needs_of(ray: ModuleType, request: Request) -> dict[str, int]:
     needs = {"num_cpus": _threads(request), "num_gpus": int(gpu)}
     if not room_for(ray, needs):
         told = f"{needs['num_cpus']} CPUs" + (" and a GPU" if gpu else "")
-        raise UsageError(f"no node of the Ray cluster has {told}: lower machine.threads, or set machine.device=cpu")
+        raise UsageError(
+            f"no node of the Ray cluster has {told}: lower machine.threads, or set machine.device=cpu",
+            code="no-such-device",
+        )
     return needs
 
 

@@ -178,7 +178,7 @@ def _others(done: Prepared, row: int, of: int) -> str:
 def _summary(done: Prepared) -> str:
     samples, card = done.samples, done.card
     test = f"{len(samples.test)} test images" if card.test else "no test images"
-    asked = f", submission: {card.submission.kind}" if card.submission else ""
+    asked = f", submission: {card.submission_kind.registered}" if card.submission else ""
     return (
         f"{len(samples.train)} training rows in {len(samples.classes)} classes, {test}. "
         f"Target: {card.target}, metric: {card.metric}{asked}."

@@ -12,8 +12,10 @@ from src.competition.quality.duplicates import SMALLEST, Pairs, clusters, find_p
 from src.competition.quality.image_index import Look
 from src.competition.samples import Samples
 from src.core.console import log
+from src.images.decode import stored_pixels
 
 SHOWN = 5
+FAINT = 32  # of 255: the mean level of an image that is nearly black, or so far below white
 BLANK = 2.0  # the standard deviation of a thumbnail, of 255, below which there is nothing to see
 
 
@@ -44,10 +46,33 @@ def _warnings(card: Card, look: Look, train: np.ndarray) -> list[str]:
     told, read = [], look.fault == ""
     if read.any() and (look.size[read].min(axis=1) < SMALLEST).all():
         told.append(f"images below {SMALLEST} pixels: of duplicates only equal files are looked for")
+    told += _faint(look)
     bad = int((~read[train]).sum())
     if bad and card.on_bad_image != "drop":
         told.append(f"training will stop at {bad} unreadable images, unless the card says on_bad_image: drop")
     return told
+
+
+def _faint(look: Look) -> list[str]:
+    """Where most images are nearly black or white, that, and what their files hold."""
+    read = np.flatnonzero(look.fault == "")
+    dark, light = look.levels[read] < FAINT, look.levels[read] > 255 - FAINT
+    flat = look.contrast[read] < FAINT / 2
+    for which, name in ((dark & flat, "black"), (light & flat, "white")):
+        if len(read) and which.mean() > 0.5:
+            first = Path(look.paths[read[int(which.argmax())]])
+            held = stored_pixels(first)
+            text = f"{which.sum()} of {len(read)} images are nearly {name}"
+            if held is None:
+                return [text]
+            channels, bits, largest = held
+            told = f"{text}: {first.name} holds {channels} x {bits} bits, in channels that end at {largest}"
+            if bits > 8 and name == "black":
+                told += f". Of {bits} bits the upper 8 are kept: write values that end at {largest} as 8 bits"
+            if channels == 4 and name == "white":
+                told += ". The fourth is taken for transparency: if it is another band, write the others alone"
+            return [told]
+    return []
 
 
 def _sizes(look: Look) -> dict[str, Any]:

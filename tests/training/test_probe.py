@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 from src.core.files import read_json
 from src.models.zoo import register_networks
 from src.predict import main as predict
-from src.report import main as report
 from src.train import main as train
 from tests.fixtures.recipes import recipe
 from tests.fixtures.tiny import CARD
@@ -56,7 +55,6 @@ def test_a_probe_is_a_run_like_any_other(tiny, probed):
     assert train([*probed, AUTO, "fold=0", "seed=1", "run=again"]) == 0
     assert features(tiny) == kept
     assert predict(["run=p", "--tta", "--export"]) == 0
-    assert report(["run=p"]) == 0
     # The stored logits are those of the network that was written.
     by_features = {name: stored(tiny, "p", name) for name in ("oof-identity", "test-hflip")}
     shutil.rmtree(tiny / "runs/tiny/p/seed0/fold0/logits")

@@ -1,10 +1,14 @@
 """Extension points: the package's own files and the user's, found by name and by nothing else."""
 
+import os
+import pickle
+import subprocess
 import sys
 
 import pytest
 
 from src.core.errors import UsageError
+from src.core.paths import REPOSITORY
 from src.core.registry import Registry
 from tests.fixtures.codes import raises
 
@@ -45,6 +49,19 @@ def test_the_packages_own_files_are_found_when_a_name_is_asked_for(things):
     assert not [name for name in sys.modules if name == f"{things.package}.plain"]
     assert things.get("plain")() == "plain"
     assert "plain" in things and things.names() == ["plain"]
+
+
+def test_what_a_users_file_makes_can_be_pickled(things, tmp_path):
+    """A network goes to other processes so."""
+    extend(tmp_path, things, "net", "@THINGS.register('net')\nclass Net:\n    pass\n\n\nmade = Net()\n")
+    file = tmp_path / "made.pickle"
+    file.write_bytes(pickle.dumps(things.get("net")()))
+    code = f"import pickle, src.core.registry; print(type(pickle.load(open({str(file)!r}, 'rb'))).__name__)"
+    path = f"{tmp_path}{os.pathsep}{REPOSITORY}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "Net\n"
 
 
 def test_an_unknown_name_hears_of_the_nearest(things):

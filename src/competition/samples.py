@@ -93,6 +93,11 @@ class Samples:
         return self.target.counts(self.targets[rows], len(self.classes))
 
     @property
+    def never_empty(self) -> bool:
+        """Whether each training row holds something; then an answer that holds nothing is a fault."""
+        return self.target.never_empty(self.targets)
+
+    @property
     def shares(self) -> np.ndarray:
         """The share of training rows that each class applies to, (classes,): the answer where there is no image."""
         return self.target.prior(self.targets, len(self.classes))
@@ -297,7 +302,9 @@ def _unnamed(tree: Tree, train: pd.DataFrame, test: pd.DataFrame, notes: list[st
     folders = {path.rpartition("/")[0] for path in named}
     surplus = [path for path in tree.images if path not in named and path.rpartition("/")[0] in folders]
     if surplus:
-        notes.append(f"{len(surplus)} images are in no table and are not used: {_some(surplus)}")
+        one = len(surplus) == 1
+        count = "1 image is" if one else f"{len(surplus)} images are"
+        notes.append(f"{count} in no table and {'is' if one else 'are'} not used: {_some(surplus)}")
 
 
 def _some(names: Iterable[str]) -> str:

@@ -36,6 +36,7 @@ def _registered(constant: str, package: str, *further: str) -> AfterValidator:
 
 Spec = str | dict[str, Any]
 SAMPLER = "SAMPLERS", "src.images.samplers"
+PROBE = "PROBES", "src.training.probes"
 LossName = Annotated[Spec, _registered("LOSSES", "src.losses", "auto")]
 ScheduleName = Annotated[Spec, _registered("SCHEDULES", "src.training.schedules")]
 BackendName = Annotated[str, _registered("BACKENDS", "src.inference.backends", "auto")]
@@ -81,7 +82,7 @@ class Data(Section):
 class Images(Section):
     size: Annotated[int, Field(ge=8)] | Literal["auto"]
     load_size: Annotated[int, Field(ge=8)] | None
-    fit: Literal["stretch", "crop", "pad"]
+    fit: Annotated[str, _registered("FITS", "src.images.fits")]
     prepare: list[str]
 
     def load_side(self, size: int | None = None) -> int:
@@ -98,8 +99,8 @@ class Model(Section):
     weights: str | None  # a file or run:NAME; goes before published weights
     stem: Literal["auto", "stock", "small"]
     drop_rate: Fraction
-    pool: Literal["stock", "gem"]
-    head: Literal["linear", "cosine"]
+    pool: Annotated[str, _registered("POOLS", "src.models.pools")]
+    head: Annotated[str, _registered("HEADS", "src.models.heads")]
     args: dict[str, Any]
 
     @model_validator(mode="before")
@@ -182,6 +183,15 @@ class Teach(Section):
         return self.run is None and self.pseudo is None
 
 
+class Probe(Section):
+    head: Annotated[Spec, _registered(*PROBE, "auto")] | None = None
+    views: Annotated[list[str], Field(min_length=1)] = ["identity", "hflip"]
+
+    @property
+    def off(self) -> bool:
+        return self.head is None
+
+
 class Machine(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     jobs: Positive | Literal["auto"]
@@ -231,6 +241,7 @@ class Config(Section):
     schedule: Schedule
     train: Train
     teach: Teach = Teach()
+    probe: Probe = Probe()
     machine: Machine
     predict: Predict
     log: Log

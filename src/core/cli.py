@@ -190,11 +190,13 @@ def _outcome(work: Callable[[], Result | None], several: bool) -> tuple[int, Res
 
 
 def _free(error: OSError) -> str:
-    """How much room there is on a disk that is full."""
+    """How much room there is on a disk that is full, now that the file that did not fit is gone again."""
     if error.errno != errno.ENOSPC or not error.filename:
         return ""
     place = next((path for path in Path(error.filename).absolute().parents if path.is_dir()), None)
-    return f" ({format_size(shutil.disk_usage(place).free)} are free there)" if place else ""
+    if place is None:
+        return ""
+    return f" (it needs more than the {format_size(shutil.disk_usage(place).free)} that are free there)"
 
 
 def _failed(code: str, message: str, opening: str = "error: ") -> Result:
@@ -220,7 +222,10 @@ def _standard_output(kept_clean: bool) -> Iterator[Callable[[str], None]]:
             try:
                 yield told.append
             except Exception as error:
-                told.append(json.dumps({"error": {"code": "internal", "message": f"{type(error).__name__}: {error}"}}))
+                if launched().rank == 0:
+                    told.append(
+                        json.dumps({"error": {"code": "internal", "message": f"{type(error).__name__}: {error}"}})
+                    )
                 raise
             finally:
                 sys.stderr.flush()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from src.core.console import log
 from src.core.errors import Busy
 
 
@@ -45,12 +46,12 @@ def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[IO[str]]:
 
 
 @contextlib.contextmanager
-def in_turn(path: Path, others: str, say: Callable[[str], object] = print) -> Iterator[None]:
+def in_turn(path: Path, others: str) -> Iterator[None]:
     """Hold the lock file `path`; where one of the `others` holds it, that is said and its end awaited."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         if not try_hold(file):
-            say(f"waiting for another process that is {others}")
+            log.info(f"waiting for another process that is {others}")
             hold(file)
         yield
 

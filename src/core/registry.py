@@ -7,11 +7,14 @@ the commands start fast. Extensions are code of the user's: they are never taken
 
 import hashlib
 import importlib
+import importlib.abc
+import importlib.machinery
 import importlib.util
 import pkgutil
 import re
 import sys
 import traceback
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -139,13 +142,10 @@ def load_extensions() -> None:
         _forget(gone)
     new = [path for path in files if path not in _loaded]
     for path in new:
-        _loaded[path] = module = f"{PREFIX}{path.stem}_{len(_loaded)}"
-        _digests[module] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        spec = importlib.util.spec_from_file_location(module, path)
-        loaded = importlib.util.module_from_spec(spec)
-        sys.modules[module] = loaded  # dataclasses and pickles look their module up
+        _loaded[path] = module = _module_of(path)
+        _digests[module] = _digest(path)
         try:
-            spec.loader.exec_module(loaded)
+            importlib.import_module(module)
         except Problem as problem:
             _forget(path)
             raise UsageError(f"{path}: {str(problem).removeprefix(f'{path}: ')}", code=problem.code) from problem
@@ -156,6 +156,30 @@ def load_extensions() -> None:
     if new and launched().rank == 0:
         held = [f"{path.name} ({', '.join(_held(_loaded[path])) or 'registers nothing'})" for path in new]
         print(f"extensions of {new[0].parent}: {', '.join(held)}", file=sys.stderr, flush=True)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _module_of(path: Path) -> str:
+    """The same in every process, so that what a file makes can be pickled: a name for this file as it is now."""
+    return f"{PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{_digest(path)[:8]}"
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Where the modules of the user's files lie. In a process that unpickles, they are imported by their names."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        if name == PREFIX[:-1]:
+            return importlib.machinery.ModuleSpec(name, None, is_package=True)
+        if name.startswith(PREFIX):
+            file = next((file for file in extension_files() if _module_of(file) == name), None)
+            return importlib.util.spec_from_file_location(name, file) if file else None
+        return None
+
+
+sys.meta_path.append(_Finder())
 
 
 def check_name(name: str, constant: str, package: str, further: tuple[str, ...] = ()) -> None:
@@ -195,11 +219,12 @@ def _written(constant: str, package: str) -> list[str]:
 
 
 def weight_shaping_files(words: set[str]) -> dict[str, str]:
-    """{file name: hash} of the user's files that registered one of these words and so decide what a run learns."""
+    """{file, counted from PODIUM_HOME: hash} of the user's files that registered one of these words, and so decide
+    what a run learns."""
     load_extensions()
     own = {path: module for path, module in _loaded.items() if path.parent == extensions_folder()}
     return {
-        path.name: _digests[module]
+        f"extensions/{path.name}": _digests[module]
         for path, module in own.items()
         if words & {*_networks(module), *_registered(module, [one for one in _registries if one.shapes_weights])}
     }
@@ -304,8 +329,14 @@ class Configurable:
             return self.registered
         if list(self.given) == ["k"]:
             return f"{self.registered}@{self.given['k']}"
-        text = (f"{key}={'...' if isinstance(value, list | dict) else value}" for key, value in self.given.items())
+        text = (f"{key}={_short(value)}" for key, value in self.given.items())
         return f"{self.registered}({', '.join(text)})"
+
+
+def _short(value: Any) -> str:
+    """A parameter as a name shows it: of a long one only so much as tells it from others."""
+    text = str(value)
+    return text if len(text) <= 24 else f"...{zlib.crc32(text.encode()):08x}"
 
 
 def parsed(spec: str | dict[str, Any], kind: str) -> tuple[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from src.targets import ClassTarget, TargetType, target_type
 
 __all__ = ["METRICS", "Metric", "Rows", "metric", "metric_function", "metrics_for"]
 
-METRICS: Registry[type[Metric]] = Registry("metric", "src.metrics")
+METRICS: Registry[type[Metric]] = Registry("metric", "src.metrics", shapes_weights=True)
 OWN = "own"
 
 
@@ -59,7 +59,10 @@ def metric(spec: str | dict[str, Any], target: TargetType | str, folder: Path | 
             f"metric {name!r} cannot judge {target.name} targets: take one of {', '.join(metrics_for(target))}",
             code="unfit-for-target",
         )
-    return kind(target, **parameters)
+    try:
+        return kind(target, **parameters)
+    except (TypeError, ValueError) as error:  # text among the numbers of a list
+        raise UsageError(f"metric {name!r} with {parameters}: {error}", code="wrong-parameter") from None
 
 
 def metrics_for(target: TargetType) -> list[str]:

@@ -10,6 +10,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -71,6 +72,7 @@ class Metric(Configurable):
     needs: ClassVar[Needs] = "probabilities"
     higher_is_better: ClassVar[bool] = True
     targets: ClassVar[tuple[type[TargetType], ...]] = (ClassTarget,)
+    path: Path | None = None  # of a competition's own metric.py
     ignores_prior: ClassVar[bool] = False  # whether to move a class's probabilities as a whole changes nothing
 
     def __init_subclass__(cls, **given: Any) -> None:
@@ -230,13 +232,19 @@ def of_function(
     function: Callable, needs: Needs, higher_is_better: bool, targets: tuple[type[TargetType], ...]
 ) -> type[Metric]:
     """A metric whose score is a function of truth and answers, and perhaps, as a third, of Rows."""
-    takes_rows = len(inspect.signature(function).parameters) > 2
+    with_rows = takes_rows(function)
 
     def value(self: Metric, truth: np.ndarray, answers: np.ndarray, rows: Rows | None) -> float:
-        return function(truth, answers, rows) if takes_rows else function(truth, answers)
+        return function(truth, answers, rows) if with_rows else function(truth, answers)
 
     held = {"needs": needs, "higher_is_better": higher_is_better, "targets": targets, "value": value}
     return type(function.__name__, (Metric,), held | {"__doc__": function.__doc__})
+
+
+def takes_rows(function: Callable) -> bool:
+    """Whether a score's function asks for Rows, as its third parameter: one with a default is a setting of its own."""
+    third = list(inspect.signature(function).parameters.values())[2:3]
+    return bool(third) and (third[0].name == "rows" or third[0].default is inspect.Parameter.empty)
 
 
 def undefined(why: str) -> float:

@@ -1,7 +1,6 @@
 """A competition's own metric: metric.py in its folder, with everything at hand that a metric of the package has."""
 
 import importlib.util
-import inspect
 from pathlib import Path
 from types import ModuleType
 from typing import get_args
@@ -9,7 +8,7 @@ from typing import get_args
 import numpy as np
 
 from src.core.errors import Problem, UsageError
-from src.metrics.metric import Metric, Needs, Rows
+from src.metrics.metric import Metric, Needs, Rows, takes_rows
 from src.metrics.rules import NAMED, Rule
 from src.targets import TargetType
 
@@ -30,7 +29,7 @@ class OwnMetric(Metric):
         self.path, self.module = path, module
         self.needs = getattr(module, "needs", None) or "probabilities"
         self.higher_is_better = module.higher_is_better
-        self.takes_rows = len(inspect.signature(module.score).parameters) > 2
+        self.takes_rows = takes_rows(module.score)
 
     def value(self, truth: np.ndarray, answers: np.ndarray, rows: Rows | None) -> float:
         if not self.takes_rows:

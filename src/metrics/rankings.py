@@ -78,7 +78,7 @@ class RecallAtK(_TopK):
         return Statistic(np.stack([found, true > 0], axis=1).astype(float), finish)
 
     def independent_rows(self, truth: np.ndarray, units: np.ndarray) -> float:
-        return units.max() + 1
+        return len(np.unique(units[self.target.indicators(truth, 1 + int(truth.max(initial=0))).any(axis=1)]))
 
 
 @METRICS.register("lrap")

@@ -153,6 +153,14 @@ class State:
             kept = torch.load(path, map_location=self.device, weights_only=True)
         except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
             raise damaged(path, f"cannot be read ({type(error).__name__})", remedy) from None
+        try:
+            self._take(kept)
+        except torch.OutOfMemoryError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+            raise damaged(path, f"is of another network or version ({type(error).__name__})", remedy) from None
+
+    def _take(self, kept: dict[str, Any]) -> None:
         self.plain_network.load_state_dict(kept["network"])
         if self.ema:
             self.ema.module.load_state_dict(kept["ema"])

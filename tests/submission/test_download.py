@@ -167,6 +167,7 @@ def test_progress_is_shown_and_a_silent_connection_given_up_and_gone_on_from(hos
     assert host.is_whole()
 
 
+@pytest.mark.slow  # the command pauses on its own
 def test_an_error_page_in_place_of_the_rest_is_no_part_of_the_zip(host):
     """Until 2.2.4 the command wrote it into the file, and would have gone on from there at the next start."""
     host.server.fault("GET", drop="mid")
@@ -261,7 +262,7 @@ def test_a_truncated_zip_is_no_download(host):
 def test_a_disk_that_is_too_small_is_told_while_there_is_room(host, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": MB})())
     host.server.fault("GET", held=True)
-    host.refused("disk-full")
+    host.refused("disk-full", names=["1.0 MB"])
     assert 0 < host.archive.stat().st_size < len(host.files) and host.marker.exists()
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from src.core.console import log
 from src.core.errors import Problem
 from src.core.files import format_size, needed_and_free
 
@@ -101,7 +102,7 @@ def unpack(archive: Path, folder: Path, bound: Bound | None = None) -> None:
         raise Problem(f"{archive} is no whole archive ({error}): download it again", code="damaged-archive") from None
 
 
-def unpack_nested(folder: Path, say: Callable[[str], None], bound: Bound | None = None) -> None:
+def unpack_nested(folder: Path, bound: Bound | None = None) -> None:
     """Unpack the archives that lie below `folder`, each beside itself, and remove them.
 
     train.zip becomes train/, train.csv.zip becomes train.csv. One whose result is there already is left alone.
@@ -117,7 +118,7 @@ def unpack_nested(folder: Path, say: Callable[[str], None], bound: Bound | None 
         if depth == 0 and not bound.unpacked:  # of a folder: its archives are the source
             bound.packed += sum(path.stat().st_size for path in nested)
         for path in nested:
-            say(f"unpacking {path.relative_to(folder)}")
+            log.info(f"unpacking {path.relative_to(folder)}")
             _unpack_beside(path, bound)
     raise Problem(
         f"{folder} holds archives within archives, more than {DEPTH} deep: unpack it yourself and give the folder",
@@ -146,9 +147,9 @@ def _stem(path: Path) -> Path:
 
 def _unpack_members(archive: Path, members: list[Member], folder: Path) -> None:
     members = [member for member in members if not litter(member.name)]
-    needed, free = sum(member.size for member in members), shutil.disk_usage(existing(folder)).free
-    if needed * SPARE > free:
-        raise Problem(f"{archive.name}: to unpack it {needed_and_free(needed, free)}: make room", code="disk-full")
+    needed, free = sum(member.size for member in members) * SPARE, shutil.disk_usage(existing(folder)).free
+    if needed > free:
+        raise Problem(f"{archive}: to unpack it {needed_and_free(needed, free)}: make room", code="disk-full")
     targets = [_inside(archive, member.name) for member in members]
     folder.mkdir(parents=True, exist_ok=True)
     for member, target in zip(members, targets, strict=True):
@@ -162,6 +163,9 @@ def _unpack_members(archive: Path, members: list[Member], folder: Path) -> None:
                 f"{archive} holds {member.name!r} twice: unpack it yourself and give the folder",
                 code="archive-name-twice",
             ) from None
+        except OSError as error:
+            error.filename = error.filename or str(path)  # a write that fails does not tell its file
+            raise
 
 
 def _inside(archive: Path, name: str) -> str:

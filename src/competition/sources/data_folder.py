@@ -8,18 +8,19 @@ from pathlib import Path
 
 from src.competition.card import Card, load_card
 from src.competition.sources import demo_digits, pixel_columns, subset
-from src.competition.sources.archives import Bound, existing, litter, unpack, unpack_nested
-from src.core.console import Say, say
+from src.competition.sources.archives import SPARE, Bound, existing, is_archive, litter, unpack, unpack_nested
+from src.core.console import log
 from src.core.errors import Problem, UsageError
 from src.core.files import DamagedFile, needed_and_free, read_json, write_json
 from src.core.locks import in_turn
 from src.core.paths import home
 
+TABLES = (".csv", ".tsv", ".json", ".jsonl")
 EMBEDDED: dict[str, Callable[[Path, Path], None]] = {"digits": demo_digits.write}
 ORIGIN = ".source.json"  # in data/: where it came from
 
 
-def ensure_data(card: Card, say: Say = say, anyway: bool = False) -> Path:
+def ensure_data(card: Card, anyway: bool = False) -> Path:
     """The data/ folder of the card's competition, made at first use. It appears whole or not at all.
 
     anyway: unpack also what is no data set by its size. Raises Problem where the archive is absent or unsafe, or the
@@ -27,46 +28,53 @@ def ensure_data(card: Card, say: Say = say, anyway: bool = False) -> Path:
     """
     if not card.data.is_dir():
         if card.embedded:
-            say(f"writing the images of {card.id} to {card.data}")
-            _appear(card.folder, lambda part: EMBEDDED[card.embedded](part, card.folder / "answers"), say)
+            log.info(f"writing the images of {card.id} to {card.data}")
+            _appear(card.folder, lambda part: EMBEDDED[card.embedded](part, card.folder / "answers"))
         elif card.cut:
             base = _base(card)
-            ensure_data(base, say)
-            say(f"cutting {card.id} from {base.id}")
-            _appear(card.folder, lambda part: subset.write(card.cut, base, part, say), say)
+            ensure_data(base)
+            log.info(f"cutting {card.id} from {base.id}")
+            _appear(card.folder, lambda part: subset.write(card.cut, base, part))
         elif card.archive:
-            bring(find_archive(card), card.folder, say, anyway=anyway)
+            bring(find_archive(card), card.folder, anyway=anyway)
         else:
             raise Problem(
                 f"{card.data} is absent: put the host's files there, as competition/{card.id}/card.yaml names them",
                 code="no-data",
             )
-    pixel_columns.ensure_images(card, say)
+    pixel_columns.ensure_images(card)
     return card.data
 
 
-def bring(source: Path, folder: Path, say: Say = say, again: bool = False, anyway: bool = False) -> Path:
-    """Make `folder`/data from an archive or a folder, the source left as it is. What was taken from the same source,
-    unchanged since, is kept; else it is taken `again`, or refused.
+def bring(source: Path, folder: Path, again: bool = False, anyway: bool = False) -> Path:
+    """Make `folder`/data from an archive, a folder or one table, the source left as it is. What was taken from the
+    same source, unchanged since, is kept; else it is taken `again`, or refused.
 
-    Raises UsageError where data/ came from elsewhere, Problem where an archive is unsafe or the disk is too full.
+    Raises UsageError where data/ came from elsewhere or `source` is another kind of file, Problem where an archive is
+    unsafe or the disk is too full.
     """
 
     def whole(part: Path) -> None:
-        say(f"{'taking' if source.is_dir() else 'unpacking'} {source} to {data}")
+        log.info(f"{'unpacking' if packed else 'taking'} {source} to {data}")
         bound = Bound(0 if source.is_dir() else source.stat().st_size, anyway)
         if source.is_dir():
             _copy(source, part)
-        else:
+        elif packed:
             unpack(source, part, bound)
-        unpack_nested(part, say, bound)
+        else:
+            part.mkdir(parents=True)
+            shutil.copy2(source, part)
+        unpack_nested(part, bound)
 
+    packed = source.is_file() and is_archive(source)
+    if source.is_file() and not packed and not source.name.lower().endswith(TABLES):
+        raise UsageError(f"{source} is no folder, no archive and no table: give one of these", code="bad-source")
     data, origin = folder / "data", origin_of(source)
     if not data.is_dir():
-        return _appear(folder, whole, say, origin)
+        return _appear(folder, whole, origin)
     held = _origin(folder)
     if held.get("stamp") == origin["stamp"]:
-        say(f"{data} is there already, and is kept")
+        log.info(f"{data} is there already, and is kept")
         return data
     changed = ", which has changed since" if held.get("path") == origin["path"] else ""
     came = f"{data} came from {held.get('path', 'elsewhere')}{changed}"
@@ -75,8 +83,8 @@ def bring(source: Path, folder: Path, say: Say = say, again: bool = False, anywa
             f"{came}: delete {data} to take {source} anew, or choose another name for this competition, id=NAME",
             code="data-of-other-source",
         )
-    say(f"{came}, and no card was written yet: it is taken anew")
-    return _appear(folder, whole, say, origin)
+    log.info(f"{came}, and no card was written yet: it is taken anew")
+    return _appear(folder, whole, origin)
 
 
 def origin_of(source: Path) -> dict[str, str]:
@@ -102,10 +110,10 @@ def _origin(folder: Path) -> dict[str, str]:
         return {}
 
 
-def _appear(folder: Path, fill: Callable[[Path], None], say: Say, origin: dict[str, str] | None = None) -> Path:
+def _appear(folder: Path, fill: Callable[[Path], None], origin: dict[str, str] | None = None) -> Path:
     """data/, whole; what stands there is replaced where its `origin` is another."""
     data, part = folder / "data", folder / ".data.part"
-    with in_turn(folder / "lock", f"setting up competition/{folder.name}", say):
+    with in_turn(folder / "lock", f"setting up competition/{folder.name}"):
         if data.is_dir() and (origin is None or _origin(folder).get("stamp") == origin["stamp"]):
             return data  # another process made it while this one came here
         shutil.rmtree(part, ignore_errors=True)
@@ -150,8 +158,8 @@ def _copy(source: Path, part: Path) -> None:
     dead = {path for path in links if not path.exists()}
     sizes = {path: path.stat().st_size for path in files if path not in dead}
     linked = _can_link(files, part)
-    needed, free = sum(sizes.values()), shutil.disk_usage(existing(part)).free
-    if not linked and needed * 1.05 > free:
+    needed, free = sum(sizes.values()) * SPARE, shutil.disk_usage(existing(part)).free
+    if not linked and needed > free:
         raise Problem(f"{source}: to copy it {needed_and_free(needed, free)}: make room", code="disk-full")
     for path in files:
         target = part / path.relative_to(source)

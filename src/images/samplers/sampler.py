@@ -36,6 +36,11 @@ class Sampler(Configurable):
         weights = self.weights(drawn.labels, drawn.target)
         if weights is None:
             return random.permutation(drawn.rows)
+        if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+            raise Problem(
+                f"data.sampler={self.name} weighs no row of these above 0, or some below it: give each at least 0",
+                code="sampler-weights",
+            )
         return random.choice(drawn.rows, size=len(drawn.rows), replace=True, p=weights / weights.sum())
 
 

@@ -8,13 +8,13 @@ proves nothing as long as the list may lag.
 
 import contextlib
 import re
-import secrets
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
-from src.core.console import Say, say
+from src.core.console import log
 from src.core.errors import Problem
 from src.core.files import sha256_of
 from src.core.locks import locked
@@ -33,12 +33,12 @@ from src.submission.kaggle.errors import (
     rules_not_accepted,
     until_midnight,
 )
+from src.submission.kaggle.sync import changes, new_token, remember, restore, sync_ledger, updated, with_token
 from src.submission.ledger import NOT_PUSHED, PUSHING, Entry
 
 LOOKS = (1.0, 3.0, 6.0)  # seconds before each look for a submission that may have arrived
 POLLS = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0)  # seconds between the looks for a score; the last one repeats
 RETRY_SECONDS = 300.0  # after these no new attempt is begun
-LONGEST_MESSAGE = 250
 UPLOAD_FAILED = "Could not submit to competition"  # 2.2.4 prints it and exits 0, 2.2.5 exits 1
 
 
@@ -80,7 +80,6 @@ def submit_once(
     *,
     wait_minutes: float = 10,
     again: bool = False,
-    say: Say = say,
 ) -> Submission:
     """Push `file`, or a notebook's version, to the competition `slug`, note it in the ledger, and wait for its score.
 
@@ -93,57 +92,49 @@ def submit_once(
     if before and before.status not in (PUSHING, "PENDING"):
         raise AlreadySubmitted(before, file.name)
     with _only_push(competition) as lock:
-        sync(competition, slug, say)
+        sync_ledger(competition, slug)
+        restore(competition, lock)
         entry = None if again else ledger.submitted_before(competition, sha256)
         if entry and entry.status == PUSHING:
-            entry = _unsure_push(competition, slug, entry, say)
+            entry = _unsure_push(competition, slug, entry)
         if entry and not before:
             raise AlreadySubmitted(entry, file.name)
         if entry:
-            say("an earlier push of these bytes had arrived: nothing is pushed now")
+            log.info("an earlier push of these bytes had arrived: nothing is pushed now")
         else:
-            counted = check_allowance(slug, say)
-            entry = _push(_new_entry(competition, sha256, file, message, counted), slug, file, say, lock)
+            limits = check_allowance(slug)
+            _tell_hidden(competition, limits)
+            counted = limits.total if limits else None
+            entry = _new_entry(competition, sha256, file, message, counted)
+            remember(entry, lock)
+            entry = _push(entry, slug, file, lock.fileno())
     try:
-        mine = await_score(slug, entry.token, entry.ref, wait_minutes, say)
+        mine = await_score(slug, entry.token, entry.ref, wait_minutes)
     except ScoringFailed as failed:
-        ledger.append(*_changes(entry, failed.submission))
+        ledger.append(*changes(entry, failed.submission))
         raise
-    ledger.append(*_changes(entry, mine))
+    ledger.append(*changes(entry, mine))
     return mine
 
 
-def sync(competition: str, slug: str, say: Say = say) -> list[Entry]:
-    """Bring the ledger up to Kaggle's list: later scores, and submissions made by hand. Returns the rows added."""
-    with explained(slug):
-        listed = command.submissions(slug, say, every=True)
-    by_key = {key: entry for entry in ledger.read(competition)[0] for key in (entry.ref, entry.token) if key}
-    rows: list[Entry] = []
-    for each in reversed(listed):
-        entry = by_key.get(each.ref) or by_key.get(token_in(each.message))
-        rows += _changes(entry, each) if entry else [_made_elsewhere(competition, each)]
-    ledger.append(*rows)
-    return rows
-
-
-def check_allowance(slug: str, say: Say = say) -> int | None:
-    """Say what is left today, and return how many submissions Kaggle has counted ever; None where it does not tell.
+def check_allowance(slug: str) -> Limits | None:
+    """Say what is left today, and return it; None where Kaggle does not tell.
 
     Raises NotPushed where none is left, or where the rules are not accepted.
     """
     with explained(slug):
-        limits = command.limits(slug, say)
+        limits = command.limits(slug)
         # All zeros also stand for "not in a team yet"; any other cause shows when the push is tried.
-        facts = command.competition(slug, say) if limits == Limits() else None
+        facts = command.competition(slug) if limits == Limits() else None
     if limits.left > 0:
         noun = "submission" if limits.left == 1 else "submissions"
-        say(f"{limits.left} {noun} left today, {limits.today} used; the day ends (UTC) in {until_midnight()}")
-        return limits.total
+        log.info(f"{limits.left} {noun} left today, {limits.today} used; the day ends (UTC) in {until_midnight()}")
+        return limits
     if limits != Limits():
         raise none_left(limits).error(NotPushed)
     if facts is not None and not facts["entered"]:
         raise rules_not_accepted(slug).error(NotPushed)
-    say("Kaggle does not tell how many submissions are left")
+    log.info("Kaggle does not tell how many submissions are left")
     return None
 
 
@@ -154,7 +145,6 @@ def send(
     token: str,
     *,
     counted: float | None = None,
-    say: Say = say,
     hold: Sequence[int] = (),
 ) -> str:
     """Submit `file`, or a notebook's version, with a `message` that holds `token`.
@@ -164,32 +154,32 @@ def send(
     certainly has no such submission, else Unsure.
     """
     size = f" ({file.stat().st_size:,} bytes)" if isinstance(file, Path) else ""
-    say(f"pushing {file.name}{size} to {slug}")
+    log.info(f"pushing {file.name}{size} to {slug}")
     end = time.monotonic() + RETRY_SECONDS
     for attempt, usual in enumerate((*command.PAUSES, None), 1):
-        call = replace(command.submit(slug, file, message, hold, command.upload_news(say)), attempts=attempt)
+        call = replace(command.submit(slug, file, message, hold, command.tell_upload), attempts=attempt)
         if call.exit == 0 and "Successfully submitted" in call.out:
             ref = re.search(r"Submission ref: (\d+)", call.out)
             return ref[1] if ref else ""
         if not _certainly_absent(call):
-            return _look_up(slug, call, token, counted, say)
+            return _look_up(slug, call, token, counted)
         passing = call.busy or _upload_failed(call) or (call.lost and call.exit is not None)
         pause = call.pause(usual or 0)
         if usual is None or not passing or pause > command.LONGEST_PAUSE or time.monotonic() + pause > end:
             raise _not_pushed(slug, call, file).error(NotPushed)
         trouble = f"Kaggle answered {call.status}" if call.busy else "the upload broke off"
-        say(f"{trouble} and nothing was submitted: trying again in {pause:.0f} s")
+        log.info(f"{trouble} and nothing was submitted: trying again in {pause:.0f} s")
         time.sleep(pause)
     raise AssertionError("the last attempt returns or raises")
 
 
-def find(slug: str, token: str, ref: str, say: Say = say) -> Submission | None:
+def find(slug: str, token: str, ref: str) -> Submission | None:
     """Our submission among the newest, by its ref or its token. Raises Failed."""
-    newest = command.submissions(slug, say)
+    newest = command.submissions(slug)
     return next((each for each in newest if each.ref == ref or (token and token in each.message)), None)
 
 
-def await_score(slug: str, token: str, ref: str, minutes: float, say: Say = say) -> Submission:
+def await_score(slug: str, token: str, ref: str, minutes: float) -> Submission:
     """Wait until Kaggle has scored the submission that holds `token` or is `ref`.
 
     Raises ScoringFailed on ERROR, and Unscored where Kaggle's list doesn't show the submission, or shows it COMPLETE
@@ -199,7 +189,7 @@ def await_score(slug: str, token: str, ref: str, minutes: float, say: Say = say)
     mine, waits, failed = None, iter(POLLS), None
     while True:
         try:
-            mine, failed = find(slug, token, ref, say) or mine, None
+            mine, failed = find(slug, token, ref) or mine, None
         except Failed as missed:  # a lapse of the network does not end the wait
             failed = missed
         if mine and mine.status == "ERROR":
@@ -228,20 +218,13 @@ def await_score(slug: str, token: str, ref: str, minutes: float, say: Say = say)
     return mine
 
 
-def new_token(sha256: str) -> str:
-    """A mark for the message: the file's hash, by which any push of these bytes is known, and a part of its own."""
-    return f"[podium {sha256[:12]}-{secrets.token_hex(2)}]"
-
-
-def token_in(message: str) -> str:
-    """The token in a submission's message; empty where it was not pushed from here."""
-    found = re.search(r"\[podium [0-9a-f]{12}-[0-9a-f]{4}\]", message)
-    return found[0] if found else ""
-
-
-def with_token(message: str, token: str) -> str:
-    """The message in one line with the token at its end."""
-    return f"{' '.join(message.split())[:LONGEST_MESSAGE]} {token}".strip()
+def _tell_hidden(competition: str, limits: Limits | None) -> None:
+    """A push of the same file from another machine may not be listed yet; nothing here would know of it."""
+    today = ledger.now()[:10]
+    listed = sum(each.ref != "" and each.time.startswith(today) for each in ledger.read(competition)[0])
+    if limits and limits.today > listed:
+        more = "a push from elsewhere may be on its way"
+        log.info(f"Kaggle counts {limits.today} submissions of today and lists {listed}: {more}")
 
 
 def _new_entry(competition: str, sha256: str, file: Path | NotebookVersion, message: str, counted: int | None) -> Entry:
@@ -262,10 +245,10 @@ def _new_entry(competition: str, sha256: str, file: Path | NotebookVersion, mess
     return entry
 
 
-def _push(entry: Entry, slug: str, file: Path | NotebookVersion, say: Say, lock: int) -> Entry:
+def _push(entry: Entry, slug: str, file: Path | NotebookVersion, lock: int) -> Entry:
     """Send the file, and note in the ledger what came of it."""
     try:
-        ref = send(slug, file, entry.message, entry.token, counted=entry.counted_before, say=say, hold=(lock,))
+        ref = send(slug, file, entry.message, entry.token, counted=entry.counted_before, hold=(lock,))
     except NotPushed as problem:
         ledger.append(replace(entry, time=ledger.now(), status=NOT_PUSHED, reason=str(problem).splitlines()[0]))
         raise
@@ -274,28 +257,28 @@ def _push(entry: Entry, slug: str, file: Path | NotebookVersion, say: Say, lock:
     return entry
 
 
-def _unsure_push(competition: str, slug: str, entry: Entry, say: Say) -> Entry | None:
+def _unsure_push(competition: str, slug: str, entry: Entry) -> Entry | None:
     """The submission that an earlier push of unknown fate made; None where Kaggle has none, which is then noted.
 
     Raises Unsure as long as that cannot be known: within LAG_SECONDS, and where Kaggle counts more submissions than
     its list explains.
     """
-    say("an earlier push of these bytes was cut off: looking whether it arrived")
+    log.info("an earlier push of these bytes was cut off: looking whether it arrived")
     lag = command.LAG_SECONDS - ledger.seconds_since(entry.time)
     for wait in LOOKS if lag > 0 else ():
         time.sleep(wait)
         with explained(slug):
-            mine = find(slug, entry.token, "", say)
+            mine = find(slug, entry.token, "")
         if mine:
-            return _updated(entry, mine)
-    evidence = _evidence(competition, slug, entry, say)
-    if lag > 0 or evidence.hidden > 0 or evidence.same_name:
+            return updated(entry, mine)
+    evidence = _evidence(competition, slug, entry)
+    if lag > 0 or evidence.hidden > 0 or evidence.nameless:
         when = f"Kaggle's list may still lag for {lag / 60:.0f} min. " if lag > 0 else ""
         raise Unsure(
             f"it is not known whether the earlier push of {entry.file} arrived. {evidence.text} Nothing was pushed.\n"
             f"{when}Look at {_page(slug)}, or give the same command again later. To push it all the same: --again"
         )
-    say(f"it did not arrive. {evidence.text}")
+    log.info(f"it did not arrive. {evidence.text}")
     ledger.append(replace(entry, time=ledger.now(), status=NOT_PUSHED, reason="cut off, and not in Kaggle's list"))
     return None
 
@@ -304,28 +287,29 @@ def _unsure_push(competition: str, slug: str, entry: Entry, say: Say) -> Entry |
 class _Evidence:
     """What Kaggle tells of a push that its list does not show.
 
-    hidden: submissions that Kaggle counts since the push and does not list. same_name: whether one without our token
-    bears the file's name.
+    hidden: submissions that Kaggle counts since the push and does not list. nameless: since then it lists one without a
+    token, which may be ours under another name and without its message, or somebody's who pushed by hand.
     """
 
     hidden: float
-    same_name: bool
+    nameless: bool
     text: str
 
 
-def _evidence(competition: str, slug: str, entry: Entry, say: Say) -> _Evidence:
-    """Raises Problem. To be called after `sync`: what is listed stands in the ledger."""
+def _evidence(competition: str, slug: str, entry: Entry) -> _Evidence:
+    """Raises Problem. To be called after `sync_ledger`: what is listed stands in the ledger."""
     entries = ledger.read(competition)[0]
     place = next((place for place, each in enumerate(entries) if each.token == entry.token), len(entries))
     # Both by place and by time: a submission of a teammate that was counted before and listed later explains nothing.
     newer = [each for each in entries[place + 1 :] if each.ref and each.time >= entry.time]
-    same_name = any(each.file == entry.file and not each.token for each in newer)
+    nameless = next((each for each in newer if not each.token), None)
+    found = f" It may be submission {nameless.ref}, {nameless.file}, which has no token." if nameless else ""
     if entry.counted_before is None:
-        return _Evidence(0, same_name, "Kaggle's list does not show it.")
+        return _Evidence(0, bool(nameless), f"Kaggle's list does not show it.{found}")
     with explained(slug):
-        counted = command.limits(slug, say).total
+        counted = command.limits(slug).total
     hidden = counted - entry.counted_before - len(newer)
-    return _Evidence(hidden, same_name, _count_told(entry.counted_before, counted))
+    return _Evidence(hidden, bool(nameless), f"{_count_told(entry.counted_before, counted)}{found}")
 
 
 def _count_told(before: float, now: float) -> str:
@@ -334,50 +318,13 @@ def _count_told(before: float, now: float) -> str:
     return f"Kaggle's list does not show it; {counted}, {risen}."
 
 
-def _changes(entry: Entry, mine: Submission) -> list[Entry]:
-    """The row that tells what the entry does not know yet; none where there is nothing new."""
-    row = _updated(entry, mine)
-    return [row] if replace(row, time=entry.time) != entry else []
-
-
-def _updated(entry: Entry, mine: Submission) -> Entry:
-    """The entry with what Kaggle tells of it; what Kaggle does not tell (yet) stays."""
-    return replace(
-        entry,
-        time=ledger.now(),
-        ref=mine.ref,
-        status=mine.status,
-        public_score=entry.public_score if mine.public_score is None else mine.public_score,
-        private_score=entry.private_score if mine.private_score is None else mine.private_score,
-        reason=mine.reason or ("" if mine.status == "COMPLETE" else entry.reason),
-    )
-
-
-def _made_elsewhere(competition: str, mine: Submission) -> Entry:
-    """A row for a submission made by hand or from another machine; its file is known where its name holds its hash."""
-    name = Path(mine.file).name
-    local = submissions_folder(competition) / name
-    sha256 = sha256_of(local) if name and local.is_file() else ""
-    sha256 = sha256 if sha256 and local.stem.endswith(f"-{sha256[:8]}") else ""
-    entry = Entry(
-        time=f"{mine.date[:19].replace(' ', 'T')}Z",
-        competition=competition,
-        file=mine.file,
-        sha256=sha256,
-        token=token_in(mine.message),
-        message=mine.message,
-        **(ledger.facts(competition, sha256) if sha256 else {}),
-    )
-    return replace(_updated(entry, mine), time=entry.time)
-
-
 @contextlib.contextmanager
-def _only_push(competition: str) -> Iterator[int]:
+def _only_push(competition: str) -> Iterator[IO[str]]:
     """Hold the right to push to this competition. The kaggle command inherits the lock: a push whose parent was
     killed keeps it until it ends. Raises Problem where another process holds it."""
     refusal = f"another push to {competition} is at work.\nWait until it ends, and give the same command again."
     with locked(submissions_folder(competition) / ".push.lock", lambda _: refusal) as file:
-        yield file.fileno()
+        yield file
 
 
 def _upload_failed(call: Call) -> bool:
@@ -405,18 +352,18 @@ def _not_pushed(slug: str, call: Call, file: Path | NotebookVersion) -> Reason:
     return Reason("upload-broke-off", broke_off, "Nothing was submitted. Give the same command again.")
 
 
-def _look_up(slug: str, call: Call, token: str, counted: float | None, say: Say) -> str:
+def _look_up(slug: str, call: Call, token: str, counted: float | None) -> str:
     """The ref of a submission that may have arrived. Raises Unsure where it isn't seen."""
-    say("the answer to the push was lost: looking whether it arrived")
+    log.info("the answer to the push was lost: looking whether it arrived")
     text = ""
     try:
         for wait in LOOKS:
             time.sleep(wait)
-            mine = find(slug, token, "", say)
+            mine = find(slug, token, "")
             if mine:
-                say(f"it arrived: submission {mine.ref}")
+                log.info(f"it arrived: submission {mine.ref}")
                 return mine.ref
-        text = "" if counted is None else f" {_count_told(counted, command.limits(slug, say).total)}"
+        text = "" if counted is None else f" {_count_told(counted, command.limits(slug).total)}"
     except Failed as failed:
         call = failed.call
     raise Unsure(

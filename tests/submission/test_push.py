@@ -411,7 +411,7 @@ def test_a_scoring_error_is_told_with_its_reason(cup):
 def test_a_score_that_does_not_come_in_time_is_fetched_later(cup):
     cup.server.looks_until_scored = 99
     file = cup.file(wrong=20)
-    cup.refused("not-scored", file, "--wait=0.005", names=["40000000", "--sync"])
+    cup.refused("not-scored-yet", file, "--wait=0.005", names=["40000000", "--sync"])
     cup.server.submissions[0]["looks"] = 0
     code, out, _ = cup.run("--sync")
     assert code == 0 and "COMPLETE  public 0  private 0" in out

@@ -2,11 +2,14 @@
 
 import hashlib
 import io
+import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
 import tarfile
+import threading
 import zipfile
 from dataclasses import replace
 
@@ -26,10 +29,12 @@ from src.competition.quality.image_index import look_at
 from src.competition.samples import load_samples
 from src.competition.sources.archives import unpack
 from src.competition.sources.data_folder import bring
-from src.core.errors import Problem
+from src.core import locks
+from src.core.errors import Busy, Problem
 from src.core.files import read_json
+from src.core.locks import in_turn, locked
 from src.core.paths import REPOSITORY, competition_folder, runs_folder
-from tests.fixtures.codes import assert_error, raises
+from tests.fixtures.codes import raises
 from tests.fixtures.layouts import BUILDERS, csv, numbers, picture, save
 
 
@@ -54,11 +59,10 @@ def host(tmp_path):
     return folder
 
 
-def refused(capsys, *words, error: str, names=(), code=1):
-    """The message of the error of this code, which names these, when the door stops with this exit code."""
-    capsys.readouterr()
-    assert prepare.main([*map(str, words), "--json"]) == code
-    return assert_error(capsys.readouterr().out, error, *names)
+def refused(capsys, *words, code=1):
+    """What the door says when it stops with this exit code."""
+    assert prepare.main(list(map(str, words))) == code
+    return capsys.readouterr().err
 
 
 # Archives
@@ -146,7 +150,59 @@ def test_a_failed_unpacking_leaves_nothing(tmp_path):
     broken = zip_of(tmp_path / "a.zip", {"good.txt": "1", "train.zip": "no zip"})
     with pytest.raises(Problem):
         bring(broken, tmp_path / "c")
-    assert [path.name for path in (tmp_path / "c").iterdir()] == ["lock"]
+    assert not (tmp_path / "c").exists()
+    (tmp_path / "mine").mkdir()  # what was there before stays
+    with pytest.raises(Problem):
+        bring(broken, tmp_path / "mine")
+    assert (tmp_path / "mine").is_dir()
+
+
+def test_who_waits_for_a_lock_that_goes_holds_the_new_one(tmp_path, monkeypatch):
+    lock, waits, held, done = tmp_path / "c" / "lock", *(threading.Event() for _ in range(3))
+    monkeypatch.setattr(locks.log, "info", lambda line: waits.set())
+
+    def second():
+        with in_turn(lock, "", tidy=True):
+            held.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=second)
+    with in_turn(lock, "", tidy=True):
+        thread.start()
+        assert waits.wait(10)
+    assert held.wait(10)
+    with pytest.raises(Busy), locked(lock, str):
+        pass
+    done.set()
+    thread.join()
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        *((name, b"\x89PNG", "bad-source") for name in ("some.py", "a.png", "x.pdf", "bare")),
+        *((f"x.{kind}", b"\x89PNG 1", "damaged-archive") for kind in ("tar.xz", "tar", "zip", "gz", "bz2", "xz")),
+        ("labels.csv", b"id,kind\n1,bee\n2,fly\n", "no-images"),
+        ("empty.zip", b"PK\5\6" + bytes(18), "no-images"),
+        ("pipe", None, "bad-source"),
+        ("pipe.zip", None, "bad-source"),
+        ("link.zip", "nothing", "no-such-source"),
+        ("absent.zip", "", "no-such-source"),
+    ],
+)
+def test_a_source_that_is_none(tmp_path, home, capsys, name, content, code):
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is None:
+        os.mkfifo(path)
+    elif content:
+        path.symlink_to(content)
+    assert prepare.main([str(path), "id=x", "--json"]) != 0
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert told["code"] == code and ("\n" not in told["message"] or name == "labels.csv")
+    assert not (home / "competition" / "x").exists()
 
 
 # The door
@@ -155,14 +211,14 @@ def test_a_failed_unpacking_leaves_nothing(tmp_path):
 def test_help_and_words_that_are_wrong(host, capsys):
     assert prepare.main(["--help"]) == 0
     assert "usage: python -m src.prepare" in capsys.readouterr().out
-    refused(capsys, host, "metrik=auc", error="unknown-key", names=["metrik", "metric"], code=2)
-    refused(capsys, host, "--fast", error="unknown-flag", names=["--fast"], code=2)
-    refused(capsys, error="one-source", code=2)
-    refused(capsys, host, "metric=auc", "metric=f1", error="given-twice", names=["metric"], code=2)
-    refused(capsys, host, "id=../x", error="card-id", names=["../x"], code=2)
-    refused(capsys, "no/such.zip", error="no-such-source", names=["no/such.zip"], code=2)
-    refused(capsys, host, "target=tertiary", error="bad-card", names=["target"], code=2)
-    refused(capsys, host, "train.table=trian.csv", error="no-such-table", names=["trian.csv"], code=2)
+    assert "Did you mean metric?" in refused(capsys, host, "metrik=auc", code=2)
+    assert "unknown flag --fast" in refused(capsys, host, "--fast", code=2)
+    assert "give one SOURCE" in refused(capsys, code=2)
+    assert "given twice" in refused(capsys, host, "metric=auc", "metric=f1", code=2)
+    assert "letters, digits" in refused(capsys, host, "id=../x", code=2)
+    assert "no such file" in refused(capsys, "no/such.zip", code=2)
+    assert "target" in refused(capsys, host, "target=tertiary", code=2)
+    assert "no such table" in refused(capsys, host, "train.table=trian.csv", code=2)
 
 
 def test_the_door_runs_as_a_command(host, home):
@@ -179,7 +235,7 @@ def test_a_card_is_never_overwritten(host, capsys):
     card.write_text(card.read_text().replace("title: insects", "title: mine"))
     assert prepare.main([str(host)]) == 0
     assert load_card("insects").title == "mine"
-    refused(capsys, host, "metric=macro_f1", error="card-exists", names=["metric"], code=2)
+    assert "write metric into it, or delete it" in refused(capsys, host, "metric=macro_f1", code=2)
     assert prepare.main(["insects"]) == 0  # a look at what is here
     assert "is kept" in capsys.readouterr().out
 
@@ -202,30 +258,47 @@ def test_a_given_template_and_an_empty_folder(host, capsys, tmp_path):
     assert prepare.main([str(host), "train.images=train/{id}.*"]) == 0
     assert load_card("insects").train.images == "train/{id}.*"
     (tmp_path / "empty").mkdir()
-    refused(capsys, tmp_path / "empty", error="no-images", names=["empty"])
+    assert "holds no images" in refused(capsys, tmp_path / "empty")
 
 
 def test_a_source_that_is_not_what_was_taken(host, tmp_path, capsys):
     other = BUILDERS["grades"](tmp_path / "grades").source
     assert prepare.main([str(host), "id=mine"]) == 0
-    refused(capsys, other, "id=mine", error="data-of-other-source", names=[str(host), "id=NAME"], code=2)
+    told = refused(capsys, other, "id=mine", code=2)
+    assert f"data came from {host}: delete" in told
+    assert "id=NAME" in told
     csv(host / "train.csv", pd.DataFrame({"id": range(30), "kind": ["bee", "wasp"] * 15}))
-    refused(capsys, host, "id=mine", error="data-of-other-source", code=2)
-    refused(capsys, host, "id=demo-digits", error="name-taken", names=["demo-digits"], code=2)
+    assert "which has changed since" in refused(capsys, host, "id=mine", code=2)
+    assert "demo-digits is a competition of Podium's own" in refused(capsys, host, "id=demo-digits", code=2)
     by_hand = competition_folder("by_hand") / "data"
     save(by_hand / "train" / "a.png", picture(0, 0))
-    refused(capsys, host, "id=by_hand", error="data-of-other-source", code=2)
+    assert "came from elsewhere" in refused(capsys, host, "id=by_hand", code=2)
     assert (by_hand / "train" / "a.png").is_file()
 
 
 def test_a_source_is_taken_anew_until_there_is_a_card(host, capsys):
     (host / "train" / "7.png").rename(host / "gone.bin")
     folder = competition_folder("insects")
-    refused(capsys, host, error="undecided", names=[str(folder / "data")])
+    assert f"put them into {folder / 'data'}" in refused(capsys, host)
     (host / "gone.bin").rename(host / "train" / "7.png")
     assert prepare.main([str(host)]) == 0
     assert "no card was written yet: it is taken anew" in capsys.readouterr().out
     assert len(load_samples(load_card("insects")).train) == 30
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_is_missing_is_brought_back_from_the_same_source(host, tmp_path, packed):
+    source = shutil.make_archive(tmp_path / "packed", "zip", host) if packed else host
+    assert prepare.main([str(source), "id=insects"]) == 0
+    data = load_card("insects").data
+    (data / "own.txt").write_text("mine")
+    gone = ("test/3.png", "train/7.png", "sample_submission.csv")
+    for name in gone:
+        (data / name).unlink()
+    before = (data / "train" / "8.png").stat().st_ino
+    assert prepare.main([str(source), "id=insects"]) == 0
+    assert [(data / name).read_bytes() for name in gone] == [(host / name).read_bytes() for name in gone]
+    assert (data / "own.txt").read_text() == "mine" and (data / "train" / "8.png").stat().st_ino == before
 
 
 @pytest.mark.parametrize(
@@ -249,8 +322,7 @@ def test_no_card_that_the_next_command_refuses(host, capsys, words, told):
 
 def test_a_column_for_each_class_is_no_label(tmp_path, capsys):
     built = BUILDERS["breeds"](tmp_path / "breeds")
-    names = ["submission.kind", "columns"]
-    refused(capsys, built.source, "submission.kind=label", error="submission-kind", names=names, code=2)
+    assert "set submission.kind to columns" in refused(capsys, built.source, "submission.kind=label", code=2)
 
 
 def test_group_none_switches_the_groups_off(tmp_path):
@@ -289,8 +361,7 @@ def test_images_that_belong_to_no_part(tmp_path, capsys):
     assert prepare.main([str(folder), "id=whole", "test.files=later/{file}"]) == 0
     assert "belong to no part" not in capsys.readouterr().out
     assert load_samples(load_card("whole")).test["id"].tolist() == [f"b{k}.png" for k in range(6)]
-    words = [folder, "id=wrong", "test.files=never/{file}"]
-    refused(capsys, *words, error="pattern-without-files", names=["never/{file}"], code=2)
+    assert "fits no image" in refused(capsys, folder, "id=wrong", "test.files=never/{file}", code=2)
 
 
 def test_small_images_are_told_of_in_the_overview_alone(host, capsys):
@@ -326,7 +397,10 @@ def test_what_parts_the_classes_in_the_sample(host, answers, separator, guessed)
 
 def test_missing_images_show_the_rules(host, capsys):
     (host / "train" / "7.png").unlink()
-    refused(capsys, host, error="undecided", names=["train/{id}.png", "29 of 30", "on_bad_image=drop"])
+    told = refused(capsys, host)
+    assert "train/{id}.png" in told
+    assert "29 of 30" in told
+    assert "on_bad_image=drop" in told
     assert not (competition_folder("insects") / "card.yaml").exists()
     assert prepare.main([str(host), "on_bad_image=drop"]) == 0
     assert len(load_samples(load_card("insects")).train) == 29
@@ -336,13 +410,17 @@ def test_two_folders_that_fit_alike(host, capsys):
     for path in (host / "train").iterdir():
         save(host / "masks" / path.name, picture(0, 1))
     (host / "train").rename(host / "images")
-    refused(capsys, host, error="undecided", names=["images/{id}.png", "masks/{id}.png"])
+    told = refused(capsys, host)
+    assert "several rules find the images" in told
+    assert "images/{id}.png" in told
+    assert "masks/{id}.png" in told
     assert prepare.main([str(host), "train.images=images/{id}.png"]) == 0
 
 
 def test_two_training_tables(host, capsys):
     (host / "train_more.csv").write_bytes((host / "train.csv").read_bytes())
-    refused(capsys, host, error="undecided", names=["train_more.csv"])
+    told = refused(capsys, host)
+    assert "train_more.csv" in told
     assert prepare.main([str(host), "train.table=train.csv"]) == 0
 
 
@@ -351,7 +429,7 @@ def test_table_and_folders_that_disagree(tmp_path, capsys):
     table = pd.read_csv(tmp_path / "paddy" / "train.csv", dtype=str)
     table.loc[3, "label"] = next(name for name in built.classes if name != table["label"][3])
     csv(tmp_path / "paddy" / "train.csv", table)
-    refused(capsys, built.source, error="undecided", names=["1 of 72"])
+    assert "disagree for 1 of 72 images" in refused(capsys, built.source)
     assert prepare.main([str(built.source), "train.label=label"]) == 0
 
 
@@ -359,7 +437,8 @@ def test_two_columns_that_could_be_the_label(host, capsys):
     table = pd.read_csv(host / "train.csv").assign(species=["a", "b"] * 15).rename(columns={"kind": "category"})
     csv(host / "train.csv", table)
     csv(host / "sample_submission.csv", pd.DataFrame({"id": range(8), "answer": ""}))
-    refused(capsys, host, error="undecided", names=["category", "species"])
+    told = refused(capsys, host)
+    assert "several columns could be the label" in told
     assert prepare.main([str(host), "train.label=species"]) == 0
     assert load_samples(load_card("insects")).classes == ("a", "b")
 
@@ -367,18 +446,20 @@ def test_two_columns_that_could_be_the_label(host, capsys):
 def test_ids_of_the_sample_that_no_test_row_has(host, capsys):
     csv(host / "test.csv", pd.DataFrame({"id": range(8), "kind_of_light": "day"}))
     csv(host / "sample_submission.csv", pd.DataFrame({"id": [f"x{k * 7}" for k in range(8)], "kind": "bee"}))
-    refused(capsys, host, error="undecided")
+    assert "are not those of the test table" in refused(capsys, host)
 
 
 def test_no_label_anywhere(tmp_path, capsys):
     for k in range(12):
         save(tmp_path / "photos" / f"{hashlib.md5(str(k).encode()).hexdigest()}.png", picture(0, k))
-    refused(capsys, tmp_path / "photos", error="undecided", names=["train.files=PATTERN"])
+    told = refused(capsys, tmp_path / "photos")
+    assert "hold no label" in told
+    assert "train.files=PATTERN" in told
 
 
 def test_an_unknown_label_in_the_sample(host, capsys):
     csv(host / "sample_submission.csv", pd.DataFrame({"id": range(8), "kind": ["bee", "ant"] * 4}))
-    refused(capsys, host, error="unknown-class", names=["'ant'"])
+    assert "'ant' is no class" in refused(capsys, host)
 
 
 # The look before training
@@ -401,7 +482,7 @@ def test_the_overview(host, capsys):
     assert (doubles["equal_files"], doubles["across_labels"], doubles["between_train_and_test"]) == (2, 1, 1)
     told = capsys.readouterr().out
     assert "2 pairs of equal files" in told
-    assert "training will stop at 1 unreadable images" in told
+    assert "training will stop at 1 unreadable image" in told
 
 
 def photo(seed, size=96):
@@ -451,7 +532,7 @@ def test_a_look_is_kept_and_changed_files_are_looked_at_again(tmp_path, messages
     first = look_at(paths, tmp_path / "cache")
     jpeg(tmp_path / "data" / "1.jpg", photo(9, size=80), 90)
     second = look_at(paths, tmp_path / "cache")
-    assert messages == ["looking at 3 images", "looking at 1 images"]
+    assert messages == ["looking at 3 images", "looking at 1 image"]
     assert (first.hash == second.hash).tolist() == [True, False, True]
     assert second.size[1].tolist() == [80, 80]
 
@@ -480,7 +561,7 @@ def test_an_image_exchanged_for_one_of_the_same_size_and_time_is_looked_at_again
     first = look_at(paths, tmp_path / "cache")
     exchanged(paths[1], cv2.imencode(".bmp", photo(9, size=40))[1].tobytes())
     second = look_at(paths, tmp_path / "cache")
-    assert messages == ["looking at 3 images", "looking at 1 images"]
+    assert messages == ["looking at 3 images", "looking at 1 image"]
     assert (first.digest == second.digest).tolist() == [True, False, True]
     assert (first.hash == second.hash).tolist() == [True, False, True]
 
@@ -507,7 +588,7 @@ def test_a_look_counts_where_only_the_third_time_is_another(tmp_path, monkeypatc
     exchanged(paths[2], cv2.imencode(".bmp", photo(9, size=40))[1].tobytes())
     monkeypatch.undo()
     look_at(paths, tmp_path / "cache")
-    assert messages == ["looking at 1 images"]
+    assert messages == ["looking at 1 image"]
 
 
 def test_a_look_that_all_share_is_no_cluster():

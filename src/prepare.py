@@ -74,6 +74,7 @@ def _parse(line: CommandLine) -> tuple[str, str, dict[str, Any], str | list[str]
         raise UsageError(
             f"give one SOURCE, a folder, an archive or a Kaggle slug, then key=value words ({text})", code="one-source"
         )
+    _check_source(line.files[0])
     given = {key: _value(key, value) for key, value in line.keys.items()}
     name = given.pop("id", None) or _name_of(line.files[0])
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
@@ -99,15 +100,26 @@ def _value(key: str, word: str) -> Any:
         raise UsageError(f"{key}={word}: cannot be read as a list or mapping", code="bad-value") from None
 
 
+def _check_source(source: str) -> None:
+    from src.competition.card import card_file
+    from src.competition.sources.archives import check_source
+
+    path = Path(source)
+    if path.exists():
+        check_source(path)
+    elif path.is_symlink():
+        raise UsageError(f"{source} is a link to a file or folder that is not there", code="no-such-source")
+    elif not SLUG.fullmatch(source) and not card_file(source):
+        raise UsageError(
+            f"{source}: there is no such file or folder, and it is no Kaggle slug either", code="no-such-source"
+        )
+
+
 def _name_of(source: str) -> str:
     path = Path(source)
     if not path.exists():
         slug = SLUG.fullmatch(source)
-        if slug is None:
-            raise UsageError(
-                f"{source}: there is no such file or folder, and it is no Kaggle slug either", code="no-such-source"
-            )
-        return slug[1]
+        return slug[1] if slug else source
     path = path.resolve()
     if path.is_dir():
         return path.parent.name if path.name == "data" and path.parent.parent.name == "competition" else path.name

@@ -172,6 +172,13 @@ def _labelled(
         if empty.any():
             notes.append(f"{empty.sum()} rows of {source.name} have no label and are left out")
             table = table[~empty]
+    if isinstance(source.label, list):
+        table = labels.with_marks(table, source.label, source.marks)
+        missing = table[source.label].isin(source.missing).any(axis=1).to_numpy()
+        if missing.any():
+            held = ", ".join(map(repr, source.missing))
+            notes.append(f"{missing.sum()} rows of {source.name} have an unknown label ({held}) and are left out")
+            table = table[~missing]
     if isinstance(source.label, list) and card.target_type.one_class and card.on_conflict != "stop":
         odd = (table[source.label].isin(YES).sum(axis=1) != 1).to_numpy()
         if odd.any():

@@ -1,5 +1,6 @@
 """Names in any script, as far as this machine has fonts for them."""
 
+import logging
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,8 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager
 from matplotlib.ft2font import FT2Font
 
 OWN = "DejaVu Sans"  # comes with matplotlib: Latin, Greek, Cyrillic, Arabic and others
+# A font of the system may have one weight only: its letters are drawn in that, beside bold ones of OWN, without a word.
+logging.getLogger(findfont.__module__).setLevel(logging.ERROR)
 
 
 def families(texts: Sequence[str]) -> list[str]:

@@ -197,6 +197,32 @@ MARKS = [
 family("marks", MARKS, marks)
 
 
+def doubts(d, cell, words=(), code=None, stands="", sample=True):
+    """Columns of 1, 0, blank and a cell of doubt, several of which may hold: the form of CheXpert."""
+    rows = [[("1.0", "0.0", "", cell)[k * (j + 1) % (5 + j) % 4] for j in range(3)] for k in range(40)]
+    for k, row in enumerate(rows):
+        held = sorted(name for name, one in zip(INSECTS, row, strict=True) if one in {"1.0", stands} - {""})
+        d.image(f"train/a{k}.png", None if stands == "out" and cell in row else held)
+        d.image(f"test/b{k}.png", id=f"b{k}")
+    d.table("train.csv", id=[f"a{k}" for k in range(40)], **dict(zip(INSECTS, zip(*rows, strict=True), strict=True)))
+    if sample:
+        d.table("sample_submission.csv", id=list(d.test), **dict.fromkeys(INSECTS, 0))
+    d.words, d.code, d.target, d.guess = list(words), code, "multilabel", None if code else "train.label"
+
+
+DOUBTS = [
+    ("-1.0", (), "undecided"),
+    ("-1.0", ("target=multilabel",), "undecided"),
+    ("uncertain", (), "undecided", "", False),
+    ("-1.0", ("train.marks={-1.0: 0}",)),
+    ("-1", ("train.marks={-1: 1}",), None, "-1"),
+    ("u", ("train.marks={u: 1}",), None, "u", False),
+    ("nan", ("train.missing=[nan]",), None, "out"),
+    ("2", (), "undecided"),  # several questions, each with its own answers
+]
+family("doubts", DOUBTS, doubts)
+
+
 @case
 def farms(d):
     d.plain([f"f{k}" for k in range(12)], n=96)

@@ -2,11 +2,14 @@
 
 import hashlib
 import io
+import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
 import tarfile
+import threading
 import zipfile
 from dataclasses import replace
 
@@ -26,8 +29,9 @@ from src.competition.quality.image_index import look_at
 from src.competition.samples import load_samples
 from src.competition.sources.archives import unpack
 from src.competition.sources.data_folder import bring
-from src.core.errors import Problem
+from src.core.errors import Busy, Problem
 from src.core.files import read_json
+from src.core.locks import in_turn, locked
 from src.core.paths import REPOSITORY, competition_folder, runs_folder
 from tests.fixtures.layouts import BUILDERS, csv, numbers, picture, save
 
@@ -144,7 +148,57 @@ def test_a_failed_unpacking_leaves_nothing(tmp_path):
     broken = zip_of(tmp_path / "a.zip", {"good.txt": "1", "train.zip": "no zip"})
     with pytest.raises(Problem):
         bring(broken, tmp_path / "c", say=lambda line: None)
-    assert [path.name for path in (tmp_path / "c").iterdir()] == ["lock"]
+    assert not (tmp_path / "c").exists()
+    (tmp_path / "mine").mkdir()  # what was there before stays
+    with pytest.raises(Problem):
+        bring(broken, tmp_path / "mine", say=lambda line: None)
+    assert (tmp_path / "mine").is_dir()
+
+
+def test_who_waits_for_a_lock_that_goes_holds_the_new_one(tmp_path):
+    lock, waits, held, done = tmp_path / "c" / "lock", *(threading.Event() for _ in range(3))
+
+    def second():
+        with in_turn(lock, "", lambda line: waits.set()):
+            held.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=second)
+    with in_turn(lock, ""):
+        thread.start()
+        assert waits.wait(10)
+    assert held.wait(10)
+    with pytest.raises(Busy), locked(lock, str):
+        pass
+    done.set()
+    thread.join()
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        *((name, b"\x89PNG", "no-archive") for name in ("some.py", "a.png", "labels.csv", "x.pdf", "bare")),
+        *((f"x.{kind}", b"\x89PNG 1", "broken-archive") for kind in ("tar.xz", "tar", "zip", "gz", "bz2", "xz")),
+        ("empty.zip", b"PK\5\6" + bytes(18), "no-images"),
+        ("pipe", None, "no-archive"),
+        ("pipe.zip", None, "no-archive"),
+        ("link.zip", "nothing", "no-such-source"),
+        ("absent.zip", "", "no-such-source"),
+    ],
+)
+def test_a_source_that_is_none(tmp_path, home, capsys, name, content, code):
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is None:
+        os.mkfifo(path)
+    elif content:
+        path.symlink_to(content)
+    assert prepare.main([str(path), "id=x", "--json"]) != 0
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert told["code"] == code and "\n" not in told["message"]
+    assert not (home / "competition" / "x").exists()
 
 
 # The door
@@ -226,6 +280,21 @@ def test_a_source_is_taken_anew_until_there_is_a_card(host, capsys):
     assert prepare.main([str(host)]) == 0
     assert "no card was written yet: it is taken anew" in capsys.readouterr().out
     assert len(load_samples(load_card("insects")).train) == 30
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_is_missing_is_brought_back_from_the_same_source(host, tmp_path, packed):
+    source = shutil.make_archive(tmp_path / "packed", "zip", host) if packed else host
+    assert prepare.main([str(source), "id=insects"]) == 0
+    data = load_card("insects").data
+    (data / "own.txt").write_text("mine")
+    gone = ("test/3.png", "train/7.png", "sample_submission.csv")
+    for name in gone:
+        (data / name).unlink()
+    before = (data / "train" / "8.png").stat().st_ino
+    assert prepare.main([str(source), "id=insects"]) == 0
+    assert [(data / name).read_bytes() for name in gone] == [(host / name).read_bytes() for name in gone]
+    assert (data / "own.txt").read_text() == "mine" and (data / "train" / "8.png").stat().st_ino == before
 
 
 @pytest.mark.parametrize(

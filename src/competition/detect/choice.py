@@ -6,6 +6,7 @@ import pandas as pd
 
 from src.competition import tables, templates
 from src.competition.card import Join
+from src.competition.detect import marks
 from src.competition.detect.context import Context
 from src.competition.detect.inventory import TableFile, counted
 from src.competition.detect.labels import find_label
@@ -98,6 +99,7 @@ def _alone(table: TableFile, context: Context) -> Choice | None:
     cells = table.cells
     for join in joins:
         cells = tables.joined(cells, tables.read_table(context.tree.root / join.table, join), join, table.path)
+    cells = marks.as_given(cells, context)
     label = _label(cells, table.path, context)
     if label and not joins and _speaks_otherwise(cells, label, context) and (other := _with_sides(table, context)):
         return other
@@ -112,9 +114,11 @@ def _label(cells: pd.DataFrame, name: str, context: Context) -> Label | None:
         if missing:
             return None
         label = Label(columns if isinstance(given, list) else given, "given on the command line")
-        return complete(cells, label, context.sample)
+        return complete(marks.without_unknown(cells, columns, context), label, context.sample)
     test = next((table for table in context.tables if table.role == "test" and table.path in context.imaged), None)
     used = [context.imaged.get(name), "row", "row0"]
+    if context.sample:
+        cells = marks.without_unknown(cells, context.sample.answers, context)
     return find_label(cells, used, context.sample, test.cells if test else None, name)
 
 
@@ -163,6 +167,7 @@ def _with_sides(table: TableFile, context: Context) -> Choice | None:
             by, key = max(keys, key=lambda pair: (pair[0] == pair[1], cells[pair[0]].nunique()))
             join = Join(table=other.path, by=by, key=None if by == key else key, **other.sheet.model_dump())
             cells, joins = tables.joined(cells, other.cells[other.columns], join, table.path), [*joins, join]
+    cells = marks.as_given(cells, context)
     label = _label(cells, table.path, context) if joins else None
     if label is None or (label.column in table.cells and _speaks_otherwise(cells, label, context)):
         return None

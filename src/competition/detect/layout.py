@@ -45,7 +45,7 @@ def detect(data: Path, given: dict[str, Any], title: str) -> Found:
         draft.put("on_bad_image", None)
     context = Context(tree, tables, draft, notes=notes)
     if not tree.images and not any(table.pixels for table in tables):
-        raise Problem(f"{data} holds no images, and no table of pixels: is it the right folder?")
+        raise Problem(f"{data} holds no images, and no table of pixels: is it the right folder?", code="no-images")
     aside = list(notes)
     try:
         labels = _work_out(context)
@@ -118,6 +118,9 @@ def _validation(train: Train, context: Context) -> None:
         )
         if train.label.separator:
             draft.put("validation.label_separator", train.label.separator)
+        for key in ("marks", "missing"):
+            if draft.get(f"train.{key}") and not isinstance(train.label.column, str):
+                draft.put(f"validation.{key}", draft.get(f"train.{key}"))
         context.taken.update(filter(None, rule.files))
 
 

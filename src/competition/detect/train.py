@@ -7,6 +7,7 @@ import pandas as pd
 
 from src.competition import tables
 from src.competition.card import Join, Sheet
+from src.competition.detect import marks
 from src.competition.detect.choice import choose
 from src.competition.detect.context import Context, given_rule, pick, rules_for
 from src.competition.detect.inventory import TableFile
@@ -135,7 +136,9 @@ def _without_empty_labels(cells: pd.DataFrame, label: Label, context: Context) -
 
     A word such as NaN, or -1 among numbers, stands for none unless the sample submission names it.
     """
-    if not isinstance(label.column, str) or label.several or label.column not in cells:
+    if not isinstance(label.column, str):
+        return marks.without_unknown(cells, label.column, context)
+    if label.several or label.column not in cells:
         return cells
     draft, sample = context.draft, context.sample
     held = cells[label.column]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from src.core.errors import Problem
+from src.core.errors import Problem, UsageError
 from src.core.files import format_size, needed_and_free
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -82,6 +82,17 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith((".zip", *TARS, *SINGLE, *FOREIGN))
 
 
+def check_source(path: Path) -> None:
+    """Raises UsageError for what is neither a folder nor a file that is called like an archive."""
+    if path.is_dir() or (path.is_file() and is_archive(path)):
+        return
+    raise UsageError(
+        f"{path} is neither a folder nor an archive that is read here (zip, tar, gz, bz2, xz): "
+        "give the folder that holds the images",
+        code="no-archive",
+    )
+
+
 def unpack(archive: Path, folder: Path, bound: Bound | None = None) -> None:
     """Unpack an archive into `folder`; system litter is left out.
 
@@ -97,8 +108,18 @@ def unpack(archive: Path, folder: Path, bound: Bound | None = None) -> None:
             "another program and give the folder",
             code="archive-method",
         ) from None
-    except BROKEN as error:
-        raise Problem(f"{archive} is no whole archive ({error}): download it again") from None
+    except (*BROKEN, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # bz2 alone has no error of its own
+            raise
+        raise Problem(
+            f"{archive} is no whole archive ({_in_short(error)}): download it again", code="broken-archive"
+        ) from None
+
+
+def _in_short(error: Exception) -> str:
+    """What a library says, in one line: tarfile tells of each method that it tried in a line of its own."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0] if len(lines) == 1 else "it does not begin like one"
 
 
 def unpack_nested(folder: Path, say: Callable[[str], None], bound: Bound | None = None) -> None:

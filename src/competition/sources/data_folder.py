@@ -1,14 +1,16 @@
 """A competition's files come to its data/ folder: written by a builder, unpacked, or taken from a folder."""
 
+import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from src.competition.card import Card, load_card
+from src.competition.file_tree import Tree
 from src.competition.sources import demo_digits, pixel_columns, subset
-from src.competition.sources.archives import Bound, existing, litter, unpack, unpack_nested
+from src.competition.sources.archives import Bound, check_source, existing, litter, unpack, unpack_nested
 from src.core.console import Say, say
 from src.core.errors import Problem, UsageError
 from src.core.files import DamagedFile, needed_and_free, read_json, write_json
@@ -46,9 +48,10 @@ def ensure_data(card: Card, say: Say = say, anyway: bool = False) -> Path:
 
 def bring(source: Path, folder: Path, say: Say = say, again: bool = False, anyway: bool = False) -> Path:
     """Make `folder`/data from an archive or a folder, the source left as it is. What was taken from the same source,
-    unchanged since, is kept; else it is taken `again`, or refused.
+    unchanged since, is kept, and what is missing of it brought back; else it is taken `again`, or refused.
 
-    Raises UsageError where data/ came from elsewhere, Problem where an archive is unsafe or the disk is too full.
+    Raises UsageError where data/ came from elsewhere or the source is no archive, Problem where it is empty or unsafe,
+    or the disk is too full.
     """
 
     def whole(part: Path) -> None:
@@ -59,13 +62,22 @@ def bring(source: Path, folder: Path, say: Say = say, again: bool = False, anywa
         else:
             unpack(source, part, bound)
         unpack_nested(part, say, bound)
+        tree = Tree(part)
+        if not tree.files and not tree.dead:
+            raise Problem(f"{source} is empty and holds no images: is it the right one?", code="no-images")
+        origin["files"] = len(tree.files)
 
+    check_source(source)
     data, origin = folder / "data", origin_of(source)
     if not data.is_dir():
         return _appear(folder, whole, say, origin)
     held = _origin(folder)
     if held.get("stamp") == origin["stamp"]:
         say(f"{data} is there already, and is kept")
+        lost = held.get("files", 0) - len(Tree(data).files)
+        if lost > 0:
+            say(f"{lost} of its {held['files']} files are missing: they are brought back from {source}")
+            _bring_back(folder, whole, say)
         return data
     changed = ", which has changed since" if held.get("path") == origin["path"] else ""
     came = f"{data} came from {held.get('path', 'elsewhere')}{changed}"
@@ -77,7 +89,7 @@ def bring(source: Path, folder: Path, say: Say = say, again: bool = False, anywa
     return _appear(folder, whole, say, origin)
 
 
-def origin_of(source: Path) -> dict[str, str]:
+def origin_of(source: Path) -> dict[str, str | int]:
     """Where data come from: the path, and a hash of the names, sizes and times of the files there."""
     paths = [Path(root) / name for root, name in _files(source)] if source.is_dir() else [source]
     digest = hashlib.sha256()
@@ -91,7 +103,7 @@ def origin_of(source: Path) -> dict[str, str]:
     return {"path": str(source.resolve()), "stamp": digest.hexdigest()[:16]}
 
 
-def _origin(folder: Path) -> dict[str, str]:
+def _origin(folder: Path) -> dict[str, str | int]:
     """What is known of where `folder`/data came from; nothing where it was put there by hand."""
     note = folder / "data" / ORIGIN
     try:
@@ -100,23 +112,42 @@ def _origin(folder: Path) -> dict[str, str]:
         return {}
 
 
-def _appear(folder: Path, fill: Callable[[Path], None], say: Say, origin: dict[str, str] | None = None) -> Path:
+def _appear(folder: Path, fill: Callable[[Path], None], say: Say, origin: dict[str, str | int] | None = None) -> Path:
     """data/, whole; what stands there is replaced where its `origin` is another."""
-    data, part = folder / "data", folder / ".data.part"
-    with in_turn(folder / "lock", f"setting up competition/{folder.name}", say):
+    data = folder / "data"
+    with _part_of(folder, say) as part:
         if data.is_dir() and (origin is None or _origin(folder).get("stamp") == origin["stamp"]):
             return data  # another process made it while this one came here
+        fill(part)
+        if origin:
+            write_json(part / ORIGIN, origin)
+        if data.is_dir():
+            shutil.rmtree(data)
+        part.rename(data)
+    return data
+
+
+def _bring_back(folder: Path, fill: Callable[[Path], None], say: Say) -> None:
+    """Put what `fill` makes and data/ lacks into data/; all that is there stays."""
+    data = folder / "data"
+    with _part_of(folder, say) as part:
+        fill(part)
+        for path in Tree(part).files:
+            if not os.path.lexists(data / path):
+                (data / path).parent.mkdir(parents=True, exist_ok=True)
+                (part / path).rename(data / path)
+
+
+@contextlib.contextmanager
+def _part_of(folder: Path, say: Say) -> Iterator[Path]:
+    """Where data/ is made, one process after the other; nothing is left there."""
+    part = folder / ".data.part"
+    with in_turn(folder / "lock", f"setting up competition/{folder.name}", say):
         shutil.rmtree(part, ignore_errors=True)
         try:
-            fill(part)
-            if origin:
-                write_json(part / ORIGIN, origin)
-            if data.is_dir():
-                shutil.rmtree(data)
-            part.rename(data)
+            yield part
         finally:
             shutil.rmtree(part, ignore_errors=True)
-    return data
 
 
 def _base(card: Card) -> Card:

@@ -43,20 +43,33 @@ for line in open(sys.argv[1]):
 PYTHON
 }
 
+# Fetches many packages at once and shows how far each is: less than half the time of pip alone.
+uv_version=0.13.9
+
 set_up() {
   local mark="$home/.venv/requirements.$(cksum <"$need" | tr -d ' ')"
   python="$home/.venv/bin/python"
   if [ -e "$mark" ] && [ -x "$python" ]; then return; fi
-  local base
+  local base uv code=0
   base=$(command -v python3 || command -v python) || { echo "error: no python3 here: install Python 3.11 or newer" >&2; exit 1; }
-  echo "setting up $home/.venv (once; some 6 GB, minutes)" >&2
-  if command -v uv >/dev/null; then
-    uv venv --quiet --allow-existing --python ">=3.11" "$home/.venv"
-    uv pip install --quiet --python "$python" -r "$need"
+  echo "setting up $home/.venv, once: 3 GB to fetch, 6 GB on the disk. After Ctrl-C the same command goes on" >&2
+  if uv=$(command -v uv); then
+    "$uv" venv --quiet --allow-existing --python ">=3.11" "$home/.venv"
   else
     "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $base is older than Python 3.11" >&2; exit 1; }
     "$base" -m venv "$home/.venv" || { echo "error: $base cannot make environments: install its venv package (Debian: apt install python3-venv)" >&2; exit 1; }
-    "$python" -m pip install -qq --disable-pip-version-check -r "$need"
+    uv="$home/.venv/bin/uv"
+    "$python" -m pip install -qq --disable-pip-version-check "uv==$uv_version" >/dev/null 2>&1 || rm -f "$uv"
+  fi
+  if [ -x "$uv" ]; then
+    "$uv" pip install --python "$python" -r "$need" >&2 || code=$?
+    [ $code != 130 ] || exit 130
+  fi
+  # What pip is set up for (an index or certificates of your own) uv may not know.
+  if [ ! -x "$uv" ] || { [ $code != 0 ] && [ "$uv" = "$home/.venv/bin/uv" ]; }; then
+    "$python" -m pip install --no-compile --disable-pip-version-check -r "$need" >&2
+  elif [ $code != 0 ]; then
+    exit 1
   fi
   rm -f "$home"/.venv/requirements.*
   touch "$mark"  # written last, so its existence means that the environment is whole

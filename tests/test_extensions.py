@@ -89,9 +89,12 @@ def test_a_run_belongs_to_the_file_of_its_own_loss(extended, capsys):
 
 
 @only("sampler")
-def test_a_sampler(extended):
+def test_a_sampler(extended, capsys):
     assert learn("data.sampler={name: one_class, which: 1}", epochs=6) == 0
     assert set(logits(extended).argmax(axis=1)) == {1}
+    capsys.readouterr()
+    assert learn("data.sampler={name: one_class, which: 7}", "--json", run="s") == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "sampler-weights"
 
 
 @only("schedule")

@@ -1,11 +1,16 @@
 """Extension points: the package's own files and the user's, found by name and by nothing else."""
 
+import os
+import pickle
+import subprocess
 import sys
 
 import pytest
 
 from src.core.errors import UsageError
+from src.core.paths import REPOSITORY
 from src.core.registry import Registry
+from tests.fixtures.codes import raises
 
 OWN = """
 from {package} import THINGS
@@ -46,8 +51,21 @@ def test_the_packages_own_files_are_found_when_a_name_is_asked_for(things):
     assert "plain" in things and things.names() == ["plain"]
 
 
+def test_what_a_users_file_makes_can_be_pickled(things, tmp_path):
+    """A network goes to other processes so."""
+    extend(tmp_path, things, "net", "@THINGS.register('net')\nclass Net:\n    pass\n\n\nmade = Net()\n")
+    file = tmp_path / "made.pickle"
+    file.write_bytes(pickle.dumps(things.get("net")()))
+    code = f"import pickle, src.core.registry; print(type(pickle.load(open({str(file)!r}, 'rb'))).__name__)"
+    path = f"{tmp_path}{os.pathsep}{REPOSITORY}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "Net\n"
+
+
 def test_an_unknown_name_hears_of_the_nearest(things):
-    with pytest.raises(UsageError, match=r"thing .plian. is unknown\. Did you mean plain\?"):
+    with raises("unknown-thing", "plian", "plain"):
         things.get("plian")
 
 
@@ -76,7 +94,7 @@ def test_a_name_that_is_taken_is_refused_with_both_files(things, tmp_path):
 def test_a_users_file_that_fails_is_named(things, tmp_path, code):
     extend(tmp_path, things, "broken", code)
     for _ in range(2):  # the second time too
-        with pytest.raises(UsageError, match=r"broken\.py cannot be loaded"):
+        with raises("extension-failed", "broken.py"):
             things.get("plain")
 
 

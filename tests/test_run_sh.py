@@ -27,8 +27,16 @@ words="${0##*/} $*"
 echo "$words" >> "$LOG"
 case $words in *"${FAIL:-no such call}"*) failing=1 ;; *) failing=0 ;; esac
 """
-# Inside .venv: what run.sh asks of the finished environment.
-INNER = HEAD + "exit $failing\n"
+# Inside .venv: what run.sh asks of the finished environment, where pip can bring uv.
+INNER = (
+    HEAD
+    + """
+case $words in
+  *" uv=="*) if [ $failing = 0 ]; then cat "$INNER" > "${0%/*}/uv"; chmod +x "${0%/*}/uv"; fi ;;
+esac
+exit $failing
+"""
+)
 # Makers of environments leave a python behind even where they fail half-way, as Debian's does without its package.
 MAKER = """
 folder="${@: -1}"
@@ -132,18 +140,27 @@ def test_tests_get_their_own_words(bare):
 # Set-up
 
 
-@pytest.mark.parametrize("maker", ["uv", "python3"])
-def test_the_environment_is_made_once(tmp_path, maker):
+@pytest.mark.parametrize(
+    ("maker", "failing", "installer"),
+    [
+        ("uv", "", "uv pip install"),
+        ("python3", "", "uv pip install"),  # pip brings uv
+        ("python3", " uv==", "python -m pip install"),  # it cannot
+        ("python3", "uv pip", "python -m pip install"),  # that one finds nothing
+    ],
+)
+def test_the_environment_is_made_once(tmp_path, maker, failing, installer):
     bare = Bare(tmp_path, *{maker, "python3"})
-    done, calls = bare.start("fold=0")
+    done, calls = bare.start("fold=0", **({"FAIL": failing} if failing else {}))
     assert done.returncode == 0, done.stderr
     venv = bare.clone / ".venv"
     assert str(venv) in done.stderr, "it must say what it does"
-    made, installed = (next(k for k, call in enumerate(calls) if word in call) for word in (" venv ", " install "))
+    made = next(k for k, call in enumerate(calls) if " venv " in call)
+    installed = max(k for k, call in enumerate(calls) if " install " in call)
     assert made < installed < calls.index(WORK[0])
     assert calls[made].startswith(maker) and calls[made].endswith(str(venv))
     assert calls[installed].endswith(f"-r {bare.clone / 'requirements.txt'}")
-    assert calls[installed].startswith("uv pip" if maker == "uv" else "python -m pip")
+    assert calls[installed].startswith(installer)
     assert calls[-3:] == WORK and len(bare.marks) == 1
 
     done, calls = bare.start("fold=0")

@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -222,3 +223,29 @@ def test_nothing_big_or_made_at_work_is_in_git():
 
 def test_one_module_knows_file_locks():
     assert knowing("fcntl") == {"src.core.locks"}
+
+
+def test_every_error_has_a_code():
+    """Programs and tests tell errors apart by their codes; "failed" and "usage" tell nothing."""
+    bases = {"Problem", "UsageError"}  # and classes of theirs without a code of their own
+    classes = [node for tree in MODULES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    coded = {node.name for node in classes if any(ast.unparse(line).startswith("code = ") for line in node.body)}
+    while (
+        more := {
+            node.name
+            for node in classes
+            if {ast.unparse(base) for base in node.bases} & bases and node.name not in coded
+        }
+        - bases
+    ):
+        bases |= more
+    made = [
+        (f"{FILES[name]}:{call.lineno}", [word.value for word in call.keywords if word.arg == "code"])
+        for name, tree in MODULES.items()
+        for call in calls(tree)
+        if ast.unparse(call.func).rpartition(".")[2] in bases
+    ]
+    assert len(made) > 300, "too few errors were looked at"
+    assert not [place for place, code in made if not code], "an error without code="
+    codes = [word.value for _, code in made for word in code if isinstance(word, ast.Constant)]
+    assert not [code for code in codes if not re.fullmatch(r"[a-z]+(-[a-z]+)*", code)]

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from src.core.errors import UsageError
 from src.core.files import read_settings
 from src.core.paths import REPOSITORY, competition_folder, home
+from src.core.suggestions import did_you_mean
 from src.targets import TargetType, target_type
 from src.targets.label_cells import NO, YES
 
@@ -222,8 +223,9 @@ def load_card(competition: str) -> Card:
     if path is None:
         known = sorted({p.parent.name for r in (home(), REPOSITORY) for p in r.glob("competition/*/card.yaml")})
         raise UsageError(
-            f"competition={competition}: there is no competition/{competition}/card.yaml. Known: {', '.join(known)}. "
-            "To add one: python -m src.prepare SOURCE"
+            f"competition={competition}: there is no competition/{competition}/card.yaml."
+            f"{did_you_mean(competition, known)} Known: {', '.join(known)}. To add one: python -m src.prepare SOURCE",
+            code="unknown-competition",
         )
     facts = read_settings(path)
     if str(facts.get("id", competition)) != competition:
@@ -239,7 +241,7 @@ def check_card(competition: str, facts: dict[str, Any], where: str) -> Card:
     try:
         return Card.model_validate({"id": competition, **facts})
     except ValidationError as error:
-        raise UsageError((f"{where}: " if where else "") + _wording(error.errors()[0])) from None
+        raise UsageError((f"{where}: " if where else "") + _wording(error.errors()[0]), code="bad-card") from None
 
 
 def _wording(fault: dict[str, Any]) -> str:

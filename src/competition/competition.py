@@ -161,5 +161,7 @@ def _tell_own_metric(file: Path, note: Path, say: Callable[[str], None]) -> None
 def _check(card: Card, samples: Samples) -> None:
     """What would only show when folds have been trained for hours."""
     if samples.target.constant(samples.targets, len(samples.classes)):
-        raise Problem(f"every training row of {card.id} is of one class: mend the card's label column")
+        raise Problem(
+            f"every training row of {card.id} is of one class: mend the card's label column", code="one-class"
+        )
     test_answers(card, samples.classes, samples.test["id"].to_numpy())

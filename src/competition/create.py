@@ -84,10 +84,15 @@ def prepare(
     other = [key for key in given if not _tells(name, key, given[key])] if existing else []
     if other:
         keys = ", ".join(other)
-        raise UsageError(f"{existing} is there already: write {keys} into it, or delete it to have it worked out anew")
+        raise UsageError(
+            f"{existing} is there already: write {keys} into it, or delete it to have it worked out anew",
+            code="card-exists",
+        )
     if source is not None and source.resolve() not in (folder, folder / "data"):
         if existing and load_card(name).embedded:
-            raise UsageError(f"{name} is a competition of Podium's own: choose another name for {source}, id=NAME")
+            raise UsageError(
+                f"{name} is a competition of Podium's own: choose another name for {source}, id=NAME", code="name-taken"
+            )
         bring(source, folder, say, again=not existing, anyway=anyway)
     return _again(name, say, confirmed, anyway) if existing else _new(source, name, given, say, slug, fits, confirmed)
 

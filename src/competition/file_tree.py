@@ -143,6 +143,7 @@ class Tree:
 def _only(found: list[str], wanted: str) -> str | None:
     if len(found) > 1:
         raise Problem(
-            f"{wanted} stands for several files: {', '.join(found[:3])}. Make the card's rule for images narrower"
+            f"{wanted} stands for several files: {', '.join(found[:3])}. Make the card's rule for images narrower",
+            code="several-files",
         )
     return found[0] if found else None

@@ -109,7 +109,9 @@ def freeze_folds(samples: Samples, count: int, seed: int, folder: Path, host: bo
             pd.DataFrame({"id": samples.train["id"], "fold": of_row}).to_csv(part, index=False)
     table = read_csv(path, ("id", "fold"), dtype={"id": str})
     if list(table["id"]) != list(samples.train["id"]) or table["fold"].dtype.kind != "i":
-        raise Problem(f"{path} was changed by hand: delete it, and the runs made with it, to start anew")
+        raise Problem(
+            f"{path} was changed by hand: delete it, and the runs made with it, to start anew", code="folds-edited"
+        )
     of_row = table["fold"].to_numpy()
     notes = () if host else tuple(_notes(samples, units, of_row, count))
     return Folds(1 if host else count, of_row, hashlib.sha256(path.read_bytes()).hexdigest()[:8], notes)
@@ -139,7 +141,7 @@ def _cross(samples: Samples, units: np.ndarray, count: int, seed: int) -> np.nda
     number = len(np.unique(units[own]))
     if number < count:
         what = "training rows" if number == own.sum() else "groups of training rows"
-        raise Problem(f"{number} {what} cannot make {count} folds: set data.folds lower")
+        raise Problem(f"{number} {what} cannot make {count} folds: set data.folds lower", code="too-few-for-folds")
     of_row = np.full(len(own), NEVER)
     strata, alone = samples.target.strata(samples.targets[own]), number == own.sum()
     if alone and strata.one_each:
@@ -152,7 +154,9 @@ def _cross(samples: Samples, units: np.ndarray, count: int, seed: int) -> np.nda
 def _host(samples: Samples) -> np.ndarray:
     held_out = (samples.train["part"] == VALIDATION).to_numpy()
     if not held_out.any():
-        raise Problem("the card names no validation table of the host: let data.validation be folds")
+        raise Problem(
+            "the card names no validation table of the host: let data.validation be folds", code="no-validation-table"
+        )
     return np.where(held_out, 0, NEVER)
 
 

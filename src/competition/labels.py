@@ -82,7 +82,7 @@ def _rows_of(card: Card, wanted: pd.Index, remedy: str) -> tuple[TrainTable, pd.
     """How `test_labels` are written, and their rows of these ids: one each, unless several classes may apply."""
     path = card.folder / card.test_labels
     if not path.is_file():
-        raise Problem(f"{path} is missing: bring it back, or drop test_labels from the card")
+        raise Problem(f"{path} is missing: bring it back, or drop test_labels from the card", code="missing-file")
     table = read_table(path)
     source = _like_training(card, table)
     if isinstance(source.label, list):
@@ -91,11 +91,12 @@ def _rows_of(card: Card, wanted: pd.Index, remedy: str) -> tuple[TrainTable, pd.
     absent = wanted[~wanted.isin(table[source.id])]
     if len(absent):
         raise Problem(
-            f"{path} has no known class for test id {absent[0]!r} ({len(absent)} of {len(wanted)} ids): {remedy}"
+            f"{path} has no known class for test id {absent[0]!r} ({len(absent)} of {len(wanted)} ids): {remedy}",
+            code="missing-label",
         )
     repeated = table[source.id][table[source.id].duplicated()]
     if len(repeated) and not card.target_type.repeats:
-        raise Problem(f"{path} names the test id {repeated.iloc[0]!r} twice: {remedy}")
+        raise Problem(f"{path} names the test id {repeated.iloc[0]!r} twice: {remedy}", code="repeated-id")
     return source, table
 
 
@@ -103,7 +104,9 @@ def _like_training(card: Card, table: pd.DataFrame) -> TrainTable:
     """How the labels of `test_labels` are written: in the training label's columns, else in the second."""
     label = card.train.label
     if table.shape[1] < 2:
-        raise Problem(f"{card.test_labels} must have a column of ids and a column of labels: mend it")
+        raise Problem(
+            f"{card.test_labels} must have a column of ids and a column of labels: mend it", code="missing-column"
+        )
     if not set([label] if isinstance(label, str) else label) <= set(table.columns):
         label = table.columns[1]
     separator = card.train.label_separator

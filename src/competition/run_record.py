@@ -9,9 +9,9 @@ from typing import Any
 from src.competition.competition import Competition
 from src.config import run_config
 from src.core.errors import Problem, UsageError
-from src.core.files import read_json, write_json, write_text
-from src.core.paths import REPOSITORY, Run, has_learned
-from src.core.registry import extensions_folder, weight_shaping_files
+from src.core.files import damaged, read_json, sha256_of, write_json, write_text
+from src.core.paths import REPOSITORY, Run, has_learned, home
+from src.core.registry import weight_shaping_files
 
 IGNORED = "ignored.csv"  # the rows that data.ignore named when the run was made
 PACKAGES = ("torch", "timm", "albumentations", "opencv-python-headless", "numpy")
@@ -57,6 +57,8 @@ def verify(run: Run, competition: Competition) -> None:
             code="run-folds-differ",
         )
     if record.get("ignored") != _ignored(competition):
+        if not competition.ignored:
+            raise damaged(run.folder / "run.json", "tells of ignored rows, and its configuration of none")
         raise Problem(
             f"{competition.ignored.file} ignores other rows than when run {run.name} was made: give run=NEWNAME to "
             f"train with these, or put back those that {run.folder / IGNORED} tells",
@@ -66,7 +68,7 @@ def verify(run: Run, competition: Competition) -> None:
     changed = [name for name, digest in record.get("extensions", now).items() if now.get(name) != digest]
     if changed:
         raise Problem(
-            f"{extensions_folder() / changed[0]} has changed since run {run.name} learned with it: put it back as it "
+            f"{home() / changed[0]} has changed since run {run.name} learned with it: put it back as it "
             f"was, or give run=NEWNAME to train with what it is now",
             code="run-extension-differs",
         )
@@ -94,8 +96,19 @@ def _origin(competition: Competition) -> dict[str, Any]:
 
 
 def _extensions(competition: Competition) -> dict[str, str]:
-    """{file: hash} of the user's own losses, samplers, networks and so on that decide what this run learns."""
-    return weight_shaping_files({*_words(competition.config.identity()), competition.card.target_type.name})
+    """{file, counted from PODIUM_HOME: hash} of the user's own losses, samplers, networks and so on that decide what
+    this run learns; of the metric too where epochs are chosen by it."""
+    config, metric = competition.config, competition.metric
+    words = {*_words(config.identity()), competition.target.name, competition.target.usual_loss}
+    own = {}
+    if config.train.keep == "best" or config.train.patience:
+        words.add(metric.registered)
+        own = (
+            {f"competition/{competition.card.id}/{metric.path.name}": sha256_of(metric.path)[:16]}
+            if metric.path
+            else {}
+        )
+    return own | weight_shaping_files(words | {word.partition(".")[0] for word in words})
 
 
 def _words(tree: Any) -> Iterator[str]:

@@ -21,7 +21,8 @@ def sample_of(card: Card, test_ids: set[str], test: pd.DataFrame, classes: tuple
     if sample.shape[1] < 2:
         raise Problem(
             f"{wanted.sample} has one column only, {sample.columns[0]!r}, when it is read with {wanted.separator!r} "
-            "between its columns: mend submission.separator in the card, or take it out"
+            "between its columns: mend submission.separator in the card, or take it out",
+            code="one-column",
         )
     key = wanted.id or sample.columns[0]
     ids = need(sample, key, wanted.sample)
@@ -33,7 +34,8 @@ def sample_of(card: Card, test_ids: set[str], test: pd.DataFrame, classes: tuple
             line = int(wrong.to_numpy().argmax()) + 2
             raise Problem(
                 f"{wanted.sample}, line {line}: id {ids[wrong].iloc[0]!r} {what} ({wrong.sum()} such rows). "
-                "Mend the card or the file"
+                "Mend the card or the file",
+                code="bad-sample-id",
             )
     if wanted.kind in ("label", "ranked", "set"):
         _check_answers(card, sample.drop(columns=key).iloc[:, -1], classes)
@@ -64,7 +66,8 @@ def _check_answers(card: Card, answers: pd.Series, classes: tuple[str, ...]) -> 
         raise Problem(
             f"{place}: {answers.iloc[wrong[0]]!r} is no class of {card.train.name} "
             f"({len(wrong)} such rows). Correct the file, or name every class in the card (classes: [...])"
-            + (f"; classes are parted by {separator!r}, mend submission.label_separator if not" if several else "")
+            + (f"; classes are parted by {separator!r}, mend submission.label_separator if not" if several else ""),
+            code="unknown-class",
         )
 
 

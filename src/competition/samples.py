@@ -29,14 +29,15 @@ def ids_and_paths(source: Table, table: pd.DataFrame) -> pd.DataFrame:
     ids = values(table, source.id, source.name)
     empty = next((place for place, name in enumerate(ids) if not name), None)
     if empty is not None:
-        raise Problem(f"{labels.where(source, table, empty)}: the id is empty. Correct the table")
+        raise Problem(f"{labels.where(source, table, empty)}: the id is empty. Correct the table", code="empty-id")
     paths = templates.fill(source.images, table)
     odd = [place for place, path in enumerate(paths) if path.startswith("/") or "./" in path or "//" in path]
     for place in odd:
         path = PurePosixPath(paths[place])  # drops ./ and //
         if path.is_absolute() or ".." in path.parts:
             raise Problem(
-                f"{labels.where(source, table, place)} names {paths[place]!r}, a file outside data/: correct the table"
+                f"{labels.where(source, table, place)} names {paths[place]!r}, a file outside data/: correct the table",
+                code="path-outside-data",
             )
         paths[place] = str(path)
     return pd.DataFrame({"id": ids, "path": paths}, dtype=object)
@@ -116,7 +117,8 @@ def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None
     if unknown:
         raise UsageError(
             f"data.extra: the card of {card.id} has no extra table {unknown[0]!r}. "
-            f"It has {', '.join(card.extra) or 'none'}"
+            f"It has {', '.join(card.extra) or 'none'}",
+            code="no-such-table",
         )
     tree, notes = tree or Tree(card.data), []
     sources = {TRAIN: card.train, VALIDATION: card.validation} | {name: card.extra[name] for name in extra}
@@ -167,7 +169,8 @@ def _labelled(
             place = labels.where(source, table, int(empty.argmax()))
             raise Problem(
                 f"{place}: {source.label} is empty ({empty.sum()} such rows). "
-                f"To leave them out: {part}.empty_label: drop in the card"
+                f"To leave them out: {part}.empty_label: drop in the card",
+                code="empty-label",
             )
         if empty.any():
             notes.append(f"{empty.sum()} rows of {source.name} have no label and are left out")
@@ -185,7 +188,7 @@ def _labelled(
             notes.append(f"{odd.sum()} rows of {source.name} have no label or several labels and are left out")
             table = table[~odd]
     if not len(table):
-        raise Problem(f"{source.name} has no rows to train on: mend the card's {part} table")
+        raise Problem(f"{source.name} has no rows to train on: mend the card's {part} table", code="no-rows")
     rows = ids_and_paths(source, table)
     rows["group"] = values(table, card.group, source.name) if group else ""
     rows["path"], rows["absent"] = find_files(rows["path"], source, tree)
@@ -207,7 +210,8 @@ def _one_row_an_id(
     if moved.any():
         id_ = train["id"].iloc[again[moved.argmax()]]
         raise Problem(
-            f"the id {id_!r} stands for several images ({moved.sum()} such rows): choose another id in the card"
+            f"the id {id_!r} stands for several images ({moved.sum()} such rows): choose another id in the card",
+            code="repeated-id",
         )
     differ = card.target_type.combine(kept, first[again], targets[again])
     train = train[~repeated].reset_index(drop=True)
@@ -242,7 +246,10 @@ def _tied(train: pd.DataFrame, card: Card, notes: list[str]) -> pd.DataFrame:
     images = train["path"][again].nunique()
     if card.group:
         if (train[again].groupby("path")["group"].nunique() > 1).any():
-            raise Problem(f"{images} images stand in several rows, in different groups: mend the card's group")
+            raise Problem(
+                f"{images} images stand in several rows, in different groups: mend the card's group",
+                code="group-conflict",
+            )
         return train
     notes.append(f"{images} images stand in several rows ({again.sum()} in all): each image's rows stay in one fold")
     return train.assign(group=np.where(again, train["path"], ""))
@@ -257,7 +264,8 @@ def _with_image(
     text = f"{absent.sum()} of {len(train)} training images are missing: {_some(train['path'][absent])}"
     if card.on_bad_image == "stop" or absent.all():
         raise Problem(
-            f"{text}. Put them below {card.data}, mend the card, or leave them out: on_bad_image: drop in the card"
+            f"{text}. Put them below {card.data}, mend the card, or leave them out: on_bad_image: drop in the card",
+            code="missing-image",
         )
     notes.append(f"{text}. Their rows are left out")
     return train[~absent].reset_index(drop=True), targets[~absent]
@@ -272,17 +280,20 @@ def _test(card: Card, tree: Tree) -> tuple[pd.DataFrame, list[str]]:
     repeated = rows["id"][rows["id"].duplicated()]
     if len(repeated):
         raise Problem(
-            f"{card.test.name}: the test id {repeated.iloc[0]!r} stands for several images ({len(repeated)} such rows)"
+            f"{card.test.name}: the test id {repeated.iloc[0]!r} stands for several images ({len(repeated)} such rows)",
+            code="repeated-id",
         )
     rows["path"], absent = find_files(rows["path"], card.test, tree)
     if absent.any() and card.on_bad_image == "stop":
         raise Problem(
             f"{absent.sum()} of {len(rows)} test images are missing: {_some(rows['path'][absent])}. Put them below "
-            f"{card.data}, or let their rows be answered from the classes' shares: on_bad_image: drop in the card"
+            f"{card.data}, or let their rows be answered from the classes' shares: on_bad_image: drop in the card",
+            code="missing-image",
         )
     if absent.all():
         raise Problem(
-            f"none of the {len(rows)} test images of {card.test.name} is there, such as {rows['path'].iloc[0]}"
+            f"none of the {len(rows)} test images of {card.test.name} is there, such as {rows['path'].iloc[0]}",
+            code="missing-image",
         )
     return rows[~absent].reset_index(drop=True), rows["id"][absent].tolist()
 

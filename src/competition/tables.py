@@ -19,7 +19,10 @@ WIDE = 64  # columns; of wider tables only those are read that are asked for
 def read_table(path: Path, sheet: Sheet | None = None, columns: Iterable[str] | None = None) -> pd.DataFrame:
     """One table; only `columns`, where given. Raises Problem where it is absent, broken or lacks a column."""
     if not path.is_file():
-        raise Problem(f"{path} is missing: put the host's files into {path.parent}, or mend the card that names it")
+        raise Problem(
+            f"{path} is missing: put the host's files into {path.parent}, or mend the card that names it",
+            code="missing-file",
+        )
     sheet = sheet or Sheet(encoding="utf-8-sig")
     try:
         if path.suffix.lower() in json_tables.SUFFIXES:
@@ -27,7 +30,9 @@ def read_table(path: Path, sheet: Sheet | None = None, columns: Iterable[str] | 
         else:
             table = _read_csv(path, sheet, None if columns is None else set(columns))
     except (ValueError, LookupError, UnicodeError, RecursionError, OverflowError) as error:
-        raise Problem(f"{path} cannot be read as a table: {' '.join(str(error).split())}") from None
+        raise Problem(
+            f"{path} cannot be read as a table: {' '.join(str(error).split())}", code="unreadable-table"
+        ) from None
     if columns is None:
         return table
     for column in columns:
@@ -42,7 +47,10 @@ def _read_csv(path: Path, sheet: Sheet, columns: set[str] | None) -> pd.DataFram
     wanted = names if columns is None else [name for name in names if name in columns] or names[:1]
     for column in columns or ():
         if column not in names:
-            raise Problem(f"{path.name} has no column {column!r}: it has {_listed(names)}. Mend the card or the table")
+            raise Problem(
+                f"{path.name} has no column {column!r}: it has {_listed(names)}. Mend the card or the table",
+                code="missing-column",
+            )
     if len(names) > WIDE:
         return _without_blank_rows(
             pd.read_csv(path, header=0 if sheet.header else None, names=names, usecols=wanted, **options)
@@ -130,7 +138,10 @@ def _listing(source: Table, tree: Tree) -> pd.DataFrame:
     names, matcher = templates.fields(source.files), templates.pattern(source.files)
     rows = [(path, *match.groups()) for path in tree.images if (match := matcher.fullmatch(path))]
     if not rows:
-        raise Problem(f"no image matches {source.files!r} below {tree.root}: mend the pattern in the card")
+        raise Problem(
+            f"no image matches {source.files!r} below {tree.root}: mend the pattern in the card",
+            code="pattern-without-files",
+        )
     return pd.DataFrame(rows, columns=["path", *names])
 
 
@@ -143,7 +154,7 @@ def _aligned(data: Path, source: Table, wanted: set[str]) -> pd.DataFrame:
     lengths = [len(part) for part in parts]
     if len(set(lengths)) > 1:
         text = ", ".join(f"{name} has {n}" for name, n in zip(source.tables, lengths, strict=True))
-        raise Problem(f"tables that are aligned by line must have as many rows each: {text}")
+        raise Problem(f"tables that are aligned by line must have as many rows each: {text}", code="tables-not-aligned")
     table = pd.concat(parts, axis=1)
     if not source.header:
         table.columns = [f"column{i + 1}" for i in range(table.shape[1])]
@@ -151,7 +162,8 @@ def _aligned(data: Path, source: Table, wanted: set[str]) -> pd.DataFrame:
         same = table[column]
         if not same.iloc[:, 0].equals(same.iloc[:, -1]):
             raise Problem(
-                f"{source.name} both have a column {column!r}, and its cells differ: they are not aligned by line"
+                f"{source.name} both have a column {column!r}, and its cells differ: they are not aligned by line",
+                code="tables-not-aligned",
             )
     return table.loc[:, ~table.columns.duplicated()]
 
@@ -162,13 +174,15 @@ def joined(table: pd.DataFrame, side: pd.DataFrame, join: Join, name: str) -> pd
     repeated = side[need(side, key, join.table).duplicated()]
     if len(repeated):
         raise Problem(
-            f"{join.table} has {key} {repeated[key].iloc[0]!r} twice: the card's join needs one row for each key"
+            f"{join.table} has {key} {repeated[key].iloc[0]!r} twice: the card's join needs one row for each key",
+            code="repeated-key",
         )
     rows = pd.Index(side[key]).get_indexer(need(table, join.by, name))
     if (rows < 0).any():
         missing = table[join.by].iloc[int((rows < 0).argmax())]
         raise Problem(
-            f"{join.table} has no row with {key} {missing!r}, which {name} needs ({int((rows < 0).sum())} such rows)"
+            f"{join.table} has no row with {key} {missing!r}, which {name} needs ({int((rows < 0).sum())} such rows)",
+            code="missing-row",
         )
     prefix = Path(join.table).stem
     new = {
@@ -182,7 +196,9 @@ def need(table: pd.DataFrame, column: str, name: str) -> pd.Series:
     """A column of a table. Raises Problem with the columns there are."""
     if column not in table:
         known = _listed(table.columns)
-        raise Problem(f"{name} has no column {column!r}: it has {known}. Mend the card or the table")
+        raise Problem(
+            f"{name} has no column {column!r}: it has {known}. Mend the card or the table", code="missing-column"
+        )
     return table[column]
 
 

@@ -112,7 +112,10 @@ def _change(word: str, template: str) -> Callable[[str], str] | None:
             "before": lambda text: text.rpartition(rest)[0] or text,
             "after": lambda text: text.rpartition(rest)[2],
         }[verb]
-    raise Problem(f"{template}: unknown change {word!r}. Known: {', '.join(CHANGES)}, 04, without X, before X, after X")
+    raise Problem(
+        f"{template}: unknown change {word!r}. Known: {', '.join(CHANGES)}, 04, without X, before X, after X",
+        code="bad-template",
+    )
 
 
 def pattern(text: str) -> re.Pattern[str]:

@@ -32,6 +32,7 @@ from src.core.console import printable
 from src.core.errors import REMEDIES, Problem, UsageError
 from src.core.files import format_size
 from src.core.launch import first_to_tell, launched
+from src.core.registry import extension_fault
 from src.core.suggestions import nearest
 
 Result = dict[str, Any]
@@ -180,17 +181,22 @@ def _outcome(work: Callable[[], Result | None], several: bool) -> tuple[int, Res
             raise
         code, remedy = REMEDIES[error.errno]
         return 1, _failed(code, f"{error.filename or 'writing a file'}: {remedy}{_free(error)}")
-    except Exception:
+    except Exception as error:
+        fault = extension_fault(error)
+        if fault is not None:
+            return fault.exit_code, _failed(fault.code, str(fault))
         first_to_tell()  # the traceback tells enough
         raise
 
 
 def _free(error: OSError) -> str:
-    """How much room there is on a disk that is full."""
+    """How much room there is on a disk that is full, now that the file that did not fit is gone again."""
     if error.errno != errno.ENOSPC or not error.filename:
         return ""
     place = next((path for path in Path(error.filename).absolute().parents if path.is_dir()), None)
-    return f" ({format_size(shutil.disk_usage(place).free)} are free there)" if place else ""
+    if place is None:
+        return ""
+    return f" (it needs more than the {format_size(shutil.disk_usage(place).free)} that are free there)"
 
 
 def _failed(code: str, message: str, opening: str = "error: ") -> Result:
@@ -216,7 +222,10 @@ def _standard_output(kept_clean: bool) -> Iterator[Callable[[str], None]]:
             try:
                 yield told.append
             except Exception as error:
-                told.append(json.dumps({"error": {"code": "internal", "message": f"{type(error).__name__}: {error}"}}))
+                if launched().rank == 0:
+                    told.append(
+                        json.dumps({"error": {"code": "internal", "message": f"{type(error).__name__}: {error}"}})
+                    )
                 raise
             finally:
                 sys.stderr.flush()

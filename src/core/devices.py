@@ -44,7 +44,8 @@ def see_only(names: str) -> None:
     if torch.cuda.is_initialized() or torch.cuda._is_in_bad_fork():
         raise Problem(
             "a GPU was used before the work was shared out, so that no process beside this one can use any: give "
-            "machine.jobs=1"
+            "machine.jobs=1",
+            code="gpu-in-use",
         )
     os.environ[VISIBLE] = names
 
@@ -65,7 +66,9 @@ def apart(ask: Callable[[], T]) -> T:
         problem, answer = ours.recv()
     except EOFError:
         child.join()
-        raise Problem(f"a process that tried the GPU ended with code {child.exitcode} and without an answer") from None
+        raise Problem(
+            f"a process that tried the GPU ended with code {child.exitcode} and without an answer", code="gpu-failed"
+        ) from None
     except BaseException:
         child.kill()
         raise

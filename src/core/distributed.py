@@ -101,7 +101,8 @@ def together() -> Iterator[Ranks]:
         raise Problem(
             f"another process of this training has ended ({' '.join(str(error).split())[:160]}). Killed by the system? "
             f"Then less memory may help: a smaller train.batch with the same train.global_batch. The same command goes "
-            f"on from the last checkpoint, with as many processes as you like"
+            f"on from the last checkpoint, with as many processes as you like",
+            code="process-lost",
         ) from None
     if ranks.count > 1:
         ranks.barrier()

@@ -38,14 +38,26 @@ REMEDIES = {
     "done.json": "delete it, and src.train trains this fold again",
     "review.json": "delete it, and src.review makes it anew",
 }
+# {name: {key: types}}: what is read of these files. A damaged or edited one may be whole JSON and hold something else.
+TEXT, NUMBER = (str,), (int, float)
+KINDS: dict[str, dict[str, tuple[type, ...]]] = {
+    "run.json": {"folds": TEXT, "config_hash": TEXT, "commit": TEXT, "extensions": (dict,), "packages": (dict,)}
+    | {"ignored": (str, type(None))},
+    "machine.json": {"device": TEXT, "precision": TEXT, "layout": TEXT, "workers": (int,), "batch": (int,)}
+    | {"threads": (int, type(None))},
+    "done.json": {"weights": TEXT, "score": NUMBER, "epochs": (int,), "seconds": NUMBER, "best_epoch": (int,)}
+    | {"last_score": NUMBER, "best_score": NUMBER},
+    "review.json": {"shift": (dict, type(None)), "written": (dict,), "label_issues": (int,)},
+}
 MADE_ANEW = "delete it, and the same command makes it anew"
 
 FORMULA = re.compile(r"'*[=+\-@\t\r]")  # begins a formula, or was defused before
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 # ${name:...}, however nested, calls a function, such as one that reads the environment.
 RESOLVER = re.compile(r"\$\{.*:", re.DOTALL)
 REFERENCE = re.compile(r"\$\{([^${}]*)\}")
+LARGEST_JSON = 100_000_000  # bytes
 LARGEST_SETTINGS = 2_000_000  # bytes of a card or configuration, and values and letters that it may come to
 
 # What zipfile and numpy raise for bytes that are none of theirs.
@@ -152,6 +164,8 @@ def read_json(path: Path, remedy: str | None = None, kind: type = dict) -> Any:
 
     Raises DamagedFile, and MissingFile where it is not there; `remedy` is told in place of the usual one.
     """
+    if path.is_file() and path.stat().st_size > LARGEST_JSON:
+        raise damaged(path, f"holds more than {format_size(LARGEST_JSON)}", remedy)
     try:
         value = json.loads(read_text(path, remedy))
     except (ValueError, RecursionError) as error:
@@ -160,16 +174,23 @@ def read_json(path: Path, remedy: str | None = None, kind: type = dict) -> Any:
         raise damaged(path, f"holds a {type(value).__name__} and must hold a {kind.__name__}", remedy)
     if not isinstance(value, dict):
         return value
+    for key, kinds in KINDS.get(path.name, {}).items():
+        if not isinstance(value.get(key, kinds[0]()), kinds):
+            raise damaged(path, f"tells {str(value[key])[:40]!r} as {key!r}", remedy)
     facts = Facts(value)
     facts.path, facts.remedy = path, remedy
     return facts
 
 
 def read_csv(
-    path: Path, columns: Sequence[str] = (), remedy: str | None = None, dtype: dict[str, type] | None = None
+    path: Path,
+    columns: Sequence[str] = (),
+    remedy: str | None = None,
+    dtype: dict[str, type] | None = None,
+    numbers: bool = False,
 ) -> pd.DataFrame:
     """A table that Podium wrote, which ends with a line's end and has these columns; columns of `dtype` str keep every
-    cell as it is. Raises DamagedFile, and MissingFile where it is not there."""
+    cell as it is. numbers: all others hold numbers. Raises DamagedFile, and MissingFile where it is not there."""
     import io
 
     import pandas as pd
@@ -185,12 +206,16 @@ def read_csv(
     missing = [column for column in columns if column not in table]
     if missing:
         raise damaged(path, f"has no column {missing[0]!r}", remedy)
+    if numbers:
+        text = [column for column in table.drop(columns=kept) if not pd.api.types.is_numeric_dtype(table[column])]
+        if text:
+            raise damaged(path, f"holds text in the column {text[0]!r}", remedy)
     return table
 
 
 def defused(cell: str) -> str:
     """A cell of text for people: with a quote before it where a spreadsheet would take it for a formula."""
-    return f"'{cell}" if FORMULA.match(cell) and not NUMBER.fullmatch(cell) else cell
+    return f"'{cell}" if FORMULA.match(cell) and not DECIMAL.fullmatch(cell) else cell
 
 
 def undefused(cell: str) -> str:
@@ -263,6 +288,8 @@ def read_settings(path: Path, kinds: tuple[type, ...] = (dict,)) -> Any:
         if not text.strip():
             raise UsageError(f"{path} is empty: write it anew, or put a copy of it back", code="damaged-file")
         _check_aliases(text)
+        # omegaconf from 2.4 on has a bound of its own, which a list of 10,000 classes passes.
+        os.environ.setdefault("OMEGACONF_MAX_YAML_EXPANDED_NODES", str(LARGEST_SETTINGS))
         tree = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
         asking = next((cell for cell in _cells(tree) if RESOLVER.search(cell)), None)
         if asking is not None:

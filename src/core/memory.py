@@ -34,12 +34,14 @@ def explain_out_of_memory(name: str) -> Iterator[None]:
         if out_of_memory(error):
             raise Problem(
                 f"{name}: out of memory ({reason}). The same command goes on from the last checkpoint once no other "
-                f"program holds that memory; or begin another run=NAME with a smaller train.batch or images.size"
+                f"program holds that memory; or begin another run=NAME with a smaller train.batch or images.size",
+                code="out-of-memory",
             ) from None
         if "DataLoader worker" in str(error):
             raise Problem(
                 f"{name}: a process that loads images was killed ({reason}). The same command goes on from the last "
-                f"checkpoint: give machine.workers=0, or allow more shared memory (docker run --shm-size=2g)"
+                f"checkpoint: give machine.workers=0, or allow more shared memory (docker run --shm-size=2g)",
+                code="process-lost",
             ) from None
         raise
 

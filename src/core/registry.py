@@ -7,10 +7,14 @@ the commands start fast. Extensions are code of the user's: they are never taken
 
 import hashlib
 import importlib
+import importlib.abc
+import importlib.machinery
 import importlib.util
 import pkgutil
 import re
 import sys
+import traceback
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -18,7 +22,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from src.core.errors import Problem, UsageError
 from src.core.launch import launched
 from src.core.paths import home
-from src.core.suggestions import nearest
+from src.core.suggestions import did_you_mean, nearest
 
 T = TypeVar("T")
 PREFIX = "podium_extensions."  # of the module names of the user's files
@@ -55,7 +59,11 @@ class Registry(Generic[T]):
         """Enter `entry`, which this module made."""
         there = [other for other, _ in self._visible(name) if other != module]
         if there:
-            raise UsageError(f"{_file(module)}: the {self.kind} {name!r} is there already, in {_file(there[0])}")
+            own, other = sorted((module, there[0]), key=lambda one: not one.startswith(PREFIX))
+            raise UsageError(
+                f"{_file(own)}: the {self.kind} {name!r} is there already, in {_file(other)}: choose another name",
+                code="name-taken",
+            )
         if isinstance(entry, type) and issubclass(entry, Configurable):
             entry.registered = name
         kept = [one for one in self._entries.get(name, []) if one[0] != module]
@@ -66,7 +74,8 @@ class Registry(Generic[T]):
         self._discover()
         found = self._visible(name)
         if not found:
-            raise UsageError(f"the {self.kind} {name!r} is unknown.{nearest(name, self.names())}")
+            text = f"the {self.kind} {name!r} is unknown.{nearest(name, self.names())}"
+            raise UsageError(text, code=f"unknown-{self.kind.replace(' ', '-')}")
         return found[-1][1]
 
     def origin(self, name: str) -> str | None:
@@ -133,22 +142,44 @@ def load_extensions() -> None:
         _forget(gone)
     new = [path for path in files if path not in _loaded]
     for path in new:
-        _loaded[path] = module = f"{PREFIX}{path.stem}_{len(_loaded)}"
-        _digests[module] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        spec = importlib.util.spec_from_file_location(module, path)
-        loaded = importlib.util.module_from_spec(spec)
-        sys.modules[module] = loaded  # dataclasses and pickles look their module up
+        _loaded[path] = module = _module_of(path)
+        _digests[module] = _digest(path)
         try:
-            spec.loader.exec_module(loaded)
-        except Problem:
+            importlib.import_module(module)
+        except Problem as problem:
             _forget(path)
-            raise
+            raise UsageError(f"{path}: {str(problem).removeprefix(f'{path}: ')}", code=problem.code) from problem
         except Exception as error:
             _forget(path)
-            raise UsageError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+            text = f"{path} cannot be loaded: {type(error).__name__}: {error}"
+            raise UsageError(text, code="extension-failed") from error
     if new and launched().rank == 0:
         held = [f"{path.name} ({', '.join(_held(_loaded[path])) or 'registers nothing'})" for path in new]
         print(f"extensions of {new[0].parent}: {', '.join(held)}", file=sys.stderr, flush=True)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _module_of(path: Path) -> str:
+    """The same in every process, so that what a file makes can be pickled: a name for this file as it is now."""
+    return f"{PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{_digest(path)[:8]}"
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Where the modules of the user's files lie. In a process that unpickles, they are imported by their names."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        if name == PREFIX[:-1]:
+            return importlib.machinery.ModuleSpec(name, None, is_package=True)
+        if name.startswith(PREFIX):
+            file = next((file for file in extension_files() if _module_of(file) == name), None)
+            return importlib.util.spec_from_file_location(name, file) if file else None
+        return None
+
+
+sys.meta_path.append(_Finder())
 
 
 def check_name(name: str, constant: str, package: str, further: tuple[str, ...] = ()) -> None:
@@ -163,7 +194,20 @@ def check_name(name: str, constant: str, package: str, further: tuple[str, ...] 
     if extension_files():
         known = getattr(importlib.import_module(package), constant).names()
     if name not in known:
-        raise UsageError(f"{name!r} is unknown.{nearest(name, [*further, *known])}")
+        raise UsageError(f"{name!r} is unknown.{nearest(name, [*further, *known])}", code="unknown-name")
+
+
+def extension_fault(error: BaseException) -> Problem | None:
+    """One line for an error that a file of the user's raised, in place of a traceback through the package."""
+    frames = traceback.extract_tb(error.__traceback__)
+    files = {str(path) for path in _loaded}
+    own = [frame for frame in frames if frame.filename in files]
+    if not own:
+        return None
+    return Problem(
+        f"{own[-1].filename}, line {own[-1].lineno}, in {own[-1].name}: {type(error).__name__}: {error}",
+        code="extension-failed",
+    )
 
 
 def _written(constant: str, package: str) -> list[str]:
@@ -175,11 +219,12 @@ def _written(constant: str, package: str) -> list[str]:
 
 
 def weight_shaping_files(words: set[str]) -> dict[str, str]:
-    """{file name: hash} of the user's files that registered one of these words and so decide what a run learns."""
+    """{file, counted from PODIUM_HOME: hash} of the user's files that registered one of these words, and so decide
+    what a run learns."""
     load_extensions()
     own = {path: module for path, module in _loaded.items() if path.parent == extensions_folder()}
     return {
-        path.name: _digests[module]
+        f"extensions/{path.name}": _digests[module]
         for path, module in own.items()
         if words & {*_networks(module), *_registered(module, [one for one in _registries if one.shapes_weights])}
     }
@@ -225,15 +270,34 @@ class Configurable:
     registered: ClassVar[str] = ""  # the name that it was registered under
     parameters: ClassVar[dict[str, Any]] = {}
 
+    def __init_subclass__(cls, **given: Any) -> None:
+        """Raises UsageError for what is misspelt in the body of a class: it would have no effect, in silence."""
+        super().__init_subclass__(**given)
+        known = [name for base in cls.__mro__[1:] for name in {**vars(base), **getattr(base, "__annotations__", {})}]
+        known = [name for name in dict.fromkeys(known) if not name.startswith("_")]
+        for name, value in vars(cls).items():
+            if name.startswith("_"):
+                continue
+            if name not in known:
+                meant = did_you_mean(name, known, cutoff=0.85)
+                if meant:
+                    raise UsageError(f"{cls.__name__} has no {name!r}.{meant}", code="unknown-attribute")
+            elif isinstance(getattr(super(cls, cls), name, None), bool) and not isinstance(value, bool):
+                raise UsageError(f"{cls.__name__}: {name} must be True or False, not {value!r}", code="wrong-attribute")
+
     def __init__(self, **given: Any) -> None:
         """Raises UsageError for a parameter that is unknown, missing or of another type."""
         what = self.registered or type(self).__name__
         for key in given:
             if key not in self.parameters:
-                raise UsageError(f"{what} has no parameter {key!r}.{nearest(key, list(self.parameters))}")
+                raise UsageError(
+                    f"{what} has no parameter {key!r}.{nearest(key, list(self.parameters))}", code="unknown-parameter"
+                )
         for key, default in self.parameters.items():
             if key not in given and isinstance(default, type):
-                raise UsageError(f"{what} needs its parameter {key}: {{name: {what}, {key}: ...}}")
+                raise UsageError(
+                    f"{what} needs its parameter {key}: {{name: {what}, {key}: ...}}", code="missing-parameter"
+                )
             setattr(self, key, self._sound(key, given.get(key, default), default))
         self.given = given
 
@@ -242,7 +306,9 @@ class Configurable:
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise UsageError(f"{self.registered}: {key} must be of type {kind.__name__}, not {value!r}")
+            raise UsageError(
+                f"{self.registered}: {key} must be of type {kind.__name__}, not {value!r}", code="bad-parameter"
+            )
         return value
 
     @property
@@ -263,8 +329,14 @@ class Configurable:
             return self.registered
         if list(self.given) == ["k"]:
             return f"{self.registered}@{self.given['k']}"
-        text = (f"{key}={'...' if isinstance(value, list | dict) else value}" for key, value in self.given.items())
+        text = (f"{key}={_short(value)}" for key, value in self.given.items())
         return f"{self.registered}({', '.join(text)})"
+
+
+def _short(value: Any) -> str:
+    """A parameter as a name shows it: of a long one only so much as tells it from others."""
+    text = str(value)
+    return text if len(text) <= 24 else f"...{zlib.crc32(text.encode()):08x}"
 
 
 def parsed(spec: str | dict[str, Any], kind: str) -> tuple[str, dict[str, Any]]:
@@ -275,5 +347,5 @@ def parsed(spec: str | dict[str, Any], kind: str) -> tuple[str, dict[str, Any]]:
     parameters = dict(spec)
     name = parameters.pop("name", None)
     if not isinstance(name, str):
-        raise UsageError(f"{kind}: {spec} has no name: write {{name: ..., parameter: value}}")
+        raise UsageError(f"{kind}: {spec} has no name: write {{name: ..., parameter: value}}", code="missing-name")
     return name, parameters

@@ -3,12 +3,16 @@
 import difflib
 
 
+def did_you_mean(word: str, known: list[str], cutoff: float = 0.6) -> str:
+    """A question that helps who misspelt a word; empty where no known one is near. cutoff: of difflib, 1 for equal."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
 def nearest(word: str, known: list[str]) -> str:
-    """A sentence that helps who misspelt a word."""
-    near = difflib.get_close_matches(word, known, n=1)
-    if near:
-        return f" Did you mean {near[0]}?"
-    return f" Known: {', '.join(known)}." if 0 < len(known) <= 20 else ""
+    """The same; where none is near, the known ones if they are few."""
+    few = f" Known: {', '.join(known)}." if 0 < len(known) <= 20 else ""
+    return did_you_mean(word, known) or few
 
 
 def nearest_key(key: str, known: list[str]) -> str:

@@ -17,6 +17,7 @@ from multiprocessing.process import BaseProcess
 from src.core.devices import see_only
 from src.core.errors import Problem
 from src.core.process import end_with
+from src.core.registry import extension_fault
 from src.core.reporter import Paced, Standing, Teller
 
 Task = Callable[[Teller], None]
@@ -97,7 +98,10 @@ def _child(task: Task, gpu: str | None, connection: Connection, parent: int) -> 
         _end(pipe, 0, problem)
     except KeyboardInterrupt:
         _end(pipe, 130)
-    except BaseException:
+    except BaseException as error:
+        fault = extension_fault(error)
+        if fault is not None:
+            _end(pipe, 0, fault)
         pipe.say(traceback.format_exc())
         _end(pipe, 1)
     _end(pipe, 0)
@@ -125,7 +129,8 @@ def _hear(connection: Connection, process: BaseProcess, teller: Teller) -> bool:
         if process.exitcode != 0:
             raise Problem(
                 f"a process that trained a fold ended with code {process.exitcode}; the same command goes on from its "
-                f"last checkpoint (killed by the system? then less memory may help: machine.jobs=1)"
+                f"last checkpoint (killed by the system? then less memory may help: machine.jobs=1)",
+                code="process-lost",
             ) from None
         return False
     if kind == "problem":

@@ -41,7 +41,9 @@ class Blend:
         """
         missing = [run for run in self.runs if run not in tables]
         if missing:
-            raise Problem(f"the {self.method} needs run {missing[0]}, which is not among {', '.join(tables)}")
+            raise Problem(
+                f"the {self.method} needs run {missing[0]}, which is not among {', '.join(tables)}", code="missing-run"
+            )
         stack = [tables[run] for run in self.runs]
         if self.method == "linear stack":
             return self.target.apply_stack(np.array(self.weights), stack)
@@ -83,7 +85,7 @@ def choose_blend(held: HeldOut, tables: Tables, fitted: bool = True, ranks: bool
     is left of that in the nested scores is small, and the same for every way.
     """
     if len(tables) < 2:
-        raise Problem("a blend needs at least two runs")
+        raise Problem("a blend needs at least two runs", code="too-few-runs")
     every, singles = np.arange(len(held.id)), {}
     for run, table in tables.items():
         singles[f"run {run}"] = (None, (table, None))

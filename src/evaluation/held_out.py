@@ -70,7 +70,10 @@ class HeldOut:
             unit_of_row = units(self.groups)
             count = int(unit_of_row.max(initial=-1)) + 1
             if count < 2:
-                raise Problem("a choice needs held-out rows of more than one group to be judged on: train more folds")
+                raise Problem(
+                    "a choice needs held-out rows of more than one group to be judged on: train more folds",
+                    code="too-few-groups",
+                )
             parts = (np.random.default_rng(0).permutation(count) % PARTS)[unit_of_row]
         return [(np.flatnonzero(parts != part), np.flatnonzero(parts == part)) for part in np.unique(parts)]
 
@@ -98,18 +101,26 @@ def joined(
     for table in tables:
         index = pd.Index(np.asarray(table.id, dtype=object))
         if not index.is_unique:
-            raise Problem(f"run {table.run} answers the id {str(index[index.duplicated()][0])!r} twice")
+            raise Problem(
+                f"run {table.run} answers the id {str(index[index.duplicated()][0])!r} twice", code="repeated-id"
+            )
         positions[table.run] = index.get_indexer(np.asarray(ids, dtype=object))
     if len(positions) < len(tables):
-        raise Problem(f"a run is named twice: {', '.join(table.run for table in tables)}")
+        raise Problem(f"a run is named twice: {', '.join(table.run for table in tables)}", code="same-run-twice")
     answered = np.all([at >= 0 for at in positions.values()], axis=0)
     if not shared:
         _refuse_gaps(positions, ids)
     elif not answered.any():
-        raise Problem(f"the runs {', '.join(positions)} share no held-out row: train the same folds of each")
+        raise Problem(
+            f"the runs {', '.join(positions)} share no held-out row: train the same folds of each",
+            code="no-shared-rows",
+        )
     shapes = {table.probabilities.shape[1:] for table in tables}
     if len(shapes) > 1:
-        raise Problem(f"the runs {', '.join(positions)} answer different numbers of classes: {sorted(shapes)}")
+        raise Problem(
+            f"the runs {', '.join(positions)} answer different numbers of classes: {sorted(shapes)}",
+            code="classes-differ",
+        )
     return np.asarray(ids)[answered], {t.run: t.probabilities[positions[t.run][answered]] for t in tables}
 
 
@@ -119,7 +130,8 @@ def refuse_other_folds(runs: dict[str, str], folds: str) -> None:
         if own != folds:
             raise Problem(
                 f"run {run} stands on other folds ({own}) than the rest ({folds}): its held-out rows were seen by the "
-                f"other runs' networks. Train it anew with the same rows, data.folds and data.fold_seed"
+                f"other runs' networks. Train it anew with the same rows, data.folds and data.fold_seed",
+                code="run-folds-differ",
             )
 
 
@@ -129,5 +141,6 @@ def _refuse_gaps(positions: dict[str, np.ndarray], ids: np.ndarray) -> None:
             first = str(ids[np.flatnonzero(at < 0)[0]])
             raise Problem(
                 f"run {run} has no answer to {(at < 0).sum()} of {len(ids)} rows, the first is id {first!r}: "
-                f"train the folds that it lacks, or give predict.shared=true to judge on the rows that all runs share"
+                f"train the folds that it lacks, or give predict.shared=true to judge on the rows that all runs share",
+                code="missing-row",
             )

@@ -69,7 +69,8 @@ def choose_views(
     """
     if budget is not None and seconds[PLAIN] > budget:
         raise UsageError(
-            f"predict.budget={budget:g}: the image as it is alone takes {seconds[PLAIN]:.4g} seconds: allow more"
+            f"predict.budget={budget:g}: the image as it is alone takes {seconds[PLAIN]:.4g} seconds: allow more",
+            code="budget-too-small",
         )
     path = _path(held, probabilities, np.arange(len(held.id)), seconds, budget)
     answers = _nested_answers(held, probabilities, len(path), seconds, budget)

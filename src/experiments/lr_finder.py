@@ -98,7 +98,10 @@ def find_lr(request: Request, say: Say = say) -> float:
     save(draw_rates(table, {"proposed": proposed, "steepest": steepest, "lowest": lowest}), figure)
     start, noise = beginning(table)
     if start - table["smoothed"].iloc[SETTLING:].min() < noise:
-        raise Problem(f"no rate from {LOWEST:g} to {HIGHEST:g} made the loss fall: look at {figure}, and at the labels")
+        raise Problem(
+            f"no rate from {LOWEST:g} to {HIGHEST:g} made the loss fall: look at {figure}, and at the labels",
+            code="no-rate-found",
+        )
     say(
         f"optim.lr={proposed:g} is proposed: a tenth of {lowest:.1e}, where the smoothed loss was lowest. It fell most "
         f"steeply at {steepest:.1e}. Look at {figure}"
@@ -120,7 +123,10 @@ def tried(losses: Callable[[np.ndarray], Iterator[float]]) -> pd.DataFrame:
         if step > SETTLING and _left_valley(pd.DataFrame(lines)):
             break
     if len(lines) <= SETTLING:
-        raise Problem(f"the loss is no number at a rate of {rates[len(lines)]:.1e}: look at the images and the weights")
+        raise Problem(
+            f"the loss is no number at a rate of {rates[len(lines)]:.1e}: look at the images and the weights",
+            code="loss-not-finite",
+        )
     return pd.DataFrame(lines)
 
 

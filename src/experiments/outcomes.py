@@ -96,7 +96,10 @@ def _held_out(opened: Competition, fold: int | str, shared: pd.Index | None) -> 
     if shared is not None:
         rows = rows[opened.samples.train["id"].iloc[rows].isin(shared).to_numpy()]
     if not len(rows):
-        raise Problem(f"there is no image in fold {fold} that every run holds out: let data.ignore leave some")
+        raise Problem(
+            f"there is no image in fold {fold} that every run holds out: let data.ignore leave some",
+            code="no-shared-rows",
+        )
     return rows
 
 

@@ -51,9 +51,9 @@ def ends_of(key: str, word: str) -> tuple[str, str]:
     """The two ends of a range, as they are written. Raises UsageError where the first is not lower."""
     low, high = RANGE.fullmatch(word).groups()
     if float(low) == float(high):
-        raise UsageError(f"{key}={word}: both ends are the same; write the one value, {key}={low}")
+        raise UsageError(f"{key}={word}: both ends are the same; write the one value, {key}={low}", code="bad-range")
     if float(low) > float(high):
-        raise UsageError(f"{key}={word}: write the lower end first, {key}={high}..{low}")
+        raise UsageError(f"{key}={word}: write the lower end first, {key}={high}..{low}", code="bad-range")
     return low, high
 
 

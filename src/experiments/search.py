@@ -58,7 +58,10 @@ def search(space: Space, address: str | None = HERE, say: Say = say) -> None:
     failures = _format(study.with_fate(FAILED), space)
     if failures:
         lines = "".join(f"\n  {label}: {reason}" for label, reason in failures.items())
-        raise Problem(f"{len(failures)} of {space.trials} trials failed; the same command tries them again:{lines}")
+        raise Problem(
+            f"{len(failures)} of {space.trials} trials failed; the same command tries them again:{lines}",
+            code="runs-failed",
+        )
 
 
 class OnCluster:

@@ -79,7 +79,8 @@ class Study:
             )
         except (ValueError, KeyError) as error:
             raise Problem(
-                f"{self.file} is damaged ({error}): delete it, and the search begins anew; runs that are trained stay"
+                f"{self.file} is damaged ({error}): delete it, and the search begins anew; runs that are trained stay",
+                code="damaged-file",
             ) from None
 
     def belongs_to(self, common: str) -> None:
@@ -90,7 +91,8 @@ class Study:
         elif before != common:
             raise Problem(
                 f"{self.file} holds trials of another configuration or space, whose scores cannot be compared with new "
-                f"ones: put back what was changed, or delete {self.file.parent} (the runs that are trained stay)"
+                f"ones: put back what was changed, or delete {self.file.parent} (the runs that are trained stay)",
+                code="search-differs",
             )
 
     @property
@@ -128,7 +130,10 @@ class Study:
                 return _tried(self._all()[trial.number])
             trial.set_user_attr(FATE, AGAIN)
             self.study.tell(trial, state=TrialState.FAIL)
-        raise Problem(f"{ASKED} proposals in a row were tried already: widen a range, or give fewer trials")
+        raise Problem(
+            f"{ASKED} proposals in a row were tried already: widen a range, or give fewer trials",
+            code="search-exhausted",
+        )
 
     def ask_again(self, failed: Tried, space: Space) -> Tried:
         """Another trial of the run of one that failed."""

@@ -40,7 +40,10 @@ def sweep(plan: Plan, address: str | None = HERE, say: Say = say) -> None:
             say(f"written to {plan.folder}: comparison.md, summary.csv, curves.png, per_class.png and their tables")
     if failures:
         told = "".join(f"\n  {label}: {reason}" for label, reason in failures.items())
-        raise Problem(f"{len(failures)} of {len(plan.cells)} runs failed; the same command tries them again:{told}")
+        raise Problem(
+            f"{len(failures)} of {len(plan.cells)} runs failed; the same command tries them again:{told}",
+            code="runs-failed",
+        )
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,8 @@ def _checked(part: Path, file: Path, competition: Competition, tables: ViewTable
         raise Problem(
             f"{file} is not written: read back, its answers to {len(test)} test images differ from the stored ones "
             f"({differences}; {allowed:.3g} of a logit is allowed). Either the stored logits or the weights were "
-            f"changed: delete the logits folders in {tables.run.folder}, and give the same command again"
+            f"changed: delete the logits folders in {tables.run.folder}, and give the same command again",
+            code="export-differs",
         )
     same = (decisions == right).reshape(len(test), -1).all(axis=1).sum()
     return f"Read back, it answers {len(test)} test images as the run did: {differences}, {same} answers the same"

@@ -91,7 +91,7 @@ def write_export(path: Path, facts: Facts, tensors: Tensors) -> None:
     try:
         save_file(tensors, path, {KEY: json.dumps(tree, ensure_ascii=False)})
     except SafetensorError as error:
-        raise Problem(f"{path}: {error}: free some space and give the same command again") from None
+        raise Problem(f"{path}: {error}: free some space and give the same command again", code="disk-full") from None
 
 
 def read_export(path: Path) -> tuple[Facts, Tensors]:
@@ -100,16 +100,24 @@ def read_export(path: Path) -> tuple[Facts, Tensors]:
     Raises Problem where it is absent, damaged, changed, of another version or no export.
     """
     if not path.is_file():
-        raise Problem(f"{path}: there is no such file. One is written by: python -m src.predict --export run=NAME")
+        raise Problem(
+            f"{path}: there is no such file. One is written by: python -m src.predict --export run=NAME",
+            code="no-such-file",
+        )
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-        raise Problem(f"{path} is damaged, or no safetensors file ({error}): copy it again") from None
+        raise Problem(
+            f"{path} is damaged, or no safetensors file ({error}): copy it again", code="damaged-file"
+        ) from None
     facts, digest = _facts(path, metadata.get(KEY))
     if _digest(facts, tensors) != digest:
-        raise Problem(f"{path} was changed or damaged after it was written (its checksum differs): copy it again")
+        raise Problem(
+            f"{path} was changed or damaged after it was written (its checksum differs): copy it again",
+            code="changed-file",
+        )
     return facts, tensors
 
 
@@ -117,7 +125,8 @@ def _facts(path: Path, text: str | None) -> tuple[Facts, str]:
     if text is None:
         raise Problem(
             f"{path} holds weights, but nothing of how to predict with them: python -m src.predict --export run=NAME "
-            f"writes a file that does"
+            f"writes a file that does",
+            code="not-an-export",
         )
     try:
         tree = json.loads(text)
@@ -127,10 +136,17 @@ def _facts(path: Path, text: str | None) -> tuple[Facts, str]:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise Problem(f"{path}: its metadata were changed or are of other code: {key}: {first['msg']}") from None
+        raise Problem(
+            f"{path}: its metadata were changed or are of other code: {key}: {first['msg']}", code="damaged-file"
+        ) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise Problem(f"{path}: its metadata cannot be read ({type(error).__name__}): copy it again") from None
-    raise Problem(f"{path} is an export of version {version!r}, this code reads {VERSION}: export the run anew")
+        raise Problem(
+            f"{path}: its metadata cannot be read ({type(error).__name__}): copy it again", code="damaged-file"
+        ) from None
+    raise Problem(
+        f"{path} is an export of version {version!r}, this code reads {VERSION}: export the run anew",
+        code="export-version",
+    )
 
 
 def _digest(facts: Facts, tensors: Tensors) -> str:

@@ -54,7 +54,9 @@ def read_hidden(card: Card, facts: Facts) -> HiddenTest:
     rows = _rows(card, tree)
     if rows["id"].duplicated().any():
         repeated = rows["id"][rows["id"].duplicated()].iloc[0]
-        raise Problem(f"{card.test.name}: the test id {repeated!r} stands for several images: mend the card")
+        raise Problem(
+            f"{card.test.name}: the test id {repeated!r} stands for several images: mend the card", code="repeated-id"
+        )
     rows["path"], missing = find_files(rows["path"], card.test, tree)
     sample = sample_of(card, set(rows["id"]), rows, tuple(facts.classes))
     test = rows[~missing].reset_index(drop=True)

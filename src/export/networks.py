@@ -35,14 +35,17 @@ def network_of(path: Path, facts: Facts, model: OneModel, tensors: Tensors, devi
         network.backbone.load_state_dict(state)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise Problem(f"{path}: the weights of {model.name} do not fit {facts.model.name}: {reason}") from None
+        raise Problem(
+            f"{path}: the weights of {model.name} do not fit {facts.model.name}: {reason}", code="weights-mismatch"
+        ) from None
     network.to(device, memory_format=torch.channels_last)
     text, known = probe_logits(network, facts.images.size), tensors[PROBE + model.name]
     away = float((text - known).abs().max() / known.abs().max().clamp(min=1))
     if not away <= PROBE_TOLERANCE:
         raise Problem(
             f"{path}: {model.name} answers otherwise here than where it was exported (by {away:.3g} of its largest "
-            f"logit): this timm builds another network. It was made with {facts.packages}"
+            f"logit): this timm builds another network. It was made with {facts.packages}",
+            code="export-differs",
         )
     return network
 
@@ -53,10 +56,15 @@ def engine_for(recorded: str, device: str | None, precision: str | None) -> Engi
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     device = device or next(name for name, there in present.items() if there)
     if not present.get(device):
-        raise UsageError(f"device={device}: here are {', '.join(name for name, there in present.items() if there)}")
+        raise UsageError(
+            f"device={device}: here are {', '.join(name for name, there in present.items() if there)}",
+            code="no-such-device",
+        )
     able = {"fp32"} | ({"bf16"} if device == "cpu" else {"fp16"})
     if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         able.add("bf16")
     if precision and precision not in able:
-        raise UsageError(f"precision={precision}: {device} can do {', '.join(sorted(able))}")
+        raise UsageError(
+            f"precision={precision}: {device} can do {', '.join(sorted(able))}", code="unsupported-precision"
+        )
     return Engine(device, precision or (recorded if recorded in able else "fp32"))

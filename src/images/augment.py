@@ -30,7 +30,8 @@ class Augmentation:
         if made.dtype != np.uint8 or made.ndim != 3 or made.shape[2] != 3:
             raise UsageError(
                 f"augment must end in a colour image of bytes, not in {made.dtype} of shape {made.shape}: leave out "
-                f"Normalize, ToFloat and the like, the network normalises by itself"
+                f"Normalize, ToFloat and the like, the network normalises by itself",
+                code="bad-augment",
             )
 
     def __call__(self, images: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
@@ -51,13 +52,13 @@ def _built(entry: str | dict[str, Any], size: int) -> A.BasicTransform | A.BaseC
     if isinstance(entry, str):
         entry = {entry: {}}
     if len(entry) != 1:
-        raise UsageError(f"augment: write one transform an entry, not {list(entry)}")
+        raise UsageError(f"augment: write one transform an entry, not {list(entry)}", code="bad-augment")
     ((name, arguments),) = entry.items()
     kind = getattr(A, name, None)
     if not (isinstance(kind, type) and issubclass(kind, (A.BasicTransform, A.BaseCompose))):
-        raise UsageError(f"augment: albumentations has no transform {name!r}")
+        raise UsageError(f"augment: albumentations has no transform {name!r}", code="unknown-transform")
     if arguments is not None and not isinstance(arguments, dict):
-        raise UsageError(f"augment: {name} takes its arguments by name, such as {name}: {{p: 0.5}}")
+        raise UsageError(f"augment: {name} takes its arguments by name, such as {name}: {{p: 0.5}}", code="bad-augment")
     arguments = {key: _sized(value, size) for key, value in (arguments or {}).items()}
     if "transforms" in arguments:
         arguments["transforms"] = [_built(inner, size) for inner in arguments["transforms"]]
@@ -66,7 +67,7 @@ def _built(entry: str | dict[str, Any], size: int) -> A.BasicTransform | A.BaseC
     try:
         return kind(**arguments)
     except (ValueError, TypeError) as error:
-        raise UsageError(f"augment: {name}: {' '.join(str(error).split())[:200]}") from None
+        raise UsageError(f"augment: {name}: {' '.join(str(error).split())[:200]}", code="bad-augment") from None
 
 
 def _tried(transform: A.BasicTransform | A.BaseCompose, image: np.ndarray) -> np.ndarray:
@@ -80,7 +81,9 @@ def _tried(transform: A.BasicTransform | A.BaseCompose, image: np.ndarray) -> np
         return transform(image=image, force_apply=True)["image"]
     except Exception as error:  # the library has kinds of its own, and each means that this list cannot work
         reason = " ".join(str(error).split())[:200] or "it cannot be run by itself"
-        raise UsageError(f"augment: {type(transform).__name__} on {image.shape[0]} pixels: {reason}") from None
+        raise UsageError(
+            f"augment: {type(transform).__name__} on {image.shape[0]} pixels: {reason}", code="bad-augment"
+        ) from None
 
 
 def _sized(value: Any, size: int) -> Any:

@@ -11,7 +11,10 @@ checks a row when it first reads it.
 import contextlib
 import errno
 import hashlib
+import io
 import json
+import math
+import mmap
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +36,7 @@ from src.images.prepare_steps import versions_of
 from src.images.stream import ImageStream, each_in_threads
 
 CHECKED_AT_OPEN = 100_000_000  # bytes up to which all of a cache is read when it is opened: 0.03 s
+HEAD = 4096  # bytes that hold the header of the array
 BLOCK = 256  # rows checked in one piece of work
 SUM = np.dtype("<u4")  # of a checksum in the file
 
@@ -82,7 +86,7 @@ class ImageCache:
         """
         source = ImageStream(paths, side, fit, prepare)
         if not paths:
-            raise Problem(f"{folder}: no images were named to be cached")
+            raise Problem(f"{folder}: no images were named to be cached", code="no-images")
         size = _size(source)
         if max_gb is not None and size > max_gb * GB:
             say(f"{size / GB:.2f} GB of images, the cache may hold {max_gb:g} GB: they are decoded on demand")
@@ -139,23 +143,40 @@ class ImageCache:
 
     def _map(self) -> np.ndarray:
         if self._squares is None:
-            self._held = held(self.file)
             try:
-                squares = np.asarray(np.load(self.file, mmap_mode="r"))
+                self._held = self._held or held(self.file)
+                self._squares, self._sums = self._mapped(self._held.fileno())
+            except FileNotFoundError:  # deleted by hand, or by a process that saw no mark of it
+                raise self._damage("is gone") from None
             except Exception as error:  # whatever a broken header leads to
                 raise self._damage(f"is damaged ({' '.join(str(error).split())})") from None
-            if squares.dtype != np.uint8 or squares.ndim != 4 or len(squares) != self.rows:
-                raise self._damage("is damaged (its header)")
-            if self.summed:
-                self._sums = np.fromfile(self.file, SUM, offset=self.file.stat().st_size - self.rows * SUM.itemsize)
-                self._checked = np.zeros(self.rows, bool)
-            self._squares = squares
+            self._checked = np.zeros(self.rows, bool)
         return self._squares
 
+    def _mapped(self, descriptor: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """The squares, and the checksums where there are any, of the open file: its name may go, or be another's.
+
+        Forked processes share the place up to which it was read, so that this is left alone.
+        """
+        head = io.BytesIO(os.pread(descriptor, HEAD, 0))
+        np.lib.format.read_magic(head)
+        shape, _, kind = np.lib.format.read_array_header_1_0(head)
+        if kind != np.uint8 or len(shape) != 4 or shape[0] != self.rows:
+            raise ValueError("its header")
+        mapped = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
+        squares = np.frombuffer(mapped, np.uint8, math.prod(shape), head.tell()).reshape(shape)
+        if not self.summed:
+            return squares, None
+        return squares, np.frombuffer(mapped, SUM, self.rows, len(mapped) - self.rows * SUM.itemsize)
+
     def _damage(self, reason: str) -> DamagedFile:
-        """The error to raise. Without its mark the cache does not count any more, so the next command makes it anew."""
+        """The error to raise. Without its mark the cache does not count any more, so the next command makes it anew.
+
+        One that another process has made anew meanwhile keeps its mark.
+        """
         with contextlib.suppress(OSError):
-            self.file.with_suffix(".json").unlink()
+            if self._held is None or os.path.samestat(os.fstat(self._held.fileno()), self.file.stat()):
+                self.file.with_suffix(".json").unlink()
         return damaged(self.file, reason, "give the same command again, which makes it anew")
 
     def __getstate__(self) -> dict:
@@ -283,5 +304,6 @@ def _judged(images: ImageCache | ImageStream, source: ImageStream, bad: str) -> 
         first.append(f"  and {len(images.faults) - len(first)} more")
     raise Problem(
         f"{len(images.faults)} of {len(source)} images can not be used:\n" + "\n".join(first) + "\n"
-        "Remedy: copy or download them again, or take their rows out of the table"
+        "Remedy: copy or download them again, or take their rows out of the table",
+        code="bad-image",
     )

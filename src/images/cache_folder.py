@@ -45,23 +45,26 @@ def make_room(folder: Path, size: int, max_gb: float | None) -> None:
     """
     for kind in ("npy", "json"):
         for part in folder.glob(f".*.{kind}.*.part"):
-            part.unlink()
+            part.unlink(missing_ok=True)
     for one, other in ((".npy", ".json"), (".json", ".npy")):
         for file in folder.glob("*" + one):
             if not file.with_suffix(other).exists():
-                file.unlink()
-    marks = sorted(folder.glob("*.json"), key=lambda mark: mark.stat().st_mtime)
-    total = size + sum(mark.with_suffix(".npy").stat().st_size for mark in marks)
-    for mark in marks:
+                file.unlink(missing_ok=True)
+    used: list[tuple[float, int, Path]] = []
+    for mark in folder.glob("*.json"):
+        with contextlib.suppress(FileNotFoundError):  # one that proves damaged loses its mark meanwhile
+            used.append((mark.stat().st_mtime, mark.with_suffix(".npy").stat().st_size, mark))
+    total = size + sum(bytes_ for _, bytes_, _ in used)
+    for _, bytes_, mark in sorted(used):
         if max_gb is None or total <= max_gb * GB:
             break
         file = mark.with_suffix(".npy")
         # Another user's cache cannot be opened so; it is his to delete.
-        with contextlib.suppress(PermissionError), file.open("rb+") as handle:
+        with contextlib.suppress(PermissionError, FileNotFoundError), file.open("rb+") as handle:
             if not try_hold(handle):  # a process reads it
                 continue
-            total -= file.stat().st_size
-            mark.unlink()
+            total -= bytes_
+            mark.unlink(missing_ok=True)
             file.unlink()
     free = shutil.disk_usage(folder).free
     if size > free:

@@ -30,7 +30,9 @@ def local_folder(word: str | None) -> Path | None:
         return None
     path = Path(os.path.expandvars(word)).expanduser()
     if "$" in str(path) or not path.is_absolute():
-        raise UsageError(f"machine.cache_local={word}: write a whole path, with variables that every machine sets")
+        raise UsageError(
+            f"machine.cache_local={word}: write a whole path, with variables that every machine sets", code="bad-value"
+        )
     return path
 
 

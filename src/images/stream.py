@@ -36,7 +36,7 @@ def fitted(image: np.ndarray, side: int, fit: str) -> np.ndarray:
         square = np.zeros((side, side, 3), np.uint8)
         square[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
         return square
-    raise UsageError(f"images.fit={fit}: must be one of {', '.join(FITS)}")
+    raise UsageError(f"images.fit={fit}: must be one of {', '.join(FITS)}", code="bad-value")
 
 
 def resized(image: np.ndarray, size: int) -> np.ndarray:
@@ -69,9 +69,11 @@ class ImageStream:
 
         Raises UsageError where `side`, `fit` or a name in `prepare` can not be."""
         if side < 1:
-            raise UsageError(f"the side of the images (images.load_size) is {side}: must be at least 1 pixel")
+            raise UsageError(
+                f"the side of the images (images.load_size) is {side}: must be at least 1 pixel", code="bad-value"
+            )
         if fit not in FITS:
-            raise UsageError(f"images.fit={fit}: must be one of {', '.join(FITS)}")
+            raise UsageError(f"images.fit={fit}: must be one of {', '.join(FITS)}", code="bad-value")
         check_steps(prepare)
         self.paths, self.side, self.fit, self.prepare = list(paths), side, fit, tuple(prepare)
         self.faults: dict[int, str] = {}

@@ -119,7 +119,7 @@ def candidates(networks: EngineNetworks) -> tuple[list[Engine], list[str]]:
                 possible.append(Engine(device, precision, name))
     if not possible:
         text = "; ".join(left_out) or "none of the backends knows this precision on this device"
-        raise UsageError(f"{asked_for(networks)} cannot be had here: {text}")
+        raise UsageError(f"{asked_for(networks)} cannot be had here: {text}", code="backend-unavailable")
     return possible, left_out
 
 
@@ -148,7 +148,8 @@ def choose(networks: EngineNetworks, members: list[Member], views: tuple[str, ..
             return Choice(engine, (1 / seconds[engine], 1 / seconds[trial.reference]), agreement, tuple(refused))
         refused.append(f"not {engine}: {agreement}")
     raise Problem(
-        f"{asked_for(networks)}: {'; '.join(refused)}. Allow more with predict.tolerance=, or name another precision"
+        f"{asked_for(networks)}: {'; '.join(refused)}. Allow more with predict.tolerance=, or name another precision",
+        code="logits-differ",
     )
 
 

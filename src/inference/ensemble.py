@@ -27,7 +27,7 @@ def predict_ensemble(request: Request, say: Say = say) -> Path:
     """Write the submission of request.runs and return its path. What concerns the whole (predict.blend, .decide,
     .shared) is asked of the first run's configuration, and of the command line, which all runs share."""
     if "--export" in request.flags:
-        raise UsageError("--export writes one run at a time: give run=NAME in place of runs=")
+        raise UsageError("--export writes one run at a time: give run=NAME in place of runs=", code="one-run-only")
     runs = _gathered(request, say)
     competition = runs[0].competition
     likely, scores = likely_metrics(competition), {}
@@ -85,7 +85,8 @@ def _held_out(runs: list[RunAnswers], shared: bool) -> tuple[HeldOut | None, Tab
     if without:
         raise Problem(
             f"run {without[0].run.name} has a model of all rows only, so no held-out row to be judged on beside the "
-            f"others: train folds of it too, or leave it out of runs="
+            f"others: train folds of it too, or leave it out of runs=",
+            code="no-held-out-rows",
         )
     competition = runs[0].competition
     held = held_out(competition, sorted({fold for one in runs for fold in one.folds}))
@@ -98,7 +99,8 @@ def _allow_unjudged(competition: Competition) -> None:
     if competition.config.predict.blend != "mean":
         raise UsageError(
             "models of fold=all hold out no row that a blend could be judged on: give predict.blend=mean for the "
-            "plain mean, or leave fold=all out"
+            "plain mean, or leave fold=all out",
+            code="no-held-out-rows",
         )
 
 

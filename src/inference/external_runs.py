@@ -23,7 +23,8 @@ def existing_run(request: Request) -> Run:
     if not (run.folder / "run.json").exists():
         raise UsageError(
             f"run {run.name} of {run.competition} does not exist yet: train it first, "
-            f"python -m src.train with the same words"
+            f"python -m src.train with the same words",
+            code="unknown-run",
         )
     return run
 
@@ -40,13 +41,15 @@ def check_external_run(run: Run, competition: Competition) -> None:
     except DamagedFile:
         raise Problem(
             f'{file} must be json such as {{"folds": "{competition.folds.hash}"}}: the hash of the fold table that the '
-            f"run was trained on, see the head of src/inference/logits_store.py"
+            f"run was trained on, see the head of src/inference/logits_store.py",
+            code="bad-run-facts",
         ) from None
     if folds != competition.folds.hash:
         raise Problem(
             f"run {run.name} stands on other folds ({folds}, as {file} tells) than those asked for "
             f"({competition.folds.hash}), so its networks saw rows that they would be judged on here: train it anew on "
-            f"these, or give data.folds= and data.fold_seed= as its folds were made"
+            f"these, or give data.folds= and data.fold_seed= as its folds were made",
+            code="run-folds-differ",
         )
 
 
@@ -61,7 +64,9 @@ def external_members(run: Run, request: Request, count: int) -> list[Member]:
         absent = [run.member(seed, fold) / "logits" for fold in folds if fold not in there]
         if absent or not folds:
             folder = absent[0] if absent else run.member(seed, 0) / "logits"
-            raise UsageError(f"run {run.name} has no {folder}: bring it, or leave its seed and fold out")
+            raise UsageError(
+                f"run {run.name} has no {folder}: bring it, or leave its seed and fold out", code="missing-logits"
+            )
         members += [Member(seed, fold, run.member(seed, fold)) for fold in folds]
     return members
 
@@ -77,7 +82,9 @@ class ExternalTables(StoredTables):
         absent = [file for file in files if not file.exists()]
         if absent:
             more = f", and {len(absent) - 1} more tables" if len(absent) > 1 else ""
-            raise Problem(f"run {self.run.name} does not bring {absent[0]}{more}: {WRITTEN_ANEW}")
+            raise Problem(
+                f"run {self.run.name} does not bring {absent[0]}{more}: {WRITTEN_ANEW}", code="missing-logits"
+            )
 
     def usable(self, members: list[Member], views: tuple[str, ...]) -> tuple[str, ...]:
         """Those views of which the run brings any table, and the plain one; it is told which are left out."""
@@ -95,7 +102,8 @@ class ExternalTables(StoredTables):
         if silent and self.competition.config.predict.budget is not None:
             raise UsageError(
                 f"predict.budget needs the time of each view, and {self.file(members[0], 'oof', silent[0])} does not "
-                f'tell it: put {{"seconds_per_image": SECONDS}} into its meta, or leave predict.budget out'
+                f'tell it: put {{"seconds_per_image": SECONDS}} into its meta, or leave predict.budget out',
+                code="missing-seconds",
             )
         if silent:
             self.say(
@@ -106,7 +114,10 @@ class ExternalTables(StoredTables):
     def _check(self, member: Member, table: Logits, path: Path) -> None:
         if not np.isfinite(table.logits).all():
             row = int(np.flatnonzero(~np.isfinite(table.logits).all(axis=1))[0])
-            raise Problem(f"{path}: the logits of id {str(table.id[row])!r} are not finite: {self.remedy}")
+            raise Problem(
+                f"{path}: the logits of id {str(table.id[row])!r} are not finite: {self.remedy}",
+                code="logits-not-finite",
+            )
 
 
 def _parts_of(member: Member, parts: tuple[str, ...]) -> tuple[str, ...]:

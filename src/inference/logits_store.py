@@ -85,16 +85,19 @@ def load_logits(path: Path, classes: tuple[str, ...], remedy: str = MADE_ANEW) -
         train_anew = "train this run anew under another name"
         raise Problem(
             f"{path} was made for other classes, or for another order of them, than the competition has now: "
-            f"{train_anew if remedy == MADE_ANEW else remedy}"
+            f"{train_anew if remedy == MADE_ANEW else remedy}",
+            code="classes-differ",
         )
     if table.id.dtype.kind != "U" or table.logits.dtype.kind not in "fiu" or not isinstance(table.meta, dict):
         raise Problem(
             f"{path}: id is {table.id.dtype} and must be text, logits are {table.logits.dtype} and must be numbers, "
-            f"meta is a {type(table.meta).__name__} and must be a dict: {remedy}"
+            f"meta is a {type(table.meta).__name__} and must be a dict: {remedy}",
+            code="bad-logits",
         )
     if len(table.id) != len(table.logits) or table.logits.shape[1:] != (len(classes),):
         raise Problem(
-            f"{path}: {len(table.id)} ids and logits of shape {table.logits.shape} do not fit {len(classes)} classes"
+            f"{path}: {len(table.id)} ids and logits of shape {table.logits.shape} do not fit {len(classes)} classes",
+            code="bad-logits",
         )
     return table
 
@@ -106,11 +109,14 @@ def aligned(table: Logits, ids: np.ndarray, path: Path, remedy: str = MADE_ANEW)
         return table.logits  # as they are nearly always, and a million ids take seconds to look up
     known = pd.Index(table.id.astype(object))
     if not known.is_unique:
-        raise Problem(f"{path} holds an id twice: {remedy}")
+        raise Problem(f"{path} holds an id twice: {remedy}", code="repeated-id")
     at = known.get_indexer(wanted)
     if (at < 0).any():
         missing = wanted[at < 0]
-        raise Problem(f"{path} lacks {len(missing)} of {len(ids)} rows, the first is id {str(missing[0])!r}: {remedy}")
+        raise Problem(
+            f"{path} lacks {len(missing)} of {len(ids)} rows, the first is id {str(missing[0])!r}: {remedy}",
+            code="missing-row",
+        )
     return table.logits[at]
 
 
@@ -162,4 +168,7 @@ class StoredTables:
 
     def _check(self, member: Member, table: Logits, path: Path) -> None:
         if table.meta.get("weights") != read_json(member.folder / DONE)["weights"]:
-            raise Problem(f"{path} was made by other weights than {member.folder} holds: {self.remedy}")
+            raise Problem(
+                f"{path} was made by other weights than {member.folder} holds: {self.remedy}",
+                code="logits-of-other-weights",
+            )

@@ -32,11 +32,15 @@ def trained_members(run: Run, request: Request) -> list[Member]:
         folds = request.folds or run.finished_folds(seed, count) or (ALL,)
         missing = [str(fold) for fold in folds if not run.finished(seed, fold)]
         if missing and request.folds is None:
-            raise UsageError(f"run {run.name} has no trained fold of seed {seed} yet: {command} fold=0..{count - 1}")
+            raise UsageError(
+                f"run {run.name} has no trained fold of seed {seed} yet: {command} fold=0..{count - 1}",
+                code="folds-missing",
+            )
         if missing:
             raise UsageError(
                 f"run {run.name}, seed {seed}: fold {', '.join(missing)} is not trained yet: "
-                f"{command} fold={','.join(missing)}"
+                f"{command} fold={','.join(missing)}",
+                code="folds-missing",
             )
         members += [Member(seed, fold, run.member(seed, fold)) for fold in folds]
     return members

@@ -60,7 +60,8 @@ def view_logits(
                 raise Problem(
                     f"out of memory with {len(seen)} images at once: give predict.batch={most}"
                     if most
-                    else "out of memory with a single image: lower predict.size"
+                    else "out of memory with a single image: lower predict.size",
+                    code="out-of-memory",
                 )
             if seconds is not None:
                 fetch()

@@ -75,16 +75,23 @@ def open_run(request: Request, say: Say) -> tuple[Run, Competition]:
     """A run that exists, and its competition. Raises UsageError or Problem where they do not fit each other."""
     run = existing_run(request)
     if "--export" in request.flags and is_external(run):
-        raise UsageError(f"--export writes weights into one file, and run {run.name} brings logits alone: leave it out")
+        raise UsageError(
+            f"--export writes weights into one file, and run {run.name} brings logits alone: leave it out",
+            code="run-external",
+        )
     if "--export" in request.flags and request.config.predict.engine not in (AUTO, TORCH):
-        raise UsageError(f"--export writes a file for torch: leave predict.engine={request.config.predict.engine} out")
+        raise UsageError(
+            f"--export writes a file for torch: leave predict.engine={request.config.predict.engine} out",
+            code="export-engine",
+        )
     _views(request)
     check_precision(request.config.predict.engine, request.config.predict.precision)
     competition = open_competition(request.config, run, say)
     (check_external_run if is_external(run) else verify)(run, competition)
     if competition.card.submission is None:
         raise UsageError(
-            f"{competition.card.id} has no test images, so there is nothing to predict; train tells its scores"
+            f"{competition.card.id} has no test images, so there is nothing to predict; train tells its scores",
+            code="no-test-images",
         )
     return run, competition
 
@@ -137,7 +144,8 @@ def _chosen(
     if not folds:
         raise UsageError(
             f"--tta=auto chooses views on out-of-fold rows, and a model of fold=all has none: choose with trained "
-            f"folds of {run.name}, then name the views here, --tta predict.views=[...]"
+            f"folds of {run.name}, then name the views here, --tta predict.views=[...]",
+            code="no-held-out-rows",
         )
     every = tables.usable(members, tuple(VIEWS))
     tables.ensure(members, every, ("oof",))

@@ -32,8 +32,8 @@ def trained_network(config: Config, folder: Path, classes: int) -> tuple[Network
     try:
         network.backbone.load_state_dict(load_file(file))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise Problem(f"{file} cannot be used ({type(error).__name__}): {remedy}") from None
+        raise Problem(f"{file} cannot be used ({type(error).__name__}): {remedy}", code="weights-damaged") from None
     weights = sha256_of(file)
     if weights != read_json(folder / DONE)["weights"]:
-        raise Problem(f"{file} was changed after training: {remedy}")
+        raise Problem(f"{file} was changed after training: {remedy}", code="weights-changed")
     return network, weights

@@ -29,7 +29,9 @@ def loss_of(section: Any, counts: np.ndarray, target: TargetType) -> Loss:
     shared = {key: getattr(section, key) for key in kind.parameters if hasattr(section, key)}
     if not kind.fits(target) and kind.registered != target.usual_loss:
         fitting = ", ".join([AUTO, *(other for other, one in LOSSES.items() if one.fits(target))])
-        raise UsageError(f"loss.name={name} is not made for targets that are {target.name}: take {fitting}")
+        raise UsageError(
+            f"loss.name={name} is not made for targets that are {target.name}: take {fitting}", code="unfit-for-target"
+        )
     loss = kind(**shared | given)
     loss.begin(TrainingRows(counts, target, class_weights(section.class_weights, counts, section.beta)))
     return loss

@@ -31,13 +31,15 @@ class Loss(Configurable):
     0/1 where several classes may apply to one image.
 
     hard: whether it needs true classes, and takes no teacher's shares.
-    plain: whether, without weights, it is the cross entropy of the targets, of which it is known what chance makes.
+    plain: whether, without weights, it is the cross entropy of the targets, with `smoothing`, of which it is known
+    what chance makes.
     evens_classes: whether it moves the probabilities towards rare classes. parameters: its settings with their usual
     values; those that are keys of the section `loss`, such as smoothing, come from there.
     """
 
     hard: ClassVar[bool] = False
     plain: ClassVar[bool] = False
+    smoothing: float = 0.0
     evens_classes: ClassVar[bool] = False
 
     @classmethod

@@ -10,12 +10,13 @@ from typing import Any
 
 from src.core.errors import UsageError
 from src.core.registry import Registry, parsed
+from src.core.suggestions import did_you_mean
 from src.metrics.metric import Metric, Needs, Rows, of_function
 from src.targets import ClassTarget, TargetType, target_type
 
 __all__ = ["METRICS", "Metric", "Rows", "metric", "metric_function", "metrics_for"]
 
-METRICS: Registry[type[Metric]] = Registry("metric", "src.metrics")
+METRICS: Registry[type[Metric]] = Registry("metric", "src.metrics", shapes_weights=True)
 OWN = "own"
 
 
@@ -48,15 +49,20 @@ def metric(spec: str | dict[str, Any], target: TargetType | str, folder: Path | 
     name, parameters = parsed(spec, "metric")
     if name not in METRICS:
         raise UsageError(
-            f"metric {spec!r} is unknown. Known: {', '.join(METRICS.names())}, with @K after those that count to a k "
-            f"(map@5), and `own`, which is metric.py beside card.yaml"
+            f"metric {spec!r} is unknown.{did_you_mean(name, METRICS.names())} Known: {', '.join(METRICS.names())}, "
+            f"with @K after those that count to a k (map@5), and `own`, which is metric.py beside card.yaml",
+            code="unknown-metric",
         )
     kind = METRICS.get(name)
     if not isinstance(target, kind.targets):
         raise UsageError(
-            f"metric {name!r} cannot judge {target.name} targets: take one of {', '.join(metrics_for(target))}"
+            f"metric {name!r} cannot judge {target.name} targets: take one of {', '.join(metrics_for(target))}",
+            code="unfit-for-target",
         )
-    return kind(target, **parameters)
+    try:
+        return kind(target, **parameters)
+    except (TypeError, ValueError) as error:  # text among the numbers of a list
+        raise UsageError(f"metric {name!r} with {parameters}: {error}", code="wrong-parameter") from None
 
 
 def metrics_for(target: TargetType) -> list[str]:

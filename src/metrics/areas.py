@@ -163,7 +163,10 @@ class WeightedAuc(_Strips):
         ends, weights = np.array(self.tpr, float), np.array(self.weights, float)
         rising = len(ends) == len(weights) + 1 and (np.diff(ends) > 0).all() and ends[0] >= 0 and ends[-1] <= 1
         if not rising or not (weights >= 0).all() or not weights.any():
-            raise UsageError(f"{self.name}: tpr must rise from 0 on to 1 at most, with one weight between each two")
+            raise UsageError(
+                f"{self.name}: tpr must rise from 0 on to 1 at most, with one weight between each two",
+                code="bad-parameter",
+            )
 
     def of_curve(self, truth: np.ndarray, scores: np.ndarray) -> float:
         strips = zip(pairwise(self.tpr), self.weights, strict=True)
@@ -179,7 +182,7 @@ class PartialAuc(_Strips):
 
     def check(self) -> None:
         if not 0 <= self.min_tpr < 1:
-            raise UsageError(f"{self.name}: min_tpr must lie between 0 and 1")
+            raise UsageError(f"{self.name}: min_tpr must lie between 0 and 1", code="bad-parameter")
 
     def of_curve(self, truth: np.ndarray, scores: np.ndarray) -> float:
         return strip(truth, scores, self.min_tpr, 1.0)

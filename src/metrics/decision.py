@@ -42,7 +42,8 @@ class Decision:
             if values is not None and len(values) + classes != probabilities.shape[1]:
                 raise Problem(
                     f"the decision {self.name!r} was fitted for {len(values) + classes} classes, "
-                    f"not for {probabilities.shape[1]}"
+                    f"not for {probabilities.shape[1]}",
+                    code="classes-differ",
                 )
         return self.decided(self.changed(probabilities))
 

@@ -123,9 +123,12 @@ class FBeta(Metric):
         usual = "positive" if self.target.positive_class else "macro" if self.target.one_class else "rows"
         self.average = self.average or usual
         if self.average not in self.AVERAGES:
-            raise UsageError(f"{self.name}: average must be one of {', '.join(self.AVERAGES)}")
+            raise UsageError(f"{self.name}: average must be one of {', '.join(self.AVERAGES)}", code="bad-parameter")
         if self.average == "positive" and not self.target.positive_class:
-            raise UsageError(f"{self.name}: {self.target.name} targets have no positive class: take another average")
+            raise UsageError(
+                f"{self.name}: {self.target.name} targets have no positive class: take another average",
+                code="bad-parameter",
+            )
 
     def value(self, truth: np.ndarray, answers: np.ndarray, rows: Rows | None) -> float:
         return self.once(truth, answers)

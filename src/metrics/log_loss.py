@@ -40,11 +40,16 @@ class WeightedLogLoss(Metric):
     def check(self) -> None:
         self.column_weights = np.array(self.weights, dtype=float)
         if not (self.column_weights.ndim == 1 and (self.column_weights >= 0).all() and self.column_weights.any()):
-            raise UsageError(f"{self.name}: weights must be numbers from 0 on, one for each class")
+            raise UsageError(
+                f"{self.name}: weights must be numbers from 0 on, one for each class", code="bad-parameter"
+            )
 
     def check_outputs(self, outputs: tuple[str, ...]) -> None:
         if len(self.weights) != len(outputs):
-            raise UsageError(f"{self.name}: {len(self.weights)} weights for {len(outputs)} classes: give one for each")
+            raise UsageError(
+                f"{self.name}: {len(self.weights)} weights for {len(outputs)} classes: give one for each",
+                code="bad-parameter",
+            )
 
     def value(self, truth: np.ndarray, answers: np.ndarray, rows: Rows | None) -> float:
         return self.once(truth, answers)

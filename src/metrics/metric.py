@@ -10,12 +10,14 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from src.core.errors import UsageError
+from src.core.errors import Problem, UsageError
 from src.core.registry import Configurable
+from src.core.suggestions import nearest
 from src.metrics.decision import Decision
 from src.metrics.thresholds import shared_threshold
 from src.targets import ClassTarget, TargetType
@@ -70,7 +72,15 @@ class Metric(Configurable):
     needs: ClassVar[Needs] = "probabilities"
     higher_is_better: ClassVar[bool] = True
     targets: ClassVar[tuple[type[TargetType], ...]] = (ClassTarget,)
+    path: Path | None = None  # of a competition's own metric.py
     ignores_prior: ClassVar[bool] = False  # whether to move a class's probabilities as a whole changes nothing
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        if cls.needs not in get_args(Needs):
+            known = list(get_args(Needs))
+            text = f"{cls.__name__}: needs={cls.needs!r} is unknown.{nearest(str(cls.needs), known)}"
+            raise UsageError(text, code="unknown-needs")
 
     def __init__(self, target: TargetType, **given: Any) -> None:
         super().__init__(**given)
@@ -137,7 +147,12 @@ class Metric(Configurable):
             return math.nan
         if rows is not None and rows.weights is not None and self.quick:
             return float(self.weighted(truth, predictions, decisions)(rows.weights[None].astype(float))[0])
-        return float(self.value(truth, self._answers(predictions, decisions), rows))
+        found = self.value(truth, self._answers(predictions, decisions), rows)
+        try:
+            return float(found)
+        except (TypeError, ValueError):
+            text = f"metric {self.name} gave {found!r:.60}, and must give one number"
+            raise Problem(text, code="metric-not-a-number") from None
 
     def quick_score(
         self,
@@ -217,13 +232,19 @@ def of_function(
     function: Callable, needs: Needs, higher_is_better: bool, targets: tuple[type[TargetType], ...]
 ) -> type[Metric]:
     """A metric whose score is a function of truth and answers, and perhaps, as a third, of Rows."""
-    takes_rows = len(inspect.signature(function).parameters) > 2
+    with_rows = takes_rows(function)
 
     def value(self: Metric, truth: np.ndarray, answers: np.ndarray, rows: Rows | None) -> float:
-        return function(truth, answers, rows) if takes_rows else function(truth, answers)
+        return function(truth, answers, rows) if with_rows else function(truth, answers)
 
     held = {"needs": needs, "higher_is_better": higher_is_better, "targets": targets, "value": value}
     return type(function.__name__, (Metric,), held | {"__doc__": function.__doc__})
+
+
+def takes_rows(function: Callable) -> bool:
+    """Whether a score's function asks for Rows, as its third parameter: one with a default is a setting of its own."""
+    third = list(inspect.signature(function).parameters.values())[2:3]
+    return bool(third) and (third[0].name == "rows" or third[0].default is inspect.Parameter.empty)
 
 
 def undefined(why: str) -> float:
@@ -249,7 +270,7 @@ def positive(metric: Metric, **parameters: float) -> None:
     """Raises UsageError for a parameter that is not above 0."""
     for key, value in parameters.items():
         if not value > 0:
-            raise UsageError(f"{metric.name}: {key} must be above 0")
+            raise UsageError(f"{metric.name}: {key} must be above 0", code="bad-parameter")
 
 
 class Rule:

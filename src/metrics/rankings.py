@@ -19,7 +19,7 @@ class _TopK(Metric):
 
     def check(self) -> None:
         if self.k < 1:
-            raise UsageError(f"{self.name}: k must be 1 at least")
+            raise UsageError(f"{self.name}: k must be 1 at least", code="bad-parameter")
 
     def hits(self, truth: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(n, k) bool: which of the likeliest are true; and (n,) how many of the row's classes are."""
@@ -78,7 +78,7 @@ class RecallAtK(_TopK):
         return Statistic(np.stack([found, true > 0], axis=1).astype(float), finish)
 
     def independent_rows(self, truth: np.ndarray, units: np.ndarray) -> float:
-        return units.max() + 1
+        return len(np.unique(units[self.target.indicators(truth, 1 + int(truth.max(initial=0))).any(axis=1)]))
 
 
 @METRICS.register("lrap")

@@ -42,18 +42,24 @@ def build(model: Model, classes: int, size: int, load: bool = True) -> Network:
     register_networks()
     if not timm.is_model(model.name):
         near = ", ".join(difflib.get_close_matches(model.name, timm.list_models(), n=3))
-        raise UsageError(f"model.name={model.name}: timm knows no such network" + (f". Near: {near}" if near else ""))
+        raise UsageError(
+            f"model.name={model.name}: timm knows no such network" + (f". Near: {near}" if near else ""),
+            code="unknown-network",
+        )
     taken = sorted({"drop_rate", "num_classes", "pretrained", "in_chans"} & set(model.args))
     if taken:
         raise UsageError(
-            f"model.args.{taken[0]}: this is set elsewhere (see configs/model/resnet18.yaml), not by model.args"
+            f"model.args.{taken[0]}: this is set elsewhere (see configs/model/resnet18.yaml), not by model.args",
+            code="set-elsewhere",
         )
     arguments = {**model.args, "drop_rate": model.drop_rate}
     try:
         backbone = _created(model, classes, arguments, load)
     except (TypeError, KeyError, ValueError, AssertionError, RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split()) or "the network refuses them"
-        raise UsageError(f"model.name={model.name} with model.args={model.args}: {reason}") from None
+        raise UsageError(
+            f"model.name={model.name} with model.args={model.args}: {reason}", code="bad-model-args"
+        ) from None
     if model.stem == "small" or (model.stem == "auto" and size <= SMALL_INPUT):
         _fit_stem(backbone, size, _has_stock_kernel(model), asked=model.stem == "small")
     if model.pool == "gem":
@@ -104,7 +110,8 @@ def _fit_stem(backbone: nn.Module, size: int, keep_kernel: bool, asked: bool) ->
             features[first] = nn.Identity()
     elif asked:
         raise UsageError(
-            "model.stem=small is for ResNets and VGGs: this network has no stem that Podium knows to change"
+            "model.stem=small is for ResNets and VGGs: this network has no stem that Podium knows to change",
+            code="unfit-network",
         )
 
 
@@ -115,6 +122,7 @@ def _try_size(network: Network, name: str, size: int) -> None:
             network(torch.zeros(1, 3, size, size, dtype=torch.uint8))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise Problem(
-            f"{name} cannot take images of {size} pixels (images.size): {str(error).splitlines()[0]}"
+            f"{name} cannot take images of {size} pixels (images.size): {str(error).splitlines()[0]}",
+            code="bad-image-size",
         ) from None
     network.train()

@@ -27,7 +27,10 @@ class FeaturesOf(nn.Module):
         if features is not None and features.ndim == 4:  # a last layer that is a 1x1 convolution
             features = features.mean((2, 3))
         if features is None or features.ndim != 2:
-            raise Problem("the last layer of this network is not given one vector an image: it has no features to show")
+            raise Problem(
+                "the last layer of this network is not given one vector an image: it has no features to show",
+                code="unfit-network",
+            )
         return features.float()
 
     def _catch(self, _: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:

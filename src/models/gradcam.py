@@ -38,13 +38,14 @@ class _Passes:
             hook.remove()
         maps = [at for at, (part, out, _) in enumerate(self.made) if isinstance(part, nn.Conv2d) and _is_picture(out)]
         if not maps:
-            raise Problem("this network has no convolution whose map is larger than one pixel")
+            raise Problem("this network has no convolution whose map is larger than one pixel", code="unfit-network")
         shape = self.made[maps[-1]][1].shape
         last = max(at for at, (_, out, _) in enumerate(self.made) if out.shape == shape)
         # A later layer that takes more than one vector an image works on pieces of the picture, in an order of its own.
         if any(isinstance(part, nn.Linear) and dimensions > 2 for part, _, dimensions in self.made[last + 1 :]):
             raise Problem(
-                "this network goes on after its last convolution with pieces of the picture, as transformers do"
+                "this network goes on after its last convolution with pieces of the picture, as transformers do",
+                code="unfit-network",
             )
         return self.made[last][1]
 

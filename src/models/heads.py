@@ -34,7 +34,9 @@ class Cosine(nn.Module):
 def use_gem(backbone: nn.Module, name: str) -> None:
     """Raises UsageError for a network whose pool is no layer of its own."""
     if not isinstance(getattr(backbone, "global_pool", None), nn.Module):
-        raise UsageError(f"model.pool=gem: {name} has no pool that could be exchanged; a ResNet has")
+        raise UsageError(
+            f"model.pool=gem: {name} has no pool that could be exchanged; a ResNet has", code="unfit-network"
+        )
     backbone.global_pool = GeM()
 
 
@@ -42,5 +44,7 @@ def use_cosine(backbone: nn.Module, name: str) -> None:
     """Raises UsageError for a network whose last layer is not one linear layer called fc."""
     last = getattr(backbone, "fc", None)
     if not isinstance(last, nn.Linear):
-        raise UsageError(f"model.head=cosine: {name} does not end in one linear layer; a ResNet does")
+        raise UsageError(
+            f"model.head=cosine: {name} does not end in one linear layer; a ResNet does", code="unfit-network"
+        )
     backbone.fc = Cosine(last.in_features, last.out_features)

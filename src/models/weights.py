@@ -76,7 +76,8 @@ def weights_or_refusal(name: str) -> Published:
     """As `published`, and Problem where that finds nothing."""
     if not timm.is_model_pretrained(name):
         raise Problem(
-            f"model.pretrained=true: timm has no weights for {name}. Choose another network, or model.pretrained=false"
+            f"model.pretrained=true: timm has no weights for {name}. Choose another network, or model.pretrained=false",
+            code="no-pretrained-weights",
         )
     found = published(name)
     if found is None:
@@ -153,7 +154,9 @@ def from_file(name: str, path: str, classes: int, arguments: dict[str, Any]) -> 
         )
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise Problem(f"model.weights={path} does not hold the weights of {name}: {reason}") from None
+        raise Problem(
+            f"model.weights={path} does not hold the weights of {name}: {reason}", code="weights-mismatch"
+        ) from None
     if in_file != classes:
         backbone.reset_classifier(classes)
     return backbone
@@ -161,7 +164,7 @@ def from_file(name: str, path: str, classes: int, arguments: dict[str, Any]) -> 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
-        raise Problem(f"model.weights={path}: there is no such file")
+        raise Problem(f"model.weights={path}: there is no such file", code="no-such-file")
     try:
         state = load_state_dict(str(path), weights_only=True)
     except (
@@ -176,8 +179,12 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     ) as error:
         raise Problem(
             f"model.weights={path} holds no plain weights (.safetensors, or .pth of tensors only): "
-            f"{type(error).__name__}"
+            f"{type(error).__name__}",
+            code="bad-weights-file",
         ) from None
     if not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise Problem(f"model.weights={path} holds more than weights: save the network's state_dict alone")
+        raise Problem(
+            f"model.weights={path} holds more than weights: save the network's state_dict alone",
+            code="bad-weights-file",
+        )
     return state

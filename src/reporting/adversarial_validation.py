@@ -110,7 +110,7 @@ def _suspicion(features: np.ndarray, is_test: np.ndarray, groups: np.ndarray, se
     found = np.zeros(len(features))
     for others, rows in splits:
         if len(np.unique(is_test[others])) < 2:
-            raise Problem("the test or the training rows are of too few groups to be compared")
+            raise Problem("the test or the training rows are of too few groups to be compared", code="too-few-groups")
         # Few directions and a strong penalty: with hundreds of features and few rows anything can be told apart.
         model = make_pipeline(
             PCA(min(COMPONENTS, *features[others].shape), random_state=seed),
@@ -129,8 +129,16 @@ def _groups(rows: list[np.ndarray], given: tuple[np.ndarray | None, np.ndarray |
 
 def _check(train: np.ndarray, test: np.ndarray) -> None:
     if train.ndim != 2 or test.ndim != 2 or train.shape[1] != test.shape[1]:
-        raise Problem(f"features of shapes {train.shape} and {test.shape} do not come from one network")
+        raise Problem(
+            f"features of shapes {train.shape} and {test.shape} do not come from one network", code="shapes-differ"
+        )
     if min(len(train), len(test)) < FEWEST:
-        raise Problem(f"{len(train)} training and {len(test)} test rows are too few to be compared: {FEWEST} of each")
+        raise Problem(
+            f"{len(train)} training and {len(test)} test rows are too few to be compared: {FEWEST} of each",
+            code="too-few-rows",
+        )
     if not (np.isfinite(train).all() and np.isfinite(test).all()):
-        raise Problem("the features of the network hold values that are not finite: nothing can be compared with them")
+        raise Problem(
+            "the features of the network hold values that are not finite: nothing can be compared with them",
+            code="features-not-finite",
+        )

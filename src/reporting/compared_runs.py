@@ -42,7 +42,10 @@ def compared_of(subjects: dict[str, RunResults]) -> Compared:
     refuse_other_folds({run: s.competition.folds.hash for run, s in subjects.items()}, first.competition.folds.hash)
     without = [run for run, results in subjects.items() if results.held is None]
     if without:
-        raise Problem(f"run {without[0]} has a model of all rows only, and no held-out row to be compared on")
+        raise Problem(
+            f"run {without[0]} has a model of all rows only, and no held-out row to be compared on",
+            code="no-held-out-rows",
+        )
     tables = [RunTable(run, s.competition.folds.hash, s.held.id, s.plain) for run, s in subjects.items()]
     ids, found = joined(tables, first.held.id, first.competition.folds.hash, shared=True)
     held = first.held.only(ids)

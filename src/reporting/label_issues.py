@@ -26,7 +26,7 @@ def label_issues(
     _check(ids, targets, probabilities, classes)
     questions = target.questions(targets, probabilities, classes)
     if not questions:
-        raise Problem("all held-out rows are of one class: no label can be compared with another")
+        raise Problem("all held-out rows are of one class: no label can be compared with another", code="one-class")
     doubted = [_doubted(ids, *question) for question in questions]
     return pd.concat(doubted).sort_values("given_probability", kind="stable", ignore_index=True)
 
@@ -75,9 +75,13 @@ def _check(ids: np.ndarray, targets: np.ndarray, probabilities: np.ndarray, clas
     if not len(ids) == len(targets) == len(probabilities) or probabilities.shape[1:] != (len(classes),):
         raise Problem(
             f"{len(ids)} ids, targets of shape {targets.shape} and probabilities of shape {probabilities.shape} "
-            f"do not fit {len(classes)} classes"
+            f"do not fit {len(classes)} classes",
+            code="shapes-differ",
         )
     sound = ((probabilities >= 0) & (probabilities <= 1 + 1e-6)).all(axis=1)  # NaN is not
     if not sound.all():
         first = str(ids[np.flatnonzero(~sound)[0]])
-        raise Problem(f"the probabilities of id {first!r} are none: delete its table of logits and predict anew")
+        raise Problem(
+            f"the probabilities of id {first!r} are none: delete its table of logits and predict anew",
+            code="bad-predictions",
+        )

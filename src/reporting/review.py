@@ -34,14 +34,18 @@ def review(request: Request, say: Say = say) -> Path:
     """Write tables and galleries into the run's review/ folder, and return it. See the door for errors."""
     run = existing_run(request)
     if is_external(run):
-        raise UsageError(f"run {run.name} brings logits alone, and a review needs networks: name a run trained here")
+        raise UsageError(
+            f"run {run.name} brings logits alone, and a review needs networks: name a run trained here",
+            code="run-external",
+        )
     competition = open_competition(request.config, run, say)
     verify(run, competition)
     members = [member for member in trained_members(run, request) if member.fold != ALL]
     if not members:
         raise UsageError(
             f"run {run.name} has only the model of fold=all, which has seen every training row: a review needs rows "
-            f"that were held out, python -m src.train run={run.name} fold=0..{competition.folds.count - 1}"
+            f"that were held out, python -m src.train run={run.name} fold=0..{competition.folds.count - 1}",
+            code="no-held-out-rows",
         )
     folder = run.folder / "review"
     with only_one(folder, f"the review of run {run.name}"):

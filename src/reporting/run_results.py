@@ -121,7 +121,7 @@ def log_of(folder: Path) -> pd.DataFrame:
     """What each epoch of a finished fold did. Raises DamagedFile where the log does not hold all of them."""
     file = folder / LOG
     remedy = "delete it, and the page leaves its curves out"
-    log = read_csv(file, ("epoch", "loss"), remedy)
+    log = read_csv(file, ("epoch", "loss"), remedy, numbers=True)
     epochs = read_json(folder / DONE)["epochs"] if (folder / DONE).exists() else len(log)
     if len(log) != epochs:
         raise damaged(file, f"holds {len(log)} of {epochs} epochs", remedy)

@@ -42,7 +42,9 @@ def checked(source: Path | pd.DataFrame, card: Card, samples: Samples, name: str
     faults = check(source, card, samples)
     if faults:
         what = name or (source if isinstance(source, Path) else "the table")
-        raise Problem(f"{what} is no valid submission to {card.id}:\n  " + "\n  ".join(faults))
+        raise Problem(
+            f"{what} is no valid submission to {card.id}:\n  " + "\n  ".join(faults), code="invalid-submission"
+        )
 
 
 def _read(path: Path, card: Card) -> tuple[list[str], pd.DataFrame]:
@@ -51,11 +53,11 @@ def _read(path: Path, card: Card) -> tuple[list[str], pd.DataFrame]:
     try:
         rows = pd.read_csv(path, sep=card.submission.separator, encoding=card.submission.encoding, **options)
     except pd.errors.EmptyDataError:
-        raise Problem("the file is empty") from None
+        raise Problem("the file is empty", code="empty-file") from None
     except UnicodeDecodeError:
-        raise Problem(f"the file is not {card.submission.encoding} text") from None
+        raise Problem(f"the file is not {card.submission.encoding} text", code="bad-encoding") from None
     except (ValueError, FileNotFoundError, IsADirectoryError) as error:
-        raise Problem(f"the file cannot be read: {' '.join(str(error).split())}") from None
+        raise Problem(f"the file cannot be read: {' '.join(str(error).split())}", code="unreadable-table") from None
     return rows.iloc[0].tolist(), rows.iloc[1:].reset_index(drop=True)
 
 

@@ -151,7 +151,10 @@ def _facts(noted: Mapping, path: Path) -> dict[str, str | float]:
         lists = {key: " ".join(map(str, noted[key])) for key in ("runs", "views")}
         numbers = {"oof_score": score.get("value"), "oof_low": score.get("low"), "oof_high": score.get("high")}
     except (KeyError, TypeError, AttributeError):
-        raise Problem(f"{path} does not tell where its file came from: predict again (python -m src.predict)") from None
+        raise Problem(
+            f"{path} does not tell where its file came from: predict again (python -m src.predict)",
+            code="no-provenance",
+        ) from None
     return plain | lists | {key: float(value) for key, value in numbers.items() if value is not None}
 
 
@@ -166,7 +169,10 @@ def _prepared(file: BinaryIO, path: Path) -> tuple[tuple[str, ...], bytes]:
     columns = _header(_lines(held)[0])
     missing = [name for name in COLUMNS if name not in (*columns, *LATER)] if columns else []
     if missing:
-        raise Problem(f"{path} has no column {missing[0]!r}: its first line must be\n{header.decode().strip()}")
+        raise Problem(
+            f"{path} has no column {missing[0]!r}: its first line must be\n{header.decode().strip()}",
+            code="missing-column",
+        )
     return columns or COLUMNS, b"" if held.endswith(b"\n") else b"\n"
 
 

@@ -29,7 +29,10 @@ def layout_of(card: Card, samples: Samples) -> Layout:
     _check_kind(card, samples.classes)
     header, key = list(samples.sample.columns), card.submission.id or samples.sample.columns[0]
     if key not in header:
-        raise UsageError(f"the card's submission id is {key!r}, but the sample has the columns {_format(header)}")
+        raise UsageError(
+            f"the card's submission id is {key!r}, but the sample has the columns {_format(header)}",
+            code="missing-column",
+        )
     others = [name for name in header if name != key]
     if card.submission.kind == "columns":
         answers = _class_columns(samples.classes, others)
@@ -40,25 +43,28 @@ def layout_of(card: Card, samples: Samples) -> Layout:
 
 def _check_kind(card: Card, classes: tuple[str, ...]) -> None:
     if card.submission is None:
-        raise UsageError(f"{card.id} has nothing to submit: its card has no test images")
+        raise UsageError(f"{card.id} has nothing to submit: its card has no test images", code="no-test-images")
     kind = card.submission.kind
     allowed = card.target_type.submission_kinds
     if kind not in allowed:
         raise UsageError(
             f"the card's submission kind is {kind}, but its target is {card.target_type.name}: set kind to "
-            f"{' or '.join(allowed)}"
+            f"{' or '.join(allowed)}",
+            code="submission-kind",
         )
     if kind == "probability" and len(classes) != 2:
         raise UsageError(
             f"the card's submission kind is probability, of the positive class, but there are {len(classes)} classes: "
-            "set kind to columns or label"
+            "set kind to columns or label",
+            code="submission-kind",
         )
     separator = card.submission.label_separator
     holding = next((name for name in classes if separator in name), None)
     if kind in ("set", "ranked") and holding is not None:
         raise UsageError(
             f"class {holding!r} holds {separator!r}, which parts the classes in submissions of kind {kind}: "
-            "set submission.label_separator to what the host writes between them"
+            "set submission.label_separator to what the host writes between them",
+            code="label-separator",
         )
 
 
@@ -68,7 +74,8 @@ def _class_columns(classes: tuple[str, ...], columns: list[str]) -> tuple[str, .
         absent = next((name for name in classes if name not in columns), classes[0])
         raise Problem(
             f"the sample submission has no column for class {absent!r}: it has {_format(columns)}. "
-            "Name the classes in the card as the sample does (classes: [...])"
+            "Name the classes in the card as the sample does (classes: [...])",
+            code="missing-column",
         )
     return found
 
@@ -79,7 +86,8 @@ def _answer_column(card: Card, samples: Samples, others: list[str]) -> str:
     if len(others) > 1 and class_columns(samples.classes, others):
         raise UsageError(
             f"the card's submission kind is {card.submission.kind}, but the sample has a column for each class: "
-            "set submission.kind to columns"
+            "set submission.kind to columns",
+            code="submission-kind",
         )
     if len(others) > 1:
         others = [name for name in others if not _counts(sample[name])]
@@ -88,7 +96,8 @@ def _answer_column(card: Card, samples: Samples, others: list[str]) -> str:
     if len(others) != 1:
         raise Problem(
             f"the sample submission has the columns {_format(sample.columns)}: which of them is the answer? "
-            "Leave only that one beside the id, or name it as the training table's label"
+            "Leave only that one beside the id, or name it as the training table's label",
+            code="several-columns",
         )
     return others[0]
 

@@ -14,6 +14,7 @@ from src.submission.check import checked
 from src.submission.final import final_two
 from src.submission.kaggle import push
 from src.submission.kaggle.command import Submission
+from src.submission.kaggle.sync import sync_ledger
 from src.submission.ledger import Entry
 
 
@@ -67,7 +68,7 @@ def check_file(card: Card, file: Path) -> None:
 
 def sync(card: Card) -> list[Entry]:
     """Bring the ledger up to Kaggle's list, tell what is new, and return it."""
-    rows = push.sync(card.id, slug_of(card))
+    rows = sync_ledger(card.id, slug_of(card))
     for row in rows:
         scores = f"public {_shown(row.public_score)}  private {_shown(row.private_score)}"
         say(f"{row.ref}  {row.status}  {scores}  {row.file}")

@@ -94,16 +94,23 @@ def write_submission(blocks: Iterable[pd.DataFrame], card: Card, samples: Sample
     Raises Problem with every fault, or where another file holds that name already; then neither file appears.
     """
     if Path(name).name != name:
-        raise UsageError(f"{name!r} cannot be the name of a submission: it must be one plain file name")
+        raise UsageError(
+            f"{name!r} cannot be the name of a submission: it must be one plain file name", code="bad-name"
+        )
     with written_whole(folder / f"{name}.csv") as copy:
         try:
             _write(blocks, copy, card)
         except UnicodeEncodeError as error:
-            raise Problem(f"{name}: {error}: the sample's encoding lacks a letter of a class or id") from None
+            raise Problem(
+                f"{name}: {error}: the sample's encoding lacks a letter of a class or id", code="bad-encoding"
+            ) from None
         digest = sha256_of(copy)
         path = folder / f"{name}-{digest[:8]}.csv"
         if path.exists() and sha256_of(path) != digest:
-            raise Problem(f"{path} exists and holds something else: move it away, a submission is never overwritten")
+            raise Problem(
+                f"{path} exists and holds something else: move it away, a submission is never overwritten",
+                code="file-in-the-way",
+            )
         with written_whole(path) as part:  # both are on the disk before either gets its name
             shutil.copyfile(copy, part)
             checked(part, card, samples, name=path.name)
@@ -121,14 +128,15 @@ def _rows(ids: np.ndarray, wanted: pd.Series, absent: np.ndarray) -> np.ndarray:
     """Rows of the predictions in the order of the sample, joined by id; any row where `absent`, (n,) bool."""
     index = pd.Index(np.asarray(ids, dtype=object))
     if not index.is_unique:
-        raise Problem(f"the predictions hold the id {index[index.duplicated()][0]!r} twice")
+        raise Problem(f"the predictions hold the id {index[index.duplicated()][0]!r} twice", code="repeated-id")
     rows = index.get_indexer(wanted)
     rows[absent] = 0
     if (rows < 0).any():
         first = int(np.flatnonzero(rows < 0)[0])
         raise Problem(
             f"{(rows < 0).sum()} of {len(wanted)} rows of the sample submission have no prediction, "
-            f"the first line {first + 2}, id {wanted.iloc[first]!r}: predict these images too"
+            f"the first line {first + 2}, id {wanted.iloc[first]!r}: predict these images too",
+            code="missing-row",
         )
     return rows
 
@@ -136,7 +144,7 @@ def _rows(ids: np.ndarray, wanted: pd.Series, absent: np.ndarray) -> np.ndarray:
 def _sound(p: np.ndarray, samples: Samples, key: str, sums: bool) -> np.ndarray:
     """The same probabilities, once they are known to be some; with `sums` each row must add up to 1, nearly."""
     if p.ndim != 2 or p.shape[1] != len(samples.classes):
-        raise Problem(f"predictions of shape {p.shape} do not fit {len(samples.classes)} classes")
+        raise Problem(f"predictions of shape {p.shape} do not fit {len(samples.classes)} classes", code="shapes-differ")
     sound = ((p >= 0) & (p <= 1 + 1e-6)).all(axis=1)  # NaN is not
     if sums:
         sound &= np.abs(p.sum(axis=1) - 1) < 1e-3
@@ -144,7 +152,10 @@ def _sound(p: np.ndarray, samples: Samples, key: str, sums: bool) -> np.ndarray:
         row = int(np.flatnonzero(~sound)[0])
         what = "probabilities that sum to 1" if sums else "probabilities"
         key = samples.sample[key].iloc[row]
-        raise Problem(f"{(~sound).sum()} of {len(p)} predictions are no {what}, the first of id {key!r}: {p[row][:8]}")
+        raise Problem(
+            f"{(~sound).sum()} of {len(p)} predictions are no {what}, the first of id {key!r}: {p[row][:8]}",
+            code="bad-predictions",
+        )
     return p.clip(0, 1)
 
 

@@ -23,7 +23,8 @@ class SingleLabel(ClassTarget):
             held = [cells.columns[k] for k in np.flatnonzero(marks[wrong[0]])]
             raise Problem(
                 f"{cells.place(wrong[0])}: {', '.join(held) or 'none'} of the label columns is 1, and must be exactly "
-                "one. Where several classes may apply, the card says target: multilabel"
+                "one. Where several classes may apply, the card says target: multilabel",
+                code="bad-label",
             )
         rows, columns = np.nonzero(marks)
         return Labels(rows, np.array(cells.columns, dtype=object)[columns])

@@ -153,7 +153,7 @@ class TargetType(Configurable):
 
     def having(self, truth: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """(n,) bool: the rows that have one of the chosen outputs, (outputs,) bool."""
-        raise UsageError(f"{self.name} targets have no classes that rows could be chosen by")
+        raise UsageError(f"{self.name} targets have no classes that rows could be chosen by", code="unfit-for-target")
 
     def never_empty(self, truth: np.ndarray) -> bool:
         """Whether every row holds something; then an answer that holds nothing is wrong."""
@@ -337,7 +337,7 @@ class ClassTarget(TargetType):
                 raise Problem(
                     f"{cells.place(strange)}: {column} is {text[strange]!r}, and must be 0 or 1; or say in the card "
                     f"what it stands for, train.marks: {{{text[strange]!r}: 0}}",
-                    code="no-mark",
+                    code="bad-label",
                 )
         return marks
 
@@ -358,5 +358,5 @@ class ClassTarget(TargetType):
         unknown = np.flatnonzero(codes < 0)
         if len(unknown):
             row = unknown[0]
-            raise Problem(refuse(int(labels.rows[row]), labels.names[row], len(unknown)))
+            raise Problem(refuse(int(labels.rows[row]), labels.names[row], len(unknown)), code="unknown-class")
         return codes

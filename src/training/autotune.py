@@ -96,7 +96,8 @@ def step_seconds(begin: Begin, kinds: list[Machine]) -> list[float]:
     except EOFError:
         raise Problem(
             "trial steps ended without an answer: name train.precision, machine.layout and machine.threads, "
-            "then nothing is tried"
+            "then nothing is tried",
+            code="trial-failed",
         ) from None
     except BaseException:
         child.kill()
@@ -229,7 +230,10 @@ class Trial:
         state = State(self.config, machine, self.network, self.ranks)
         fits = largest_batch(lambda batch: try_batch(state, self.config, batch), whole)
         if fits == 0:
-            raise Problem("not even one image fits into memory: lower images.size or choose a smaller model.name")
+            raise Problem(
+                "not even one image fits into memory: lower images.size or choose a smaller model.name",
+                code="out-of-memory",
+            )
         return -(-whole // -(-whole // fits))
 
 

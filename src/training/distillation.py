@@ -108,7 +108,7 @@ def _read(job: FoldJob, part: str, rows: np.ndarray) -> Logits:
     file, remedy = _file(job, part), f"delete {job.folder} to train this fold from its start"
     table = load_logits(file, job.competition.samples.classes, remedy)
     if list(table.id) != list(_ids(job, rows)):
-        raise Problem(f"{file} answers other rows than this fold learns from: {remedy}")
+        raise Problem(f"{file} answers other rows than this fold learns from: {remedy}", code="logits-of-other-rows")
     return table
 
 

@@ -31,7 +31,7 @@ def evaluate(job: FoldJob, network: nn.Module, feed: Feed, rows: np.ndarray) -> 
     logits = _logits(job, network, feed, rows)
     targets = competition.samples.targets[rows]
     score = competition.metric.score(targets, competition.target.predictions(logits), rows=competition.rows.at(rows))
-    return Scores(logits, competition.target.plain_loss(targets, logits), score)
+    return Scores(logits, float(competition.target.plain_loss(targets, logits)), score)
 
 
 def _logits(job: FoldJob, network: nn.Module, feed: Feed, rows: np.ndarray) -> np.ndarray:

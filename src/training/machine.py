@@ -71,9 +71,15 @@ def choose(
     if known:
         kept = Machine(**known)
         if asked.device not in ("auto", kept.device):
-            raise UsageError(f"this run was begun on {kept.device}: give run=NAME to begin one on {asked.device}")
+            raise UsageError(
+                f"this run was begun on {kept.device}: give run=NAME to begin one on {asked.device}",
+                code="run-device-differs",
+            )
         if kept.device == "cuda" and not gpus().names:
-            raise Problem("this run was begun on a GPU, and there is none here: give run=NAME to begin anew")
+            raise Problem(
+                "this run was begun on a GPU, and there is none here: give run=NAME to begin anew",
+                code="run-device-differs",
+            )
         _fit_launch(kept.device, ranks)
         return kept
     device = ranks.broadcast(device_for(asked.device))
@@ -100,7 +106,9 @@ def share_out(config: Config, machine: Machine, folds: int, ranks: Ranks = ALONE
     """
     asked, device = config.machine, machine.device
     if ranks.count > 1 and asked.jobs not in ("auto", 1):
-        raise UsageError(f"machine.jobs={asked.jobs}: launched processes share each fold; give machine.jobs=1")
+        raise UsageError(
+            f"machine.jobs={asked.jobs}: launched processes share each fold; give machine.jobs=1", code="bad-jobs"
+        )
     jobs = 1 if ranks.count > 1 else max(1, min(most_at_once(config, device), folds))
     processes = max(jobs, ranks.here)
     if asked.threads != "auto":
@@ -129,7 +137,8 @@ def most_at_once(config: Config, device: str) -> int:
     if jobs > there and device != "cpu":
         raise UsageError(
             f"machine.jobs={jobs}: each fold has a GPU to itself, and torch finds {there} here; give "
-            f"machine.jobs={there}, or auto"
+            f"machine.jobs={there}, or auto",
+            code="bad-jobs",
         )
     return jobs
 
@@ -157,7 +166,9 @@ def device_for(asked: str) -> str:
     if asked == "auto":
         return next(name for name, there in present.items() if there)
     if not present[asked]:
-        raise UsageError(f"machine.device={asked}: torch {torch.__version__} finds none on this machine")
+        raise UsageError(
+            f"machine.device={asked}: torch {torch.__version__} finds none on this machine", code="no-such-device"
+        )
     return asked
 
 
@@ -166,17 +177,20 @@ def _fit_launch(device: str, ranks: Ranks) -> None:
     if ranks.count == 1 or device == "cpu":
         return
     if device != "cuda":
-        raise UsageError(f"several processes share a fold on CUDA's GPUs or on CPUs, not on {device}: launch one")
+        raise UsageError(
+            f"several processes share a fold on CUDA's GPUs or on CPUs, not on {device}: launch one", code="bad-launch"
+        )
     if torch.cuda.device_count() < ranks.here:
         raise UsageError(
             f"{ranks.here} processes on this machine and {torch.cuda.device_count()} GPU: launch one for each GPU "
-            f"(--nproc-per-node), or give machine.device=cpu"
+            f"(--nproc-per-node), or give machine.device=cpu",
+            code="bad-launch",
         )
 
 
 def _precision(asked: str, device: str, tiny: bool) -> str:
     if asked == "fp16" and device == "cpu":
-        raise UsageError("train.precision=fp16 is for GPUs: use bf16 or fp32 on a CPU")
+        raise UsageError("train.precision=fp16 is for GPUs: use bf16 or fp32 on a CPU", code="unsupported-precision")
     if asked != "auto":
         return asked
     if device == "cuda":

@@ -48,7 +48,8 @@ def augmented_rows(
         unknown = [str(name) for name in only if str(name) not in classes]
         if unknown:
             raise UsageError(
-                f"augment.only: {', '.join(unknown)} is no class; the classes are {', '.join(classes[:20])}"
+                f"augment.only: {', '.join(unknown)} is no class; the classes are {', '.join(classes[:20])}",
+                code="unknown-class",
             )
         chosen = np.isin(classes, [str(name) for name in only])
     every = targets if answered is None else np.concatenate([targets, answered])

@@ -64,9 +64,14 @@ def check_writable(run: Run) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except (PermissionError, NotADirectoryError, FileExistsError) as error:
-            raise Problem(f"{folder} cannot be made ({error.strerror}): make room for it, or set PODIUM_HOME") from None
+            raise Problem(
+                f"{folder} cannot be made ({error.strerror}): make room for it, or set PODIUM_HOME", code="no-folder"
+            ) from None
         if not os.access(folder, os.W_OK):
-            raise Problem(f"{folder} cannot be written: make it writable, or set PODIUM_HOME to another folder")
+            raise Problem(
+                f"{folder} cannot be written: make it writable, or set PODIUM_HOME to another folder",
+                code="no-permission",
+            )
 
 
 def check_shared(run: Run, ranks: Ranks) -> None:
@@ -82,7 +87,10 @@ def check_shared(run: Run, ranks: Ranks) -> None:
     until = time.monotonic() + PATIENCE
     while not mark.exists() or mark.read_text() != word:
         if time.monotonic() > until:
-            raise Problem(f"{run.folder} is not the first machine's: all machines must share PODIUM_HOME")
+            raise Problem(
+                f"{run.folder} is not the first machine's: all machines must share PODIUM_HOME",
+                code="storage-not-shared",
+            )
         time.sleep(0.5)
     ranks.barrier()
     if ranks.is_main:
@@ -95,5 +103,6 @@ def check_steps(work: list[FoldJob], ranks: Ranks) -> None:
     if fewest < ranks.count:
         raise UsageError(
             f"a step of {fewest} images cannot be shared by {ranks.count} processes: raise train.batch (or "
-            f"train.global_batch), or launch fewer"
+            f"train.global_batch), or launch fewer",
+            code="batch-too-small",
         )

@@ -20,7 +20,8 @@ def rates(config: Config, stages: list[Stage], steps: int) -> Curve:
         if curve.lr.shape != (epochs * steps,) or not (np.isfinite(curve.lr) & (curve.lr >= 0)).all():
             raise Problem(
                 f"schedule.name={schedule.name} must give {epochs * steps} rates, finite and not below 0, and gave an "
-                f"array of shape {curve.lr.shape}"
+                f"array of shape {curve.lr.shape}",
+                code="schedule-output",
             )
         curves.append(curve)
     momentum = None if curves[0].momentum is None else np.concatenate([curve.momentum for curve in curves])

@@ -153,6 +153,14 @@ class State:
             kept = torch.load(path, map_location=self.device, weights_only=True)
         except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
             raise damaged(path, f"cannot be read ({type(error).__name__})", remedy) from None
+        try:
+            self._take(kept)
+        except torch.OutOfMemoryError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+            raise damaged(path, f"is of another network or version ({type(error).__name__})", remedy) from None
+
+    def _take(self, kept: dict[str, Any]) -> None:
         self.plain_network.load_state_dict(kept["network"])
         if self.ema:
             self.ema.module.load_state_dict(kept["ema"])
@@ -175,7 +183,8 @@ def optimizer_of(config: Config, network: nn.Module) -> torch.optim.Optimizer:
     optim = config.optim
     if optim.name not in list_optimizers():
         raise UsageError(
-            f"optim.name={optim.name}: timm knows no such optimizer.{nearest(optim.name, list_optimizers())}"
+            f"optim.name={optim.name}: timm knows no such optimizer.{nearest(optim.name, list_optimizers())}",
+            code="unknown-optimizer",
         )
     try:
         return create_optimizer_v2(
@@ -188,9 +197,9 @@ def optimizer_of(config: Config, network: nn.Module) -> torch.optim.Optimizer:
             **(_fused(optim) | optim.args),
         )
     except (ValueError, AssertionError) as error:
-        raise UsageError(f"optim.name={optim.name}: {error}") from None
+        raise UsageError(f"optim.name={optim.name}: {error}", code="bad-optimizer-args") from None
     except TypeError as error:
-        raise UsageError(f"optim.args of {optim.name}: {error}") from None
+        raise UsageError(f"optim.args of {optim.name}: {error}", code="bad-optimizer-args") from None
 
 
 def _fused(optim: Optim) -> dict[str, bool]:

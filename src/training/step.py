@@ -85,7 +85,7 @@ class Stepper:
             losses.append(loss.detach())
 
         if not fits(attempt):
-            raise Problem(self._batch_that_fits(len(images)))
+            raise Problem(self._batch_that_fits(len(images)), code="out-of-memory")
         return losses[0]
 
     def _batch_that_fits(self, tried: int) -> str:

@@ -28,17 +28,24 @@ def check_distillation(competition: Competition) -> None:
     teach, loss = competition.config.teach, competition.config.loss
     if teach.run is None:
         if teach.pseudo is not None:
-            raise UsageError(f"teach.pseudo={teach.pseudo} needs a teacher: add teach.run=NAME")
+            raise UsageError(f"teach.pseudo={teach.pseudo} needs a teacher: add teach.run=NAME", code="no-teacher")
         return
     if loss_of(loss, competition.samples.counts, competition.target).hard:
         raise UsageError(
             f"loss.name={loss.name} needs true classes, and a teacher's answers are shares of several: take "
-            f"loss.name=auto"
+            f"loss.name=auto",
+            code="unfit-for-target",
         )
     if teach.distill == 0 and teach.pseudo is None:
-        raise UsageError("teach.distill=0 without teach.pseudo leaves nothing to learn from the teacher: set one")
+        raise UsageError(
+            "teach.distill=0 without teach.pseudo leaves nothing to learn from the teacher: set one",
+            code="nothing-to-learn",
+        )
     if teach.pseudo is not None and not len(competition.samples.test):
-        raise UsageError(f"teach.pseudo={teach.pseudo}: {competition.card.id} has no test images to learn from")
+        raise UsageError(
+            f"teach.pseudo={teach.pseudo}: {competition.card.id} has no test images to learn from",
+            code="no-test-images",
+        )
 
 
 def check_teacher(
@@ -52,16 +59,23 @@ def check_teacher(
     if name is None:
         return
     if name == run.name:
-        raise UsageError(f"teach.run={name}: a run cannot teach itself; give this one another name, run=NAME")
+        raise UsageError(
+            f"teach.run={name}: a run cannot teach itself; give this one another name, run=NAME", code="teaches-itself"
+        )
     teacher = earlier_run("teach.run", name, competition)
     if not run_config.is_stored(teacher):
-        raise UsageError(f"teach.run={name}: {name} was trained elsewhere, and there is no network of it here to teach")
+        raise UsageError(
+            f"teach.run={name}: {name} was trained elsewhere, and there is no network of it here to teach",
+            code="run-external",
+        )
     lacking = [fold for seed, fold in members if not teacher.finished(seed_of(teacher, seed, fold), fold)]
     if lacking:
         folds = ",".join(dict.fromkeys(map(str, lacking)))
         raise UsageError(
-            f"teach.run={name}: fold {folds} of {name} is not trained, and the model of another fold has seen the rows "
-            f"that this one holds out. First: python -m src.train competition={run.competition} run={name} fold={folds}"
+            f"teach.run={name}: fold {folds} of {name} is not trained, and the model of another fold has seen the "
+            "rows that this one holds out. First: python -m src.train "
+            f"competition={run.competition} run={name} fold={folds}",
+            code="folds-missing",
         )
     train = run_config.read(teacher.folder).train
     if train.keep == "best" or train.patience:

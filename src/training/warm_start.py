@@ -23,12 +23,13 @@ def earlier_run(key: str, word: str, competition: Competition) -> Run:
     """The run that `key`=`word` names. Raises UsageError where it is absent, or has seen rows that a fold holds out."""
     run = Run(competition.card.id, word.removeprefix(RUN))
     if not (run.folder / "run.json").exists():
-        raise UsageError(f"{key}={word}: there is no run {run.name} of {competition.card.id}")
+        raise UsageError(f"{key}={word}: there is no run {run.name} of {competition.card.id}", code="unknown-run")
     record = read_json(run.folder / "run.json")
     if record["folds"] != competition.folds.hash:
         raise UsageError(
             f"{key}={word}: run {run.name} has other folds, so its weights have seen rows that are held out here. "
-            f"Train both with the same data.folds and data.fold_seed"
+            f"Train both with the same data.folds and data.fold_seed",
+            code="run-folds-differ",
         )
     ignored = record.get("ignored")
     if (
@@ -38,7 +39,8 @@ def earlier_run(key: str, word: str, competition: Competition) -> Run:
     ):
         raise UsageError(
             f"{key}={word}: run {run.name} trained on rows that its data.ignore keeps from scoring (use: train), and "
-            f"they, or near duplicates of them, may be held out here. Train both with the same data.ignore"
+            f"they, or near duplicates of them, may be held out here. Train both with the same data.ignore",
+            code="run-ignored-differ",
         )
     return run
 
@@ -60,12 +62,16 @@ def load_warm_start(network: nn.Module, competition: Competition, seed: int, fol
     run = earlier_run("model.weights", word, competition)
     folder = run.member(seed_of(run, seed, fold), fold)
     if not run.finished(seed_of(run, seed, fold), fold):
-        raise Problem(f"model.weights={word}: fold {fold} of {run.name} is not trained yet")
+        raise Problem(f"model.weights={word}: fold {fold} of {run.name} is not trained yet", code="folds-missing")
     file = folder / "model.safetensors"
     try:
         network.backbone.load_state_dict(load_file(file))
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise Problem(f"{file} does not fit this network ({reason}): name the same model and stem") from None
+        raise Problem(
+            f"{file} does not fit this network ({reason}): name the same model and stem", code="weights-mismatch"
+        ) from None
     if sha256_of(file) != read_json(folder / DONE)["weights"]:
-        raise Problem(f"{file} was changed after training: delete {folder} and train the fold again")
+        raise Problem(
+            f"{file} was changed after training: delete {folder} and train the fold again", code="weights-changed"
+        )

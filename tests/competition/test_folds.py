@@ -4,12 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from src.competition.folds import deal_units, freeze_folds
 from src.competition.samples import Samples
-from src.core.errors import Problem
 from src.targets import target_type
+from tests.fixtures.codes import raises
 
 
 def samples(targets, group="", cluster="", part="train"):
@@ -53,7 +52,7 @@ def test_a_changed_table_is_refused(tmp_path):
     freeze_folds(samples(np.arange(20) % 2), 2, 0, tmp_path)
     file = next(Path(tmp_path).glob("folds-*.csv"))
     file.write_text(file.read_text().replace("00003", "00033"))
-    with pytest.raises(Problem, match="changed by hand"):
+    with raises("folds-edited"):
         freeze_folds(samples(np.arange(20) % 2), 2, 0, tmp_path)
 
 
@@ -107,7 +106,7 @@ def test_the_host_s_validation_set(tmp_path):
     assert folds.rows(0)[1].tolist() == list(range(30, 40))
     pooled = freeze_folds(data, 5, 0, tmp_path)
     assert np.bincount(pooled.of_row).tolist() == [8] * 5
-    with pytest.raises(Problem, match="no validation table"):
+    with raises("no-validation-table"):
         freeze_folds(samples(np.arange(40) % 2), 5, 0, tmp_path, host=True)
 
 
@@ -119,10 +118,10 @@ def test_extra_rows_are_never_held_out(tmp_path):
 
 
 def test_too_few_rows_or_groups(tmp_path):
-    with pytest.raises(Problem, match="3 training rows cannot make 5 folds"):
+    with raises("too-few-for-folds", "3 training rows"):
         freeze_folds(samples([0, 1, 0]), 5, 0, tmp_path)
     groups = np.array(["a", "b", "c"] * 10, dtype=object)
-    with pytest.raises(Problem, match="3 groups of training rows cannot make 5 folds"):
+    with raises("too-few-for-folds", "3 groups"):
         freeze_folds(samples(np.arange(30) % 2, groups), 5, 0, tmp_path)
 
 

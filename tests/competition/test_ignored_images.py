@@ -12,13 +12,14 @@ import pytest
 from src.competition.folds import freeze_folds
 from src.competition.quality.ignored_images import leave_out, read_ignored
 from src.competition.samples import Samples
-from src.core.errors import Problem, UsageError
+from src.core.errors import Problem
 from src.evaluation.held_out import RunTable, joined
 from src.predict import main as predict
 from src.review import main as review
 from src.sweep import main as sweep
 from src.targets import target_type
 from src.train import main as train
+from tests.fixtures.codes import raises
 from tests.fixtures.older_runs import without_keys
 from tests.fixtures.planted_faults import ROWS, WORDS, planted, write_planted
 
@@ -112,16 +113,16 @@ def test_a_wrong_file_is_told_with_the_row(home, text, told):
 
 
 def test_a_missing_file_is_told(home):
-    with pytest.raises(UsageError, match=r"data.ignore=absent.csv: there is no file .*absent.csv"):
+    with raises("no-such-file", "data.ignore=absent.csv"):
         read_ignored("absent.csv", samples())
 
 
 def test_what_leaves_too_little_is_refused(home):
     data = samples(12)
     folds = fold_of(data, freeze_folds(data, 3, 0, home))
-    with pytest.raises(Problem, match=r"mine.csv leaves fold 1 without a row"):
+    with raises("empty-fold", "mine.csv", "fold 1"):
         left(home, data, "id\n" + "\n".join(id_ for id_, fold in folds.items() if fold == 1))
-    with pytest.raises(Problem, match="one class only"):
+    with raises("one-class", "mine.csv"):
         left(home, data, "id\n" + "\n".join(f"{row:04d}" for row in range(0, 12, 2)))
     *_, kept, _ = left(home, samples(12, classes=3), "id\n0002\n0005\n0008\n0011\n")
     assert "no row is left of c2" in kept.notes[-1]

@@ -11,10 +11,10 @@ import pytest
 
 from src.competition.card import load_card
 from src.competition.sources.data_folder import ensure_data
-from src.core.errors import Problem, UsageError
 from src.core.files import read_json
 from src.core.paths import Run
 from src.train import main as train
+from tests.fixtures.codes import raises
 from tests.fixtures.tiny import COLOURS
 
 CARD = """\
@@ -89,15 +89,15 @@ def test_it_trains_on_the_tail_and_scores_the_balanced_rows(tiny):
 
 
 @pytest.mark.parametrize(
-    ("words", "text"),
+    ("words", "code", "name"),
     [
-        ("tail: 30", "asks for a class of 30 rows, and the largest has 24"),
-        ("without: [bleu]", "no class 'bleu'"),
-        ("tail: 24, held_out: 7", "asks for"),
+        ("tail: 30", "bad-cut", "24"),
+        ("without: [bleu]", "unknown-class", "bleu"),
+        ("tail: 24, held_out: 7", "bad-cut", "cut.tail"),
     ],
 )
-def test_what_cannot_be_cut_is_told_and_leaves_nothing(tiny, words, text):
-    with pytest.raises((Problem, UsageError), match=text):
+def test_what_cannot_be_cut_is_told_and_leaves_nothing(tiny, words, code, name):
+    with raises(code, name):
         cut(tiny, words)
     assert not (tiny / "competition" / "short" / "data").exists()
 
@@ -107,7 +107,7 @@ def test_a_cut_of_a_cut_is_refused(tiny):
     folder = tiny / "competition" / "again"
     folder.mkdir()
     (folder / "card.yaml").write_text(CARD.format(cut="without: [red]").replace("of: tiny", "of: short"))
-    with pytest.raises(UsageError, match="cut from tiny"):
+    with raises("cut-of-cut", "tiny"):
         ensure_data(load_card("again"), lambda _: None)
 
 

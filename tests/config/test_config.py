@@ -11,6 +11,7 @@ from src.config.request import default_run, parse
 from src.config.schema import FREE_SECTIONS, Config
 from src.core.errors import UsageError
 from src.core.paths import REPOSITORY, home
+from tests.fixtures.codes import raises
 
 EXPERIMENTS = config_names()
 MODELS, AUGMENTS = config_names("model"), config_names("augment")
@@ -150,7 +151,7 @@ def test_a_wrong_file_is_told(text, told):
 def test_a_broken_section_file_is_told():
     (home() / "configs" / "model").mkdir(parents=True)
     (home() / "configs" / "model" / "mine.yaml").write_text("name: [")
-    with pytest.raises(UsageError, match=r"mine\.yaml"):
+    with raises("damaged-file", "mine.yaml"):
         parse(["model=mine"])
 
 

@@ -44,11 +44,10 @@ from src.train import main as train
 from tests.fixtures.codes import raises
 from tests.fixtures.tiny import write_tiny
 
-SPOIL: dict[str, Callable[[bytes], bytes | None]] = {
+SPOIL: dict[str, Callable[[bytes], bytes]] = {
     "emptied": lambda data: b"",
     "cut in half": lambda data: data[: len(data) // 2],
     "64 bytes flipped": lambda data: flipped(data, len(data) // 2 - 32),
-    "removed": lambda data: None,
 }
 
 
@@ -57,12 +56,87 @@ def flipped(data: bytes, at: int, count: int = 64) -> bytes:
     return data[:at] + bytes(byte ^ 0xFF for byte in data[at : at + count]) + data[at + count :]
 
 
+def of_another_type(file: Path) -> None:
+    """A whole file of its kind that holds something else."""
+    texts = {
+        ".json": "[1]" if file.read_bytes()[:1] == b"{" else "{}",
+        ".yaml": "- a\n",
+        ".csv": "other,columns\n1,2\n",
+    }
+    if file.suffix == ".npz":
+        np.savez(file, other=np.zeros(3))
+    elif file.suffix == ".npy":
+        np.save(file, np.zeros(3))
+    elif file.suffix == ".safetensors":
+        save_file({"other": torch.zeros(3)}, file)
+    elif file.suffix == ".pt":
+        torch.save({"other": 1}, file)
+    else:
+        file.write_text(texts.get(file.suffix, "words"))
+
+
+def of_another_shape(file: Path) -> None:
+    """The same keys, with other values than belong there: text for numbers, one entry less."""
+    if file.suffix == ".json":
+        file.write_text(json.dumps(reshaped(json.loads(file.read_bytes()))))
+    elif file.suffix == ".yaml":
+        file.write_text(re.sub(r"(?m)^(\w+): (.+)$", r"\1: [\2]", file.read_text()))
+    elif file.suffix == ".csv":
+        head, *rows = file.read_text().splitlines()
+        file.write_text("\n".join([head, *(",".join(["x"] * len(row.split(","))) for row in rows)]) + "\n")
+    elif file.suffix in (".npz", ".npy"):
+        held = np.load(file)
+        arrays = dict(held) if file.suffix == ".npz" else {"": held}
+        arrays = {key: value[1:].astype(str) if value.ndim else value for key, value in arrays.items()}
+        np.savez(file, **arrays) if file.suffix == ".npz" else np.save(file, arrays[""])
+    elif file.suffix == ".safetensors":
+        with safe_open(file, "pt") as held:
+            metadata = held.metadata()
+        save_file({key: value.reshape(-1)[:1].clone() for key, value in load_file(file).items()}, file, metadata)
+    elif file.suffix == ".pt":
+        torch.save(reshaped(torch.load(file, weights_only=True)), file)
+    else:
+        file.write_text("words")
+
+
+def reshaped(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: reshaped(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [reshaped(one) for one in value[1:]]
+    if isinstance(value, torch.Tensor):
+        return value.reshape(-1)[:1].clone()
+    return str(value)
+
+
+def a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def a_dangling_link(file: Path) -> None:
+    file.unlink()
+    file.symlink_to("nowhere")
+
+
+REPLACE: dict[str, Callable[[Path], None]] = {
+    "removed": Path.unlink,
+    "of another type": of_another_type,
+    "of another shape": of_another_shape,
+    "a folder": a_folder,
+    "a dangling link": a_dangling_link,
+    "unreadable": lambda file: file.chmod(0),
+}
+
+
 def spoil(file: Path, how: str) -> None:
     """Spoil a file. Its time stays, as it does where a disk has gone wrong."""
-    facts, content = file.stat(), SPOIL[how](file.read_bytes())
-    if content is None:
-        file.unlink()
+    if how in REPLACE:
+        REPLACE[how](file)
+        if how == "unreadable" and os.access(file, os.R_OK):
+            pytest.skip("whoever is root reads everything")
         return
+    facts, content = file.stat(), SPOIL[how](file.read_bytes())
     file.write_bytes(content)
     os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns))
 
@@ -101,6 +175,13 @@ def test_a_json_file_that_is_none_is_told_with_its_remedy(tmp_path, content, cod
     assert len(str(error.value).splitlines()) == 1
 
 
+def test_a_json_file_without_end_is_told_before_it_is_read(tmp_path):
+    with (tmp_path / "run.json").open("wb") as file:
+        file.truncate(1_000_000_000)
+    with raises("damaged-file"):
+        read_json(tmp_path / "run.json")
+
+
 def test_a_key_that_a_json_file_lacks_is_told_with_the_file(tmp_path):
     file = tmp_path / "done.json"
     file.write_text('{"score": 1}')
@@ -111,6 +192,33 @@ def test_a_key_that_a_json_file_lacks_is_told_with_the_file(tmp_path):
     assert str(file) in str(error.value) and "weights" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("run.json", {"folds": 1}),
+        ("run.json", {"extensions": []}),
+        ("machine.json", {"workers": "0"}),
+        ("machine.json", {"threads": "None"}),
+        ("done.json", {"score": "0.9"}),
+        ("done.json", {"epochs": None}),
+    ],
+)
+def test_a_value_of_another_type_is_told_with_the_file(tmp_path, name, wrong):
+    """Whole JSON, as an editor or another program leaves it."""
+    files.write_json(tmp_path / name, {"more": 1})
+    assert read_json(tmp_path / name) == {"more": 1}
+    files.write_json(tmp_path / name, wrong)
+    with raises("damaged-file") as error:
+        read_json(tmp_path / name)
+    assert name in str(error.value) and next(iter(wrong)) in str(error.value)
+
+
+def test_a_log_with_text_for_numbers_is_told(tmp_path):
+    (tmp_path / "log.csv").write_text("epoch,loss\n1,0.5\nx,0.4\n")
+    with raises("damaged-file"):
+        read_csv(tmp_path / "log.csv", ("epoch",), numbers=True)
+
+
 @pytest.mark.parametrize("content", [b"", b"epoch,loss\n1,0.5\n2,0.", b"a,b\n1,2\n", b'epoch,loss\n"1,2\n', b"\xff\n"])
 def test_a_table_that_is_none_is_told(tmp_path, content):
     (tmp_path / "log.csv").write_bytes(content)
@@ -118,7 +226,7 @@ def test_a_table_that_is_none_is_told(tmp_path, content):
         read_csv(tmp_path / "log.csv", ("epoch", "loss"))
 
 
-@pytest.mark.parametrize("how", SPOIL)
+@pytest.mark.parametrize("how", [*SPOIL, "removed"])
 def test_an_npz_that_is_none_is_told(tmp_path, how):
     file = tmp_path / "x.npz"
     np.savez(file, id=np.array(["a", "b"]), logits=np.ones((2, 50), np.float32))
@@ -212,7 +320,7 @@ def test_a_few_lines_that_come_to_gigabytes_are_refused(tiny, capsys, kind, whic
         code, answer = told(train, "config=tiny", capsys)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limit)
-    no_file = "usage" if which == "card.yaml" else "unknown-config"
+    no_file = "unknown-competition" if which == "card.yaml" else "unknown-config"
     assert (code, answer["error"]["code"]) == (2, no_file if kind == "endless" else "too-large")
     assert which in answer["error"]["message"] and len(answer["error"]["message"].splitlines()) == 1
 
@@ -221,6 +329,8 @@ def test_what_repeats_a_little_is_read(tmp_path):
     file = tmp_path / "x.yaml"
     file.write_text("a: &a {x: 1}\nb: {<<: *a, y: '${a.x}'}\nc: [*a, '${b}', 'is ${c.0.x}']\n")
     assert read_settings(file) == {"a": {"x": 1}, "b": {"x": 1, "y": 1}, "c": [{"x": 1}, {"x": 1, "y": 1}, "is 1"]}
+    file.write_text("classes:\n" + "".join(f"- class number {k}\n" for k in range(12_000)))
+    assert len(read_settings(file)["classes"]) == 12_000
     for wrong in ("a: ${b}\n", "a: ${a}\n", "a: '${b} ${b.c}'\nb: 1\n"):
         file.write_text(wrong)
         with raises("damaged-file"):
@@ -410,8 +520,9 @@ def test_a_checkpoint_that_is_damaged_is_not_gone_on_from(tiny, capsys):
     checkpoint = begun(tiny, WORDS)
     whole = checkpoint.read_bytes()
     (checkpoint.parent / ".checkpoint.pt.abc.part").touch()
-    for how in ("emptied", "cut in half", "64 bytes flipped"):
-        checkpoint.write_bytes(SPOIL[how](whole))
+    for how in (*SPOIL, "of another type", "of another shape"):
+        checkpoint.write_bytes(whole)
+        spoil(checkpoint, how)
         code, answer = told(train, WORDS, capsys)
         assert (code, answer["error"]["code"]) == (1, "damaged-file"), how
         assert "checkpoint.pt" in answer["error"]["message"]
@@ -509,6 +620,7 @@ def outcome(command: Callable[[list[str]], int], words: str) -> str:
 def results(home: Path) -> dict[str, bytes]:
     """What a wrong result would show in: the submission, the weights, and what folds came to."""
     kept = [*home.glob("submissions/tiny/tiny.csv"), *home.glob("runs/tiny/*/seed*/*/model.safetensors")]
+    kept = [path for path in kept if path.is_file() and os.access(path, os.R_OK)]
     scores = {file: json.loads(file.read_bytes()) for file in home.glob("runs/tiny/*/seed*/*/done.json")}
     told = {file: json.dumps([one["score"], one["epochs"]]).encode() for file, one in scores.items()}
     return {str(path.relative_to(home)): path.read_bytes() for path in kept} | {
@@ -558,7 +670,7 @@ FEW = ("run.json", "fold0/done.json", "fold0/log.csv", "oof-identity.npz", "look
 
 
 @pytest.mark.parametrize(
-    "how", [pytest.param(how, marks=() if how == "cut in half" else pytest.mark.slow) for how in SPOIL]
+    "how", [pytest.param(how, marks=() if how == "cut in half" else pytest.mark.slow) for how in (*SPOIL, *REPLACE)]
 )
 @pytest.mark.parametrize("which", ["few", pytest.param("all", marks=pytest.mark.slow)])
 def test_every_file_spoilt_is_a_right_result_or_one_line(everything, right, home, how, which):

@@ -18,7 +18,7 @@ import torch
 from src.config.load import load
 from src.core import devices as room
 from src.core.devices import Gpus, apart, gpus
-from src.core.errors import Problem, UsageError
+from src.core.errors import Problem
 from src.core.locks import only_one
 from src.core.paths import REPOSITORY
 from src.core.reporter import Quiet, Teller
@@ -28,6 +28,7 @@ from src.train import main as train
 from src.training import machine
 from src.training import run as session
 from src.training.machine import Machine, Share, cores, device_for, share_out
+from tests.fixtures.codes import raises
 
 WORDS = ["config=tiny", "machine.device=cuda", "train.precision=fp32", "train.epochs=1"]
 GPU = Machine("cuda", "fp32", 4, 8)
@@ -101,7 +102,7 @@ def test_each_fold_gets_a_gpu_and_its_share_of_the_cores(here, monkeypatch, name
 
 def test_more_jobs_than_gpus_are_refused(here):
     here("0,1")
-    with pytest.raises(UsageError, match=r"machine.jobs=3: .*finds 2 here; give machine.jobs=2"):
+    with raises("bad-jobs", "machine.jobs=3", "machine.jobs=2"):
         share_out(load("auto", {"machine.jobs": "3"}, "demo-digits"), GPU, 5)
 
 
@@ -121,7 +122,7 @@ def test_where_torch_finds_no_gpu_there_is_none():
         pytest.skip("this machine has a GPU")
     room._found.cache_clear()
     assert gpus() == Gpus()
-    with pytest.raises(UsageError, match="finds none on this machine"):
+    with raises("no-such-device", "machine.device=cuda"):
         device_for("cuda")
 
 
@@ -222,11 +223,11 @@ def test_ctrl_c_keeps_every_folds_step(tiny, here, tmp_path, capsys):
 def failing(folder: Path, _: Teller) -> None:
     with only_one(folder, "a fold"):
         multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,), daemon=True).start()
-        raise Problem("so it is")
+        raise Problem("so it is", code="so-it-is")
 
 
 def test_a_fold_that_fails_leaves_nothing_behind_that_holds_it(tmp_path):
-    with pytest.raises(Problem, match="so it is"):
+    with raises("so-it-is"):
         run_tasks([partial(failing, tmp_path), lambda _: time.sleep(0.1)], 2, Quiet())
     with only_one(tmp_path, "a fold"):
         pass
@@ -240,14 +241,14 @@ def test_a_process_that_used_a_gpu_before_is_told_so(tmp_path):
         torch.cuda.is_available()  # asks the driver
         run_tasks([partial(note_gpu, tmp_path / "0", None)], 1, Quiet(), ("0",))
 
-    with pytest.raises(Problem, match=r"a GPU was used before.*machine.jobs=1"):
+    with raises("gpu-in-use", "machine.jobs=1"):
         apart(late)
     assert not (tmp_path / "0").exists()
 
 
 def test_what_is_asked_apart_is_answered_or_told():
     assert apart(os.getpid) != os.getpid()
-    with pytest.raises(Problem, match="ended with code 9 and without an answer"):
+    with raises("gpu-failed", "code 9"):
         apart(partial(os._exit, 9))
 
 

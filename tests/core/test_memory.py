@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from timm.models import register_model
 from torch import nn
 
-from src.core.errors import Problem
 from src.core.memory import explain_out_of_memory, largest_batch, out_of_memory
 from src.predict import main as predict
 from src.train import main as train
+from tests.fixtures.codes import raises
 
 
 class Cramped(nn.Module):
@@ -192,17 +192,22 @@ def test_a_run_that_has_learned_is_told_how_to_go_on(tiny, room, capsys):
 
 
 @pytest.mark.parametrize(
-    ("fault", "wanted"),
+    ("fault", "code", "name"),
     [
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
-            r"fold 1: out of memory .*2 GiB.*goes on",
+            "out-of-memory",
+            "2 GiB",
         ),
-        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error."), "machine.workers=0.*shm"),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error."),
+            "process-lost",
+            "machine.workers=0",
+        ),
     ],
 )
-def test_memory_that_fails_anywhere_in_a_fold_is_told(fault, wanted):
-    with pytest.raises(Problem, match=wanted), explain_out_of_memory("fold 1"):
+def test_memory_that_fails_anywhere_in_a_fold_is_told(fault, code, name):
+    with raises(code, "fold 1", name), explain_out_of_memory("fold 1"):
         raise fault
 
 

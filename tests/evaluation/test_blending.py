@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from src.core.errors import Problem
 from src.evaluation.blending import Blend, choose_blend
 from src.evaluation.held_out import RunTable, joined
 from src.targets import target_type
+from tests.fixtures.codes import raises
 from tests.fixtures.made_up_competition import as_two, held_out, network
 
 MULTICLASS = target_type("multiclass")
@@ -137,7 +137,7 @@ def test_one_fold_alone_is_judged_in_parts():
     held = held_out("accuracy", targets, folds=1)
     assert len(held.splits()) == 5
     assert np.isfinite(ways(choose_blend(held, tables))["weighted mean"].score)
-    with pytest.raises(Problem, match="more than one group"):
+    with raises("too-few-groups"):
         choose_blend(replace(held, groups=np.full(len(targets), "g")), tables)
 
 
@@ -150,13 +150,13 @@ def test_what_is_written_down_answers_the_test_rows_the_same():
     taken = choose_blend(held_out("log_loss", targets), tables).taken
     again = Blend.from_json(json.loads(json.dumps(taken.to_json())))
     np.testing.assert_array_equal(again.apply(tables), taken.apply(dict(reversed(tables.items()))))
-    with pytest.raises(Problem, match="needs run b"):
+    with raises("missing-run", "run b"):
         taken.apply({"a": tables["a"]})
 
 
 def test_a_single_run_is_no_blend():
     targets, tables = runs(0, {"a": 1.0}, rows=50)
-    with pytest.raises(Problem, match="two runs"):
+    with raises("too-few-runs"):
         choose_blend(held_out("accuracy", targets), tables)
 
 
@@ -188,7 +188,7 @@ def test_shuffled_rows_change_nothing_of_the_choice():
 
 
 def test_missing_rows_are_counted_and_the_first_is_named():
-    with pytest.raises(Problem, match=r"run b has no answer to 2 of 4 rows, the first is id '1'"):
+    with raises("missing-row", "run b", "2 of 4", "'1'"):
         joined([run_table("a", IDS), run_table("b", ["0001", "b"])], IDS, "aaaa")
 
 
@@ -197,21 +197,21 @@ def test_rows_that_all_share_when_asked():
     ids, tables = joined(gaps, IDS, "aaaa", shared=True)
     assert ids.tolist() == ["1", "b"]
     assert (tables["a"][:, 0].tolist(), tables["b"][:, 0].tolist()) == ([1, 3], [101, 103])
-    with pytest.raises(Problem, match="share no held-out row"):
+    with raises("no-shared-rows"):
         joined([run_table("a", ["b"]), run_table("b", ["1"])], IDS, "aaaa", shared=True)
 
 
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize(
-    ("second", "why"),
+    ("second", "code", "names"),
     [
-        (run_table("b", IDS, folds="bbbb"), "run b stands on other folds"),
-        (run_table("b", ["0001", "1", "1", "10", "b"]), "run b answers the id '1' twice"),
-        (run_table("b", IDS, classes=2), "different numbers of classes"),
-        (run_table("a", IDS), "named twice"),
+        (run_table("b", IDS, folds="bbbb"), "run-folds-differ", ["run b"]),
+        (run_table("b", ["0001", "1", "1", "10", "b"]), "repeated-id", ["run b", "'1'"]),
+        (run_table("b", IDS, classes=2), "classes-differ", []),
+        (run_table("a", IDS), "same-run-twice", ["a"]),
     ],
     ids=["folds", "doubled", "classes", "the same run"],
 )
-def test_runs_that_do_not_fit_together_are_refused(second, why, shared):
-    with pytest.raises(Problem, match=why):
+def test_runs_that_do_not_fit_together_are_refused(second, code, names, shared):
+    with raises(code, *names):
         joined([run_table("a", IDS), second], IDS, "aaaa", shared)

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from src.core.errors import Problem
 from src.evaluation.decision_choice import choose_decision
 from src.metrics import METRICS, metric
 from src.metrics.decision import Decision, expected_grade
 from src.metrics.thresholds import cut_points, macro_thresholds, micro_thresholds, sample_thresholds
 from src.targets import TARGETS, target_type
+from tests.fixtures.codes import raises
 from tests.fixtures.made_up_competition import as_two, held_out, network
 
 ONE, SETS = target_type("multiclass"), target_type("multilabel")
@@ -261,7 +261,7 @@ def test_what_is_written_down_decides_the_same():
 
 @pytest.mark.parametrize("values", [{"shift": (0.0,) * 3}, {"thresholds": (0.5,) * 3}, {"cuts": (0.5, 1.5)}])
 def test_another_number_of_classes_is_refused(values):
-    with pytest.raises(Problem, match="fitted for 3 classes, not for 4"):
+    with raises("classes-differ"):
         Decision("x", ONE, **values).apply(np.full((2, 4), 0.25))
 
 

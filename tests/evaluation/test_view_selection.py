@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.core.errors import UsageError
 from src.evaluation.view_selection import choose_views
 from src.inference import backend_networks
 from src.inference.tta import VIEWS
 from src.predict import main as predict
 from src.targets import target_type
 from src.train import main as train
+from tests.fixtures.codes import raises
 from tests.fixtures.made_up_competition import held_out
 from tests.fixtures.tiny import COLOURS, write_tiny
 
@@ -83,7 +83,7 @@ def test_the_time_allowed_bounds_the_set():
         choice = choose_views(held, tables, SECONDS, budget)
         assert all(step.seconds <= budget + 1e-9 for step in choice.steps)
         assert len(choice.steps) == {0.010: 1, 0.020: 2, 0.035: 3, 0.05: 4}[budget]
-    with pytest.raises(UsageError, match=r"predict.budget=0.005: the image as it is alone takes 0.01 seconds"):
+    with raises("budget-too-small", "predict.budget=0.005", "0.01 seconds"):
         choose_views(held, tables, SECONDS, 0.005)
 
 

@@ -10,11 +10,11 @@ import torch
 
 from src.config.load import config_names
 from src.config.request import parse
-from src.core.errors import UsageError
 from src.images.augment import Augmentation
 from src.images.cache import ImageCache
 from src.images.dataset import AugmentedSteps, Feed, PlainRows, Step
 from src.train import main as train
+from tests.fixtures.codes import raises
 
 SIZE = 24
 STRONG = [
@@ -171,5 +171,5 @@ def test_a_wrong_list_is_told_before_anything_is_made(tiny, capsys, transform, t
 def test_an_empty_list_only_resizes(photos):
     images = photos.batch([0])
     np.testing.assert_array_equal(Augmentation([], 28)(images, (0, 0, 0, 0)), images)
-    with pytest.raises(UsageError, match="Shuffle"):
+    with raises("unknown-transform", "Shuffle"):
         Augmentation(["Shuffle"], 28)

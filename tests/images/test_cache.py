@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 import torch
 
-from src.core.errors import Problem, UsageError
+from src.core.errors import Problem
 from src.core.paths import REPOSITORY, relative_paths
 from src.images.cache import ImageCache
 from src.images.dataset import Feed, PlainRows
-from src.images.decode import ImageFault, decode
+from src.images.decode import decode
 from src.images.local_copy import local_folder
 from src.images.prepare_steps.steps import crop_border
 from src.images.stream import ImageStream, fitted
@@ -211,7 +211,7 @@ def test_all_broken_images_are_told_together(paths):
     for row, reason in ((2, "truncated"), (5, "empty"), (7, "missing")):
         assert any(str(paths[row]) in line and reason in line for line in text.splitlines())
     said = []
-    with pytest.raises(Problem, match="3 of 12"):
+    with raises("bad-image", "3 of 12"):
         opened(paths, say=said.append)
     assert not said, "the images were all decoded again to find the same faults"
 
@@ -333,7 +333,7 @@ def test_what_is_wrong_in_a_loader_s_process_is_told_in_one_line(paths, monkeypa
     assert len(str(error.value).splitlines()) == 1
     paths[3].write_bytes(b"")
     feed = Feed(PlainRows(ImageStream(paths, SIDE, "stretch"), SIDE), 1, torch.device("cpu"))
-    with pytest.raises(ImageFault, match="empty") as fault:
+    with raises("bad-image", paths[3].name) as fault:
         list(feed([np.array([3])]))
     assert len(str(fault.value).splitlines()) == 1
 
@@ -380,6 +380,20 @@ def test_a_cache_deleted_by_hand_is_built_again(paths):
     assert np.array_equal(opened(paths).batch(range(12)), wanted)
 
 
+def test_a_cache_that_others_delete_is_read_on_and_told_where_it_cannot_be(paths, monkeypatch):
+    """By hand, or by a process that saw it without its mark; and another one may stand in its place."""
+    monkeypatch.setattr("src.images.cache.CHECKED_AT_OPEN", 0)
+    wanted, cache = opened(paths).batch(range(12)), opened(paths)
+    cache.file.unlink()
+    cache.file.with_suffix(".json").unlink()
+    with raises("damaged-file"):
+        pickle.loads(pickle.dumps(cache)).batch([0])  # as a loader's process opens it
+    again = opened(paths)
+    assert np.array_equal(cache.batch(range(12)), wanted)
+    cache._damage("is damaged")
+    assert opened(paths, say=pytest.fail).file == again.file, "the new one keeps its mark"
+
+
 def test_two_processes_build_once(paths):
     """The first is held up by a named pipe until the second is seen to wait."""
     data = paths[6].read_bytes()
@@ -423,7 +437,7 @@ def test_what_others_are_writing_into_the_folder_is_left_to_them(paths):
 
 
 def test_a_full_disk_is_told_before_the_work(paths):
-    with pytest.raises(Problem, match=r"3600.00 TB are needed and [\d.]+ \w?B are free"):
+    with raises("no-room-for-cache", "3600.00 TB"):
         opened(paths, side=10_000_000)
     assert files(paths) == []
 
@@ -441,11 +455,11 @@ def test_beyond_the_bound_images_are_decoded_on_demand(paths):
 
 
 def test_a_stream_looks_at_every_header_first(paths):
-    with pytest.raises(Problem, match="2 of 12 images"):
+    with raises("bad-image", "2 of 12"):
         opened(broken(paths), max_gb=1e-6)
     stream = opened(paths, max_gb=1e-6, bad="report")
     assert list(stream.faults) == [5, 7] and not stream.batch([5, 7, -5, -7]).any()
-    with pytest.raises(ImageFault, match="truncated"):  # row 2: its header is whole
+    with raises("bad-image", paths[2].name):  # row 2: its header is whole
         stream[2]
 
 
@@ -494,14 +508,14 @@ def test_workers_read_the_same(paths, start):
 
 
 def test_wrong_settings(paths):
-    for how, match in (
-        ({"fit": "squeeze"}, "stretch, crop, pad"),
-        ({"side": 0}, "at least 1"),
-        ({"prepare": ("polish",)}, "polish"),
+    for how, code, name in (
+        ({"fit": "squeeze"}, "bad-value", "images.fit"),
+        ({"side": 0}, "bad-value", "images.load_size"),
+        ({"prepare": ("polish",)}, "unknown-prepare-step", "polish"),
     ):
-        with pytest.raises(UsageError, match=match):
+        with raises(code, name):
             opened(paths, **how)
-    with pytest.raises(Problem, match="no images"):
+    with raises("no-images"):
         ImageCache.open(paths[0].parent, [], SIDE, "crop")
 
 
@@ -691,7 +705,7 @@ def test_the_folder_may_be_named_by_a_variable_and_must_be_a_whole_path(monkeypa
     assert local_folder("$SCRATCH_OF_NODE/x") == tmp_path / "x"
     assert local_folder("~/x") == Path.home() / "x"
     for word in ("scratch", "$NO_SUCH_VARIABLE/x"):
-        with pytest.raises(UsageError, match=r"machine\.cache_local"):
+        with raises("bad-value", "machine.cache_local"):
             local_folder(word)
 
 

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from src.images import decode as decoder
-from src.images.decode import ImageFault, LfsPointer, decode, decode_sized, image_size, looks_like_image
+from src.images.decode import ImageFault, decode, decode_sized, image_size, looks_like_image
+from tests.fixtures.codes import raises
 
 # pytest undoes what src.images.decode sets at import.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -228,7 +229,7 @@ def test_a_thumbnail_does_not_hide_truncation(tmp_path):
     (tmp_path / "a.jpg").write_bytes(whole)
     assert off(decode(tmp_path / "a.jpg"), photo()) <= 3
     (tmp_path / "a.jpg").write_bytes(whole[: len(whole) - 200])
-    with pytest.raises(ImageFault, match="truncated JPEG"):
+    with raises("bad-image", "a.jpg"):
         decode(tmp_path / "a.jpg")
 
 
@@ -242,7 +243,7 @@ def test_damage_inside_a_png(tmp_path):
     data = bytearray(encoded(photo(), "PNG"))
     data[len(data) // 2] ^= 0xFF
     (tmp_path / "a.png").write_bytes(data)
-    with pytest.raises(ImageFault, match="damaged PNG"):
+    with raises("bad-image", "a.png"):
         decode(tmp_path / "a.png")
 
 
@@ -250,7 +251,7 @@ def test_damage_inside_a_progressive_jpeg(tmp_path, capfd):
     data = bytearray(encoded(photo(), "JPEG", progressive=True))
     data[len(data) // 2 : len(data) // 2 + 200] = bytes(200)
     (tmp_path / "a.jpg").write_bytes(data)
-    with pytest.raises(ImageFault, match="can not be decoded"):
+    with raises("bad-image", "a.jpg"):
         decode(tmp_path / "a.jpg")
     assert capfd.readouterr() == ("", "")
 
@@ -279,15 +280,14 @@ def test_what_is_no_image_at_all(tmp_path, read):
         "": "folder",
     }
     for name, reason in cases.items():
-        with pytest.raises(ImageFault, match=reason) as fault:
+        with raises("bad-image", str(tmp_path / name), reason) as fault:
             read(tmp_path / name)
-        assert str(tmp_path / name) in str(fault.value) and "Remedy" in str(fault.value)
         assert fault.value.exit_code == 1
 
 
 def test_pixels_without_a_range_are_refused(tmp_path):
     cv2.imwrite(str(tmp_path / "a.tif"), np.random.default_rng(0).random((8, 8)).astype(np.float32))
-    with pytest.raises(ImageFault, match="32-bit"):
+    with raises("bad-image", "32-bit"):
         decode(tmp_path / "a.tif")
 
 
@@ -296,9 +296,9 @@ def test_a_small_file_that_unfolds_into_a_huge_image(tmp_path):
     png[16:24] = struct.pack(">II", 20_000, 20_000)
     png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
     gif[6:10] = struct.pack("<HH", 60_000, 60_000)
-    for data, reason in ((png, "20000 x 20000 is more than"), (gif, "pixels")):
+    for data, size in ((png, "20000 x 20000"), (gif, "pixels")):
         (tmp_path / "a").write_bytes(data)
-        with pytest.raises(ImageFault, match=reason):
+        with raises("bad-image", size):
             decode(tmp_path / "a")
 
 
@@ -380,7 +380,7 @@ def test_heic_without_a_library_names_it(tmp_path, monkeypatch):
     decoder.reads_heic.cache_clear()
     (tmp_path / "a.heic").write_bytes(HEIC)
     for read in (decode, image_size):
-        with pytest.raises(ImageFault, match="pip install pillow-heif"):
+        with raises("bad-image", "pillow-heif"):
             read(tmp_path / "a.heic")
     decoder.reads_heic.cache_clear()
 
@@ -388,9 +388,8 @@ def test_heic_without_a_library_names_it(tmp_path, monkeypatch):
 def test_a_git_lfs_pointer_has_an_error_of_its_own(tmp_path):
     (tmp_path / "a.jpg").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     for read in (decode, image_size):
-        with pytest.raises(LfsPointer, match="git lfs pull") as text:
+        with raises("git-lfs-pointer", "git lfs pull") as text:
             read(tmp_path / "a.jpg")
-        assert text.value.code == "git-lfs-pointer"
         assert pickle.loads(pickle.dumps(text.value)).code == "git-lfs-pointer"
 
 

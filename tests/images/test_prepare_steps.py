@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from src.core.errors import UsageError
 from src.images.prepare_steps import PREPARE_STEPS, check_steps, prepared
 from src.images.prepare_steps.steps import (
     ben_graham,
@@ -14,6 +13,7 @@ from src.images.prepare_steps.steps import (
     square_pad,
 )
 from src.images.stream import fitted
+from tests.fixtures.codes import raises
 
 
 def noise(height: int, width: int, low: int = 40, high: int = 220) -> np.ndarray:
@@ -72,7 +72,7 @@ def test_ben_graham_takes_the_lighting_away():
 def test_unknown_preparation():
     picture = framed(0)
     assert np.array_equal(prepared(picture, ["crop_border", "square_pad"]), square_pad(crop_border(picture)))
-    with pytest.raises(UsageError, match=r"'crop_bordr'.*crop_border"):
+    with raises("unknown-prepare-step", "crop_bordr", "crop_border"):
         check_steps(["square_pad", "crop_bordr"])
 
 
@@ -116,5 +116,5 @@ def test_shrinking_averages_and_does_not_skip():
 
 
 def test_unknown_fit():
-    with pytest.raises(UsageError, match="stretch, crop, pad"):
+    with raises("bad-value", "images.fit"):
         fitted(noise(8, 8), 4, "squeeze")

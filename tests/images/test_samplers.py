@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from src.core.errors import Problem
 from src.images.samplers import SAMPLERS, Drawn, Sampler, epoch_steps, sampler_of, steps_per_epoch
 from src.targets import target_type
+from tests.fixtures.codes import raises
 
 MULTICLASS, MULTILABEL = target_type("multiclass"), target_type("multilabel")
 COUNTS = (800, 150, 50)
@@ -79,7 +79,7 @@ def test_a_sampler_that_draws_other_rows_than_those_to_learn_from_is_refused(dra
         def draw(self, these, random, epoch):
             return drawn(these.rows)
 
-    with pytest.raises(Problem, match="rows"):
+    with raises("sampler-output"):
         epoch_steps(Leaky(), DRAWN, 64, (0, 0, 0))
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.core.errors import Problem
 from src.inference.logits_store import aligned, load_logits, logits_file, save_logits
 from src.predict import main as predict
 from src.train import main as train
+from tests.fixtures.codes import raises
 
 CLASSES = ("cat", "dog", "NA")
 IDS = np.array(["0001", "10", "2", "ä b"])
@@ -53,7 +53,7 @@ def test_rows_are_joined_by_id(path):
 
 
 def test_ids_are_text_even_if_they_look_like_numbers(path):
-    with pytest.raises(Problem, match="'1'"):
+    with raises("missing-row", "'1'"):
         aligned(load_logits(path, CLASSES), np.array(["1"]), path)
 
 
@@ -65,19 +65,19 @@ def test_ids_as_pandas_holds_them_are_found(path):
 @pytest.mark.parametrize("table", [[0, 1, 2], []], ids=["some", "empty"])
 def test_missing_ids_are_counted_and_the_first_is_named(path, table):
     write(path, id=IDS[table], logits=LOGITS[table])
-    with pytest.raises(Problem, match=rf"{path.name} lacks {4 - len(table)} of 4 rows"):
+    with raises("missing-row", path.name, f"{4 - len(table)} of 4"):
         aligned(load_logits(path, CLASSES), IDS, path)
 
 
 def test_an_id_that_stands_twice_is_refused(path):
     write(path, id=np.array(["0001", "10", "10", "2"]))
-    with pytest.raises(Problem, match=f"{path.name}.*twice"):
+    with raises("repeated-id", path.name):
         aligned(load_logits(path, CLASSES), np.array(["10"]), path)
 
 
 @pytest.mark.parametrize("classes", [("dog", "cat", "NA"), ("cat", "dog"), ("cat", "dog", "NA", "x")])
 def test_other_classes_are_refused(path, classes):
-    with pytest.raises(Problem, match=f"{path.name}.*other classes"):
+    with raises("classes-differ", path.name):
         load_logits(path, classes)
 
 
@@ -88,7 +88,7 @@ def test_other_classes_are_refused(path, classes):
 )
 def test_shapes_that_do_not_fit_are_refused(path, arrays):
     write(path, **arrays)
-    with pytest.raises(Problem, match=path.name):
+    with raises("bad-logits", path.name):
         load_logits(path, CLASSES)
 
 
@@ -111,7 +111,7 @@ def test_a_damaged_file_is_named(path, damage, tmp_path):
         write(path, meta="{")
     else:
         path.unlink()
-    with pytest.raises(Problem, match=path.name):
+    with raises("missing-file" if damage == "gone" else "damaged-file", path.name):
         load_logits(path, CLASSES)
 
 

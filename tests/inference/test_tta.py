@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from src.core.errors import UsageError
 from src.inference.predictor import view_logits
 from src.inference.tta import SETS, VIEWS, view_names
+from tests.fixtures.codes import raises
 
 SIDE = 24
 STEP, INNER = 2, 21  # a twelfth and seven eighths of the side
@@ -117,7 +117,7 @@ def test_sets_and_views_mix_without_repeats():
 
 
 def test_an_unknown_view_is_told_with_the_known_ones():
-    with pytest.raises(UsageError, match=r"(?s)'sideways'.*hflip.*square"):
+    with raises("unknown-view", "sideways", "hflip", "square"):
         view_names(["identity", "sideways"])
 
 

@@ -19,7 +19,6 @@ import pandas as pd
 import pytest
 
 from src.core.cli import key_values
-from src.core.errors import Problem
 from src.core.paths import REPOSITORY
 from src.experiments.search_space import space_of
 from src.experiments.study import STOPPED, Study
@@ -92,7 +91,7 @@ def hold_storage(home: Path) -> subprocess.Popen:
 
 def test_a_node_knows_the_storage_by_the_lock_that_the_command_holds_there(home, tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "PATIENCE", 0)
-    with pytest.raises(Problem, match="all nodes must share it"):
+    with raises("storage-not-shared"):
         storage.check_storage()
     one, two = hold_storage(home), hold_storage(home)  # two commands at once
     storage.check_storage()
@@ -100,7 +99,7 @@ def test_a_node_knows_the_storage_by_the_lock_that_the_command_holds_there(home,
     storage.check_storage()
     two.kill()
     two.communicate()
-    with pytest.raises(Problem, match="mounted with locks"):  # as where a mount keeps locks to its machine
+    with raises("storage-not-shared", "locks"):  # as where a mount keeps locks to its machine
         storage.check_storage()
 
 

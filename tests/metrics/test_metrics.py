@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from src.core.errors import Problem, UsageError
 from src.core.paths import REPOSITORY
 from src.metrics import METRICS, metric, metrics_for
 from src.targets import target_type
+from tests.fixtures.codes import raises
 from tests.fixtures.made_up_competition import metric_for
 
 
@@ -168,14 +168,14 @@ def test_nan_among_the_probabilities_scores_nan():
 
 @pytest.mark.parametrize("name", ["acuracy", "map@0", "map@", "map@x", ""])
 def test_an_unknown_metric_is_refused_with_the_known_names(name):
-    with pytest.raises(UsageError, match=r"accuracy, balanced_accuracy, .*map@5"):
+    with raises("unknown-metric", "accuracy, balanced_accuracy", "map@5"):
         metric(name, "multiclass")
 
 
 def test_a_metric_that_cannot_judge_the_target_is_refused_with_those_that_can():
-    with pytest.raises(UsageError, match=r"cannot judge multilabel .*mean_column_auc"):
+    with raises("unfit-for-target", "qwk", "mean_column_auc"):
         metric("qwk", "multilabel")
-    with pytest.raises(UsageError, match="cannot judge multiclass"):
+    with raises("unfit-for-target", "auc"):
         metric("auc", "multiclass")
     assert metric("qwk", "ordinal").needs == "labels"
 
@@ -203,26 +203,29 @@ def test_a_competition_brings_its_own_metric(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "code", "name"),
     [
-        (None, "not there"),
-        ("def score(targets, probabilities): return 1", "higher_is_better"),
-        ("higher_is_better = True", "def score"),
-        ("higher_is_better = True\nneeds = 'magic'\ndef score(t, p): return 1", "labels, probabilities, ranks"),
-        ("def score(:", "SyntaxError"),
+        (None, "no-such-file", "metric: own"),
+        ("def score(targets, probabilities): return 1", "own-metric-incomplete", "higher_is_better"),
+        ("higher_is_better = True", "own-metric-incomplete", "def score"),
+        (
+            "higher_is_better = True\nneeds = 'magic'\ndef score(t, p): return 1",
+            "own-metric-incomplete",
+            "needs",
+        ),
+        ("def score(:", "extension-failed", "SyntaxError"),
     ],
 )
-def test_an_own_metric_that_is_absent_or_wrong_names_the_file(tmp_path, text, message):
+def test_an_own_metric_that_is_absent_or_wrong_names_the_file(tmp_path, text, code, name):
     if text is not None:
         (tmp_path / "metric.py").write_text(text)
-    with pytest.raises(UsageError, match=message) as raised:
+    with raises(code, str(tmp_path / "metric.py"), name):
         metric("own", "multiclass", tmp_path)
-    assert str(tmp_path / "metric.py") in str(raised.value)
 
 
 def test_an_own_metric_that_fails_names_the_file_and_the_reason(tmp_path):
     (tmp_path / "metric.py").write_text("higher_is_better = True\ndef score(t, p):\n    return t['x']\n")
-    with pytest.raises(Problem, match=r"metric\.py: score failed: IndexError"):
+    with raises("own-metric-failed", "metric.py", "score", "IndexError"):
         metric("own", "multiclass", tmp_path).score(np.array([0]), np.array([[1.0]]))
 
 

@@ -91,3 +91,39 @@ def test_a_wrong_parameter_is_refused_before_anything_is_trained(tmp_path, monke
         assert train(["fold=0", "config=tiny"]) == 2
         assert told in capsys.readouterr().err, metric
     assert not list((tmp_path / "runs").glob("tiny/*/*/fold*"))
+
+
+BODY = """
+from src.losses import LOSSES, Loss
+from src.metrics import METRICS, Metric, metric_function
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("@metric_function(needs='label')\ndef mine(truth, labels):\n    return 1.0", "unknown-needs"),
+        ("@METRICS.register('mine')\nclass Mine(Metric):\n    need = 'labels'", "unknown-attribute"),
+        ("@METRICS.register('mine')\nclass Mine(Metric):\n    higher_is_beter = False", "unknown-attribute"),
+        ("@METRICS.register('mine')\nclass Mine(Metric):\n    higher_is_better = 'no'", "wrong-attribute"),
+        ("@LOSSES.register('mine')\nclass Mine(Loss):\n    parameter = {'scale': 1.0}", "unknown-attribute"),
+        ("@metric_function()\ndef accuracy(truth, p):\n    return 1.0", "name-taken"),
+        ("@metric_function()\ndef mine(truth, p)\n    return 1.0", "extension-failed"),
+        ("@metric_function()\ndef mine(truth, p):\n    return None", "metric-not-a-number"),
+        ("@metric_function()\ndef mine(truth, p):\n    return p[:, 99].mean()", "extension-failed"),
+        ("", "unknown-metric"),
+    ],
+)
+def test_a_fault_in_a_users_metric_is_one_line_with_its_file(tmp_path, monkeypatch, capsys, code, error):
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path))
+    write_tiny(tmp_path)
+    (tmp_path / "extensions").mkdir()
+    (tmp_path / "extensions/own.py").write_text(BODY + code)
+    card = tmp_path / "competition/tiny/card.yaml"
+    card.write_text(card.read_text().replace("metric: accuracy", "metric: mine"))
+    assert train(["config=tiny", "fold=0", "train.epochs=1", "--json"]) in (1, 2)
+    out, err = capsys.readouterr()
+    told = json.loads(out)["error"]
+    assert told["code"] == error
+    assert "\n" not in told["message"] and "Traceback" not in err
+    assert ("own.py" in told["message"]) == (error not in ("unknown-metric", "metric-not-a-number"))

@@ -19,11 +19,11 @@ from safetensors.torch import load_file, save_file
 from src.config.load import config_names
 from src.config.request import parse
 from src.config.schema import Model
-from src.core.errors import Problem, UsageError
 from src.core.paths import REPOSITORY
 from src.models.factory import Network, build
 from src.predict import main as predict
 from src.train import main as train
+from tests.fixtures.codes import raises
 
 PLAIN = {"name": "resnet18", "pretrained": False, "weights": None, "stem": "auto", "drop_rate": 0.0}
 PLAIN |= {"pool": "stock", "head": "linear", "args": {}}
@@ -98,7 +98,7 @@ def test_a_deep_stem_is_fitted_too(size, side):
 
 
 def test_a_stem_that_cannot_be_made_small_is_told():
-    with pytest.raises(UsageError, match=r"model\.stem"):
+    with raises("unfit-network", "model.stem"):
         build(model(name="mobilenetv3_small_050", stem="small"), 5, 32)
 
 
@@ -326,7 +326,7 @@ def test_a_network_of_ours_has_no_weights_on_the_hub(tiny, capsys):
 
 
 def test_an_image_too_small_for_a_network_is_told():
-    with pytest.raises(Problem, match=r"8 pixels \(images\.size\)"), torch.device("meta"):
+    with raises("bad-image-size", "images.size"), torch.device("meta"):
         build(model(name="densenet121"), 3, 8)
 
 

@@ -5,9 +5,9 @@ import timm
 import torch
 from torch import nn
 
-from src.core.errors import Problem
 from src.models.factory import build
 from src.models.zoo import register_networks
+from tests.fixtures.codes import raises
 from tests.models.test_networks import model
 
 register_networks()
@@ -56,9 +56,9 @@ def test_the_bottlenecks_stride_on_their_first_convolution_and_project_always():
 
 @pytest.mark.parametrize(("name", "smallest"), [("cnn6", 316), ("cnn4", 64)])
 def test_a_size_that_cannot_work_is_told_with_the_smallest(name, smallest):
-    with pytest.raises(Problem, match=f"at least {smallest} pixels"):
+    with raises("bad-image-size", f"{smallest} pixels"):
         build(model(name=name), 2, smallest - 1)
-    with pytest.raises(Problem, match=r"images\.size="):
+    with raises("bad-image-size", "images.size="):
         build(model(name=name), 2, smallest)
 
 

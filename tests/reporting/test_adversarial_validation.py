@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from src.core.errors import Problem
 from src.reporting.adversarial_validation import ALARM, MOST, compare_sets, drawn
+from tests.fixtures.codes import raises
 
 WIDTH = 64
 
@@ -104,14 +104,14 @@ def test_the_same_seed_gives_the_same_answer():
 
 
 @pytest.mark.parametrize(
-    ("train", "test", "why"),
+    ("train", "test", "code"),
     [
-        (np.zeros((10, 4)), np.zeros((50, 4)), "10 training and 50 test rows are too few"),
-        (np.zeros((50, 4)), np.zeros((50, 3)), "do not come from one network"),
-        (np.full((50, 4), np.nan), np.zeros((50, 4)), "not finite"),
+        (np.zeros((10, 4)), np.zeros((50, 4)), "too-few-rows"),
+        (np.zeros((50, 4)), np.zeros((50, 3)), "shapes-differ"),
+        (np.full((50, 4), np.nan), np.zeros((50, 4)), "features-not-finite"),
     ],
     ids=["few", "widths", "nan"],
 )
-def test_what_cannot_be_compared_is_refused(train, test, why):
-    with pytest.raises(Problem, match=why):
+def test_what_cannot_be_compared_is_refused(train, test, code):
+    with raises(code):
         compare_sets(train, test)

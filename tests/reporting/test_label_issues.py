@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.core.errors import Problem
 from src.reporting.label_issues import format_label_issues, label_issues, one_line_an_image
 from src.targets import target_type
+from tests.fixtures.codes import raises
 from tests.fixtures.made_up_competition import network
 
 ONE, SETS = target_type("multiclass"), target_type("multilabel")
@@ -126,11 +126,11 @@ def test_what_is_printed():
 
 def test_what_does_not_fit_is_refused():
     ids, _, given, p = planted(0, rows=50)
-    with pytest.raises(Problem, match="do not fit 6 classes"):
+    with raises("shapes-differ"):
         label_issues(ids, given, p[:, :5], CLASSES, ONE)
-    with pytest.raises(Problem, match="do not fit 6 classes"):
+    with raises("shapes-differ"):
         label_issues(ids[:40], given, p, CLASSES, ONE)
-    with pytest.raises(Problem, match="id '00007' are none"):
+    with raises("bad-predictions", "00007"):
         label_issues(ids, given, np.where(np.arange(50)[:, None] == 7, np.nan, p), CLASSES, ONE)
-    with pytest.raises(Problem, match="all held-out rows are of one class"):
+    with raises("one-class"):
         label_issues(ids, np.zeros(50, dtype=int), p, CLASSES, ONE)

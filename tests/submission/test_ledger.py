@@ -14,6 +14,7 @@ from src.core.files import sha256_of
 from src.submission import final, history, ledger
 from src.submission.kaggle import push
 from src.submission.ledger import NOT_PUSHED, PUSHING, Entry
+from tests.fixtures.codes import raises
 from tests.fixtures.kaggle_cup import SLUG, digits_cup, write_table  # noqa: F401 (the fixture `cup`)
 
 WRITER = """
@@ -171,7 +172,7 @@ def test_a_full_disk_leaves_the_ledger_as_it_was(home):
 def test_a_column_removed_by_hand_is_told(home):
     ledger.ledger_file().parent.mkdir()
     ledger.ledger_file().write_text("time,competition,sha256,status\n")
-    with pytest.raises(ledger.Problem, match="has no column 'file'"):
+    with raises("missing-column", "file"):
         ledger.append(entry(1))
 
 

@@ -7,15 +7,17 @@ import importlib.metadata
 import json
 import random
 import re
+import shutil
 import signal
 import socket
 import time
+from datetime import datetime, timedelta
 
 import pytest
 
 from src.core.files import sha256_of
 from src.submission import ledger
-from src.submission.kaggle import command, push
+from src.submission.kaggle import command, sync
 from src.submission.kaggle.command import Call, Failed
 from tests.fixtures.kaggle_cup import SLUG, digits_cup, write_table  # noqa: F401 (the fixture `cup`)
 from tests.fixtures.kaggle_server import TOKEN, USER
@@ -281,7 +283,8 @@ def test_a_push_that_did_not_arrive_is_made_again_when_the_list_can_be_believed(
     for _ in range(2):  # at once, the list proves nothing
         assert cup.run(file)[0] == 1 and statuses(cup) == ["PUSHING"]
     assert cup.server.count("CreateSubmission") == 1
-    cup.server.store("of a teammate.csv", file.read_bytes(), "")  # which explains why Kaggle counts one more
+    # Of a teammate, which explains why Kaggle counts one more.
+    cup.server.store("of a teammate.csv", file.read_bytes(), "[podium 0123456789ab-cdef]")
     aged(monkeypatch)
     assert cup.run(file)[0] == 0
     assert statuses(cup) == ["NOT PUSHED", "COMPLETE", "COMPLETE"]
@@ -314,14 +317,77 @@ def test_an_unsure_push_is_made_again_when_told(cup):
     assert cup.server.count("CreateSubmission") == 2 and len(cup.server.submissions) == 1
 
 
-def test_a_submission_of_the_same_file_name_without_our_token_may_be_the_one(cup, monkeypatch):
+@pytest.mark.parametrize("name", [pytest.param("net.csv", marks=pytest.mark.slow), "submission (3).csv"])
+def test_a_submission_without_our_token_may_be_the_one(cup, monkeypatch, name):
+    """As where Kaggle lost the message, or the name too; or pushed by hand meanwhile."""
     file = cup.file()
     cup.server.fault("CreateSubmission", status=503)
     assert cup.run(file)[0] == 1
     aged(monkeypatch)
-    cup.server.store(file.name, file.read_bytes(), "")  # as where Kaggle lost the message
-    assert cup.run(file)[0] == 1
+    cup.server.store(name, file.read_bytes(), "")
+    code, _, err = cup.run(file)
+    assert code == 1 and "submission 40000000" in err and "--again" in err
     assert cup.server.count("CreateSubmission") == 1
+
+
+def test_a_submission_listed_under_another_name_and_time_is_ours_by_its_token(cup):
+    """In the time of another zone, and beyond the end of the day."""
+    file = cup.file()
+    cup.server.fault("CreateSubmission", drop="after")
+    cup.server.hidden = True
+    assert cup.run(file)[0] == 1
+    cup.server.submissions[0] |= {"fileName": "submission (3).csv", "date": "2020-01-01T00:00:00+14:00"}
+    cup.server.hidden = False
+    code, out, _ = cup.run(file)
+    assert code == 0 and "nothing is pushed now" in out
+    assert cup.server.count("CreateSubmission") == 1 and statuses(cup) == ["COMPLETE"]
+
+
+@pytest.mark.parametrize(
+    "how", ["deleted", *(pytest.param(how, marks=pytest.mark.slow) for how in ("spoilt", "put back from before"))]
+)
+def test_a_ledger_that_was_lost_hides_no_push(cup, how):
+    """Kaggle has the file, does not list it yet, and what the ledger told is gone."""
+    file, book = cup.file(), ledger.ledger_file()
+    ledger.append(ledger.Entry(competition="other", ref="1"))
+    before = book.read_bytes()
+    cup.server.lag = 3600.0
+    cup.server.fault("CreateSubmission", drop="after")
+    assert cup.run(file)[0] == 1
+    if how == "deleted":
+        book.unlink()
+    else:
+        book.write_bytes(bytes(len(before)) if how == "spoilt" else before)
+    code, out, _ = cup.run(file)
+    assert code == 1 and "it is put back" in out and statuses(cup) == ["PUSHING"]
+    cup.server.lag = 0.0
+    cup.run(file)
+    assert len(cup.server.submissions) == 1 == cup.server.count("CreateSubmission")
+
+
+@pytest.mark.parametrize("hours", [pytest.param(-30, marks=pytest.mark.slow), 30])
+def test_a_clock_that_is_put_makes_no_second_push(cup, monkeypatch, hours):
+    """After the push was lost, the clock of this machine is put on or back over the end of a day."""
+    file, now, since = cup.file(), ledger.now, ledger.seconds_since
+    cup.server.lag = 3600.0
+    cup.server.fault("CreateSubmission", drop="after")
+    assert cup.run(file)[0] == 1
+    monkeypatch.setattr(ledger, "seconds_since", lambda time: since(time) + hours * 3600)
+    shifted = (datetime.fromisoformat(now()) + timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    monkeypatch.setattr(ledger, "now", lambda: shifted)
+    assert cup.run(file)[0] == 1
+    cup.server.lag = 0.0
+    assert cup.run(file)[0] == 0
+    assert len(cup.server.submissions) == 1 == cup.server.count("CreateSubmission")
+
+
+def test_another_home_is_told_of_a_push_that_is_not_listed_yet(cup, monkeypatch):
+    cup.server.lag = 3600.0
+    assert cup.run(cup.file(), "--wait=0")[0] == 1
+    shutil.move(cup.folder, cup.home / "elsewhere")
+    ledger.ledger_file().unlink()
+    _, out, _ = cup.run(cup.file(), "--wait=0")
+    assert "Kaggle counts 1 submissions of today and lists 0" in out
 
 
 def test_a_ledger_without_the_count_serves(cup, monkeypatch):
@@ -535,7 +601,7 @@ def test_fuzz_of_what_the_command_prints():
 
 
 def test_a_token_is_found_again_and_the_message_stays_one_line():
-    token = push.new_token("ab" * 32)
-    message = push.with_token("two\nlines " + "x" * 999, token)
-    assert push.token_in(message) == token and "\n" not in message and len(message) < 300
-    assert push.token_in("made by hand [podium x]") == ""
+    token = sync.new_token("ab" * 32)
+    message = sync.with_token("two\nlines " + "x" * 999, token)
+    assert sync.token_in(message) == token and "\n" not in message and len(message) < 300
+    assert sync.token_in("made by hand [podium x]") == ""

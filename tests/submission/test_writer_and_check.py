@@ -17,13 +17,14 @@ import pytest
 from src.competition.card import Card
 from src.competition.sample_submission import class_columns
 from src.competition.samples import Samples
-from src.core.errors import Problem, UsageError
+from src.core.errors import Problem
 from src.core.files import sha256_of
 from src.core.paths import REPOSITORY
 from src.submission import check as check_module
 from src.submission import writer as table_module
 from src.submission.check import check, checked
 from src.submission.writer import answers, write_submission
+from tests.fixtures.codes import raises
 
 IDS = ["0010", "2", "0001", "a.b.c", "NA"]  # the sample's, in no order
 
@@ -224,53 +225,53 @@ def test_labels_that_differ_in_capitals_only_keep_their_columns():
 
 
 @pytest.mark.parametrize(
-    ("ids", "change", "message"),
+    ("ids", "change", "code", "names"),
     [
-        ([*IDS[:3], "zz", "NA"], None, r"1 of 5 rows .* line 5, id 'a\.b\.c'"),
-        ([*IDS[:4], "2"], None, "'2' twice"),
-        (IDS, np.nan, "no probabilities, .* id '0001'"),
-        (IDS, 1.5, "no probabilities, .* id '0001'"),
-        (IDS, -0.1, "no probabilities, .* id '0001'"),
+        ([*IDS[:3], "zz", "NA"], None, "missing-row", ["1 of 5", "line 5", "a.b.c"]),
+        ([*IDS[:4], "2"], None, "repeated-id", ["'2'"]),
+        (IDS, np.nan, "bad-predictions", ["0001"]),
+        (IDS, 1.5, "bad-predictions", ["0001"]),
+        (IDS, -0.1, "bad-predictions", ["0001"]),
     ],
 )
-def test_predictions_that_cannot_answer_the_sample_are_refused(ids, change, message):
+def test_predictions_that_cannot_answer_the_sample_are_refused(ids, change, code, names):
     card, samples = one_column("label", ["a", "b"])
     p = probabilities(5, 2)
     if change is not None:
         p[2, 1] = change
-    with pytest.raises(Problem, match=message):
+    with raises(code, *names):
         answers(card, samples, ids, p)
 
 
 def test_rows_that_are_far_from_one_are_refused_and_not_rescaled():
     card, samples = competition("columns", ["a", "b"], {"id": IDS, "a": "0", "b": "0"})
-    with pytest.raises(Problem, match=r"sum to 1.*'0010'"):
+    with raises("bad-predictions", "sum to 1", "0010"):
         answers(card, samples, IDS, np.full((5, 2), 0.9))
-    with pytest.raises(Problem, match=r"shape \(5, 3\) do not fit 2 classes"):
+    with raises("shapes-differ", "(5, 3)"):
         answers(card, samples, IDS, probabilities(5, 3))
 
 
 @pytest.mark.parametrize(
-    ("kind", "classes", "target", "message"),
+    ("kind", "classes", "target", "code", "names"),
     [
-        ("label", ["a", "b"], "multilabel", "multilabel"),
-        ("probability", ["a", "b", "c"], "multiclass", "3 classes"),
-        ("set", ["a", "b c"], "multilabel", "'b c' holds ' '.*submission.label_separator"),
-        ("ranked", ["a", "b c"], "multiclass", "'b c' holds ' '.*submission.label_separator"),
+        ("label", ["a", "b"], "multilabel", "submission-kind", ["multilabel"]),
+        ("probability", ["a", "b", "c"], "multiclass", "submission-kind", ["3 classes"]),
+        ("set", ["a", "b c"], "multilabel", "label-separator", ["b c", "submission.label_separator"]),
+        ("ranked", ["a", "b c"], "multiclass", "label-separator", ["b c", "submission.label_separator"]),
     ],
 )
-def test_a_kind_that_does_not_fit_the_target_is_refused(kind, classes, target, message):
+def test_a_kind_that_does_not_fit_the_target_is_refused(kind, classes, target, code, names):
     card, samples = one_column(kind, classes, target=target)
-    with pytest.raises(UsageError, match=message):
+    with raises(code, *names):
         answers(card, samples, IDS, probabilities(5, len(classes)))
 
 
 def test_a_sample_that_does_not_fit_is_refused_with_its_columns():
     card, samples = competition("columns", ["a", "b"], {"id": IDS, "a": "0", "c": "0"})
-    with pytest.raises(Problem, match="no column for class 'b': it has 'a', 'c'"):
+    with raises("missing-column", "class 'b'", "'a', 'c'"):
         answers(card, samples, IDS, probabilities(5, 2))
     card, samples = competition("label", ["a", "b"], {"id": IDS, "one": "0", "two": "0"})
-    with pytest.raises(Problem, match="which of them is the answer"):
+    with raises("several-columns", "one", "two"):
         answers(card, samples, IDS, probabilities(5, 2))
 
 
@@ -565,7 +566,7 @@ def test_another_file_of_that_name_is_never_overwritten(tmp_path):
     path = write(card, samples, np.eye(2)[[0, 0, 0, 0, 0]], tmp_path)
     path.write_text("submitted and then edited")
     (tmp_path / "run.csv").unlink()
-    with pytest.raises(Problem, match=r"run-\w{8}\.csv exists and holds something else"):
+    with raises("file-in-the-way", path.name):
         write(card, samples, np.eye(2)[[0, 0, 0, 0, 0]], tmp_path)
     assert path.read_text() == "submitted and then edited" and not (tmp_path / "run.csv").exists()
 
@@ -574,14 +575,14 @@ def test_nothing_appears_where_the_check_fails(tmp_path):
     card, samples = one_column("label", ["a", "b"])
     [table] = answers(card, samples, IDS, probabilities(5, 2))
     table.loc[2, "label"] = "c"
-    with pytest.raises(Problem, match=r"run-\w{8}\.csv is no valid submission to cup:\n  line 4: 'c' is no class"):
+    with raises("invalid-submission", "line 4: 'c'"):
         write_submission([table], card, samples, tmp_path, "run")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_name_cannot_lead_out_of_the_folder(tmp_path):
     card, samples = one_column("label", ["a", "b"])
-    with pytest.raises(UsageError, match="one plain file name"):
+    with raises("bad-name", "../run"):
         write_submission(answers(card, samples, IDS, probabilities(5, 2)), card, samples, tmp_path, "../run")
 
 

@@ -15,13 +15,13 @@ import pytest
 import torch
 
 from src.config.load import load
-from src.core.errors import Problem
 from src.core.locks import only_one
 from src.core.paths import REPOSITORY
 from src.train import main as train
 from src.training import machine
 from src.training.machine import Share
 from src.training.trainer import FoldTraining
+from tests.fixtures.codes import raises
 from tests.fixtures.fresh_process import trained
 
 # Enough steps to be hit in the middle; a checkpoint after nearly every one, as "every few minutes" is in long runs.
@@ -216,10 +216,10 @@ def test_the_lock_dies_with_its_process(tmp_path):
         [sys.executable, "-c", code, str(tmp_path)], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(Problem, match=str(holder.pid)), only_one(tmp_path, "x"):
+    with raises("busy", str(holder.pid)), only_one(tmp_path, "x"):
         pass
     (tmp_path / "lock").write_text("77 node3")  # on storage that machines share the holder may be on another one
-    with pytest.raises(Problem, match="pid 77 on node3"), only_one(tmp_path, "x"):
+    with raises("busy", "77", "node3"), only_one(tmp_path, "x"):
         pass
     holder.kill()
     holder.wait()

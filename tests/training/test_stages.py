@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import load_file
 
 from src.config.request import parse
-from src.core.errors import UsageError
 from src.targets import target_type
 from src.train import main as train
 from src.training.mixing import augmented_rows, mixing
 from src.training.schedule import rates
 from src.training.schedules import schedule_of
 from src.training.stages import stages_of
+from tests.fixtures.codes import raises
 
 MULTICLASS = target_type("multiclass")
 
@@ -168,7 +168,7 @@ def test_only_chosen_classes_are_augmented(capsys):
         True,
         False,
     ]
-    with pytest.raises(UsageError, match="7 is no class"):
+    with raises("unknown-class", "7"):
         augmented_rows([7], targets, classes, MULTICLASS)
     assert train([*FOLD, "augment.only=[pink]"]) == 2
     assert "pink" in capsys.readouterr().err

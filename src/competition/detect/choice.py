@@ -60,7 +60,7 @@ def _known(name: str, context: Context) -> TableFile:
     table = context.table(name)
     if table is None:
         known = ", ".join(table.path for table in context.tables)
-        raise UsageError(f"train.table={name}: there is no such table. Tables: {known}")
+        raise UsageError(f"train.table={name}: there is no such table. Tables: {known}", code="no-such-table")
     return table
 
 

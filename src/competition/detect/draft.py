@@ -90,7 +90,7 @@ class Draft:
             for part in above:
                 place = place.setdefault(part, {})
                 if not isinstance(place, dict):
-                    raise UsageError(f"{key}: {part} holds a value and cannot have keys below it")
+                    raise UsageError(f"{key}: {part} holds a value and cannot have keys below it", code="bad-value")
             place[last] = fact.value
         return tree
 

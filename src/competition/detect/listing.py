@@ -27,7 +27,10 @@ def from_names(context: Context) -> Train:
         found = matched(given, context.tree.images)
         if "label" not in found or not len(found):
             such = context.tree.images[0]
-            raise UsageError(f"train.files={given}: it must have a field {{label}} and fit some image, such as {such}")
+            raise UsageError(
+                f"train.files={given}: it must have a field {{label}} and fit some image, such as {such}",
+                code="pattern-without-files",
+            )
         paths = list(found["path"])
         named = Named(given, tuple(found["label"]), "given on the command line", tuple(paths))
     else:

@@ -34,7 +34,8 @@ def find_sample(tables: list[TableFile], tree: Tree, draft: Draft) -> Sample | N
     found = [table for table in tables if (table.path == named if named else table.role == "sample")]
     if named and not found:
         raise UsageError(
-            f"submission.sample={named}: there is no such table. Tables: {', '.join(table.path for table in tables)}"
+            f"submission.sample={named}: there is no such table. Tables: {', '.join(table.path for table in tables)}",
+            code="no-such-table",
         )
     if len(found) > 1:
         tries = [Try(table.path, len(table), 0, f"columns {', '.join(table.columns[:4])}") for table in found]
@@ -45,14 +46,18 @@ def find_sample(tables: list[TableFile], tree: Tree, draft: Draft) -> Sample | N
     if len(table.columns) == 1 and "submission.separator" in draft.given:
         raise UsageError(
             f"{table.path} has one column only, {table.columns[0]!r}, when it is read with "
-            f"{table.sheet.separator!r} between its columns: leave submission.separator out, or mend it"
+            f"{table.sheet.separator!r} between its columns: leave submission.separator out, or mend it",
+            code="one-column",
         )
     if len(table.columns) == 1:
         tables[tables.index(table)] = replace(table, role="test")  # it lists ids and has no place for answers
         return None
     key = draft.given.get("submission.id") or _id_column(table, tables, tree)
     if key not in table.columns:
-        raise UsageError(f"submission.id={key}: {table.path} has the columns {', '.join(map(repr, table.columns))}")
+        raise UsageError(
+            f"submission.id={key}: {table.path} has the columns {', '.join(map(repr, table.columns))}",
+            code="missing-column",
+        )
     answers = [column for column in table.columns if column != key and not _is_index(table, column)]
     if len(answers) > 1 and (described := _described(answers, tables)):
         answers = [column for column in answers if column not in described]

@@ -74,7 +74,8 @@ def _table(context: Context) -> TableFile | None:
     given = context.given("test.table")
     if given and context.table(given) is None:
         raise UsageError(
-            f"test.table={given}: there is no such table. Tables: {', '.join(table.path for table in context.tables)}"
+            f"test.table={given}: there is no such table. Tables: {', '.join(table.path for table in context.tables)}",
+            code="no-such-table",
         )
     if given:
         return context.table(given)
@@ -190,7 +191,10 @@ def test_folder(train: Train, context: Context) -> pd.DataFrame | None:
     if given:
         pattern, found = given, matched(given, [path for path in context.tree.images if path not in context.taken])
         if not len(found):
-            raise UsageError(f"test.files={given}: it fits no image that is free, such as {context.tree.images[0]}")
+            raise UsageError(
+                f"test.files={given}: it fits no image that is free, such as {context.tree.images[0]}",
+                code="pattern-without-files",
+            )
     elif images:
         same = same_pattern(files, images, context) if files else None
         if same and not set(same[1]["label"]) <= set(train.cells["label"]):

@@ -27,10 +27,14 @@ class TextFile(LabelSource):
 def _text(data: Path, path: str) -> str:
     file = (data / path).resolve()
     if not file.is_relative_to(data.resolve()):
-        raise Problem(f"the card's label names {path!r}, a file outside data/: correct the table or the card")
+        raise Problem(
+            f"the card's label names {path!r}, a file outside data/: correct the table or the card",
+            code="path-outside-data",
+        )
     try:
         return file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise Problem(
-            f"{file}, the label of an image, cannot be read ({error}): bring it back, or mend the card"
+            f"{file}, the label of an image, cannot be read ({error}): bring it back, or mend the card",
+            code="missing-label",
         ) from None

@@ -57,7 +57,8 @@ def _without_faults(card: Card, samples: Samples, look: Look, entries: np.ndarra
     if card.on_bad_image == "stop" or bad.all():
         raise Problem(
             f"{text}\nPut whole files in their place, or leave them out: "
-            f"on_bad_image: drop in {card.folder / 'card.yaml'}"
+            f"on_bad_image: drop in {card.folder / 'card.yaml'}",
+            code="bad-image",
         )
     return samples.keeping(~bad, f"{text}\n  Their rows are left out"), entries[~bad]
 
@@ -70,7 +71,8 @@ def _without_test_faults(card: Card, samples: Samples, look: Look, entries: np.n
     if card.on_bad_image == "stop":
         raise Problem(
             f"{text}\nPut whole files in their place, or let their rows be answered from the classes' shares: "
-            f"on_bad_image: drop in {card.folder / 'card.yaml'}"
+            f"on_bad_image: drop in {card.folder / 'card.yaml'}",
+            code="bad-image",
         )
     return replace(
         samples,

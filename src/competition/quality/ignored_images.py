@@ -50,12 +50,15 @@ def read_ignored(word: str, samples: Samples) -> Ignored:
     """
     file = home() / Path(word).expanduser()
     if not file.is_file():
-        raise UsageError(f"data.ignore={word}: there is no file {file}")
+        raise UsageError(f"data.ignore={word}: there is no file {file}", code="no-such-file")
     table = read_table(file)
     if "id" not in table:
-        raise Problem(f"{file} has no column 'id': it has {', '.join(map(repr, table))}. data.ignore needs that column")
+        raise Problem(
+            f"{file} has no column 'id': it has {', '.join(map(repr, table))}. data.ignore needs that column",
+            code="missing-column",
+        )
     if not len(table):
-        raise Problem(f"{file} names no image: to ignore none, leave data.ignore out")
+        raise Problem(f"{file} names no image: to ignore none, leave data.ignore out", code="no-rows")
     known = table["id"].isin(samples.train["id"])
     table["id"] = table["id"].where(known, table["id"].map(undefused))  # as a review's table writes an id like =1
     table["use"] = table["use"].str.strip().replace("", LEFT_OUT) if "use" in table else LEFT_OUT
@@ -69,7 +72,10 @@ def read_ignored(word: str, samples: Samples) -> Ignored:
             at = int(wrong.to_numpy().argmax())
             cells = f"id {table['id'][at]!r}, use {table['use'][at]!r}"
             more = f" ({wrong.sum()} such lines)" if wrong.sum() > 1 else ""
-            raise Problem(f"{file}, line {at + 2} ({cells}): {why}{more}. Correct the file that data.ignore names")
+            raise Problem(
+                f"{file}, line {at + 2} ({cells}): {why}{more}. Correct the file that data.ignore names",
+                code="bad-ignore-list",
+            )
     return Ignored(file, dict(zip(table["id"], table["use"], strict=True)))
 
 
@@ -89,9 +95,11 @@ def leave_out(samples: Samples, folds: Folds, ignored: Ignored) -> tuple[Samples
     folds = replace(folds, of_row=of_row[kept], barred=barred[kept])
     empty = np.setdiff1d(np.arange(folds.count), folds.of_row)
     if len(empty):
-        raise Problem(f"{ignored.file} leaves fold {empty[0]} without a row to score it by: ignore fewer rows")
+        raise Problem(
+            f"{ignored.file} leaves fold {empty[0]} without a row to score it by: ignore fewer rows", code="empty-fold"
+        )
     if left.target.constant(left.targets, len(left.classes)):
-        raise Problem(f"{ignored.file} leaves training rows of one class only: ignore fewer rows")
+        raise Problem(f"{ignored.file} leaves training rows of one class only: ignore fewer rows", code="one-class")
     return left, folds
 
 

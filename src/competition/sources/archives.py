@@ -112,7 +112,7 @@ def unpack(archive: Path, folder: Path, bound: Bound | None = None) -> None:
         if isinstance(error, OSError) and error.errno is not None:  # bz2 alone has no error of its own
             raise
         raise Problem(
-            f"{archive} is no whole archive ({_in_short(error)}): download it again", code="broken-archive"
+            f"{archive} is no whole archive ({_in_short(error)}): download it again", code="damaged-archive"
         ) from None
 
 
@@ -141,7 +141,8 @@ def unpack_nested(folder: Path, say: Callable[[str], None], bound: Bound | None 
             say(f"unpacking {path.relative_to(folder)}")
             _unpack_beside(path, bound)
     raise Problem(
-        f"{folder} holds archives within archives, more than {DEPTH} deep: unpack it yourself and give the folder"
+        f"{folder} holds archives within archives, more than {DEPTH} deep: unpack it yourself and give the folder",
+        code="nested-archives",
     )
 
 
@@ -166,9 +167,9 @@ def _stem(path: Path) -> Path:
 
 def _unpack_members(archive: Path, members: list[Member], folder: Path) -> None:
     members = [member for member in members if not litter(member.name)]
-    needed, free = sum(member.size for member in members), shutil.disk_usage(existing(folder)).free
-    if needed * SPARE > free:
-        raise Problem(f"{archive.name}: to unpack it {needed_and_free(needed, free)}: make room", code="disk-full")
+    needed, free = sum(member.size for member in members) * SPARE, shutil.disk_usage(existing(folder)).free
+    if needed > free:
+        raise Problem(f"{archive}: to unpack it {needed_and_free(needed, free)}: make room", code="disk-full")
     targets = [_inside(archive, member.name) for member in members]
     folder.mkdir(parents=True, exist_ok=True)
     for member, target in zip(members, targets, strict=True):
@@ -178,14 +179,23 @@ def _unpack_members(archive: Path, members: list[Member], folder: Path) -> None:
             with path.open("xb") as sink, member.open() as source:
                 shutil.copyfileobj(source, sink, 1 << 20)
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
-            raise Problem(f"{archive} holds {member.name!r} twice: unpack it yourself and give the folder") from None
+            raise Problem(
+                f"{archive} holds {member.name!r} twice: unpack it yourself and give the folder",
+                code="archive-name-twice",
+            ) from None
+        except OSError as error:
+            error.filename = error.filename or str(path)  # a write that fails does not tell its file
+            raise
 
 
 def _inside(archive: Path, name: str) -> str:
     """The member's path below the folder. Some programs write \\ between its parts."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or not path.parts or path.parts[0][1:2] == ":" or "\0" in name:
-        raise Problem(f"{archive} holds {name!r}, which would leave its folder: nothing was unpacked")
+        raise Problem(
+            f"{archive} holds {name!r}, which would leave its folder: nothing was unpacked",
+            code="archive-leaves-folder",
+        )
     return str(path)
 
 
@@ -193,7 +203,10 @@ def _inside(archive: Path, name: str) -> str:
 def _members(archive: Path, bound: Bound) -> Iterator[list[Member]]:
     lower = archive.name.lower()
     if lower.endswith(FOREIGN):
-        raise Problem(f"{archive}: archives of this kind are not read here. Unpack it yourself and give the folder")
+        raise Problem(
+            f"{archive}: archives of this kind are not read here. Unpack it yourself and give the folder",
+            code="archive-kind",
+        )
     if lower.endswith(".zip"):
         with zipfile.ZipFile(archive) as file:
             entries = file.infolist()
@@ -225,17 +238,21 @@ def _from_zip(archive: Path, file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> M
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
         raise Problem(
-            f"{archive} holds {entry.filename!r}, a link or device: only files are unpacked. Nothing was unpacked"
+            f"{archive} holds {entry.filename!r}, a link or device: only files are unpacked. Nothing was unpacked",
+            code="archive-link",
         )
     if entry.flag_bits & 1:
-        raise Problem(f"{archive} is locked with a password: unpack it yourself and give the folder")
+        raise Problem(
+            f"{archive} is locked with a password: unpack it yourself and give the folder", code="archive-password"
+        )
     return Member(entry.filename, entry.file_size, lambda: file.open(entry))
 
 
 def _from_tar(archive: Path, file: tarfile.TarFile, entry: tarfile.TarInfo) -> Member:
     if not entry.isreg():
         raise Problem(
-            f"{archive} holds {entry.name!r}, a link or device: only files are unpacked. Nothing was unpacked"
+            f"{archive} holds {entry.name!r}, a link or device: only files are unpacked. Nothing was unpacked",
+            code="archive-link",
         )
     return Member(entry.name, entry.size, lambda: file.extractfile(entry))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from src.competition.card import Card, load_card
 from src.competition.file_tree import Tree
 from src.competition.sources import demo_digits, pixel_columns, subset
-from src.competition.sources.archives import Bound, check_source, existing, litter, unpack, unpack_nested
+from src.competition.sources.archives import SPARE, Bound, check_source, existing, litter, unpack, unpack_nested
 from src.core.console import Say, say
 from src.core.errors import Problem, UsageError
 from src.core.files import DamagedFile, needed_and_free, read_json, write_json
@@ -40,7 +40,8 @@ def ensure_data(card: Card, say: Say = say, anyway: bool = False) -> Path:
             bring(find_archive(card), card.folder, say, anyway=anyway)
         else:
             raise Problem(
-                f"{card.data} is absent: put the host's files there, as competition/{card.id}/card.yaml names them"
+                f"{card.data} is absent: put the host's files there, as competition/{card.id}/card.yaml names them",
+                code="no-data",
             )
     pixel_columns.ensure_images(card, say)
     return card.data
@@ -83,7 +84,8 @@ def bring(source: Path, folder: Path, say: Say = say, again: bool = False, anywa
     came = f"{data} came from {held.get('path', 'elsewhere')}{changed}"
     if not again or "stamp" not in held:
         raise UsageError(
-            f"{came}: delete {data} to take {source} anew, or choose another name for this competition, id=NAME"
+            f"{came}: delete {data} to take {source} anew, or choose another name for this competition, id=NAME",
+            code="data-of-other-source",
         )
     say(f"{came}, and no card was written yet: it is taken anew")
     return _appear(folder, whole, say, origin)
@@ -153,7 +155,9 @@ def _part_of(folder: Path, say: Say) -> Iterator[Path]:
 def _base(card: Card) -> Card:
     base = load_card(card.cut.of)
     if base.cut:
-        raise UsageError(f"competition/{card.id}/card.yaml: {base.id} is a cut itself; cut from {base.cut.of}")
+        raise UsageError(
+            f"competition/{card.id}/card.yaml: {base.id} is a cut itself; cut from {base.cut.of}", code="cut-of-cut"
+        )
     return base
 
 
@@ -165,7 +169,8 @@ def find_archive(card: Card) -> Path:
             return path
     raise Problem(
         f"the images of {card.id} are not here: put {card.archive} into {card.folder}/, "
-        f"or set PODIUM_DATA to the folder that holds it (looked in {shared})"
+        f"or set PODIUM_DATA to the folder that holds it (looked in {shared})",
+        code="missing-archive",
     )
 
 
@@ -176,8 +181,8 @@ def _copy(source: Path, part: Path) -> None:
     dead = {path for path in links if not path.exists()}
     sizes = {path: path.stat().st_size for path in files if path not in dead}
     linked = _can_link(files, part)
-    needed, free = sum(sizes.values()), shutil.disk_usage(existing(part)).free
-    if not linked and needed * 1.05 > free:
+    needed, free = sum(sizes.values()) * SPARE, shutil.disk_usage(existing(part)).free
+    if not linked and needed > free:
         raise Problem(f"{source}: to copy it {needed_and_free(needed, free)}: make room", code="disk-full")
     for path in files:
         target = part / path.relative_to(source)
@@ -197,7 +202,8 @@ def _files(source: Path) -> list[tuple[str, str]]:
         link = next((name for name in folders if (Path(root) / name).is_symlink()), None)
         if link is not None:
             raise Problem(
-                f"{Path(root) / link} is a link to a folder: give prepare a folder that holds the files themselves"
+                f"{Path(root) / link} is a link to a folder: give prepare a folder that holds the files themselves",
+                code="linked-folder",
             )
         folders[:] = [name for name in folders if name != "__MACOSX" and not name.startswith(".")]
         found += [(root, name) for name in names if not litter(name)]

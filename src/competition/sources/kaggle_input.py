@@ -55,7 +55,10 @@ def places_of(line: CommandLine, out: str) -> tuple[Path, Path, float, Path]:
     except ValueError:
         hours = 0.0
     if len(folders) != 2 or not 0 < hours < 1000:
-        raise UsageError("name the folder of the parts, then that of the host's files, and hours= above 0; see --help")
+        raise UsageError(
+            "name the folder of the parts, then that of the host's files, and hours= above 0; see --help",
+            code="missing-value",
+        )
     for folder in folders:
         if not folder.is_dir():
             raise UsageError(f"{folder}: there is no such folder", code="no-such-folder")

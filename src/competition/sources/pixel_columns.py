@@ -28,14 +28,15 @@ def ensure_images(card: Card, say: Callable[[str], None]) -> None:
     for source in sources:
         if not source.images.startswith(f"{FOLDER}/") or len(source.tables) != 1:
             raise UsageError(
-                f"the card of {card.id}: a table with pixels is one table, and its images begin with {FOLDER}/"
+                f"the card of {card.id}: a table with pixels is one table, and its images begin with {FOLDER}/",
+                code="pixel-table",
             )
         say(f"writing the images in {source.name} as PNG files")
         for name, image in _images(card.data / source.tables[0], source):
             path = part / name.removeprefix(f"{FOLDER}/")
             path.parent.mkdir(parents=True, exist_ok=True)
             if not cv2.imwrite(str(path), image[:, :, ::-1] if image.ndim == 3 else image):
-                raise Problem(f"{path} cannot be written: is the disk full?")
+                raise Problem(f"{path} cannot be written: is the disk full?", code="disk-full")
     part.rename(goal)
 
 
@@ -52,7 +53,8 @@ def _images(path: Path, source: Table) -> Iterator[tuple[str, np.ndarray]]:
         if values.min() < 0 or values.max() * scale > 255:
             raise Problem(
                 f"{path.name}: pixels reach from {values.min():g} to {values.max():g}, "
-                "and must lie within 0 to 255, or 0 to 1"
+                "and must lie within 0 to 255, or 0 to 1",
+                code="pixel-range",
             )
         block["row"], block["row0"] = [(np.arange(start, start + len(block)) + k).astype(str) for k in (1, 0)]
         images = np.rint(values * scale).astype(np.uint8).reshape(-1, *source.pixels.shape)
@@ -74,7 +76,7 @@ def pixel_columns(columns: pd.Index, wanted: str) -> list[str]:
     first, _, last = wanted.partition("..")
     places = [columns.get_loc(name) if name in columns else None for name in (first, last or first)]
     if None in places or places[0] > places[1]:
-        raise Problem(f"there are no pixel columns {wanted!r}: mend the card's pixels")
+        raise Problem(f"there are no pixel columns {wanted!r}: mend the card's pixels", code="missing-column")
     return columns[places[0] : places[1] + 1].tolist()
 
 
@@ -92,13 +94,16 @@ def _numbers(block: pd.DataFrame, columns: list[str], source: Table, path: Path,
             if wrong is not None:
                 raise Problem(
                     f"{path.name}, row {start + wrong + 1}: {len(rows[wrong])} pixels, "
-                    f"and the card's shape needs {wanted}"
+                    f"and the card's shape needs {wanted}",
+                    code="pixel-count",
                 )
             values = np.stack(rows)
     except ValueError as error:
         raise Problem(
-            f"{path.name}, rows {start + 1} to {start + len(block)}: a pixel is no number ({error})"
+            f"{path.name}, rows {start + 1} to {start + len(block)}: a pixel is no number ({error})", code="pixel-value"
         ) from None
     if values.shape[1] != wanted:
-        raise Problem(f"{path.name} has {values.shape[1]} pixel columns, and the card's shape needs {wanted}")
+        raise Problem(
+            f"{path.name} has {values.shape[1]} pixel columns, and the card's shape needs {wanted}", code="pixel-count"
+        )
     return values

@@ -26,7 +26,9 @@ def write(cut: Cut, base: Card, data: Path, say: Say) -> None:
     """
     samples = inspect(base, load_samples(base), say)
     if not samples.target.one_class:
-        raise UsageError(f"{base.id} has several labels an image: a cut is made of rows with one class each")
+        raise UsageError(
+            f"{base.id} has several labels an image: a cut is made of rows with one class each", code="bad-cut"
+        )
     generator = np.random.default_rng(cut.seed)
     rows = _rows_of_classes(cut, base, samples)
     rows = generator.permutation(rows)
@@ -44,7 +46,7 @@ def write(cut: Cut, base: Card, data: Path, say: Say) -> None:
 def _rows_of_classes(cut: Cut, base: Card, samples: Samples) -> np.ndarray:
     unknown = [name for name in cut.without if name not in samples.classes]
     if unknown:
-        raise UsageError(f"cut.without: {base.id} has no class {unknown[0]!r}")
+        raise UsageError(f"cut.without: {base.id} has no class {unknown[0]!r}", code="unknown-class")
     left_out = [samples.classes.index(name) for name in cut.without]
     own = (samples.train["part"] == TRAIN).to_numpy()
     return np.flatnonzero(own & ~np.isin(samples.targets, left_out))
@@ -65,12 +67,14 @@ def _long_tail(samples: Samples, rows: np.ndarray, ratio: int, generator: np.ran
     waiting = generator.permutation(len(classes)).tolist()
     smallest = min(there.max() // ratio, there.min())
     if smallest < 1:
-        raise Problem(f"cut.tail: {ratio} asks for a class of {ratio} rows, and the largest has {there.max()}")
+        raise Problem(
+            f"cut.tail: {ratio} asks for a class of {ratio} rows, and the largest has {there.max()}", code="bad-cut"
+        )
     kept = []
     for count in np.rint(np.geomspace(smallest * ratio, smallest, len(classes))).astype(int):
         one = next((at for at in waiting if there[at] >= count), None)
         if one is None:
-            raise Problem(f"cut.tail: {ratio} asks for one more class of {count} rows than there is")
+            raise Problem(f"cut.tail: {ratio} asks for one more class of {count} rows than there is", code="bad-cut")
         waiting.remove(one)
         kept.append(rows[targets == classes[one]][:count])
     return np.concatenate(kept)

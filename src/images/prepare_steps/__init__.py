@@ -24,7 +24,8 @@ def prepared(image: np.ndarray, names: Sequence[str]) -> np.ndarray:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise Problem(
                 f"images.prepare: {name} made an array of {image.dtype} and shape {image.shape}, and must make "
-                f"(height, width, 3) uint8"
+                f"(height, width, 3) uint8",
+                code="prepare-step-output",
             )
     return image
 
@@ -33,7 +34,10 @@ def check_steps(names: Sequence[str]) -> None:
     """Raises UsageError for an unknown name."""
     for name in names:
         if name not in PREPARE_STEPS:
-            raise UsageError(f"images.prepare: {name!r} is unknown.{nearest(name, PREPARE_STEPS.names())}")
+            raise UsageError(
+                f"images.prepare: {name!r} is unknown.{nearest(name, PREPARE_STEPS.names())}",
+                code="unknown-prepare-step",
+            )
 
 
 def versions_of(names: Sequence[str]) -> list[str]:

@@ -36,6 +36,11 @@ class Sampler(Configurable):
         weights = self.weights(drawn.labels, drawn.target)
         if weights is None:
             return random.permutation(drawn.rows)
+        if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+            raise Problem(
+                f"data.sampler={self.name} weighs no row of these above 0, or some below it: give each at least 0",
+                code="sampler-weights",
+            )
         return random.choice(drawn.rows, size=len(drawn.rows), replace=True, p=weights / weights.sum())
 
 
@@ -49,7 +54,8 @@ def epoch_steps(sampler: Sampler, drawn: Drawn, global_batch: int, key: tuple[in
     if order.shape != rows.shape or not np.isin(order, rows).all():
         raise Problem(
             f"data.sampler={sampler.name} drew {order.shape} of {rows.shape} rows, or rows that are not to be learned "
-            f"from: an epoch takes as many as there are, of these alone"
+            f"from: an epoch takes as many as there are, of these alone",
+            code="sampler-output",
         )
     return np.array_split(order, steps_per_epoch(len(rows), global_batch))
 

@@ -24,4 +24,6 @@ def check_precision(engine: str, precision: str) -> None:
     known = list(dict.fromkeys(one for backend in asked for one in backend.precisions))
     if precision not in (AUTO, *known):
         who = "no backend has it" if engine == AUTO else f"{engine} can {' and '.join(known)}"
-        raise UsageError(f"predict.precision={precision}: {who}.{nearest(precision, known)}")
+        raise UsageError(
+            f"predict.precision={precision}: {who}.{nearest(precision, known)}", code="unsupported-precision"
+        )

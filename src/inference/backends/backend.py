@@ -56,7 +56,7 @@ def explain_library_errors(engine: Engine, failed: str) -> Iterator[None]:
         text = " ".join(str(error).split())[:200] or type(error).__name__
         if out_of_memory(error):
             text += ". A smaller predict.batch needs less"
-        raise Problem(f"{engine} {failed}: {text}") from None
+        raise Problem(f"{engine} {failed}: {text}", code="backend-failed") from None
 
 
 class Backend(Configurable):

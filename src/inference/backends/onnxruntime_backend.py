@@ -71,7 +71,9 @@ class OnnxRuntime(Backend):
             with _quiet():
                 program = torch.onnx.export(traced(network, size), input_names=["images"], verbose=False)
         except Exception as error:  # of whatever kind the exporter's own errors are
-            raise Problem(f"the network cannot be written as ONNX: {' '.join(str(error).split())[:200]}") from None
+            raise Problem(
+                f"the network cannot be written as ONNX: {' '.join(str(error).split())[:200]}", code="backend-failed"
+            ) from None
         return program.model_proto.SerializeToString()
 
     def quantised(self, model: Graph, images: np.ndarray) -> Graph:
@@ -131,7 +133,8 @@ class OnnxNetwork(nn.Module):
         self.session = ort.InferenceSession(model, options, providers=[PROVIDERS[engine.device]])
         if self.session.get_providers()[0] != PROVIDERS[engine.device]:  # it falls back to the CPU in silence
             raise Problem(
-                f"ONNX Runtime cannot use this {engine.device}: its libraries are not found or of other versions"
+                f"ONNX Runtime cannot use this {engine.device}: its libraries are not found or of other versions",
+                code="backend-unavailable",
             )
         self.pool = ThreadPoolExecutor(threads)
 

@@ -61,7 +61,9 @@ class OpenVino(Backend):
         try:
             model = ov.convert_model(traced(network, size))
         except Exception as error:  # of whatever kind the converter's own errors are
-            raise Problem(f"OpenVINO cannot run this network: {' '.join(str(error).split())[:200]}") from None
+            raise Problem(
+                f"OpenVINO cannot run this network: {' '.join(str(error).split())[:200]}", code="backend-failed"
+            ) from None
         model.reshape([-1, 3, size, size])
         steps = ov.preprocess.PrePostProcessor(model)
         # As the images lie in memory: no copy turns them around.

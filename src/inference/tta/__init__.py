@@ -28,7 +28,10 @@ def view_names(words: list[str]) -> tuple[str, ...]:
     names: list[str] = []
     for word in words:
         if word not in VIEWS and word not in SETS:
-            raise UsageError(f"predict.views: {word!r} is no view. Views: {', '.join(VIEWS)}. Sets: {', '.join(SETS)}")
+            raise UsageError(
+                f"predict.views: {word!r} is no view. Views: {', '.join(VIEWS)}. Sets: {', '.join(SETS)}",
+                code="unknown-view",
+            )
         names += SETS.get(word, (word,))
     return tuple(dict.fromkeys(names))
 
@@ -39,6 +42,7 @@ def seen_in(view: str, images: torch.Tensor) -> torch.Tensor:
     if seen.shape != images.shape or seen.dtype != images.dtype:
         raise Problem(
             f"the view {view} makes {tuple(seen.shape)} {seen.dtype} of {tuple(images.shape)} {images.dtype}: it must "
-            f"keep both"
+            f"keep both",
+            code="view-output",
         )
     return seen

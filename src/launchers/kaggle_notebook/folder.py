@@ -118,7 +118,8 @@ class FolderWriter:
         if absent:
             raise Problem(
                 f"Kaggle's image is not known to have {', '.join(absent)}: put the wheels into a folder "
-                f"(pip download --no-deps {' '.join(absent)}), and add kernel.wheels=FOLDER"
+                f"(pip download --no-deps {' '.join(absent)}), and add kernel.wheels=FOLDER",
+                code="missing-wheels",
             )
 
     def finish(self, call: str, internet: bool = False) -> Folder:
@@ -177,7 +178,7 @@ def _wheels(word: str | None) -> list[Path]:
     wheels = sorted(folder.glob("*.whl"))
     if not wheels:
         what = "there is no .whl file in this folder" if folder.is_dir() else "there is no such folder"
-        raise UsageError(f"kernel.wheels={word}: {what}")
+        raise UsageError(f"kernel.wheels={word}: {what}", code="bad-wheels")
     for wheel in wheels:
         try:
             with zipfile.ZipFile(wheel) as file:
@@ -185,7 +186,10 @@ def _wheels(word: str | None) -> list[Path]:
         except (zipfile.BadZipFile, OSError, EOFError, ValueError, zlib.error) as error:
             damaged = str(error)
         if damaged:
-            raise UsageError(f"kernel.wheels={word}: {wheel.name} is no whole wheel ({damaged}): download it again")
+            raise UsageError(
+                f"kernel.wheels={word}: {wheel.name} is no whole wheel ({damaged}): download it again",
+                code="bad-wheels",
+            )
     return wheels
 
 

@@ -57,7 +57,10 @@ def push(request: Request, folder: Folder, message: str, minutes: float, again: 
         look_ahead(slug, say)
     with only_user(folder.path) as lock:
         if digest_of(folder.path) != folder.digest:
-            raise Problem(f"{folder.path} was built anew by another process meanwhile: give the same command again")
+            raise Problem(
+                f"{folder.path} was built anew by another process meanwhile: give the same command again",
+                code="changed-meanwhile",
+            )
         _note_origin(run, folder)
         try:
             version = run_there(slug, folder, kernel.hours, record, lock, say, again)
@@ -101,21 +104,26 @@ def run_there(
 
 def _check_card(card: Card) -> None:
     if card.test is None:
-        raise UsageError(f"{card.id} has no test images, so there is nothing to answer")
+        raise UsageError(f"{card.id} has no test images, so there is nothing to answer", code="no-test-images")
     if card.test.pixels:
-        raise UsageError(f"the test images of {card.id} stand in a table; a notebook reads image files only")
+        raise UsageError(
+            f"the test images of {card.id} stand in a table; a notebook reads image files only", code="test-in-table"
+        )
 
 
 def _facts(run: Run, export: Path) -> Facts:
     """What the exported file tells, once it is known to hold the models that the run has now."""
     make = f"python -m src.predict --tta --export run={run.name} competition={run.competition}"
     if not export.is_file():
-        raise Problem(f"there is no {export} yet.\nMake it: {make}")
+        raise Problem(f"there is no {export} yet.\nMake it: {make}", code="missing-export")
     facts, _ = read_export(export)
     for model in facts.models:
         done = run.member(model.seed, model.fold) / DONE
         if done.exists() and read_json(done)["weights"] != model.weights:
-            raise Problem(f"{export} was made before {model.name} was trained anew.\nMake it again: {make}")
+            raise Problem(
+                f"{export} was made before {model.name} was trained anew.\nMake it again: {make}",
+                code="export-outdated",
+            )
     return facts
 
 

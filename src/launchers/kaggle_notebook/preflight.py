@@ -16,14 +16,15 @@ def look_ahead(slug: str, say: Say = say) -> None:
         limits = command.limits(slug, say)
         facts = command.competition(slug, say)
     if facts and not facts["entered"]:
-        raise Problem(rules_not_accepted(slug))
+        raise rules_not_accepted(slug).error()
     if facts and _closed(facts, limits):
         raise Problem(
             f"{slug} takes no submissions: its deadline was {facts['deadline'] or 'before'}. Nothing was pushed.\n"
-            f"See {SITE}/competitions/{slug}/overview for its dates, and whether late submissions are taken."
+            f"See {SITE}/competitions/{slug}/overview for its dates, and whether late submissions are taken.",
+            code="deadline-passed",
         )
     if limits.lifetime and not limits.left:
-        raise Problem(none_left(limits))
+        raise none_left(limits).error()
     if limits.today and not limits.left:
         say(
             f"warning: none of today's {limits.today} submissions is left. The notebook runs now; should it be ready "

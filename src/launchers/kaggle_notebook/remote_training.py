@@ -56,7 +56,10 @@ def train_away(parts: Path, data: Path, seconds: float, out: Path, say: Say = sa
         finally:
             pack(run, out / FILE, ended=code)
     if code not in (0, STOPPED):
-        raise Problem(f"the command above failed with exit code {code}; what was learned before is in {out / FILE}")
+        raise Problem(
+            f"the command above failed with exit code {code}; what was learned before is in {out / FILE}",
+            code="training-failed",
+        )
     say("all of it is done" if code == 0 else "the time is up: the run goes on from its last checkpoint")
 
 
@@ -65,7 +68,7 @@ def _asked(parts: Path) -> dict[str, Any]:
         return read_json(parts / REQUEST)
     except DamagedFile:
         made = "python -m src.kernel --train makes such a folder"
-        raise UsageError(f"{parts} holds no {REQUEST} that can be read: {made}") from None
+        raise UsageError(f"{parts} holds no {REQUEST} that can be read: {made}", code="no-request") from None
 
 
 def _within(end: float, module: str, words: list[str], say: Say) -> int:

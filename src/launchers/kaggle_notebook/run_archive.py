@@ -85,7 +85,8 @@ def bring(file: Path, run: Run, begun: dict[str, str]) -> int:
             if name in here and here[name] != begun.get(name):
                 raise Problem(
                     f"{run.folder / name} was trained further here, while it was trained elsewhere: "
-                    f"delete one of the two, this folder or {file}"
+                    f"delete one of the two, this folder or {file}",
+                    code="trained-twice",
                 )
         for path in sorted(new.rglob("*")):
             name = path.relative_to(new)
@@ -118,7 +119,10 @@ def _bring_folds(new: Path, run: Run) -> None:
     for path in sorted(new.glob("folds-*.csv")):
         old = runs_folder(run.competition) / path.name
         if old.exists() and old.read_bytes() != path.read_bytes():
-            raise Problem(f"{old} has other folds than the run that was trained elsewhere: it cannot be taken in")
+            raise Problem(
+                f"{old} has other folds than the run that was trained elsewhere: it cannot be taken in",
+                code="run-folds-differ",
+            )
         _place(path, old)
 
 

@@ -54,7 +54,7 @@ def train_there(request: Request, dry: bool = False, say: Say = say) -> None:
                 say(f"to answer the test set at Kaggle: python -m src.kernel run={run.name} --push")
                 return
             say("going on from there")
-    raise Problem(f"not done after {MOST_TURNS} notebooks: give the same command again to go on")
+    raise Problem(f"not done after {MOST_TURNS} notebooks: give the same command again to go on", code="not-finished")
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,10 @@ def _turn(turn: Turn, say: Say) -> None:
         raise failed or problem from None
     say(f"brought here: {_format(turn.request, turn.run)}")
     if not failed and code not in (0, STOPPED):
-        failed = Problem(f"training failed there (exit code {code}){_log(turn, say)}")
+        failed = Problem(f"training failed there (exit code {code}){_log(turn, say)}", code="training-failed")
     elif not failed and not _complete(turn.request, turn.run) and _progress(turn.request, turn.run) == before:
         hours = turn.request.config.kernel.hours
-        failed = Problem(f"the notebook of {hours:g} hours did not get further{_log(turn, say)}")
+        failed = Problem(f"the notebook of {hours:g} hours did not get further{_log(turn, say)}", code="no-progress")
     if failed:
         kernels.forget(turn.record, kernels.KERNEL)
         raise failed
@@ -152,12 +152,19 @@ def _for_there(config: Config) -> Config:
 def _check_config(config: Config) -> None:
     """Files of this machine that the notebook would need and does not get."""
     if config.model.weights:
-        raise UsageError(f"model.weights={config.model.weights}: a notebook does not have these weights; train here")
+        raise UsageError(
+            f"model.weights={config.model.weights}: a notebook does not have these weights; train here",
+            code="not-for-kernel",
+        )
     if config.teach.run:
-        raise UsageError(f"teach.run={config.teach.run}: a notebook does not have that run; train here")
+        raise UsageError(
+            f"teach.run={config.teach.run}: a notebook does not have that run; train here", code="not-for-kernel"
+        )
     ignore = config.data.ignore
     if ignore and (PurePosixPath(ignore).is_absolute() or ".." in PurePosixPath(ignore).parts):
-        raise UsageError(f"data.ignore={ignore}: for a notebook, name it from the folder that holds configs/")
+        raise UsageError(
+            f"data.ignore={ignore}: for a notebook, name it from the folder that holds configs/", code="not-for-kernel"
+        )
 
 
 def _members(request: Request) -> list[tuple[int, int | str]]:

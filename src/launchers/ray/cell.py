@@ -57,7 +57,7 @@ def train_cell(request: Request, board: Any, label: str) -> Exception | None:
             return problem
         except Exception as error:
             teller.say(traceback.format_exc())
-            return Problem(f"{type(error).__name__}: {error}")
+            return Problem(f"{type(error).__name__}: {error}", code="unexpected")
 
 
 def alive(ray: ModuleType) -> list[dict[str, Any]]:
@@ -72,7 +72,10 @@ def needs_of(ray: ModuleType, request: Request) -> dict[str, int]:
     needs = {"num_cpus": _threads(request), "num_gpus": int(gpu)}
     if not room_for(ray, needs):
         told = f"{needs['num_cpus']} CPUs" + (" and a GPU" if gpu else "")
-        raise UsageError(f"no node of the Ray cluster has {told}: lower machine.threads, or set machine.device=cpu")
+        raise UsageError(
+            f"no node of the Ray cluster has {told}: lower machine.threads, or set machine.device=cpu",
+            code="no-such-device",
+        )
     return needs
 
 

@@ -31,7 +31,8 @@ def connected(address: str) -> Iterator[ModuleType]:
     except ImportError:
         raise Problem(
             f"launcher=ray needs Ray, which is not installed here: pip install ray=={VERSION}, on every node; or leave "
-            f"launcher= out to train on this machine"
+            f"launcher= out to train on this machine",
+            code="ray-not-installed",
         ) from None
     names = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
     names |= {"PODIUM_HOME": str(home()), "PYTHONPATH": str(REPOSITORY), "RAY_USAGE_STATS_ENABLED": "0"}
@@ -44,7 +45,8 @@ def connected(address: str) -> Iterator[ModuleType]:
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
         raise Problem(
             f"address={address}: no Ray cluster answers there ({_short(error)}): begin one with `ray start --head` and "
-            f"give the address that it tells; if it wants a token, bring it as ~/.ray/auth_token"
+            f"give the address that it tells; if it wants a token, bring it as ~/.ray/auth_token",
+            code="no-cluster",
         ) from None
     try:
         signal.signal(signal.SIGTERM, before)  # Ray's own handler would end this process at once

@@ -92,7 +92,7 @@ def run_on_ray(
         try:
             ray.get(board.take.remote())
         except ray.exceptions.RayError as error:
-            raise Problem(NOT_WORKING.format(address, type(error).__name__)) from None
+            raise Problem(NOT_WORKING.format(address, type(error).__name__), code="no-cluster") from None
         work = Work(ray, board, cells, teller, watch or Nobody())
         try:
             while work.start():
@@ -177,13 +177,18 @@ class Work:
         try:
             problem = self.ray.get(one)
         except self.ray.exceptions.TaskCancelledError:
-            return Problem(f"{label} was stopped")
+            return Problem(f"{label} was stopped", code="stopped")
         except self.ray.exceptions.RayError as error:
             return Problem(
                 f"{label}: its process was lost {RETRIES + 1} times ({type(error).__name__}); the same command goes on "
-                f"from its last checkpoint (killed by the system? then less memory may help)"
+                f"from its last checkpoint (killed by the system? then less memory may help)",
+                code="process-lost",
             )
-        return problem or (None if arrived(self.requests[label]) else Problem(NOT_SHARED.format(label, home())))
+        return problem or (
+            None
+            if arrived(self.requests[label])
+            else Problem(NOT_SHARED.format(label, home()), code="storage-not-shared")
+        )
 
     def _relay(self) -> None:
         told, standings = self.ray.get(self.board.take.remote())

@@ -32,7 +32,10 @@ def check_storage() -> None:
     until = time.monotonic() + PATIENCE
     while not _mark().exists():
         if time.monotonic() > until:
-            raise Problem(f"{home()} is not the storage of the machine that gave the command: all nodes must share it")
+            raise Problem(
+                f"{home()} is not the storage of the machine that gave the command: all nodes must share it",
+                code="storage-not-shared",
+            )
         time.sleep(0.5)
     with _mark().open("a+") as file:
         if not try_hold(file):
@@ -40,7 +43,8 @@ def check_storage() -> None:
     raise Problem(
         f"{home()} is not the storage of the machine that gave the command, or its file locks do not reach this one: "
         f"set PODIUM_HOME to a folder that all nodes share, mounted with locks (NFS without nolock and local_lock, "
-        f"Lustre with flock)"
+        f"Lustre with flock)",
+        code="storage-not-shared",
     )
 
 

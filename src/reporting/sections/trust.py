@@ -97,7 +97,8 @@ def _adversarial(results: RunResults) -> tuple[list[Block], str]:
     places = pd.Index(samples.test["id"]).get_indexer(unlike["id"])
     if (places < 0).any():
         raise Problem(
-            f"{folder / 'unlike.csv'} names test images that are there no more: run python -m src.review again"
+            f"{folder / 'unlike.csv'} names test images that are there no more: run python -m src.review again",
+            code="review-outdated",
         )
     tiles = tuple(
         Tile((image,), (f"test image {line.id}",), (str(line.id), f"suspicion {line.suspicion:.2f}"))

@@ -146,7 +146,10 @@ def executable() -> Path:
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         install = f"{sys.executable} -m pip install -r requirements.txt"
-        raise Problem(f"the kaggle command is not installed: there is no {places[0]}.\nInstall it: {install}")
+        raise Problem(
+            f"the kaggle command is not installed: there is no {places[0]}.\nInstall it: {install}",
+            code="kaggle-not-installed",
+        )
     return path
 
 
@@ -249,7 +252,9 @@ def ask(*words: str, say: Say = say, seconds: float = READ_SECONDS) -> Call:
 def checked_slug(slug: str) -> str:
     """`slug` itself. Raises UsageError where it cannot be a competition's address (or would read as a flag)."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", slug):
-        raise UsageError(f"{slug!r} is no competition's address: it is what follows kaggle.com/competitions/")
+        raise UsageError(
+            f"{slug!r} is no competition's address: it is what follows kaggle.com/competitions/", code="bad-slug"
+        )
     return slug
 
 

@@ -21,10 +21,11 @@ from pathlib import Path
 
 from src.core.console import Say, say
 from src.core.errors import Problem
+from src.core.files import needed_and_free
 from src.core.locks import locked
 from src.submission.kaggle import command
 from src.submission.kaggle.command import Call, Failed, Note, ask, checked_slug
-from src.submission.kaggle.errors import SITE, explain, rules_not_accepted
+from src.submission.kaggle.errors import SITE, Reason, explain, rules_not_accepted
 
 LOOK_SECONDS = 0.25
 TELL_SECONDS = 5.0  # between the first lines about progress; later they come less often
@@ -116,9 +117,10 @@ class _Watch:
         missing, free = self.partial.total - self.have, shutil.disk_usage(folder).free
         if missing > free:
             raise Problem(
-                f"{self.partial.path.name} needs {missing / 1e9:.2f} GB more, but only {free / 1e9:.2f} GB are free "
-                f"in {folder}.\nMake room (as much again to unpack it), and give the same command again: it goes on "
-                "from what is there."
+                f"{self.partial.path}: for the rest of it {needed_and_free(missing, free)}.\n"
+                "Make room (as much again to unpack it), and give the same command again: it goes on from what is "
+                "there.",
+                code="disk-full",
             )
 
     def _tell(self, now: float) -> None:
@@ -150,7 +152,8 @@ def download(slug: str, folder: Path, say: Say = say) -> Path:
     if fault:
         raise Problem(
             f"Kaggle sent {archive.path.name}, but it is no whole zip ({fault}), and it was removed.\n"
-            f"Give the same command again; or fetch it by hand from {SITE}/competitions/{slug}/data and give its path."
+            f"Give the same command again; or fetch it by hand from {SITE}/competitions/{slug}/data and give its path.",
+            code="damaged-archive",
         )
     say(f"{archive.path} is here and whole: {archive.size / 1e6:.1f} MB")
     return archive.path
@@ -161,7 +164,7 @@ def _fetched(slug: str, archive: Partial, lock: int, say: Say) -> str:
     try:
         _fetch(slug, archive, lock, say)
     except Failed as failed:
-        raise Problem(_reason(slug, failed.call)) from None
+        raise _reason(slug, failed.call).error() from None
     fault = _fault(archive)
     if fault:
         archive.remove()
@@ -236,8 +239,8 @@ def _fault(archive: Partial) -> str:
     return f"{bad} is damaged" if bad else ""
 
 
-def _reason(slug: str, call: Call) -> str:
-    """Why Kaggle gave no files, and what to do, in two lines."""
+def _reason(slug: str, call: Call) -> Reason:
+    """Why Kaggle gave no files."""
     # 2.2.5 advises on the rules after every 403: only what the server said counts.
     said = call.message or (call.out + call.err if call.status is None else "")
     if re.search(r"accept\b.*\brules\b", said):
@@ -252,15 +255,17 @@ def _reason(slug: str, call: Call) -> str:
     if facts and not facts["entered"]:
         return rules_not_accepted(slug)
     if facts:
-        return (
-            f"Kaggle refuses the files of {slug} ({call.status}), though you have joined it.\n"
-            f"Look at {SITE}/competitions/{slug}/data whether it offers them, or asks you for something first."
+        return Reason(
+            "files-refused",
+            f"Kaggle refuses the files of {slug} ({call.status}), though you have joined it.",
+            f"Look at {SITE}/competitions/{slug}/data whether it offers them, or asks you for something first.",
         )
     mean = f"Did you mean {' or '.join(near)}? " if near else ""
     rules = f" If the name is right, accept the rules: {SITE}/competitions/{slug}/rules" if call.status == 403 else ""
-    return (
-        f"Kaggle knows no competition {slug!r} ({call.status}).\n"
-        f"{mean}The name is what follows {SITE}/competitions/ in your browser's address.{rules}"
+    return Reason(
+        "unknown-competition",
+        f"Kaggle knows no competition {slug!r} ({call.status}).",
+        f"{mean}The name is what follows {SITE}/competitions/ in your browser's address.{rules}",
     )
 
 

@@ -112,10 +112,12 @@ def user_name(say: Say = say) -> str:
         call = ask("config", "view", say=say)
     except Failed as failed:
         remedy = "To build without asking Kaggle, and send nothing: add kernel.user=NAME, your name there"
-        raise Problem(f"{explain('kaggle', failed.call)}\n{remedy}") from None
+        raise explain("kaggle", failed.call).error(more=remedy) from None
     found = re.search(r"^- username: (\S+)", call.out, re.MULTILINE)
     if not found or found[1] == "None":
-        raise Problem("the kaggle command does not tell your name at Kaggle: add kernel.user=NAME")
+        raise Problem(
+            "the kaggle command does not tell your name at Kaggle: add kernel.user=NAME", code="no-kaggle-name"
+        )
     return found[1]
 
 
@@ -179,7 +181,7 @@ def push_once(
         raise
     if not arrived:
         raise Unsure(
-            f"it is not known whether the {kind.name} arrived. {explain(slug, call).splitlines()[0]}\n"
+            f"it is not known whether the {kind.name} arrived. {explain(slug, call).text}\n"
             "Give the same command again in some minutes: it looks first, and pushes only where Kaggle has none."
         )
     _refuse_half(kind, call, record)
@@ -234,7 +236,7 @@ def _arrived(kind: Kind, slug: str, call: Call, address: str, before: int, say: 
         reason = clean(said[1])
         raise NotPushed(f'Kaggle refused the {kind.name}: "{reason}"\nMend that, and give the same command again.')
     if refused:
-        raise NotPushed(explain(slug, call))
+        raise explain(slug, call).error(NotPushed)
     return False
 
 
@@ -247,14 +249,16 @@ def _refuse_half(kind: Kind, call: Call, record: Path) -> None:
     if lost:
         raise Problem(
             f"Kaggle took the {kind.name} without {', '.join(map(clean, lost))}: the upload broke off.\n"
-            "Give the same command again: it pushes another version."
+            "Give the same command again: it pushes another version.",
+            code="upload-incomplete",
         )
     if invalid:
         slugs = re.compile(r"[\w/.-]+")  # in a list as Python prints it
         what = "; ".join(f"{name} {', '.join(slugs.findall(clean(each)))}" for name, each in invalid)
         raise Problem(
             f"Kaggle took the {kind.name}, but could not attach its inputs: {what}.\n"
-            "Accept the competition's rules, look whether the dataset is there, and give the same command again."
+            "Accept the competition's rules, look whether the dataset is there, and give the same command again.",
+            code="inputs-not-attached",
         )
 
 
@@ -267,7 +271,10 @@ def _noted(record: Path) -> dict[str, dict[str, Any]]:
     except DamagedFile:
         noted = {"": None}
     if not all(isinstance(one, dict) for one in noted.values()):
-        raise Problem(f"{record}, which tells what was pushed, is damaged: delete it, and all of it is pushed anew")
+        raise Problem(
+            f"{record}, which tells what was pushed, is damaged: delete it, and all of it is pushed anew",
+            code="damaged-file",
+        )
     return noted
 
 
@@ -302,11 +309,17 @@ def await_dataset(slug: str, address: str, version: int, say: Say = say) -> None
         nonlocal status
         now, status = dataset_state(address, _silent)
         if status in ("failed", "deleted"):
-            raise Problem(f"Kaggle could not take in dataset {address}: its status is {status}.\n{_page(address)}")
+            raise Problem(
+                f"Kaggle could not take in dataset {address}: its status is {status}.\n{_page(address)}",
+                code="dataset-failed",
+            )
         return ((now or 0) >= version and status == "ready") or None
 
     if not _until(slug, look, READY_SECONDS, say):
-        raise Problem(f"dataset {address} is not ready after an hour ({status}): give the same command again later")
+        raise Problem(
+            f"dataset {address} is not ready after an hour ({status}): give the same command again later",
+            code="not-ready",
+        )
 
 
 def await_run(slug: str, address: str, version: int, hours: float, say: Say = say) -> None:
@@ -326,12 +339,16 @@ def await_run(slug: str, address: str, version: int, hours: float, say: Say = sa
 
     ended = _until(slug, look, hours * 3600 + SPARE_SECONDS, say)
     if not ended:
-        raise Problem(f"the notebook {address} is still {before or 'unknown'}: give the same command again later")
+        raise Problem(
+            f"the notebook {address} is still {before or 'unknown'}: give the same command again later",
+            code="not-ready",
+        )
     status, why, newest = ended
     if newest > version:
         raise Problem(
             f"the notebook {address} was pushed by somebody else meanwhile, as version {newest}: what came of version "
-            f"{version} is not told any more.\nGive the same command again: it pushes another version."
+            f"{version} is not told any more.\nGive the same command again: it pushes another version.",
+            code="changed-meanwhile",
         )
     if status in FAILED:
         raise RunFailed(
@@ -345,7 +362,7 @@ def log_end(slug: str, address: str, say: Say = say) -> str:
     try:
         text = ask("kernels", "logs", address, say=say).out
     except Failed as failed:
-        return explain(slug, failed.call)
+        return str(explain(slug, failed.call))
     lines = [line for line in read_log(text).splitlines() if line.strip()]
     return "\n".join(f"  | {clean(line)[:300]}" for line in lines[-LOG_LINES:]) or "  (the log is empty)"
 
@@ -383,15 +400,16 @@ def fetch_output(
                 (part / name).replace(folder / name)
                 shutil.rmtree(part)
                 return folder / name
-            fault = f"what came of {name} is not whole.\nGive the same command again: the notebook does not run anew."
+            text = f"what came of {name} is not whole.\nGive the same command again: the notebook does not run anew."
+            fault = Problem(text, code="kernel-output-damaged")
         except Failed as failed:
-            fault = explain(slug, failed.call)
+            fault = explain(slug, failed.call).error()
             if not _passing(failed.call):
                 break
         if pause is not None:
             say(f"{name} of {address} did not come: fetching it again in {pause:.0f} s")
             time.sleep(pause)
-    raise Problem(fault)
+    raise fault
 
 
 def _until(slug: str, look: Callable[[], T | None], seconds: float, say: Say) -> T | None:
@@ -410,7 +428,7 @@ def _until(slug: str, look: Callable[[], T | None], seconds: float, say: Say) ->
         except Failed as failed:
             if not _passing(failed.call) or time.monotonic() - answered > LAPSE_SECONDS:
                 goes_on = "What is at Kaggle goes on there; the same command looks for it again."
-                raise Problem(f"{explain(slug, failed.call)}\n{goes_on}") from None
+                raise explain(slug, failed.call).error(more=goes_on) from None
             if not lapsed:
                 say("Kaggle does not respond; still waiting, the notebook keeps running")
             lapsed = True

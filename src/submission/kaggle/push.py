@@ -8,11 +8,11 @@ proves nothing as long as the list may lag.
 
 import contextlib
 import re
-import secrets
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 from src.core.console import Say, say
 from src.core.errors import Problem
@@ -25,6 +25,7 @@ from src.submission.kaggle.command import Call, Failed, Limits, NotebookVersion,
 from src.submission.kaggle.errors import (
     SITE,
     NotPushed,
+    Reason,
     Unsure,
     explain,
     explained,
@@ -32,12 +33,12 @@ from src.submission.kaggle.errors import (
     rules_not_accepted,
     until_midnight,
 )
+from src.submission.kaggle.sync import changes, new_token, remember, restore, sync_ledger, updated, with_token
 from src.submission.ledger import NOT_PUSHED, PUSHING, Entry
 
 LOOKS = (1.0, 3.0, 6.0)  # seconds before each look for a submission that may have arrived
 POLLS = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0)  # seconds between the looks for a score; the last one repeats
 RETRY_SECONDS = 300.0  # after these no new attempt is begun
-LONGEST_MESSAGE = 250
 UPLOAD_FAILED = "Could not submit to competition"  # 2.2.4 prints it and exits 0, 2.2.5 exits 1
 
 
@@ -92,7 +93,8 @@ def submit_once(
     if before and before.status not in (PUSHING, "PENDING"):
         raise AlreadySubmitted(before, file.name)
     with _only_push(competition) as lock:
-        sync(competition, slug, say)
+        sync_ledger(competition, slug, say)
+        restore(competition, lock, say)
         entry = None if again else ledger.submitted_before(competition, sha256)
         if entry and entry.status == PUSHING:
             entry = _unsure_push(competition, slug, entry, say)
@@ -101,32 +103,23 @@ def submit_once(
         if entry:
             say("an earlier push of these bytes had arrived: nothing is pushed now")
         else:
-            counted = check_allowance(slug, say)
-            entry = _push(_new_entry(competition, sha256, file, message, counted), slug, file, say, lock)
+            limits = check_allowance(slug, say)
+            _tell_hidden(competition, limits, say)
+            counted = limits.total if limits else None
+            entry = _new_entry(competition, sha256, file, message, counted)
+            remember(entry, lock)
+            entry = _push(entry, slug, file, say, lock.fileno())
     try:
         mine = await_score(slug, entry.token, entry.ref, wait_minutes, say)
     except ScoringFailed as failed:
-        ledger.append(*_changes(entry, failed.submission))
+        ledger.append(*changes(entry, failed.submission))
         raise
-    ledger.append(*_changes(entry, mine))
+    ledger.append(*changes(entry, mine))
     return mine
 
 
-def sync(competition: str, slug: str, say: Say = say) -> list[Entry]:
-    """Bring the ledger up to Kaggle's list: later scores, and submissions made by hand. Returns the rows added."""
-    with explained(slug):
-        listed = command.submissions(slug, say, every=True)
-    by_key = {key: entry for entry in ledger.read(competition)[0] for key in (entry.ref, entry.token) if key}
-    rows: list[Entry] = []
-    for each in reversed(listed):
-        entry = by_key.get(each.ref) or by_key.get(token_in(each.message))
-        rows += _changes(entry, each) if entry else [_made_elsewhere(competition, each)]
-    ledger.append(*rows)
-    return rows
-
-
-def check_allowance(slug: str, say: Say = say) -> int | None:
-    """Say what is left today, and return how many submissions Kaggle has counted ever; None where it does not tell.
+def check_allowance(slug: str, say: Say = say) -> Limits | None:
+    """Say what is left today, and return it; None where Kaggle does not tell.
 
     Raises NotPushed where none is left, or where the rules are not accepted.
     """
@@ -137,11 +130,11 @@ def check_allowance(slug: str, say: Say = say) -> int | None:
     if limits.left > 0:
         noun = "submission" if limits.left == 1 else "submissions"
         say(f"{limits.left} {noun} left today, {limits.today} used; the day ends (UTC) in {until_midnight()}")
-        return limits.total
+        return limits
     if limits != Limits():
-        raise NotPushed(none_left(limits))
+        raise none_left(limits).error(NotPushed)
     if facts is not None and not facts["entered"]:
-        raise NotPushed(rules_not_accepted(slug))
+        raise rules_not_accepted(slug).error(NotPushed)
     say("Kaggle does not tell how many submissions are left")
     return None
 
@@ -175,7 +168,7 @@ def send(
         passing = call.busy or _upload_failed(call) or (call.lost and call.exit is not None)
         pause = call.pause(usual or 0)
         if usual is None or not passing or pause > command.LONGEST_PAUSE or time.monotonic() + pause > end:
-            raise NotPushed(_not_pushed(slug, call, file))
+            raise _not_pushed(slug, call, file).error(NotPushed)
         trouble = f"Kaggle answered {call.status}" if call.busy else "the upload broke off"
         say(f"{trouble} and nothing was submitted: trying again in {pause:.0f} s")
         time.sleep(pause)
@@ -227,20 +220,13 @@ def await_score(slug: str, token: str, ref: str, minutes: float, say: Say = say)
     return mine
 
 
-def new_token(sha256: str) -> str:
-    """A mark for the message: the file's hash, by which any push of these bytes is known, and a part of its own."""
-    return f"[podium {sha256[:12]}-{secrets.token_hex(2)}]"
-
-
-def token_in(message: str) -> str:
-    """The token in a submission's message; empty where it was not pushed from here."""
-    found = re.search(r"\[podium [0-9a-f]{12}-[0-9a-f]{4}\]", message)
-    return found[0] if found else ""
-
-
-def with_token(message: str, token: str) -> str:
-    """The message in one line with the token at its end."""
-    return f"{' '.join(message.split())[:LONGEST_MESSAGE]} {token}".strip()
+def _tell_hidden(competition: str, limits: Limits | None, say: Say) -> None:
+    """A push of the same file from another machine may not be listed yet; nothing here would know of it."""
+    today = ledger.now()[:10]
+    listed = sum(each.ref != "" and each.time.startswith(today) for each in ledger.read(competition)[0])
+    if limits and limits.today > listed:
+        more = "a push from elsewhere may be on its way"
+        say(f"Kaggle counts {limits.today} submissions of today and lists {listed}: {more}")
 
 
 def _new_entry(competition: str, sha256: str, file: Path | NotebookVersion, message: str, counted: int | None) -> Entry:
@@ -286,9 +272,9 @@ def _unsure_push(competition: str, slug: str, entry: Entry, say: Say) -> Entry |
         with explained(slug):
             mine = find(slug, entry.token, "", say)
         if mine:
-            return _updated(entry, mine)
+            return updated(entry, mine)
     evidence = _evidence(competition, slug, entry, say)
-    if lag > 0 or evidence.hidden > 0 or evidence.same_name:
+    if lag > 0 or evidence.hidden > 0 or evidence.nameless:
         when = f"Kaggle's list may still lag for {lag / 60:.0f} min. " if lag > 0 else ""
         raise Unsure(
             f"it is not known whether the earlier push of {entry.file} arrived. {evidence.text} Nothing was pushed.\n"
@@ -303,28 +289,29 @@ def _unsure_push(competition: str, slug: str, entry: Entry, say: Say) -> Entry |
 class _Evidence:
     """What Kaggle tells of a push that its list does not show.
 
-    hidden: submissions that Kaggle counts since the push and does not list. same_name: whether one without our token
-    bears the file's name.
+    hidden: submissions that Kaggle counts since the push and does not list. nameless: since then it lists one without a
+    token, which may be ours under another name and without its message, or somebody's who pushed by hand.
     """
 
     hidden: float
-    same_name: bool
+    nameless: bool
     text: str
 
 
 def _evidence(competition: str, slug: str, entry: Entry, say: Say) -> _Evidence:
-    """Raises Problem. To be called after `sync`: what is listed stands in the ledger."""
+    """Raises Problem. To be called after `sync_ledger`: what is listed stands in the ledger."""
     entries = ledger.read(competition)[0]
     place = next((place for place, each in enumerate(entries) if each.token == entry.token), len(entries))
     # Both by place and by time: a submission of a teammate that was counted before and listed later explains nothing.
     newer = [each for each in entries[place + 1 :] if each.ref and each.time >= entry.time]
-    same_name = any(each.file == entry.file and not each.token for each in newer)
+    nameless = next((each for each in newer if not each.token), None)
+    found = f" It may be submission {nameless.ref}, {nameless.file}, which has no token." if nameless else ""
     if entry.counted_before is None:
-        return _Evidence(0, same_name, "Kaggle's list does not show it.")
+        return _Evidence(0, bool(nameless), f"Kaggle's list does not show it.{found}")
     with explained(slug):
         counted = command.limits(slug, say).total
     hidden = counted - entry.counted_before - len(newer)
-    return _Evidence(hidden, same_name, _count_told(entry.counted_before, counted))
+    return _Evidence(hidden, bool(nameless), f"{_count_told(entry.counted_before, counted)}{found}")
 
 
 def _count_told(before: float, now: float) -> str:
@@ -333,50 +320,13 @@ def _count_told(before: float, now: float) -> str:
     return f"Kaggle's list does not show it; {counted}, {risen}."
 
 
-def _changes(entry: Entry, mine: Submission) -> list[Entry]:
-    """The row that tells what the entry does not know yet; none where there is nothing new."""
-    row = _updated(entry, mine)
-    return [row] if replace(row, time=entry.time) != entry else []
-
-
-def _updated(entry: Entry, mine: Submission) -> Entry:
-    """The entry with what Kaggle tells of it; what Kaggle does not tell (yet) stays."""
-    return replace(
-        entry,
-        time=ledger.now(),
-        ref=mine.ref,
-        status=mine.status,
-        public_score=entry.public_score if mine.public_score is None else mine.public_score,
-        private_score=entry.private_score if mine.private_score is None else mine.private_score,
-        reason=mine.reason or ("" if mine.status == "COMPLETE" else entry.reason),
-    )
-
-
-def _made_elsewhere(competition: str, mine: Submission) -> Entry:
-    """A row for a submission made by hand or from another machine; its file is known where its name holds its hash."""
-    name = Path(mine.file).name
-    local = submissions_folder(competition) / name
-    sha256 = sha256_of(local) if name and local.is_file() else ""
-    sha256 = sha256 if sha256 and local.stem.endswith(f"-{sha256[:8]}") else ""
-    entry = Entry(
-        time=f"{mine.date[:19].replace(' ', 'T')}Z",
-        competition=competition,
-        file=mine.file,
-        sha256=sha256,
-        token=token_in(mine.message),
-        message=mine.message,
-        **(ledger.facts(competition, sha256) if sha256 else {}),
-    )
-    return replace(_updated(entry, mine), time=entry.time)
-
-
 @contextlib.contextmanager
-def _only_push(competition: str) -> Iterator[int]:
+def _only_push(competition: str) -> Iterator[IO[str]]:
     """Hold the right to push to this competition. The kaggle command inherits the lock: a push whose parent was
     killed keeps it until it ends. Raises Problem where another process holds it."""
     refusal = f"another push to {competition} is at work.\nWait until it ends, and give the same command again."
     with locked(submissions_folder(competition) / ".push.lock", lambda _: refusal) as file:
-        yield file.fileno()
+        yield file
 
 
 def _upload_failed(call: Call) -> bool:
@@ -395,12 +345,13 @@ def _certainly_absent(call: Call) -> bool:
     return call.exit is not None and (refused or "Authentication required" in call.out)
 
 
-def _not_pushed(slug: str, call: Call, file: Path | NotebookVersion) -> str:
+def _not_pushed(slug: str, call: Call, file: Path | NotebookVersion) -> Reason:
     if not _upload_failed(call):
         return explain(slug, call, file if isinstance(file, Path) else None)
     lines = [line.strip() for line in call.out.splitlines() if line.strip() and UPLOAD_FAILED not in line]
     why = f" ({command.clean(lines[-1])[:200]})" if lines else ""
-    return f"the upload of {file.name} broke off{why}.\nNothing was submitted. Give the same command again."
+    broke_off = f"the upload of {file.name} broke off{why}."
+    return Reason("upload-broke-off", broke_off, "Nothing was submitted. Give the same command again.")
 
 
 def _look_up(slug: str, call: Call, token: str, counted: float | None, say: Say) -> str:
@@ -418,7 +369,7 @@ def _look_up(slug: str, call: Call, token: str, counted: float | None, say: Say)
     except Failed as failed:
         call = failed.call
     raise Unsure(
-        f"it is not known whether the push arrived. {explain(slug, call).splitlines()[0]}{text}\n"
+        f"it is not known whether the push arrived. {explain(slug, call).text}{text}\n"
         f"Give the same command again: it looks the submission up first. As long as Kaggle's list may lag, for "
         f"{command.LAG_SECONDS / 60:.0f} min, it pushes nothing again, unless told --again."
     )

@@ -83,7 +83,7 @@ def test_each_kind_of_file_has_its_place(insects, capsys):
     assert not any("README" in line for line in accounting.lines)
     assert prepare.main(["insects"]) == 0
     text = capsys.readouterr().out
-    assert "46 in all: 36 training images, 9 set aside, 1 other files" in text
+    assert "46 in all: 36 training images, 9 set aside, 1 other file" in text
     for word in ("5 files in wasp/", "docs/figure1.png", "bee/photo.image", "notes.csv", "fly/gone.jpg"):
         assert word in text, word
 

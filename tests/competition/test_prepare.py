@@ -479,7 +479,7 @@ def test_the_overview(host, capsys):
     assert (doubles["equal_files"], doubles["across_labels"], doubles["between_train_and_test"]) == (2, 1, 1)
     told = capsys.readouterr().out
     assert "2 pairs of equal files" in told
-    assert "training will stop at 1 unreadable images" in told
+    assert "training will stop at 1 unreadable image" in told
 
 
 def photo(seed, size=96):
@@ -529,7 +529,7 @@ def test_a_look_is_kept_and_changed_files_are_looked_at_again(tmp_path):
     first = look_at(paths, tmp_path / "cache", told.append)
     jpeg(tmp_path / "data" / "1.jpg", photo(9, size=80), 90)
     second = look_at(paths, tmp_path / "cache", told.append)
-    assert told == ["looking at 3 images", "looking at 1 images"]
+    assert told == ["looking at 3 images", "looking at 1 image"]
     assert (first.hash == second.hash).tolist() == [True, False, True]
     assert second.size[1].tolist() == [80, 80]
 
@@ -558,7 +558,7 @@ def test_an_image_exchanged_for_one_of_the_same_size_and_time_is_looked_at_again
     first = look_at(paths, tmp_path / "cache", told.append)
     exchanged(paths[1], cv2.imencode(".bmp", photo(9, size=40))[1].tobytes())
     second = look_at(paths, tmp_path / "cache", told.append)
-    assert told == ["looking at 3 images", "looking at 1 images"]
+    assert told == ["looking at 3 images", "looking at 1 image"]
     assert (first.digest == second.digest).tolist() == [True, False, True]
     assert (first.hash == second.hash).tolist() == [True, False, True]
 
@@ -584,7 +584,7 @@ def test_a_look_counts_where_only_the_third_time_is_another(tmp_path, monkeypatc
     exchanged(paths[2], cv2.imencode(".bmp", photo(9, size=40))[1].tobytes())
     monkeypatch.undo()
     look_at(paths, tmp_path / "cache", told.append)
-    assert told == ["looking at 1 images"]
+    assert told == ["looking at 1 image"]
 
 
 def test_a_look_that_all_share_is_no_cluster():

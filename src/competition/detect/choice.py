@@ -15,6 +15,7 @@ from src.competition.detect.several import Label, complete
 from src.competition.detect.sniff import NUMBER
 from src.competition.detect.undecided import Try, Undecided
 from src.core.errors import UsageError
+from src.core.wording import plural
 
 MOST_SIDES = 3
 
@@ -48,7 +49,10 @@ def choose(context: Context) -> Choice | None:
         if len(named) == 1:
             return named[0]
     if len(found) > 1:
-        tries = [Try(", ".join(one.paths), found=f"{len(one.cells)} rows, label {one.label.column}") for one in found]
+        tries = [
+            Try(", ".join(one.paths), found=f"{plural(len(one.cells), 'row')}, label {one.label.column}")
+            for one in found
+        ]
         raise Undecided("several tables could be the training table:", tries, "Say which: train.table=TABLE")
     if names and not found:
         tries = [Try(table.path, found=f"columns {', '.join(table.columns[:8])}") for table in candidates]
@@ -183,7 +187,7 @@ def _with_folders(table: TableFile, context: Context) -> Choice | None:
     counts = pd.Series(templates.fill(template, table.cells)).value_counts()
     if not 1 < len(counts) <= len(table) / 3 or "" in counts:
         return None
-    how = f"{len(counts)} folders in the paths, such as {counts.index[0]}"
+    how = f"{plural(len(counts), 'folder')} in the paths, such as {counts.index[0]}"
     return Choice([table.path], table.cells, Label(template, how))
 
 

@@ -27,6 +27,7 @@ from src.competition.detect.undecided import Try, Undecided
 from src.competition.detect.unsupported import Unsupported, amount
 from src.competition.sample_submission import class_columns
 from src.core.errors import Problem
+from src.core.wording import plural
 from src.targets import target_type
 from src.targets.label_cells import YES, parts_of, sort_classes
 
@@ -158,7 +159,7 @@ def _submission(train: Train, names: list[str], context: Context) -> None:
     separator = draft.given.get("submission.label_separator") or parted.value
     choice = submission_kind(target_type(draft.get("target")), names, sample, draft.given.get("metric"), separator)
     if sample is not None:
-        draft.put("submission.sample", sample.table.path, f"{len(sample.ids)} rows")
+        draft.put("submission.sample", sample.table.path, f"{plural(len(sample.ids), 'row')}")
         context.put_sheet("submission", sample.table.sheet.model_copy(update={"header": True}))
         if sample.id != sample.table.columns[0]:
             draft.put("submission.id", sample.id, "its column of ids")

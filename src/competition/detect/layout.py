@@ -20,6 +20,7 @@ from src.competition.detect.unsupported import check_tasks
 from src.competition.file_tree import Tree
 from src.competition.templates import name
 from src.core.errors import Problem
+from src.core.wording import plural
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def _validation(train: Train, context: Context) -> None:
     if files:
         found = same_pattern(files, part_images("validation", context), context)
         if found and set(found[1]["label"]) <= set(train.cells["label"]):
-            draft.put("validation.files", found[0], f"{len(found[1])} images of the host's validation set")
+            draft.put("validation.files", found[0], f"{plural(len(found[1]), 'image')} of the host's validation set")
             _unique_ids(train, found[1]["path"], context)
             draft.put("validation.label", "label")
             context.taken.update(found[1]["path"])
@@ -109,7 +110,7 @@ def _validation(train: Train, context: Context) -> None:
         rule = pick(
             rules_for(table.cells, train.id, context), "validation", table.path, table.cells[train.id].tolist(), context
         )
-        draft.put("validation.table", table.path, f"{len(table)} rows of the host's validation set")
+        draft.put("validation.table", table.path, f"{plural(len(table), 'row')} of the host's validation set")
         context.put_sheet("validation", table.sheet)
         draft.put("validation.id", train.id)
         draft.put("validation.images", rule.images, f"finds {rule.hits} of {len(rule.files)} files")

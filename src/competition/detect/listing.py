@@ -16,6 +16,7 @@ from src.competition.detect.unsupported import check_box_files
 from src.competition.file_tree import common_folder
 from src.competition.templates import fields, literal, name, pattern
 from src.core.errors import UsageError
+from src.core.wording import plural
 
 SHOWN = 5  # paths or folders in a line
 
@@ -53,9 +54,9 @@ def from_names(context: Context) -> Train:
         tries = [Try(named.files, len(named.paths), len(cells), named.paths[0], more[0])]
         raise Undecided("the pattern of the training images does not fit the images of this part alone:", tries, REMEDY)
     evidence = Evidence(len(named.paths), len(paths), "images", (named.how,), named.aside[:SHOWN])
-    draft.put("train.files", named.files, f"{len(named.paths)} images; {named.how}", named.guess, evidence)
+    draft.put("train.files", named.files, f"{plural(len(named.paths), 'image')}; {named.how}", named.guess, evidence)
     if named.aside:
-        text = f"{len(named.aside)} images lie beside the folders of the classes and are set aside"
+        text = f"{plural(len(named.aside), 'image')} beside the folders of the classes, set aside"
         context.notes.append(f"{text}: {', '.join(named.aside[:SHOWN])}" + ", ..." * (len(named.aside) > SHOWN))
     unique = len({name(path) for path in named.paths}) == len(named.paths)
     draft.put(
@@ -70,7 +71,7 @@ def _refuse(paths: list[str], context: Context) -> NoReturn:
     folders = Counter(path.rpartition("/")[0] or "the top folder" for path in paths)
     for folder, count in folders.most_common(SHOWN):
         such = next(path for path in paths if (path.rpartition("/")[0] or "the top folder") == folder)
-        tries.append(Try(folder, 0, 0, f"{count} images, such as {name(such)}"))
+        tries.append(Try(folder, 0, 0, f"{plural(count, 'image')}, such as {name(such)}"))
     what = f"no table names images and labels, and the names of {len(paths)} images hold no label either:"
     raise Undecided(what, tries, f"{REMEDY}, or train.table=TABLE train.images=TEMPLATE train.label=COLUMN")
 
@@ -81,7 +82,9 @@ def _ask_about_folders(context: Context) -> None:
         return
     for folder, siblings in context.parts.open_folders.items():
         called = name(folder.rstrip("/"))
-        tries = [Try(one, found=f"{count} images") for one, count in _counts(folder, siblings, context).items()]
+        tries = [
+            Try(one, found=f"{plural(count, 'image')}") for one, count in _counts(folder, siblings, context).items()
+        ]
         above = folder.removesuffix(f"{called}/")
         part = context.parts.roots.get(folder, "test")
         remedy = (

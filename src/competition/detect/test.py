@@ -16,6 +16,7 @@ from src.competition.detect.undecided import Try, Undecided
 from src.competition.file_tree import common_folder
 from src.competition.templates import literal
 from src.core.errors import UsageError
+from src.core.wording import plural
 from src.targets.label_cells import parts_of
 
 NAMED = "its values are the ids of the sample submission"
@@ -86,15 +87,15 @@ def _table(context: Context) -> TableFile | None:
     if len(found) > 1 and context.sample:
         found = [table for table in found if len(table) == len(context.sample.table)] or found
     if len(found) > 1:
-        tries = [Try(table.path, 0, 0, f"{len(table)} rows") for table in found]
+        tries = [Try(table.path, 0, 0, f"{plural(len(table), 'row')}") for table in found]
         raise Undecided("several tables could list the test images:", tries, "Say which: test.table=TABLE")
     return found[0] if found else None
 
 
 def _from_table(table: TableFile, context: Context) -> pd.DataFrame:
-    context.draft.put("test.table", table.path, f"{len(table)} rows")
+    context.draft.put("test.table", table.path, f"{plural(len(table), 'row')}")
     context.put_sheet("test", table.sheet)
-    return _with_rule(table.cells, context.imaged[table.path], f"{table.path} ({len(table)} rows)", context)
+    return _with_rule(table.cells, context.imaged[table.path], f"{table.path} ({plural(len(table), 'row')})", context)
 
 
 def _from_split(train: Train, cells: pd.DataFrame, context: Context) -> pd.DataFrame:
@@ -110,9 +111,11 @@ def _from_split(train: Train, cells: pd.DataFrame, context: Context) -> pd.DataF
 
 
 def _from_sample(sample: Sample, context: Context) -> pd.DataFrame:
-    context.draft.put("test.table", sample.table.path, f"the sample submission lists the {len(sample.ids)} test images")
+    context.draft.put(
+        "test.table", sample.table.path, f"the sample submission lists the {plural(len(sample.ids), 'test image')}"
+    )
     context.put_sheet("test", sample.table.sheet)
-    return _with_rule(sample.table.cells, sample.id, f"{sample.table.path} ({len(sample.ids)} rows)", context)
+    return _with_rule(sample.table.cells, sample.id, f"{sample.table.path} ({plural(len(sample.ids), 'row')})", context)
 
 
 def _with_rule(cells: pd.DataFrame, column: str, what: str, context: Context) -> pd.DataFrame:
@@ -163,7 +166,7 @@ def _id_of(cells: pd.DataFrame, column: str, sample: Sample | None) -> Identity:
 
 
 def _from_pixels(table: TableFile, context: Context) -> pd.DataFrame:
-    context.draft.put("test.table", table.path, f"{len(table)} rows")
+    context.draft.put("test.table", table.path, f"{plural(len(table), 'row')}")
     context.put_sheet("test", table.sheet)
     return _put_pixels(table, table.cells, context)
 
@@ -205,7 +208,9 @@ def test_folder(train: Train, context: Context) -> pd.DataFrame | None:
         )
     else:
         return None
-    draft.put("test.files", pattern, f"{len(found)} images in folders named test; there is no sample submission")
+    draft.put(
+        "test.files", pattern, f"{plural(len(found), 'image')} in folders named test; there is no sample submission"
+    )
     spec = _like_training_ids(found, train, draft)
     draft.put("test.id", spec, "as the training ids are written" if spec != "path" else "file names come again")
     context.taken.update(found["path"])

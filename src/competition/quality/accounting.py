@@ -12,12 +12,24 @@ from src.competition.detect.roles import BESIDE, is_figures, words
 from src.competition.file_tree import Tree
 from src.competition.samples import TRAIN, VALIDATION, Samples
 from src.competition.templates import stem
+from src.core.wording import plural
 from src.images.decode import HEIC_REMEDY, HEIC_SUFFIXES, looks_like_image, reads_heic, suffix_of
 
 BOTH, TABLE = "training images and test images at once", "tables"
 OTHER, EXTRA, DEAD = "other files", "images of extra tables", "links to files that are not there"
 MASK, FIGURE, NO_PART = "images set aside as masks", "images set aside as figures", "images that belong to no part"
 NOT_READ, UNNAMED = ", which is not read", "images by their content, but not by their names"
+
+# What a single file is called, where that is not the first word without its s.
+ONE = {
+    BOTH: "training image and test image at once",
+    DEAD: "link to a file that is not there",
+    OTHER: "other file",
+    NO_PART: "image that belongs to no part",
+    UNNAMED: "image by its content, but not by its name",
+    "training images": "training image",
+    "test images": "test image",
+}
 
 PLACES = 3  # folders that are told of one kind
 TOLD = 8  # lines in the terminal; the preview has them all
@@ -57,6 +69,11 @@ class Share:
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def counted(self) -> str:
+        """The number and the name."""
+        return f"{len(self)} {_singular(self.name) if len(self) == 1 else self.name}"
+
     @cached_property
     def places(self) -> list[tuple[str, int]]:
         """The folders that hold them, with their numbers, the fullest first."""
@@ -77,7 +94,7 @@ class Share:
         """Place, number and reason, in one line."""
         why = f": {self.why}" if self.why else ""
         if len(self) == 1:
-            return f"1 file, {self.paths[0]}: {self.name}{why}"
+            return f"1 file, {self.paths[0]}: {_singular(self.name)}{why}"
         if len(self.places) == 1:
             return f"{len(self)} files in {self.where} are {self.name}{why}"
         return f"{len(self)} files are {self.name} ({self.where}){why}"
@@ -101,9 +118,10 @@ class Accounting:
     @property
     def summary(self) -> str:
         """All numbers in one line."""
-        used = [f"{len(share)} {share.name}" for share in self.shares if share.used]
-        rest = {"set aside": sum(map(len, self.aside)), OTHER: sum(len(one) for one in self.shares if one.quiet)}
-        return f"{self.total} in all: " + ", ".join(used + [f"{count} {name}" for name, count in rest.items() if count])
+        used = [share.counted for share in self.shares if share.used]
+        aside, other = sum(map(len, self.aside)), sum(len(one) for one in self.shares if one.quiet)
+        rest = [f"{aside} set aside"] * bool(aside) + [plural(other, "other file")] * bool(other)
+        return f"{self.total} in all: " + ", ".join(used + rest)
 
     @property
     def lines(self) -> list[str]:
@@ -197,6 +215,11 @@ class Unused:
         if plain != stem(path) and plain in self.tree.by_stem:  # 7_mask.png beside 7.jpg
             return MASK
         return FIGURE if not folder or any(map(is_figures, folder.split("/"))) else NO_PART
+
+
+def _singular(name: str) -> str:
+    first, _, rest = name.partition(" ")
+    return ONE.get(name) or (f"{first.removesuffix('s')} {rest}".strip() if first in ("images", "tables") else name)
 
 
 def _share(name: str, paths: tuple[str, ...], used: bool = False, tested: bool = True) -> Share:

@@ -56,6 +56,7 @@ def find_files(paths: pd.Series, source: Table, tree: Tree) -> tuple[list[str], 
 
 TRAIN, VALIDATION = "train", "validation"
 LISTED = 5
+BACK = "python -m src.prepare SOURCE brings back what its source has"
 ON_CONFLICT = {
     "drop": "they are left out",
     "first": "the first label counts",
@@ -264,7 +265,8 @@ def _with_image(
     text = f"{absent.sum()} of {len(train)} training images are missing: {_some(train['path'][absent])}"
     if card.on_bad_image == "stop" or absent.all():
         raise Problem(
-            f"{text}. Put them below {card.data}, mend the card, or leave them out: on_bad_image: drop in the card",
+            f"{text}. Put them below {card.data} ({BACK}), mend the card, or leave them out: on_bad_image: drop in the "
+            "card",
             code="missing-image",
         )
     notes.append(f"{text}. Their rows are left out")
@@ -287,7 +289,8 @@ def _test(card: Card, tree: Tree) -> tuple[pd.DataFrame, list[str]]:
     if absent.any() and card.on_bad_image == "stop":
         raise Problem(
             f"{absent.sum()} of {len(rows)} test images are missing: {_some(rows['path'][absent])}. Put them below "
-            f"{card.data}, or let their rows be answered from the classes' shares: on_bad_image: drop in the card",
+            f"{card.data} ({BACK}), or let their rows be answered from the classes' shares: on_bad_image: drop in the "
+            "card",
             code="missing-image",
         )
     if absent.all():

@@ -108,9 +108,11 @@ def _by_weak_signs(
     }
     columns = _binary_columns(cells, could)
     if not signs["its name"] and (not sample or len(sample.answers) != 1):
-        ask_about_doubt(cells[[column for column in could if is_marked(cells[column])]], table)
-    if columns and not signs["its name"] and (not sample or len(sample.answers) != 1):
-        return complete(cells, Label(columns, "columns of 0 and 1, one for each class"), sample)
+        marked = [column for column in could if is_marked(cells[column])]
+        if len(marked) > len(could) / 2:
+            ask_about_doubt(cells[marked], table)
+        if columns:
+            return complete(cells, Label(columns, "columns of 0 and 1, one for each class"), sample)
     votes = {column: [sign for sign, held in signs.items() if column in held] for column in could}
     weights = {column: len(votes[column]) + (column in signs[HOLDS]) for column in could}
     most = max(weights.values())

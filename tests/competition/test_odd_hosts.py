@@ -423,6 +423,25 @@ ABSENT = [
 ]
 family("absent", ABSENT, absent)
 
+
+def beside(d, name, cells, answer, code=None):
+    """A second column that is no label, and a sample whose answers are called otherwise."""
+    d.plain(INSECTS, column="whale", sample=None)
+    lines = zip((d.root / "train.csv").read_text().split(), [name, *cells], strict=True)
+    d.file("train.csv", "".join(f"{line},{cell}\n" for line, cell in lines))
+    d.table("sample_submission.csv", id=list(d.test), Predicted=answer)
+    d.code, d.target = code, "multiclass"
+
+
+BESIDE = [
+    ("date", [f"2021-05-{k % 28 + 1}" for k in range(30)], "bee fly"),
+    ("date", [f"2021-05-{k % 28 + 1}" for k in range(30)], "wasp;fly"),
+    ("date", [f"2021-05-{k % 28 + 1}" for k in range(30)], "0", "undecided"),
+    ("fold", [k % 5 for k in range(30)], "0"),
+    ("kfold_id", ["abcde"[k % 5] for k in range(30)], ""),
+]
+family("beside", BESIDE, beside)
+
 POSITIVE = [
     (("benign", "malignant"), "malignant_prob", "malignant", False),
     (("cat", "dog"), "P(cat)", "cat", False),

@@ -1,8 +1,8 @@
 """Make a competition of what a host serves: its files, and a card of facts worked out from them.
 
-SOURCE is a folder, a zip or tar; or a competition that is here already; or else a Kaggle competition's slug, which is
-downloaded. Leaves competition/NAME/data/, competition/NAME/card.yaml, runs/NAME/overview.json and, to look at what was
-understood, competition/NAME/preview.html and preview.png.
+SOURCE is a folder, a zip or tar, or one table of pixels; or a competition that is here already; or else a Kaggle
+competition's slug, which is downloaded. Leaves competition/NAME/data/, competition/NAME/card.yaml,
+runs/NAME/overview.json and, to look at what was understood, competition/NAME/preview.html and preview.png.
 A second start goes on with what is there; a card is never overwritten.
 """
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from src.core.cli import Command, CommandLine, Result
+from src.core.console import log
 from src.core.errors import UsageError
 from src.core.process import run
 from src.core.suggestions import nearest
@@ -55,8 +56,8 @@ def work(line: CommandLine) -> Result:
         slug = SLUG.fullmatch(source)[1]
         done = prepare(_download(source, name), name, given, slug=slug, fits=_fits, **how)
     preview, card = write_preview(done), done.card
-    print(f"next: ./run.sh fold=0..4 competition={card.id}")
-    print(f"what was understood, to look at: {preview}")
+    log.info(f"next: ./run.sh fold=0..4 competition={card.id}")
+    log.info(f"what was understood, to look at: {preview}")
     folder, facts = competition_folder(card.id), card.model_dump(mode="json", exclude_none=True)
     files = {"card": folder / "card.yaml", "data": folder / "data", "preview": preview}
     return done.to_json() | {"facts": facts} | files
@@ -102,7 +103,7 @@ def _value(key: str, word: str) -> Any:
 
 def _check_source(source: str) -> None:
     from src.competition.card import card_file
-    from src.competition.sources.archives import check_source
+    from src.competition.sources.data_folder import check_source
 
     path = Path(source)
     if path.exists():
@@ -123,7 +124,7 @@ def _name_of(source: str) -> str:
     path = path.resolve()
     if path.is_dir():
         return path.parent.name if path.name == "data" and path.parent.parent.name == "competition" else path.name
-    return re.sub(r"(\.tar)?\.(zip|tar|gz|tgz|bz2|xz|7z)$", "", path.name)
+    return re.sub(r"((\.tar)?\.(zip|tar|gz|tgz|bz2|xz|7z)|\.(csv|tsv|jsonl?))$", "", path.name)
 
 
 def _check_keys(given: dict[str, Any]) -> None:
@@ -153,7 +154,7 @@ def _download(source: str, name: str) -> Path | None:
     from src.submission.kaggle.download import download
 
     folder = competition_folder(name)
-    return None if (folder / "data").is_dir() else download(SLUG.fullmatch(source)[1], folder, print)
+    return None if (folder / "data").is_dir() else download(SLUG.fullmatch(source)[1], folder)
 
 
 if __name__ == "__main__":

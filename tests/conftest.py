@@ -5,6 +5,7 @@ import signal
 
 os.environ.update(HF_HUB_OFFLINE="1", NO_ALBUMENTATIONS_UPDATE="1", OMP_NUM_THREADS="1")
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty PODIUM_HOME: competition/, runs/ and submissions/ are made there."""
     monkeypatch.setenv("PODIUM_HOME", str(tmp_path))
     return tmp_path
+
+
+@pytest.fixture
+def messages() -> Iterator[list[str]]:
+    """The messages of this process, in place of standard output."""
+    from src.core.console import messages_to
+
+    lines: list[str] = []
+    with messages_to(lines.append):
+        yield lines
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from src.train import main as train
 from tests.fixtures.recipes import recipe
 
 KINDS = ("network", "loss", "sampler", "schedule", "view", "prepare step", "backend", "label source")
+KINDS += ("fit", "pool", "head", "submission kind")
 EXTENSIONS = {kind: recipe(kind.capitalize()) for kind in KINDS}
 MEMBER = Path("runs/tiny/r/seed0/fold0")
 
@@ -153,6 +154,24 @@ def test_a_label_source(extended):
     with np.load(extended / "runs/tiny/s/seed0/fold0/logits/oof-identity.npz") as other:
         np.testing.assert_array_equal(other["logits"], by_column)
         assert other["classes"].tolist() == ["blue", "green", "red"]
+
+
+@only("submission kind")
+def test_a_submission_kind_with_a_fit_a_pool_and_a_head(extended):
+    for kind in ("fit", "pool", "head"):
+        write(extended, kind)
+    card = extended / "competition/tiny/card.yaml"
+    card.write_text(card.read_text().replace("kind: label", "kind: sure_label"))
+    words = ["model.name=resnet10t", "model.pool=largest", "model.head=two_layers", "images.fit=corner"]
+    assert learn(*words, "images.size=32", "images.load_size=36") == 0
+    weights = load_file(extended / MEMBER / "model.safetensors")
+    assert weights["fc.0.weight"].shape == (8, 512) and weights["fc.2.weight"].shape == (3, 8)
+    (cache,) = (extended / "competition/tiny/cache").glob("*px-corner-*.npy")
+    assert not np.load(cache)[:, -1, -1].any()
+    assert predict(["competition=tiny", "run=r", "fold=0"]) == 0
+    (file,) = (extended / "submissions/tiny").glob("r-*.csv")
+    names, sure = zip(*pd.read_csv(file)["colour"].str.split(" "), strict=True)
+    assert set(names) <= {"red", "green", "blue"} and 33 <= min(map(int, sure)) <= max(map(int, sure)) <= 100
 
 
 def test_labels_from_text_files(tiny):

@@ -1,6 +1,5 @@
 """What a configuration leaves to `auto`, chosen from the competition's images and this machine, and told."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from src.competition.samples import Samples
 from src.config import run_config
 from src.config.load import merge
 from src.config.schema import Config, Model, check
+from src.core.console import log
 from src.core.paths import Run
 from src.images.decode import image_size
 from src.metrics import Metric
@@ -21,7 +21,7 @@ VISITS = {"cpu": 25_000, "gpu": 400_000}  # images that one fold's training show
 EPOCHS = {"cpu": (6, 40), "gpu": (12, 40)}
 
 
-def settle(config: Config, run: Run, samples: Samples, metric: Metric, say: Callable[[str], None]) -> Config:
+def settle(config: Config, run: Run, samples: Samples, metric: Metric) -> Config:
     """The configuration without any auto. A run that was begun keeps what was chosen then."""
     keys = config.undecided
     if run_config.is_stored(run):
@@ -32,14 +32,15 @@ def settle(config: Config, run: Run, samples: Samples, metric: Metric, say: Call
     asked = [key for key in keys if key != PRETRAINED]
     if asked:
         values = {key: value for key, value in _chosen(config, samples, metric).items() if key in asked}
-        say(f"chosen for these images and this machine: {' '.join(f'{key}={value}' for key, value in values.items())}")
+        shown = " ".join(f"{key}={value}" for key, value in values.items())
+        log.info(f"chosen for these images and this machine: {shown}")
         config = _with(config, values)
     if config.model.pretrained is False:
         return config
-    return _with(config, {PRETRAINED: _pretrained(config.model, say)})
+    return _with(config, {PRETRAINED: _pretrained(config.model)})
 
 
-def _pretrained(model: Model, say: Callable[[str], None]) -> bool:
+def _pretrained(model: Model) -> bool:
     """Whether the network begins with published weights; one line tells with which. Raises Problem where it must and
     there are none."""
     import timm
@@ -48,17 +49,17 @@ def _pretrained(model: Model, say: Callable[[str], None]) -> bool:
     from src.models.zoo import register_networks
 
     if model.weights:
-        say(f"{model.name} begins with the weights of {model.weights}")
+        log.info(f"{model.name} begins with the weights of {model.weights}")
         return model.pretrained is True
     register_networks()
     if not timm.is_model(model.name):
         return model.pretrained is True  # whoever builds it tells
     found = weights_or_refusal(model.name) if model.pretrained is True else published(model.name)
     if found:
-        say(str(found))
+        log.info(str(found))
     else:
         reason = "are at hand and timm's hub does not answer" if timm.is_model_pretrained(model.name) else "exist"
-        say(f"{model.name} begins from scratch: no published weights {reason}")
+        log.info(f"{model.name} begins from scratch: no published weights {reason}")
     return found is not None
 
 

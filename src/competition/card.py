@@ -7,14 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from src.competition.submission_kinds import SubmissionKind, kind_class, submission_kind
 from src.core.errors import UsageError
 from src.core.files import read_settings
 from src.core.paths import REPOSITORY, competition_folder, home
 from src.core.suggestions import did_you_mean
 from src.targets import TargetType, target_type
 from src.targets.label_cells import NO, YES
-
-SubmissionKind = Literal["label", "probability", "columns", "ranked", "set"]
 
 
 class Facts(BaseModel):
@@ -124,14 +123,13 @@ class TrainTable(Table):
 
 
 class Submission(Facts):
-    """`label`: a class a row. `probability`: of the last class. `columns`: one probability a class.
-    `ranked`: the `top` likeliest classes. `set`: every class that applies; `label_separator` parts them in a cell.
+    """kind: what a row holds, such as `label`; see submission_kinds. `label_separator` parts the classes in a cell.
 
     Without a `sample`, the test images in their order are the sample, under the names of `header`.
     """
 
     sample: Inside | None = None
-    kind: SubmissionKind
+    kind: str | dict[str, Any]
     id: str | None = None  # the sample's column of ids: its first, unless given
     header: list[str] | None = None
     separator: str = Field(",", min_length=1, max_length=1)
@@ -140,6 +138,15 @@ class Submission(Facts):
     trim: bool = False
     label_separator: str = Field(" ", min_length=1)
     top: int = 5
+
+    @field_validator("kind")
+    @classmethod
+    def _known_kind(cls, value: str | dict[str, Any]) -> str | dict[str, Any]:
+        try:
+            kind_class(value)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        return value
 
 
 class Cut(Facts):
@@ -198,6 +205,11 @@ class Card(Facts):
     def target_type(self) -> TargetType:
         """What is predicted, as an object: whatever depends on the kind of target is asked of it."""
         return target_type(self.target)
+
+    @property
+    def submission_kind(self) -> SubmissionKind | None:
+        """What a row of the submission holds, as an object; None where there is nothing to submit."""
+        return submission_kind(self.submission) if self.submission else None
 
     @property
     def folder(self) -> Path:

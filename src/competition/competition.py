@@ -21,10 +21,12 @@ from src.competition.quality.ignored_images import Ignored, leave_out, read_igno
 from src.competition.samples import Samples, load_samples
 from src.competition.sources.data_folder import ensure_data
 from src.config.schema import Config, Data
+from src.core.console import log
 from src.core.errors import Problem
 from src.core.files import sha256_of, write_text
 from src.core.paths import Run, relative_paths, runs_folder
 from src.images.cache import ImageCache
+from src.images.fits import version_of
 from src.images.local_copy import local_folder
 from src.images.prepare_steps import versions_of
 from src.images.stream import ImageStream
@@ -64,13 +66,13 @@ class Competition:
 
     def _images_hash(self, of_files: Callable[[pd.DataFrame], Iterable[int]]) -> str:
         images = self.config.images
-        digest = hashlib.sha256(json.dumps([images.fit, versions_of(images.prepare)]).encode())
+        digest = hashlib.sha256(json.dumps([version_of(images.fit), versions_of(images.prepare)]).encode())
         for table in (self.samples.train, self.samples.test):
             for name, told in zip(relative_paths(table["path"], self.card.folder), of_files(table), strict=True):
                 digest.update(f"{name}\0{told}\0".encode())
         return digest.hexdigest()[:16]
 
-    def images(self, size: int | None = None, say: Callable[[str], None] = print) -> ImageCache | ImageStream:
+    def images(self, size: int | None = None) -> ImageCache | ImageStream:
         """Every image decoded for networks that see `size` pixels (None: as trained).
 
         Raises Problem listing those that cannot be.
@@ -86,7 +88,6 @@ class Competition:
             max_gb=self.config.machine.cache_max_gb,
             local=local_folder(self.config.machine.cache_local),
             digests=np.concatenate([self.samples.train["digest"], self.samples.test["digest"]]).tolist(),
-            say=say,
         )
 
 
@@ -98,17 +99,17 @@ def _size(path: str) -> int:
         return -1
 
 
-def open_competition(config: Config, run: Run, say: Callable[[str], None] = print) -> Competition:
+def open_competition(config: Config, run: Run) -> Competition:
     """Everything that `run` stands on, with nothing left to auto.
 
     Raises UsageError or Problem for whatever is wrong with the card, its files or the tables in them.
     """
     card = load_card(config.competition)
     if card.metric == "own":
-        _tell_own_metric(card.folder / "metric.py", runs_folder(card.id) / "metric.sha256", say)
+        _tell_own_metric(card.folder / "metric.py", runs_folder(card.id) / "metric.sha256")
     measure = metric(card.metric, card.target_type, card.folder)
     data = config.data
-    samples = _clean_samples(card, data, say)
+    samples = _clean_samples(card, data)
     _check(card, samples)
     measure.check_outputs(samples.classes)
     host = data.validation == "host"
@@ -116,14 +117,14 @@ def open_competition(config: Config, run: Run, say: Callable[[str], None] = prin
     ignored = read_ignored(data.ignore, samples) if data.ignore else None
     if ignored:  # only now: the frozen folds are those of all rows
         samples, folds = leave_out(samples, folds, ignored)
-    return Competition(card, samples, folds, measure, settle(config, run, samples, measure, say), ignored)
+    return Competition(card, samples, folds, measure, settle(config, run, samples, measure), ignored)
 
 
 _kept: dict[tuple[object, ...], Samples] | None = None
 
 
 @contextlib.contextmanager
-def loaded_once(configs: Iterable[Config], say: Callable[[str], None] = print) -> Iterator[None]:
+def loaded_once(configs: Iterable[Config]) -> Iterator[None]:
     """Within it, and in processes forked from it, the samples of these configurations are loaded and cleaned once.
 
     A configuration whose competition cannot be opened is passed over: whoever opens it is told why.
@@ -133,28 +134,28 @@ def loaded_once(configs: Iterable[Config], say: Callable[[str], None] = print) -
     try:
         for config in configs:
             with contextlib.suppress(Problem):
-                _clean_samples(load_card(config.competition), config.data, say)
+                _clean_samples(load_card(config.competition), config.data)
         yield
     finally:
         _kept = None
 
 
-def _clean_samples(card: Card, data: Data, say: Callable[[str], None]) -> Samples:
+def _clean_samples(card: Card, data: Data) -> Samples:
     key = (card.id, tuple(data.extra), data.duplicates)
     if _kept is not None and key in _kept:
         return _kept[key]
-    ensure_data(card, say)
-    samples = inspect(card, load_samples(card, tuple(data.extra)), say, duplicates=data.duplicates == "group")
+    ensure_data(card)
+    samples = inspect(card, load_samples(card, tuple(data.extra)), duplicates=data.duplicates == "group")
     if _kept is not None:
         _kept[key] = samples
     return samples
 
 
-def _tell_own_metric(file: Path, note: Path, say: Callable[[str], None]) -> None:
+def _tell_own_metric(file: Path, note: Path) -> None:
     """Say that a program is run which came with the card: the first time, and whenever it is another one."""
     digest = sha256_of(file) if file.is_file() else ""
     if digest and not (note.is_file() and note.read_bytes().strip() == digest.encode()):
-        say(f"running {file}, the competition's own metric: a program, so look at it if it is not yours")
+        log.info(f"running {file}, the competition's own metric: a program, so look at it if it is not yours")
         write_text(note, f"{digest}\n")
 
 

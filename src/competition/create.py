@@ -17,8 +17,8 @@ from src.competition.quality.accounting import Accounting, account, unread_lines
 from src.competition.quality.overview import overview
 from src.competition.samples import Samples, load_samples
 from src.competition.sources import pixel_columns
-from src.competition.sources.data_folder import bring, ensure_data
-from src.core.console import Say, say
+from src.competition.sources.data_folder import bring, discard, ensure_data
+from src.core.console import log
 from src.core.errors import Problem, UsageError
 from src.core.files import write_json, write_text, written_whole
 from src.core.paths import competition_folder, runs_folder
@@ -66,7 +66,6 @@ def prepare(
     source: Path | None,
     name: str,
     given: dict[str, Any],
-    say: Say = say,
     slug: str | None = None,
     fits: Fits | None = None,
     confirmed: str | Collection[str] = (),
@@ -88,13 +87,22 @@ def prepare(
             f"{existing} is there already: write {keys} into it, or delete it to have it worked out anew",
             code="card-exists",
         )
+    taken = False
     if source is not None and source.resolve() not in (folder, folder / "data"):
         if existing and load_card(name).embedded:
             raise UsageError(
                 f"{name} is a competition of Podium's own: choose another name for {source}, id=NAME", code="name-taken"
             )
-        bring(source, folder, say, again=not existing, anyway=anyway)
-    return _again(name, say, confirmed, anyway) if existing else _new(source, name, given, say, slug, fits, confirmed)
+        taken = not (folder / "data").is_dir()
+        bring(source, folder, again=not existing, anyway=anyway)
+    if existing:
+        return _again(name, confirmed, anyway)
+    try:
+        return _new(source, name, given, slug, fits, confirmed)
+    except Problem as problem:
+        if taken and problem.code == "no-images":  # what this command took is no use
+            discard(folder)
+        raise
 
 
 def _tells(name: str, key: str, value: Any) -> bool:
@@ -103,31 +111,36 @@ def _tells(name: str, key: str, value: Any) -> bool:
     return str(fact.value if fact else None) == str(value)
 
 
-def _again(name: str, say: Say, confirmed: str | Collection[str], anyway: bool = False) -> Prepared:
+def _again(name: str, confirmed: str | Collection[str], anyway: bool = False) -> Prepared:
     """The competition as its card has it."""
-    say(f"{card_file(name)} is there already, and is kept")
+    log.info(f"{card_file(name)} is there already, and is kept")
     card = load_card(name)
     for key in confirm(card, confirmed):
-        say(f"confirmed: {key}")
-    ensure_data(card, say, anyway)
+        log.info(f"confirmed: {key}")
+    ensure_data(card, anyway)
     tree = Tree(card.data)
     samples = load_samples(card, tree=tree)
-    looked = overview(card, samples, say)
-    return _format(Prepared(card, samples, read_facts(card), account(card, samples, tree), looked, ()), say)
+    looked = overview(card, samples)
+    return _format(Prepared(card, samples, read_facts(card), account(card, samples, tree), looked, ()))
 
 
 def _new(
     source: Path | None,
     name: str,
     given: dict[str, Any],
-    say: Say,
     slug: str | None,
     fits: Fits | None,
     confirmed: str | Collection[str],
 ) -> Prepared:
     """Detect, check the result on all rows, look at the images, and only then write the card."""
     folder = competition_folder(name)
-    found = _detected(folder / "data", given, name)
+    try:
+        found = _detected(folder / "data", given, name)
+    except Problem as problem:
+        if source is not None and source.is_file() and source.suffix.lower() in inventory.TEXT:
+            more = f"\nOnly this table was looked at; with what lies beside it: python -m src.prepare {source.parent}"
+            problem.args = (f"{problem}{more}",)
+        raise
     archive = source or folder / f"{slug}.zip"
     for key, value in (("kaggle", slug), ("archive", archive.name if archive.is_file() else None)):
         if value and key not in found.draft.facts:
@@ -137,36 +150,49 @@ def _new(
     if found.test_labels is not None:
         with written_whole(folder / card.test_labels) as part:
             found.test_labels.to_csv(part, index=False)
-    pixel_columns.ensure_images(card, say)
+    pixel_columns.ensure_images(card)
     tree = Tree(card.data)
     samples = _checked(card, tree, fits)
-    looked = overview(card, samples, say)
+    looked = overview(card, samples)
     _check_images(card, samples, looked["unreadable"])
     note_reading(name, found.draft.facts)
     write_text(folder / "card.yaml", found.draft.text(_heading(source.name if source else slug or name)))
-    say(f"wrote {folder / 'card.yaml'}")
+    log.info(f"wrote {folder / 'card.yaml'}")
     accounting = account(card, samples, tree)
-    return _format(Prepared(card, samples, found.draft.facts, accounting, looked, tuple(found.notes)), say)
+    return _format(Prepared(card, samples, found.draft.facts, accounting, looked, tuple(found.notes)))
 
 
 def _detected(data: Path, given: dict[str, Any], name: str) -> Found:
     """The reading of the files. Where there is none, the message also names files that might have held it."""
     tree = Tree(data)
-    _check_pointers(tree)
+    pointers = _pointers_among(tree)
     try:
-        return detect(data, given, title=name)
+        found = detect(data, given, title=name)
     except UsageError:
         raise
     except Problem as problem:
+        if pointers:  # the names of images are there, so that the rest can be asked as well
+            pointers.args = (f"{pointers}\n{problem}",)
+            raise pointers from None
         problem.args = ("\n".join([str(problem), *unread_lines(tree)]),)
         raise
+    if pointers:
+        raise pointers
+    return found
 
 
-def _check_pointers(tree: Tree) -> None:
-    """Tables and some images must be the files themselves. The other images are seen when all are looked at."""
-    tables = [path for path in tree.files if path.lower().endswith(TABLES)]
-    images = [tree.images[k] for k in range(0, len(tree.images), len(tree.images) // SOME_IMAGES + 1)]
-    _stop_at_pointers([tree.root / path for path in (*tables, *images)])
+def _pointers_among(tree: Tree) -> Problem | None:
+    """What is wrong with some images, if they are pointers; the others are seen when all are looked at.
+
+    Raises Problem where a table is one: nothing can be read then.
+    """
+    _stop_at_pointers(tree.root / path for path in tree.files if path.lower().endswith(TABLES))
+    try:
+        some = range(0, len(tree.images), len(tree.images) // SOME_IMAGES + 1)
+        _stop_at_pointers([tree.root / tree.images[k] for k in some])
+    except Problem as problem:
+        return problem
+    return None
 
 
 def _stop_at_pointers(paths: Iterable[Path]) -> None:
@@ -231,19 +257,19 @@ def _heading(origin: str) -> list[str]:
     ]
 
 
-def _format(done: Prepared, say: Say) -> Prepared:
+def _format(done: Prepared) -> Prepared:
     """Keep the overview, and say what the user should know, the guesses last."""
     card, path = done.card, card_file(done.card.id)
     write_json(runs_folder(card.id) / "overview.json", done.overview)
-    say(f"  {'files':<11} {done.accounting.summary}")
+    log.info(f"  {'files':<11} {done.accounting.summary}")
     if card.test is None:
-        say(
+        log.info(
             "WARNING: no test images were found, so there will be nothing to submit. "
             f"If there are some, delete {path} and add test.files=PATTERN or test.table=TABLE here"
         )
     done = replace(done, notes=(*done.notes, *done.accounting.lines))
     for line in done.notes:
-        say(f"note: {line}")
+        log.info(f"note: {line}")
     for line in format_guesses(card):
-        say(line)
+        log.info(line)
     return done

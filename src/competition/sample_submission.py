@@ -37,8 +37,7 @@ def sample_of(card: Card, test_ids: set[str], test: pd.DataFrame, classes: tuple
                 "Mend the card or the file",
                 code="bad-sample-id",
             )
-    if wanted.kind in ("label", "ranked", "set"):
-        _check_answers(card, sample.drop(columns=key).iloc[:, -1], classes)
+    _check_answers(card, sample.drop(columns=key).iloc[:, -1], classes)
     return sample
 
 
@@ -49,7 +48,7 @@ def _sheet(wanted: Submission) -> Sheet:
 def _listing(card: Card, test: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
     """A row for each test image, empty but for its id."""
     key, *answers = card.submission.header or ["id", "label"]
-    if card.submission.kind == "columns":
+    if card.submission_kind.column_each:
         answers = list(classes)
     return pd.DataFrame({key: test["id"], **dict.fromkeys(answers, "")}, dtype=object)
 
@@ -58,15 +57,15 @@ def _check_answers(card: Card, answers: pd.Series, classes: tuple[str, ...]) -> 
     """Differing answers must be classes; one value in every row is the host's placeholder, class or not."""
     if answers.nunique() < 2:
         return
-    known, several, separator = set(classes), card.submission.kind != "label", card.submission.label_separator
-    lists = [[part for part in cell.split(separator) if part] if several else [cell] for cell in answers]
-    wrong = [k for k, parts in enumerate(lists) if not known.issuperset(parts)]
+    known, kind = set(classes), card.submission_kind
+    wrong = [k for k, cell in enumerate(answers) if not known.issuperset(kind.labels(cell) or ())]
     if wrong:
+        separator = kind.given.get("label_separator")
         place = f"{card.submission.sample}, line {wrong[0] + 2}"
         raise Problem(
             f"{place}: {answers.iloc[wrong[0]]!r} is no class of {card.train.name} "
             f"({len(wrong)} such rows). Correct the file, or name every class in the card (classes: [...])"
-            + (f"; classes are parted by {separator!r}, mend submission.label_separator if not" if several else ""),
+            + (f"; classes are parted by {separator!r}, mend submission.label_separator if not" if separator else ""),
             code="unknown-class",
         )
 

@@ -95,6 +95,11 @@ class Samples:
         return self.target.counts(self.targets[rows], len(self.classes))
 
     @property
+    def never_empty(self) -> bool:
+        """Whether each training row holds something; then an answer that holds nothing is a fault."""
+        return self.target.never_empty(self.targets)
+
+    @property
     def shares(self) -> np.ndarray:
         """The share of training rows that each class applies to, (classes,): the answer where there is no image."""
         return self.target.prior(self.targets, len(self.classes))

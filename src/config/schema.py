@@ -81,7 +81,7 @@ class Data(Section):
 class Images(Section):
     size: Annotated[int, Field(ge=8)] | Literal["auto"]
     load_size: Annotated[int, Field(ge=8)] | None
-    fit: Literal["stretch", "crop", "pad"]
+    fit: Annotated[str, _registered("FITS", "src.images.fits")]
     prepare: list[str]
 
     def load_side(self, size: int | None = None) -> int:
@@ -98,8 +98,8 @@ class Model(Section):
     weights: str | None  # a file or run:NAME; goes before published weights
     stem: Literal["auto", "stock", "small"]
     drop_rate: Fraction
-    pool: Literal["stock", "gem"]
-    head: Literal["linear", "cosine"]
+    pool: Annotated[str, _registered("POOLS", "src.models.pools")]
+    head: Annotated[str, _registered("HEADS", "src.models.heads")]
     args: dict[str, Any]
 
     @model_validator(mode="before")

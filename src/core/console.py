@@ -1,7 +1,7 @@
 """What people see of the work: messages through `logging`, bars by rich, and one live table for side-by-side folds.
 
-Messages go to the logger `podium`, whose handler writes them to standard output; a program that uses Podium may give
-it another. Bars and the table go to standard error; where that is no terminal, a line is written every half minute.
+Messages go to the logger `log`, whose handler writes them to standard output; a program that uses Podium may give it
+another. Bars and the table go to standard error; where that is no terminal, a line is written every half minute.
 Nothing here has a thread of its own, for processes are forked off this one, and rich is imported when the first bar or
 table is drawn.
 """
@@ -13,14 +13,13 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from src.core.progress_rows import Rows
 from src.core.progress_table import REDRAW, LiveTable, clock, console_of, uninterrupted
 from src.core.reporter import Standing
 
-Say = Callable[[str], None]
 LINES_SECONDS = 30  # between two lines where no terminal shows a bar: in a log, a batch job, a notebook
 BAR_SECONDS = 0.2  # what is over by then shows no bar
 NO_CURSOR = ("dumb", "unknown")  # terminals that cannot move the cursor up
@@ -50,9 +49,47 @@ if not log.handlers:
     log.propagate = False
 
 
-def say(text: str) -> None:
-    """Tell people one message, of one or several lines."""
-    log.info("%s", text)
+class _Call(logging.Handler):
+    """Hands each message to a function."""
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        super().__init__()
+        self.write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.write(self.format(record))
+
+
+@contextlib.contextmanager
+def messages_to(write: Callable[[str], object]) -> Iterator[None]:
+    """Within the block each message is handed to `write` and goes nowhere else."""
+    before = log.handlers, log.filters
+    log.handlers, log.filters = [_Call(write)], []
+    try:
+        yield
+    finally:
+        log.handlers, log.filters = before
+
+
+def silenced() -> contextlib.AbstractContextManager[None]:
+    """Within the block no message is shown."""
+    return messages_to(lambda text: None)
+
+
+@contextlib.contextmanager
+def labelled(label: str) -> Iterator[None]:
+    """Within the block each line of a message begins with `label | `."""
+
+    def add_label(record: logging.LogRecord) -> bool:
+        lines = record.getMessage().splitlines()
+        record.msg, record.args = "\n".join(f"{label} | {line}" for line in lines), None
+        return True
+
+    log.addFilter(add_label)
+    try:
+        yield
+    finally:
+        log.removeFilter(add_label)
 
 
 class Bar:
@@ -132,15 +169,12 @@ class Bar:
 
 
 class Terminal:
-    """Lines through `say`; the table `what` below them, of as many rows as are told, or `count`, counted in `unit`s."""
+    """The table `what` below the messages, of as many rows as are told, or `count`, counted in `unit`s."""
 
-    def __init__(self, say: Say = say, what: str = "training", unit: str = "step", count: int = 0) -> None:
-        self.rows, self._say = Rows(count), say
+    def __init__(self, what: str = "training", unit: str = "step", count: int = 0) -> None:
+        self.rows = Rows(count)
         self._view = LiveTable(what) if _bears_table() else _Sum(what, unit)
-
-    def say(self, text: str) -> None:
-        with self._view.away():
-            self._say(text)
+        self._handlers: list[logging.Handler] = []
 
     def show(self, row: str, standing: Standing) -> None:
         self.rows.show(row, standing, time.monotonic())
@@ -151,10 +185,26 @@ class Terminal:
         self._view.draw(self.rows)
 
     def __enter__(self) -> "Terminal":
+        self._handlers = log.handlers
+        log.handlers = [_AboveTable(self._view, self._handlers)]
         return self
 
     def __exit__(self, *_: object) -> None:
+        log.handlers = self._handlers
         self._view.close()
+
+
+class _AboveTable(logging.Handler):
+    """Takes the table away while the other handlers write a message."""
+
+    def __init__(self, view: "LiveTable | _Sum", handlers: list[logging.Handler]) -> None:
+        super().__init__()
+        self.view, self.others = view, handlers
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with self.view.away():
+            for handler in self.others:
+                handler.handle(record)
 
 
 class _Sum:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from src.core.console import log
 from src.core.errors import Busy
 
 
@@ -47,12 +48,12 @@ def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[IO[str]]:
 
 
 @contextlib.contextmanager
-def in_turn(path: Path, others: str, say: Callable[[str], object] = print) -> Iterator[None]:
+def in_turn(path: Path, others: str) -> Iterator[None]:
     """Hold the lock file `path`; where one of the `others` holds it, that is said and its end awaited."""
 
     def after_others(file: IO[str]) -> None:
         if not try_hold(file):
-            say(f"waiting for another process that is {others}")
+            log.info(f"waiting for another process that is {others}")
             hold(file)
 
     with _held(path, after_others):
@@ -79,11 +80,17 @@ def _held(path: Path, take: Callable[[IO[str]], None]) -> Iterator[IO[str]]:
             try:
                 yield file
             finally:
-                if made and path.parent.is_dir() and os.listdir(path.parent) == [path.name]:
-                    path.unlink()
-                    with contextlib.suppress(OSError):  # something came into it meanwhile
-                        path.parent.rmdir()
+                if made:
+                    remove_if_alone(path)
             return
+
+
+def remove_if_alone(path: Path) -> None:
+    """Remove a lock file that this process holds, with its folder, where nothing else is there."""
+    if path.parent.is_dir() and os.listdir(path.parent) == [path.name]:
+        path.unlink()
+        with contextlib.suppress(OSError):  # something came into it meanwhile
+            path.parent.rmdir()
 
 
 def _is_at(path: Path, file: IO[Any]) -> bool:

@@ -1,7 +1,6 @@
-"""How work tells of itself: lines that stay, and how far each row of the one table is that is drawn below them."""
+"""How work tells how far it is: each row of the one table that is drawn below the messages."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -22,18 +21,13 @@ class Standing:
 class Teller(Protocol):
     """Whoever works tells it to one of these."""
 
-    def say(self, text: str) -> None: ...
-
     def show(self, row: str, standing: Standing) -> None: ...
 
     def end(self, row: str, how: str = "done") -> None: ...
 
 
 class Quiet:
-    """Tells nothing: of several processes that train together only the first one speaks."""
-
-    def say(self, text: str) -> None:
-        pass
+    """Shows nothing: of several processes that train together only the first one has the table."""
 
     def show(self, row: str, standing: Standing) -> None:
         pass
@@ -47,7 +41,7 @@ class Paced:
 
     def __init__(self, teller: Teller, seconds: float) -> None:
         self.teller, self.seconds = teller, seconds
-        self.say, self.end = teller.say, teller.end
+        self.end = teller.end
         self._shown: dict[str, float] = {}
 
     def show(self, row: str, standing: Standing) -> None:
@@ -58,13 +52,10 @@ class Paced:
 
 
 class Part:
-    """The teller of work that is one row of another teller's table, such as a sweep's run: its own rows are summed.
+    """The teller of work that is one row of another teller's table, such as a sweep's run: its own rows are summed."""
 
-    Its lines go through `say`, which knows whose they are.
-    """
-
-    def __init__(self, teller: Teller, row: str, say: Callable[[str], None]) -> None:
-        self.teller, self.row, self.say = teller, row, say
+    def __init__(self, teller: Teller, row: str) -> None:
+        self.teller, self.row = teller, row
         self._rows: dict[str, Standing] = {}
         self._facts: dict[str, str] = {}
 

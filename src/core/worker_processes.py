@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
+from src.core.console import log, messages_to
 from src.core.devices import see_only
 from src.core.errors import Problem
 from src.core.process import end_with
@@ -25,13 +26,13 @@ TOLD_SECONDS = 0.1  # between two messages of a child about its steps
 
 
 class Pipe:
-    """A child's teller: everything goes to the parent, the only one that writes to the terminal."""
+    """A child's teller: everything goes to the parent, the only one that writes to the terminal; messages do so too."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
-    def say(self, text: str) -> None:
-        self.send("say", text)
+    def message(self, text: str) -> None:
+        self.send("message", text)
 
     def show(self, row: str, standing: Standing) -> None:
         self.send("show", row, standing)
@@ -93,7 +94,8 @@ def _child(task: Task, gpu: str | None, connection: Connection, parent: int) -> 
     try:
         if gpu is not None:
             see_only(gpu)
-        task(Paced(pipe, TOLD_SECONDS))
+        with messages_to(pipe.message):
+            task(Paced(pipe, TOLD_SECONDS))
     except (Problem, OSError) as problem:
         _end(pipe, 0, problem)
     except KeyboardInterrupt:
@@ -102,7 +104,7 @@ def _child(task: Task, gpu: str | None, connection: Connection, parent: int) -> 
         fault = extension_fault(error)
         if fault is not None:
             _end(pipe, 0, fault)
-        pipe.say(traceback.format_exc())
+        pipe.message(traceback.format_exc())
         _end(pipe, 1)
     _end(pipe, 0)
 
@@ -135,7 +137,10 @@ def _hear(connection: Connection, process: BaseProcess, teller: Teller) -> bool:
         return False
     if kind == "problem":
         raise values[0]
-    getattr(teller, kind)(*values)
+    if kind == "message":
+        log.info(*values)
+    else:
+        getattr(teller, kind)(*values)
     return True
 
 

@@ -13,7 +13,7 @@ import torch
 from src.competition.competition import open_competition
 from src.config.request import Request
 from src.config.schema import Config
-from src.core.console import Say, Terminal, say
+from src.core.console import Terminal, log
 from src.core.distributed import ALONE
 from src.core.errors import Problem
 from src.core.files import written_whole
@@ -77,7 +77,7 @@ class LearningRateTest(FoldTraining):
             return
 
 
-def find_lr(request: Request, say: Say = say) -> float:
+def find_lr(request: Request) -> float:
     """Try rates on one fold (the first that is asked for, else 0), and propose one for optim.lr.
 
     A tenth of the rate where the smoothed loss was lowest (Gugger, 2018) is proposed: where it falls most steeply is
@@ -86,9 +86,9 @@ def find_lr(request: Request, say: Say = say) -> float:
     """
     run = Run(request.competition, request.run)
     with tempfile.TemporaryDirectory() as place:
-        job = _rehearsal(request, run, Path(place), say)
-        predict_teachers([job], Share(1, job.threads, job.machine.workers), say)
-        with Terminal(say, what="learning rates") as terminal:
+        job = _rehearsal(request, run, Path(place))
+        predict_teachers([job], Share(1, job.threads, job.machine.workers))
+        with Terminal(what="learning rates") as terminal:
             table = tried(LearningRateTest(job, terminal).losses)
     lowest, steepest = marks(table)
     proposed = float(f"{lowest / 10:.1e}")
@@ -102,7 +102,7 @@ def find_lr(request: Request, say: Say = say) -> float:
             f"no rate from {LOWEST:g} to {HIGHEST:g} made the loss fall: look at {figure}, and at the labels",
             code="no-rate-found",
         )
-    say(
+    log.info(
         f"optim.lr={proposed:g} is proposed: a tenth of {lowest:.1e}, where the smoothed loss was lowest. It fell most "
         f"steeply at {steepest:.1e}. Look at {figure}"
     )
@@ -150,11 +150,11 @@ def _left_valley(table: pd.DataFrame) -> bool:
     return fall > noise and climb > max(CLIMB * fall, noise)
 
 
-def _rehearsal(request: Request, run: Run, place: Path, say: Say) -> DryRunJob:
-    competition = open_competition(request.config, run, say)
-    check_choices(competition, say)
+def _rehearsal(request: Request, run: Run, place: Path) -> DryRunJob:
+    competition = open_competition(request.config, run)
+    check_choices(competition)
     config, fold = competition.config, (request.folds or (0,))[0]
-    check_teacher(competition, run, [(request.seeds[0], fold)], say)
+    check_teacher(competition, run, [(request.seeds[0], fold)])
     network = build(config.model, len(competition.samples.classes), config.images.size)
     parameters = sum(p.numel() for p in network.parameters())
     kept = run.folder / "machine.json"
@@ -162,9 +162,9 @@ def _rehearsal(request: Request, run: Run, place: Path, say: Say) -> DryRunJob:
     machine = choose(config, parameters, record, partial(_whole_batch, config))
     share = share_out(config, machine, 1)
     machine = replace(machine, workers=share.workers)
-    say(f"{STEPS} steps of {config.model.name} on {machine.device}, at rates from {LOWEST:g} to {HIGHEST:g}")
-    images = competition.images(say=say)
-    teacher = teacher_of(competition, say)
+    log.info(f"{STEPS} steps of {config.model.name} on {machine.device}, at rates from {LOWEST:g} to {HIGHEST:g}")
+    images = competition.images()
+    teacher = teacher_of(competition)
     return DryRunJob(
         competition, images, run, machine, request.seeds[0], fold, config.epochs, share.threads, teacher, ALONE, place
     )

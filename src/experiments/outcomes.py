@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from src.competition.competition import Competition, open_competition
+from src.core.console import silenced
 from src.core.errors import Problem
 from src.core.files import read_json, undefused
 from src.core.paths import DONE, Run
@@ -57,7 +58,8 @@ def outcomes_of(plan: Plan, cells: tuple[Cell, ...]) -> Outcomes:
     not win by being spared them.
     """
     runs = [Run(plan.competition, cell.request.run) for cell in cells]
-    every = [open_competition(c.request.config, run, lambda _: None) for c, run in zip(cells, runs, strict=True)]
+    with silenced():
+        every = [open_competition(c.request.config, run) for c, run in zip(cells, runs, strict=True)]
     shared = _shared(every)
     readings = [_read(cell, run, own, shared) for cell, run, own in zip(cells, runs, every, strict=True)]
     opened, labels = every[0], [cell.label for cell in cells]

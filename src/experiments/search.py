@@ -11,7 +11,7 @@ from functools import partial
 from src.competition.card import load_card
 from src.competition.competition import loaded_once
 from src.config.request import Request
-from src.core.console import Say, Terminal, say
+from src.core.console import Terminal, log
 from src.core.errors import Problem
 from src.core.locks import only_one
 from src.core.worker_processes import run_tasks
@@ -26,7 +26,7 @@ from src.metrics import Metric, metric
 from src.reporting.comparison_table import write_comparison
 
 
-def search(space: Space, address: str | None = HERE, say: Say = say) -> None:
+def search(space: Space, address: str | None = HERE) -> None:
     """Make the trials that are not made yet, then write tables and figures into the space's folder.
 
     address: of the Ray cluster whose nodes train them. A trial that fails is told and left out, and the others go on;
@@ -42,19 +42,19 @@ def search(space: Space, address: str | None = HERE, say: Say = say) -> None:
         made = len(study.trials)
         so_far = f", {made} of them made" if made else ""
         left = space.trials - len(study.done) - len(study.with_fate(STOPPED))
-        with loaded_once([space.first.request.config], say):
-            with Terminal(say, count=left) as terminal:
+        with loaded_once([space.first.request.config]):
+            with Terminal(count=left) as terminal:
                 if address is HERE:
                     sides = side_by_side((space.first,), space.trials)
                     at_once = f", {sides.count} at once" if sides.count > 1 else ""
-                    say(f"{space.title}: {space.trials} trials{so_far}{at_once}")
+                    log.info(f"{space.title}: {space.trials} trials{so_far}{at_once}")
                     tasks = (partial(train_here, space, measure, sides.count, tried) for tried in _tries(study, space))
                     run_tasks(tasks, sides.count, terminal, sides.gpus)
                 else:
-                    say(f"{space.title}: {space.trials} trials{so_far}")
-                    trials = OnCluster(study, space, measure, terminal.say)
+                    log.info(f"{space.title}: {space.trials} trials{so_far}")
+                    trials = OnCluster(study, space, measure)
                     run_on_ray(trials.cells(), address, terminal, watch=trials)
-            _compare(study, space, say)
+            _compare(study, space)
     failures = _format(study.with_fate(FAILED), space)
     if failures:
         lines = "".join(f"\n  {label}: {reason}" for label, reason in failures.items())
@@ -67,15 +67,15 @@ def search(space: Space, address: str | None = HERE, say: Say = say) -> None:
 class OnCluster:
     """The trials that are under way on a cluster, seen from beside the command."""
 
-    def __init__(self, study: Study, space: Space, measure: Metric, say: Say) -> None:
-        self.study, self.space, self.measure, self.say = study, space, measure, say
+    def __init__(self, study: Study, space: Space, measure: Metric) -> None:
+        self.study, self.space, self.measure = study, space, measure
         self.trials: dict[str, Trial] = {}
         self.stands: dict[str, str] = {}
 
     def cells(self) -> Iterator[tuple[str, Request]]:
         """Each chosen when there is room for it."""
         for tried in _tries(self.study, self.space):
-            trial = Trial(self.space, self.measure, tried, self.study, self.say)
+            trial = Trial(self.space, self.measure, tried, self.study)
             trial.begin()
             label = trial.label
             self.trials[label] = trial
@@ -104,13 +104,13 @@ def _tries(study: Study, space: Space) -> Iterator[Tried]:
         yield study.ask(space)
 
 
-def _compare(study: Study, space: Space, say: Say) -> None:
+def _compare(study: Study, space: Space) -> None:
     cells = tuple(space.cell(tried.values) for tried in study.done)
     absent = {fate.capitalize(): _format(study.with_fate(fate), space) for fate in (STOPPED, FAILED)}
     if cells:
         outcomes = outcomes_of(space.plan(cells), cells)
-        say(write_comparison(space.folder, space.title, space.command, outcomes, absent, (_honest(study),)))
-        say(f"written to {space.folder}: comparison.md, summary.csv, curves.png, per_class.png and their tables")
+        log.info(write_comparison(space.folder, space.title, space.command, outcomes, absent, (_honest(study),)))
+        log.info(f"written to {space.folder}: comparison.md, summary.csv, curves.png, per_class.png and their tables")
 
 
 def _honest(study: Study) -> str:

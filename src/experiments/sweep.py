@@ -8,7 +8,7 @@ from pathlib import Path
 
 from src.competition.competition import loaded_once
 from src.config.request import Request
-from src.core.console import Say, Terminal, say
+from src.core.console import Terminal, labelled, log
 from src.core.devices import gpus
 from src.core.errors import Problem
 from src.core.locks import only_one
@@ -23,21 +23,22 @@ from src.training.machine import cores, device_for, loaders, most_at_once
 from src.training.run import train_within
 
 
-def sweep(plan: Plan, address: str | None = HERE, say: Say = say) -> None:
+def sweep(plan: Plan, address: str | None = HERE) -> None:
     """Train what is not trained yet, then write tables and figures into the plan's folder.
 
     address: of the Ray cluster whose nodes do it. A run that fails is told and left out, and the others go on; at the
     end Problem names those that failed.
     """
     configs = (cell.request.config for cell in plan.cells)
-    with only_one(plan.folder, f"sweep {plan.name}"), loaded_once(configs, say):
-        with Terminal(say) as terminal:
+    with only_one(plan.folder, f"sweep {plan.name}"), loaded_once(configs):
+        with Terminal() as terminal:
             failures = _train_here(plan, terminal) if address is HERE else _train_on_ray(plan, address, terminal)
         done = tuple(cell for cell in plan.cells if cell.label not in failures)
         if done:
             outcomes = outcomes_of(plan, done)
-            say(write_comparison(plan.folder, plan.title, plan.command, outcomes, {"Failed": failures}))
-            say(f"written to {plan.folder}: comparison.md, summary.csv, curves.png, per_class.png and their tables")
+            log.info(write_comparison(plan.folder, plan.title, plan.command, outcomes, {"Failed": failures}))
+            files = "comparison.md, summary.csv, curves.png, per_class.png and their tables"
+            log.info(f"written to {plan.folder}: {files}")
     if failures:
         told = "".join(f"\n  {label}: {reason}" for label, reason in failures.items())
         raise Problem(
@@ -90,7 +91,7 @@ def _train_here(plan: Plan, teller: Teller) -> dict[str, str]:
     """Why which runs failed: {label: reason}."""
     sides, requests = shared_out(plan.cells)
     at_once = f", {sides.count} at once" if sides.count > 1 else ""
-    teller.say(f"{plan.title}: {len(plan.cells)} runs{at_once}")
+    log.info(f"{plan.title}: {len(plan.cells)} runs{at_once}")
     _list(plan, teller)
     with tempfile.TemporaryDirectory() as folder:
         # A file for each, because most of them fail in a process of their own.
@@ -101,7 +102,7 @@ def _train_here(plan: Plan, teller: Teller) -> dict[str, str]:
 
 
 def _train_on_ray(plan: Plan, address: str, teller: Teller) -> dict[str, str]:
-    teller.say(f"{plan.title}: {len(plan.cells)} runs")
+    log.info(f"{plan.title}: {len(plan.cells)} runs")
     _list(plan, teller)
     requests = {cell.label: cell.request for cell in plan.cells}
     problems = run_on_ray(requests.items(), address, teller)
@@ -114,16 +115,14 @@ def _list(plan: Plan, teller: Teller) -> None:
 
 
 def _train_one(cell: Cell, request: Request, reason: Path, teller: Teller) -> None:
-    def say(text: str) -> None:
-        teller.say("\n".join(f"{cell.label} | {line}" for line in text.splitlines()))
-
-    try:
-        train_within(request, Part(teller, cell.label, say))
-        teller.end(cell.label)
-    except Exception as error:  # whatever is wrong with one run must not cost the others
-        if not isinstance(error, Problem):
-            say(traceback.format_exc())
-        told = str(error) if isinstance(error, Problem) else f"{type(error).__name__}: {error}"
-        reason.write_text(told)
-        say(f"failed: {told}")
-        teller.end(cell.label, "failed")
+    with labelled(cell.label):
+        try:
+            train_within(request, Part(teller, cell.label))
+            teller.end(cell.label)
+        except Exception as error:  # whatever is wrong with one run must not cost the others
+            if not isinstance(error, Problem):
+                log.info(traceback.format_exc())
+            text = str(error) if isinstance(error, Problem) else f"{type(error).__name__}: {error}"
+            reason.write_text(text)
+            log.info(f"failed: {text}")
+            teller.end(cell.label, "failed")

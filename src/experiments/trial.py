@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from src.config.request import parse
-from src.core.console import Say
+from src.core.console import labelled, log
 from src.core.errors import Problem
 from src.core.files import read_json
 from src.core.paths import DONE, Run
-from src.core.reporter import Part, Teller
+from src.core.reporter import EPOCH, Part, Standing, Teller
 from src.experiments.search_space import Space
 from src.experiments.study import FAILED, STOPPED, Study, Tried
 from src.experiments.sweep import with_share
@@ -31,10 +31,10 @@ class Poor(Exception):
 
 
 class Trial:
-    """A run of a search. `say` is told how it begins and ends, `study` what it scores."""
+    """A run of a search. `study` is told what it scores."""
 
-    def __init__(self, space: Space, measure: Metric, tried: Tried, study: Study, say: Say) -> None:
-        self.space, self.measure, self.study, self.say = space, measure, study, say
+    def __init__(self, space: Space, measure: Metric, tried: Tried, study: Study) -> None:
+        self.space, self.measure, self.study = space, measure, study
         self.number, self.cell = tried.number, space.cell(tried.values)
         self.request = self.cell.request
         self.run = Run(self.request.competition, self.request.run)
@@ -45,13 +45,13 @@ class Trial:
 
     def begin(self) -> None:
         told = " ".join(f"{axis}={label}" for axis, label in self.cell.values.items())
-        self.say(f"{self.label}: {told}, run {self.run.name}")
+        log.info(f"{self.label}: {told}, run {self.run.name}")
 
     def poor(self) -> str | None:
         """Note what its logs tell; where it is poor and not at its end, how it stands."""
         every = self._files("log.csv")
         found = {place: log_of(file) for place, file in enumerate(every)}
-        logs = {place: log for place, log in found.items() if log is not None}
+        logs = {place: table for place, table in found.items() if table is not None}
         if not logs or all(file.exists() for file in self._files(DONE)):
             return None
         below = self.study.report(self.number, by_part(logs, self.epochs), TELLING)
@@ -77,7 +77,7 @@ class Trial:
         ended = f"{self.measure.name} {score:.4f}" if fate is None else f"{fate}: {reason}"
         best = self.study.done[:1]
         so_far = f"; best so far {best[0].score:.4f}, trial {best[0].number}" if best else ""
-        self.say(f"{self.label}: {ended}{so_far}")
+        log.info(f"{self.label}: {ended}{so_far}")
         return fate or "done"
 
     @cached_property
@@ -90,24 +90,33 @@ class Trial:
         return [self.run.member(*member) / name for member in self.request.members]
 
 
+class _Watched(Part):
+    """A trial's teller: after each epoch it raises Poor where the trial is not worth going on with."""
+
+    def __init__(self, teller: Teller, trial: Trial) -> None:
+        super().__init__(teller, trial.label)
+        self.trial, self.at = trial, ("", "")
+
+    def show(self, row: str, standing: Standing) -> None:
+        super().show(row, standing)
+        if (at := (row, standing.facts.get(EPOCH, ""))) != self.at:
+            self.at = at
+            if stand := self.trial.poor():
+                raise Poor(stand)
+
+
 def train_here(space: Space, measure: Metric, side: int, tried: Tried, teller: Teller) -> None:
     """Make a trial on this machine, where `side` of them run side by side. To be called in a process of its own."""
-    trial = Trial(space, measure, tried, Study(space.folder, measure.higher_is_better), teller.say)
-
-    def hear(text: str) -> None:
-        """Whatever is told is the moment to look. A poor trial that is trained on begins at its last checkpoint."""
-        teller.say("\n".join(f"{trial.number} | {line}" for line in text.splitlines()))
-        if stand := trial.poor():
-            raise Poor(stand)
-
+    trial = Trial(space, measure, tried, Study(space.folder, measure.higher_is_better))
     trial.begin()
     try:
         # Its folds one after the other: the first ones already tell a poor trial.
-        train_within(with_share(trial.request, 1, side), Part(teller, trial.label, hear))
+        with labelled(str(trial.number)):
+            train_within(with_share(trial.request, 1, side), _Watched(teller, trial))
         problem = None
     except Exception as error:  # whatever is wrong with one run must not cost the others
         if not isinstance(error, Poor | Problem):
-            teller.say(traceback.format_exc())
+            log.info(traceback.format_exc())
         problem = error
     teller.end(trial.label, trial.end(problem))
 
@@ -118,9 +127,9 @@ def by_part(logs: dict[int, pd.DataFrame], epochs: int) -> dict[int, float]:
     Parts go on through the folds and seeds, so that like is held against like.
     """
     scores: dict[int, float] = {}
-    for place, log in logs.items():
-        for part in range(1, PARTS * len(log) // epochs + 1):
-            score = float(log["score"].iloc[math.ceil(part * epochs / PARTS) - 1])
+    for place, table in logs.items():
+        for part in range(1, PARTS * len(table) // epochs + 1):
+            score = float(table["score"].iloc[math.ceil(part * epochs / PARTS) - 1])
             if math.isfinite(score):
                 scores[place * PARTS + part] = score
     return scores

@@ -12,7 +12,7 @@ import torch
 from src.competition.competition import Competition, open_competition
 from src.config.request import Request
 from src.config.schema import Model
-from src.core.console import Say, say
+from src.core.console import log, silenced
 from src.core.errors import Problem
 from src.core.files import read_json, written_whole
 from src.core.paths import DONE, Run
@@ -25,7 +25,6 @@ from src.images.stream import ImageStream
 from src.inference.members import ViewTables, trained_members
 from src.inference.trained_networks import Member, trained_network
 from src.models.factory import RUN
-from src.submission.check import never_empty
 
 PACKAGES = ("torch", "timm", "opencv-python-headless", "numpy")
 # How far the logits that were read back may lie from the stored ones, as a part of the largest. On one machine the same
@@ -33,7 +32,7 @@ PACKAGES = ("torch", "timm", "opencv-python-headless", "numpy")
 TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 2e-2}
 
 
-def export(request: Request, submission: Path, stored: str = "exact", say: Say = say) -> Path:
+def export(request: Request, submission: Path, stored: str = "exact") -> Path:
     """Write runs/<competition>/<run>/export/<run>.safetensors: the models, views and decision of `submission`, the
     file that predict has just written for this request.
 
@@ -41,9 +40,10 @@ def export(request: Request, submission: Path, stored: str = "exact", say: Say =
     """
     run = Run(request.competition, request.run)
     text = read_json(run.folder / "predictions" / f"{submission.stem}.json")
-    competition = open_competition(request.config, run, lambda line: None)
+    with silenced():
+        competition = open_competition(request.config, run)
     members = trained_members(run, request)
-    tables = ViewTables(competition, run, say)
+    tables = ViewTables(competition, run)
     facts = _facts(competition, run, members, text, tables, stored)
     file = run.folder / "export" / f"{run.name}.safetensors"
     with written_whole(file) as part:
@@ -51,8 +51,8 @@ def export(request: Request, submission: Path, stored: str = "exact", say: Say =
         differences = _checked(part, file, competition, tables, members)
         size = part.stat().st_size
     models = "one model" if len(members) == 1 else f"{len(members)} models"
-    say(f"{file}: {models}, {size / 1e6:.1f} MB. {differences}")
-    say(f"to predict with it: python -m src.export.predict {file} IMAGES")
+    log.info(f"{file}: {models}, {size / 1e6:.1f} MB. {differences}")
+    log.info(f"to predict with it: python -m src.export.predict {file} IMAGES")
     return file
 
 
@@ -83,7 +83,7 @@ def _facts(
         precision=tables.engine.precision,
         stored=stored,
         decision=text["decision"],
-        never_empty=never_empty(samples),
+        never_empty=samples.never_empty,
         score=Score(metric=text["metric"], value=_number(value), low=_number(low), high=_number(high)),
         config_hash=text["config_hash"],
         commit=text["commit"],

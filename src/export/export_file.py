@@ -31,7 +31,7 @@ class Pixels(Section):
     trained: int
     size: int
     load_side: int
-    fit: Literal["stretch", "crop", "pad"]
+    fit: str
     prepare: list[str]
     decoder: int
 

@@ -24,7 +24,7 @@ from src.competition.samples import Samples, columns_needed, find_files, ids_and
 from src.competition.sources.kaggle_input import competition_at, places, places_of
 from src.competition.tables import need, read_table, source_table
 from src.core.cli import CommandLine, Result
-from src.core.console import Say, say
+from src.core.console import log
 from src.core.errors import Problem
 from src.core.files import written_whole
 from src.core.process import run
@@ -86,30 +86,30 @@ def _rows(card: Card, tree: Tree) -> pd.DataFrame:
     return pd.concat([rows, pd.DataFrame({"id": unseen, "path": ""}, dtype=object)], ignore_index=True)
 
 
-def answer_hidden(exported: Exported, card: Card, seconds: float, out: Path, say: Say = say) -> Path:
+def answer_hidden(exported: Exported, card: Card, seconds: float, out: Path) -> Path:
     """Write the checked submission of the hidden test set to `out`, within `seconds`.
 
     Rows whose image is missing or broken are answered by the classes' shares. Raises Problem.
     """
     hidden = read_hidden(card, exported.facts)
     test, absent = hidden.samples.test, hidden.absent
-    say(f"{card.id}: {len(test)} test images, {len(absent)} missing; {len(hidden.samples.sample)} rows to answer")
+    log.info(f"{card.id}: {len(test)} test images, {len(absent)} missing; {len(hidden.samples.sample)} rows to answer")
     if not len(test):
-        say(
+        log.info(
             f"warning: NONE OF THE TEST IMAGES IS HERE. All {len(absent)} rows are answered by the classes' shares, "
             f"which is right only where the host swaps the test set in later. The card looks for {card.test.images}"
         )
-    probabilities, decisions, faults = _answered(exported, test["path"], len(absent), seconds, say)
+    probabilities, decisions, faults = _answered(exported, test["path"], len(absent), seconds)
     ids = np.array([*test["id"], *absent], dtype=object)
     rows = answers(card, hidden.samples, ids, probabilities, decisions if _decides(exported) else None)
     with tempfile.TemporaryDirectory() as folder, written_whole(out) as file:
         shutil.copyfile(write_submission(rows, card, hidden.samples, Path(folder), out.stem), file)
-    say(f"{out}: {len(rows)} rows, checked; {faults + len(absent)} images were missing or broken")
+    log.info(f"{out}: {len(rows)} rows, checked; {faults + len(absent)} images were missing or broken")
     return out
 
 
 def _answered(
-    exported: Exported, paths: Iterable[str], absent: int, seconds: float, say: Say
+    exported: Exported, paths: Iterable[str], absent: int, seconds: float
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Probabilities (n, classes) and decisions, (n,) int or (n, classes) bool, of the images at `paths` and after them
     of `absent` rows without one; and how many images were broken."""
@@ -120,13 +120,13 @@ def _answered(
     usual = target_type(facts.target).guess(np.array([facts.shares]))
     decisions = np.empty((len(probabilities), *usual.shape[1:]), usual.dtype)
     done = faults = 0
-    for part in answers_in_time(exported, paths, seconds, say):
+    for part in answers_in_time(exported, paths, seconds):
         rows = slice(done, done + len(part.paths))
         probabilities[rows], decisions[rows] = part.probabilities, part.decisions
         done += len(part.paths)
         faults += len(part.faults)
         for path, reason in part.faults.items():
-            say(f"{path.name}: {reason}: answered by the classes' shares")
+            log.info(f"{path.name}: {reason}: answered by the classes' shares")
     probabilities[done:], decisions[done:] = facts.shares, usual
     return probabilities, decisions, faults
 
@@ -145,7 +145,7 @@ def work(line: CommandLine) -> Result:
     parts, data, hours, out = places_of(line, out="submission.csv")
     exported = Exported.open(parts / MODEL)
     facts = exported.facts
-    print(
+    log.info(
         f"{facts.run} of {facts.competition}: {len(facts.models)} models, views {', '.join(facts.views)}, on "
         f"{exported.engine.device} in {exported.engine.precision}"
     )

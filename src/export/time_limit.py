@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from src.core.console import Say, say
+from src.core.console import log, silenced
 from src.export.predict import Answers, Exported
 from src.inference.predictor import WARM_UP
 
@@ -16,14 +16,14 @@ Clock = Callable[[], float]
 
 
 def answers_in_time(
-    exported: Exported, paths: list[Path], seconds: float, say: Say = say, clock: Clock = time.monotonic
+    exported: Exported, paths: list[Path], seconds: float, clock: Clock = time.monotonic
 ) -> Iterator[Answers]:
     """The answers in the order of `paths`, within `seconds`: the first images are timed here, and the last views left
     out, then the last models, until the rest fits. Images that cannot be read are answered by the classes' shares.
     """
     end = clock() + seconds
     if len(paths) > TIMED:
-        exported = _affordable(exported, paths, end, say, clock)
+        exported = _affordable(exported, paths, end, clock)
     for start in range(0, len(paths), ROUND):
         begun = clock()
         yield from exported.batches(paths[start : start + ROUND], bad="shares")
@@ -31,7 +31,7 @@ def answers_in_time(
         needed = (clock() - begun) / (done - start) * (len(paths) - done)
         left = end - clock()
         if needed > left and passes(exported) > 1:
-            exported = shortened(exported, int(passes(exported) * SPARE * left / needed), say)
+            exported = shortened(exported, int(passes(exported) * SPARE * left / needed))
 
 
 def passes(exported: Exported) -> int:
@@ -48,7 +48,7 @@ def affordable_passes(all_seconds: float, one_seconds: float, most: int, seconds
     return max(1, min(most - 1, 1 + int((seconds - one_seconds) / further))) if most > 1 else 1
 
 
-def shortened(exported: Exported, looks: int, say: Say = say) -> Exported:
+def shortened(exported: Exported, looks: int) -> Exported:
     """The same file with its last views left out, then its last models, so that each image is looked at `looks` times
     at most, and once at least."""
     facts, models = exported.facts, len(exported.networks)
@@ -56,14 +56,14 @@ def shortened(exported: Exported, looks: int, say: Say = say) -> Exported:
     models = max(1, min(models, looks // views))
     fewer = facts.model_copy(update={"views": facts.views[:views], "models": facts.models[:models]})
     if fewer != facts:
-        say(
+        log.info(
             f"to keep the time limit each image is seen in views {', '.join(fewer.views)} of "
             f"{', '.join(facts.views)} by {models} of {len(facts.models)} models"
         )
     return Exported(fewer, exported.networks[:models], exported.engine)
 
 
-def _affordable(exported: Exported, paths: list[Path], end: float, say: Say, clock: Clock) -> Exported:
+def _affordable(exported: Exported, paths: list[Path], end: float, clock: Clock) -> Exported:
     def seconds(one: Exported, few: list[Path]) -> float:
         """What all images would take, told by a few."""
         begun = clock()
@@ -74,11 +74,13 @@ def _affordable(exported: Exported, paths: list[Path], end: float, say: Say, clo
     seconds(exported, paths[:WARM_UP])
     whole = seconds(exported, paths[:TIMED])
     left = SPARE * (end - clock())
-    say(f"{TIMED} images timed: all {len(paths)} take {whole / 60:.1f} min, and {left / 60:.1f} min may be spent")
+    log.info(f"{TIMED} images timed: all {len(paths)} take {whole / 60:.1f} min, and {left / 60:.1f} min may be spent")
     if whole <= left:
         return exported
-    one = seconds(shortened(exported, 1, lambda line: None), paths[:TIMED])
+    with silenced():
+        fewest = shortened(exported, 1)
+    one = seconds(fewest, paths[:TIMED])
     left = SPARE * (end - clock())
     if one > left:
-        say(f"warning: even one view by one model takes {one / 60:.1f} min: the answer may come too late")
-    return shortened(exported, affordable_passes(whole, one, passes(exported), left), say)
+        log.info(f"warning: even one view by one model takes {one / 60:.1f} min: the answer may come too late")
+    return shortened(exported, affordable_passes(whole, one, passes(exported), left))

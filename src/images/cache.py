@@ -17,7 +17,7 @@ import math
 import mmap
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -26,11 +26,13 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
+from src.core.console import log, silenced
 from src.core.errors import Problem
 from src.core.files import DamagedFile, MissingFile, damaged, read_json, write_json, written_whole
 from src.core.paths import relative_paths
 from src.images import decode
 from src.images.cache_folder import GB, held, make_room, turn
+from src.images.fits import version_of
 from src.images.local_copy import copied, own_folder
 from src.images.prepare_steps import versions_of
 from src.images.stream import ImageStream, each_in_threads
@@ -65,7 +67,6 @@ class ImageCache:
         prepare: tuple[str, ...] = (),
         *,
         workers: int | None = None,
-        say: Callable[[str], object] = print,
         bad: str = "raise",
         max_gb: float | None = None,
         local: Path | None = None,
@@ -89,20 +90,20 @@ class ImageCache:
             raise Problem(f"{folder}: no images were named to be cached", code="no-images")
         size = _size(source)
         if max_gb is not None and size > max_gb * GB:
-            say(f"{size / GB:.2f} GB of images, the cache may hold {max_gb:g} GB: they are decoded on demand")
+            log.info(f"{size / GB:.2f} GB of images, the cache may hold {max_gb:g} GB: they are decoded on demand")
             source.check(workers)
             return _judged(source, source, bad)
         file = folder / f"{side}px-{fit}-{_key(folder, source, digests)}.npy"
-        own = own_folder(local, file, say) if local else None
-        shared = partial(_shared, file, source, max_gb, workers, say)
+        own = own_folder(local, file) if local else None
+        shared = partial(_shared, file, source, max_gb, workers)
         if own is None:
             return _judged(shared(), source, bad)
         copy = own / file.name
-        cache = _found(copy, source, say)
+        cache = _found(copy, source)
         if cache is None:
             cache = shared()  # in use, and so not deleted, until it is copied
-            copied_now = _copied(cache, copy, max_gb, say)
-            cache = (_found(copy, source, say) if copied_now else None) or shared()
+            copied_now = _copied(cache, copy, max_gb)
+            cache = (_found(copy, source) if copied_now else None) or shared()
         return _judged(cache, source, bad)
 
     def __len__(self) -> int:
@@ -185,7 +186,7 @@ class ImageCache:
 
 def _key(folder: Path, source: ImageStream, digests: Sequence[int] | None) -> str:
     """A hash of all that the pixels depend on. Names count from the folder's parent, so that both can be moved."""
-    recipe = [decode.VERSION, cv2.__version__, source.side, source.fit, versions_of(source.prepare)]
+    recipe = [decode.VERSION, cv2.__version__, source.side, version_of(source.fit), versions_of(source.prepare)]
     digest = hashlib.sha256(json.dumps(recipe).encode())
     of_files = _sizes_and_times(source) if digests is None else map(str, digests)
     for name, told in zip(relative_paths(source.paths, folder.parent), of_files, strict=True):
@@ -208,30 +209,29 @@ def _shared(
     source: ImageStream,
     max_gb: float | None,
     workers: int | None,
-    say: Callable[[str], object],
 ) -> ImageCache:
     """The cache in the competition's folder, built where there is none."""
-    cache = _found(file, source, say)
+    cache = _found(file, source)
     if cache is None:
-        with turn(file.parent, say):
+        with turn(file.parent):
             # Looked for again first: another process may have built it while this one waited.
-            while (cache := _found(file, source, lambda line: None)) is None:
+            while (cache := _found_silently(file, source)) is None:
                 make_room(file.parent, _size(source), max_gb)
-                _build(file, source, workers, say)
+                _build(file, source, workers)
     return cache
 
 
-def _copied(cache: ImageCache, copy: Path, max_gb: float | None, say: Callable[[str], object]) -> bool:
+def _copied(cache: ImageCache, copy: Path, max_gb: float | None) -> bool:
     """Whether there is a copy now. A cache that proves damaged when its copy is read does not count any more."""
 
     def whole(part: Path) -> bool:
         return ImageCache(part, cache.rows, {}, cache.summed).whole()
 
     try:
-        return copied(cache.file, copy, max_gb, say, whole)
+        return copied(cache.file, copy, max_gb, whole)
     except DamagedFile as damage:
         cache._damage("is damaged")
-        say(str(damage))
+        log.info(str(damage))
         return False
 
 
@@ -239,7 +239,12 @@ def _size(source: ImageStream) -> int:
     return len(source) * (source.side * source.side * 3 + SUM.itemsize)
 
 
-def _found(file: Path, source: ImageStream, say: Callable[[str], object]) -> ImageCache | None:
+def _found_silently(file: Path, source: ImageStream) -> ImageCache | None:
+    with silenced():
+        return _found(file, source)
+
+
+def _found(file: Path, source: ImageStream) -> ImageCache | None:
     """The complete cache in `file`, held and marked as used just now; None where there is none, or it is damaged."""
     mark = file.with_suffix(".json")
     try:
@@ -253,15 +258,15 @@ def _found(file: Path, source: ImageStream, say: Callable[[str], object]) -> Ima
     except (DamagedFile, ValueError, AttributeError):
         size = -1
     if os.fstat(handle.fileno()).st_size != size or cache.rows != len(source):
-        say(f"{file} is not whole: it is made anew")
+        log.info(f"{file} is not whole: it is made anew")
         return None
     if not cache.summed and os.access(file.parent, os.W_OK):
-        say(f"{file} was made before caches had checksums: it is made anew")
+        log.info(f"{file} was made before caches had checksums: it is made anew")
         return None
     cache._held = handle
     if size <= CHECKED_AT_OPEN and not cache.whole():
         cache._damage("is damaged")
-        say(f"{file} is damaged: it is made anew")
+        log.info(f"{file} is damaged: it is made anew")
         return None
     with contextlib.suppress(OSError):  # another user's cache, or one on a read-only mount, can be read
         os.utime(mark)
@@ -270,8 +275,8 @@ def _found(file: Path, source: ImageStream, say: Callable[[str], object]) -> Ima
     return cache
 
 
-def _build(file: Path, source: ImageStream, workers: int | None, say: Callable[[str], object]) -> None:
-    say(f"caching {len(source)} images at {source.side} x {source.side} pixels in {file}")
+def _build(file: Path, source: ImageStream, workers: int | None) -> None:
+    log.info(f"caching {len(source)} images at {source.side} x {source.side} pixels in {file}")
     shape = (len(source), source.side, source.side, 3)
     with written_whole(file) as part, part.open("rb+") as out:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}

@@ -7,7 +7,6 @@ machine could tell.
 
 import contextlib
 import shutil
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
@@ -32,10 +31,10 @@ def held(file: Path) -> BinaryIO:
     return handle
 
 
-def turn(folder: Path, say: Callable[[str], object], what: str = "") -> AbstractContextManager[None]:
+def turn(folder: Path, what: str = "") -> AbstractContextManager[None]:
     """Wait until no other process builds in `folder`. what: looks at the images, beside whoever builds a cache."""
     at_work = "looking at the images for" if what else "building an image cache in"
-    return in_turn(folder / (f"{what}.lock" if what else "lock"), f"{at_work} {folder}", say)
+    return in_turn(folder / (f"{what}.lock" if what else "lock"), f"{at_work} {folder}")
 
 
 def make_room(folder: Path, size: int, max_gb: float | None) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from src.core.console import Bar
+from src.core.console import Bar, log
 from src.core.errors import UsageError
 from src.core.files import DamagedFile, damaged, read_json, write_json, written_whole
 from src.images.cache_folder import NoRoom, make_room, turn
@@ -36,7 +36,7 @@ def local_folder(word: str | None) -> Path | None:
     return path
 
 
-def own_folder(local: Path, file: Path, say: Callable[[str], object]) -> Path | None:
+def own_folder(local: Path, file: Path) -> Path | None:
     """This user's folder under `local` for copies of the caches of a competition, of which `file` is one.
 
     None, and said, where it can not be made or is not his: on a disk that all may write, as /tmp, another user could
@@ -51,27 +51,25 @@ def own_folder(local: Path, file: Path, say: Callable[[str], object]) -> Path | 
         if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
             raise PermissionError(errno.EPERM, "a link, or another user's", str(folder))
     except OSError as error:
-        _bear(error, folder, file, say)
+        _bear(error, folder, file)
         return None
     return folder / file.parent.parent.name
 
 
-def _bear(error: NoRoom | OSError, folder: Path, file: Path, say: Callable[[str], object]) -> None:
+def _bear(error: NoRoom | OSError, folder: Path, file: Path) -> None:
     """Say why there is no copy in `folder`; what is neither a full disk nor a permission is raised."""
     if isinstance(error, OSError) and error.errno not in BEARABLE:
         raise error
     why = BEARABLE[error.errno if isinstance(error, OSError) else errno.ENOSPC]
     text = f" ({error.strerror})" if isinstance(error, PermissionError) or _is_read_only(error) else ""
-    say(f"{folder} {why} a copy of the image cache{text}: the images are read from {file.parent}")
+    log.info(f"{folder} {why} a copy of the image cache{text}: the images are read from {file.parent}")
 
 
 def _is_read_only(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno == errno.EROFS
 
 
-def copied(
-    file: Path, copy: Path, max_gb: float | None, say: Callable[[str], object], whole: Callable[[Path], bool]
-) -> bool:
+def copied(file: Path, copy: Path, max_gb: float | None, whole: Callable[[Path], bool]) -> bool:
     """Make the copy of the complete cache `file`, unless another process of this machine just did.
 
     False, and said, where the disk has no room for it or a permission lacks. whole: whether a copy is, by the checksums
@@ -79,14 +77,14 @@ def copied(
     """
     facts = read_json(file.with_suffix(".json"))
     try:
-        with turn(copy.parent, say):
+        with turn(copy.parent):
             if not _is_copy(copy, facts):
                 make_room(copy.parent, facts["bytes"], max_gb)
-                say(f"copying the image cache to {copy}")
+                log.info(f"copying the image cache to {copy}")
                 _copy(file, copy, whole)
                 write_json(copy.with_suffix(".json"), facts)
     except (NoRoom, OSError) as error:
-        _bear(error, copy.parent, file, say)
+        _bear(error, copy.parent, file)
         return False
     return True
 

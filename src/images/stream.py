@@ -11,32 +11,8 @@ import numpy as np
 from src.core.console import Bar
 from src.core.errors import UsageError
 from src.images.decode import ImageFault, decode, image_size
+from src.images.fits import FITS, fitted
 from src.images.prepare_steps import check_steps, prepared
-
-FITS = ("stretch", "crop", "pad")
-
-
-def fitted(image: np.ndarray, side: int, fit: str) -> np.ndarray:
-    """`image` (height, width, 3) uint8 as (side, side, 3) uint8.
-
-    `stretch` changes the proportions, `crop` keeps the middle square, `pad` keeps everything between black bars
-    (black, as the borders that augmentations draw later). Raises UsageError for another `fit`.
-    """
-    height, width = image.shape[:2]
-    if fit == "stretch":
-        return _resized(image, side, side)
-    if fit == "crop":
-        short = min(height, width)
-        top, left = (height - short) // 2, (width - short) // 2
-        return _resized(image[top : top + short, left : left + short], side, side)
-    if fit == "pad":
-        scale = side / max(height, width)
-        inner = _resized(image, max(1, round(width * scale)), max(1, round(height * scale)))
-        top, left = (side - inner.shape[0]) // 2, (side - inner.shape[1]) // 2
-        square = np.zeros((side, side, 3), np.uint8)
-        square[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
-        return square
-    raise UsageError(f"images.fit={fit}: must be one of {', '.join(FITS)}", code="bad-value")
 
 
 def resized(image: np.ndarray, size: int) -> np.ndarray:
@@ -45,16 +21,6 @@ def resized(image: np.ndarray, size: int) -> np.ndarray:
         return image
     shrinks = image.shape[0] >= size and image.shape[1] >= size
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-
-
-def _resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    # Each axis by what it needs: area averages without aliasing but only shrinks well, cubic only enlarges well.
-    small = min(image.shape[1], width), min(image.shape[0], height)
-    if small != image.shape[1::-1]:
-        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-    if small != (width, height):
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.ascontiguousarray(image)
 
 
 class ImageStream:
@@ -72,8 +38,7 @@ class ImageStream:
             raise UsageError(
                 f"the side of the images (images.load_size) is {side}: must be at least 1 pixel", code="bad-value"
             )
-        if fit not in FITS:
-            raise UsageError(f"images.fit={fit}: must be one of {', '.join(FITS)}", code="bad-value")
+        FITS.get(fit)
         check_steps(prepare)
         self.paths, self.side, self.fit, self.prepare = list(paths), side, fit, tuple(prepare)
         self.faults: dict[int, str] = {}

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from src.core.console import log
 from src.core.errors import Problem, UsageError
 from src.core.files import DamagedFile, read_json, write_json
 from src.inference.backend_networks import EngineNetworks, hashed, processor
@@ -66,7 +67,7 @@ def use_engine(
             return
         choice = choose(networks, members, views, min(MOST, asked_images) if free else MOST)
         write_json(file, asdict(choice))
-    tables.say(str(choice))
+    log.info(str(choice))
     tables.use(choice.engine)
 
 

@@ -20,7 +20,6 @@ import torch
 from torch import nn
 
 from src.competition.competition import Competition
-from src.core.console import Say
 from src.core.files import DamagedFile, read_json, read_npz, written_whole
 from src.core.paths import DONE, Run
 from src.images.dataset import Feed, PlainRows
@@ -35,8 +34,8 @@ CALIBRATION = 128  # training rows of the fold that int8's ranges are taken from
 class EngineNetworks:
     """usual: the engine that the run was trained with. size: side length that the networks see."""
 
-    def __init__(self, competition: Competition, run: Run, say: Say) -> None:
-        self.competition, self.run, self.say = competition, run, say
+    def __init__(self, competition: Competition, run: Run) -> None:
+        self.competition, self.run = competition, run
         self.machine = read_json(run.folder / "machine.json")
         self.usual = Engine(self.machine["device"], self.machine["precision"])
         self.size = competition.config.predict.size or competition.config.images.size
@@ -93,7 +92,7 @@ class EngineNetworks:
 
     def _images(self) -> Feed:
         if self._feed is None:
-            images = PlainRows(self.competition.images(self.size, say=self.say), self.size)
+            images = PlainRows(self.competition.images(self.size), self.size)
             self._feed = Feed(images, self.machine["workers"], torch.device(self.usual.device))
         return self._feed
 

@@ -8,7 +8,7 @@ import numpy as np
 from src.competition.competition import Competition
 from src.competition.labels import test_answers
 from src.config.request import Request
-from src.core.console import Say, say
+from src.core.console import log
 from src.core.errors import Problem, UsageError
 from src.core.paths import runs_folder
 from src.evaluation.blending import Blend, BlendChoice, Tables, choose_blend, plain_mean
@@ -23,57 +23,57 @@ from src.inference.test_predictions import chosen_decision, same_folds, test_ans
 from src.metrics import Rows
 
 
-def predict_ensemble(request: Request, say: Say = say) -> Path:
+def predict_ensemble(request: Request) -> Path:
     """Write the submission of request.runs and return its path. What concerns the whole (predict.blend, .decide,
     .shared) is asked of the first run's configuration, and of the command line, which all runs share."""
     if "--export" in request.flags:
         raise UsageError("--export writes one run at a time: give run=NAME in place of runs=", code="one-run-only")
-    runs = _gathered(request, say)
+    runs = _gathered(request)
     competition = runs[0].competition
     likely, scores = likely_metrics(competition), {}
     held, tables = _held_out(runs, competition.config.predict.shared)
     blend, choice, decision = plain_mean(tuple(request.runs), competition.target), None, None
     if held is None:
         _allow_unjudged(competition)
-        say("no out-of-fold score: models of fold=all have seen every training row")
+        log.info("no out-of-fold score: models of fold=all have seen every training row")
     else:
         choice = choose_blend(held, tables, fitted=competition.config.predict.blend == "auto", ranks=not likely)
         blend = choice.taken
-        say("\n".join([*choice.verdict.lines, *_spreads(held, tables, choice), *_differences(held, tables)]))
-        decision, likely = _decision(runs, held, choice, likely, say)
+        log.info("\n".join([*choice.verdict.lines, *_spreads(held, tables, choice), *_differences(held, tables)]))
+        decision, likely = _decision(runs, held, choice, likely)
         scores = likely.scores(held, decision.answer if decision else (choice.answer, None))
     if decision and len(decision.verdict.ways) > 1:
-        say("\n".join(decision.verdict.lines))
+        log.info("\n".join(decision.verdict.lines))
     if scores:
-        say(format_scores(scores))
+        log.info(format_scores(scores))
     if not same_folds(runs):
-        say(
+        log.info(
             "the runs have different folds, so that on the test rows what was fitted is applied to the mean answer of "
             "each run, not fold by fold"
         )
     answer = test_answer(runs, blend.apply, decision.decision if decision else None)
-    _say_leaderboard(runs, blend, answer, say)
-    file = write_answers(competition, request.run, runs[0].test_ids, answer, say)
+    _say_leaderboard(runs, blend, answer)
+    file = write_answers(competition, request.run, runs[0].test_ids, answer)
     judged = decision or choice
     score = (judged.verdict.way.score, *judged.verdict.way.interval) if judged else None
     folder = runs_folder(request.competition) / "blends" / request.run / "predictions"
     write_facts(file, folder, runs, score, decision.decision if decision else None, blend, scores)
-    say(submit_command(competition, file))
+    log.info(submit_command(competition, file))
     return file
 
 
-def _gathered(request: Request, say: Say) -> list[RunAnswers]:
+def _gathered(request: Request) -> list[RunAnswers]:
     """Each run as it is predicted alone, with its own configuration. All are checked before any is computed."""
     alone = [
         replace(request, run=name, config=config, runs=(), configs=())
         for name, config in zip(request.runs, request.configs, strict=True)
     ]
-    found = [open_run(single, say) for single in alone]
+    found = [open_run(single) for single in alone]
     refuse_other_folds({run.name: competition.folds.hash for run, competition in found}, found[0][1].folds.hash)
     runs = []
     for single, (run, competition) in zip(alone, found, strict=True):
-        runs.append(teacher_logits(single, run, competition, say))
-        say(str(runs[-1]))
+        runs.append(teacher_logits(single, run, competition))
+        log.info(str(runs[-1]))
     return runs
 
 
@@ -105,7 +105,7 @@ def _allow_unjudged(competition: Competition) -> None:
 
 
 def _decision(
-    runs: list[RunAnswers], held: HeldOut, choice: BlendChoice, likely: LikelyMetrics, say: Say
+    runs: list[RunAnswers], held: HeldOut, choice: BlendChoice, likely: LikelyMetrics
 ) -> tuple[DecisionChoice | None, LikelyMetrics]:
     """Chosen on the nested answers of the blend. Ranks are no probabilities, and want no decision."""
     if choice.taken.method == "rank mean":
@@ -117,7 +117,7 @@ def _decision(
     decision = chosen_decision(runs[0].competition, held, choice.answer, shift)
     if decision is None:
         return None, likely
-    likely, decision = likely.calibrate(decision, held, choice.answer, shift, say)
+    likely, decision = likely.calibrate(decision, held, choice.answer, shift)
     return decision, likely
 
 
@@ -145,7 +145,7 @@ def _differences(held: HeldOut, tables: Tables) -> list[str]:
     ]
 
 
-def _say_leaderboard(runs: list[RunAnswers], blend: Blend, answer: Answer, say: Say) -> None:
+def _say_leaderboard(runs: list[RunAnswers], blend: Blend, answer: Answer) -> None:
     """The scores that a leaderboard would show, where the answers are at hand. Printed, never used to choose."""
     competition, ids = runs[0].competition, runs[0].test_ids
     truth = test_answers(competition.card, competition.samples.classes, ids)
@@ -153,4 +153,4 @@ def _say_leaderboard(runs: list[RunAnswers], blend: Blend, answer: Answer, say: 
         return
     text = [f"{one.run.name} {competition.metric.score(truth, one.test(), rows=Rows(ids, ids)):.4f}" for one in runs]
     text.append(f"{blend.method} {competition.metric.score(truth, *answer, Rows(ids, ids)):.4f}")
-    say(f"test, answers known, {len(ids)} rows: {competition.metric.name} {', '.join(text)}")
+    log.info(f"test, answers known, {len(ids)} rows: {competition.metric.name} {', '.join(text)}")

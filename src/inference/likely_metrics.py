@@ -10,7 +10,7 @@ import numpy as np
 
 from src.competition.competition import Competition
 from src.competition.guesses import open_guesses
-from src.core.console import Say
+from src.core.console import log
 from src.evaluation.bootstrap import Answer
 from src.evaluation.decision_choice import DecisionChoice, choose_decision
 from src.evaluation.held_out import HeldOut
@@ -32,7 +32,7 @@ class LikelyMetrics:
         return bool(self.metrics)
 
     def calibrate(
-        self, choice: DecisionChoice, held: HeldOut, probabilities: np.ndarray, shift: np.ndarray | None, say: Say
+        self, choice: DecisionChoice, held: HeldOut, probabilities: np.ndarray, shift: np.ndarray | None
     ) -> tuple["LikelyMetrics", DecisionChoice]:
         """Where the guessed metric only orders rows, take the calibration that another likely metric gains by, nested.
         It is applied to the mean over networks: every row is moved alike, and the order stays. As it costs the guessed
@@ -41,7 +41,7 @@ class LikelyMetrics:
         if judge is None or not self.metrics[0].blends_ranks:
             return self, choice
         found = choose_decision(replace(held, metric=judge), probabilities, shift, sure=False)
-        say("\n".join(found.verdict.lines))
+        log.info("\n".join(found.verdict.lines))
         if found.verdict.taken == found.verdict.ways[0].name:
             return self, choice
         decision = replace(found.decision, of_mean=True)
@@ -61,7 +61,7 @@ def likely_metrics(competition: Competition) -> LikelyMetrics:
     card, own = competition.card, competition.metric
     if card.submission is None or "metric" not in open_guesses(card):
         return LikelyMetrics()
-    names = own.target.likely_metrics(card.submission.kind, card.submission.top)
+    names = own.target.likely_metrics(card.submission_kind.registered, card.submission.top)
     others = (metric(name, own.target, card.folder) for name in names if name != card.metric)
     return LikelyMetrics((own, *others))
 

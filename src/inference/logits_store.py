@@ -35,7 +35,6 @@ import numpy as np
 import pandas as pd
 
 from src.competition.competition import Competition
-from src.core.console import Say
 from src.core.errors import Problem
 from src.core.files import damaged, read_json, read_npz, written_whole
 from src.core.paths import DONE, Run
@@ -132,8 +131,8 @@ class StoredTables:
     size: int | None = None  # None: as trained
     place: str = ""  # the folder of the engine's tables, where it is not the run's own
 
-    def __init__(self, competition: Competition, run: Run, say: Say) -> None:
-        self.competition, self.run, self.say = competition, run, say
+    def __init__(self, competition: Competition, run: Run) -> None:
+        self.competition, self.run = competition, run
 
     def ensure(self, members: list[Member], views: tuple[str, ...], parts: tuple[str, ...] = PARTS) -> None:
         """See to it that these tables are in the store."""

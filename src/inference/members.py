@@ -8,7 +8,7 @@ import numpy as np
 
 from src.competition.competition import Competition
 from src.config.request import ALL, Request
-from src.core.console import Bar, Say
+from src.core.console import Bar, log
 from src.core.errors import UsageError
 from src.core.locks import only_one
 from src.core.paths import Run
@@ -59,9 +59,9 @@ class ViewTables(StoredTables):
     engine: what computes them, torch as the run was trained where `use` does not tell otherwise.
     """
 
-    def __init__(self, competition: Competition, run: Run, say: Say) -> None:
-        super().__init__(competition, run, say)
-        self.networks = EngineNetworks(competition, run, say)
+    def __init__(self, competition: Competition, run: Run) -> None:
+        super().__init__(competition, run)
+        self.networks = EngineNetworks(competition, run)
         self.engine = self.networks.usual
         self.size = self.networks.size if self.networks.size != competition.config.images.size else None
 
@@ -83,7 +83,7 @@ class ViewTables(StoredTables):
         missing = self.missing(members, views, parts)
         if not missing:
             many = f"{len(views)} view{'s' if len(views) > 1 else ''}"
-            self.say(f"all {NAMES[parts]} of {len(members)} models in {many} are stored already")
+            log.info(f"all {NAMES[parts]} of {len(members)} models in {many} are stored already")
             return
         total = sum(len(self.networks.rows(m, part)) for m, part in missing)
         with Bar(total, "predicting", "image") as bar:
@@ -120,7 +120,7 @@ class ViewTables(StoredTables):
         for view in views:
             table = self._load(self.file(member, "oof", view))
             self._save(member, "oof", view, table.id, table.logits, table.meta | {SECONDS: seconds[view]})
-        self.say(f"{', '.join(views)}: stored without its time, so that it was timed on {len(rows)} images now")
+        log.info(f"{', '.join(views)}: stored without its time, so that it was timed on {len(rows)} images now")
 
     def _meta(self, member: Member) -> dict[str, Any]:
         """What a table must tell of itself to be this engine's."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from src.competition.labels import test_answers
 from src.config.request import Request
-from src.core.console import Say, say
+from src.core.console import log
 from src.evaluation.decision_choice import DecisionChoice
 from src.inference.ensemble import predict_ensemble
 from src.inference.likely_metrics import format_scores, likely_metrics
@@ -16,37 +16,37 @@ from src.inference.tta import PLAIN
 from src.metrics import Rows
 
 
-def predict(request: Request, say: Say = say) -> Path:
+def predict(request: Request) -> Path:
     """Write the submission of a run, or of several joined, and return its path. See the doors for errors."""
-    return predict_ensemble(request, say) if request.runs else predict_run(request, say)
+    return predict_ensemble(request) if request.runs else predict_run(request)
 
 
-def predict_run(request: Request, say: Say = say) -> Path:
+def predict_run(request: Request) -> Path:
     """Write the submission of one run and return its path."""
-    one = teacher_logits(request, *open_run(request, say), say)
+    one = teacher_logits(request, *open_run(request))
     competition, oof = one.competition, one.oof
-    say(str(one))
+    log.info(str(one))
     lines = score_lines(competition, oof) if oof else []
     if not oof:
-        say("no out-of-fold score: a model of fold=all has seen every training row")
+        log.info("no out-of-fold score: a model of fold=all has seen every training row")
     likely = likely_metrics(competition)
     choice = chosen_decision(competition, oof.held, oof.tta, one.shift()) if oof else None
     score = _score(lines, choice)
     if choice:
-        likely, choice = likely.calibrate(choice, oof.held, oof.tta, one.shift(), say)
+        likely, choice = likely.calibrate(choice, oof.held, oof.tta, one.shift())
     scores = likely.scores(oof.held, choice.answer if choice else (oof.tta, None)) if oof else {}
     answer = test_answer([one], lambda tables: tables[one.run.name], choice.decision if choice else None)
     lines += _leaderboard(one)
     if lines:
-        say(score_table(competition, lines, len(one.views)))
+        log.info(score_table(competition, lines, len(one.views)))
     if choice and len(choice.verdict.ways) > 1:
-        say("\n".join(choice.verdict.lines))
+        log.info("\n".join(choice.verdict.lines))
     if scores:
-        say(format_scores(scores))
-    file = write_answers(competition, one.run.name, one.test_ids, answer, say)
+        log.info(format_scores(scores))
+    file = write_answers(competition, one.run.name, one.test_ids, answer)
     folder = one.run.folder / "predictions"
     write_facts(file, folder, [one], score, choice.decision if choice else None, likely=scores)
-    say(submit_command(competition, file))
+    log.info(submit_command(competition, file))
     return file
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from src.competition.competition import Competition, open_competition
 from src.competition.run_record import verify
 from src.config.request import ALL, Request
-from src.core.console import Say
+from src.core.console import log
 from src.core.errors import UsageError
 from src.core.paths import Run
 from src.evaluation.view_selection import ViewChoice, choose_views
@@ -71,7 +71,7 @@ class RunAnswers:
         return f"{self.run.name}: {text}, views {', '.join(self.views)}{engine}"
 
 
-def open_run(request: Request, say: Say) -> tuple[Run, Competition]:
+def open_run(request: Request) -> tuple[Run, Competition]:
     """A run that exists, and its competition. Raises UsageError or Problem where they do not fit each other."""
     run = existing_run(request)
     if "--export" in request.flags and is_external(run):
@@ -86,7 +86,7 @@ def open_run(request: Request, say: Say) -> tuple[Run, Competition]:
         )
     _views(request)
     check_precision(request.config.predict.engine, request.config.predict.precision)
-    competition = open_competition(request.config, run, say)
+    competition = open_competition(request.config, run)
     (check_external_run if is_external(run) else verify)(run, competition)
     if competition.card.submission is None:
         raise UsageError(
@@ -96,18 +96,18 @@ def open_run(request: Request, say: Say) -> tuple[Run, Competition]:
     return run, competition
 
 
-def teacher_logits(request: Request, run: Run, competition: Competition, say: Say) -> RunAnswers:
+def teacher_logits(request: Request, run: Run, competition: Competition) -> RunAnswers:
     """Compute what the store lacks of the run's logits, and choose its views where --tta=auto asks for it."""
     if is_external(run):
-        members, tables = external_members(run, request, competition.folds.count), ExternalTables(competition, run, say)
+        members, tables = external_members(run, request, competition.folds.count), ExternalTables(competition, run)
     else:
-        members, tables = trained_members(run, request), ViewTables(competition, run, say)
+        members, tables = trained_members(run, request), ViewTables(competition, run)
         if "--export" not in request.flags:
             auto = request.flags.get("--tta") == AUTO
             use_engine(tables, members, _wanted(request), PLAIN if auto else _views(request))
     folds = sorted({member.fold for member in members if member.fold != ALL})
     if request.flags.get("--tta") == AUTO:
-        views, oof = _chosen(competition, run, members, tables, folds, say)
+        views, oof = _chosen(competition, run, members, tables, folds)
     else:
         views = tables.usable(members, _views(request))
         tables.ensure(members, tuple(dict.fromkeys(PLAIN + views)))
@@ -138,7 +138,7 @@ def _out_of_fold(
 
 
 def _chosen(
-    competition: Competition, run: Run, members: list[Member], tables: StoredTables, folds: list[int], say: Say
+    competition: Competition, run: Run, members: list[Member], tables: StoredTables, folds: list[int]
 ) -> tuple[tuple[str, ...], OutOfFold]:
     """Views chosen on the held-out rows; the test rows are seen in these and the plain one only."""
     if not folds:
@@ -152,8 +152,8 @@ def _chosen(
     held = held_out(competition, folds)
     answers = {view: held_out_answers(competition, tables, members, (view,), held) for view in every}
     choice = choose_views(held, answers, tables.seconds(members, every), competition.config.predict.budget)
-    say("\n".join(choice.lines))
-    say(_format_time(choice, len(members)))
+    log.info("\n".join(choice.lines))
+    log.info(_format_time(choice, len(members)))
     tables.ensure(members, tuple(dict.fromkeys(PLAIN + choice.views)), ("test",))
     return choice.views, OutOfFold(held, answers[PLAIN[0]], choice.answer)
 

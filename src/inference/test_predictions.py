@@ -7,14 +7,13 @@ import numpy as np
 
 from src.competition.competition import Competition
 from src.competition.guesses import format_guesses
-from src.core.console import Say
+from src.core.console import log
 from src.core.paths import submissions_folder
 from src.evaluation.bootstrap import Answer
 from src.evaluation.decision_choice import DecisionChoice, choose_decision
 from src.evaluation.held_out import HeldOut
 from src.inference.run_predictions import RunAnswers
 from src.metrics.decision import Decision
-from src.submission.check import never_empty
 from src.submission.writer import answers, write_submission
 
 Join = Callable[[dict[str, np.ndarray]], np.ndarray]  # {run: (rows, classes)} -> (rows, classes)
@@ -26,7 +25,7 @@ def chosen_decision(
     """The rule that makes answers of probabilities, chosen on held-out rows; None leaves the metric's plain one."""
     if competition.config.predict.decide == "plain":
         return None
-    return choose_decision(held, probabilities, shift, never_empty(competition.samples))
+    return choose_decision(held, probabilities, shift, competition.samples.never_empty)
 
 
 def same_folds(runs: list[RunAnswers]) -> bool:
@@ -52,14 +51,14 @@ def weighted_mean(tables: Iterable[np.ndarray], weights: list[int]) -> np.ndarra
     return sum(map(np.multiply, tables, np.asarray(weights, np.float64))) / sum(weights)
 
 
-def write_answers(competition: Competition, name: str, ids: np.ndarray, answer: Answer, say: Say) -> Path:
+def write_answers(competition: Competition, name: str, ids: np.ndarray, answer: Answer) -> Path:
     """Write the checked submission `name`; a file of the same bytes is kept."""
     card, samples = competition.card, competition.samples
     rows = answers(card, samples, *_every_row(competition, ids, answer))
     file = write_submission(rows, card, samples, submissions_folder(card.id), name)
-    say(f"{file}: {len(rows)} rows, checked against {card.submission.sample or 'the list of test images'}")
+    log.info(f"{file}: {len(rows)} rows, checked against {card.submission.sample or 'the list of test images'}")
     for line in format_guesses(card):
-        say(line)
+        log.info(line)
     return file
 
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from src.config.schema import Model
 from src.core.errors import Problem, UsageError
-from src.models.heads import use_cosine, use_gem
+from src.models.heads import HEADS
+from src.models.pools import POOLS
 from src.models.weights import from_file, from_published
 from src.models.zoo import register_networks
 
@@ -62,10 +63,8 @@ def build(model: Model, classes: int, size: int, load: bool = True) -> Network:
         ) from None
     if model.stem == "small" or (model.stem == "auto" and size <= SMALL_INPUT):
         _fit_stem(backbone, size, _has_stock_kernel(model), asked=model.stem == "small")
-    if model.pool == "gem":
-        use_gem(backbone, model.name)
-    if model.head == "cosine":
-        use_cosine(backbone, model.name)
+    POOLS.get(model.pool)(backbone, model.name)
+    HEADS.get(model.head)(backbone, model.name)
     network = Network(backbone)
     _try_size(network, model.name, size)
     return network

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from src.competition.competition import Competition
-from src.core.console import Bar, Say
+from src.core.console import Bar
 from src.core.files import DamagedFile, read_json, read_npz, written_whole
 from src.core.locks import only_one
 from src.core.paths import DONE, Run
@@ -36,9 +36,7 @@ class Features:
     test: np.ndarray
 
 
-def features_of(
-    competition: Competition, run: Run, member: Member, held_out: np.ndarray, test: np.ndarray, say: Say
-) -> Features:
+def features_of(competition: Competition, run: Run, member: Member, held_out: np.ndarray, test: np.ndarray) -> Features:
     """Features in the plain view, at the size trained: read where they are stored, else computed and stored.
 
     held_out: rows of samples.train. test: rows of samples.test. Raises Problem where weights or the store are damaged.
@@ -49,7 +47,7 @@ def features_of(
     if stored:
         return stored
     with only_one(member.folder, f"fold {member.fold} of run {run.name}"):
-        found, meta = _computed(competition, run, member, held_out, test, say)
+        found, meta = _computed(competition, run, member, held_out, test)
         with written_whole(file) as part, part.open("wb") as handle:
             np.savez(
                 handle,
@@ -79,13 +77,13 @@ def _stored(
 
 
 def _computed(
-    competition: Competition, run: Run, member: Member, held_out: np.ndarray, test: np.ndarray, say: Say
+    competition: Competition, run: Run, member: Member, held_out: np.ndarray, test: np.ndarray
 ) -> tuple[Features, dict[str, Any]]:
     config, machine = competition.config, read_json(run.folder / "machine.json")
     engine, size = Engine(machine["device"], machine["precision"]), config.images.size
     network, weights = trained_network(config, member.folder, len(competition.samples.classes))
     features = FeaturesOf(network).to(engine.device, memory_format=torch.channels_last)
-    feed = Feed(PlainRows(competition.images(say=say), size), machine["workers"], torch.device(engine.device))
+    feed = Feed(PlainRows(competition.images(), size), machine["workers"], torch.device(engine.device))
     rows = np.concatenate([held_out, len(competition.samples.train) + test])
     with Bar(len(rows), "features", "image") as bar:
         seen = view_logits(features, feed, rows, (PLAIN,), config.predict.batch, engine.autocast, bar.update)[PLAIN]

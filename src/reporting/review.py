@@ -12,7 +12,7 @@ from src.competition.competition import Competition, open_competition
 from src.competition.folds import units_of
 from src.competition.run_record import verify
 from src.config.request import ALL, Request
-from src.core.console import Say, say
+from src.core.console import log
 from src.core.errors import Problem, UsageError
 from src.core.files import csv_for_people, read_json, sha256_of, write_json, write_text
 from src.core.locks import only_one
@@ -30,7 +30,7 @@ from src.reporting.label_issues import format_label_issues, label_issues, one_li
 RECORD = "review.json"
 
 
-def review(request: Request, say: Say = say) -> Path:
+def review(request: Request) -> Path:
     """Write tables and galleries into the run's review/ folder, and return it. See the door for errors."""
     run = existing_run(request)
     if is_external(run):
@@ -38,7 +38,7 @@ def review(request: Request, say: Say = say) -> Path:
             f"run {run.name} brings logits alone, and a review needs networks: name a run trained here",
             code="run-external",
         )
-    competition = open_competition(request.config, run, say)
+    competition = open_competition(request.config, run)
     verify(run, competition)
     members = [member for member in trained_members(run, request) if member.fold != ALL]
     if not members:
@@ -50,33 +50,33 @@ def review(request: Request, say: Say = say) -> Path:
     folder = run.folder / "review"
     with only_one(folder, f"the review of run {run.name}"):
         record = read_json(folder / RECORD) if (folder / RECORD).exists() else {}
-        record["shift"] = _unlike(competition, run, members, folder, say)
+        record["shift"] = _unlike(competition, run, members, folder)
         write_json(folder / RECORD, record)
-        file, count = _doubted(competition, members, folder, record.setdefault("written", {}), say)
+        file, count = _doubted(competition, members, folder, record.setdefault("written", {}))
         record["label_issues"] = count
         write_json(folder / RECORD, record)
     if count:
-        say(_what_to_do(competition, run, file))
+        log.info(_what_to_do(competition, run, file))
     return folder
 
 
-def _unlike(competition: Competition, run: Run, members: list[Member], folder: Path, say: Say) -> dict[str, Any] | None:
+def _unlike(competition: Competition, run: Run, members: list[Member], folder: Path) -> dict[str, Any] | None:
     """Compare the test rows with what one network held out: unlike.csv, unlike.png. None where nothing is compared."""
     samples, member = competition.samples, members[0]
     if competition.card.test is None:
-        say(f"{competition.card.id} has no test images: whether they are like the training images is left out")
+        log.info(f"{competition.card.id} has no test images: whether they are like the training images is left out")
         return None
     held_out = drawn(competition.folds.rows(member.fold)[1])
     test = drawn(np.arange(len(samples.test)))
     what = f"fold {member.fold}'s network, its {len(held_out)} held-out images against {len(test)} test images"
     if min(len(held_out), len(test)) < FEWEST:
-        say(f"not compared, {what}: {FEWEST} of each are the fewest that tell anything")
+        log.info(f"not compared, {what}: {FEWEST} of each are the fewest that tell anything")
         return None
-    features = features_of(competition, run, member, held_out, test, say)
+    features = features_of(competition, run, member, held_out, test)
     try:
         shift = compare_sets(features.held_out, features.test, units_of(samples.train)[held_out])
     except Problem as problem:  # the labels can be looked at all the same
-        say(f"not compared, {what}: {problem}")
+        log.info(f"not compared, {what}: {problem}")
         return None
     rows = samples.test.iloc[test[shift.unlike]]
     table = pd.DataFrame({"id": rows["id"], "suspicion": shift.suspicion.round(4), "file": _files(rows["path"])})
@@ -85,29 +85,30 @@ def _unlike(competition: Competition, run: Run, members: list[Member], folder: P
     pictures = [Picture(Path(path), (str(id_), f"{p:.2f}")) for path, id_, p in itertools.islice(first, MOST)]
     title = f"{run.name}: the test images most unlike the training images, and how surely they are told from them"
     write_gallery(folder / "unlike.png", title, pictures)
-    say(f"is the test set like the training set? {what}:")
+    log.info(f"is the test set like the training set? {what}:")
     for line in shift.lines(samples.test["id"].to_numpy()[test]):
-        say(f"  {line}")
-    if competition.card.group:
-        say(f"  which test images share a {competition.card.group} is not known: few and large ones look like a shift")
-    say(f"written to {folder}: unlike.csv, unlike.png")
+        log.info(f"  {line}")
+    if group := competition.card.group:
+        log.info(f"  which test images share a {group} is not known: few and large ones look like a shift")
+    log.info(f"written to {folder}: unlike.csv, unlike.png")
     facts = {"auc": shift.auc, "low": shift.interval[0], "high": shift.interval[1], "flagged": shift.flagged}
     return facts | {"seed": member.seed, "fold": member.fold, "held_out": len(held_out), "test": len(test)}
 
 
 def _doubted(
-    competition: Competition, members: list[Member], folder: Path, written: dict[str, str], say: Say
+    competition: Competition, members: list[Member], folder: Path, written: dict[str, str]
 ) -> tuple[Path, int]:
     """Doubt the labels of every held-out row: label_issues.csv, label_issues.png. Returns the table and its length."""
     samples, place = competition.samples, folder / "label_issues.csv"
     if not competition.target.doubts_labels:
-        say(f"no label issues are listed for {competition.target.name} targets: a neighbouring grade is no mistake")
+        kind = competition.target.name
+        log.info(f"no label issues are listed for {kind} targets: a neighbouring grade is no mistake")
         return place, 0
     rows, folds, probabilities = _held_out_answers(competition, members)
     ids = samples.train["id"].to_numpy()[rows]
     found = label_issues(ids, samples.targets[rows], probabilities, samples.classes, competition.target)
     for line in format_label_issues(found, len(rows)):
-        say(line)
+        log.info(line)
     table = one_line_an_image(found).round(4)
     paths = samples.train["path"].iloc[samples.positions(table["id"].to_numpy())]
     table["fold"] = pd.Series(folds, index=ids)[table["id"]].to_numpy()
@@ -115,7 +116,7 @@ def _doubted(
     text = csv_for_people(table)
     file = _place_for(text, place, written)
     if file != place:
-        say(f"{place} was changed since a review wrote it, and is kept")
+        log.info(f"{place} was changed since a review wrote it, and is kept")
     write_text(file, text)
     written[file.name] = sha256_of(file)
     picture = file.with_suffix(".png")
@@ -124,7 +125,7 @@ def _doubted(
         lines = zip(table["id"], "given: " + table["given"], "suggested: " + table["suggested"], strict=True)
         pictures = [Picture(Path(path), told) for path, told in itertools.islice(zip(paths, lines, strict=True), MOST)]
         write_gallery(picture, f"{folder.parent.name}: the labels that look wrong, the most doubtful first", pictures)
-        say(f"written to {folder}: {file.name}, {picture.name}")
+        log.info(f"written to {folder}: {file.name}, {picture.name}")
     return file, len(table)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from src.config.request import Request
-from src.core.console import Bar, Say, say
+from src.core.console import Bar, log, silenced
 from src.core.locks import only_one
 from src.core.paths import runs_folder
 from src.evaluation.bootstrap import bootstrap_interval, format_difference, format_interval, gains, wilson
@@ -192,7 +192,7 @@ def differences(compared: Compared) -> Section:
 SECTIONS = (answer, learning, flipped, classes, differences)
 
 
-def compare(request: Request, say: Say = say) -> Path:
+def compare(request: Request) -> Path:
     """Write the page of request.runs and return its path. Raises Problem where they stand on different folds."""
     each = zip(request.runs, request.configs, strict=True)
     alone = [replace(request, run=name, config=config, runs=(), configs=()) for name, config in each]
@@ -202,10 +202,10 @@ def compare(request: Request, say: Say = say) -> Path:
         f"Competition {request.competition}; page made on {datetime.date.today().isoformat()} by python -m src.report"
     )
     subjects, made = {}, []
-    with Bar(len(alone) + len(SECTIONS) + 1, "report", "step") as bar:
+    with Bar(len(alone) + len(SECTIONS) + 1, "report", "step") as bar, silenced():
         for one in alone:
             bar.describe(f"report: run {one.run}")
-            subjects[one.run] = run_results(one, lambda _: None)
+            subjects[one.run] = run_results(one)
             bar.update()
         compared = compared_of(subjects)
         for section in SECTIONS:
@@ -216,5 +216,5 @@ def compare(request: Request, say: Say = say) -> Path:
         with only_one(folder, f"the comparison {request.run}"):
             file = write_page(Page(title, told, tuple(made)), folder)
         bar.update()
-    say(f"{file}: {file.stat().st_size / 1e6:.1f} MB, open it in a browser")
+    log.info(f"{file}: {file.stat().st_size / 1e6:.1f} MB, open it in a browser")
     return file

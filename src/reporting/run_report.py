@@ -4,7 +4,7 @@ import datetime
 from pathlib import Path
 
 from src.config.request import Request
-from src.core.console import Bar, Say, say
+from src.core.console import Bar, log, silenced
 from src.core.locks import only_one
 from src.reporting.page.blocks import Page
 from src.reporting.page.write import write_page
@@ -13,16 +13,18 @@ from src.reporting.run_results import run_results
 from src.reporting.sections import SECTIONS
 
 
-def report(request: Request, say: Say = say) -> Path:
+def report(request: Request) -> Path:
     """Write the page of a run, or of several side by side, and return its path. See the door for errors."""
     if request.runs:
-        return compare(request, say)
-    results = run_results(request, lambda _: None)
+        return compare(request)
+    with silenced():
+        results = run_results(request)
     sections = results.competition.target.page
     run, folder = results.run, results.run.folder / "report"
     with (
         only_one(folder, f"the report of run {run.name}"),
         Bar(len(sections) + 1, "report", "section") as bar,
+        silenced(),
     ):
         made = []
         for name in sections:
@@ -34,5 +36,5 @@ def report(request: Request, say: Say = say) -> Path:
         text = f"Competition {run.competition}, run {run.name}; page made on {today} by python -m src.report"
         file = write_page(Page(f"{run.name}: {results.competition.card.title}", text, tuple(made)), folder)
         bar.update()
-    say(f"{file}: {file.stat().st_size / 1e6:.1f} MB, open it in a browser")
+    log.info(f"{file}: {file.stat().st_size / 1e6:.1f} MB, open it in a browser")
     return file

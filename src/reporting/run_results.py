@@ -11,7 +11,6 @@ import pandas as pd
 from src.competition.competition import Competition, open_competition
 from src.competition.run_record import verify
 from src.config.request import ALL, Request
-from src.core.console import Say
 from src.core.files import damaged, read_csv, read_json
 from src.core.paths import DONE, Run
 from src.evaluation.held_out import HeldOut
@@ -36,7 +35,6 @@ class RunResults:
     members: tuple[Member, ...]
     tables: StoredTables
     held: HeldOut | None
-    say: Say
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -93,7 +91,7 @@ class RunResults:
     @cached_property
     def images(self) -> ImageCache | ImageStream:
         """Every image as it was decoded for training: the training rows, then the test rows."""
-        return self.competition.images(say=self.say)
+        return self.competition.images()
 
     def done(self, member: Member) -> dict[str, Any]:
         file = member.folder / DONE
@@ -103,18 +101,18 @@ class RunResults:
         return held_out_answers(self.competition, self.tables, self.judges, views, self.held)
 
 
-def run_results(request: Request, say: Say) -> RunResults:
+def run_results(request: Request) -> RunResults:
     """Open a run. Raises UsageError where it does not exist or was made otherwise, Problem where files do not fit."""
     run = existing_run(request)
-    competition = open_competition(request.config, run, say)
+    competition = open_competition(request.config, run)
     if is_external(run):
         check_external_run(run, competition)
-        members, tables = external_members(run, request, competition.folds.count), ExternalTables(competition, run, say)
+        members, tables = external_members(run, request, competition.folds.count), ExternalTables(competition, run)
     else:
         verify(run, competition)
-        members, tables = trained_members(run, request), StoredTables(competition, run, say)
+        members, tables = trained_members(run, request), StoredTables(competition, run)
     folds = sorted({member.fold for member in members if member.fold != ALL})
-    return RunResults(run, competition, tuple(members), tables, held_out(competition, folds) if folds else None, say)
+    return RunResults(run, competition, tuple(members), tables, held_out(competition, folds) if folds else None)
 
 
 def log_of(folder: Path) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """Is this a submission that the host will take? Every fault is named with its line in the file."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +7,12 @@ import pandas as pd
 
 from src.competition.card import Card
 from src.competition.samples import Samples
+from src.competition.submission_kinds import Classes
+from src.competition.submission_kinds.probabilities import TOLERANCE
+from src.competition.submission_kinds.submission_kind import LISTED, listed
 from src.core.errors import Problem
 from src.submission.sample_layout import Layout, layout_of
 
-LISTED = 5  # of each kind of fault
-TOLERANCE = 1e-6  # of a row's sum
 BLOCK = 1 << 16  # rows of a file at a time
 
 
@@ -34,7 +34,7 @@ def check(source: Path | pd.DataFrame, card: Card, samples: Samples) -> list[str
         return faults
     of_ids = _id_faults(table[layout.id], samples.sample[layout.id])
     of_kept = [] if of_ids else _kept_faults(table, layout, samples.sample)
-    return faults + of_ids + of_kept + _answer_faults(table, layout, card, samples)
+    return faults + of_ids + of_kept + card.submission_kind.faults(table, layout.answers, classes_of(card, samples))
 
 
 def checked(source: Path | pd.DataFrame, card: Card, samples: Samples, name: str = "") -> None:
@@ -72,13 +72,13 @@ def _plainly_right(path: Path, layout: Layout, card: Card, samples: Samples) -> 
     Where anything is odd the answer is no, and the cells are read as text, to name what is wrong. The answers are read
     without a dtype: left to itself pandas makes numbers only of a column of numbers, told to it would of True as well.
     """
-    ids = samples.sample[layout.id]
-    if card.submission.kind not in ("probability", "columns") or (ids == "").any() or ids.duplicated().any():
+    ids, kind = samples.sample[layout.id], card.submission_kind
+    if not kind.numbers or (ids == "").any() or ids.duplicated().any():
         return False
     options = {"sep": card.submission.separator, "encoding": card.submission.encoding, "header": None}
     options |= {"na_filter": False, "skip_blank_lines": False, "low_memory": False}
     kinds = {name: str for name in layout.header if name not in layout.answers}
-    sums, seen = card.submission.kind == "columns" and samples.target.sums_to_one, 0
+    sums, seen = kind.sums_to_one(samples.target), 0
     try:
         header = pd.read_csv(path, nrows=1, dtype=str, **options).iloc[0].tolist()
         if tuple(header) != layout.header:
@@ -129,12 +129,6 @@ def _header_faults(header: list[str], layout: Layout) -> list[str]:
     return faults
 
 
-def _listed(rows: np.ndarray, what: str, say: Callable[[int], str]) -> list[str]:
-    """One fault a row for the first few, by line, then their number."""
-    faults = [f"line {row + 2}: {say(row)}" for row in rows[:LISTED].tolist()]
-    return [*faults, f"{what}: {len(rows)} in all"] if len(rows) > LISTED else faults
-
-
 def _id_faults(ids: pd.Series, expected: pd.Series) -> list[str]:
     faults = []
     if len(ids) != len(expected):
@@ -143,11 +137,11 @@ def _id_faults(ids: pd.Series, expected: pd.Series) -> list[str]:
     empty, repeated = (ids == "").to_numpy(), ids.duplicated().to_numpy()
     unknown = ~ids.isin(known).to_numpy()
     missing = np.flatnonzero(~expected.isin(ids).to_numpy())
-    faults += _listed(np.flatnonzero(empty), "empty ids", lambda row: "the id is empty")
-    faults += _listed(
+    faults += listed(np.flatnonzero(empty), "empty ids", lambda row: "the id is empty")
+    faults += listed(
         np.flatnonzero(unknown & ~empty), "unknown ids", lambda row: f"id {ids[row]!r} is not in the sample"
     )
-    faults += _listed(
+    faults += listed(
         np.flatnonzero(repeated & ~empty), "repeated ids", lambda row: f"id {ids[row]!r} stands there already"
     )
     faults += [f"id {expected[row]!r} is missing (line {row + 2} of the sample)" for row in missing[:LISTED].tolist()]
@@ -155,7 +149,7 @@ def _id_faults(ids: pd.Series, expected: pd.Series) -> list[str]:
         faults.append(f"missing ids: {len(missing)} in all")
     if not faults:
         moved = np.flatnonzero(ids.to_numpy() != expected.to_numpy())
-        faults = _listed(
+        faults = listed(
             moved, "ids in another order", lambda row: f"id {ids[row]!r} stands where the sample has {expected[row]!r}"
         )
     return faults
@@ -166,7 +160,7 @@ def _kept_faults(table: pd.DataFrame, layout: Layout, sample: pd.DataFrame) -> l
     faults = []
     for name in layout.kept:
         ours, theirs = table[name], sample[name]
-        faults += _listed(
+        faults += listed(
             np.flatnonzero(ours.to_numpy() != theirs.to_numpy()),
             f"other values of {name!r} than in the sample",
             lambda row, name=name, ours=ours, theirs=theirs: (
@@ -176,65 +170,6 @@ def _kept_faults(table: pd.DataFrame, layout: Layout, sample: pd.DataFrame) -> l
     return faults
 
 
-def _answer_faults(table: pd.DataFrame, layout: Layout, card: Card, samples: Samples) -> list[str]:
-    kind = card.submission.kind
-    if kind in ("probability", "columns"):
-        return _probability_faults(table, layout, sums=kind == "columns" and samples.target.sums_to_one)
-    cells = table[layout.answers[0]]
-    may_be_empty = kind == "set" and not never_empty(samples)
-    empty = np.flatnonzero((cells == "").to_numpy()) if not may_be_empty else np.array([], int)
-    faults = _listed(empty, "empty answers", lambda row: f"{layout.answers[0]} is empty")
-    if kind == "label":
-        unknown = np.flatnonzero(~cells.isin([*samples.classes, ""]).to_numpy())
-        return faults + _listed(unknown, "unknown labels", lambda row: f"{cells[row]!r} is no class of {card.id}")
-    return faults + _word_faults(cells, frozenset(samples.classes), card)
-
-
-def never_empty(samples: Samples) -> bool:
-    """Whether each training row has at least one class; then an answer without any is a fault."""
-    return samples.target.never_empty(samples.targets)
-
-
-def _word_faults(cells: pd.Series, classes: frozenset[str], card: Card) -> list[str]:
-    """Faults of classes in one cell: unknown or repeated ones, or more than the card's `top`."""
-    words = [cell.split(card.submission.label_separator) if cell else [] for cell in cells.tolist()]
-    unknown = np.array([row for row, held in enumerate(words) if not classes.issuperset(held)], int)
-    repeated = np.array([row for row, held in enumerate(words) if len(set(held)) < len(held)], int)
-    faults = _listed(
-        unknown,
-        "rows with unknown labels",
-        lambda row: f"{next(word for word in words[row] if word not in classes)!r} is no class of {card.id}",
-    )
-    faults += _listed(repeated, "rows with repeated labels", lambda row: f"{cells[row]!r} names a class twice")
-    if card.submission.kind == "ranked":
-        top = card.submission.top
-        long = np.array([row for row, held in enumerate(words) if len(held) > top], int)
-        faults += _listed(
-            long, "rows with too many labels", lambda row: f"{len(words[row])} classes, but {top} at most"
-        )
-    return faults
-
-
-def _probability_faults(table: pd.DataFrame, layout: Layout, sums: bool) -> list[str]:
-    text = table[list(layout.answers)].to_numpy(dtype=object)
-    values = np.stack([pd.to_numeric(column, errors="coerce").astype(float) for column in text.T], axis=1)
-    empty = text == ""
-    number, finite = ~np.isnan(values), np.isfinite(values)
-    outside = finite & ((values < 0) | (values > 1))
-    faults = []
-    for mask, what in (
-        (empty, "is empty"),
-        (~number & ~empty, "is not a number"),
-        (number & ~finite, "is not finite"),
-        (outside, "is outside 0 to 1"),
-    ):
-        cells = np.argwhere(mask)
-        first = [f"line {r + 2}: {layout.answers[c]} {what} ({text[r, c]!r})" for r, c in cells[:LISTED].tolist()]
-        faults += [*first, f"cells where the probability {what}: {len(cells)} in all"] if len(cells) > LISTED else first
-    if sums:
-        total = values.sum(axis=1)
-        off = np.flatnonzero(np.abs(total - 1) > TOLERANCE)  # a row with NaN is named above already
-        faults += _listed(
-            off, "rows that do not sum to 1", lambda row: f"the row sums to {total[row]:.9g} instead of 1"
-        )
-    return faults
+def classes_of(card: Card, samples: Samples) -> Classes:
+    """What is asked of each test image, for the kind of submission."""
+    return Classes(card.id, samples.classes, samples.target, samples.never_empty)

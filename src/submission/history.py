@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from src.core.console import Say, say
+from src.core.console import log
 from src.submission import ledger
 from src.submission.ledger import Entry
 
@@ -20,18 +20,18 @@ Z95 = 1.96
 LARGE_PART, SMALL_PART = math.sqrt(2), math.sqrt(9)
 
 
-def history(competition: str, say: Say = say) -> list[Entry]:
+def history(competition: str) -> list[Entry]:
     """Tell the competition's submissions, their gaps, and the correlation of out-of-fold and public scores."""
     entries, complaints = ledger.read(competition)
     for complaint in complaints:
-        say(f"warning: {complaint}")
+        log.info(f"warning: {complaint}")
     if not entries:
-        say(f"no submissions to {competition} yet (python -m src.submit --sync takes in those made by hand)")
+        log.info(f"no submissions to {competition} yet (python -m src.submit --sync takes in those made by hand)")
         return []
-    say(f"== {competition}")
-    say(table(entries))
+    log.info(f"== {competition}")
+    log.info(table(entries))
     for line in (*correlation(entries), *gaps(entries)):
-        say(line)
+        log.info(line)
     return list(entries)
 
 

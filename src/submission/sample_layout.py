@@ -8,6 +8,7 @@ import pandas as pd
 from src.competition.card import Card
 from src.competition.sample_submission import class_columns
 from src.competition.samples import Samples
+from src.competition.submission_kinds import SUBMISSION_KINDS
 from src.core.errors import Problem, UsageError
 
 
@@ -34,7 +35,7 @@ def layout_of(card: Card, samples: Samples) -> Layout:
             code="missing-column",
         )
     others = [name for name in header if name != key]
-    if card.submission.kind == "columns":
+    if card.submission_kind.column_each:
         answers = _class_columns(samples.classes, others)
     else:
         answers = (_answer_column(card, samples, others),)
@@ -44,28 +45,14 @@ def layout_of(card: Card, samples: Samples) -> Layout:
 def _check_kind(card: Card, classes: tuple[str, ...]) -> None:
     if card.submission is None:
         raise UsageError(f"{card.id} has nothing to submit: its card has no test images", code="no-test-images")
-    kind = card.submission.kind
-    allowed = card.target_type.submission_kinds
-    if kind not in allowed:
+    kind, target = card.submission_kind, card.target_type
+    if not kind.fits(target):
+        allowed = " or ".join(name for name, other in SUBMISSION_KINDS.items() if other.fits(target))
         raise UsageError(
-            f"the card's submission kind is {kind}, but its target is {card.target_type.name}: set kind to "
-            f"{' or '.join(allowed)}",
+            f"the card's submission kind is {kind.registered}, but its target is {target.name}: set kind to {allowed}",
             code="submission-kind",
         )
-    if kind == "probability" and len(classes) != 2:
-        raise UsageError(
-            f"the card's submission kind is probability, of the positive class, but there are {len(classes)} classes: "
-            "set kind to columns or label",
-            code="submission-kind",
-        )
-    separator = card.submission.label_separator
-    holding = next((name for name in classes if separator in name), None)
-    if kind in ("set", "ranked") and holding is not None:
-        raise UsageError(
-            f"class {holding!r} holds {separator!r}, which parts the classes in submissions of kind {kind}: "
-            "set submission.label_separator to what the host writes between them",
-            code="label-separator",
-        )
+    kind.check_classes(classes)
 
 
 def _class_columns(classes: tuple[str, ...], columns: list[str]) -> tuple[str, ...]:
@@ -85,8 +72,8 @@ def _answer_column(card: Card, samples: Samples, others: list[str]) -> str:
     sample = samples.sample
     if len(others) > 1 and class_columns(samples.classes, others):
         raise UsageError(
-            f"the card's submission kind is {card.submission.kind}, but the sample has a column for each class: "
-            "set submission.kind to columns",
+            f"the card's submission kind is {card.submission_kind.registered}, but the sample has a column for each "
+            "class: set submission.kind to columns",
             code="submission-kind",
         )
     if len(others) > 1:

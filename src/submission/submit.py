@@ -4,7 +4,7 @@ from pathlib import Path
 
 from src.competition.card import Card
 from src.competition.samples import load_samples
-from src.core.console import Say, say
+from src.core.console import log
 from src.core.errors import Problem, UsageError
 from src.core.files import sha256_of
 from src.core.paths import submissions_folder
@@ -45,7 +45,7 @@ def submit(card: Card, file: Path, message: str, minutes: float, again: bool) ->
             f"submission {mine.ref} arrived, and is not scored after {minutes:g} minutes.\n{later}",
             code="not-scored-yet",
         )
-    say(f"submission {mine.ref} arrived. {later}")
+    log.info(f"submission {mine.ref} arrived. {later}")
     return mine
 
 
@@ -55,15 +55,15 @@ def rehearse(card: Card, file: Path, message: str) -> None:
     sha256 = sha256_of(file)
     before = ledger.submitted_before(card.id, sha256)
     if before:
-        say(f"submitted before, on {before.time[:10]}, as {before.ref or before.token} ({before.status})")
+        log.info(f"submitted before, on {before.time[:10]}, as {before.ref or before.token} ({before.status})")
     where = card.kaggle or f"Kaggle (there is no `kaggle:` in the card of {card.id} yet)"
     message = message or _default_message(file, ledger.facts(card.id, sha256).get("oof_score"))
-    say(f"would push {file.name} to {where} with the message {message!r}. Nothing was pushed.")
+    log.info(f"would push {file.name} to {where} with the message {message!r}. Nothing was pushed.")
 
 
 def check_file(card: Card, file: Path) -> None:
     checked(file, card, load_samples(card))
-    say(f"{file} fits the sample submission of {card.id}")
+    log.info(f"{file} fits the sample submission of {card.id}")
 
 
 def sync(card: Card) -> list[Entry]:
@@ -71,13 +71,13 @@ def sync(card: Card) -> list[Entry]:
     rows = sync_ledger(card.id, slug_of(card))
     for row in rows:
         scores = f"public {_shown(row.public_score)}  private {_shown(row.private_score)}"
-        say(f"{row.ref}  {row.status}  {scores}  {row.file}")
-    say(f"{card.id}: {f'{len(rows)} rows added to' if rows else 'nothing new for'} {ledger.ledger_file()}")
+        log.info(f"{row.ref}  {row.status}  {scores}  {row.file}")
+    log.info(f"{card.id}: {f'{len(rows)} rows added to' if rows else 'nothing new for'} {ledger.ledger_file()}")
     return rows
 
 
 def final(card: Card) -> list[Entry]:
-    say(f"== {card.id}")
+    log.info(f"== {card.id}")
     return final_two(card.id, slug_of(card), metric(card.metric, card.target_type, card.folder).higher_is_better)
 
 
@@ -96,10 +96,10 @@ def _default_message(file: Path, score: float | None) -> str:
     return file.stem if score is None else f"{file.stem}, out of fold {score:.4f}"
 
 
-def tell_score(mine: Submission, oof: float | None, say: Say = say) -> None:
+def tell_score(mine: Submission, oof: float | None) -> None:
     shown = {"public": mine.public_score, "private": mine.private_score, "out of fold": oof}
     text = ", ".join(f"{name} {value:.5g}" for name, value in shown.items() if value is not None)
-    say(f"submission {mine.ref} is scored: {text}")
+    log.info(f"submission {mine.ref} is scored: {text}")
 
 
 def _shown(score: float | None) -> str:

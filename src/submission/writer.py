@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,9 @@ from src.competition.card import Card
 from src.competition.samples import Samples
 from src.core.errors import Problem, UsageError
 from src.core.files import sha256_of, written_whole
-from src.submission.check import checked, never_empty
-from src.submission.sample_layout import Layout, layout_of
+from src.submission.check import checked, classes_of
+from src.submission.sample_layout import layout_of
 
-UNITS = 10**12  # rows that must sum to 1 are printed in twelve decimals
 BLOCK = 1 << 15  # rows that are text at a time: a million rows of ten cells would take a gigabyte
 
 
@@ -48,11 +46,11 @@ def answers(
     Raises Problem where a row of the sample has no answer, or a probability is none.
     """
     layout = layout_of(card, samples)
-    sums = card.submission.kind == "columns" and samples.target.sums_to_one
+    kind, classes = card.submission_kind, classes_of(card, samples)
     absent = samples.sample[layout.id].isin(set(samples.test_without_image) - set(ids)).to_numpy()
     rows = _rows(ids, samples.sample[layout.id], absent)
     shares = samples.shares
-    p = _sound(np.asarray(probabilities, np.float64)[rows], samples, layout.id, sums)
+    p = _sound(np.asarray(probabilities, np.float64)[rows], samples, layout.id, kind.sums_to_one(samples.target))
     p[absent] = shares
     d = None if decisions is None else samples.target.indicators(np.asarray(decisions)[rows], len(samples.classes))
     if d is not None:
@@ -60,30 +58,12 @@ def answers(
 
     def text(some: slice) -> pd.DataFrame:
         table = samples.sample.iloc[some].copy()
-        for name, cells in _cells(p[some], None if d is None else d[some], card, samples, layout):
+        columns = kind.columns(p[some], None if d is None else d[some], classes)
+        for name, cells in zip(layout.answers, columns, strict=True):
             table[name] = cells
         return table
 
     return Answers(len(p), text)
-
-
-def _cells(
-    p: np.ndarray, d: np.ndarray | None, card: Card, samples: Samples, layout: Layout
-) -> Iterable[tuple[str, list[str] | np.ndarray]]:
-    """The answer columns by name, a text a row. p: (n, classes). d: (n, classes) bool, where decisions are written."""
-    kind, names = card.submission.kind, np.array(samples.classes, dtype=object)
-    if kind == "label":
-        return [(layout.answers[0], names[(p if d is None else d).argmax(axis=1)])]
-    if kind == "ranked":
-        best = np.argsort(-p, axis=1, kind="stable")[:, : card.submission.top]
-        lists = [card.submission.label_separator.join(row) for row in names[best].tolist()]
-        return [(layout.answers[0], lists)]
-    if kind == "set":
-        chosen = samples.target.indicators(samples.target.decide(p), p.shape[1]) if d is None else d
-        return [(layout.answers[0], _sets(p, chosen, samples, card.submission.label_separator))]
-    sums = kind == "columns" and samples.target.sums_to_one
-    columns = _printed(p, sums) if d is None else d.astype(int).astype(str).T
-    return zip(layout.answers, columns if kind == "columns" else columns[1:], strict=True)
 
 
 def write_submission(blocks: Iterable[pd.DataFrame], card: Card, samples: Samples, folder: Path, name: str) -> Path:
@@ -157,23 +137,3 @@ def _sound(p: np.ndarray, samples: Samples, key: str, sums: bool) -> np.ndarray:
             code="bad-predictions",
         )
     return p.clip(0, 1)
-
-
-def _sets(p: np.ndarray, chosen: np.ndarray, samples: Samples, separator: str) -> list[str]:
-    """The classes that apply, in the order of the classes. Where no training row is without a class, no answer is:
-    the likeliest class stands in."""
-    if never_empty(samples):
-        none = np.flatnonzero(~chosen.any(axis=1))
-        chosen[none, p[none].argmax(axis=1)] = True
-    return [separator.join(compress(samples.classes, row)) for row in chosen.tolist()]
-
-
-def _printed(p: np.ndarray, sums: bool) -> list[list[str]]:
-    """Probabilities as text, by column. With `sums` the printed decimals of a row add up to 1 exactly."""
-    if not sums:
-        return [[f"{x:.9g}" for x in column.tolist()] for column in p.T]
-    units = p / p.sum(axis=1, keepdims=True)
-    units *= UNITS
-    np.floor(units, out=units)
-    units[np.arange(len(p)), p.argmax(axis=1)] += UNITS - units.sum(axis=1)  # what rounding took goes to the likeliest
-    return [[f"{x:.12f}" for x in column.tolist()] for column in np.divide(units, UNITS, out=units).T]

@@ -77,7 +77,6 @@ class TargetType(Configurable):
 
     rank: ClassVar[int] = 0  # kinds of a higher rank are asked first whether they recognise a label
     usual_loss: ClassVar[str]
-    submission_kinds: ClassVar[tuple[str, ...]]
     plain_rule: ClassVar[str]  # what the decision is called that nothing is fitted for
     may_be_empty: ClassVar[bool] = False  # whether a row may have an empty label cell
     repeats: ClassVar[bool] = False  # whether several rows of one id add up to its label
@@ -268,7 +267,6 @@ class ClassTarget(TargetType):
     """A target whose outputs are classes, and whose predictions are probabilities."""
 
     usual_loss = "cross_entropy"
-    submission_kinds = ("label", "probability", "columns", "ranked", "set")
     doubts_labels = True
 
     def likely_metrics(self, submission: str, top: int) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from src.config.schema import Config
-from src.core.console import Say
+from src.core.console import log
 from src.core.devices import apart
 from src.core.distributed import ALONE, Ranks
 from src.core.errors import Problem
@@ -41,7 +41,7 @@ Step = Callable[[], object]
 Begin = Callable[[Machine], Step]  # prepares a step of `images_tried` images
 
 
-def faster(config: Config, kinds: list[Machine], images: int, begin: Begin, say: Say) -> Machine:
+def faster(config: Config, kinds: list[Machine], images: int, begin: Begin) -> Machine:
     """The first of `kinds`, the usual one, or another that is clearly faster on this machine.
 
     begin: pickled, for the steps are timed in another process. images: seen by the whole training, so that nothing is
@@ -63,7 +63,7 @@ def faster(config: Config, kinds: list[Machine], images: int, begin: Begin, say:
                 known |= found
                 _remember(key, known)
                 text = ", ".join(f"{name} {1000 * each / batch:.1f} ms" for name, each in found.items())
-                say(f"tried on {batch} images, for each: {text}; kept in {_file()}")
+                log.info(f"tried on {batch} images, for each: {text}; kept in {_file()}")
     best = min(kinds, key=lambda kind: known[_name(kind)])
     return best if known[_name(best)] * CLEARLY < known[_name(usual)] else usual
 
@@ -206,7 +206,6 @@ class Trial:
     folds: int
     images: int
     ranks: Ranks
-    say: Callable[[str], None]
 
     def settle(self, machine: Machine) -> Machine:
         """The machine with what the configuration leaves to a trial. Raises Problem where no image fits."""
@@ -214,7 +213,7 @@ class Trial:
             share = share_out(self.config, machine, self.folds)
             parameters = sum(p.numel() for p in self.network.parameters())
             kinds = open_kinds(self.config, machine, parameters, share)
-            found = faster(self.config, kinds, self.images, partial(_begin, self.config, self.network), self.say)
+            found = faster(self.config, kinds, self.images, partial(_begin, self.config, self.network))
             alone = share.jobs == 1 and self.config.machine.threads == "auto"
             machine = replace(found, threads=found.threads if alone else None)
         if self.config.train.batch == "auto":

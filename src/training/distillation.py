@@ -7,7 +7,6 @@ another batch or number of threads would give other bits.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 
 from src.competition.competition import Competition
 from src.competition.folds import units_of
-from src.core.console import Terminal
+from src.core.console import Terminal, log
 from src.core.errors import Problem
 from src.core.files import read_json
 from src.core.locks import only_one
@@ -40,12 +39,12 @@ from src.training.warm_start import seed_of
 FOLDER = "teacher"
 
 
-def predict_teachers(work: list[FoldJob], share: Share, say: Callable[[str], None]) -> None:
+def predict_teachers(work: list[FoldJob], share: Share) -> None:
     """Let the teachers of these folds answer, as many at once as train; a fold under way keeps the answers it has."""
     asking = [job for job in work if job.teacher and not (job.folder / "checkpoint.pt").exists()]
     if not asking:
         return
-    with Terminal(say, what="the teacher answers", unit="image") as terminal:
+    with Terminal(what="the teacher answers", unit="image") as terminal:
         for job in asking:
             terminal.show(job.name, Standing(teacher_image_count(job)))
         # Never in this process where folds are forked off it afterwards: what computed with threads cannot be forked.
@@ -210,7 +209,7 @@ def teacher_summary(fold_targets: FoldTargets) -> dict[str, Any]:
 
 
 def report_student_against_teacher(
-    competition: Competition, run: Run, seeds: tuple[int, ...], folds: list[int], say: Callable[[str], None]
+    competition: Competition, run: Run, seeds: tuple[int, ...], folds: list[int]
 ) -> None:
     """Teacher against student over these finished folds; nothing is said of a run without a teacher.
 
@@ -225,7 +224,8 @@ def report_student_against_teacher(
         if not done.exists() or read_json(done)["weights"] != facts["weights"]:
             changed.append(fold)
     if changed:
-        say(f"fold {changed[0]} of {teacher.name} is not the teacher any more that it was: no score before and after")
+        fold = changed[0]
+        log.info(f"fold {fold} of {teacher.name} is not the teacher any more that it was: no score before and after")
         return
     before, after, held_out, fewest = [], [], [], len(seeds)
     for fold in folds:
@@ -241,12 +241,12 @@ def report_student_against_teacher(
     scores = [competition.metric.score(truth, table, rows=known) for table in tables]
     gain = paired_difference(competition.metric, truth, *tables, units, rows=known)
     difference = format_difference(f"the teacher ({teacher.name})", f"the student ({run.name})", gain)
-    say(
+    log.info(
         f"{competition.metric.name} out of fold of the teacher {scores[0]:.4f}, of the student {scores[1]:.4f}, on the "
         f"same {len(rows)} rows: {difference}"
     )
     if fewest < len(seeds):
-        say(
+        log.info(
             f"note: the student's answers are the mean over {len(seeds)} seeds, the teacher's over {fewest}: some of "
             f"the difference comes from that"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from src.core.console import log
 from src.core.files import csv_for_people, damaged, sha256_of, write_json, write_text, written_whole
 from src.core.paths import DONE
 from src.images.dataset import Feed
@@ -35,20 +35,18 @@ def keep_best(job: FoldJob, state: State, score: float) -> None:
         _save(state, job.folder / BEST, summed=True)
 
 
-def finish(
-    job: FoldJob, state: State, feed: Feed, fold_targets: FoldTargets, last: Scores | None, say: Callable[[str], None]
-) -> None:
+def finish(job: FoldJob, state: State, feed: Feed, fold_targets: FoldTargets, last: Scores | None) -> None:
     """Write model.safetensors, the out-of-fold logits and the per-class tables; then mark the fold as done.
 
     last: what the last epoch's end found on the held-out rows; None where it was before this process.
     """
     _, held_out = job.competition.folds.rows(job.fold)
-    done = _choose(job, state, say) if len(held_out) else {}
+    done = _choose(job, state) if len(held_out) else {}
     scores = last if job.competition.config.train.keep == "last" else None
     if scores is None and len(held_out):
         scores = evaluate(job, state.answering_network, feed, held_out)
     if job.ranks.is_main:
-        _write(job, state, fold_targets, done, scores, say)
+        _write(job, state, fold_targets, done, scores)
     job.ranks.barrier()
 
 
@@ -58,7 +56,6 @@ def _write(
     fold_targets: FoldTargets,
     done: dict[str, Any],
     scores: Scores | None,
-    say: Callable[[str], None],
 ) -> None:
     folder, competition, history = job.folder, job.competition, state.progress.history
     weights = folder / "model.safetensors"
@@ -68,14 +65,14 @@ def _write(
     if job.teacher:
         done["teacher"] = teacher_summary(fold_targets)
     if scores is None:
-        say(f"{job.name} done: trained on all rows for {len(history)} epochs, so no row is left to score it on")
+        log.info(f"{job.name} done: trained on all rows for {len(history)} epochs, so no row is left to score it on")
     else:
         done["best_epoch"] = 1 + best_epoch(competition.metric, [entry["score"] for entry in history])
         done["score"] = scores.score
         _store(job, scores, done["weights"])
         _, held_out = competition.folds.rows(job.fold)
-        _mistakes(job, competition.samples.targets[held_out], scores.logits, say)
-        say(
+        _mistakes(job, competition.samples.targets[held_out], scores.logits)
+        log.info(
             f"{job.name} done: {competition.metric.name} {scores.score:.4f} on {len(held_out)} held-out rows, "
             f"{done['seconds']:.0f} s"
         )
@@ -103,14 +100,14 @@ def _store(job: FoldJob, scores: Scores, weights: str) -> None:
     )
 
 
-def _choose(job: FoldJob, state: State, say: Callable[[str], None]) -> dict[str, float]:
+def _choose(job: FoldJob, state: State) -> dict[str, float]:
     """With train.keep=best, load the best epoch's weights and tell by how much they flatter the score."""
     scores = [entry["score"] for entry in state.progress.history]
     best = best_epoch(job.competition.metric, scores)
     if job.competition.config.train.keep != "best":
         return {"last_score": scores[-1], "best_score": scores[best]}
     state.answering_network.backbone.load_state_dict(_best(job.folder))
-    say(
+    log.info(
         f"{job.name} keeps epoch {best + 1}: {scores[best]:.4f} against {scores[-1]:.4f} at the last. "
         f"It was chosen on the rows that score it, so the score flatters by up to {abs(scores[best] - scores[-1]):.4f}"
     )
@@ -148,7 +145,7 @@ def _sum_of(tensors: dict[str, torch.Tensor]) -> str:
     return str(found)
 
 
-def _mistakes(job: FoldJob, targets: np.ndarray, logits: np.ndarray, say: Callable[[str], None]) -> None:
+def _mistakes(job: FoldJob, targets: np.ndarray, logits: np.ndarray) -> None:
     """per_class.csv always, confusion.csv where an image has one class; both printed as far as they are readable."""
     target = job.competition.target
     classes, answers = job.competition.samples.classes, target.decide_logits(logits)
@@ -162,10 +159,10 @@ def _mistakes(job: FoldJob, targets: np.ndarray, logits: np.ndarray, say: Callab
     table = pd.DataFrame({"class": classes, "rows": rows, "accuracy": share.round(4)})
     write_text(job.folder / "per_class.csv", csv_for_people(table))
     if target.one_class and len(classes) <= SHOWN:
-        say(_matrix(classes, confusion, share))
+        log.info(_matrix(classes, confusion, share))
     else:
         hardest = table[table["rows"] > 0].sort_values("accuracy").head(10)
-        say("the hardest classes:\n" + hardest.to_string(index=False))
+        log.info("the hardest classes:\n" + hardest.to_string(index=False))
 
 
 def _matrix(classes: tuple[str, ...], confusion: np.ndarray, right: np.ndarray) -> str:

@@ -3,11 +3,11 @@
 import os
 import secrets
 import time
-from collections.abc import Callable
 
 import numpy as np
 
 from src.competition.competition import Competition
+from src.core.console import log
 from src.core.distributed import Ranks
 from src.core.errors import Problem, UsageError
 from src.core.files import write_text
@@ -24,7 +24,7 @@ from src.training.teacher import check_distillation
 from src.training.warm_start import earlier_run, is_warm_start
 
 
-def check_choices(competition: Competition, say: Callable[[str], None]) -> None:
+def check_choices(competition: Competition) -> None:
     """Raises UsageError for what cannot work; warns of what works against itself."""
     config, samples = competition.config, competition.samples
     loss = loss_of(config.loss, samples.counts, competition.target)
@@ -40,9 +40,9 @@ def check_choices(competition: Competition, say: Callable[[str], None]) -> None:
     corrections += [f"loss.class_weights={config.loss.class_weights}"] if config.loss.class_weights != "none" else []
     corrections += [f"loss.name={loss.name}"] if loss.evens_classes else []
     if len(corrections) > 1:
-        say(f"warning: uneven classes are corrected twice, by {' and '.join(corrections)}: keep one of them")
+        log.info(f"warning: uneven classes are corrected twice, by {' and '.join(corrections)}: keep one of them")
     if corrections and competition.metric.needs == "probabilities":
-        say(
+        log.info(
             f"warning: {corrections[0]} shifts the probabilities towards rare classes, and {competition.metric.name} "
             f"scores probabilities: leave it out, or correct for it at prediction"
         )

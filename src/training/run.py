@@ -13,7 +13,7 @@ from src.competition.card import load_card
 from src.competition.competition import Competition, open_competition
 from src.competition.run_record import save_or_verify
 from src.config.request import ALL, Request
-from src.core.console import Say, Terminal, say
+from src.core.console import Terminal, log, silenced
 from src.core.distributed import Ranks, together
 from src.core.errors import Problem, UsageError
 from src.core.files import read_json, sweep_parts
@@ -39,12 +39,12 @@ from src.training.trainer import FoldTraining
 Member = tuple[int, int | str]  # a seed, and a fold or `all`
 
 
-def train(request: Request, say: Say = say) -> None:
+def train(request: Request) -> None:
     """Train the asked folds and seeds; finished ones are skipped, stopped ones go on. See the doors for errors.
 
     Processes that a launcher started train each fold together.
     """
-    with Terminal(say) as terminal:
+    with Terminal() as terminal:
         train_within(request, terminal)
 
 
@@ -66,28 +66,27 @@ def result_of(request: Request) -> dict[str, Any]:
 
 def train_within(request: Request, teller: Teller) -> None:
     """As `train`, told to whoever has the terminal."""
-    with together() as ranks:
+    with together() as ranks, nullcontext() if ranks.is_main else silenced():
         _train_asked(request, ranks, teller if ranks.is_main else Quiet())
 
 
 def _train_asked(request: Request, ranks: Ranks, teller: Teller) -> None:
-    say = teller.say
     config, run = request.config, Run(request.competition, request.run)
     view_names(config.predict.views)
     check_precision(config.predict.engine, config.predict.precision)
     with ranks.main_first():
-        competition = open_competition(config, run, say)
+        competition = open_competition(config, run)
     competition = replace(
         competition, config=ranks.broadcast(competition.config)
     )  # what was auto, as the leader chose it
     if competition.card.submission:
         layout_of(competition.card, competition.samples)  # a sample submission that cannot be answered is found now
-    check_choices(competition, say)
+    check_choices(competition)
     folds = request.folds or tuple(range(competition.folds.count))
     absent = [fold for fold in folds if fold != ALL and fold >= competition.folds.count]
     if absent:
         raise UsageError(f"fold={absent[0]}: with data.validation=host there is fold 0 only", code="bad-fold")
-    _say_opening(competition, run, say)
+    _log_opening(competition, run)
     check_writable(run)
     wanted = [(seed, fold) for seed in request.seeds for fold in folds]
     left = ranks.broadcast([member for member in wanted if not run.finished(*member)])
@@ -99,17 +98,17 @@ def _train_asked(request: Request, ranks: Ranks, teller: Teller) -> None:
         save_or_verify(run, competition)
     done = [str(fold) for fold in folds if all(run.finished(seed, fold) for seed in request.seeds)]
     if not left:
-        say(f"nothing to do: fold {', '.join(done)} of {run.name} {'is' if len(done) == 1 else 'are'} trained")
+        log.info(f"nothing to do: fold {', '.join(done)} of {run.name} {'is' if len(done) == 1 else 'are'} trained")
     if folds != (ALL,):  # the model of all rows has no score of its own
-        _say_scores(competition, run, request.seeds, say)
+        _log_scores(competition, run, request.seeds)
 
 
 def _train(
     members: list[Member], asked: list[Member], competition: Competition, run: Run, ranks: Ranks, teller: Teller
 ) -> None:
     """members: what is left of all that is asked for."""
-    config, say = competition.config, teller.say
-    check_teacher(competition, run, members, say)
+    config = competition.config
+    check_teacher(competition, run, members)
     # Folds are forked off this process, so it must not start threads of its own.
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
@@ -117,35 +116,35 @@ def _train(
     network = build(config.model, len(competition.samples.classes), config.images.size)
     optimizer_of(config, network)
     with ranks.main_first():
-        images, teacher = competition.images(say=say), teacher_of(competition, say)
+        images, teacher = competition.images(), teacher_of(competition)
         if ranks.is_main:
             save_or_verify(run, competition)
     check_shared(run, ranks)
     parameters = sum(p.numel() for p in network.parameters())
     record = run.folder / "machine.json"
     images_seen = len(members) * config.epochs * len(competition.samples.train)
-    trial = Trial(config, network, len(asked), images_seen, ranks, say)
+    trial = Trial(config, network, len(asked), images_seen, ranks)
     machine = choose(config, parameters, record, trial.settle, ranks)
     # By all that is asked for, so that what goes on later has the threads, and the last digits, of what never stopped.
     share = share_out(config, machine, len(asked), ranks, parameters)
     last = asked[len(asked) - share.last :]
     alone = sum(member in last for member in members)
     machine = replace(machine, workers=share.workers)
-    say(
+    log.info(
         f"{config.model.name}: {parameters / 1e6:.2f} M parameters, {config.images.size} px, on {machine.device} in "
         f"{machine.precision}, batch {global_batch(config)}"
         f"{_format_share(machine.device, share, len(members) - alone, alone)}"
         f"{f'; {ranks.count} processes share each batch' if ranks.count > 1 else ''}"
     )
     # Only the leader asks what is finished: a network disk may show it to the others later.
-    epochs = ranks.broadcast([_epochs(competition, run, *one, say) for one in members] if ranks.is_main else [])
+    epochs = ranks.broadcast([_epochs(competition, run, *one) for one in members] if ranks.is_main else [])
     work = [
         FoldJob(competition, images, run, machine, *one, length, threads, teacher, ranks)
         for one, length in zip(members, epochs, strict=True)
         for threads in [share.last_threads if one in last else share.threads]
     ]
     if ranks.is_main:
-        predict_teachers(work, share, say)
+        predict_teachers(work, share)
     ranks.barrier()
     if ranks.count > 1:
         check_steps(work, ranks)
@@ -185,7 +184,7 @@ def _train_fold(job: FoldJob, teller: Teller) -> None:
             FoldTraining(job, teller).run()
 
 
-def _epochs(competition: Competition, run: Run, seed: int, fold: int | str, say: Say) -> int:
+def _epochs(competition: Competition, run: Run, seed: int, fold: int | str) -> int:
     """How long to train. The fold `all` has no held-out rows to stop by: cross-validation tells it."""
     train = competition.config.train
     if fold != ALL or (train.keep == "last" and not train.patience):
@@ -200,26 +199,26 @@ def _epochs(competition: Competition, run: Run, seed: int, fold: int | str, say:
     counted = "best_epoch" if train.keep == "best" else "epochs"
     epochs = [read_json(run.member(seed, f) / "done.json")[counted] for f in folds]
     chosen = round(float(np.median(epochs)))
-    say(
+    log.info(
         f"fold all: {chosen} epochs, the median over folds {', '.join(map(str, folds))} ({', '.join(map(str, epochs))})"
     )
     return chosen
 
 
-def _say_opening(competition: Competition, run: Run, say: Say) -> None:
+def _log_opening(competition: Competition, run: Run) -> None:
     samples, counts = competition.samples, competition.samples.counts
     counts = counts[counts > 0]
     sizes = f"{counts.min()} to {counts.max()}" if counts.min() < counts.max() else f"{counts.min()}"
-    say(
+    log.info(
         f"{competition.card.id}: {len(samples.train)} training and {len(samples.test)} test images, "
         f"{len(samples.classes)} classes of {sizes} images; "
         f"{competition.folds.count} folds ({competition.folds.hash}); run {run.name}"
     )
     for note in (*samples.notes, *competition.folds.notes):
-        say(f"note: {note}")
+        log.info(f"note: {note}")
 
 
-def _say_scores(competition: Competition, run: Run, seeds: tuple[int, ...], say: Say) -> None:
+def _log_scores(competition: Competition, run: Run, seeds: tuple[int, ...]) -> None:
     """Fold by fold and over all of them, from the stored plain-view logits; seeds are averaged."""
     folds = [f for f in range(competition.folds.count) if all(run.finished(seed, f) for seed in seeds)]
     if not folds:
@@ -236,5 +235,5 @@ def _say_scores(competition: Competition, run: Run, seeds: tuple[int, ...], say:
     )
     text = "  ".join(f"fold {fold} {score:.4f}" for fold, score in zip(folds, scores, strict=True))
     spread = f", over folds {np.mean(scores):.4f} ± {np.std(scores, ddof=1):.4f}" if len(folds) > 1 else ""
-    say(f"{competition.metric.name} out of fold: {overall:.4f}{spread}   ({text})")
-    report_student_against_teacher(competition, run, seeds, folds, say)
+    log.info(f"{competition.metric.name} out of fold: {overall:.4f}{spread}   ({text})")
+    report_student_against_teacher(competition, run, seeds, folds)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from src.core.console import log
 from src.core.errors import Problem
 from src.training.evaluate import Scores
 from src.training.fold_job import FoldJob
@@ -28,18 +28,18 @@ def stop_on_nan(loss_sum: float, name: str, epoch: int, step: int) -> None:
         )
 
 
-def after_epoch(job: FoldJob, entry: dict[str, Any], scores: Scores, chance: float, say: Callable[[str], None]) -> None:
+def after_epoch(job: FoldJob, entry: dict[str, Any], scores: Scores, chance: float) -> None:
     """Once, at the first epoch after warm-up: a loss still at chance, or one answer for every image."""
     if entry["epoch"] != min(math.floor(job.competition.config.schedule.warmup_epochs) + 1, job.epochs):
         return
     if entry["loss"] >= 0.99 * chance:
-        say(
+        log.info(
             f"warning: {job.name}: after epoch {entry['epoch']} the loss {entry['loss']:.3f} is still at chance "
             f"({chance:.3f}). If it stays there, try another optim.lr, or look at the images that augment makes"
         )
     answers = np.unique(job.competition.target.decide_logits(scores.logits), axis=0)
     if len(answers) == 1 and len(scores.logits) > 1:
-        say(f"warning: {job.name}: every held-out image gets the same answer, {_named(answers[0], job)}")
+        log.info(f"warning: {job.name}: every held-out image gets the same answer, {_named(answers[0], job)}")
 
 
 def _named(answer: np.ndarray, job: FoldJob) -> str:

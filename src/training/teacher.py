@@ -1,11 +1,11 @@
 """The teacher of fold k: another run's fold k, and no other model, for it never saw the rows that fold k holds out."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from src.competition.competition import Competition
 from src.config import run_config
 from src.config.schema import Config
+from src.core.console import log
 from src.core.errors import UsageError
 from src.core.paths import Run
 from src.images.cache import ImageCache
@@ -48,9 +48,7 @@ def check_distillation(competition: Competition) -> None:
         )
 
 
-def check_teacher(
-    competition: Competition, run: Run, members: list[tuple[int, int | str]], say: Callable[[str], None]
-) -> None:
+def check_teacher(competition: Competition, run: Run, members: list[tuple[int, int | str]]) -> None:
     """Whether every seed and fold that is to be trained has its teacher.
 
     Raises UsageError, with the command that helps, where one has not, or has one that saw its held-out rows.
@@ -79,17 +77,17 @@ def check_teacher(
         )
     train = run_config.read(teacher.folder).train
     if train.keep == "best" or train.patience:
-        say(
+        log.info(
             f"note: run {name} chose its epochs by their score on the held-out rows, which flatters its score, and may "
             f"flatter this run's a little"
         )
 
 
-def teacher_of(competition: Competition, say: Callable[[str], None]) -> Teacher | None:
+def teacher_of(competition: Competition) -> Teacher | None:
     """The teacher that the configuration names, its images decoded where they are not; None without one."""
     if competition.config.teach.run is None:
         return None
     run = Run(competition.card.id, competition.config.teach.run)
     config = run_config.read(run.folder)
     seen = replace(competition, config=config.model_copy(update={"machine": competition.config.machine}))
-    return Teacher(run, config, seen.images(say=say))
+    return Teacher(run, config, seen.images())

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import torch
 
+from src.core.console import log
 from src.core.reporter import EPOCH, Standing, Teller
 from src.core.seeding import ORDER, START, STEP, key, seed_all
 from src.core.stop_signal import StopSignal
@@ -78,22 +79,23 @@ class FoldTraining:
         if self.updates:
             step = min(progress.step + 1, self.steps)  # all steps may be done, and only the epoch's end be missing
             at = f"epoch {progress.epoch + 1}/{job.epochs}, step {step}/{self.steps}"
-            self.teller.say(f"{job.name} goes on at {at}{self._handed()}")
+            log.info(f"{job.name} goes on at {at}{self._handed()}")
         elif job.teacher:
-            self.teller.say(told(job, self.fold_targets))
+            log.info(told(job, self.fold_targets))
         with StopSignal(once=job.ranks.count == 1) as stop:
             while progress.epoch < job.epochs and not self._stopped_early():
                 self._epoch(stop)
                 asked, due = self._agreed(stop.asked, self._worth_keeping())
                 if asked or due:
                     self._keep()
-                self.teller.say(line(job, progress.history[-1]))
+                log.info(line(job, progress.history[-1]))
+                self._show()  # after the checkpoint: whoever is shown a new epoch may end the training
                 if asked:
                     raise KeyboardInterrupt
             if self._agreed(stop.asked)[0]:  # while the last epoch was written down
                 self._keep()
                 raise KeyboardInterrupt
-        finish(job, self.state, self.plain_feed, self.fold_targets, self.scores, self.teller.say)
+        finish(job, self.state, self.plain_feed, self.fold_targets, self.scores)
         self.teller.end(job.name)
 
     def _show(self) -> None:
@@ -144,7 +146,6 @@ class FoldTraining:
         self.stepper.loss_meter.settle()
         progress.seconds += time.monotonic() - begun
         self._end_epoch()
-        self._show()
 
     def _agreed(self, asked: bool, due: bool = False) -> tuple[bool, bool]:
         """Whether any rank was asked to stop, and whether it is time for a checkpoint by the leader's clock."""
@@ -212,7 +213,7 @@ class FoldTraining:
             entry |= {"held_out_loss": scores.loss, "score": scores.score}
             sanity_checks.stop_on_nan(scores.loss, job.name, progress.epoch, progress.step)
             keep_best(job, state, scores.score)
-            sanity_checks.after_epoch(job, entry, scores, self._chance(), self.teller.say)
+            sanity_checks.after_epoch(job, entry, scores, self._chance())
         entry = job.ranks.broadcast(entry)  # the times are the leader's
         progress.history.append(entry)
         progress.next_epoch()
@@ -241,5 +242,5 @@ class FoldTraining:
         better = best_epoch(self.job.competition.metric, [entry["score"] for entry in history])
         if len(history) - 1 - better < patience:
             return False
-        self.teller.say(f"{self.job.name} stops: {patience} epochs without a better {self.job.competition.metric.name}")
+        log.info(f"{self.job.name} stops: {patience} epochs without a better {self.job.competition.metric.name}")
         return True

@@ -53,8 +53,8 @@ def main(words: list[str]) -> None:
     own = dict(word.split("=") for word in words if word.startswith(("images=", "seconds=")))
     request = parse([word for word in words if word.partition("=")[0] not in own])
     run = Run(request.competition, request.run)
-    competition = open_competition(request.config, run, lambda _: None)
-    networks, member = EngineNetworks(competition, run, lambda _: None), trained_members(run, request)[0]
+    competition = open_competition(request.config, run)
+    networks, member = EngineNetworks(competition, run), trained_members(run, request)[0]
     rows = networks.rows(member, "oof")[: int(own.get("images", 512))]
     paths = [Path(competition.samples.train["path"].iloc[row]) for row in rows]
     size, batch, target = networks.size, request.config.predict.batch, competition.target
@@ -75,7 +75,7 @@ def main(words: list[str]) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 cache = Path(folder) / "cache"
                 cache.mkdir()
-                images = ImageCache.open(cache, paths, stream.side, stream.fit, say=lambda _: None)
+                images = ImageCache.open(cache, paths, stream.side, stream.fit)
                 networks._feed = Feed(PlainRows(images, size), 0, torch.device("cpu"))
                 return mean_predictions(list(networks.logits(ready, engine, every, SQUARE).values()), target)
 

@@ -36,7 +36,7 @@ def insects(tmp_path):
 
 def accounted(source, **given):
     """What became of each kind of file, by name; the numbers must be those of the folder."""
-    done = make(source, source.name, given, say=lambda line: None)
+    done = make(source, source.name, given)
     there = [path for path in source.rglob("*") if not path.is_dir()]
     assert done.accounting.total == sum(len(share) for share in done.accounting.shares) == len(there)
     paths = [path for share in done.accounting.shares for path in share.paths]
@@ -48,7 +48,7 @@ def accounted(source, **given):
 def test_the_numbers_add_up_in_every_layout(tmp_path, name):
     built = BUILDERS[name](tmp_path / "host" / name)
     words = dict(word.split("=", 1) for word in built.prepare)
-    done = make(built.source, name, {key: prepare._value(key, value) for key, value in words.items()}, say=str)
+    done = make(built.source, name, {key: prepare._value(key, value) for key, value in words.items()})
     data = competition_folder(name) / "data"
     there = {
         str(path.relative_to(data)) for path in data.rglob("*") if path.is_file() and not path.name.startswith(".")
@@ -129,7 +129,7 @@ def test_heic_is_left_out_aloud_where_no_library_reads_it(insects, monkeypatch):
     found, accounting = accounted(insects)
     decode.reads_heic.cache_clear()
     assert found == {"training images": 36, ".heic, which is not read": 3}
-    assert "3 files in wasp/ are .heic" in accounting.lines[0] and "pip install" in accounting.lines[0]
+    assert "3 files, wasp/y0.HEIC, " in accounting.lines[0] and "pip install" in accounting.lines[0]
 
 
 def test_a_refusal_names_files_that_might_have_been_read(tmp_path, capsys):
@@ -154,7 +154,7 @@ def test_git_lfs_pointers_stop_before_a_card_is_written(insects, many):
         if many or path.name == "more151.jpg":
             path.write_text(POINTER)
     with raises("git-lfs-pointer") as text:
-        make(insects, "insects", {}, say=lambda line: None)
+        make(insects, "insects", {})
     assert "git lfs pull" in str(text.value)
     assert ("more151.jpg" in str(text.value)) != many
     assert not (competition_folder("insects") / "card.yaml").exists()
@@ -165,7 +165,7 @@ def test_one_pointer_may_be_left_out_on_demand(insects):
     for i in range(100):
         save(insects / "bee" / f"more{i}.jpg", picture(0, 1000 + i))
     with raises("git-lfs-pointer"):
-        make(insects, "insects", {}, say=lambda line: None)
+        make(insects, "insects", {})
 
 
 def test_a_table_that_is_a_pointer(tmp_path):
@@ -173,7 +173,7 @@ def test_a_table_that_is_a_pointer(tmp_path):
         save(tmp_path / "x" / "train" / f"{k}.png", picture(0, k))
     (tmp_path / "x" / "train.csv").write_text(POINTER)
     with raises("git-lfs-pointer") as text:
-        make(tmp_path / "x", "x", {}, say=lambda line: None)
+        make(tmp_path / "x", "x", {})
     assert "train.csv" in str(text.value)
 
 
@@ -181,7 +181,7 @@ def test_a_class_of_which_nothing_can_be_read(insects):
     for path in (insects / "wasp").iterdir():
         path.write_text("<html>404</html>")
     with raises("no-readable-image") as text:
-        make(insects, "insects", {}, say=lambda line: None)
+        make(insects, "insects", {})
     assert "'wasp'" in str(text.value) and "web page" in str(text.value)
     assert not (competition_folder("insects") / "card.yaml").exists()
 
@@ -205,6 +205,6 @@ def test_bare_names_beside_a_file_that_is_no_image(tmp_path):
 
 def test_the_same_number_of_files_every_time(insects):
     first, _ = accounted(insects)
-    again = make(None, "insects", {}, say=lambda line: None).accounting
+    again = make(None, "insects", {}).accounting
     assert {share.name: len(share) for share in again.shares} == first
     assert np.array_equal(again.to_json()["files"], 36)

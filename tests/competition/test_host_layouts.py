@@ -28,7 +28,7 @@ def prepared(name, tmp_path):
     built = BUILDERS[name](tmp_path / "host" / name)
     assert prepare.main([str(built.source), f"id={name}", *built.prepare]) == 0
     card = load_card(name)
-    return built, card, inspect(card, load_samples(card), say=lambda line: None)
+    return built, card, inspect(card, load_samples(card))
 
 
 def test_there_are_layouts():

@@ -29,6 +29,7 @@ from src.competition.quality.image_index import look_at
 from src.competition.samples import load_samples
 from src.competition.sources.archives import unpack
 from src.competition.sources.data_folder import bring
+from src.core import locks
 from src.core.errors import Busy, Problem
 from src.core.files import read_json
 from src.core.locks import in_turn, locked
@@ -129,7 +130,7 @@ def test_archives_in_archives(tmp_path):
         tmp_path / "outer.zip",
         {"deep/train.zip": inner.read_bytes(), "deep/test.zip": flat.read_bytes(), "train.csv.zip": table.read_bytes()},
     )
-    data = bring(outer, tmp_path / "c", say=lambda line: None)
+    data = bring(outer, tmp_path / "c")
     found = sorted(str(path.relative_to(data)) for path in data.rglob("*") if path.is_file() and path.name[0] != ".")
     assert found == ["deep/test/2.txt", "deep/train/1.txt", "train.csv"]
 
@@ -138,7 +139,7 @@ def test_a_folder_is_linked_and_left_as_it_is(host, tmp_path):
     (host / "__MACOSX").mkdir()
     (host / "__MACOSX" / "x.png").write_bytes(b"litter")
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in host.rglob("*") if path.is_file()}
-    data = bring(host, tmp_path / "c", say=lambda line: None)
+    data = bring(host, tmp_path / "c")
     after = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in host.rglob("*") if path.is_file()}
     assert before == after
     assert (data / "train" / "0.png").samefile(host / "train" / "0.png")
@@ -148,19 +149,20 @@ def test_a_folder_is_linked_and_left_as_it_is(host, tmp_path):
 def test_a_failed_unpacking_leaves_nothing(tmp_path):
     broken = zip_of(tmp_path / "a.zip", {"good.txt": "1", "train.zip": "no zip"})
     with pytest.raises(Problem):
-        bring(broken, tmp_path / "c", say=lambda line: None)
+        bring(broken, tmp_path / "c")
     assert not (tmp_path / "c").exists()
     (tmp_path / "mine").mkdir()  # what was there before stays
     with pytest.raises(Problem):
-        bring(broken, tmp_path / "mine", say=lambda line: None)
+        bring(broken, tmp_path / "mine")
     assert (tmp_path / "mine").is_dir()
 
 
-def test_who_waits_for_a_lock_that_goes_holds_the_new_one(tmp_path):
+def test_who_waits_for_a_lock_that_goes_holds_the_new_one(tmp_path, monkeypatch):
     lock, waits, held, done = tmp_path / "c" / "lock", *(threading.Event() for _ in range(3))
+    monkeypatch.setattr(locks.log, "info", lambda line: waits.set())
 
     def second():
-        with in_turn(lock, "", lambda line: waits.set()):
+        with in_turn(lock, ""):
             held.set()
             done.wait(10)
 
@@ -179,11 +181,12 @@ def test_who_waits_for_a_lock_that_goes_holds_the_new_one(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "code"),
     [
-        *((name, b"\x89PNG", "no-archive") for name in ("some.py", "a.png", "labels.csv", "x.pdf", "bare")),
+        *((name, b"\x89PNG", "bad-source") for name in ("some.py", "a.png", "x.pdf", "bare")),
         *((f"x.{kind}", b"\x89PNG 1", "damaged-archive") for kind in ("tar.xz", "tar", "zip", "gz", "bz2", "xz")),
+        ("labels.csv", b"id,kind\n1,bee\n2,fly\n", "no-images"),
         ("empty.zip", b"PK\5\6" + bytes(18), "no-images"),
-        ("pipe", None, "no-archive"),
-        ("pipe.zip", None, "no-archive"),
+        ("pipe", None, "bad-source"),
+        ("pipe.zip", None, "bad-source"),
         ("link.zip", "nothing", "no-such-source"),
         ("absent.zip", "", "no-such-source"),
     ],
@@ -198,7 +201,7 @@ def test_a_source_that_is_none(tmp_path, home, capsys, name, content, code):
         path.symlink_to(content)
     assert prepare.main([str(path), "id=x", "--json"]) != 0
     told = json.loads(capsys.readouterr().out)["error"]
-    assert told["code"] == code and "\n" not in told["message"]
+    assert told["code"] == code and ("\n" not in told["message"] or name == "labels.csv")
     assert not (home / "competition" / "x").exists()
 
 
@@ -365,7 +368,7 @@ def test_small_images_are_told_of_in_the_overview_alone(host, capsys):
     assert prepare.main([str(host)]) == 0
     assert "images below 32 pixels" in capsys.readouterr().out
     card = load_card("insects")
-    assert not any("pixels" in note for note in inspect(card, load_samples(card), say=lambda line: None).notes)
+    assert not any("pixels" in note for note in inspect(card, load_samples(card)).notes)
 
 
 @pytest.mark.parametrize(
@@ -504,7 +507,7 @@ def test_near_duplicates_are_found_and_others_not(tmp_path):
         jpeg(tmp_path / "data" / "b3.jpg", np.clip(images[3].astype(int) + 9, 0, 255).astype(np.uint8), 90),
         jpeg(tmp_path / "data" / "b4.jpg", cv2.resize(images[4], (900, 600)), 90),  # decoded reduced
     ]
-    look = look_at([*paths, *changed], tmp_path / "cache", say=lambda line: None)
+    look = look_at([*paths, *changed], tmp_path / "cache")
     found = {tuple(look.paths[k].rpartition("/")[2] for k in pair) for pair in find_pairs(look).rows}
     assert found == {(f"a0{k}.jpg", f"b{k}.jpg") for k in range(5)}
     assert look.size[-1].tolist() == [600, 900]
@@ -523,13 +526,13 @@ def test_the_search_finds_every_pair_within_the_radius():
     assert len(wanted) > 50
 
 
-def test_a_look_is_kept_and_changed_files_are_looked_at_again(tmp_path):
+def test_a_look_is_kept_and_changed_files_are_looked_at_again(tmp_path, messages):
     paths = [jpeg(tmp_path / "data" / f"{k}.jpg", photo(k), 90) for k in range(3)]
-    told = []
-    first = look_at(paths, tmp_path / "cache", told.append)
+    messages.clear()
+    first = look_at(paths, tmp_path / "cache")
     jpeg(tmp_path / "data" / "1.jpg", photo(9, size=80), 90)
-    second = look_at(paths, tmp_path / "cache", told.append)
-    assert told == ["looking at 3 images", "looking at 1 image"]
+    second = look_at(paths, tmp_path / "cache")
+    assert messages == ["looking at 3 images", "looking at 1 image"]
     assert (first.hash == second.hash).tolist() == [True, False, True]
     assert second.size[1].tolist() == [80, 80]
 
@@ -552,22 +555,22 @@ def exchanged(file, content):
     os.replace(f"{file}.new", file)
 
 
-def test_an_image_exchanged_for_one_of_the_same_size_and_time_is_looked_at_again(tmp_path):
+def test_an_image_exchanged_for_one_of_the_same_size_and_time_is_looked_at_again(tmp_path, messages):
     paths = bitmaps(tmp_path / "data")
-    told = []
-    first = look_at(paths, tmp_path / "cache", told.append)
+    messages.clear()
+    first = look_at(paths, tmp_path / "cache")
     exchanged(paths[1], cv2.imencode(".bmp", photo(9, size=40))[1].tobytes())
-    second = look_at(paths, tmp_path / "cache", told.append)
-    assert told == ["looking at 3 images", "looking at 1 image"]
+    second = look_at(paths, tmp_path / "cache")
+    assert messages == ["looking at 3 images", "looking at 1 image"]
     assert (first.digest == second.digest).tolist() == [True, False, True]
     assert (first.hash == second.hash).tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("kind", ["touched", "of an older version", "more than are read again"])
-def test_a_look_counts_where_only_the_third_time_is_another(tmp_path, monkeypatch, kind):
+def test_a_look_counts_where_only_the_third_time_is_another(tmp_path, monkeypatch, kind, messages):
     """As after a copy to another machine, or a chmod."""
     paths = bitmaps(tmp_path / "data")
-    look_at(paths, tmp_path / "cache", say=lambda line: None)
+    look_at(paths, tmp_path / "cache")
     file = tmp_path / "cache" / "look.npz"
     if kind == "of an older version":
         held = dict(np.load(file))
@@ -576,15 +579,16 @@ def test_a_look_counts_where_only_the_third_time_is_another(tmp_path, monkeypatc
         monkeypatch.setattr(image_index, "READ_AGAIN", 10)
     for path in paths:
         os.chmod(path, 0o600)
-    told, read, real = [], [], image_index._digest
+    messages.clear()
+    read, real = [], image_index._digest
     monkeypatch.setattr(image_index, "_digest", lambda path: read.append(path) or real(path))
     for _ in range(2):
-        look_at(paths, tmp_path / "cache", told.append)
-    assert told == [] and len(read) == (0 if kind == "more than are read again" else 3)
+        look_at(paths, tmp_path / "cache")
+    assert messages == [] and len(read) == (0 if kind == "more than are read again" else 3)
     exchanged(paths[2], cv2.imencode(".bmp", photo(9, size=40))[1].tobytes())
     monkeypatch.undo()
-    look_at(paths, tmp_path / "cache", told.append)
-    assert told == ["looking at 1 image"]
+    look_at(paths, tmp_path / "cache")
+    assert messages == ["looking at 1 image"]
 
 
 def test_a_look_that_all_share_is_no_cluster():
@@ -606,21 +610,21 @@ def test_inspect_ties_duplicates_and_sets_broken_test_images_aside(tmp_path, hom
     assert prepare.main([str(folder)]) == 0
     stopping = load_card("photos")
     with raises("bad-image", "1 of 4"):
-        inspect(stopping, load_samples(stopping), say=lambda line: None)
+        inspect(stopping, load_samples(stopping))
     card = stopping.model_copy(update={"on_bad_image": "drop"})
-    samples = inspect(card, load_samples(card), say=lambda line: None)
+    samples = inspect(card, load_samples(card))
     cluster = samples.train["cluster"].tolist()
     assert cluster[0] == cluster[1] != ""
     assert cluster[2] == cluster[3] not in ("", cluster[0])
     assert set(cluster[4:]) == {""}
     assert samples.test_without_image == ("2",)
     assert samples.test["id"].tolist() == ["0", "1", "3"]
-    plain = inspect(card, load_samples(card), say=lambda line: None, duplicates=False)
+    plain = inspect(card, load_samples(card), duplicates=False)
     assert set(plain.train["cluster"]) == {""}
     (card.data / "train" / "5.jpg").unlink()
     (card.data / "train" / "5.jpg").write_bytes(b"broken")
     with raises("bad-image", "1 of 20"):
-        inspect(stopping, load_samples(stopping), say=lambda line: None)
+        inspect(stopping, load_samples(stopping))
 
 
 def test_extra_rows_that_show_a_held_out_image_are_left_out(tmp_path, home):
@@ -638,7 +642,7 @@ def test_extra_rows_that_show_a_held_out_image_are_left_out(tmp_path, home):
     words += ["extra.web.images=web/{id}.jpg", "extra.web.label=kind"]
     assert prepare.main([str(folder), *words]) == 0
     card = load_card("photos")
-    samples = inspect(card, load_samples(card, extra=("web",)), say=lambda line: None)
+    samples = inspect(card, load_samples(card, extra=("web",)))
     assert samples.train["id"].tolist()[10:] == ["w2"]
     assert any("2 extra rows" in note for note in samples.notes)
 

@@ -58,12 +58,13 @@ def test_crowds_are_told_and_not_compared(monkeypatch):
     assert (len(pairs), crowded) == (0, 200)
 
 
-def test_a_kept_look_is_the_look_that_was_taken(tmp_path):
-    paths, told = written(tmp_path / "data", 9), []
-    first = look_at(paths, tmp_path / "cache", told.append)
-    again = look_at(reversed(paths), tmp_path / "cache", told.append)
-    fewer = look_at(paths[2:5], tmp_path / "cache", told.append)
-    assert told == ["looking at 9 images"]
+def test_a_kept_look_is_the_look_that_was_taken(tmp_path, messages):
+    paths = written(tmp_path / "data", 9)
+    messages.clear()
+    first = look_at(paths, tmp_path / "cache")
+    again = look_at(reversed(paths), tmp_path / "cache")
+    fewer = look_at(paths[2:5], tmp_path / "cache")
+    assert messages == ["looking at 9 images"]
     for key in ("digest", "hash", "thumb", "size", "fault", "levels", "contrast"):
         assert np.array_equal(getattr(first, key), getattr(again, key)), key
         assert np.array_equal(getattr(first, key)[2:5], getattr(fewer, key)), key
@@ -73,16 +74,16 @@ def test_a_kept_look_is_the_look_that_was_taken(tmp_path):
         again.of(["strange.jpg"])
 
 
-def test_images_may_lie_on_another_disk(tiny, tmp_path):
+def test_images_may_lie_on_another_disk(tiny, tmp_path, messages):
     """data/ as a link to where there is room for it."""
     data = tiny / "competition" / "tiny" / "data"
     data.rename(tmp_path / "elsewhere")
     data.symlink_to(tmp_path / "elsewhere")
     card = load_card("tiny")
-    told = []
+    messages.clear()
     for _ in range(2):
-        samples = inspect(card, load_samples(card), told.append)
-    assert len(told) == 1 and len(samples.train) == 45
+        samples = inspect(card, load_samples(card))
+    assert len(messages) == 1 and len(samples.train) == 45
 
 
 def test_relative_paths_are_those_of_the_system(tmp_path):
@@ -92,12 +93,12 @@ def test_relative_paths_are_those_of_the_system(tmp_path):
     assert list(relative_paths([*paths, *text], folder)) == [os.path.relpath(p, folder) for p in [*paths, *text]]
 
 
-def test_a_cache_is_the_same_whether_paths_are_text_or_not(tmp_path):
+def test_a_cache_is_the_same_whether_paths_are_text_or_not(tmp_path, messages):
     paths = written(tmp_path / "data", 4)
-    told = []
-    first = ImageCache.open(tmp_path / "cache", paths, 16, "stretch", say=told.append)
-    again = ImageCache.open(tmp_path / "cache", [Path(path) for path in paths], 16, "stretch", say=told.append)
-    assert len(told) == 1 and first.file == again.file
+    messages.clear()
+    first = ImageCache.open(tmp_path / "cache", paths, 16, "stretch")
+    again = ImageCache.open(tmp_path / "cache", [Path(path) for path in paths], 16, "stretch")
+    assert len(messages) == 1 and first.file == again.file
     assert np.array_equal(first.batch([0, 3]), again.batch([0, 3]))
 
 

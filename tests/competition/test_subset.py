@@ -11,6 +11,7 @@ import pytest
 
 from src.competition.card import load_card
 from src.competition.sources.data_folder import ensure_data
+from src.core.console import messages_to
 from src.core.files import read_json
 from src.core.paths import Run
 from src.train import main as train
@@ -32,7 +33,7 @@ def cut(home: Path, words: str, name: str = "short") -> tuple[pd.DataFrame, pd.D
     folder = home / "competition" / name
     folder.mkdir(exist_ok=True)
     (folder / "card.yaml").write_text(CARD.format(cut=words))
-    data = ensure_data(load_card(name), lambda _: None)
+    data = ensure_data(load_card(name))
     held_out = data / "held_out.csv"
     empty = pd.DataFrame(columns=["id", "path", "label"])
     return pd.read_csv(data / "train.csv", dtype=str), pd.read_csv(held_out, dtype=str) if held_out.exists() else empty
@@ -116,9 +117,9 @@ def test_who_comes_while_another_process_sets_it_up_waits(tiny):
     folder.mkdir()
     (folder / "card.yaml").write_text(CARD.format(cut="without: [blue]"))
     said: Queue[str] = Queue()
-    with (folder / "lock").open("a") as lock:
+    with (folder / "lock").open("a") as lock, messages_to(said.put):
         fcntl.flock(lock, fcntl.LOCK_EX)
-        coming = Thread(target=ensure_data, args=(load_card("short"), said.put))
+        coming = Thread(target=ensure_data, args=(load_card("short"),))
         coming.start()
         text = ""
         while "waiting for another process that is setting up competition/short" not in text:

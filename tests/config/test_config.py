@@ -88,7 +88,7 @@ def test_the_default_holds_every_key_with_its_meaning():
         (["data.samplr=plain"], ["data.sampler"]),
         (["model.pretraind=true"], ["model.pretrained"]),
         (["data.sampler=wieghted"], ["data.sampler=wieghted", "weighted"]),
-        (["images.fit=strech"], ["images.fit", "stretch", "crop", "pad"]),
+        (["images.fit=strech"], ["images.fit", "stretch"]),
         (["train.keep=bets"], ["train.keep", "best"]),
         (["train.batch=aut"], ["train.batch=aut", "auto"]),
         (["machine.threads=aut"], ["machine.threads=aut", "auto"]),

@@ -25,7 +25,7 @@ from tests.fixtures.terminal_screen import seen
 WORK = """
 import threading, time
 from src.core.reporter import Standing
-from src.core.console import Terminal
+from src.core.console import Terminal, log
 
 rows = {rows!r}
 with Terminal(what={what!r}) as terminal:
@@ -36,7 +36,7 @@ with Terminal(what={what!r}) as terminal:
             facts = {{"epoch": f"{{step // 10 + 1}}/4", "loss": "0.5", "accuracy": "0.75"}}
             terminal.show(row, Standing(40, step, 0, facts))
             if step % 10 == 9:
-                terminal.say(f"{{row}} told an epoch")
+                log.info(f"{{row}} told an epoch")
         time.sleep(0.01)
     assert threading.active_count() == 1, "folds are forked off this process"
     for row in rows:
@@ -117,7 +117,7 @@ def test_rows_with_nothing_left_to_do_say_nothing_of_the_others():
 def test_a_part_sums_its_rows():
     shown = []
     hear = SimpleNamespace(show=lambda row, standing: shown.append((row, standing)))
-    part = Part(hear, "1e-2", print)
+    part = Part(hear, "1e-2")
     part.show("fold 0", Standing(100))
     assert shown[-1] == ("1e-2", Standing(100))
     part.show("fold 1", Standing(50))
@@ -130,9 +130,9 @@ def test_a_part_sums_its_rows():
 
 def test_what_is_told_too_often_is_passed_over():
     shown = []
-    hear = SimpleNamespace(show=lambda row, standing: shown.append(row), say=print, end=print)
-    frequent_confusions, always = Paced(hear, 60), Paced(hear, 0)
-    for teller in (frequent_confusions, always):
+    hear = SimpleNamespace(show=lambda row, standing: shown.append(row), end=print)
+    seldom, always = Paced(hear, 60), Paced(hear, 0)
+    for teller in (seldom, always):
         for step in range(3):
             teller.show("fold 0", Standing(3, step))
             teller.show("fold 1", Standing(3, step))
@@ -294,9 +294,6 @@ class Noted:
 
     def __init__(self, stop_at: int | None = None) -> None:
         self.stop_at, self.shown, self.ended = stop_at, [], []
-
-    def say(self, text: str) -> None:
-        pass
 
     def show(self, row: str, standing: Standing) -> None:
         self.shown.append(standing)

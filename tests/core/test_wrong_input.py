@@ -24,8 +24,9 @@ FACTS = re.compile(r"(runs/\w+/folds-\w+\.csv|runs/\w+/overview\.json|competitio
 
 
 def tree(home: Path) -> Tree:
-    """Every file of a home but the locks, which hold the number of the last process."""
-    files = (path for path in home.rglob("*") if path.is_file() and path.name != "lock")
+    """Every file of a home but the locks, which hold the number of the last process, and the index of the images, which
+    takes down the times of files that were copied."""
+    files = (path for path in home.rglob("*") if path.is_file() and path.name not in ("lock", "look.npz"))
     return {str(path.relative_to(home)): path.read_bytes() for path in files}
 
 

@@ -118,7 +118,7 @@ def test_it_looks_at_the_fold_the_seed_and_the_optimizer_that_are_asked_for(tiny
     asked = {"plain": [], "fold": ["fold=1"], "seed": ["seed=1"], "sgd": ["optim.name=sgd"], "again": []}
     tables = {}
     for run, words in asked.items():
-        find_lr(parse(["config=tiny", f"run={run}", *words]), lambda _: None)
+        find_lr(parse(["config=tiny", f"run={run}", *words]))
         tables[run] = pd.read_csv(tiny / f"runs/tiny/{run}/lr-finder.csv")
     pd.testing.assert_frame_equal(tables["plain"], tables["again"])
     for run in ("fold", "seed", "sgd"):

@@ -252,7 +252,7 @@ def test_the_same_run_gives_the_same_bytes_and_fp16_half_of_them(spoilt):
 def test_files_give_the_pixels_of_the_cache(shop, tmp_path):
     paths = sorted((shop / "competition" / "spots" / "data").glob("*/*.jpg"))
     assert len(paths) == 54
-    cache = ImageCache.open(tmp_path, paths, 20, "pad", ("crop_border",), say=lambda line: None)
+    cache = ImageCache.open(tmp_path, paths, 20, "pad", ("crop_border",))
     wanted, _ = PlainRows(cache, 16)[np.arange(54)]
     parts = list(file_batches(ImageStream(paths, 20, "pad", ("crop_border",)), 16, 10, workers=3))
     assert [len(part.rows) for part in parts] == [10, 10, 10, 10, 10, 4]

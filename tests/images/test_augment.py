@@ -32,7 +32,7 @@ def photos(tmp_path_factory) -> ImageCache:
     for number in range(6):
         paths.append(folder / f"{number}.png")
         cv2.imwrite(str(paths[-1]), generator.integers(0, 256, (28, 28, 3), dtype=np.uint8))
-    return ImageCache.open(folder / "cache", paths, 28, "stretch", say=lambda _: None)
+    return ImageCache.open(folder / "cache", paths, 28, "stretch")
 
 
 def steps(seed: int, epoch: int, count: int = 4) -> list[Step]:

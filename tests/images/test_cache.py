@@ -24,9 +24,10 @@ from src.core.paths import REPOSITORY, relative_paths
 from src.images.cache import ImageCache
 from src.images.dataset import Feed, PlainRows
 from src.images.decode import decode
+from src.images.fits import fitted
 from src.images.local_copy import local_folder
 from src.images.prepare_steps.steps import crop_border
-from src.images.stream import ImageStream, fitted
+from src.images.stream import ImageStream
 from src.predict import main as predict
 from src.train import main as train
 from tests.fixtures.codes import raises
@@ -49,7 +50,6 @@ def picture(path: Path, seed: int) -> Path:
 
 
 def opened(paths: list[Path], fit: str = "stretch", side: int = SIDE, **how) -> ImageCache | ImageStream:
-    how = {"say": lambda line: None} | how
     return ImageCache.open(paths[0].parent.parent / "cache", paths, side, fit, **how)
 
 
@@ -130,13 +130,12 @@ def test_preparations_are_applied_in_order(paths):
     assert np.array_equal(cache[0][4:12], fitted(cropped, SIDE, "pad")[4:12]) and not cache[0][:4].any()
 
 
-def test_the_second_time_nothing_is_built(paths):
-    said = []
-    first = opened(paths, say=said.append)
+def test_the_second_time_nothing_is_built(paths, messages):
+    first = opened(paths)
     made = first.file.stat()
-    assert len(said) == 1 and "12 images" in said[0]
-    again = opened(paths, say=said.append)
-    assert len(said) == 1 and again.file.stat() == made and np.array_equal(again[5], first[5])
+    assert len(messages) == 1 and "12 images" in messages[0]
+    again = opened(paths)
+    assert len(messages) == 1 and again.file.stat() == made and np.array_equal(again[5], first[5])
 
 
 def test_threads_change_nothing(paths):
@@ -157,20 +156,21 @@ def test_whatever_the_pixels_depend_on_makes_another_cache(paths):
     assert not np.array_equal(caches[-1][0], old), "an image was changed, and the old pixels came back"
 
 
-def test_a_moved_competition_keeps_its_cache(paths, tmp_path):
+def test_a_moved_competition_keeps_its_cache(paths, tmp_path, messages):
     name = opened(paths).file.name
     moved = (tmp_path / "competition").rename(tmp_path / "elsewhere")
-    said = []
-    cache = opened([moved / "data" / path.name for path in paths], say=said.append)
-    assert cache.file.name == name and not said
+    messages.clear()
+    cache = opened([moved / "data" / path.name for path in paths])
+    assert cache.file.name == name and not messages
 
 
-def test_a_cache_of_hashes_is_that_of_the_files_bytes(paths):
-    digests, said = list(range(12)), []
+def test_a_cache_of_hashes_is_that_of_the_files_bytes(paths, messages):
+    digests = list(range(12))
     file = opened(paths, digests=digests).file
+    messages.clear()
     for path in paths:
         os.utime(path)
-    assert opened(paths, digests=digests, say=said.append).file == file and not said
+    assert opened(paths, digests=digests).file == file and not messages
     assert opened(paths, digests=[99, *digests[1:]]).file != file
 
 
@@ -203,17 +203,17 @@ def broken(paths: list[Path]) -> list[Path]:
     return paths
 
 
-def test_all_broken_images_are_told_together(paths):
+def test_all_broken_images_are_told_together(paths, messages):
     with pytest.raises(Problem) as problem:
         opened(broken(paths))
     text = str(problem.value)
     assert "3 of 12 images" in text and "Remedy" in text
     for row, reason in ((2, "truncated"), (5, "empty"), (7, "missing")):
         assert any(str(paths[row]) in line and reason in line for line in text.splitlines())
-    said = []
+    messages.clear()
     with raises("bad-image", "3 of 12"):
-        opened(paths, say=said.append)
-    assert not said, "the images were all decoded again to find the same faults"
+        opened(paths)
+    assert not messages, "the images were all decoded again to find the same faults"
 
 
 def test_a_long_list_is_cut_after_ten(paths):
@@ -290,24 +290,26 @@ def flip(file: Path, at: int, count: int = 64) -> None:
 
 
 @pytest.mark.parametrize("at", [0, 60, 128, 4000, 12 * SIDE * SIDE * 3 + 128])
-def test_a_small_cache_that_is_damaged_is_made_anew(paths, at):
+def test_a_small_cache_that_is_damaged_is_made_anew(paths, at, messages):
     """In its header, its pixels or its checksums: the pixels were once all inverted, and 0.897 became 0.210."""
-    true, said = opened(paths).batch(range(12)), []
+    true = opened(paths).batch(range(12))
+    messages.clear()
     flip(opened(paths).file, at)
-    assert np.array_equal(opened(paths, say=said.append).batch(range(12)), true)
-    assert any("made anew" in line for line in said)
-    said.clear()
-    opened(paths, say=said.append)
-    assert not said
+    assert np.array_equal(opened(paths).batch(range(12)), true)
+    assert any("made anew" in line for line in messages)
+    messages.clear()
+    opened(paths)
+    assert not messages
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"bytes": 1, "images": 12, "faults": []}', "\udcff\0"])
-def test_a_mark_that_is_damaged_makes_the_cache_anew(paths, content):
-    cache, said = opened(paths), []
+def test_a_mark_that_is_damaged_makes_the_cache_anew(paths, content, messages):
+    cache = opened(paths)
+    messages.clear()
     true = cache.batch(range(12))
     cache.file.with_suffix(".json").write_bytes(content.encode(errors="surrogateescape"))
-    assert np.array_equal(opened(paths, say=said.append).batch(range(12)), true)
-    assert any("made anew" in line for line in said)
+    assert np.array_equal(opened(paths).batch(range(12)), true)
+    assert any("made anew" in line for line in messages)
 
 
 def test_a_large_cache_is_checked_row_by_row_as_it_is_read(paths, monkeypatch):
@@ -346,13 +348,14 @@ def without_checksums(file: Path) -> None:
     mark.write_text(json.dumps({k: v for k, v in facts.items() if k != "crc32"} | {"bytes": file.stat().st_size}))
 
 
-def test_an_older_cache_is_made_anew_once_and_that_is_said(paths):
-    cache, said = opened(paths), []
+def test_an_older_cache_is_made_anew_once_and_that_is_said(paths, messages):
+    cache = opened(paths)
+    messages.clear()
     true = cache.batch(range(12))
     without_checksums(cache.file)
     for told in (2, 2):
-        assert np.array_equal(opened(paths, say=said.append).batch(range(12)), true)
-        assert len(said) == told and "before caches had checksums" in said[0]
+        assert np.array_equal(opened(paths).batch(range(12)), true)
+        assert len(messages) == told and "before caches had checksums" in messages[0]
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -391,7 +394,7 @@ def test_a_cache_that_others_delete_is_read_on_and_told_where_it_cannot_be(paths
     again = opened(paths)
     assert np.array_equal(cache.batch(range(12)), wanted)
     cache._damage("is damaged")
-    assert opened(paths, say=pytest.fail).file == again.file, "the new one keeps its mark"
+    assert opened(paths).file == again.file, "the new one keeps its mark"
 
 
 def test_two_processes_build_once(paths):
@@ -442,11 +445,10 @@ def test_a_full_disk_is_told_before_the_work(paths):
     assert files(paths) == []
 
 
-def test_beyond_the_bound_images_are_decoded_on_demand(paths):
-    said = []
+def test_beyond_the_bound_images_are_decoded_on_demand(paths, messages):
     cache = opened(paths)
-    stream = opened(paths, max_gb=1e-6, side=SIDE, say=said.append)
-    assert isinstance(stream, ImageStream) and len(stream) == 12 and "on demand" in said[0]
+    stream = opened(paths, max_gb=1e-6, side=SIDE)
+    assert isinstance(stream, ImageStream) and len(stream) == 12 and "on demand" in messages[-1]
     assert np.array_equal(stream.batch([4, 0]), cache.batch([4, 0])) and np.array_equal(stream[-1], cache[-1])
     assert np.array_equal(pickle.loads(pickle.dumps(stream))[3], cache[3])
     assert stream.batch([]).shape == (0, SIDE, SIDE, 3)
@@ -528,7 +530,7 @@ def test_the_mark_tells_what_the_cache_holds(paths):
 
 def test_the_bar_is_for_terminals_only(paths, capfd):
     opened(paths)
-    assert capfd.readouterr() == ("", "")
+    assert capfd.readouterr().err == ""
     shutil.rmtree(paths[0].parent.parent / "cache")
     ours, terminal = os.openpty()
     code = (
@@ -553,7 +555,7 @@ def copies(local: Path) -> list[str]:
     return sorted(path.name for path in (local / OURS / "competition").iterdir() if path.name != "lock")
 
 
-def test_two_machines_of_two_processes_build_once_and_copy_once_each(paths, tmp_path):
+def test_two_machines_of_two_processes_build_once_and_copy_once_each(paths, tmp_path, messages):
     """Machines that share the competition's folder, each with a disk of its own."""
     locals_ = [tmp_path / "one", tmp_path / "one", tmp_path / "two", tmp_path / "two"]
     lot = [other_process(paths, workers=1, local=str(local)) for local in locals_]
@@ -567,10 +569,10 @@ def test_two_machines_of_two_processes_build_once_and_copy_once_each(paths, tmp_
     assert len({line for line in everything.splitlines() if line.startswith("ready")}) == 1
     # Copied, it is read from there, and the shared folder is not needed.
     shutil.rmtree(paths[0].parent.parent / "cache")
-    said = []
-    cache = opened(paths, local=tmp_path / "one", say=said.append)
+    messages.clear()
+    cache = opened(paths, local=tmp_path / "one")
     assert cache.file.is_relative_to(tmp_path / "one")
-    assert not said
+    assert not messages
     assert np.array_equal(cache[6], fitted(decode(paths[6]), SIDE, "stretch"))
 
 
@@ -579,7 +581,7 @@ SLOW += "class Bar:\n def __enter__(self): return self\n def __exit__(self, *_):
 SLOW += " def update(self, _): print('a chunk', flush=True); time.sleep(60)\n"
 
 
-def test_a_killed_copy_leaves_nothing_that_counts(paths, tmp_path):
+def test_a_killed_copy_leaves_nothing_that_counts(paths, tmp_path, messages):
     local = tmp_path / "local"
     built = opened(paths)
     copier = other_process(paths, before=SLOW, local=str(local))
@@ -588,9 +590,9 @@ def test_a_killed_copy_leaves_nothing_that_counts(paths, tmp_path):
     copier.kill()
     copier.communicate()
     assert [name[-5:] for name in copies(local)] == [".part"]
-    said = []
-    cache = opened(paths, local=local, say=said.append)
-    assert "copying" in said[0]
+    messages.clear()
+    cache = opened(paths, local=local)
+    assert "copying" in messages[0]
     assert np.array_equal(cache.batch(range(12)), built.batch(range(12)))
     assert copies(local) == files(paths)
 
@@ -608,14 +610,15 @@ def test_a_copy_that_is_not_whole_is_made_again(paths, tmp_path):
     assert copy.read_bytes() == whole
 
 
-def test_bytes_that_are_not_those_that_were_built_are_never_copied(paths, tmp_path, monkeypatch):
-    file, local, said = opened(paths).file, tmp_path / "local", []
+def test_bytes_that_are_not_those_that_were_built_are_never_copied(paths, tmp_path, monkeypatch, messages):
+    file, local = opened(paths).file, tmp_path / "local"
+    messages.clear()
     true = opened(paths).batch(range(12))
     monkeypatch.setattr("src.images.cache.CHECKED_AT_OPEN", 0)
     flip(file, 200)
-    cache = opened(paths, local=local, say=said.append)
+    cache = opened(paths, local=local)
     assert copies(local) == []
-    assert any("damaged" in line for line in said)
+    assert any("damaged" in line for line in messages)
     assert np.array_equal(cache.batch(range(12)), true)
     assert opened(paths, local=local).file.is_relative_to(local)
     assert np.array_equal(opened(paths, local=local).batch(range(12)), true)
@@ -660,8 +663,8 @@ def test_the_folder_of_copies_is_the_user_s_alone(paths, tmp_path):
 
 
 @pytest.mark.parametrize("planted", ["by another user", "as a link"])
-def test_pixels_in_a_folder_that_is_not_the_user_s_are_never_read(paths, tmp_path, monkeypatch, planted):
-    local, said = tmp_path / "local", []
+def test_pixels_in_a_folder_that_is_not_the_user_s_are_never_read(paths, tmp_path, monkeypatch, planted, messages):
+    local = tmp_path / "local"
     copy = opened(paths, local=local).file
     shared = opened(paths)
     true = shared.batch(range(12))
@@ -675,11 +678,12 @@ def test_pixels_in_a_folder_that_is_not_the_user_s_are_never_read(paths, tmp_pat
         me = os.geteuid() + 1
         (local / OURS).rename(local / f"podium-cache-{me}")
         monkeypatch.setattr(os, "geteuid", lambda: me)
-    cache = opened(paths, local=local, say=said.append)
+    messages.clear()
+    cache = opened(paths, local=local)
     assert cache.file == shared.file
     assert np.array_equal(cache.batch(range(12)), true)
-    assert len(said) == 1
-    assert "may not be used for a copy of the image cache (a link, or another user's)" in said[0]
+    assert len(messages) == 1
+    assert "may not be used for a copy of the image cache (a link, or another user's)" in messages[0]
 
 
 @pytest.mark.parametrize("closed", ["", OURS])

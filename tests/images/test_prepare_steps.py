@@ -116,5 +116,5 @@ def test_shrinking_averages_and_does_not_skip():
 
 
 def test_unknown_fit():
-    with raises("bad-value", "images.fit"):
+    with raises("unknown-fit", "stretch, crop, pad"):
         fitted(noise(8, 8), 4, "squeeze")

@@ -202,17 +202,17 @@ class Clock:
 @pytest.mark.parametrize(
     ("seconds", "views", "models"), [(10_000, 2, 3), (700, 1, 3), (450, 1, 2), (300, 1, 1), (10, 1, 1)]
 )
-def test_views_then_models_are_left_out_until_the_rest_fits(shop, monkeypatch, seconds, views, models):
+def test_views_then_models_are_left_out_until_the_rest_fits(shop, monkeypatch, messages, seconds, views, models):
     """300 images, 0.1 s to read and 0.4 s a look at each: all six looks take 750 s."""
     exported = Exported.open(shop / "runs" / "tiny" / "tiny" / "export" / "tiny.safetensors")
     (image, *_) = sorted((shop / "competition" / "tiny" / "data" / "test").iterdir())
     monkeypatch.setattr(time_limit, "TIMED", 20)
-    clock, lines = Clock(monkeypatch, 0.1, 0.4), []
-    parts = list(answers_in_time(exported, [image] * 300, seconds, lines.append, clock))
+    clock = Clock(monkeypatch, 0.1, 0.4)
+    parts = list(answers_in_time(exported, [image] * 300, seconds, clock))
     assert sum(len(part.paths) for part in parts) == 300
     assert clock.looks[-1] == (300, views * models) and clock.looks[1] == (20, 6)
-    assert any("each image is seen in views identity" in line for line in lines) == (views * models < 6)
-    assert any("may come too late" in line for line in lines) == (seconds == 10)
+    assert any("each image is seen in views identity" in line for line in messages) == (views * models < 6)
+    assert any("may come too late" in line for line in messages) == (seconds == 10)
 
 
 def test_a_machine_that_slows_down_later_loses_views_then(shop, monkeypatch):
@@ -221,7 +221,7 @@ def test_a_machine_that_slows_down_later_loses_views_then(shop, monkeypatch):
     monkeypatch.setattr(time_limit, "TIMED", 10)
     monkeypatch.setattr(time_limit, "ROUND", 20)
     clock = Clock(monkeypatch, 0.0, 1.0, 1.0, 3.0)
-    parts = list(answers_in_time(exported, [image] * 60, 700, lambda line: None, clock))
+    parts = list(answers_in_time(exported, [image] * 60, 700, clock))
     assert [len(part.paths) for part in parts] == [20, 20, 20]
     assert clock.looks == [(8, 6), (10, 6), (20, 6), (20, 1), (20, 1)]
 

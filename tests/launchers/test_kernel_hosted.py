@@ -36,8 +36,8 @@ ADDRESS = f"{USER}/podium-parts"
 class Pushed:
     """A dataset's and a notebook's folder; `push` lets the Kaggle at hand have one of them."""
 
-    def __init__(self, folder: Path, server):
-        self.folder, self.server, self.lines = folder, server, []
+    def __init__(self, folder: Path, server, lines: list[str]):
+        self.folder, self.server, self.lines = folder, server, lines
         self.record = folder / "kernel.json"
         for name in ("dataset", "notebook"):
             (folder / name).mkdir()
@@ -51,7 +51,7 @@ class Pushed:
 
     def push(self, kind, contents: str = "a", again: bool = False) -> int:
         folder = self.folder / kind.name
-        return push_once(kind, SLUG, folder, ADDRESS, contents, self.record, self.lines.append, again=again)
+        return push_once(kind, SLUG, folder, ADDRESS, contents, self.record, again=again)
 
     @property
     def told(self) -> str:
@@ -63,9 +63,9 @@ class Pushed:
 
 
 @pytest.fixture
-def pushed(tmp_path, monkeypatch):
+def pushed(tmp_path, monkeypatch, messages):
     with loopback(tmp_path, monkeypatch) as server:
-        yield Pushed(tmp_path, server)
+        yield Pushed(tmp_path, server, messages)
 
 
 def test_the_same_is_pushed_once_and_something_else_as_a_version(pushed):
@@ -194,7 +194,7 @@ def test_a_lapse_does_not_end_the_wait_for_a_run_unless_it_lasts(pushed, monkeyp
     monkeypatch.setattr(command, "PAUSES", ())  # a question is asked once
     pushed.server.fault("GetKernelSessionStatus", status=503, times=2)
     pushed.server.fault("GetKernelSessionStatus", drop="before", times=4)  # each of which the command tries again
-    await_run(SLUG, ADDRESS, 1, 9, pushed.lines.append)
+    await_run(SLUG, ADDRESS, 1, 9)
     assert sum("does not respond" in line for line in pushed.lines) == 1
     assert "version 1: running" in pushed.told and "version 1: complete" in pushed.told
     pushed.server.fault("GetKernelSessionStatus", status=503)
@@ -240,7 +240,7 @@ def test_an_output_comes_whole_and_once(pushed, tmp_path):
     pushed.runs(Ran(output={"kept.txt": b"kept", "other.txt": b"other"}))
     asked = (SLUG, ADDRESS, "kept.txt", tmp_path / "out", lambda path: path.read_bytes() == b"kept")
     pushed.server.fault("GET", status=503)  # until 2.2.4 the command kept the page that tells of the error
-    file = fetch_output(*asked, say=pushed.lines.append)
+    file = fetch_output(*asked)
     assert file.read_bytes() == b"kept" and " again in " in pushed.told
     assert [path.name for path in file.parent.iterdir()] == ["kept.txt"]
     before = len(pushed.server.asked)
@@ -270,13 +270,13 @@ def test_a_competition_that_takes_nothing_is_told_before(pushed, monkeypatch):
     with raises("unknown-competition", "another"):
         look_ahead("another")
     competition.daily = 5  # late submissions are taken
-    look_ahead(SLUG, pushed.lines.append)
+    look_ahead(SLUG)
     assert pushed.lines == []
 
 
 def test_that_none_is_left_today_is_only_said(pushed):
     pushed.server.used_before = 5
-    look_ahead(SLUG, pushed.lines.append)
+    look_ahead(SLUG)
     assert "none of today's 5 submissions is left" in pushed.told and "before 00:00 UTC, in " in pushed.told
 
 
@@ -324,7 +324,7 @@ def test_the_ref_that_a_newer_command_prints_is_taken(tmp_path, monkeypatch):
     file = tmp_path / "net.csv"
     file.write_text("id,label\n")
     monkeypatch.setattr(command, "submit", lambda *words: Call((), 0, out, "", ()))
-    assert push.send(SLUG, file, "words", "token", say=lambda line: None) == "40000077"
+    assert push.send(SLUG, file, "words", "token") == "40000077"
 
 
 def test_no_part_of_podium_downloads_a_leaderboard():

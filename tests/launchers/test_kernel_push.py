@@ -160,7 +160,7 @@ def test_a_folder_that_another_process_built_anew_is_not_uploaded(at_kaggle, mon
     """Between this command's build and its upload."""
     monkeypatch.setattr(
         "src.launchers.kaggle_notebook.inference_notebook.look_ahead",
-        lambda slug, say: main(["config=tiny", ME, "kernel.hours=3"]),
+        lambda slug: main(["config=tiny", ME, "kernel.hours=3"]),
     )
     code, _, err = at_kaggle.run("--push", ME)
     assert code == 1 and "was built anew by another process meanwhile" in err and not at_kaggle.server.datasets

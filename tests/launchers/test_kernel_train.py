@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from src.config.request import parse
+from src.core.console import messages_to
 from src.core.errors import Problem
 from src.core.files import read_json, sha256_of
 from src.core.paths import REPOSITORY, Run, home
@@ -174,12 +175,13 @@ def test_training_goes_on_past_the_time_limit_from_the_last_checkpoint(tiny, tmp
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     lines = []
 
-    def say(line: str) -> None:
+    def hear(line: str) -> None:
         lines.append(line)
         if "epoch  2/" in line and AtLine.running:
             AtLine.running.stop()
 
-    train_away(run.folder / "kernel-train" / "dataset", data, 3600, tmp_path, say)
+    with messages_to(hear):
+        train_away(run.folder / "kernel-train" / "dataset", data, 3600, tmp_path)
     monkeypatch.setenv("PODIUM_HOME", str(tiny))
     assert "the time is up: the run goes on from its last checkpoint" in lines[-1]
     assert bring(tmp_path / FILE, run, {}) == STOPPED and list(checkpoints(run)) == ["seed0/fold0"]
@@ -211,12 +213,15 @@ def test_training_that_fails_leaves_what_it_learned_with_its_exit_code(tiny, tmp
     run, data = Run("tiny", "away"), tiny / "competition" / "tiny" / "data"
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
 
-    def say(line: str) -> None:
+    def hear(line: str) -> None:
         if "out of fold" in line:
             (data / "sample_submission.csv").write_text("nothing\n")
 
-    with pytest.raises(Problem, match=r"failed with exit code 1; what was learned before is in .*run\.carried"):
-        train_away(run.folder / "kernel-train" / "dataset", data, 3600, tmp_path, say)
+    with (
+        messages_to(hear),
+        pytest.raises(Problem, match=r"failed with exit code 1; what was learned before is in .*run\.carried"),
+    ):
+        train_away(run.folder / "kernel-train" / "dataset", data, 3600, tmp_path)
     monkeypatch.setenv("PODIUM_HOME", str(tiny))
     assert whole(tmp_path / FILE) and bring(tmp_path / FILE, run, {}) == 1 and run.finished(0, 0)
 

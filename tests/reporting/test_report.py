@@ -247,7 +247,7 @@ def test_small_gaps_between_sure_and_right_are_luck(home):
         with np.load(file) as stored:
             arrays = dict(stored)
         np.savez(file, **arrays | {"logits": arrays["logits"] * 3})
-    told = {run: trust(run_results(parse([f"run={run}"]), lambda _: None)).reading for run in ("honest", "bold")}
+    told = {run: trust(run_results(parse([f"run={run}"]))).reading for run in ("honest", "bold")}
     assert "no more than the luck of 200 images explains" in told["honest"] and "it is too" not in told["honest"]
     assert "it is too sure by" in told["bold"]
 
@@ -266,7 +266,7 @@ def test_it_promises_the_same_bits_only_where_they_can_be_had(many):
         machine = json.loads((folder / "machine.json").read_text()) | {"device": device}
         (folder / "machine.json").write_text(json.dumps(machine))
         request = parse(["run=some"])
-        told = again(run_results(request, lambda _: None))
+        told = again(run_results(request))
         assert ("give the same bits" in told.reading) == same, (commit, device)
     assert f"export PODIUM_HOME={many}" in told.blocks[0].text
 
@@ -343,7 +343,7 @@ def test_a_map_tells_what_it_shows(home, monkeypatch):
     """Of a label that was missed it shows what speaks for it; where nothing does, that is said."""
     write_many(home, classes=12, each=6, target="multilabel")
     write_run("some", skill=3.0)
-    results = run_results(parse(["run=some"]), lambda _: None)
+    results = run_results(parse(["run=some"]))
     missed = surest_mistakes(results)["answer"].str.startswith("not ").head(6)
     monkeypatch.setattr(
         "src.reporting.sections.mistakes.heat_of", lambda _, rows, labels: ([np.ones((2, 2))] * len(rows), "")

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from src.config.load import load
+from src.core.console import messages_to
 from src.core.reporter import Quiet
 from src.core.worker_processes import run_tasks
 from src.train import main
@@ -71,9 +72,10 @@ def clocked(monkeypatch):
 
 
 def tried(kinds, clock, images=MANY, words=None):
-    lines = []
+    lines: list[str] = []
     config = load("auto", {"train.global_batch": "64"} | (words or {}), "demo-digits")
-    return faster(config, kinds, images, clock, lines.append), lines
+    with messages_to(lines.append):
+        return faster(config, kinds, images, clock), lines
 
 
 def test_the_usual_kind_gives_way_only_to_one_that_is_clearly_faster(home, clocked):

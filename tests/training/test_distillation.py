@@ -88,7 +88,7 @@ def truth(home: Path) -> pd.Series:
 
 def opened(words: list[str]) -> Competition:
     request = parse(words)
-    return open_competition(request.config, Run("tiny", request.run), lambda _: None)
+    return open_competition(request.config, Run("tiny", request.run))
 
 
 def swap(home: Path, fold: int, first: int = 0, second: int = 1, run: str = "base") -> None:

@@ -9,18 +9,17 @@ from src.competition.card import Card
 from src.competition.quality.duplicates import Pairs, clusters, find_pairs
 from src.competition.quality.image_index import Look, look_at
 from src.competition.samples import TRAIN, VALIDATION, Samples
-from src.core.console import Say, say
 from src.core.errors import Problem
 
 LISTED = 10
 
 
-def index_samples(card: Card, samples: Samples, say: Say = say) -> Look:
+def index_samples(card: Card, samples: Samples) -> Look:
     """A look at every training and test image, kept in the competition's cache/ folder."""
-    return look_at([*samples.train["path"], *samples.test["path"]], card.folder / "cache", say)
+    return look_at([*samples.train["path"], *samples.test["path"]], card.folder / "cache")
 
 
-def inspect(card: Card, samples: Samples, say: Say = say, duplicates: bool = True) -> Samples:
+def inspect(card: Card, samples: Samples, duplicates: bool = True) -> Samples:
     """The samples that can be worked with.
 
     Unreadable training images stop the work, or are left out where the card says on_bad_image: drop. Test ids whose
@@ -28,7 +27,7 @@ def inspect(card: Card, samples: Samples, say: Say = say, duplicates: bool = Tru
     `train.cluster` ties near duplicates together, and rows of extra tables are left out where they show an image that
     is held out or tested.
     """
-    look = index_samples(card, samples, say)
+    look = index_samples(card, samples)
     train, test = look.of(samples.train["path"]), look.of(samples.test["path"])
     samples = replace(
         samples,

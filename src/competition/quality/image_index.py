@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from src.core.console import log
 from src.core.files import DamagedFile, check_zip, read_npz, written_whole
 from src.core.wording import plural
 from src.images.cache_folder import turn
@@ -150,7 +151,7 @@ class Look:
         return np.concatenate(facts)
 
 
-def look_at(paths: Iterable[str], folder: Path, say: Callable[[str], None] = print, alone: bool = False) -> Look:
+def look_at(paths: Iterable[str], folder: Path, alone: bool = False) -> Look:
     """Look at these images; what `folder` holds of an earlier look, of files that have not changed since, is kept.
 
     alone: whether no other process looks meanwhile; whoever has something to look at sees to that first.
@@ -171,10 +172,10 @@ def look_at(paths: Iterable[str], folder: Path, say: Callable[[str], None] = pri
             return Look(np.array(paths, dtype=object), **{key: known.facts[key] for key in FACTS})
     if (touched | ~same).any() and not alone:
         try:
-            with turn(folder, say, "look"):
+            with turn(folder, "look"):
                 for part in folder.glob(f".{file.name}.*.part"):
                     part.unlink()  # of one that was killed
-                return look_at(paths, folder, say, alone=True)
+                return look_at(paths, folder, alone=True)
         except OSError as error:
             if not same.all() or error.errno not in READ_ONLY:
                 raise
@@ -188,7 +189,7 @@ def look_at(paths: Iterable[str], folder: Path, say: Callable[[str], None] = pri
             values[same] = known.facts[key][old[same]]
     todo = np.flatnonzero(~same)
     if len(todo):
-        say(f"looking at {plural(len(todo), 'image')}")
+        log.info(f"looking at {plural(len(todo), 'image')}")
         faults = each_in_threads(lambda k: _one(paths[todo[k]], int(todo[k]), fresh), len(todo), None, "looking")
         for k, reason in faults.items():
             fresh["fault"][todo[k]] = reason

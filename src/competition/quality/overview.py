@@ -1,6 +1,5 @@
 """A look before training: what there is, and what is wrong with it, as one dictionary and as a short table."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,18 @@ from src.competition.quality.cleaning import index_samples
 from src.competition.quality.duplicates import SMALLEST, Pairs, clusters, find_pairs
 from src.competition.quality.image_index import Look
 from src.competition.samples import Samples
+from src.core.console import log
 from src.core.wording import plural
+from src.images.decode import stored_pixels
 
 SHOWN = 5
+FAINT = 32  # of 255: the mean level of an image that is nearly black, or so far below white
 BLANK = 2.0  # the standard deviation of a thumbnail, of 255, below which there is nothing to see
 
 
-def overview(card: Card, samples: Samples, say: Callable[[str], None] = print) -> dict[str, Any]:
+def overview(card: Card, samples: Samples) -> dict[str, Any]:
     """Look at every image and sum up; prints the table. The dictionary holds plain values for a JSON file."""
-    look = index_samples(card, samples, say)
+    look = index_samples(card, samples)
     train, test = look.of(samples.train["path"]), look.of(samples.test["path"])
     pairs = find_pairs(look)
     facts = {
@@ -37,7 +39,7 @@ def overview(card: Card, samples: Samples, say: Callable[[str], None] = print) -
         "groups": _groups(samples),
         "notes": [*samples.notes, *pairs.notes, *_warnings(card, look, train)],
     }
-    _print(facts, say)
+    _print(facts)
     return facts
 
 
@@ -45,10 +47,33 @@ def _warnings(card: Card, look: Look, train: np.ndarray) -> list[str]:
     told, read = [], look.fault == ""
     if read.any() and (look.size[read].min(axis=1) < SMALLEST).all():
         told.append(f"images below {SMALLEST} pixels: of duplicates only equal files are looked for")
+    told += _faint(look)
     bad = int((~read[train]).sum())
     if bad and card.on_bad_image != "drop":
         told.append(f"training will stop at {plural(bad, 'unreadable image')}, unless the card says on_bad_image: drop")
     return told
+
+
+def _faint(look: Look) -> list[str]:
+    """Where most images are nearly black or white, that, and what their files hold."""
+    read = np.flatnonzero(look.fault == "")
+    dark, light = look.levels[read] < FAINT, look.levels[read] > 255 - FAINT
+    flat = look.contrast[read] < FAINT / 2
+    for which, name in ((dark & flat, "black"), (light & flat, "white")):
+        if len(read) and which.mean() > 0.5:
+            first = Path(look.paths[read[int(which.argmax())]])
+            held = stored_pixels(first)
+            text = f"{which.sum()} of {len(read)} images are nearly {name}"
+            if held is None:
+                return [text]
+            channels, bits, largest = held
+            told = f"{text}: {first.name} holds {channels} x {bits} bits, in channels that end at {largest}"
+            if bits > 8 and name == "black":
+                told += f". Of {bits} bits the upper 8 are kept: write values that end at {largest} as 8 bits"
+            if channels == 4 and name == "white":
+                told += ". The fourth is taken for transparency: if it is another band, write the others alone"
+            return [told]
+    return []
 
 
 def _sizes(look: Look) -> dict[str, Any]:
@@ -112,7 +137,7 @@ def _groups(samples: Samples) -> dict[str, int] | None:
     return {"groups": len(sizes), "smallest": int(sizes.min()), "largest": int(sizes.max())}
 
 
-def _print(facts: dict[str, Any], say: Callable[[str], None]) -> None:
+def _print(facts: dict[str, Any]) -> None:
     images, sizes, doubles = facts["images"], facts["sizes"], facts["duplicates"]
     counts = sorted(facts["classes"].items(), key=lambda item: -item[1])
     shown = [
@@ -155,9 +180,9 @@ def _print(facts: dict[str, Any], say: Callable[[str], None]) -> None:
             )
         )
     for name, text in rows:
-        say(f"  {name:<11} {text}")
+        log.info(f"  {name:<11} {text}")
     for note in facts["notes"]:
-        say(f"  note: {note}")
+        log.info(f"  note: {note}")
 
 
 def _span(three: list[int]) -> str:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from src.core.errors import Problem, UsageError
+from src.core.console import log
+from src.core.errors import Problem
 from src.core.files import format_size, needed_and_free
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -82,17 +83,6 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith((".zip", *TARS, *SINGLE, *FOREIGN))
 
 
-def check_source(path: Path) -> None:
-    """Raises UsageError for what is neither a folder nor a file that is called like an archive."""
-    if path.is_dir() or (path.is_file() and is_archive(path)):
-        return
-    raise UsageError(
-        f"{path} is neither a folder nor an archive that is read here (zip, tar, gz, bz2, xz): "
-        "give the folder that holds the images",
-        code="no-archive",
-    )
-
-
 def unpack(archive: Path, folder: Path, bound: Bound | None = None) -> None:
     """Unpack an archive into `folder`; system litter is left out.
 
@@ -122,7 +112,7 @@ def _in_short(error: Exception) -> str:
     return lines[0] if len(lines) == 1 else "it does not begin like one"
 
 
-def unpack_nested(folder: Path, say: Callable[[str], None], bound: Bound | None = None) -> None:
+def unpack_nested(folder: Path, bound: Bound | None = None) -> None:
     """Unpack the archives that lie below `folder`, each beside itself, and remove them.
 
     train.zip becomes train/, train.csv.zip becomes train.csv. One whose result is there already is left alone.
@@ -138,7 +128,7 @@ def unpack_nested(folder: Path, say: Callable[[str], None], bound: Bound | None 
         if depth == 0 and not bound.unpacked:  # of a folder: its archives are the source
             bound.packed += sum(path.stat().st_size for path in nested)
         for path in nested:
-            say(f"unpacking {path.relative_to(folder)}")
+            log.info(f"unpacking {path.relative_to(folder)}")
             _unpack_beside(path, bound)
     raise Problem(
         f"{folder} holds archives within archives, more than {DEPTH} deep: unpack it yourself and give the folder",

@@ -10,18 +10,20 @@ from pathlib import Path
 from src.competition.card import Card, load_card
 from src.competition.file_tree import Tree
 from src.competition.sources import demo_digits, pixel_columns, subset
-from src.competition.sources.archives import SPARE, Bound, check_source, existing, litter, unpack, unpack_nested
-from src.core.console import Say, say
+from src.competition.sources.archives import SPARE, Bound, existing, is_archive, litter, unpack, unpack_nested
+from src.core.console import log
 from src.core.errors import Problem, UsageError
 from src.core.files import DamagedFile, needed_and_free, read_json, write_json
-from src.core.locks import in_turn
+from src.core.locks import in_turn, remove_if_alone
 from src.core.paths import home
+from src.core.wording import plural
 
+TABLES = (".csv", ".tsv", ".json", ".jsonl")
 EMBEDDED: dict[str, Callable[[Path, Path], None]] = {"digits": demo_digits.write}
 ORIGIN = ".source.json"  # in data/: where it came from
 
 
-def ensure_data(card: Card, say: Say = say, anyway: bool = False) -> Path:
+def ensure_data(card: Card, anyway: bool = False) -> Path:
     """The data/ folder of the card's competition, made at first use. It appears whole or not at all.
 
     anyway: unpack also what is no data set by its size. Raises Problem where the archive is absent or unsafe, or the
@@ -29,56 +31,74 @@ def ensure_data(card: Card, say: Say = say, anyway: bool = False) -> Path:
     """
     if not card.data.is_dir():
         if card.embedded:
-            say(f"writing the images of {card.id} to {card.data}")
-            _appear(card.folder, lambda part: EMBEDDED[card.embedded](part, card.folder / "answers"), say)
+            log.info(f"writing the images of {card.id} to {card.data}")
+            _appear(card.folder, lambda part: EMBEDDED[card.embedded](part, card.folder / "answers"))
         elif card.cut:
             base = _base(card)
-            ensure_data(base, say)
-            say(f"cutting {card.id} from {base.id}")
-            _appear(card.folder, lambda part: subset.write(card.cut, base, part, say), say)
+            ensure_data(base)
+            log.info(f"cutting {card.id} from {base.id}")
+            _appear(card.folder, lambda part: subset.write(card.cut, base, part))
         elif card.archive:
-            bring(find_archive(card), card.folder, say, anyway=anyway)
+            bring(find_archive(card), card.folder, anyway=anyway)
         else:
             raise Problem(
                 f"{card.data} is absent: put the host's files there, as competition/{card.id}/card.yaml names them",
                 code="no-data",
             )
-    pixel_columns.ensure_images(card, say)
+    pixel_columns.ensure_images(card)
     return card.data
 
 
-def bring(source: Path, folder: Path, say: Say = say, again: bool = False, anyway: bool = False) -> Path:
-    """Make `folder`/data from an archive or a folder, the source left as it is. What was taken from the same source,
-    unchanged since, is kept, and what is missing of it brought back; else it is taken `again`, or refused.
+def check_source(source: Path) -> None:
+    """Raises UsageError for what is no folder, no file that is called like an archive, and no table."""
+    if not source.is_dir() and not (source.is_file() and (is_archive(source) or _is_table(source))):
+        raise UsageError(
+            f"{source} is neither a folder nor an archive that is read here (zip, tar, gz, bz2, xz) nor a table of "
+            "pixels: give the folder that holds the images",
+            code="bad-source",
+        )
 
-    Raises UsageError where data/ came from elsewhere or the source is no archive, Problem where it is empty or unsafe,
-    or the disk is too full.
+
+def _is_table(path: Path) -> bool:
+    return path.name.lower().endswith(TABLES)
+
+
+def bring(source: Path, folder: Path, again: bool = False, anyway: bool = False) -> Path:
+    """Make `folder`/data from an archive, a folder or one table, the source left as it is. What was taken from the
+    same source, unchanged since, is kept, and what is missing of it brought back; else it is taken `again`, or refused.
+
+    Raises UsageError where data/ came from elsewhere or `source` is another kind of file, Problem where it is empty or
+    unsafe, or the disk is too full.
     """
 
     def whole(part: Path) -> None:
-        say(f"{'taking' if source.is_dir() else 'unpacking'} {source} to {data}")
+        log.info(f"{'unpacking' if packed else 'taking'} {source} to {data}")
         bound = Bound(0 if source.is_dir() else source.stat().st_size, anyway)
         if source.is_dir():
             _copy(source, part)
-        else:
+        elif packed:
             unpack(source, part, bound)
-        unpack_nested(part, say, bound)
+        else:
+            part.mkdir(parents=True)
+            shutil.copy2(source, part)
+        unpack_nested(part, bound)
         tree = Tree(part)
         if not tree.files and not tree.dead:
             raise Problem(f"{source} is empty and holds no images: is it the right one?", code="no-images")
         origin["files"] = len(tree.files)
 
     check_source(source)
+    packed = source.is_file() and is_archive(source)
     data, origin = folder / "data", origin_of(source)
     if not data.is_dir():
-        return _appear(folder, whole, say, origin)
+        return _appear(folder, whole, origin)
     held = _origin(folder)
     if held.get("stamp") == origin["stamp"]:
-        say(f"{data} is there already, and is kept")
+        log.info(f"{data} is there already, and is kept")
         lost = held.get("files", 0) - len(Tree(data).files)
         if lost > 0:
-            say(f"{lost} of its {held['files']} files are missing: they are brought back from {source}")
-            _bring_back(folder, whole, say)
+            log.info(f"{plural(lost, 'file')} of {held['files']} missing there: brought back from {source}")
+            _bring_back(folder, whole)
         return data
     changed = ", which has changed since" if held.get("path") == origin["path"] else ""
     came = f"{data} came from {held.get('path', 'elsewhere')}{changed}"
@@ -87,8 +107,8 @@ def bring(source: Path, folder: Path, say: Say = say, again: bool = False, anywa
             f"{came}: delete {data} to take {source} anew, or choose another name for this competition, id=NAME",
             code="data-of-other-source",
         )
-    say(f"{came}, and no card was written yet: it is taken anew")
-    return _appear(folder, whole, say, origin)
+    log.info(f"{came}, and no card was written yet: it is taken anew")
+    return _appear(folder, whole, origin)
 
 
 def origin_of(source: Path) -> dict[str, str | int]:
@@ -114,10 +134,10 @@ def _origin(folder: Path) -> dict[str, str | int]:
         return {}
 
 
-def _appear(folder: Path, fill: Callable[[Path], None], say: Say, origin: dict[str, str | int] | None = None) -> Path:
+def _appear(folder: Path, fill: Callable[[Path], None], origin: dict[str, str | int] | None = None) -> Path:
     """data/, whole; what stands there is replaced where its `origin` is another."""
     data = folder / "data"
-    with _part_of(folder, say) as part:
+    with _part_of(folder) as part:
         if data.is_dir() and (origin is None or _origin(folder).get("stamp") == origin["stamp"]):
             return data  # another process made it while this one came here
         fill(part)
@@ -129,10 +149,17 @@ def _appear(folder: Path, fill: Callable[[Path], None], say: Say, origin: dict[s
     return data
 
 
-def _bring_back(folder: Path, fill: Callable[[Path], None], say: Say) -> None:
+def discard(folder: Path) -> None:
+    """Remove `folder`/data, and the folder too where nothing else is in it."""
+    with in_turn(folder / "lock", f"setting up competition/{folder.name}"):
+        shutil.rmtree(folder / "data", ignore_errors=True)
+        remove_if_alone(folder / "lock")
+
+
+def _bring_back(folder: Path, fill: Callable[[Path], None]) -> None:
     """Put what `fill` makes and data/ lacks into data/; all that is there stays."""
     data = folder / "data"
-    with _part_of(folder, say) as part:
+    with _part_of(folder) as part:
         fill(part)
         for path in Tree(part).files:
             if not os.path.lexists(data / path):
@@ -141,10 +168,10 @@ def _bring_back(folder: Path, fill: Callable[[Path], None], say: Say) -> None:
 
 
 @contextlib.contextmanager
-def _part_of(folder: Path, say: Say) -> Iterator[Path]:
+def _part_of(folder: Path) -> Iterator[Path]:
     """Where data/ is made, one process after the other; nothing is left there."""
     part = folder / ".data.part"
-    with in_turn(folder / "lock", f"setting up competition/{folder.name}", say):
+    with in_turn(folder / "lock", f"setting up competition/{folder.name}"):
         shutil.rmtree(part, ignore_errors=True)
         try:
             yield part

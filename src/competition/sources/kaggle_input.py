@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from src.competition.card import Card, load_card
@@ -13,7 +12,7 @@ from src.core.errors import UsageError
 CARD, METRIC, EXTENSIONS = "card.yaml", "metric.py", "extensions"
 
 
-def competition_at(home: Path, competition: str, parts: Path, data: Path, say: Callable[[str], None] = print) -> Card:
+def competition_at(home: Path, competition: str, parts: Path, data: Path) -> Card:
     """Let `home` be PODIUM_HOME, with the card in the folder `parts` and the host's files in `data`, which stay as they
     are: links stand for them, and archives among them are unpacked beside.
 
@@ -34,7 +33,7 @@ def competition_at(home: Path, competition: str, parts: Path, data: Path, say: C
             (here / name).symlink_to(Path(where).resolve() / name)
             archives |= is_archive(Path(name))
     if archives:
-        unpack_nested(folder / "data", say)
+        unpack_nested(folder / "data")
     os.environ["PODIUM_HOME"] = str(home)
     return load_card(competition)
 

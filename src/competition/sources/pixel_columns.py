@@ -1,7 +1,7 @@
 """Images that stand in a table as numbers, written as PNG files, so that everything after sees files."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -10,13 +10,14 @@ import pandas as pd
 
 from src.competition import templates
 from src.competition.card import Card, Table
+from src.core.console import log
 from src.core.errors import Problem, UsageError
 
 FOLDER = "pixels"  # below data/, where the templates of such tables must begin
 ROWS = 2000  # read at a time
 
 
-def ensure_images(card: Card, say: Callable[[str], None]) -> None:
+def ensure_images(card: Card) -> None:
     """Write the images of every table that holds pixels, unless they are there; all of them appear together."""
     sources = [
         source for source in (card.train, card.validation, *card.extra.values(), card.test) if source and source.pixels
@@ -31,7 +32,7 @@ def ensure_images(card: Card, say: Callable[[str], None]) -> None:
                 f"the card of {card.id}: a table with pixels is one table, and its images begin with {FOLDER}/",
                 code="pixel-table",
             )
-        say(f"writing the images in {source.name} as PNG files")
+        log.info(f"writing the images in {source.name} as PNG files")
         for name, image in _images(card.data / source.tables[0], source):
             path = part / name.removeprefix(f"{FOLDER}/")
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,16 +15,15 @@ from src.competition.card import Card, Cut
 from src.competition.folds import units_of
 from src.competition.quality.cleaning import inspect
 from src.competition.samples import TRAIN, Samples, load_samples
-from src.core.console import Say
 from src.core.errors import Problem, UsageError
 
 
-def write(cut: Cut, base: Card, data: Path, say: Say) -> None:
+def write(cut: Cut, base: Card, data: Path) -> None:
     """Write train.csv, with `held_out` also held_out.csv, each with columns id, path and label, and link the images.
 
     Raises UsageError for a class that the other competition lacks, Problem where a class has too few rows.
     """
-    samples = inspect(base, load_samples(base), say)
+    samples = inspect(base, load_samples(base))
     if not samples.target.one_class:
         raise UsageError(
             f"{base.id} has several labels an image: a cut is made of rows with one class each", code="bad-cut"

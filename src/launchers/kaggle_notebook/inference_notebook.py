@@ -5,7 +5,7 @@ from pathlib import Path
 
 from src.competition.card import Card, load_card
 from src.config.request import Request
-from src.core.console import Say, say
+from src.core.console import log
 from src.core.errors import Problem, UsageError
 from src.core.files import read_json, write_json
 from src.core.paths import DONE, Run
@@ -24,14 +24,14 @@ from src.submission.submit import slug_of, tell_score
 ROOT = "src.export.hidden_test"  # what runs there
 
 
-def build(request: Request, say: Say = say) -> Folder:
+def build(request: Request) -> Folder:
     """Write runs/<competition>/<run>/kernel/ anew. Raises UsageError or Problem for what is missing."""
     run, card = Run(request.competition, request.run), load_card(request.competition)
     slug_of(card)
     _check_card(card)
     export = run.folder / "export" / f"{run.name}.safetensors"
     facts = _facts(run, export)
-    user = request.config.kernel.user or kernels.user_name(say)
+    user = request.config.kernel.user or kernels.user_name()
     path = run.folder / "kernel"
     with only_user(path):
         writer = FolderWriter(path, request, card, user, slug_for(card.kaggle, run.name))
@@ -39,14 +39,14 @@ def build(request: Request, say: Say = say) -> Folder:
         writer.add_card()
         writer.add_wheels([ROOT])
         folder = writer.finish(PREDICT)
-    say(
+    log.info(
         f"{folder.path}: {format_size(folder.path)}; {len(facts.models)} models, views {', '.join(facts.views)}, "
         f"{request.config.kernel.hours:g} hours at Kaggle, internet off"
     )
     return folder
 
 
-def push(request: Request, folder: Folder, message: str, minutes: float, again: bool, say: Say = say) -> Submission:
+def push(request: Request, folder: Folder, message: str, minutes: float, again: bool) -> Submission:
     """Upload, run and submit what was built; where an earlier push got so far, go on from there. Raises Problem."""
     card, run, kernel = load_card(request.competition), Run(request.competition, request.run), request.config.kernel
     slug, record = slug_of(card), run.folder / "kernel.json"
@@ -54,7 +54,7 @@ def push(request: Request, folder: Folder, message: str, minutes: float, again: 
     if before and before.status not in (ledger.PUSHING, "PENDING"):
         raise AlreadySubmitted(before, f"the notebook {folder.kernel}")
     if before is None:
-        look_ahead(slug, say)
+        look_ahead(slug)
     with only_user(folder.path) as lock:
         if digest_of(folder.path) != folder.digest:
             raise Problem(
@@ -63,42 +63,38 @@ def push(request: Request, folder: Folder, message: str, minutes: float, again: 
             )
         _note_origin(run, folder)
         try:
-            version = run_there(slug, folder, kernel.hours, record, lock, say, again)
+            version = run_there(slug, folder, kernel.hours, record, lock, again)
         except RunFailed:
             kernels.forget(record, kernels.KERNEL)  # the same command runs it anew
             raise
     facts = ledger.facts(card.id, folder.digest)
     score = f", out of fold {facts['oof_score']:.4f}" if "oof_score" in facts else ""
     made = NotebookVersion(folder.kernel, version, folder.digest)
-    mine = submit_once(
-        card.id, slug, made, message or f"{request.run}{score}", wait_minutes=minutes, again=again, say=say
-    )
+    mine = submit_once(card.id, slug, made, message or f"{request.run}{score}", wait_minutes=minutes, again=again)
     if mine.scored:
-        tell_score(mine, facts.get("oof_score"), say)
+        tell_score(mine, facts.get("oof_score"))
     else:
-        say(
+        log.info(
             f"submission {mine.ref} arrived; Kaggle now runs the notebook on the hidden test set, which may take "
             f"{kernel.hours:g} hours. Its score, later: python -m src.submit --sync competition={card.id}"
         )
     return mine
 
 
-def run_there(
-    slug: str, folder: Folder, hours: float, record: Path, lock: int, say: Say = say, again: bool = False
-) -> int:
+def run_there(slug: str, folder: Folder, hours: float, record: Path, lock: int, again: bool = False) -> int:
     """Let Kaggle have the folder, wait until its notebook has run, and return the notebook's version.
 
     record: what is noted of it. lock: of the folder, which the uploads hold too. again: as for `kernels.push_once`.
     Raises RunFailed where the notebook failed, and Problem.
     """
     what = (kernels.DATASET, slug, folder.parts, folder.dataset, folder.contents)
-    made = kernels.push_once(*what, record, say, hold=(lock,))
-    kernels.await_dataset(slug, folder.dataset, made, say)
+    made = kernels.push_once(*what, record, hold=(lock,))
+    kernels.await_dataset(slug, folder.dataset, made)
     # A notebook that ran on another version of the dataset is another one.
     digest = f"{folder.digest}-{made}"
     what = (kernels.KERNEL, slug, folder.notebook, folder.kernel, digest)
-    version = kernels.push_once(*what, record, say, hold=(lock,), again=again)
-    kernels.await_run(slug, folder.kernel, version, hours, say)
+    version = kernels.push_once(*what, record, hold=(lock,), again=again)
+    kernels.await_run(slug, folder.kernel, version, hours)
     return version
 
 

@@ -3,18 +3,18 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from src.core.console import Say, say
+from src.core.console import log
 from src.core.errors import Problem
 from src.submission.kaggle import command
 from src.submission.kaggle.errors import SITE, explained, none_left, rules_not_accepted, until_midnight
 
 
-def look_ahead(slug: str, say: Say = say) -> None:
+def look_ahead(slug: str) -> None:
     """Raises Problem where the rules are not accepted, the competition is closed, or there is none of this name. That
     none is left today is only said: the day may turn while the notebook runs."""
     with explained(slug):
-        limits = command.limits(slug, say)
-        facts = command.competition(slug, say)
+        limits = command.limits(slug)
+        facts = command.competition(slug)
     if facts and not facts["entered"]:
         raise rules_not_accepted(slug).error()
     if facts and _closed(facts, limits):
@@ -26,7 +26,7 @@ def look_ahead(slug: str, say: Say = say) -> None:
     if limits.lifetime and not limits.left:
         raise none_left(limits).error()
     if limits.today and not limits.left:
-        say(
+        log.info(
             f"warning: none of today's {limits.today} submissions is left. The notebook runs now; should it be ready "
             f"before 00:00 UTC, in {until_midnight()}, give the same command again after that"
         )

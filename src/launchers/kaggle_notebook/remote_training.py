@@ -19,7 +19,7 @@ from typing import Any
 
 from src.competition.sources.kaggle_input import competition_at, places, places_of
 from src.core.cli import CommandLine, Result
-from src.core.console import Say, say
+from src.core.console import log
 from src.core.errors import Problem, UsageError
 from src.core.files import DamagedFile, read_json
 from src.core.paths import Run
@@ -30,7 +30,7 @@ SPARE = 0.1  # of the time, for the last checkpoint and the packing
 MOST_SPARE = 900.0  # seconds
 
 
-def train_away(parts: Path, data: Path, seconds: float, out: Path, say: Say = say) -> None:
+def train_away(parts: Path, data: Path, seconds: float, out: Path) -> None:
     """Train what request.json asks for, for `seconds` at most, predict where all of it is trained, and pack the run.
 
     Raises Problem where training failed; what was learned is packed before, with the exit code.
@@ -38,7 +38,7 @@ def train_away(parts: Path, data: Path, seconds: float, out: Path, say: Say = sa
     end = time.monotonic() + seconds - min(SPARE * seconds, MOST_SPARE)
     asked = _asked(parts)
     with tempfile.TemporaryDirectory(prefix="podium-") as home:
-        competition_at(Path(home), asked["competition"], parts, data, say)
+        competition_at(Path(home), asked["competition"], parts, data)
         (Path(home) / "configs").mkdir()
         shutil.copyfile(parts / CONFIG, Path(home) / "configs" / "away.yaml")
         if asked["ignore"]:
@@ -49,10 +49,10 @@ def train_away(parts: Path, data: Path, seconds: float, out: Path, say: Say = sa
             bring(parts / FILE, run, {})
         code = 1
         try:
-            code = _within(end, "src.train", ["config=away", f"run={run.name}", *asked["words"]], say)
+            code = _within(end, "src.train", ["config=away", f"run={run.name}", *asked["words"]])
             if code == 0:
                 words = ["--tta", "--export", f"run={run.name}", f"competition={run.competition}", *asked["words"]]
-                code = _within(end, "src.predict", words, say)
+                code = _within(end, "src.predict", words)
         finally:
             pack(run, out / FILE, ended=code)
     if code not in (0, STOPPED):
@@ -60,7 +60,7 @@ def train_away(parts: Path, data: Path, seconds: float, out: Path, say: Say = sa
             f"the command above failed with exit code {code}; what was learned before is in {out / FILE}",
             code="training-failed",
         )
-    say("all of it is done" if code == 0 else "the time is up: the run goes on from its last checkpoint")
+    log.info("all of it is done" if code == 0 else "the time is up: the run goes on from its last checkpoint")
 
 
 def _asked(parts: Path) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _asked(parts: Path) -> dict[str, Any]:
         raise UsageError(f"{parts} holds no {REQUEST} that can be read: {made}", code="no-request") from None
 
 
-def _within(end: float, module: str, words: list[str], say: Say) -> int:
+def _within(end: float, module: str, words: list[str]) -> int:
     """Run a door of Podium and repeat what it says; at `end` it is asked to stop. Returns its exit code."""
     left = end - time.monotonic()
     if left <= 0:
@@ -84,7 +84,7 @@ def _within(end: float, module: str, words: list[str], say: Say) -> int:
         timer.start()
         try:
             for text in process.stdout:
-                say(text.rstrip("\n"))
+                log.info(text.rstrip("\n"))
             return process.wait()
         finally:
             timer.cancel()

@@ -10,7 +10,7 @@ from src.competition.card import load_card
 from src.config import load as configs
 from src.config.request import Request
 from src.config.schema import Config, check
-from src.core.console import Say, say
+from src.core.console import log
 from src.core.errors import Problem, UsageError
 from src.core.files import write_json, write_text
 from src.core.paths import REPOSITORY, Run, home
@@ -30,7 +30,7 @@ FOLDER = "kernel-train"
 MOST_TURNS = 50  # notebooks, one after the other
 
 
-def train_there(request: Request, dry: bool = False, say: Say = say) -> None:
+def train_there(request: Request, dry: bool = False) -> None:
     """Train the folds and seeds asked for at Kaggle. A command that was stopped goes on where it was.
 
     dry: build runs/<competition>/<run>/kernel-train/ and send nothing. Raises UsageError or Problem.
@@ -38,22 +38,22 @@ def train_there(request: Request, dry: bool = False, say: Say = say) -> None:
     card, run = load_card(request.competition), Run(request.competition, request.run)
     slug = slug_of(card)
     _check_config(request.config)
-    user = request.config.kernel.user or kernels.user_name(say)
+    user = request.config.kernel.user or kernels.user_name()
     if _complete(request, run):
-        say(f"nothing to do: {run.name} is trained and exported")
+        log.info(f"nothing to do: {run.name} is trained and exported")
         return
     with only_user(run.folder / FOLDER) as lock:
         for _ in range(MOST_TURNS):
             folder = build(request, run, user)
-            say(f"{folder.path}: {format_size(folder.path)}; {request.config.kernel.hours:g} hours at Kaggle")
+            log.info(f"{folder.path}: {format_size(folder.path)}; {request.config.kernel.hours:g} hours at Kaggle")
             if dry:
-                say("nothing was sent: the same command without --dry-run trains there")
+                log.info("nothing was sent: the same command without --dry-run trains there")
                 return
-            _turn(Turn(slug, folder, run, request, lock), say)
+            _turn(Turn(slug, folder, run, request, lock))
             if _complete(request, run):
-                say(f"to answer the test set at Kaggle: python -m src.kernel run={run.name} --push")
+                log.info(f"to answer the test set at Kaggle: python -m src.kernel run={run.name} --push")
                 return
-            say("going on from there")
+            log.info("going on from there")
     raise Problem(f"not done after {MOST_TURNS} notebooks: give the same command again to go on", code="not-finished")
 
 
@@ -72,7 +72,7 @@ class Turn:
         return self.run.folder / "training.json"
 
 
-def _turn(turn: Turn, say: Say) -> None:
+def _turn(turn: Turn) -> None:
     """Push the notebook, wait until it has run, and bring the run back, also where it failed there.
 
     Raises Problem where it failed or did not get further; the same command then begins another one.
@@ -80,42 +80,42 @@ def _turn(turn: Turn, say: Say) -> None:
     begun, before = checkpoints(turn.run), _progress(turn.request, turn.run)
     failed: Problem | None = None
     try:
-        run_there(turn.slug, turn.folder, turn.request.config.kernel.hours, turn.record, turn.lock, say)
+        run_there(turn.slug, turn.folder, turn.request.config.kernel.hours, turn.record, turn.lock)
     except RunFailed as problem:
         failed = problem
     try:
-        code = _brought(turn, begun, say)
+        code = _brought(turn, begun)
     except (NoOutput, NotBegun) as problem:
         kernels.forget(turn.record, kernels.KERNEL)
         raise failed or problem from None
-    say(f"brought here: {_format(turn.request, turn.run)}")
+    log.info(f"brought here: {_format(turn.request, turn.run)}")
     if not failed and code not in (0, STOPPED):
-        failed = Problem(f"training failed there (exit code {code}){_log(turn, say)}", code="training-failed")
+        failed = Problem(f"training failed there (exit code {code}){_log(turn)}", code="training-failed")
     elif not failed and not _complete(turn.request, turn.run) and _progress(turn.request, turn.run) == before:
         hours = turn.request.config.kernel.hours
-        failed = Problem(f"the notebook of {hours:g} hours did not get further{_log(turn, say)}", code="no-progress")
+        failed = Problem(f"the notebook of {hours:g} hours did not get further{_log(turn)}", code="no-progress")
     if failed:
         kernels.forget(turn.record, kernels.KERNEL)
         raise failed
 
 
-def _brought(turn: Turn, begun: dict[str, str], say: Say) -> int:
+def _brought(turn: Turn, begun: dict[str, str]) -> int:
     """Fetch what the notebook packed and take it in; returns the exit code of its training. Once it has come it is
     kept until it is taken in, so that it comes once however often the command is given. Raises Problem."""
     fetched = turn.run.folder / "fetched"
     folder = fetched / turn.folder.digest[:12]
-    file = kernels.fetch_output(turn.slug, turn.folder.kernel, FILE, folder, whole, say)
+    file = kernels.fetch_output(turn.slug, turn.folder.kernel, FILE, folder, whole)
     try:
         code = bring(file, turn.run, begun)
     except NotBegun as problem:
         shutil.rmtree(fetched)
-        raise NotBegun(f"{problem}{_log(turn, say)}") from None
+        raise NotBegun(f"{problem}{_log(turn)}") from None
     shutil.rmtree(fetched)
     return code
 
 
-def _log(turn: Turn, say: Say) -> str:
-    return f". The end of its log:\n{kernels.log_end(turn.slug, turn.folder.kernel, say)}"
+def _log(turn: Turn) -> str:
+    return f". The end of its log:\n{kernels.log_end(turn.slug, turn.folder.kernel)}"
 
 
 def build(request: Request, run: Run, user: str) -> Folder:

@@ -11,10 +11,11 @@ from typing import Any
 import pandas as pd
 
 from src.config.request import Request
+from src.core.console import log, messages_to
 from src.core.errors import Busy, Problem, UsageError
 from src.core.files import MissingFile, read_csv
 from src.core.paths import DONE, Run
-from src.core.reporter import Paced, Part, Standing
+from src.core.reporter import Paced, Part, Standing, Teller
 from src.launchers.ray.storage import check_storage
 from src.training.run import train_within
 
@@ -29,7 +30,7 @@ class OnBoard:
     def __init__(self, board: Any, label: str) -> None:
         self.board, self.label = board, label
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         self.board.tell.remote(self.label, text)
 
     def show(self, row: str, standing: Standing) -> None:
@@ -41,8 +42,12 @@ class OnBoard:
 
 def train_cell(request: Request, board: Any, label: str) -> Exception | None:
     """On a node: train the folds of one request; what was wrong with it is returned, for it crosses machines."""
+    far = OnBoard(board, label)
+    with messages_to(far.message):
+        return _train(request, Part(Paced(far, SHOWN_SECONDS), label))
 
-    teller = Part(Paced(OnBoard(board, label), SHOWN_SECONDS), label, OnBoard(board, label).say)
+
+def _train(request: Request, teller: Teller) -> Exception | None:
     deadline = time.monotonic() + LEFT_SECONDS
     while True:
         try:
@@ -56,7 +61,7 @@ def train_cell(request: Request, board: Any, label: str) -> Exception | None:
         except (Problem, OSError) as problem:
             return problem
         except Exception as error:
-            teller.say(traceback.format_exc())
+            log.info(traceback.format_exc())
             return Problem(f"{type(error).__name__}: {error}", code="unexpected")
 
 

@@ -4,13 +4,13 @@ A cell whose node dies is begun again on another one, where it goes on from its 
 """
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from types import ModuleType
 from typing import Any, Protocol
 
 from src.config.request import Request
-from src.core.console import Terminal
+from src.core.console import Terminal, log
 from src.core.errors import Problem
 from src.core.paths import Run, has_learned, home
 from src.core.reporter import Standing, Teller
@@ -52,7 +52,7 @@ class Nobody:
         pass
 
 
-def train_on_ray(request: Request, address: str, say: Callable[[str], None] = print) -> None:
+def train_on_ray(request: Request, address: str) -> None:
     """As `train`, every fold and seed a cell of its own. The first Problem stops the others, and is raised."""
     run = Run(request.competition, request.run)
     cells = {
@@ -61,12 +61,12 @@ def train_on_ray(request: Request, address: str, say: Callable[[str], None] = pr
         if not run.finished(seed, fold)
     }
     if cells:
-        with Terminal(say) as terminal:
+        with Terminal() as terminal:
             for label in cells:
                 terminal.show(label, Standing())
             for problem in run_on_ray(cells.items(), address, terminal, stop_at_first=True).values():
                 raise problem
-    train(request, say)  # all folds are there, and it tells what they came to
+    train(request)  # all folds are there, and it tells what they came to
 
 
 def run_on_ray(
@@ -83,7 +83,7 @@ def run_on_ray(
     """
     with connected(address) as ray, storage_held():
         nodes = len(alive(ray))
-        teller.say(f"Ray: {nodes} {'node' if nodes == 1 else 'nodes'}")
+        log.info(f"Ray: {nodes} {'node' if nodes == 1 else 'nodes'}")
         # Told through an actor beside this process, not on a node that may die.
         beside = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
@@ -196,7 +196,7 @@ class Work:
             self.teller.show(label, standing)
         for label, text in told:
             lines = [line if line.startswith(label) else f"{label} | {line}" for line in text.splitlines()]
-            self.teller.say("\n".join(lines))
+            log.info("\n".join(lines))
         heard = {label for label, _ in told}  # only they have new epochs: storage that is slow is not read for nothing
         for one, label in self.running.items():
             if label in heard - self.poor and self.watch.poor(label):

@@ -9,6 +9,7 @@ import numpy as np
 from src.competition.card import Card
 from src.competition.create import Prepared
 from src.competition.detect.draft import Fact, flow
+from src.competition.guesses import CONFIRMED
 from src.competition.quality.accounting import Share
 from src.core.wording import plural
 from src.images.decode import decode
@@ -179,7 +180,7 @@ def _others(done: Prepared, row: int, of: int) -> str:
 def _summary(done: Prepared) -> str:
     samples, card = done.samples, done.card
     test = f"{plural(len(samples.test), 'test image')}" if card.test else "no test images"
-    asked = f", submission: {card.submission.kind}" if card.submission else ""
+    asked = f", submission: {card.submission_kind.registered}" if card.submission else ""
     return (
         f"{plural(len(samples.train), 'training row')} in {plural(len(samples.classes), 'class', 'classes')}, {test}. "
         f"Target: {card.target}, metric: {card.metric}{asked}."
@@ -194,7 +195,7 @@ def _place(key: str) -> int:
 def _fact(key: str, fact: Fact) -> ShownFact:
     evidence = fact.evidence
     explained = f"{evidence.explained} of {evidence.total} {evidence.unit}" if evidence.total else ""
-    how = fact.how.removeprefix("confirmed: ")
+    how = fact.how.removeprefix(CONFIRMED)
     certainty = "confirmed" if how != fact.how else fact.certainty
     return ShownFact(
         key, flow(fact.value), certainty, how, explained, evidence.signals, evidence.against, evidence.rivals

@@ -22,7 +22,7 @@ SIDE = 84
 @SECTIONS.register("data")
 def data(results: RunResults) -> Section:
     competition, samples = results.competition, results.competition.samples
-    look = index_samples(competition.card, samples, results.say)
+    look = index_samples(competition.card, samples)
     train, test = look.of(samples.train["path"].tolist()), look.of(samples.test["path"].tolist())
     doubles = _pairs(results, look, train, test)
     blocks: list[Block] = [*_what_they_are_like(look, train, test), _classes(results), _examples(results)]

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from src.core.console import Say, printable, say
+from src.core.console import log, printable
 from src.core.errors import Problem, UsageError
 
 LISTENER = Path(__file__).resolve().parent / "listener"
@@ -205,14 +205,10 @@ def run(
         return Call(words, process.returncode, *_decoded(out, err), _noted(notes))
 
 
-def upload_news(say: Say) -> Callable[[Note], None]:
+def tell_upload(note: Note) -> None:
     """Tells that an upload broke off and is sent again, which the command does for minutes without a word."""
-
-    def heard(note: Note) -> None:
-        if "upload_attempt" in note:
-            say(f"the upload broke off: the kaggle command sends it again (attempt {note['upload_attempt']})")
-
-    return heard
+    if "upload_attempt" in note:
+        log.info(f"the upload broke off: the kaggle command sends it again (attempt {note['upload_attempt']})")
 
 
 def _decoded(out: bytes, err: bytes) -> tuple[str, str]:
@@ -233,7 +229,7 @@ def _noted(notes: Path) -> tuple[dict[str, Any], ...]:
     return tuple(answer for answer in answers if isinstance(answer, dict))
 
 
-def ask(*words: str, say: Say = say, seconds: float = READ_SECONDS) -> Call:
+def ask(*words: str, seconds: float = READ_SECONDS) -> Call:
     """Run a command that only reads. 429, 5xx and a dropped connection are waited out, within limits."""
     for attempt, usual in enumerate((*PAUSES, None), 1):
         call = replace(run(*words, seconds=seconds), attempts=attempt)
@@ -242,7 +238,8 @@ def ask(*words: str, say: Say = say, seconds: float = READ_SECONDS) -> Call:
         pause = call.pause(usual)
         if pause > LONGEST_PAUSE:
             break
-        say(f"Kaggle {f'answers {call.status}' if call.busy else 'does not respond'}: asking again in {pause:.0f} s")
+        why = f"answers {call.status}" if call.busy else "does not respond"
+        log.info(f"Kaggle {why}: asking again in {pause:.0f} s")
         time.sleep(pause)
     if call.exit != 0:
         raise Failed(call)
@@ -310,19 +307,19 @@ class Submission:
         return self.status == "COMPLETE" and not (self.public_score is None and self.private_score is None)
 
 
-def limits(slug: str, say: Say = say) -> Limits:
+def limits(slug: str) -> Limits:
     """What is left today. Raises Failed."""
-    return parse_limits(ask("competitions", "submission-limits", checked_slug(slug), "--json", say=say))
+    return parse_limits(ask("competitions", "submission-limits", checked_slug(slug), "--json"))
 
 
-def submissions(slug: str, say: Say = say, every: bool = False) -> list[Submission]:
+def submissions(slug: str, every: bool = False) -> list[Submission]:
     """The newest submissions, or `every` one, newest first. Raises Failed."""
     words = ["competitions", "submissions", checked_slug(slug), "-v"]
     words += ["--page-size", str(PAGE)] if every else []
     found: list[Submission] = []
     token = ""
     for _ in range(MOST_PAGES):
-        call = ask(*words, *(["--page-token", token] if token else []), say=say)
+        call = ask(*words, *(["--page-token", token] if token else []))
         found += parse_submissions(call)
         # The command prints no token for the next page; the listener hears it.
         following = [(answer.get("answer") or {}).get("nextPageToken") for answer in call.answers if "status" in answer]
@@ -332,9 +329,9 @@ def submissions(slug: str, say: Say = say, every: bool = False) -> list[Submissi
     return list({submission.ref: submission for submission in found}.values())
 
 
-def competition(slug: str, say: Say = say) -> dict[str, Any] | None:
+def competition(slug: str) -> dict[str, Any] | None:
     """What `competitions list` tells of one competition: userHasEntered, deadline, and what was heard with it."""
-    call = ask("competitions", "list", "--search", checked_slug(slug), "-v", say=say)
+    call = ask("competitions", "list", "--search", checked_slug(slug), "-v")
     heard = [item for answer in call.answers for item in _list(answer.get("answer"), "competitions")]
     for row in parse_table(call.out, ("ref", "userHasEntered")) or []:
         if row["ref"].rstrip("/").split("/")[-1] == slug:

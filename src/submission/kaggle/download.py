@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from src.core.console import Say, say
+from src.core.console import log, silenced
 from src.core.errors import Problem
 from src.core.files import needed_and_free
 from src.core.locks import locked
@@ -77,13 +77,13 @@ class Partial:
 
 
 @contextlib.contextmanager
-def watched(partial: Partial, say: Say) -> Iterator[None]:
+def watched(partial: Partial) -> Iterator[None]:
     """Look at the growing file every LOOK_SECONDS while the block runs, and tell its progress.
 
     A timer's signal does it, so the block must run in the main thread. Into the block it raises Problem where the rest
     does not fit on the disk, and Stalled where no byte came for QUIET_SECONDS.
     """
-    watch = _Watch(partial, say)
+    watch = _Watch(partial)
     before = signal.signal(signal.SIGALRM, lambda *_: watch.look())
     signal.setitimer(signal.ITIMER_REAL, LOOK_SECONDS, LOOK_SECONDS)
     try:
@@ -94,8 +94,8 @@ def watched(partial: Partial, say: Say) -> Iterator[None]:
 
 
 class _Watch:
-    def __init__(self, partial: Partial, say: Say) -> None:
-        self.partial, self.say = partial, say
+    def __init__(self, partial: Partial) -> None:
+        self.partial = partial
         self.have = self.first = partial.size
         self.began = self.moved = time.monotonic()
         self.due = self.began + TELL_SECONDS
@@ -127,7 +127,7 @@ class _Watch:
         total, seconds = self.partial.total, now - self.began
         whole = f" of {total / 1e6:.1f}" if total else ""
         speed = (self.have - self.first) / seconds / 1e6
-        self.say(f"{self.partial.path.name}: {self.have / 1e6:.1f}{whole} MB, {speed:.1f} MB/s")
+        log.info(f"{self.partial.path.name}: {self.have / 1e6:.1f}{whole} MB, {speed:.1f} MB/s")
         self.due = now + max(TELL_SECONDS, seconds / 20)
 
 
@@ -135,7 +135,7 @@ BROKE_OFF = re.compile(r"IncompleteRead|Connection broken|ChunkedEncodingError")
 MOST_SECONDS = 7 * 86400.0  # of one run of the command
 
 
-def download(slug: str, folder: Path, say: Say = say) -> Path:
+def download(slug: str, folder: Path) -> Path:
     """Fetch all files of the competition `slug` to `folder`/SLUG.zip and return that path; the zip is whole.
 
     Bytes that an earlier start left are gone on from. Call it from the main thread. Raises UsageError where `slug`
@@ -145,24 +145,24 @@ def download(slug: str, folder: Path, say: Say = say) -> Path:
     archive = Partial(folder / f"{checked_slug(slug)}.zip")
     with _only_download(folder, slug) as lock:
         begun_earlier = archive.path.exists()
-        fault = _fetched(slug, archive, lock, say)
+        fault = _fetched(slug, archive, lock)
         if fault and begun_earlier:
-            say(f"{archive.path.name}, which an earlier start left, does not become a whole zip: fetching it anew")
-            fault = _fetched(slug, archive, lock, say)
+            log.info(f"{archive.path.name}, which an earlier start left, does not become a whole zip: fetching it anew")
+            fault = _fetched(slug, archive, lock)
     if fault:
         raise Problem(
             f"Kaggle sent {archive.path.name}, but it is no whole zip ({fault}), and it was removed.\n"
             f"Give the same command again; or fetch it by hand from {SITE}/competitions/{slug}/data and give its path.",
             code="damaged-archive",
         )
-    say(f"{archive.path} is here and whole: {archive.size / 1e6:.1f} MB")
+    log.info(f"{archive.path} is here and whole: {archive.size / 1e6:.1f} MB")
     return archive.path
 
 
-def _fetched(slug: str, archive: Partial, lock: int, say: Say) -> str:
+def _fetched(slug: str, archive: Partial, lock: int) -> str:
     """Fetch the archive; returns what is wrong with it and removes it then, "" where it is whole."""
     try:
-        _fetch(slug, archive, lock, say)
+        _fetch(slug, archive, lock)
     except Failed as failed:
         raise _reason(slug, failed.call).error() from None
     fault = _fault(archive)
@@ -171,13 +171,13 @@ def _fetched(slug: str, archive: Partial, lock: int, say: Say) -> str:
     return fault
 
 
-def _fetch(slug: str, archive: Partial, lock: int, say: Say) -> None:
+def _fetch(slug: str, archive: Partial, lock: int) -> None:
     """Give the command again until it ends well; every new byte starts the count of tries anew. Raises Failed."""
     best, pauses = archive.size, list(command.PAUSES)
     while True:
         archive.drop_error_page()
         before = archive.size
-        call = _run(slug, archive, lock, say)
+        call = _run(slug, archive, lock)
         if call.exit == 0:
             return
         have = archive.size
@@ -194,14 +194,14 @@ def _fetch(slug: str, archive: Partial, lock: int, say: Say) -> None:
         pauses.pop(0)
         broken = "the download broke off" if have or begun else "no answer"
         what = f"Kaggle answers {call.status}" if call.busy else broken
-        say(f"{what}: going on from {have / 1e6:.1f} MB in {pause:.0f} s")
+        log.info(f"{what}: going on from {have / 1e6:.1f} MB in {pause:.0f} s")
         time.sleep(pause)
 
 
-def _run(slug: str, archive: Partial, lock: int, say: Say) -> Call:
+def _run(slug: str, archive: Partial, lock: int) -> Call:
     words = ("competitions", "download", slug, "-p", str(archive.path.parent))
     try:
-        with watched(archive, say):
+        with watched(archive):
             return command.run(*words, seconds=MOST_SECONDS, hold=(lock,), heard=_check_pause)
     except Stalled:
         return Call(words, None, "", "", ())
@@ -248,8 +248,9 @@ def _reason(slug: str, call: Call) -> Reason:
     if call.status not in (403, 404):
         return explain(slug, call)
     try:
-        facts = command.competition(slug, say=_silent)
-        near = [] if facts else _near(slug)
+        with silenced():
+            facts = command.competition(slug)
+            near = [] if facts else _near(slug)
     except Failed:
         return explain(slug, call)
     if facts and not facts["entered"]:
@@ -274,14 +275,10 @@ def _near(slug: str) -> list[str]:
     word = max(slug.replace("_", "-").split("-"), key=len)
     found = []
     for choice in (("--group", "entered"), ("--search", word)):
-        call = ask("competitions", "list", *choice, "-v", say=_silent)
+        call = ask("competitions", "list", *choice, "-v")
         found += command.parse_table(call.out, ("ref",)) or []
     slugs = {row["ref"].rstrip("/").split("/")[-1] for row in found}
     return difflib.get_close_matches(slug, sorted(slugs), 3)
-
-
-def _silent(_: str) -> None:
-    pass
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from src.core.console import silenced
 from src.core.errors import Problem
 from src.submission.kaggle import command
 from src.submission.kaggle.command import Call, Failed, clean
@@ -186,7 +187,8 @@ def _by_status(slug: str, call: Call) -> Reason | None:
 def _looked_up(slug: str) -> Reason | None:
     """The reason of a refusal that carried none, by questions that only read."""
     try:
-        facts = command.competition(slug, say=_silent)
+        with silenced():
+            facts = command.competition(slug)
         if facts is None:
             return Reason(
                 "unknown-competition",
@@ -204,7 +206,8 @@ def _looked_up(slug: str) -> Reason | None:
                 f"{slug} is closed: its deadline was {facts['deadline'] or 'passed'}.",
                 f"See {SITE}/competitions/{slug}/overview for its dates, and whether late submissions are taken.",
             )
-        limits = command.limits(slug, say=_silent)
+        with silenced():
+            limits = command.limits(slug)
         return none_left(limits) if limits.left == 0 and limits.total else None
     except Failed:
         return None
@@ -240,10 +243,6 @@ def _passed(deadline: str) -> bool:
     except ValueError:
         return False
     return when.replace(tzinfo=when.tzinfo or UTC) < datetime.now(UTC)
-
-
-def _silent(_: str) -> None:
-    pass
 
 
 ACCOUNT = "https://www.kaggle.com/settings/api"

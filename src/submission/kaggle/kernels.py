@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from src.core.console import Say, say
+from src.core.console import log, silenced
 from src.core.errors import Problem
 from src.core.files import DamagedFile, MissingFile, read_json, write_json
 from src.submission.kaggle import command
@@ -35,37 +35,37 @@ UPLOAD_FAILED = re.compile(r"Upload unsuccessful: (.*)")
 ABSENT = (403, 404)  # what Kaggle answers about something private that isn't there
 
 
-def dataset_version(address: str, say: Say = say) -> int | None:
-    return dataset_state(address, say)[0]
+def dataset_version(address: str) -> int | None:
+    return dataset_state(address)[0]
 
 
-def dataset_state(address: str, say: Say = say) -> tuple[int | None, str]:
+def dataset_state(address: str) -> tuple[int | None, str]:
     """The newest version of a dataset and its status; None where there is no such dataset. Raises Failed."""
     try:
-        return read_dataset_state(ask("datasets", "status", address, "--format", "json", say=say))
+        return read_dataset_state(ask("datasets", "status", address, "--format", "json"))
     except Failed as failed:
         if failed.call.status in ABSENT:
             return None, ""
         raise
 
 
-def kernel_version(address: str, say: Say = say) -> int | None:
+def kernel_version(address: str) -> int | None:
     """The newest version of a notebook, 0 where Kaggle does not tell its number; None where there is no such notebook.
 
     Raises Failed.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="podium-") as folder:
-            return read_kernel_version(ask("kernels", "pull", address, "-p", folder, say=say))
+            return read_kernel_version(ask("kernels", "pull", address, "-p", folder))
     except Failed as failed:
         if failed.call.status in ABSENT:
             return None
         raise
 
 
-def run_state(address: str, say: Say = say) -> tuple[str, str]:
+def run_state(address: str) -> tuple[str, str]:
     """The status of a notebook's newest run, such as RUNNING, and why it failed; "" where not told. Raises Failed."""
-    return read_run_state(ask("kernels", "status", address, say=say))
+    return read_run_state(ask("kernels", "status", address))
 
 
 def read_dataset_state(call: Call) -> tuple[int, str]:
@@ -100,16 +100,16 @@ class Kind:
     """How one kind of thing is pushed. version: the newest one's number at Kaggle; None: no such thing."""
 
     name: str
-    version: Callable[[str, Say], int | None]
+    version: Callable[[str], int | None]
     words: Callable[[Path, str, bool], tuple[str, ...]]  # of the folder, the contents' hash, and whether it is new
     done: str  # what the command prints where all went well
     failed: str  # and where not, before the reason: it exits 0 then, too
 
 
-def user_name(say: Say = say) -> str:
+def user_name() -> str:
     """The name under which the kaggle command is logged in. Raises Problem."""
     try:
-        call = ask("config", "view", say=say)
+        call = ask("config", "view")
     except Failed as failed:
         remedy = "To build without asking Kaggle, and send nothing: add kernel.user=NAME, your name there"
         raise explain("kaggle", failed.call).error(more=remedy) from None
@@ -141,7 +141,6 @@ def push_once(
     address: str,
     contents: str,
     record: Path,
-    say: Say = say,
     hold: Sequence[int] = (),
     again: bool = False,
 ) -> int:
@@ -153,15 +152,15 @@ def push_once(
     Raises Problem where the push failed, and Unsure where it is not known whether it has arrived.
     """
     with explained(slug):
-        now = kind.version(address, say)
+        now = kind.version(address)
     noted = _noted(record).get(kind.name, {})
     same = noted.get("contents") == contents and noted.get("address") == address
     if same and now is not None and noted.get("version") is not None and now <= noted["version"]:
-        say(f"{kind.name} {address}: version {noted['version']} is at Kaggle already")
+        log.info(f"{kind.name} {address}: version {noted['version']} is at Kaggle already")
         return noted["version"]
     new, now = now is None, now or 0
     if same and noted.get("version") is None and now == noted.get("before", now) + 1:
-        say(f"{kind.name} {address}: an earlier push had arrived, as version {now}")
+        log.info(f"{kind.name} {address}: an earlier push had arrived, as version {now}")
         return _note(record, kind, address, contents, now - 1, now)
     lag = command.LAG_SECONDS - (time.time() - noted.get("since", 0.0))
     # Another version of a dataset costs nothing; another run of a notebook takes its hours of the week's GPU.
@@ -172,10 +171,10 @@ def push_once(
         )
     _note(record, kind, address, contents, now, None)
     size = sum(file.stat().st_size for file in folder.iterdir())
-    say(f"pushing {kind.name} {address} ({size / 1e6:.1f} MB)")
-    call = _sent(kind.words(folder, contents, new), size, say, hold)
+    log.info(f"pushing {kind.name} {address} ({size / 1e6:.1f} MB)")
+    call = _sent(kind.words(folder, contents, new), size, hold)
     try:
-        arrived = _arrived(kind, slug, call, address, now, say)
+        arrived = _arrived(kind, slug, call, address, now)
     except NotPushed:
         forget(record, kind)
         raise
@@ -189,18 +188,18 @@ def push_once(
     if number:
         return _note(record, kind, address, contents, now, int(number[1]))
     with explained(slug):  # the command may have made two
-        return _note(record, kind, address, contents, now, max(now + 1, kind.version(address, say) or 0))
+        return _note(record, kind, address, contents, now, max(now + 1, kind.version(address) or 0))
 
 
-def _sent(words: tuple[str, ...], size: int, say: Say, hold: Sequence[int]) -> Call:
+def _sent(words: tuple[str, ...], size: int, hold: Sequence[int]) -> Call:
     """Run the command; too many requests, and an upload that broke off, are tried again: Kaggle has taken nothing."""
     for attempt, usual in enumerate((*command.PAUSES, None), 1):
-        call = command.run(*words, seconds=command.upload_seconds(size), hold=hold, heard=command.upload_news(say))
+        call = command.run(*words, seconds=command.upload_seconds(size), hold=hold, heard=command.tell_upload)
         passing = call.exit != 0 and (call.status == BUSY or _not_uploaded(call))
         if not passing or usual is None or call.pause(usual) > command.LONGEST_PAUSE:
             return replace(call, attempts=attempt)
         what = f"Kaggle answers {BUSY}" if call.status == BUSY else "the upload broke off"
-        say(f"{what}: trying again in {call.pause(usual):.0f} s")
+        log.info(f"{what}: trying again in {call.pause(usual):.0f} s")
         time.sleep(call.pause(usual))
     raise AssertionError("the last attempt returns")
 
@@ -211,7 +210,7 @@ def _not_uploaded(call: Call) -> list[str]:
     return [] if made or call.exit in (0, None) else UPLOAD_FAILED.findall(call.out + call.err)
 
 
-def _arrived(kind: Kind, slug: str, call: Call, address: str, before: int, say: Say) -> bool:
+def _arrived(kind: Kind, slug: str, call: Call, address: str, before: int) -> bool:
     """Whether Kaggle has it; NotPushed where it certainly has not."""
     if call.exit == 0 and kind.done in call.out:
         return True
@@ -224,13 +223,13 @@ def _arrived(kind: Kind, slug: str, call: Call, address: str, before: int, say: 
     refused = call.status is not None and call.status < command.SERVER_FAULT and call.status != 408
     looks = (0.0,) if said or refused else LOOKS
     if not (said or refused):
-        say(f"the answer to the push of the {kind.name} was lost: looking whether it arrived")
+        log.info(f"the answer to the push of the {kind.name} was lost: looking whether it arrived")
     # After a refusal too: the command repeats by itself what got no answer, and is then told that it is there.
     for wait in looks:
         time.sleep(wait)
         with explained(slug):
-            if (kind.version(address, say) or 0) > before:
-                say("it arrived")
+            if (kind.version(address) or 0) > before:
+                log.info("it arrived")
                 return True
     if said:
         reason = clean(said[1])
@@ -301,13 +300,14 @@ class NoOutput(Problem):
     code = "kernel-no-output"
 
 
-def await_dataset(slug: str, address: str, version: int, say: Say = say) -> None:
+def await_dataset(slug: str, address: str, version: int) -> None:
     """Wait until Kaggle has taken the dataset's version in. Raises Problem where that fails or takes too long."""
     status = ""
 
     def look() -> bool | None:
         nonlocal status
-        now, status = dataset_state(address, _silent)
+        with silenced():
+            now, status = dataset_state(address)
         if status in ("failed", "deleted"):
             raise Problem(
                 f"Kaggle could not take in dataset {address}: its status is {status}.\n{_page(address)}",
@@ -315,29 +315,31 @@ def await_dataset(slug: str, address: str, version: int, say: Say = say) -> None
             )
         return ((now or 0) >= version and status == "ready") or None
 
-    if not _until(slug, look, READY_SECONDS, say):
+    if not _until(slug, look, READY_SECONDS):
         raise Problem(
             f"dataset {address} is not ready after an hour ({status}): give the same command again later",
             code="not-ready",
         )
 
 
-def await_run(slug: str, address: str, version: int, hours: float, say: Say = say) -> None:
+def await_run(slug: str, address: str, version: int, hours: float) -> None:
     """Wait until that version of the notebook has run. Raises RunFailed with the end of its log where it failed, and
     Problem where that cannot be told."""
     before = ""
 
     def look() -> tuple[str, str, int] | None:
         nonlocal before
-        status, why = run_state(address, _silent)
+        with silenced():
+            status, why = run_state(address)
         if status != before:
-            say(f"notebook {address} version {version}: {(status or 'unknown').lower()}")
+            log.info(f"notebook {address} version {version}: {(status or 'unknown').lower()}")
         before = status
         if status != "COMPLETE" and status not in FAILED:
             return None
-        return status, why, kernel_version(address, _silent) or 0  # the command tells of the newest run only
+        with silenced():
+            return status, why, kernel_version(address) or 0  # the command tells of the newest run only
 
-    ended = _until(slug, look, hours * 3600 + SPARE_SECONDS, say)
+    ended = _until(slug, look, hours * 3600 + SPARE_SECONDS)
     if not ended:
         raise Problem(
             f"the notebook {address} is still {before or 'unknown'}: give the same command again later",
@@ -353,14 +355,14 @@ def await_run(slug: str, address: str, version: int, hours: float, say: Say = sa
     if status in FAILED:
         raise RunFailed(
             f"the notebook {address} version {version} failed{f': {why}' if why else ''}. The end of its log:\n"
-            f"{log_end(slug, address, say)}\n{_page(address, 'code')}"
+            f"{log_end(slug, address)}\n{_page(address, 'code')}"
         )
 
 
-def log_end(slug: str, address: str, say: Say = say) -> str:
+def log_end(slug: str, address: str) -> str:
     """The last lines of the newest run's log, without credentials."""
     try:
-        text = ask("kernels", "logs", address, say=say).out
+        text = ask("kernels", "logs", address).out
     except Failed as failed:
         return str(explain(slug, failed.call))
     lines = [line for line in read_log(text).splitlines() if line.strip()]
@@ -376,9 +378,7 @@ def read_log(text: str) -> str:
         return text  # already plain
 
 
-def fetch_output(
-    slug: str, address: str, name: str, folder: Path, whole: Callable[[Path], bool], say: Say = say
-) -> Path:
+def fetch_output(slug: str, address: str, name: str, folder: Path, whole: Callable[[Path], bool]) -> Path:
     """Bring the file `name` of the newest run's output into `folder`; one that an earlier call brought is there.
 
     whole: whether a file is what the notebook wrote: the command keeps an error page, too. Raises NoOutput where the
@@ -392,10 +392,10 @@ def fetch_output(
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         try:
-            ask(*words, "--page-size", "200", say=say, seconds=FETCH_SECONDS)
+            ask(*words, "--page-size", "200", seconds=FETCH_SECONDS)
             if not (part / name).is_file():
-                log = log_end(slug, address, say)
-                raise NoOutput(f"the notebook {address} left no {name}. The end of its log:\n{log}")
+                end = log_end(slug, address)
+                raise NoOutput(f"the notebook {address} left no {name}. The end of its log:\n{end}")
             if whole(part / name):
                 (part / name).replace(folder / name)
                 shutil.rmtree(part)
@@ -407,12 +407,12 @@ def fetch_output(
             if not _passing(failed.call):
                 break
         if pause is not None:
-            say(f"{name} of {address} did not come: fetching it again in {pause:.0f} s")
+            log.info(f"{name} of {address} did not come: fetching it again in {pause:.0f} s")
             time.sleep(pause)
     raise fault
 
 
-def _until(slug: str, look: Callable[[], T | None], seconds: float, say: Say) -> T | None:
+def _until(slug: str, look: Callable[[], T | None], seconds: float) -> T | None:
     """What `look` returns, once it returns something; None where it did not for `seconds`.
 
     A lapse of the network, or of Kaggle, does not end the wait before it has lasted LAPSE_SECONDS. Raises Problem.
@@ -430,7 +430,7 @@ def _until(slug: str, look: Callable[[], T | None], seconds: float, say: Say) ->
                 goes_on = "What is at Kaggle goes on there; the same command looks for it again."
                 raise explain(slug, failed.call).error(more=goes_on) from None
             if not lapsed:
-                say("Kaggle does not respond; still waiting, the notebook keeps running")
+                log.info("Kaggle does not respond; still waiting, the notebook keeps running")
             lapsed = True
         if time.monotonic() - begun > seconds:
             return None
@@ -440,10 +440,6 @@ def _until(slug: str, look: Callable[[], T | None], seconds: float, say: Say) ->
 def _passing(call: Call) -> bool:
     """Whether another try may end better: no answer, Kaggle is busy, or the command printed half of it."""
     return call.lost or call.busy or call.exit == 0
-
-
-def _silent(_: str) -> None:
-    pass
 
 
 def _page(address: str, what: str = "datasets") -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from src.core.console import Say, say
+from src.core.console import log
 from src.core.errors import Problem
 from src.core.files import sha256_of
 from src.core.locks import locked
@@ -80,7 +80,6 @@ def submit_once(
     *,
     wait_minutes: float = 10,
     again: bool = False,
-    say: Say = say,
 ) -> Submission:
     """Push `file`, or a notebook's version, to the competition `slug`, note it in the ledger, and wait for its score.
 
@@ -93,24 +92,24 @@ def submit_once(
     if before and before.status not in (PUSHING, "PENDING"):
         raise AlreadySubmitted(before, file.name)
     with _only_push(competition) as lock:
-        sync_ledger(competition, slug, say)
-        restore(competition, lock, say)
+        sync_ledger(competition, slug)
+        restore(competition, lock)
         entry = None if again else ledger.submitted_before(competition, sha256)
         if entry and entry.status == PUSHING:
-            entry = _unsure_push(competition, slug, entry, say)
+            entry = _unsure_push(competition, slug, entry)
         if entry and not before:
             raise AlreadySubmitted(entry, file.name)
         if entry:
-            say("an earlier push of these bytes had arrived: nothing is pushed now")
+            log.info("an earlier push of these bytes had arrived: nothing is pushed now")
         else:
-            limits = check_allowance(slug, say)
-            _tell_hidden(competition, limits, say)
+            limits = check_allowance(slug)
+            _tell_hidden(competition, limits)
             counted = limits.total if limits else None
             entry = _new_entry(competition, sha256, file, message, counted)
             remember(entry, lock)
-            entry = _push(entry, slug, file, say, lock.fileno())
+            entry = _push(entry, slug, file, lock.fileno())
     try:
-        mine = await_score(slug, entry.token, entry.ref, wait_minutes, say)
+        mine = await_score(slug, entry.token, entry.ref, wait_minutes)
     except ScoringFailed as failed:
         ledger.append(*changes(entry, failed.submission))
         raise
@@ -118,24 +117,24 @@ def submit_once(
     return mine
 
 
-def check_allowance(slug: str, say: Say = say) -> Limits | None:
+def check_allowance(slug: str) -> Limits | None:
     """Say what is left today, and return it; None where Kaggle does not tell.
 
     Raises NotPushed where none is left, or where the rules are not accepted.
     """
     with explained(slug):
-        limits = command.limits(slug, say)
+        limits = command.limits(slug)
         # All zeros also stand for "not in a team yet"; any other cause shows when the push is tried.
-        facts = command.competition(slug, say) if limits == Limits() else None
+        facts = command.competition(slug) if limits == Limits() else None
     if limits.left > 0:
         noun = "submission" if limits.left == 1 else "submissions"
-        say(f"{limits.left} {noun} left today, {limits.today} used; the day ends (UTC) in {until_midnight()}")
+        log.info(f"{limits.left} {noun} left today, {limits.today} used; the day ends (UTC) in {until_midnight()}")
         return limits
     if limits != Limits():
         raise none_left(limits).error(NotPushed)
     if facts is not None and not facts["entered"]:
         raise rules_not_accepted(slug).error(NotPushed)
-    say("Kaggle does not tell how many submissions are left")
+    log.info("Kaggle does not tell how many submissions are left")
     return None
 
 
@@ -146,7 +145,6 @@ def send(
     token: str,
     *,
     counted: float | None = None,
-    say: Say = say,
     hold: Sequence[int] = (),
 ) -> str:
     """Submit `file`, or a notebook's version, with a `message` that holds `token`.
@@ -156,32 +154,32 @@ def send(
     certainly has no such submission, else Unsure.
     """
     size = f" ({file.stat().st_size:,} bytes)" if isinstance(file, Path) else ""
-    say(f"pushing {file.name}{size} to {slug}")
+    log.info(f"pushing {file.name}{size} to {slug}")
     end = time.monotonic() + RETRY_SECONDS
     for attempt, usual in enumerate((*command.PAUSES, None), 1):
-        call = replace(command.submit(slug, file, message, hold, command.upload_news(say)), attempts=attempt)
+        call = replace(command.submit(slug, file, message, hold, command.tell_upload), attempts=attempt)
         if call.exit == 0 and "Successfully submitted" in call.out:
             ref = re.search(r"Submission ref: (\d+)", call.out)
             return ref[1] if ref else ""
         if not _certainly_absent(call):
-            return _look_up(slug, call, token, counted, say)
+            return _look_up(slug, call, token, counted)
         passing = call.busy or _upload_failed(call) or (call.lost and call.exit is not None)
         pause = call.pause(usual or 0)
         if usual is None or not passing or pause > command.LONGEST_PAUSE or time.monotonic() + pause > end:
             raise _not_pushed(slug, call, file).error(NotPushed)
         trouble = f"Kaggle answered {call.status}" if call.busy else "the upload broke off"
-        say(f"{trouble} and nothing was submitted: trying again in {pause:.0f} s")
+        log.info(f"{trouble} and nothing was submitted: trying again in {pause:.0f} s")
         time.sleep(pause)
     raise AssertionError("the last attempt returns or raises")
 
 
-def find(slug: str, token: str, ref: str, say: Say = say) -> Submission | None:
+def find(slug: str, token: str, ref: str) -> Submission | None:
     """Our submission among the newest, by its ref or its token. Raises Failed."""
-    newest = command.submissions(slug, say)
+    newest = command.submissions(slug)
     return next((each for each in newest if each.ref == ref or (token and token in each.message)), None)
 
 
-def await_score(slug: str, token: str, ref: str, minutes: float, say: Say = say) -> Submission:
+def await_score(slug: str, token: str, ref: str, minutes: float) -> Submission:
     """Wait until Kaggle has scored the submission that holds `token` or is `ref`.
 
     Raises ScoringFailed on ERROR, and Unscored where Kaggle's list doesn't show the submission, or shows it COMPLETE
@@ -191,7 +189,7 @@ def await_score(slug: str, token: str, ref: str, minutes: float, say: Say = say)
     mine, waits, failed = None, iter(POLLS), None
     while True:
         try:
-            mine, failed = find(slug, token, ref, say) or mine, None
+            mine, failed = find(slug, token, ref) or mine, None
         except Failed as missed:  # a lapse of the network does not end the wait
             failed = missed
         if mine and mine.status == "ERROR":
@@ -220,13 +218,13 @@ def await_score(slug: str, token: str, ref: str, minutes: float, say: Say = say)
     return mine
 
 
-def _tell_hidden(competition: str, limits: Limits | None, say: Say) -> None:
+def _tell_hidden(competition: str, limits: Limits | None) -> None:
     """A push of the same file from another machine may not be listed yet; nothing here would know of it."""
     today = ledger.now()[:10]
     listed = sum(each.ref != "" and each.time.startswith(today) for each in ledger.read(competition)[0])
     if limits and limits.today > listed:
         more = "a push from elsewhere may be on its way"
-        say(f"Kaggle counts {limits.today} submissions of today and lists {listed}: {more}")
+        log.info(f"Kaggle counts {limits.today} submissions of today and lists {listed}: {more}")
 
 
 def _new_entry(competition: str, sha256: str, file: Path | NotebookVersion, message: str, counted: int | None) -> Entry:
@@ -247,10 +245,10 @@ def _new_entry(competition: str, sha256: str, file: Path | NotebookVersion, mess
     return entry
 
 
-def _push(entry: Entry, slug: str, file: Path | NotebookVersion, say: Say, lock: int) -> Entry:
+def _push(entry: Entry, slug: str, file: Path | NotebookVersion, lock: int) -> Entry:
     """Send the file, and note in the ledger what came of it."""
     try:
-        ref = send(slug, file, entry.message, entry.token, counted=entry.counted_before, say=say, hold=(lock,))
+        ref = send(slug, file, entry.message, entry.token, counted=entry.counted_before, hold=(lock,))
     except NotPushed as problem:
         ledger.append(replace(entry, time=ledger.now(), status=NOT_PUSHED, reason=str(problem).splitlines()[0]))
         raise
@@ -259,28 +257,28 @@ def _push(entry: Entry, slug: str, file: Path | NotebookVersion, say: Say, lock:
     return entry
 
 
-def _unsure_push(competition: str, slug: str, entry: Entry, say: Say) -> Entry | None:
+def _unsure_push(competition: str, slug: str, entry: Entry) -> Entry | None:
     """The submission that an earlier push of unknown fate made; None where Kaggle has none, which is then noted.
 
     Raises Unsure as long as that cannot be known: within LAG_SECONDS, and where Kaggle counts more submissions than
     its list explains.
     """
-    say("an earlier push of these bytes was cut off: looking whether it arrived")
+    log.info("an earlier push of these bytes was cut off: looking whether it arrived")
     lag = command.LAG_SECONDS - ledger.seconds_since(entry.time)
     for wait in LOOKS if lag > 0 else ():
         time.sleep(wait)
         with explained(slug):
-            mine = find(slug, entry.token, "", say)
+            mine = find(slug, entry.token, "")
         if mine:
             return updated(entry, mine)
-    evidence = _evidence(competition, slug, entry, say)
+    evidence = _evidence(competition, slug, entry)
     if lag > 0 or evidence.hidden > 0 or evidence.nameless:
         when = f"Kaggle's list may still lag for {lag / 60:.0f} min. " if lag > 0 else ""
         raise Unsure(
             f"it is not known whether the earlier push of {entry.file} arrived. {evidence.text} Nothing was pushed.\n"
             f"{when}Look at {_page(slug)}, or give the same command again later. To push it all the same: --again"
         )
-    say(f"it did not arrive. {evidence.text}")
+    log.info(f"it did not arrive. {evidence.text}")
     ledger.append(replace(entry, time=ledger.now(), status=NOT_PUSHED, reason="cut off, and not in Kaggle's list"))
     return None
 
@@ -298,7 +296,7 @@ class _Evidence:
     text: str
 
 
-def _evidence(competition: str, slug: str, entry: Entry, say: Say) -> _Evidence:
+def _evidence(competition: str, slug: str, entry: Entry) -> _Evidence:
     """Raises Problem. To be called after `sync_ledger`: what is listed stands in the ledger."""
     entries = ledger.read(competition)[0]
     place = next((place for place, each in enumerate(entries) if each.token == entry.token), len(entries))
@@ -309,7 +307,7 @@ def _evidence(competition: str, slug: str, entry: Entry, say: Say) -> _Evidence:
     if entry.counted_before is None:
         return _Evidence(0, bool(nameless), f"Kaggle's list does not show it.{found}")
     with explained(slug):
-        counted = command.limits(slug, say).total
+        counted = command.limits(slug).total
     hidden = counted - entry.counted_before - len(newer)
     return _Evidence(hidden, bool(nameless), f"{_count_told(entry.counted_before, counted)}{found}")
 
@@ -354,18 +352,18 @@ def _not_pushed(slug: str, call: Call, file: Path | NotebookVersion) -> Reason:
     return Reason("upload-broke-off", broke_off, "Nothing was submitted. Give the same command again.")
 
 
-def _look_up(slug: str, call: Call, token: str, counted: float | None, say: Say) -> str:
+def _look_up(slug: str, call: Call, token: str, counted: float | None) -> str:
     """The ref of a submission that may have arrived. Raises Unsure where it isn't seen."""
-    say("the answer to the push was lost: looking whether it arrived")
+    log.info("the answer to the push was lost: looking whether it arrived")
     text = ""
     try:
         for wait in LOOKS:
             time.sleep(wait)
-            mine = find(slug, token, "", say)
+            mine = find(slug, token, "")
             if mine:
-                say(f"it arrived: submission {mine.ref}")
+                log.info(f"it arrived: submission {mine.ref}")
                 return mine.ref
-        text = "" if counted is None else f" {_count_told(counted, command.limits(slug, say).total)}"
+        text = "" if counted is None else f" {_count_told(counted, command.limits(slug).total)}"
     except Failed as failed:
         call = failed.call
     raise Unsure(

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO
 
-from src.core.console import Say, say
+from src.core.console import log
 from src.core.files import sha256_of
 from src.core.paths import submissions_folder
 from src.submission import ledger
@@ -24,10 +24,10 @@ from src.submission.ledger import Entry
 LONGEST_MESSAGE = 250
 
 
-def sync_ledger(competition: str, slug: str, say: Say = say) -> list[Entry]:
+def sync_ledger(competition: str, slug: str) -> list[Entry]:
     """Bring the ledger up to Kaggle's list: later scores, and submissions made by hand. Returns the rows added."""
     with explained(slug):
-        listed = command.submissions(slug, say, every=True)
+        listed = command.submissions(slug, every=True)
     by_key = {key: entry for entry in ledger.read(competition)[0] for key in (entry.ref, entry.token) if key}
     rows: list[Entry] = []
     for each in reversed(listed):
@@ -97,7 +97,7 @@ def remember(entry: Entry, lock: IO[str]) -> None:
     os.fsync(lock.fileno())
 
 
-def restore(competition: str, lock: IO[str], say: Say) -> None:
+def restore(competition: str, lock: IO[str]) -> None:
     """Put back what the ledger does not tell any more of pushes that were begun here."""
     lock.seek(0)
     known = {entry.token for entry in ledger.read(competition)[0]}
@@ -107,5 +107,5 @@ def restore(competition: str, lock: IO[str], say: Say) -> None:
         except (ValueError, TypeError):
             continue
         if entry.token and entry.token not in known:
-            say(f"the ledger does not tell the push of {entry.file} on {entry.time[:10]} any more: it is put back")
+            log.info(f"the ledger does not tell the push of {entry.file} on {entry.time[:10]} any more: it is put back")
             ledger.append(entry)

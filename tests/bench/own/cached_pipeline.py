@@ -31,7 +31,7 @@ def main(photos: Path, folder: Path, seconds: float) -> None:
     cv2.setNumThreads(0)
     paths = sorted(photos.glob("*.jpg"))
     begun = time.perf_counter()
-    cache = ImageCache.open(folder / "cache", paths, LOAD_SIZE, "stretch", workers=1, say=lambda _: None)
+    cache = ImageCache.open(folder / "cache", paths, LOAD_SIZE, "stretch", workers=1)
     built = time.perf_counter() - begun
     feed = Feed(AugmentedSteps(cache, Augmentation(TRANSFORMS, SIZE, LOAD_SIZE)), 0, torch.device("cpu"))
     epoch(feed, len(paths), 0)  # once unmeasured: what is made at the first use is made now

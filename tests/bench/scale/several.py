@@ -29,8 +29,8 @@ def side_by_side(count: int, home: Path) -> Figured:
     there, processes, total = fork.Barrier(count), fork.Array(c_int64, count), fork.Value(c_int64)
 
     def work() -> dict[str, float]:
-        competition = open_competition(config, run, lambda _: None)
-        images, machine = competition.images(say=lambda _: None), Machine("cpu", "fp32", 0, 64)
+        competition = open_competition(config, run)
+        images, machine = competition.images(), Machine("cpu", "fp32", 0, 64)
         jobs = [FoldJob(competition, images, run, machine, 0, fold, 1, 1, None, ALONE) for fold in range(count)]
         meet = partial(_meet, there, processes, total, os.getpid())
         run_tasks([partial(_first_step, job, meet) for job in jobs], count, Teller())
@@ -78,8 +78,8 @@ def in_views(count: int, home: Path) -> Figured:
 
     torch.set_num_threads(1)  # several would wait for each other on a busy machine
     config, run = request("answers")
-    competition = open_competition(config, run, lambda _: None)
-    networks, member = EngineNetworks(competition, run, lambda _: None), Member(0, 0, run.member(0, 0))
+    competition = open_competition(config, run)
+    networks, member = EngineNetworks(competition, run), Member(0, 0, run.member(0, 0))
     rows, ready = networks.rows(member, "test")[:SEEN], networks.ready(member, networks.usual)
     networks.logits(ready, networks.usual, rows[:64], ("identity",))  # the first batch opens the cache
 

@@ -22,9 +22,6 @@ class FirstBatch(Exception):
 
 
 class Teller:
-    def say(self, text: str) -> None:
-        pass
-
     def show(self, row: str, standing: Any) -> None:
         if standing.done > standing.before:
             raise FirstBatch
@@ -53,7 +50,7 @@ def checks(home: Path) -> Work:
     from src.competition.quality.cleaning import inspect
 
     card, samples = _samples()
-    return lambda: inspect(card, samples, lambda _: None)
+    return lambda: inspect(card, samples)
 
 
 def overview(home: Path) -> Work:
@@ -61,7 +58,7 @@ def overview(home: Path) -> Work:
     from src.competition.quality.overview import overview
 
     card, samples = _samples()
-    return lambda: overview(card, samples, lambda _: None)
+    return lambda: overview(card, samples)
 
 
 def folds(home: Path) -> Work:
@@ -85,8 +82,8 @@ def train_start(home: Path) -> Work:
     config, run = request("scale")
 
     def work() -> None:
-        competition = open_competition(config, run, lambda _: None)
-        images, machine = competition.images(say=lambda _: None), Machine("cpu", "fp32", 0, 64)
+        competition = open_competition(config, run)
+        images, machine = competition.images(), Machine("cpu", "fp32", 0, 64)
         job = FoldJob(competition, images, run.__class__(run.competition, "tried"), machine, 0, 0, 1, 1, None, ALONE)
         try:
             FoldTraining(job, Teller()).run()
@@ -106,8 +103,8 @@ def predict_start(home: Path) -> Work:
     config, run = request("answers")
 
     def work() -> None:
-        competition = open_competition(config, run, lambda _: None)
-        networks, member = EngineNetworks(competition, run, lambda _: None), Member(0, 0, run.member(0, 0))
+        competition = open_competition(config, run)
+        networks, member = EngineNetworks(competition, run), Member(0, 0, run.member(0, 0))
         rows = networks.rows(member, "test")[:64]
         networks.logits(networks.ready(member, networks.usual), networks.usual, rows, ("identity", "hflip"))
 
@@ -129,7 +126,7 @@ def stored_runs(home: Path) -> Work:
     all training and test files, 16 pixels a side, built by all cores."""
     from tests.fixtures.made_up_run import write_run
 
-    return lambda: [write_run("made", name).images(say=lambda _: None) for name in ("scale", "answers")]
+    return lambda: [write_run("made", name).images() for name in ("scale", "answers")]
 
 
 STEPS = {
@@ -172,7 +169,7 @@ def _predicted(name: str) -> Work:
     from src.inference.pipeline import predict
 
     request = request_of(key_values([f"config={name}", *WORDS]), {"--tta": ""})
-    return lambda: predict(request, lambda _: None)
+    return lambda: predict(request)
 
 
 def held(key: str) -> float:

@@ -1,4 +1,4 @@
-"""Parts that can take the place of a network's own: the pool and the last layer."""
+"""A last layer of directions."""
 
 import torch
 import torch.nn.functional as F
@@ -6,17 +6,7 @@ from torch import nn
 
 from src.core.errors import UsageError
 from src.losses.arcface import COSINE_SCALE
-
-
-class GeM(nn.Module):
-    """Generalised mean over the picture (Radenovic et al., 2018): (n, c, h, w) -> (n, c); p = 1 is the mean."""
-
-    def __init__(self, p: float = 3.0) -> None:
-        super().__init__()
-        self.p = nn.Parameter(torch.tensor(p))
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return features.float().clamp(min=1e-6).pow(self.p).mean((2, 3)).pow(1 / self.p)
+from src.models.heads import HEADS
 
 
 class Cosine(nn.Module):
@@ -31,16 +21,8 @@ class Cosine(nn.Module):
         return COSINE_SCALE * F.linear(F.normalize(features.float()), F.normalize(self.weight))
 
 
-def use_gem(backbone: nn.Module, name: str) -> None:
-    """Raises UsageError for a network whose pool is no layer of its own."""
-    if not isinstance(getattr(backbone, "global_pool", None), nn.Module):
-        raise UsageError(
-            f"model.pool=gem: {name} has no pool that could be exchanged; a ResNet has", code="unfit-network"
-        )
-    backbone.global_pool = GeM()
-
-
-def use_cosine(backbone: nn.Module, name: str) -> None:
+@HEADS.register("cosine")
+def cosine(backbone: nn.Module, name: str) -> None:
     """Raises UsageError for a network whose last layer is not one linear layer called fc."""
     last = getattr(backbone, "fc", None)
     if not isinstance(last, nn.Linear):

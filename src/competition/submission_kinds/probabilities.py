@@ -1,0 +1,85 @@
+"""Probabilities: of the last of two classes, or a column for each class."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from src.competition.submission_kinds import SUBMISSION_KINDS
+from src.competition.submission_kinds.submission_kind import LISTED, Classes, SubmissionKind, listed
+from src.core.errors import UsageError
+from src.targets import TargetType
+
+TOLERANCE = 1e-6  # of a row's sum
+UNITS = 10**12  # rows that must sum to 1 are printed in twelve decimals
+
+
+class Probabilities(SubmissionKind):
+    numbers = True
+
+    def columns(self, p: np.ndarray, d: np.ndarray | None, classes: Classes) -> Sequence[Sequence[str]]:
+        return printed(p, self.sums_to_one(classes.target)) if d is None else d.astype(int).astype(str).T
+
+    def faults(self, table: pd.DataFrame, answers: Sequence[str], classes: Classes) -> list[str]:
+        text = table[list(answers)].to_numpy(dtype=object)
+        values = np.stack([pd.to_numeric(column, errors="coerce").astype(float) for column in text.T], axis=1)
+        empty = text == ""
+        number, finite = ~np.isnan(values), np.isfinite(values)
+        outside = finite & ((values < 0) | (values > 1))
+        faults = []
+        for mask, what in (
+            (empty, "is empty"),
+            (~number & ~empty, "is not a number"),
+            (number & ~finite, "is not finite"),
+            (outside, "is outside 0 to 1"),
+        ):
+            cells = np.argwhere(mask)
+            faults += [f"line {r + 2}: {answers[c]} {what} ({text[r, c]!r})" for r, c in cells[:LISTED].tolist()]
+            if len(cells) > LISTED:
+                faults.append(f"cells where the probability {what}: {len(cells)} in all")
+        if self.sums_to_one(classes.target):
+            total = values.sum(axis=1)
+            off = np.flatnonzero(np.abs(total - 1) > TOLERANCE)  # a row with NaN is named above already
+            faults += listed(
+                off, "rows that do not sum to 1", lambda row: f"the row sums to {total[row]:.9g} instead of 1"
+            )
+        return faults
+
+
+@SUBMISSION_KINDS.register("columns")
+class Columns(Probabilities):
+    """A column for each class."""
+
+    column_each = True
+
+    def sums_to_one(self, target: TargetType) -> bool:
+        return target.sums_to_one
+
+
+@SUBMISSION_KINDS.register("probability")
+class Probability(Probabilities):
+    """That of the last of two classes, the positive one."""
+
+    positive_class = True
+
+    def check_classes(self, names: tuple[str, ...]) -> None:
+        if len(names) != 2:
+            raise UsageError(
+                f"the card's submission kind is probability, of the positive class, but there are {len(names)} "
+                "classes: set kind to columns or label",
+                code="submission-kind",
+            )
+
+    def columns(self, p: np.ndarray, d: np.ndarray | None, classes: Classes) -> Sequence[Sequence[str]]:
+        return super().columns(p, d, classes)[1:]
+
+
+def printed(p: np.ndarray, sums: bool) -> list[list[str]]:
+    """Probabilities as text, by column. With `sums` the printed decimals of a row add up to 1 exactly."""
+    if not sums:
+        return [[f"{x:.9g}" for x in column.tolist()] for column in p.T]
+    units = p / p.sum(axis=1, keepdims=True)
+    units *= UNITS
+    np.floor(units, out=units)
+    units[np.arange(len(p)), p.argmax(axis=1)] += UNITS - units.sum(axis=1)  # what rounding took goes to the likeliest
+    return [[f"{x:.12f}" for x in column.tolist()] for column in np.divide(units, UNITS, out=units).T]

@@ -56,7 +56,7 @@ def find_files(paths: pd.Series, source: Table, tree: Tree) -> tuple[list[str], 
 
 TRAIN, VALIDATION = "train", "validation"
 LISTED = 5
-BACK = "python -m src.prepare SOURCE brings back what its source has"
+BACK = "where SOURCE has it: delete this folder and give python -m src.prepare SOURCE again"
 ON_CONFLICT = {
     "drop": "they are left out",
     "first": "the first label counts",

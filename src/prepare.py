@@ -75,9 +75,13 @@ def _parse(line: CommandLine) -> tuple[str, str, dict[str, Any], str | list[str]
         raise UsageError(
             f"give one SOURCE, a folder, an archive or a Kaggle slug, then key=value words ({text})", code="one-source"
         )
-    _check_source(line.files[0])
+    from src.competition.card import card_file
+    from src.competition.sources.data_folder import check_source
+
+    source = line.files[0]
+    check_source(Path(source), named=bool(SLUG.fullmatch(source) or card_file(source)))
     given = {key: _value(key, value) for key, value in line.keys.items()}
-    name = given.pop("id", None) or _name_of(line.files[0])
+    name = given.pop("id", None) or _name_of(source)
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
         raise UsageError(
             f"id={name}: a competition's name holds letters, digits and . _ - only; set id=NAME", code="bad-name"
@@ -86,7 +90,7 @@ def _parse(line: CommandLine) -> tuple[str, str, dict[str, Any], str | list[str]
     if isinstance(confirmed, str) and confirmed != "all":
         confirmed = confirmed.split(",")
     _check_keys(given)
-    return line.files[0], name, given, confirmed
+    return source, name, given, confirmed
 
 
 def _value(key: str, word: str) -> Any:
@@ -99,21 +103,6 @@ def _value(key: str, word: str) -> Any:
         return yaml.load(word, Loader=yaml.BaseLoader)
     except yaml.YAMLError:
         raise UsageError(f"{key}={word}: cannot be read as a list or mapping", code="bad-value") from None
-
-
-def _check_source(source: str) -> None:
-    from src.competition.card import card_file
-    from src.competition.sources.data_folder import check_source
-
-    path = Path(source)
-    if path.exists():
-        check_source(path)
-    elif path.is_symlink():
-        raise UsageError(f"{source} is a link to a file or folder that is not there", code="no-such-source")
-    elif not SLUG.fullmatch(source) and not card_file(source):
-        raise UsageError(
-            f"{source}: there is no such file or folder, and it is no Kaggle slug either", code="no-such-source"
-        )
 
 
 def _name_of(source: str) -> str:

@@ -32,7 +32,7 @@ def try_hold(file: IO[Any]) -> bool:
 
 
 @contextlib.contextmanager
-def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[IO[str]]:
+def locked(path: Path, refusal: Callable[[str], str], tidy: bool = False) -> Iterator[IO[str]]:
     """Hold the lock file `path`. The kernel frees it when the last process that inherited it dies, however it dies.
 
     Raises Busy, a Problem, where another process holds it: with `refusal` of the text that the file holds.
@@ -43,12 +43,12 @@ def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[IO[str]]:
             file.seek(0)
             raise Busy(refusal(file.read().strip()))
 
-    with _held(path, alone) as file:
+    with _held(path, alone, tidy) as file:
         yield file
 
 
 @contextlib.contextmanager
-def in_turn(path: Path, others: str) -> Iterator[None]:
+def in_turn(path: Path, others: str, tidy: bool = False) -> Iterator[None]:
     """Hold the lock file `path`; where one of the `others` holds it, that is said and its end awaited."""
 
     def after_others(file: IO[str]) -> None:
@@ -56,13 +56,13 @@ def in_turn(path: Path, others: str) -> Iterator[None]:
             log.info(f"waiting for another process that is {others}")
             hold(file)
 
-    with _held(path, after_others):
+    with _held(path, after_others, tidy):
         yield
 
 
 @contextlib.contextmanager
-def _held(path: Path, take: Callable[[IO[str]], None]) -> Iterator[IO[str]]:
-    """The lock file, open and held by `take`. A folder that was made for it goes again if nothing else came into it.
+def _held(path: Path, take: Callable[[IO[str]], None], tidy: bool) -> Iterator[IO[str]]:
+    """The lock file, open and held by `take`. tidy: a folder that was made for it goes again if nothing came into it.
 
     Whoever waited for a file that went then makes it anew, so that all hold the same one.
     """
@@ -80,7 +80,7 @@ def _held(path: Path, take: Callable[[IO[str]], None]) -> Iterator[IO[str]]:
             try:
                 yield file
             finally:
-                if made:
+                if tidy and made:
                     remove_if_alone(path)
             return
 

@@ -162,12 +162,12 @@ def test_who_waits_for_a_lock_that_goes_holds_the_new_one(tmp_path, monkeypatch)
     monkeypatch.setattr(locks.log, "info", lambda line: waits.set())
 
     def second():
-        with in_turn(lock, ""):
+        with in_turn(lock, "", tidy=True):
             held.set()
             done.wait(10)
 
     thread = threading.Thread(target=second)
-    with in_turn(lock, ""):
+    with in_turn(lock, "", tidy=True):
         thread.start()
         assert waits.wait(10)
     assert held.wait(10)

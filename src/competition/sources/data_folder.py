@@ -49,8 +49,16 @@ def ensure_data(card: Card, anyway: bool = False) -> Path:
     return card.data
 
 
-def check_source(source: Path) -> None:
-    """Raises UsageError for what is no folder, no file that is called like an archive, and no table."""
+def check_source(source: Path, named: bool = False) -> None:
+    """Raises UsageError for what is no folder, no file that is called like an archive, and no table.
+
+    named: where there is no such file, it is the name of a competition.
+    """
+    if not source.exists():
+        if named and not source.is_symlink():
+            return
+        what = "is a link to nothing" if source.is_symlink() else "is no file or folder, and no Kaggle slug either"
+        raise UsageError(f"{source} {what}: give the folder that holds the images", code="no-such-source")
     if not source.is_dir() and not (source.is_file() and (is_archive(source) or _is_table(source))):
         raise UsageError(
             f"{source} is neither a folder nor an archive that is read here (zip, tar, gz, bz2, xz) nor a table of "
@@ -171,7 +179,7 @@ def _bring_back(folder: Path, fill: Callable[[Path], None]) -> None:
 def _part_of(folder: Path) -> Iterator[Path]:
     """Where data/ is made, one process after the other; nothing is left there."""
     part = folder / ".data.part"
-    with in_turn(folder / "lock", f"setting up competition/{folder.name}"):
+    with in_turn(folder / "lock", f"setting up competition/{folder.name}", tidy=True):
         shutil.rmtree(part, ignore_errors=True)
         try:
             yield part

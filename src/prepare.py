@@ -108,8 +108,7 @@ def _value(key: str, word: str) -> Any:
 def _name_of(source: str) -> str:
     path = Path(source)
     if not path.exists():
-        slug = SLUG.fullmatch(source)
-        return slug[1] if slug else source
+        return slug[1] if (slug := SLUG.fullmatch(source)) else source
     path = path.resolve()
     if path.is_dir():
         return path.parent.name if path.name == "data" and path.parent.parent.name == "competition" else path.name

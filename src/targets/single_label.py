@@ -11,6 +11,7 @@ from src.targets.target_type import CLIP, TINY, ClassTarget, Labels, Mistakes, S
 
 class SingleLabel(ClassTarget):
     plain_rule = "argmax"
+    usual_probes = ("logistic", "prototypes")
     one_class = True
     sums_to_one = True
 

@@ -79,6 +79,7 @@ class TargetType(Configurable):
 
     rank: ClassVar[int] = 0  # kinds of a higher rank are asked first whether they recognise a label
     usual_loss: ClassVar[str]
+    usual_probes: ClassVar[tuple[str, ...]] = ()  # heads that may be fitted on frozen features, see PROBES
     plain_rule: ClassVar[str] = "predictions as they are"  # what the decision is called that nothing is fitted for
     undecided_rule: ClassVar[str] = "predictions as they are"  # the same where a metric asks for no decision
     own_unit: ClassVar[bool] = False  # whether outputs are numbers in a unit of their own: see `prior` and `unit`
@@ -388,7 +389,9 @@ class ClassTarget(TargetType):
             strange = next((row for row, cell in enumerate(text) if cell not in YES and cell not in NO), None)
             if strange is not None:
                 raise Problem(
-                    f"{cells.place(strange)}: {column} is {text[strange]!r}, and must be 0 or 1", code="bad-label"
+                    f"{cells.place(strange)}: {column} is {text[strange]!r}, and must be 0 or 1; or say in the card "
+                    f"what it stands for, train.marks: {{{text[strange]!r}: 0}}",
+                    code="bad-label",
                 )
         return marks
 

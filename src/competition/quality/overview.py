@@ -12,6 +12,7 @@ from src.competition.quality.duplicates import SMALLEST, Pairs, clusters, find_p
 from src.competition.quality.image_index import Look
 from src.competition.samples import Samples
 from src.core.console import log
+from src.core.wording import plural
 from src.images.decode import stored_pixels
 
 SHOWN = 5
@@ -30,7 +31,7 @@ def overview(card: Card, samples: Samples) -> dict[str, Any]:
         "target": card.target,
         "metric": card.metric,
         "images": {"train": len(train), "test": len(test), "test_without_image": list(samples.test_without_image)},
-        "parts": samples.target.parts[1],
+        "parts": samples.target.parts,
         "classes": dict(zip(names, np.bincount(strata.labels, minlength=len(names)).tolist(), strict=True)),
         "sizes": _sizes(look),
         "kinds": _kinds(look),
@@ -51,7 +52,7 @@ def _warnings(card: Card, look: Look, train: np.ndarray) -> list[str]:
     told += _faint(look)
     bad = int((~read[train]).sum())
     if bad and card.on_bad_image != "drop":
-        told.append(f"training will stop at {bad} unreadable images, unless the card says on_bad_image: drop")
+        told.append(f"training will stop at {plural(bad, 'unreadable image')}, unless the card says on_bad_image: drop")
     return told
 
 
@@ -152,16 +153,17 @@ def _print(facts: dict[str, Any]) -> None:
         (
             "images",
             f"{images['train']} training, {images['test']} test"
-            + (f", {absent} test ids without one" if absent else ""),
+            + (f", {plural(absent, 'test id')} without one" if absent else ""),
         ),
-        ("target", f"{facts['target']}, {len(counts)} {facts['parts']}; metric {facts['metric']}"),
-        (facts["parts"], ", ".join(shown)),
+        ("target", f"{facts['target']}, {plural(len(counts), *facts['parts'])}; metric {facts['metric']}"),
+        (facts["parts"][1], ", ".join(shown)),
         ("kinds", ", ".join(f"{kind} {count}" for kind, count in facts["kinds"].items())),
         ("unreadable", _some(list(facts["unreadable"]))),
         ("blank", _some(facts["blank"])),
         (
             "duplicates",
-            "{equal_files} pairs of equal files, {near} of near duplicates, in {clusters} clusters".format(**doubles),
+            f"{plural(doubles['equal_files'], 'pair')} of equal files, {doubles['near']} of near duplicates, "
+            f"in {plural(doubles['clusters'], 'cluster')}",
         ),
         (
             "",
@@ -174,7 +176,10 @@ def _print(facts: dict[str, Any]) -> None:
     if facts["groups"]:
         groups, least, most = facts["groups"].values()
         rows.append(
-            ("groups", f"{groups} of {least} images" if least == most else f"{groups} of {least} to {most} images")
+            (
+                "groups",
+                f"{groups} of {plural(least, 'image')}" if least == most else f"{groups} of {least} to {most} images",
+            )
         )
     for name, text in rows:
         log.info(f"  {name:<11} {text}")

@@ -134,7 +134,6 @@ def test_a_sweep_and_an_ensemble(glow, capsys):
     (facts,) = (home / "runs/glow/blends").glob("*/predictions/*.json")
     blend = pd.read_csv(home / "submissions/glow" / json.loads(facts.read_text())["file"])
     assert np.corrcoef(blend["light"], truth["light"])[0, 1] > 0.8
-    assert report(["--compare", *runs[:2], "competition=glow"]) == 0
 
 
 @pytest.mark.parametrize("cell", ["bright", "nan", "inf", ""])

@@ -46,7 +46,7 @@ def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[IO[str]]:
 
 
 @contextlib.contextmanager
-def in_turn(path: Path, others: str) -> Iterator[None]:
+def waiting_lock(path: Path, others: str) -> Iterator[None]:
     """Hold the lock file `path`; where one of the `others` holds it, that is said and its end awaited."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:

@@ -89,15 +89,15 @@ def choose_blend(held: HeldOut, tables: Tables, fitted: bool = True, ranks: bool
     every, singles = np.arange(len(held.id)), {}
     for run, table in tables.items():
         singles[f"run {run}"] = (None, (table, None))
-    ways: dict[str, tuple[Answer | None, Answer]] = {}
+    candidates: dict[str, tuple[Answer | None, Answer]] = {}
     for method in _methods(held, ranks) if fitted else ("plain mean",):
         same = _fit(method, held, tables, every).apply(tables, held.folds), None
         if method in ("plain mean", "rank mean"):
-            ways[method] = None, same
+            candidates[method] = None, same
         else:
-            ways[method] = same, held.nested(lambda rows, method=method: _applied(method, held, tables, rows))
-    verdict = judged(held, "plain mean", ways, beside=singles)
-    return BlendChoice(_fit(verdict.taken, held, tables, every), ways[verdict.taken][1][0], verdict)
+            candidates[method] = same, held.nested(lambda rows, method=method: _applied(method, held, tables, rows))
+    verdict = judged(held, "plain mean", candidates, beside=singles)
+    return BlendChoice(_fit(verdict.taken, held, tables, every), candidates[verdict.taken][1][0], verdict)
 
 
 def hill_climbing(held: HeldOut, tables: Tables, rows: np.ndarray) -> np.ndarray:

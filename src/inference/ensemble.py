@@ -42,7 +42,7 @@ def predict_ensemble(request: Request) -> Path:
         log.info("\n".join([*choice.verdict.lines, *_spreads(held, tables, choice), *_differences(held, tables)]))
         decision, likely = _decision(runs, held, choice, likely)
         scores = likely.scores(held, decision.answer if decision else (choice.answer, None))
-    if decision and len(decision.verdict.ways) > 1:
+    if decision and len(decision.verdict.candidates) > 1:
         log.info("\n".join(decision.verdict.lines))
     if scores:
         log.info(format_scores(scores))
@@ -55,7 +55,7 @@ def predict_ensemble(request: Request) -> Path:
     _say_leaderboard(runs, blend, answer)
     file = write_answers(competition, request.run, runs[0].test_ids, answer)
     judged = decision or choice
-    score = (judged.verdict.way.score, *judged.verdict.way.interval) if judged else None
+    score = (judged.verdict.candidate.score, *judged.verdict.candidate.interval) if judged else None
     folder = runs_folder(request.competition) / "blends" / request.run / "predictions"
     write_facts(file, folder, runs, score, decision.decision if decision else None, blend, scores)
     log.info(submit_command(competition, file))

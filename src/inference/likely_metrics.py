@@ -42,7 +42,7 @@ class LikelyMetrics:
             return self, choice
         found = choose_decision(replace(held, metric=judge), probabilities, shift, sure=False)
         log.info("\n".join(found.verdict.lines))
-        if found.verdict.taken == found.verdict.ways[0].name:
+        if found.verdict.taken == found.verdict.candidates[0].name:
             return self, choice
         decision = replace(found.decision, of_mean=True)
         return replace(self, calibrated=found.answer[0]), replace(choice, decision=decision)

@@ -151,8 +151,8 @@ class MultiLabel(ClassTarget):
         """One class of an image each: the answer begins with "not" where it was missed."""
         rows, labels = np.nonzero((truth > 0.5) != decisions)
         yes, p = decisions[rows, labels], predictions[rows, labels]
-        told = [("" if there else "not ") + outputs[k] for k, there in zip(labels, yes, strict=True)]
-        return Mistakes(rows, labels, np.where(yes, p, 1 - p), told)
+        words = [("" if there else "not ") + outputs[k] for k, there in zip(labels, yes, strict=True)]
+        return Mistakes(rows, labels, np.where(yes, p, 1 - p), words)
 
     def questions(
         self, truth: np.ndarray, predictions: np.ndarray, outputs: tuple[str, ...]

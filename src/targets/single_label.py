@@ -115,7 +115,7 @@ class SingleLabel(ClassTarget):
     def having(self, truth: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         return outputs[truth]
 
-    def told(self, row: tuple[str, ...]) -> str:
+    def in_words(self, row: tuple[str, ...]) -> str:
         return repr(str(row[0]))
 
     def recognised(self, truth: np.ndarray, decisions: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -174,7 +174,7 @@ class TargetType(Configurable):
     def cells(self, truth: np.ndarray, outputs: tuple[str, ...]) -> list[tuple[str, ...]]:
         """How each truth row prints: the names or numbers that it holds."""
 
-    def told(self, row: tuple[str, ...]) -> str:
+    def in_words(self, row: tuple[str, ...]) -> str:
         """What `cells` gives of one row, in a sentence."""
         return ", ".join(row) or "no class at all"
 

@@ -22,7 +22,7 @@ import pandas as pd
 
 from src.core.console import log
 from src.core.files import DamagedFile, check_zip, read_npz, written_whole
-from src.images.cache_folder import turn
+from src.images.cache_folder import folder_lock
 from src.images.decode import VERSION, decode_sized
 from src.images.stream import each_in_threads
 
@@ -33,7 +33,7 @@ CHECKED = 256_000_000  # bytes up to which the mapped part is held to its checks
 
 
 class LookFile:
-    """An earlier look. Its thumbnails, most of it, stay on the disk until they are asked for.
+    """An earlier index. Its thumbnails, most of it, stay on the disk until they are asked for.
 
     facts: the arrays of READ and the mapped `thumb`, a row an image each.
     """
@@ -66,7 +66,7 @@ def let_go(mapped: np.ndarray) -> None:
 
 
 def read_look(file: Path, rule: str) -> LookFile | None:
-    """An earlier look; None where there is none, or it was made by another rule."""
+    """An earlier index; None where there is none, or it was made by another rule."""
     try:
         if str(read_npz(file, ("rule",))["rule"]) != rule:
             return None
@@ -104,7 +104,7 @@ THUMB_BLOCK = 1 << 15  # thumbnails at a time
 FACTS = ("digest", "hash", "thumb", "size", "fault")  # of a Look, beside its paths
 READ_AGAIN = 2_000_000_000  # bytes of files of which only the ctime is another that are read again: some 2 s
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
-RULE = f"{VERSION}-2"  # of what is computed here: another one makes older looks worthless
+RULE = f"{VERSION}-2"  # of what is computed here: another one makes older indices worthless
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Look:
 
 
 def look_at(paths: Iterable[str], folder: Path, alone: bool = False) -> Look:
-    """Look at these images; what `folder` holds of an earlier look, of files that have not changed since, is kept.
+    """Look at these images; what `folder` holds of an earlier index, of files that have not changed since, is kept.
 
     alone: whether no other process looks meanwhile; whoever has something to look at sees to that first.
     """
@@ -171,7 +171,7 @@ def look_at(paths: Iterable[str], folder: Path, alone: bool = False) -> Look:
             return Look(np.array(paths, dtype=object), **{key: known.facts[key] for key in FACTS})
     if (touched | ~same).any() and not alone:
         try:
-            with turn(folder, "look"):
+            with folder_lock(folder, "look"):
                 for part in folder.glob(f".{file.name}.*.part"):
                     part.unlink()  # of one that was killed
                 return look_at(paths, folder, alone=True)

@@ -12,7 +12,7 @@ from src.competition.sources.archives import SPARE, Bound, existing, litter, unp
 from src.core.console import log
 from src.core.errors import Problem, UsageError
 from src.core.files import DamagedFile, needed_and_free, read_json, write_json
-from src.core.locks import in_turn
+from src.core.locks import waiting_lock
 from src.core.paths import home
 
 EMBEDDED: dict[str, Callable[[Path, Path], None]] = {"digits": demo_digits.write}
@@ -105,7 +105,7 @@ def _origin(folder: Path) -> dict[str, str]:
 def _appear(folder: Path, fill: Callable[[Path], None], origin: dict[str, str] | None = None) -> Path:
     """data/, whole; what stands there is replaced where its `origin` is another."""
     data, part = folder / "data", folder / ".data.part"
-    with in_turn(folder / "lock", f"setting up competition/{folder.name}"):
+    with waiting_lock(folder / "lock", f"setting up competition/{folder.name}"):
         if data.is_dir() and (origin is None or _origin(folder).get("stamp") == origin["stamp"]):
             return data  # another process made it while this one came here
         shutil.rmtree(part, ignore_errors=True)

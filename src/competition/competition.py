@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src.competition.auto_config import settle
+from src.competition.auto_config import resolve_auto
 from src.competition.card import Card, load_card
 from src.competition.folds import Folds, freeze_folds, units_of
 from src.competition.labels import test_answers
@@ -117,7 +117,7 @@ def open_competition(config: Config, run: Run) -> Competition:
     ignored = read_ignored(data.ignore, samples) if data.ignore else None
     if ignored:  # only now: the frozen folds are those of all rows
         samples, folds = leave_out(samples, folds, ignored)
-    return Competition(card, samples, folds, measure, settle(config, run, samples, measure), ignored)
+    return Competition(card, samples, folds, measure, resolve_auto(config, run, samples, measure), ignored)
 
 
 _kept: dict[tuple[object, ...], Samples] | None = None

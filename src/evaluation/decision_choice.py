@@ -18,7 +18,7 @@ class DecisionChoice:
 
     decision: Decision
     answer: Answer
-    verdict: Comparison
+    comparison: Comparison
 
 
 def choose_decision(
@@ -60,6 +60,6 @@ def choose_decision(
         divided = PriorDividedOut(shift)
         rules[divided.name] = divided
         candidates[divided.name] = None, fitted(divided).apply(probabilities)
-    verdict = judged(held, plain.name, candidates, sure=sure)
-    rule = rules.get(verdict.taken)
-    return DecisionChoice(fitted(rule) if rule else plain, candidates[verdict.taken][1], verdict)
+    comparison = judged(held, plain.name, candidates, sure=sure)
+    rule = rules.get(comparison.taken)
+    return DecisionChoice(fitted(rule) if rule else plain, candidates[comparison.taken][1], comparison)

@@ -67,7 +67,7 @@ class LearningRateTest(FoldTraining):
                 for images, rows in self.feed(self._steps_left()[: len(rates) - self.updates]):
                     before = progress.loss_sum
                     self._step(images, rows)
-                    self.stepper.loss_meter.settle()
+                    self.stepper.loss_meter.flush()
                     progress.step += 1
                     facts = {"rate": f"{rates[self.updates - 1]:.1e}"} | shown(progress, "")
                     self.reporter.show(self.job.name, RowProgress(len(rates), self.updates, facts=facts))

@@ -171,7 +171,7 @@ class Metric(Configurable):
         """`quick_score` of finite predictions, each row counted once."""
         return float(self.weighted(truth, predictions, decisions)(np.ones((1, len(truth))))[0])
 
-    def merit(
+    def objective(
         self,
         truth: np.ndarray,
         predictions: np.ndarray,
@@ -297,4 +297,4 @@ class OneThreshold(Rule):
         def at(threshold: float) -> Decision:
             return Decision(self.name, metric.target, thresholds=(float(threshold),) * p.shape[1])
 
-        return at(shared_threshold(lambda threshold: metric.merit(truth, *at(threshold).apply(p), rows)))
+        return at(shared_threshold(lambda threshold: metric.objective(truth, *at(threshold).apply(p), rows)))

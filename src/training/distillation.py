@@ -145,7 +145,7 @@ class FoldTargets:
 
 
 def fold_targets(job: FoldJob) -> FoldTargets:
-    """The lesson of a fold, from the answers that its teacher gave (see asking.py) where it has one."""
+    """The targets of a fold, from the answers that its teacher gave where it has one."""
     samples, teach, target = job.competition.samples, job.competition.config.teach, job.competition.target
     rows, _ = job.competition.folds.rows(job.fold)
     labels = samples.targets[rows]
@@ -172,7 +172,7 @@ def fold_targets(job: FoldJob) -> FoldTargets:
 
 
 def epoch_length(job: FoldJob) -> int:
-    """Optimizer steps of one epoch over the fold's lesson."""
+    """Optimizer steps of one epoch over the fold's targets."""
     return steps_per_epoch(len(fold_targets(job).rows), global_batch(job.competition.config))
 
 

@@ -26,7 +26,7 @@ from src.inference.backends import check_precision
 from src.inference.tta import view_names
 from src.models.factory import build
 from src.submission.sample_layout import layout_of
-from src.training.autotune import Trial
+from src.training.autotune import Tuner
 from src.training.distillation import epoch_length, predict_teachers, report_student_against_teacher
 from src.training.evaluate import stored_answers
 from src.training.fold_job import FoldJob, global_batch
@@ -123,8 +123,8 @@ def _train(
     parameters = sum(p.numel() for p in network.parameters())
     record = run.folder / "machine.json"
     images_seen = len(members) * config.epochs * len(competition.samples.train)
-    trial = Trial(config, network, len(asked), images_seen, ranks)
-    machine = choose(config, parameters, record, trial.settle, ranks)
+    tuner = Tuner(config, network, len(asked), images_seen, ranks)
+    machine = choose(config, parameters, record, tuner.choose_kind, ranks)
     # By all that is asked for, so that what goes on later has the threads, and the last digits, of what never stopped.
     share = share_out(config, machine, len(asked), ranks, parameters)
     last = asked[len(asked) - share.last :]

@@ -143,7 +143,7 @@ class FoldTraining:
                 self._keep()
                 if asked:
                     raise KeyboardInterrupt
-        self.stepper.loss_meter.settle()
+        self.stepper.loss_meter.flush()
         progress.seconds += time.monotonic() - begun
         self._end_epoch()
 
@@ -155,7 +155,7 @@ class FoldTraining:
 
     def _keep(self) -> None:
         """A checkpoint; no rank goes on, or ends, before it is written."""
-        self.stepper.loss_meter.settle()
+        self.stepper.loss_meter.flush()
         begun = time.monotonic()
         self.state.save(self.checkpoint)
         self.kept_at = time.monotonic()

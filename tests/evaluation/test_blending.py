@@ -22,7 +22,7 @@ def runs(seed: int, skills: dict[str, float], rows: int = 800, classes: int = 4)
 
 
 def candidates(choice) -> dict:
-    return {candidate.name: candidate for candidate in choice.verdict.candidates}
+    return {candidate.name: candidate for candidate in choice.comparison.candidates}
 
 
 def mixture(seed: int, weights: list[float], rows: int) -> tuple[np.ndarray, dict]:
@@ -52,7 +52,7 @@ def test_the_plain_mean_is_kept_where_it_is_as_good(name):
         candidate, plain = candidates(choice)["weighted mean"], candidates(choice)["plain mean"]
         flattered += candidate.same_rows <= plain.score if name == "log_loss" else candidate.same_rows >= plain.score
         if choice.taken.method == "plain mean":
-            assert choice.verdict.lines[-1].startswith("using plain mean: ")
+            assert choice.comparison.lines[-1].startswith("using plain mean: ")
             np.testing.assert_allclose(choice.answer, sum(tables.values()) / 3)
     assert kept >= 14
     assert flattered >= 14, "on the rows of the fit the weights look better"
@@ -81,7 +81,7 @@ def test_a_bad_run_is_weighed_down():
     choice = choose_blend(held_out("accuracy", targets), tables)
     assert choice.taken.method != "plain mean"
     assert candidates(choice)["weighted mean"].gain.real
-    beside = {candidate.name: candidate for candidate in choice.verdict.beside}
+    beside = {candidate.name: candidate for candidate in choice.comparison.beside}
     assert beside["run good"].score > candidates(choice)["plain mean"].score > beside["run bad"].score
 
 
@@ -183,7 +183,7 @@ def test_shuffled_rows_change_nothing_of_the_choice():
     held, order = held_out("log_loss", targets), np.random.default_rng(0).permutation(300)
     mixed = [RunTable("a", "f", held.id, tables["a"]), RunTable("b", "f", held.id[order], tables["b"][order])]
     first, second = (choose_blend(held, one) for one in (tables, joined(mixed, held.id, "f")[1]))
-    assert first.verdict == second.verdict
+    assert first.comparison == second.comparison
     assert first.taken == second.taken
 
 

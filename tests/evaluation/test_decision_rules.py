@@ -26,7 +26,7 @@ PARAMETERS = {  # of the metrics that need some
 
 
 def candidates(choice) -> dict:
-    return {candidate.name: candidate for candidate in choice.verdict.candidates}
+    return {candidate.name: candidate for candidate in choice.comparison.candidates}
 
 
 def grades(generator: np.random.Generator, rows: int, cuts: list[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -239,7 +239,7 @@ def test_every_metric_is_decided_somehow():
             held = replace(held_out("accuracy", targets), metric=one)
             found = choose_decision(held, p, np.zeros(classes))
             assert np.isfinite(one.score(targets, *found.answer))
-            assert found.verdict.lines[0].startswith(name)
+            assert found.comparison.lines[0].startswith(name)
 
 
 # What is written down

@@ -84,7 +84,7 @@ def _run_session(session: Session) -> None:
     except RunFailed as problem:
         failed = problem
     try:
-        code = _brought(session, begun)
+        code = _fetched(session, begun)
     except (NoOutput, NotBegun) as problem:
         kernels.forget(session.record, kernels.KERNEL)
         raise failed or problem from None
@@ -101,7 +101,7 @@ def _run_session(session: Session) -> None:
         raise failed
 
 
-def _brought(session: Session, begun: dict[str, str]) -> int:
+def _fetched(session: Session, begun: dict[str, str]) -> int:
     """Fetch what the notebook packed and take it in; returns the exit code of its training. Once it has come it is
     kept until it is taken in, so that it comes once however often the command is given. Raises Problem."""
     fetched = session.run.folder / "fetched"

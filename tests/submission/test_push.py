@@ -365,7 +365,8 @@ def test_a_ledger_that_was_lost_hides_no_push(cup, how):
     assert len(cup.server.submissions) == 1 == cup.server.count("CreateSubmission")
 
 
-@pytest.mark.parametrize("hours", [pytest.param(-30, marks=pytest.mark.slow), 30])
+@pytest.mark.slow
+@pytest.mark.parametrize("hours", [-30, 30])
 def test_a_clock_that_is_put_makes_no_second_push(cup, monkeypatch, hours):
     """After the push was lost, the clock of this machine is put on or back over the end of a day."""
     file, now, since = cup.file(), ledger.now, ledger.seconds_since
@@ -381,6 +382,7 @@ def test_a_clock_that_is_put_makes_no_second_push(cup, monkeypatch, hours):
     assert len(cup.server.submissions) == 1 == cup.server.count("CreateSubmission")
 
 
+@pytest.mark.slow
 def test_another_home_is_told_of_a_push_that_is_not_listed_yet(cup, monkeypatch):
     cup.server.lag = 3600.0
     assert cup.run(cup.file(), "--wait=0")[0] == 1

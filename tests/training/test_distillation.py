@@ -307,7 +307,7 @@ def test_sure_images_lengthen_the_epochs_everywhere_alike(tiny, watched, monkeyp
             behind[row] = progress.done
             super().show(row, progress)
 
-    monkeypatch.setattr(session, "Terminal", Counted)
+    monkeypatch.setattr(session, "ProgressReporter", Counted)
     words = [*TAUGHT, "fold=0..1", "train.epochs=2", "data.sampler=plain", "teach.pseudo=0.7", "train.batch=4"]
     assert train(words) == 0
     taken = [done(tiny, "student", fold)["teacher"]["test_images"] for fold in range(2)]

@@ -32,6 +32,11 @@ COMMAND.flag(
     "python -m src.export.predict --help. --export=fp16: half the size",
     value="fp16",
 )
+COMMAND.flag(
+    "--features",
+    "predict nothing: write what the configuration's network, as it begins, sees in every image before its last layer, "
+    "in predict.views, as npz files of ids and features into the competition's cache folder",
+)
 
 
 def work(line: CommandLine) -> Result:
@@ -49,6 +54,12 @@ def work(line: CommandLine) -> Result:
     if "--export" in request.flags and request.runs:
         raise UsageError("--export writes one run at a time: give run=NAME in place of runs=", code="one-run-only")
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
+    if "--features" in request.flags:
+        with imports():
+            from src.inference.network_features import frozen_features
+
+        folder = frozen_features(request).folder
+        return {"competition": request.competition, "features": folder, "files": sorted(folder.glob("*.npz"))}
     with imports():
         from src.inference.pipeline import predict
         from src.inference.provenance import facts_of

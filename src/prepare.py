@@ -1,8 +1,8 @@
 """Make a competition of what a host serves: its files, and a card of facts worked out from them.
 
-SOURCE is a folder, a zip or tar; or a competition that is here already; or else a Kaggle competition's slug, which is
-downloaded. Leaves competition/NAME/data/, competition/NAME/card.yaml, runs/NAME/overview.json and, to look at what was
-understood, competition/NAME/preview.html and preview.png.
+SOURCE is a folder, a zip or tar, or one table of pixels; or a competition that is here already; or else a Kaggle
+competition's slug, which is downloaded. Leaves competition/NAME/data/, competition/NAME/card.yaml,
+runs/NAME/overview.json and, to look at what was understood, competition/NAME/preview.html and preview.png.
 A second start goes on with what is there; a card is never overwritten.
 """
 
@@ -112,7 +112,7 @@ def _name_of(source: str) -> str:
     path = path.resolve()
     if path.is_dir():
         return path.parent.name if path.name == "data" and path.parent.parent.name == "competition" else path.name
-    return re.sub(r"(\.tar)?\.(zip|tar|gz|tgz|bz2|xz|7z)$", "", path.name)
+    return re.sub(r"((\.tar)?\.(zip|tar|gz|tgz|bz2|xz|7z)|\.(csv|tsv|jsonl?))$", "", path.name)
 
 
 def _check_keys(given: dict[str, Any]) -> None:

@@ -125,7 +125,13 @@ def _new(
 ) -> Prepared:
     """Detect, check the result on all rows, look at the images, and only then write the card."""
     folder = competition_folder(name)
-    found = _detected(folder / "data", given, name)
+    try:
+        found = _detected(folder / "data", given, name)
+    except Problem as problem:
+        if source is not None and source.is_file() and source.suffix.lower() in inventory.TEXT:
+            more = f"\nOnly this table was looked at; with what lies beside it: python -m src.prepare {source.parent}"
+            problem.args = (f"{problem}{more}",)
+        raise
     archive = source or folder / f"{slug}.zip"
     for key, value in (("kaggle", slug), ("archive", archive.name if archive.is_file() else None)):
         if value and key not in found.draft.facts:
@@ -150,21 +156,34 @@ def _new(
 def _detected(data: Path, given: dict[str, Any], name: str) -> Found:
     """The reading of the files. Where there is none, the message also names files that might have held it."""
     tree = Tree(data)
-    _check_pointers(tree)
+    pointers = _pointers_among(tree)
     try:
-        return detect(data, given, title=name)
+        found = detect(data, given, title=name)
     except UsageError:
         raise
     except Problem as problem:
+        if pointers:  # the names of images are there, so that the rest can be asked as well
+            pointers.args = (f"{pointers}\n{problem}",)
+            raise pointers from None
         problem.args = ("\n".join([str(problem), *unread_lines(tree)]),)
         raise
+    if pointers:
+        raise pointers
+    return found
 
 
-def _check_pointers(tree: Tree) -> None:
-    """Tables and some images must be the files themselves. The other images are seen when all are looked at."""
-    tables = [path for path in tree.files if path.lower().endswith(TABLES)]
-    images = [tree.images[k] for k in range(0, len(tree.images), len(tree.images) // SOME_IMAGES + 1)]
-    _stop_at_pointers([tree.root / path for path in (*tables, *images)])
+def _pointers_among(tree: Tree) -> Problem | None:
+    """What is wrong with some images, if they are pointers; the others are seen when all are looked at.
+
+    Raises Problem where a table is one: nothing can be read then.
+    """
+    _stop_at_pointers(tree.root / path for path in tree.files if path.lower().endswith(TABLES))
+    try:
+        some = range(0, len(tree.images), len(tree.images) // SOME_IMAGES + 1)
+        _stop_at_pointers([tree.root / tree.images[k] for k in some])
+    except Problem as problem:
+        return problem
+    return None
 
 
 def _stop_at_pointers(paths: Iterable[Path]) -> None:

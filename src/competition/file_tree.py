@@ -68,22 +68,22 @@ class Tree:
     def images(self) -> list[str]:
         """Files that look like images: by extension, or without one by the content of the first in their folder.
 
-        HEIC counts where it can be read here: where the library is missing, its files are of an unread kind.
+        HEIC and AVIF count where they can be read here: where the library is missing, they are of an unread kind.
         """
-        heic: list[str] = []
+        doubtful: dict[str, list[str]] = defaultdict(list)
         bare: dict[str, list[str]] = defaultdict(list)
         found = []
         for path in self.files:
             lower = path.lower()
-            if lower.endswith(HEIC_SUFFIXES):
-                heic.append(path)
+            if lower.endswith((*HEIC_SUFFIXES, ".avif")):
+                doubtful[".avif" if lower.endswith(".avif") else "heic"].append(path)
             elif lower.endswith(SUFFIXES) or ("?" in path and suffix_of(path) in SUFFIXES):
                 found.append(path)
             elif "." not in name(path):
                 bare[path.rpartition("/")[0]].append(path)
         more = [path for paths in bare.values() for path in self._images_among(paths)]
-        if any(map(self._opens, heic[:TRIED])):
-            more += heic
+        for paths in doubtful.values():
+            more += paths if any(map(self._opens, paths[:TRIED])) else []
         return sorted(found + more) if more else found
 
     def _images_among(self, paths: list[str]) -> list[str]:

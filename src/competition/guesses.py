@@ -42,7 +42,7 @@ def _noted(competition: str) -> dict[str, Fact]:
 
 def open_guesses(card: Card) -> dict[str, str]:
     """The guesses that nobody has confirmed, with how they came about: marked, and of the value that was guessed."""
-    return {key: fact.how for key, fact in read_facts(card).items() if fact.guess}
+    return {key: fact.told for key, fact in read_facts(card).items() if fact.guess}
 
 
 def read_facts(card: Card) -> dict[str, Fact]:
@@ -62,6 +62,8 @@ def _fact(value: Any, comment: str, noted: Fact | None) -> Fact:
         return replace(noted or Fact(value, comment.removeprefix(GUESS)), certainty="guess")
     if noted is not None and not noted.guess:
         return noted
+    if noted is not None and comment.startswith(CONFIRMED):
+        return replace(noted, how=f"{CONFIRMED}{noted.how}", certainty="given")
     return Fact(value, comment, "given", noted.evidence if noted else NOTHING)
 
 
@@ -70,7 +72,7 @@ def format_guesses(card: Card) -> list[str]:
     path, found = card_file(card.id), {key: fact for key, fact in read_facts(card).items() if fact.guess}
     if not found:
         return []
-    lines = [f"guess: {key}={flow(fact.value)} ({fact.how})" for key, fact in found.items()]
+    lines = [f"guess: {key}={flow(fact.value)} ({fact.told})" for key, fact in found.items()]
     return [
         *lines,
         f"Where a guess is wrong, edit {path}, or delete it and add KEY=VALUE to this command. "

@@ -302,7 +302,9 @@ def _unnamed(tree: Tree, train: pd.DataFrame, test: pd.DataFrame, notes: list[st
     folders = {path.rpartition("/")[0] for path in named}
     surplus = [path for path in tree.images if path not in named and path.rpartition("/")[0] in folders]
     if surplus:
-        notes.append(f"{len(surplus)} images are in no table and are not used: {_some(surplus)}")
+        one = len(surplus) == 1
+        count = "1 image is" if one else f"{len(surplus)} images are"
+        notes.append(f"{count} in no table and {'is' if one else 'are'} not used: {_some(surplus)}")
 
 
 def _some(names: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ A template is text with columns in braces: train/{image_id}.jpg. A column may be
 {c:name} the last part of a path, {c:stem} that without its image extension, {c:folder} the folder that holds it,
 {c:lower}, {c:upper}, {c:posix} with / for \\, {c:04} padded with zeros, {c:without X} without the beginning X,
 {c:before X} and {c:after X} what stands before and after the last X, {c:number} the last number in it (7 of img_007),
+{c:number:04} one change after the other,
 {c:alike} the one file whose name is the same but for capitals, blanks, separators, zeros before a number, %20 and the
 ending. {{ and }} stand for braces.
 
@@ -73,6 +74,7 @@ def alike(text: str) -> str:
     """What is left of a name when all that programs change on the way is taken off: see {c:alike}."""
     text = unicodedata.normalize("NFKC", unquote(name(text.strip()))).casefold()
     text = _ENDING.sub("", _ENDING.sub("", text))
+    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)  # 1,037 is 1037
     return "-".join(part.lstrip("0") or "0" for part in re.findall(r"\d+|[^\W\d_]+", text))
 
 
@@ -101,6 +103,10 @@ CHANGES: dict[str, Callable[[str], str]] = {
 def _change(word: str, template: str) -> Callable[[str], str] | None:
     if not word:
         return None
+    first, _, then = word.partition(":")
+    if then:
+        before, after = _change(first, template), _change(then, template)
+        return lambda text: after(before(text))
     if word in CHANGES:
         return CHANGES[word]
     if re.fullmatch(r"0\d+", word):

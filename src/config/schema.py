@@ -36,6 +36,7 @@ def _registered(constant: str, package: str, *further: str) -> AfterValidator:
 
 Spec = str | dict[str, Any]
 SAMPLER = "SAMPLERS", "src.images.samplers"
+PROBE = "PROBES", "src.training.probes"
 LossName = Annotated[Spec, _registered("LOSSES", "src.losses", "auto")]
 ScheduleName = Annotated[Spec, _registered("SCHEDULES", "src.training.schedules")]
 BackendName = Annotated[str, _registered("BACKENDS", "src.inference.backends", "auto")]
@@ -182,6 +183,15 @@ class Teach(Section):
         return self.run is None and self.pseudo is None
 
 
+class Probe(Section):
+    head: Annotated[Spec, _registered(*PROBE, "auto")] | None = None
+    views: Annotated[list[str], Field(min_length=1)] = ["identity", "hflip"]
+
+    @property
+    def off(self) -> bool:
+        return self.head is None
+
+
 class Machine(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     jobs: Positive | Literal["auto"]
@@ -231,6 +241,7 @@ class Config(Section):
     schedule: Schedule
     train: Train
     teach: Teach = Teach()
+    probe: Probe = Probe()
     machine: Machine
     predict: Predict
     log: Log

@@ -167,6 +167,14 @@ def image_size(path: Path) -> tuple[int, int]:
             return image.size[::-1] if orientation(image.info.get("exif", b"")) >= 5 else image.size
 
 
+def stored_pixels(path: Path) -> tuple[int, int, int] | None:
+    """What the file itself holds: channels, bits of each, and their largest value; None where OpenCV cannot tell."""
+    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED) if path.stat().st_size else None
+    if image is None or image.dtype not in (np.uint8, np.uint16):
+        return None
+    return 1 if image.ndim == 2 else image.shape[2], 8 * image.dtype.itemsize, int(image.max())
+
+
 def looks_like_image(path: Path) -> bool:
     """Whether `path` is worth handing to `decode`: by its extension, else by its first bytes.
 

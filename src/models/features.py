@@ -1,5 +1,7 @@
 """What a network sees in an image before its last layer makes classes of it."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
@@ -43,3 +45,42 @@ def last_layer(backbone: nn.Module) -> nn.Module:
     if isinstance(named, nn.Module) and any(True for _ in named.parameters()):
         return named
     return [module for module in backbone.modules() if isinstance(module, nn.Linear)][-1]
+
+
+@dataclass(frozen=True)
+class Head:
+    """The last layer of a network, and its name there."""
+
+    name: str
+    layer: nn.Linear | nn.Conv2d
+
+    @property
+    def width(self) -> int:
+        """Of the features that it is given."""
+        return self.layer.weight.shape[1]
+
+    def set(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        """weight: (classes, width). bias: (classes,)."""
+        with torch.no_grad():
+            self.layer.weight.copy_(weight.reshape(self.layer.weight.shape))
+            self.layer.bias.copy_(bias)
+
+
+def without_head(network: Network) -> Head:
+    """Take the last layer out of a network, in place: it then makes (n, width) features, what that layer was given.
+
+    `network.backbone.set_submodule(head.name, head.layer)` puts it back. Raises Problem for a network that does not
+    end in one linear layer with a bias.
+    """
+    layer = last_layer(network.backbone)
+    name = next(name for name, module in network.backbone.named_modules() if module is layer)
+    linear = isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1))
+    several = not isinstance(getattr(network.backbone, "get_classifier", lambda: layer)(), nn.Module)
+    if not linear or layer.bias is None or several:
+        raise Problem(
+            "this network does not end in one linear layer, so it has no features that one could be fitted on: "
+            "choose another model.name, or model.head=linear",
+            code="no-linear-head",
+        )
+    network.backbone.set_submodule(name, nn.Identity())
+    return Head(name, layer)

@@ -1,5 +1,6 @@
 """Names in any script, as far as this machine has fonts for them."""
 
+import logging
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -8,6 +9,7 @@ import matplotlib
 from matplotlib.font_manager import FontProperties, findfont, fontManager
 from matplotlib.ft2font import FT2Font
 
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # a font without a bold face says so each time
 OWN = "DejaVu Sans"  # comes with matplotlib: Latin, Greek, Cyrillic, Arabic and others
 
 

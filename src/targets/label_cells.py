@@ -44,7 +44,13 @@ def parts_of(cell: str, separator: str | None) -> list[str]:
         parts = quoted or inside.split(mark)
     else:
         parts = [cell] if separator == LIST else cell.split(separator)
-    return list(dict.fromkeys(part for part in map(str.strip, parts) if part))
+    return list(dict.fromkeys(part for part in map(_bare, parts) if part))
+
+
+def _bare(part: str) -> str:
+    """A label without the blanks and the quotes around it."""
+    part = part.strip()
+    return part[1:-1] if len(part) > 2 and part[0] == part[-1] and part[0] in "'\"" else part
 
 
 def sort_classes(names: Iterable[str]) -> list[str]:

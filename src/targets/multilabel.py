@@ -12,6 +12,7 @@ from src.targets.target_type import CLIP, TINY, ClassTarget, Coding, Labels, Mis
 class MultiLabel(ClassTarget):
     rank = 3
     usual_loss = "binary_cross_entropy"
+    usual_probes = ("one_against_rest",)
     plain_rule = "one half"
     calibration_told = "To a class of an image the network says yes with {sure} on average; {right} apply"
     may_be_empty = True

@@ -11,6 +11,7 @@ GRADED = {"level", "grade", "severity", "stage", "diagnosis", "rating", "score",
 class Ordinal(SingleLabel):
     rank = 1
     ordered = True
+    usual_probes = ("grades", "logistic")
     doubts_labels = False  # a grade's neighbour is too often as good an answer
 
     @classmethod

@@ -9,6 +9,7 @@ from src.targets.target_type import CLIP, TINY, ClassTarget, Coding, Labels, Mis
 
 class SingleLabel(ClassTarget):
     plain_rule = "argmax"
+    usual_probes = ("logistic", "prototypes")
     one_class = True
     sums_to_one = True
 

@@ -89,6 +89,7 @@ class TargetType(Configurable):
 
     rank: ClassVar[int] = 0  # kinds of a higher rank are asked first whether they recognise a label
     usual_loss: ClassVar[str]
+    usual_probes: ClassVar[tuple[str, ...]] = ()  # heads that may be fitted on frozen features, see PROBES
     plain_rule: ClassVar[str]  # what the decision is called that nothing is fitted for
     may_be_empty: ClassVar[bool] = False  # whether a row may have an empty label cell
     repeats: ClassVar[bool] = False  # whether several rows of one id add up to its label

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import nn
 
 from src.core.console import log
 from src.core.files import csv_for_people, damaged, sha256_of, write_json, write_text, written_whole
@@ -32,7 +33,7 @@ def keep_best(job: FoldJob, state: State, score: float) -> None:
         return
     scores = [entry["score"] for entry in state.progress.history] + [score]
     if best_epoch(job.competition.metric, scores) == len(scores) - 1:
-        _save(state, job.folder / BEST, summed=True)
+        _save(state.answering_network.backbone, job.folder / BEST, summed=True)
 
 
 def finish(job: FoldJob, state: State, feed: Feed, fold_targets: FoldTargets, last: Scores | None) -> None:
@@ -46,24 +47,28 @@ def finish(job: FoldJob, state: State, feed: Feed, fold_targets: FoldTargets, la
     if scores is None and len(held_out):
         scores = evaluate(job, state.answering_network, feed, held_out)
     if job.ranks.is_main:
-        _write(job, state, fold_targets, done, scores)
+        if job.teacher:
+            done["teacher"] = teacher_summary(fold_targets)
+        write_fold(job, state.answering_network.backbone, state.progress.history, done, scores)
     job.ranks.barrier()
 
 
-def _write(
+def write_fold(
     job: FoldJob,
-    state: State,
-    fold_targets: FoldTargets,
+    backbone: nn.Module,
+    history: list[dict[str, Any]],
     done: dict[str, Any],
     scores: Scores | None,
 ) -> None:
-    folder, competition, history = job.folder, job.competition, state.progress.history
+    """Write the weights, what they answer, and the tables; `done.json`, with what `done` tells, comes last.
+
+    history: what log.csv holds, an entry an epoch. scores: on the held-out rows, where there are any.
+    """
+    folder, competition = job.folder, job.competition
     weights = folder / "model.safetensors"
-    _save(state, weights)
+    _save(backbone, weights)
     done |= {"epochs": len(history), "seconds": round(sum(entry["seconds"] for entry in history), 1)}
     done["weights"] = sha256_of(weights)
-    if job.teacher:
-        done["teacher"] = teacher_summary(fold_targets)
     if scores is None:
         log.info(f"{job.name} done: trained on all rows for {len(history)} epochs, so no row is left to score it on")
     else:
@@ -114,11 +119,9 @@ def _choose(job: FoldJob, state: State) -> dict[str, float]:
     return {"last_score": scores[-1], "best_score": scores[best]}
 
 
-def _save(state: State, path: Path, summed: bool = False) -> None:
+def _save(backbone: nn.Module, path: Path, summed: bool = False) -> None:
     """summed: with a checksum of its own, as nothing else knows what these weights were."""
-    tensors = {
-        name: value.detach().cpu().contiguous() for name, value in state.answering_network.backbone.state_dict().items()
-    }
+    tensors = {name: value.detach().cpu().contiguous() for name, value in backbone.state_dict().items()}
     checksum = {SUM: _sum_of(tensors)} if summed else {}
     with written_whole(path) as part:
         part.write_bytes(save(tensors, metadata={"format": "pt"} | checksum))

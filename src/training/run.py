@@ -32,6 +32,7 @@ from src.training.evaluate import stored_answers
 from src.training.fold_job import FoldJob, global_batch
 from src.training.machine import Share, choose, share_out
 from src.training.preflight import check_choices, check_shared, check_steps, check_writable
+from src.training.probe_folds import fit_probes
 from src.training.state import optimizer_of
 from src.training.teacher import check_teacher, teacher_of
 from src.training.trainer import FoldTraining
@@ -90,7 +91,9 @@ def _train_asked(request: Request, ranks: Ranks, reporter: Reporter) -> None:
     check_writable(run)
     wanted = [(seed, fold) for seed in request.seeds for fold in folds]
     left = ranks.broadcast([member for member in wanted if not run.finished(*member)])
-    if left:
+    if left and not competition.config.probe.off:
+        fit_probes(left, competition, run, ranks, reporter)
+    elif left:
         _train(left, wanted, competition, run, ranks, reporter)
     if not ranks.is_main:
         return

@@ -83,7 +83,7 @@ def test_each_kind_of_file_has_its_place(insects, capsys):
     assert not any("README" in line for line in accounting.lines)
     assert prepare.main(["insects"]) == 0
     text = capsys.readouterr().out
-    assert "46 in all: 36 training images, 9 set aside, 1 other files" in text
+    assert "46 in all: 36 training images, 9 set aside, 1 other file" in text
     for word in ("5 files in wasp/", "docs/figure1.png", "bee/photo.image", "notes.csv", "fly/gone.jpg"):
         assert word in text, word
 
@@ -129,7 +129,7 @@ def test_heic_is_left_out_aloud_where_no_library_reads_it(insects, monkeypatch):
     found, accounting = accounted(insects)
     decode.reads_heic.cache_clear()
     assert found == {"training images": 36, ".heic, which is not read": 3}
-    assert "3 files in wasp/ are .heic" in accounting.lines[0] and "pip install" in accounting.lines[0]
+    assert "3 files, wasp/y0.HEIC, " in accounting.lines[0] and "pip install" in accounting.lines[0]
 
 
 def test_a_refusal_names_files_that_might_have_been_read(tmp_path, capsys):

@@ -93,7 +93,7 @@ def test_a_card_alone_keeps_its_guesses(bugs):
 def test_the_evidence_is_there_on_a_second_start(bugs):
     assert prepare.main([str(bugs)]) == 0
     facts = read_facts(load_card("bugs"))
-    assert facts["train.table"].certainty == "sure" and facts["train.table"].how
+    assert facts["train.table"].certainty == "sure" and facts["train.table"].told
     assert prepare.main(["bugs"]) == 0
     assert read_facts(load_card("bugs")) == facts
 

@@ -86,6 +86,8 @@ SPELT = [
     (lambda k: f"{k}.0", lambda k: f"{k:04d}"),
     (lambda k: f"http://host/x/s{k}.png", lambda k: f"s{k}"),
     (lambda k: f"Leaf{k}", lambda k: f"leaf_{k}"),
+    (lambda k: f"{1000 + 37 * k:,}", lambda k: f"{1000 + 37 * k}"),
+    (lambda k: f"a{9 * k}", lambda k: f"img-{9 * k:03d} (top)"),
 ]
 family("spelt", SPELT, lambda d, id, stem: d.plain(INSECTS, stem, id))
 
@@ -101,6 +103,26 @@ def counted(d, file, first):
 
 COUNTED = [(lambda n: f"scan ({n}).png", 1), (lambda n: f"T_{n:03d}.png", 0), (lambda n: f"{n}-eval.png", 5)]
 family("counted", COUNTED, counted)
+
+
+@case
+def counted_from_nought(d):
+    # the numbers 0 to 29 on both sides: all that is the same, and any two lists have them
+    d.plain(INSECTS, "img-{}".format, "a{}".format)
+    d.guess = "train.images"
+
+
+@case
+def ids_that_name_nothing(d):
+    d.plain(INSECTS, "{}".format, lambda k: "qwertyuiopasdfghjklzxcvbnm1234"[k] * 3)
+    d.code = "undecided"
+
+
+@case
+def table_that_names_nothing(d):
+    # the names of the files would give labels of their own
+    d.plain(INSECTS, lambda k: f"{'xy'[k % 2]}_{k}", lambda k: "qwertyuiopasdfghjklzxcvbnm1234"[k] * 3)
+    d.code = "undecided"
 
 
 @case
@@ -132,6 +154,8 @@ LISTS = [
     (lambda held: ",".join(held) + ",",),
     (" ".join,),
     ("/".join,),
+    *((mark.join,) for mark in ("+", " & ", " and ", "\t", "\n")),
+    (lambda held: ",".join(f"'{one}'" for one in held),),
 ]
 
 
@@ -286,6 +310,56 @@ family("stray_folders", STRAYS, stray_folders)
 
 
 @case
+def parts_in_each_class(d):
+    d.folders([f"{name}/train" for name in PETS])
+    d.train = {path: path.split("/")[0] for path in d.train}
+    for name in PETS:
+        for k in range(3):
+            d.image(f"{name}/test/{name}{k}.png", id=f"{name}{k}.png")
+
+
+@case
+def unpacked_twice(d):
+    d.folders(PETS, "cells/")
+    for path in d.train:
+        d.file(path.replace("cells/", "cells/cells/"), (d.root / path).read_bytes())
+    d.told = ("cells/cells/cat",)
+
+
+@case
+def masks_beside_images(d):
+    for name in ("benign", "normal"):
+        for k in range(1, 9):
+            d.image(f"{name}/{name} ({k}).png", name)
+            d.image(f"{name}/{name} ({k})_mask.png")
+        d.image(f"{name}/{name} (3)_mask_1.png")
+    d.told = ("set aside as masks",)
+
+
+@case
+def two_containers(d):
+    # copies of one set, or two sets: no classes in any case
+    for root in ("Fonts/my/", "data/"):
+        d.folders(("00_ant", "01_bee", "02_cow"), root, n=4)
+    d.code = "undecided"
+
+
+@case
+def masks_of_images(d):
+    # both folders hold the same names: two views of one thing, and no classes
+    for k in range(20):
+        d.image(f"images/i{k}.png")
+        d.image(f"masks/i{k}.png")
+    d.code = "undecided"
+
+
+@case
+def private_and_public(d):
+    d.folders(("private", "public"))
+    d.code = "undecided"
+
+
+@case
 def many_beside_the_container(d):
     # a third of the images lie beside: nothing tells strays from a class
     d.folders(("with_mask", "without_mask"), "dataset/")
@@ -369,9 +443,30 @@ WRITTEN = [
     (lambda t: t.partition("\n")[2],),
     (lambda t: t.partition("\n")[2].replace(",", "|"), "train.separator=|", "train.header=false"),
     (lambda t: "\ufeff" + t.replace("\n", "\r\n"),),
+    (lambda t: "# made by us\n# in 2019, with care\n" + t,),
+    (lambda t: "All the insects\n" + t,),
+    (lambda t: t.replace("bee", "'bee'").replace("fly", "'fly'").replace("wasp", "'wasp'"),),
     (lambda t: t.replace("id,label", "id,label,note").replace("bee\n", f'bee,"{"x" * 140_000}"\n', 1),),
 ]
 family("written", WRITTEN[:-1], written)
+
+
+def told(d, path, change, *words):
+    """What is said of a table's writing reaches the reader, whichever part it belongs to."""
+    d.plain(INSECTS, sample="bee")
+    d.table("test.csv", id=list(d.test))
+    d.edit(path, change)
+    d.words = list(words)
+
+
+TOLD = [
+    ("test.csv", lambda t: t.partition("\n")[2], "test.header=false"),
+    ("test.csv", lambda t: t.replace("\n", "~x\n"), "test.separator=~"),
+    ("sample_submission.csv", lambda t: t.replace(",", "~"), "submission.separator=~"),
+    ("train.csv", lambda t: f"a,b\nc,d\n{t}", "train.skip=2"),
+    ("train.csv", lambda t: t.replace("bee", " bee"), "train.trim=true"),
+]
+family("told", TOLD, told)
 
 
 # Labels
@@ -397,7 +492,31 @@ ABSENT = [
 ]
 family("absent", ABSENT, absent)
 
+
+@case
+def class_that_may_mean_none(d):
+    d.plain(("bee", "fly", "unknown"))
+    d.guess = "classes"
+
+
+@case
+def code_that_may_mean_none(d):
+    d.plain((*"012", "999"))
+    d.guess = "classes"
+
+
+@case
+def letters_of_another_code_page(d):
+    d.plain(("蜜蜂", "苍蝇"), sample=None)
+    d.file("train.csv", (d.root / "train.csv").read_text(encoding="utf-8").encode("gbk"))
+    d.code = "undecided"
+
+
 POSITIVE = [
+    (("Parasitized", "Uninfected"), "infected", "Parasitized", False),
+    (("cat", "dog"), "cats", "cat", False),
+    (("mask", "no_mask"), "no_mask", "no_mask", False),
+    (("bag", "box"), "is_box", "box", False),
     (("benign", "malignant"), "malignant_prob", "malignant", False),
     (("cat", "dog"), "P(cat)", "cat", False),
     (("fake", "real"), "isFake", "fake", False),
@@ -422,6 +541,48 @@ def codes_in_a_table(d):
     d.plain(INSECTS, sample=[2, 0, 1, 2, 0, 1])
     d.table("classes.csv", index=[2, 0, 1], name=list(INSECTS))
     d.train = {path: {"bee": "2", "fly": "0", "wasp": "1"}[label] for path, label in d.train.items()}
+
+
+@case
+def codes_by_place(d):
+    d.plain(INSECTS, sample=0)
+    d.file("names.txt", "fly\nbee\nwasp\n")
+    d.train = {path: str(("fly", "bee", "wasp").index(label)) for path, label in d.train.items()}
+
+
+@case
+def other_capitals(d):
+    d.plain(INSECTS, sample=["BEE", "FLY", "WASP"] * 2)
+    d.train = {path: label.upper() for path, label in d.train.items()}
+
+
+@case
+def letters_unsaid(d):
+    d.plain(INSECTS, sample=["a", "b", "c"] * 2)
+    d.code = "undecided"
+
+
+@case
+def the_same_sample_twice(d):
+    d.plain(INSECTS)
+    d.file("more/sample_submission.csv", (d.root / "sample_submission.csv").read_bytes())
+
+
+@case
+def a_column_of_training_rows(d):
+    for k in range(40):
+        tested = k % 4 == 3
+        d.image(f"img/a{k}.png", None if tested else PETS[k % 2], f"a{k}" if tested else None)
+    rows = {"image": [f"a{k}" for k in range(40)], "pet": [PETS[k % 2] for k in range(40)]}
+    d.table("all.csv", **rows, is_training_image=[int(k % 4 != 3) for k in range(40)])
+
+
+@case
+def twelve_bits(d):
+    d.plain(INSECTS)
+    for path in (*d.train, *d.test.values()):
+        d.file(path, cv2.imencode(".png", np.full((8, 8), 900, np.uint16))[1].tobytes())
+    d.told = ("nearly black", "16 bits")
 
 
 @case
@@ -473,6 +634,12 @@ OTHER = [
     ),
     ({"id": IDS, "height": range(24), "leaf": np.arange(24) / 7}, {"id": ASKED, "height": 1.5, "leaf": 0.3}),
     ({"id": IDS, "age": np.arange(24) + 0.5}, {"id": ASKED, "age": 0}),
+    ({"id": IDS, "size": [f"{k},5 cm" for k in range(24)]}, {"id": ASKED, "size": ""}),
+    ({"id": IDS, "text": [f"number {k} in the sun" for k in range(24)]}, {"id": ASKED, "text": ""}),
+    (
+        {"id": IDS, "a": [0, 1] * 12, "b": [1, 0] * 12},
+        {"id": [a for a in ASKED for _ in "ab"], "q": [*"ab"] * 6, "p": 0},
+    ),
     (
         {"id": IDS, "a": [0, 1] * 12, "b": [1, 0] * 12},
         {"row": [f"{id}:{q}" for id in ASKED for q in "ab"], "value": 0.5},
@@ -572,6 +739,8 @@ def trained_on_and_tested(d):
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("PODIUM_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PODIUM_DATA", str(tmp_path / "nothing"))
+    # Two thirds of the time; the preview has tests of its own.
+    monkeypatch.setattr("src.reporting.preview.write_preview", lambda done: done.card.folder / "preview.html")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -603,6 +772,61 @@ def labels_of(samples):
     if samples.targets.ndim == 1:
         return [samples.classes[k] for k in samples.targets]
     return [sorted(samples.classes[k] for k in np.flatnonzero(row)) for row in samples.targets]
+
+
+def test_all_that_is_open_is_asked_at_once(tmp_path, capsys):
+    host = Host(tmp_path / "host")
+    host.plain(INSECTS, n=60, sample=None)
+    for name in ("sample_submission.csv", "old_submission.csv"):
+        host.table(name, id=list(host.test), **{"answer" if name[0] == "o" else "grade": "bee"})
+    host.edit("train.csv", lambda text: text + "a3,wasp\n")
+    assert prepare.main([str(host.root), "id=c", "--json"]) == 1
+    message = json.loads(capsys.readouterr().out)["error"]["message"]
+    assert "submission.sample=" in message and "on_conflict=" in message
+    words = ["train.table=x.csv", "submission.sample=y.csv"]
+    assert prepare.main([str(host.root), "id=c", "--json", *words]) == 2
+    message = json.loads(capsys.readouterr().out)["error"]["message"]
+    assert all(word in message for word in words)
+
+
+def test_pointers_in_place_of_images_leave_the_other_questions(tmp_path, capsys):
+    host = Host(tmp_path / "host")
+    host.plain(INSECTS)
+    host.edit("train.csv", lambda text: text + "a3,wasp\n")
+    for path in host.train:
+        host.file(path, "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n")
+    assert prepare.main([str(host.root), "id=c", "--json"]) == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "git-lfs-pointer" and "on_conflict=" in error["message"]
+
+
+def test_one_table_as_source(tmp_path, capsys):
+    """Pixels are read; of a table whose images lie beside it the folder is asked for; an image is no source."""
+    host = Host(tmp_path / "host")
+    host.plain(INSECTS)
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 64))
+    table = pd.DataFrame(pixels, columns=[f"pixel{k}" for k in range(64)]).assign(label=[k % 3 for k in range(30)])
+    table.to_csv(tmp_path / "digits.csv", index=False)
+    assert prepare.main([str(tmp_path / "digits.csv")]) == 0
+    assert len(load_samples(load_card("digits")).train) == 30
+    assert prepare.main([str(host.root / "train.csv"), "id=c"]) == 1
+    assert f"python -m src.prepare {host.root}" in capsys.readouterr().err
+    assert prepare.main([str(host.root / "train/a0.png"), "id=d"]) == 2
+
+
+def test_every_fact_that_was_found_is_counted(tmp_path, capsys):
+    host = Host(tmp_path / "host")
+    host.plain(("bee", "fly"), column="kind", sample=0.5, n=40)
+    host.edit("train.csv", lambda text: text.replace("a7,", "gone,"))
+    assert prepare.main([str(host.root), "id=c", "--json", "on_bad_image=drop"]) == 0
+    evidence = {key: fact["evidence"] for key, fact in json.loads(capsys.readouterr().out)["evidence"].items()}
+    counted = {key: (held["explained"], held["total"]) for key, held in evidence.items() if held["total"]}
+    assert counted["train.images"] == (39, 40) and "gone" in evidence["train.images"]["against"][0]
+    assert counted["train.id"] == counted["train.label"] == counted["target"] == (40, 40)
+    assert counted["test.id"] == counted["test.images"] == counted["submission.sample"] == (6, 6)
+    assert counted["submission.kind"] == (6, 6) and "metric=log_loss" in evidence["metric"]["rivals"]
+    card = (competition_folder("c") / "card.yaml").read_text()
+    assert card.count(" of 40 rows") >= 4 and "39 of 40" in card
 
 
 def test_a_host_s_own_column_called_row(tmp_path):

@@ -13,7 +13,6 @@ from src.competition.detect.names import label_in_names
 from src.competition.detect.several import Label, complete
 from src.competition.detect.sniff import NUMBER
 from src.competition.detect.undecided import Try, Undecided
-from src.core.errors import UsageError
 
 MOST_SIDES = 3
 
@@ -32,7 +31,7 @@ def choose(context: Context) -> Choice | None:
     """The training table, None where no table names images and has a label. Raises Undecided where several do."""
     given = context.given("train.table")
     names = given if isinstance(given, list) else [given] if given else []
-    candidates = [_known(name, context) for name in names] or _candidates(context)
+    candidates = [context.table(name) for name in names] or _candidates(context)
     if len(names) > 1:
         cells = _aligned(candidates)
         label = _label(cells, names[0], context)
@@ -48,19 +47,12 @@ def choose(context: Context) -> Choice | None:
             return named[0]
     if len(found) > 1:
         tries = [Try(", ".join(one.paths), found=f"{len(one.cells)} rows, label {one.label.column}") for one in found]
-        raise Undecided("several tables could be the training table:", tries, "Say which: train.table=TABLE")
+        answers = [{"train.table": one.paths[0]} for one in found if len(one.paths) == 1]
+        raise Undecided("several tables could be the training table:", tries, "Say which: train.table=TABLE", answers)
     if names and not found:
         tries = [Try(table.path, found=f"columns {', '.join(table.columns[:8])}") for table in candidates]
         raise Undecided("no column of the training table could be the label:", tries, "Say which: train.label=COLUMN")
     return found[0] if found else None
-
-
-def _known(name: str, context: Context) -> TableFile:
-    table = context.table(name)
-    if table is None:
-        known = ", ".join(table.path for table in context.tables)
-        raise UsageError(f"train.table={name}: there is no such table. Tables: {known}", code="no-such-table")
-    return table
 
 
 def _candidates(context: Context) -> list[TableFile]:

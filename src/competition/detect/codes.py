@@ -5,9 +5,10 @@ import re
 from src.competition.detect.context import Context
 from src.competition.detect.draft import typed
 from src.competition.detect.sample import Sample
+from src.competition.detect.several import SEPARATORS
 from src.competition.detect.sniff import NUMBER
 from src.competition.detect.undecided import Try, Undecided
-from src.targets.label_cells import sort_classes
+from src.targets.label_cells import parts_of, sort_classes
 
 MOST = 200  # classes that are written out in a message
 
@@ -18,7 +19,7 @@ def codes_of(names: list[str], sample: Sample | None, context: Context) -> dict[
     Raises Undecided where it answers with several values that are no labels.
     """
     asked = _foreign(names, sample)
-    if not asked or not all(map(NUMBER.fullmatch, asked)) or any(map(NUMBER.fullmatch, names)):
+    if not asked or any(map(NUMBER.fullmatch, names)):
         return None
     found = {}
     for table in context.tables:
@@ -30,11 +31,20 @@ def codes_of(names: list[str], sample: Sample | None, context: Context) -> dict[
                     unique = len(pairs) == len(mapped) == pairs[code].nunique()
                     if code != word and unique and asked <= set(mapped.values()):
                         found[table.path] = {name: mapped[name] for name in sort_classes(names)}
+        if len(table.columns) == 1:
+            # A list of the names: their places are the codes. Its first line may have been taken for a header.
+            word = table.columns[0]
+            listed = [*([word] if word in names else []), *table.cells[word]]
+            codes = {one: str(k) for k, one in enumerate(listed)}
+            if sorted(listed) == sorted(names) and asked <= set(codes.values()):
+                found[table.path] = codes
     if len({tuple(sorted(one.items())) for one in found.values()}) == 1:
         context.code_table = next(iter(found))
         return found[context.code_table]
+    numbers = all(map(NUMBER.fullmatch, asked))
     whole = all(re.fullmatch(r"[+-]?\d+", one) for one in asked)
-    if len(asked) < 2 or not whole:
+    lists = any(set(names) & set(parts_of(one, mark)) for one in asked for mark in SEPARATORS if mark in one)
+    if len(asked) < 2 or (numbers and not whole) or lists or len(asked) > len(names):
         return None
     ordered = sort_classes(asked) if len(asked) == len(names) else [str(k) for k in range(len(names))]
     ready = dict(zip(sort_classes(names), ordered, strict=True))

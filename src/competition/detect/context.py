@@ -13,7 +13,7 @@ from src.competition.detect.draft import Draft
 from src.competition.detect.inventory import TableFile
 from src.competition.detect.parts import Parts
 from src.competition.detect.roles import Role
-from src.competition.detect.rules import Rule, find_joint_rules, find_likely_rules, find_rules
+from src.competition.detect.rules import Rule, find_joint_rules, find_likely_rules, find_numbered_rules, find_rules
 from src.competition.detect.sample import Sample
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.file_tree import Tree
@@ -23,8 +23,8 @@ LOOKED_AT = 300  # values of a column, to see whether it names images
 WRITTEN = {
     "header": "the first line is like those below it",
     "separator": "it cuts every line alike",
-    "encoding": "the file is no UTF-8",
-    "skip": "the first line says how the table is written",
+    "encoding": "the file is no UTF-8; if its letters come out wrong, say another one",
+    "skip": "lines before the header",
     "trim": "a blank follows each separator",
 }
 FEW_MISSING = 0.1  # of the test images; they are answered all the same
@@ -71,7 +71,8 @@ class Context:
         for key, how in WRITTEN.items():
             value = getattr(sheet, key)
             if value != Sheet.model_fields[key].default and f"{part}.{key}" not in self.draft.facts:
-                self.draft.put(f"{part}.{key}", value, how)
+                # The Western code page reads any file: that it is the right one, nothing tells.
+                self.draft.put(f"{part}.{key}", value, how, guess=key == "encoding" and value != "utf-16")
 
 
 def image_column(table: TableFile, context: Context) -> str | None:
@@ -82,6 +83,7 @@ def image_column(table: TableFile, context: Context) -> str | None:
     return (
         _naming_column(table, context, find_rules)
         or _naming_column(table, context, find_likely_rules)
+        or _naming_column(table, context, find_numbered_rules)
         or _numbered(table, context)
     )
 
@@ -112,7 +114,12 @@ def _fewest(values: np.ndarray) -> float:
 
 
 def _numbered(table: TableFile, context: Context) -> str | None:
-    """row or row0, where the numbers of the rows are the names of all images in a folder."""
+    """row or row0, where the numbers of the rows are the names of all images in a folder.
+
+    A column of ids should have named them: the order of the rows is no witness then.
+    """
+    if any(map(_is_identity, (table.cells[column] for column in table.columns))):
+        return None
     for column in ("row", "row0"):
         rules = find_rules(table.cells[column].tolist(), column, context.tree)
         if any(rule.full and _fills_its_folder(rule, context) for rule in rules):
@@ -120,11 +127,24 @@ def _numbered(table: TableFile, context: Context) -> str | None:
     return None
 
 
+def _is_identity(cells: pd.Series) -> bool:
+    """Whether a column gives each row a name of its own; measures with a fraction, and long texts, are none."""
+    values = cells.tolist()
+    if len(values) < 3 or len(set(values)) < len(values) or "" in values:
+        return False
+    return not any(re.fullmatch(r"[+-]?\d*[.,]\d*[1-9]\d*|.{200,}", value, re.DOTALL) for value in values)
+
+
 def rules_for(cells: pd.DataFrame, column: str, context: Context) -> list[Rule]:
     """Every rule that makes files of a column, where need be together with a column that names their folder."""
     values = cells[column].tolist()
     rules = find_rules(values, column, context.tree)
-    for find in (lambda: _joint(cells, column, context), lambda: find_likely_rules(values, column, context.tree)):
+    others = (
+        lambda: _joint(cells, column, context),
+        lambda: find_likely_rules(values, column, context.tree),
+        lambda: find_numbered_rules(values, column, context.tree),
+    )
+    for find in others:
         most = max((rule.hits for rule in rules), default=0)
         if most < len(cells):
             rules = [*rules, *(rule for rule in find() if rule.hits > most)]

@@ -23,13 +23,16 @@ from src.competition.detect.target import (
 )
 from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
-from src.competition.detect.unsupported import Unsupported, amount
+from src.competition.detect.unsupported import Texts, Unsupported, amount
 from src.competition.sample_submission import class_columns
 from src.competition.submission_kinds import kind_class
 from src.core.errors import Problem
 from src.targets import target_type
 from src.targets.label_cells import YES, parts_of, sort_classes
 
+UNSAID = {"unknown", "unk", "todo", "tbd", "unsure", "uncertain", "unspecified", "not labeled", "not labelled"}
+FILLERS = {99, 999, 9999, 255, -1, -9, -99, -999, -9999}  # numbers that stand for none
+WESTERN = ("cp1252", "latin-1")
 CONFLICT = (
     "Say what to do: on_conflict=drop leaves these images out; on_conflict=first or on_conflict=majority chooses one "
     "label; target=multilabel, if an image can have several"
@@ -79,7 +82,7 @@ def put_target(train: Train, tested: bool, context: Context) -> None:
     draft, label, sample = context.draft, train.label, context.sample
     given = draft.given.get("classes")
     merged = spellings(counts, sample) if isinstance(label.column, str) and not given else None
-    doubt = _amount(names_of := list(counts), label, context)
+    doubt = _amount(names_of := list(counts), train, context)
     coded = None if given or merged else codes_of(names_of, sample, context)
     mapped = given if isinstance(given, dict) else merged or coded
     names = list(dict.fromkeys(mapped.values())) if mapped else given or list(counts)
@@ -101,14 +104,44 @@ def put_target(train: Train, tested: bool, context: Context) -> None:
         draft.put("classes", _ordered(coded, order), f"{path} says what stands for what, and the sample asks for these")
     elif order:
         draft.put("classes", order, how.how, how.guess)
-    elif tested and not given and (doubt := placeholder_doubt(names, sample)):
+    elif not given and (doubt := (placeholder_doubt(names, sample) if tested else "") or _no_class(counts, sample)):
         draft.put("classes", sort_classes(names), doubt, guess=True)
+    _check_letters(names, context)
 
 
-def _amount(names: list[str], label: Label, context: Context) -> str:
-    """What speaks for an amount where classes are taken, else empty. Raises Unsupported where an amount is sure."""
+def _no_class(counts: dict[str, int], sample: Sample | None) -> str:
+    """What is doubtful where one class may stand for no label: a word such as unknown, or 999 beside 0, 1 and 2."""
+    named = {*sample.answers, *sample.values} if sample else set()
+    numbers = {name: int(name) for name in counts if re.fullmatch(r"[+-]?\d+", name)}
+    plain = [value for value in numbers.values() if value not in FILLERS]
+    far = len(numbers) == len(counts) and plain and min(plain) >= 0 and max(plain) < 90
+    odd = [name for name in counts if (far and numbers[name] in FILLERS) or name.strip().casefold() in UNSAID]
+    if len(odd) != 1 or odd[0] in named or counts[odd[0]] > sum(counts.values()) / 2:
+        return ""
+    return f"{odd[0]!r} ({counts[odd[0]]} rows) is taken for a class; if it means no label: train.missing=[{odd[0]}]"
+
+
+def _check_letters(names: list[str], context: Context) -> None:
+    """A table that is no UTF-8 is read by the Western code page: names of Western letters seldom stand in a row."""
+    encoding = context.draft.get("train.encoding")
+    if encoding not in WESTERN or "train.encoding" in context.draft.given:
+        return
+    odd = [name for name in names if re.search(r"[^\x00-\x7f]{3}", name)]
+    if odd:
+        what = f"{context.draft.get('train.table')} is no UTF-8, and its labels make no sense in {encoding}:"
+        tries = [Try(name) for name in odd]
+        remedy = "Say its encoding: train.encoding=gb18030, cp1251, shift_jis, euc_kr or big5; or save it as UTF-8"
+        context.questions.append(Undecided(what, tries, remedy))
+
+
+def _amount(names: list[str], train: Train, context: Context) -> str:
+    """What speaks for an amount where classes are taken, else empty. Raises Unsupported where an amount or a text of
+    its own for each image is sure."""
+    label = train.label
     if label.several or not isinstance(label.column, str) or context.given("target"):
         return ""
+    if label.column in train.cells and (text := Texts.signs(train.cells[label.column], label.column)):
+        raise Unsupported(Texts.name, text)
     found = amount(label.column, names, context.sample)
     if found and found[1]:
         raise Unsupported("a measure or an amount (regression)", found[0])
@@ -155,7 +188,7 @@ def _submission(train: Train, names: list[str], context: Context) -> None:
     separator = draft.given.get("submission.label_separator") or parted.value
     choice = submission_kind(target_type(draft.get("target")), names, sample, draft.given.get("metric"), separator)
     if sample is not None:
-        draft.put("submission.sample", sample.table.path, f"{len(sample.ids)} rows")
+        draft.put("submission.sample", sample.table.path)
         context.put_sheet("submission", sample.table.sheet.model_copy(update={"header": True}))
         if sample.id != sample.table.columns[0]:
             draft.put("submission.id", sample.id, "its column of ids")

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import yaml
@@ -11,6 +11,7 @@ import yaml
 from src.competition.card import Card
 from src.core.errors import UsageError
 
+PARTS = ("signals", "against", "rivals")  # of evidence, in words
 _PLAIN = re.compile(r"\w[\w .-]*")
 Certainty = Literal["given", "sure", "guess", "question"]
 
@@ -35,6 +36,13 @@ class Evidence:
         """The share that is explained, None where nothing was counted."""
         return self.explained / self.total if self.total else None
 
+    @property
+    def text(self) -> str:
+        """All but the rivals, on one line; empty where nothing was counted."""
+        counted = [f"explains {self.explained} of {self.total} {self.unit}"] if self.total else []
+        against = [f"against it: {', '.join(self.against)}"] if self.against else []
+        return "; ".join([*counted, *self.signals, *against])
+
 
 NOTHING = Evidence()
 
@@ -52,6 +60,12 @@ class Fact:
     def guess(self) -> bool:
         return self.certainty == "guess"
 
+    @property
+    def told(self) -> str:
+        """How it was found, with the evidence, on one line."""
+        rivals = f"or {', '.join(self.evidence.rivals)}" if self.evidence.rivals else ""
+        return " ".join("; ".join(filter(None, (self.how, self.evidence.text, rivals))).split())
+
 
 class Draft:
     """Facts by key, where train.label is `label` inside `train`. What was given stays, whatever is found."""
@@ -65,6 +79,13 @@ class Draft:
         if key in self.given:
             value, how, certainty, evidence = self.given[key], "given on the command line", "given", NOTHING
         self.facts[key] = Fact(value, how, certainty, evidence)
+
+    def support(self, key: str, evidence: Evidence) -> None:
+        """Evidence for a fact that is there; what was counted before goes before."""
+        fact, mine = self.facts[key], self.facts[key].evidence
+        whole = evidence if not mine.total else mine
+        merged = {part: tuple(dict.fromkeys((*getattr(mine, part), *getattr(evidence, part)))) for part in PARTS}
+        self.facts[key] = replace(fact, evidence=replace(whole, **merged))
 
     def get(self, key: str) -> Any:
         """The fact's value, what was given, or None."""
@@ -108,8 +129,8 @@ class Draft:
                 self._write(lines, value, f"{indent}  ", f"{key}.")
                 continue
             fact = self.facts[key]
-            comment = f"guess: {fact.how}" if fact.guess else fact.how
-            lines.append(f"{indent}{name}: {flow(value)}" + (f"  # {' '.join(comment.split())}" if comment else ""))
+            comment = f"guess: {fact.told}" if fact.guess else fact.told
+            lines.append(f"{indent}{name}: {flow(value)}" + (f"  # {comment}" if comment else ""))
 
 
 def flow(value: Any) -> str:

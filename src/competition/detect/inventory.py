@@ -60,13 +60,12 @@ class TableFile:
 def read_tables(tree: Tree, given: Mapping[str, Any]) -> tuple[list[TableFile], list[str]]:
     """The tables below a folder, and a line on each that cannot be read. `given`: facts of the card, by key."""
     found, notes = [], []
-    texts = [path for path in tree.files if Path(path).suffix.lower() in TEXT]
+    endings = (*TEXT, *json_tables.SUFFIXES)
+    tables = [path for path in tree.files if path.lower().endswith(endings)]
+    texts = [path for path in tables if path.lower().endswith(TEXT)]
     begins = Counter(cell for path in texts for cell in set(first_cells(tree.root / path)) if cell)
     shared = {cell for cell, count in begins.items() if count > 1}
-    for path in tree.files:
-        suffix = Path(path).suffix.lower()
-        if suffix not in json_tables.SUFFIXES and suffix not in TEXT:
-            continue
+    for path in tables:
         try:
             table = _read(tree, path, shared, _sheet_given(path, role_of_table(path, tree.shared), given))
         except (Problem, *UNREADABLE) as error:
@@ -90,10 +89,11 @@ def _sheet_given(path: str, role: Role, given: Mapping[str, Any]) -> dict[str, A
     for part, key, like in PARTS:
         named = given.get(f"{part}.{key}")
         if path == named or (isinstance(named, list) and path in named) or (named is None and role == like):
-            for fact in ("header", "separator", "encoding"):
+            for fact in Sheet.model_fields:
                 if f"{part}.{fact}" in given:
-                    value = given[f"{part}.{fact}"]
-                    said[fact] = str(value).lower() == "true" if fact == "header" else value
+                    value = str(given[f"{part}.{fact}"])
+                    said[fact] = value.lower() == "true" if fact in ("header", "trim") else value
+                    said[fact] = int(value) if fact == "skip" and value.isdigit() else said[fact]
     return said
 
 

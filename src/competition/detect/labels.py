@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from src.competition.detect.roles import role_of_word, words
+from src.competition.detect.roles import parts_of_column, role_of_word, words
 from src.competition.detect.sample import Sample
 from src.competition.detect.several import SEPARATORS, Label, complete
 from src.competition.detect.undecided import Try, Undecided
@@ -92,10 +92,12 @@ def _by_weak_signs(
     cells: pd.DataFrame, free: list[str], sample: Sample | None, test: pd.DataFrame | None, table: str
 ) -> Label | None:
     could = [column for column in free if _could_be_label(cells[column])]
+    others = [one for one in could if not parts_of_column(str(one), set(cells[one].unique()))]
+    could = others if any(not is_binary(cells[[one]]) for one in others) else could  # a class may be called train
     if not could:
         return None
     signs = {
-        "its name": [column for column in could if _named_like_label(column)],
+        "its name": [column for column in could if is_named_like_label(column)],
         "the sample's answers are among its values": _holding(cells, could, sample),
         "the test table lacks it": [column for column in could if test is not None and column not in test],
         "no other column is left": could if len(could) == 1 else [],
@@ -116,7 +118,8 @@ def _by_weak_signs(
         Try(f"{column}: {', '.join(votes[column]) or 'nothing speaks for it'}", 0, 0, _some(cells[column]))
         for column in could
     ]
-    raise Undecided(f"{table}: several columns could be the label:", tries, "Say which: train.label=COLUMN")
+    answers = [{"train.label": column} for column in could]
+    raise Undecided(f"{table}: several columns could be the label:", tries, "Say which: train.label=COLUMN", answers)
 
 
 def _named(cells: pd.DataFrame, label: Label, sample: Sample | None) -> Label:
@@ -151,7 +154,8 @@ def _could_be_label(column: pd.Series) -> bool:
     return not column.map(lambda cell: re.fullmatch(r"[+-]?\d*\.\d*[1-9]\d*", cell) is not None).any()
 
 
-def _named_like_label(column: str) -> bool:
+def is_named_like_label(column: str) -> bool:
+    """Whether a column's name is a word for labels, such as species or class_id."""
     if column.startswith("category."):
         return False  # what COCO tells about a category, besides which one it is
     return column.lower() in NAMES or any(word in WORDS or word.removesuffix("s") in WORDS for word in words(column))

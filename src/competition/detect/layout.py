@@ -10,16 +10,20 @@ from src.competition.detect.context import Context, given_rule, pick, rules_for
 from src.competition.detect.decide import label_cells, put_label, put_target
 from src.competition.detect.draft import Draft
 from src.competition.detect.groups import find_groups
-from src.competition.detect.inventory import read_tables, without_image_notes
+from src.competition.detect.inventory import PARTS, TableFile, read_tables, without_image_notes
 from src.competition.detect.listing import from_names, part_images, same_pattern
 from src.competition.detect.sample import find_sample
 from src.competition.detect.test import find_test, test_folder
 from src.competition.detect.train import Train, from_table
 from src.competition.detect.undecided import Undecided, together
 from src.competition.detect.unsupported import check_tasks
+from src.competition.detect.weigh import weigh
 from src.competition.file_tree import Tree
 from src.competition.templates import name
-from src.core.errors import Problem
+from src.core.errors import Problem, UsageError
+
+MOST_ANSWERS = 3  # that are tried to see what comes next
+MANY_IMAGES = 200_000  # above which nothing is tried
 
 
 @dataclass(frozen=True)
@@ -36,25 +40,57 @@ def detect(data: Path, given: dict[str, Any], title: str) -> Found:
 
     Raises Undecided where the files allow no answer or several.
     """
-    tree = Tree(data)
+    return _detect(Tree(data), given, title)
+
+
+def _detect(tree: Tree, given: dict[str, Any], title: str, ahead: bool = True) -> Found:
+    """ahead: whether a question brings those that would come next."""
     tables, notes = read_tables(tree, given)
     tables = without_image_notes(tables, tree)
+    _check_given(tables, given)
     draft = Draft(given)
     draft.put("title", title)
     if "on_bad_image" in given:
         draft.put("on_bad_image", None)
     context = Context(tree, tables, draft, notes=notes)
     if not tree.images and not any(table.pixels for table in tables):
-        raise Problem(f"{data} holds no images, and no table of pixels: is it the right folder?", code="no-images")
+        text = f"{tree.root} holds no images, and no table of pixels: is it the right folder?"
+        raise Problem(text, code="no-images")
     aside = list(notes)
     try:
         labels = _work_out(context)
     except Undecided as stop:
-        raise together([*context.questions, stop], aside) from None
+        raise together([*context.questions, stop, *(_next(stop, tree, given) if ahead else ())], aside) from None
     if context.questions:
         raise together(context.questions, aside)
     draft.finish()
     return Found(draft, context.notes, labels)
+
+
+def _next(stop: Undecided, tree: Tree, given: dict[str, Any]) -> list[Undecided]:
+    """What would be asked next whichever of its answers is given, so that all is asked at once."""
+    asked: list[dict[str, Undecided]] = []
+    for answer in stop.answers[:MOST_ANSWERS] if len(tree.images) <= MANY_IMAGES else ():
+        try:
+            _detect(tree, given | answer, "", ahead=False)
+        except Undecided as other:
+            asked.append({str(one): one for one in other.parts})
+        except Problem:
+            return []
+        else:
+            return []
+    return [one for text, one in asked[0].items() if all(text in other for other in asked)] if asked else []
+
+
+def _check_given(tables: list[TableFile], given: dict[str, Any]) -> None:
+    """Every table that was given must be there. Raises UsageError with all that are not."""
+    known = [table.path for table in tables]
+    named = [(f"{part}.{key}", given.get(f"{part}.{key}")) for part, key, _ in PARTS]
+    told = [(key, one) for key, value in named for one in (value if isinstance(value, list) else [value]) if one]
+    absent = [f"{key}={one}" for key, one in told if one not in known]
+    if absent:
+        verb = "is no such table" if len(absent) == 1 else "are no such tables"
+        raise UsageError(f"{', '.join(absent)}: there {verb}. Tables: {', '.join(known)}", code="no-such-table")
 
 
 def _work_out(context: Context) -> pd.DataFrame | None:
@@ -70,7 +106,10 @@ def _work_out(context: Context) -> pd.DataFrame | None:
     _check_overlap(train, test, context)
     put_target(train, test is not None, context)
     _groups(train, context)
-    return _test_labels(test, context)
+    labels = _test_labels(test, context)
+    if not context.questions:
+        weigh(train, test, context)
+    return labels
 
 
 def _check_overlap(train: Train, test: pd.DataFrame | None, context: Context) -> None:
@@ -98,7 +137,7 @@ def _validation(train: Train, context: Context) -> None:
     if files:
         found = same_pattern(files, part_images("validation", context), context)
         if found and set(found[1]["label"]) <= set(train.cells["label"]):
-            draft.put("validation.files", found[0], f"{len(found[1])} images of the host's validation set")
+            draft.put("validation.files", found[0], "the host's validation set")
             _unique_ids(train, found[1]["path"], context)
             draft.put("validation.label", "label")
             context.taken.update(found[1]["path"])
@@ -109,10 +148,10 @@ def _validation(train: Train, context: Context) -> None:
         rule = pick(
             rules_for(table.cells, train.id, context), "validation", table.path, table.cells[train.id].tolist(), context
         )
-        draft.put("validation.table", table.path, f"{len(table)} rows of the host's validation set")
+        draft.put("validation.table", table.path, "the host's validation set")
         context.put_sheet("validation", table.sheet)
         draft.put("validation.id", train.id)
-        draft.put("validation.images", rule.images, f"finds {rule.hits} of {len(rule.files)} files")
+        draft.put("validation.images", rule.images, "as the training images are found")
         draft.put(
             "validation.label", train.label.column if isinstance(train.label.column, str) else list(train.label.column)
         )

@@ -5,7 +5,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 
 from src.competition.detect.groups import NAMES as GROUPS
-from src.competition.detect.roles import is_figures
+from src.competition.detect.parts import PLAIN
+from src.competition.detect.roles import is_figures, words
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.file_tree import common_folder
 from src.competition.templates import fields, literal, name, pattern
@@ -26,6 +27,7 @@ class Named:
     paths: tuple[str, ...]
     guess: bool = False
     aside: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()  # other patterns
 
 
 def label_in_names(paths: list[str], known: set[str]) -> Named | None:
@@ -34,6 +36,7 @@ def label_in_names(paths: list[str], known: set[str]) -> Named | None:
     A few images beside the folders of the classes are set aside. `known`: answers that the sample submission holds.
     Raises Undecided where two patterns are as good.
     """
+    every, paths = paths, _without_copy(paths, common_folder(paths))
     root = top = common_folder(paths)
     held = [path for path in paths if path.count("/") > root.count("/")]
     doubts = []
@@ -50,7 +53,7 @@ def label_in_names(paths: list[str], known: set[str]) -> Named | None:
     named = _in_folders(held, root, known) if held and len(held) >= MOST * len(paths) else None
     if named:
         how = "; ".join([named.how, *doubts])
-        aside = tuple(sorted(set(paths) - set(held)))
+        aside = tuple(sorted(set(every) - set(held)))
         return replace(named, how=how, guess=named.guess or bool(doubts), aside=aside)
     return _in_files(paths, top, known) if not any("/" in path[len(top) :] for path in paths) else None
 
@@ -99,10 +102,10 @@ def _by_folder(paths: list[str], root: str) -> dict[str, list[str]]:
 
 
 def _divided(below: dict[str, list[str]], root: str) -> str:
-    """The largest folder that holds nothing but several folders, where others beside it hold images; else empty."""
+    """The largest folder that holds nothing but several folders; else empty."""
     inner = {one: _by_folder(held, f"{root}{one}/") for one, held in below.items()}
     found = [one for one in below if len(inner[one]) > 1 and sum(map(len, inner[one].values())) == len(below[one])]
-    return max(found, key=lambda one: len(below[one])) if 0 < len(found) < len(below) else ""
+    return max(found, key=lambda one: len(below[one])) if found else ""
 
 
 def _without_figures(paths: list[str], root: str, known: set[str]) -> tuple[list[str], str]:
@@ -120,9 +123,23 @@ def _without_figures(paths: list[str], root: str, known: set[str]) -> tuple[list
     return kept, f"if {', '.join(strays)} are classes, too: train.files='{literal(root)}{{label}}{each}'"
 
 
+def _without_copy(paths: list[str], root: str) -> list[str]:
+    """The paths without a folder that holds the folders beside it once more, as some archives do."""
+    below = _by_folder(paths, root)
+    for one, held in below.items():
+        if len(below) < 3 or 2 * len(held) != sum(map(len, below.values())):
+            continue
+        copied = {path.removeprefix(f"{root}{one}/") for path in held}
+        beside = {path.removeprefix(root) for other in below if other != one for path in below[other]}
+        if copied == beside:
+            return [path for path in paths if not path.startswith(f"{root}{one}/")]
+    return paths
+
+
 def _in_folders(paths: list[str], root: str, known: set[str]) -> Named | None:
     parts = [path[len(root) :].split("/")[:-1] for path in paths]
     start = literal(root)
+    _ask_about_containers(paths, root, known)
     if len({len(part) for part in parts}) > 1:
         labels = tuple(part[0] for part in parts)
         if len(set(labels)) < 2:
@@ -139,15 +156,45 @@ def _in_folders(paths: list[str], root: str, known: set[str]) -> Named | None:
     if not varying:
         return None
     fitting = [k for k in varying if known and known <= {*levels[k]}]
-    at = fitting[0] if fitting else min(varying, key=lambda k: len(set(levels[k])))
-    pieces = [
-        "{label}" if k == at else f"{{{_field(level, k)}}}" if k in varying else literal(level[0])
-        for k, level in enumerate(levels)
-    ]
+    # Folders of years and parts are numbered: classes seldom.
+    at = fitting[0] if fitting else min(varying, key=lambda k: (len(set(levels[k])), levels[k][0].isdigit()))
+
+    def files(label_at: int) -> str:
+        pieces = [
+            "{label}" if k == label_at else f"{{{_field(level, k)}}}" if k in varying else literal(level[0])
+            for k, level in enumerate(levels)
+        ]
+        return "/".join([start + pieces[0], *pieces[1:], "{file}"])
+
     labels = tuple(levels[at])
     how = f"{len(set(labels))} folders, such as {labels[0]}"
-    files = "/".join([start + pieces[0], *pieces[1:], "{file}"])
-    return Named(files, labels, how, tuple(paths), guess=len(varying) > 1 and not fitting)
+    guess = len(varying) > 1 and not fitting
+    rivals = tuple(files(k) for k in varying if k != at) if guess else ()
+    return Named(files(at), labels, how, tuple(paths), guess, rivals=rivals)
+
+
+def _ask_about_containers(paths: list[str], root: str, known: set[str]) -> None:
+    """Raises Undecided where folders that divide again are called data or images: they hold classes, or copies."""
+    below = _by_folder(paths, root)
+    inner = {one: _by_folder(held, common_folder(held)) for one, held in below.items()}
+    divided = [one for one in below if len(inner[one]) > 1]
+    plain = [one for one in divided if one not in known and {*words(one)} <= PLAIN]
+    if not plain or len(divided) < 2:
+        return
+    tries = [
+        Try(
+            f"{root}{one}",
+            0,
+            0,
+            f"{len(held)} images in {', '.join(list(inner[one])[:4])}{', ...' * (len(inner[one]) > 4)}",
+        )
+        for one, held in below.items()
+    ]
+    within = common_folder(below[plain[0]])
+    what = f"{' and '.join(divided[:3])} hold folders of images each, and may be classes or hold the classes:"
+    inside, outside = f"{literal(within)}{{label}}/{{file}}", f"{literal(root)}{{label}}/{{file:path}}"
+    remedy = f"Say it: train.files='{inside}' for the inner folders, train.files='{outside}' for the outer ones"
+    raise Undecided(what, tries, remedy)
 
 
 def _field(level: list[str], depth: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from src.competition.file_tree import Tree
-from src.competition.templates import CHANGES, alike, literal, name, stem, without_extension
+from src.competition.templates import CHANGES, alike, literal, name, number, stem, without_extension
 
 TRIED = 100  # values that a way of changing ids is tried on before all are
 
@@ -21,6 +21,7 @@ class Rule:
     folder: str  # what all its files have in common, with a / at its end, or empty
     files: tuple[str | None, ...]
     by_likeness: bool = False  # the names are not the ids as they are written
+    by_number: bool = False  # nothing but a number is the same
 
     @property
     def hits(self) -> int:
@@ -53,6 +54,24 @@ def find_likely_rules(values: list[str], column: str, tree: Tree) -> list[Rule]:
             candidates[row].append((path[: -len(name(path))], path))
     rules = _by_folder(f"{{{column}:alike}}", candidates, values)
     return [replace(rule, by_likeness=True) for rule in rules]
+
+
+def find_numbered_rules(values: list[str], column: str, tree: Tree) -> list[Rule]:
+    """The same where only the numbers in ids and names agree: a7 and img-007. The ids must differ in it alone."""
+    shapes = {re.sub(r"\d+(?=\D*$)", "0", stem(value)) for value in values}
+    numbers = {number(value) for value in values}
+    if len(shapes) != 1 or "" in numbers or len(numbers) < len(set(values)):
+        return []
+    names = Counter(
+        (match[1], len(match[2]) if match[2].startswith("0") else 0, match[3])
+        for found in tree.by_stem
+        if (match := re.fullmatch(r"(.*?)(\d+)(\D*)", found))
+    )
+    ways = []
+    for (head, width, tail), _ in names.most_common(10):
+        field = f"{literal(head)}{{{column}:number{f':0{width}' * (width > 1)}}}{literal(tail)}"
+        ways.append(Way(field, lambda value, h=head, w=width, t=tail: f"{h}{number(value).zfill(w)}{t}"))
+    return [replace(rule, by_number=True) for rule in _find(values, [ways], tree)]
 
 
 def find_joint_rules(values: list[str], column: str, folders: list[str], by: str, tree: Tree) -> list[Rule]:

@@ -32,14 +32,12 @@ def find_sample(tables: list[TableFile], tree: Tree, draft: Draft) -> Sample | N
     """The table whose name says sample or submission. Raises Undecided where several do."""
     named = draft.given.get("submission.sample")
     found = [table for table in tables if (table.path == named if named else table.role == "sample")]
-    if named and not found:
-        raise UsageError(
-            f"submission.sample={named}: there is no such table. Tables: {', '.join(table.path for table in tables)}",
-            code="no-such-table",
-        )
+    if len(found) > 1 and all(one.cells.equals(found[0].cells) for one in found):
+        found = sorted(found, key=lambda one: (one.path.count("/"), one.path))[:1]
     if len(found) > 1:
         tries = [Try(table.path, len(table), 0, f"columns {', '.join(table.columns[:4])}") for table in found]
-        raise Undecided("several tables could be the sample submission:", tries, "Say which: submission.sample=TABLE")
+        remedy, answers = "Say which: submission.sample=TABLE", [{"submission.sample": one.path} for one in found]
+        raise Undecided("several tables could be the sample submission:", tries, remedy, answers)
     if not found:
         return None
     table = found[0]

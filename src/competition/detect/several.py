@@ -11,7 +11,7 @@ import pandas as pd
 from src.competition.detect.sample import Sample
 from src.targets.label_cells import LIST, YES, is_list, parts_of
 
-SEPARATORS = ("|", ";", ",", "/", " ")  # a blank last: it may stand in names too
+SEPARATORS = ("|", ";", ",", "/", "\n", "\t", "+", "&", " and ", " - ", " ")  # a blank last: it may stand in names too
 FEW = 0.1  # of the rows: so many may be otherwise than the others
 LOOKED_AT = 20_000  # cells
 
@@ -74,6 +74,8 @@ def _parts_labels(counts: Counter[str], mark: str) -> bool:
     Class names of several words, RED ADMIRAL and RED SPOTTED PURPLE, bring more new words than there are names; in
     names such as Tomato, blight each word has its place.
     """
+    if not any(mark in cell for cell in counts):
+        return False
     lists = {cell: parts_of(cell, mark) for cell in counts}
     longer = {cell: parts for cell, parts in lists.items() if len(parts) > 1 or mark in cell.strip()}
     rows = sum(counts[cell] for cell in longer)

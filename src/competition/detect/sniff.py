@@ -14,6 +14,7 @@ from src.competition.detect.roles import words
 SEPARATORS = (",", ";", "\t", "|")
 LOOKED_AT = 200  # lines
 csv.field_size_limit(1 << 30)  # a cell may hold an outline of thousands of points
+MOST_BEFORE = 5  # lines of remarks before a table
 SAID = re.compile(r"sep=(.)", re.IGNORECASE)  # a first line that some spreadsheets write
 COLUMN_WORDS = {"id", "ids", "image", "images", "img", "file", "filename", "files", "filepath", "path", "paths"}
 COLUMN_WORDS |= {"name", "names", "photo", "picture", "label", "labels", "class", "classname", "category", "target"}
@@ -31,23 +32,46 @@ def sniff(
     given = given or {}
     encoding = given.get("encoding") or encoding_of(path)
     with path.open(encoding=encoding, newline=None, errors="replace") as file:
-        lines = [line for line in islice(file, LOOKED_AT) if line.strip()]
+        held = list(islice(file, LOOKED_AT))
+    lines = [line for line in held if line.strip()]
     if not lines or "\0" in lines[0]:
         return None
     said = SAID.fullmatch(lines[0].strip('\ufeff"\r\n '))
-    lines = lines[1:] if said else lines
+    blank = (" ",) if path.suffix.lower() == ".txt" else ()
+    skip = given.get("skip")
+    if isinstance(skip, int):
+        lines = [line for line in held[skip:] if line.strip()]
+    else:
+        before = 1 if said else _before_header(lines)
+        skip = next(k for k, line in enumerate(held) if line is lines[before]) if 0 < before < len(lines) else before
+        lines = lines[before:]
     if not lines:
         return None
-    blank = (" ",) if path.suffix.lower() == ".txt" else ()
     separator = given.get("separator") or (said and said[1]) or _separator(lines, (*SEPARATORS, *blank))
-    trim = separator != " " and _blanks_follow(lines, separator)
+    trim = given.get("trim", separator != " " and _blanks_follow(lines, separator))
     rows = list(csv.reader(lines, delimiter=separator, skipinitialspace=separator == " " or trim))
     rows = [row for row in rows if row]
     if not rows or (path.suffix.lower() == ".txt" and len({len(row) for row in rows}) > 1):
         return None  # prose
     header = given["header"] if "header" in given else has_header(rows, is_image, shared)
     encoding = encoding.removesuffix("-sig")
-    return Sheet(header=header, separator=separator, encoding=encoding, skip=int(bool(said)), trim=trim)
+    return Sheet(header=header, separator=separator, encoding=encoding, skip=skip, trim=trim)
+
+
+def _before_header(lines: list[str]) -> int:
+    """The lines before the table: a title or remarks, above lines that are all cut into the same number of cells."""
+    marked = next((k for k, line in enumerate(lines) if not line.startswith("#")), 0)
+    if marked > 1:
+        return marked
+    for count in range(1, min(MOST_BEFORE, len(lines) - 3) + 1):
+        above, table = lines[:count], lines[count:]
+        for separator in SEPARATORS:
+            cells = {len(row) for row in csv.reader(table, delimiter=separator) if row}
+            if len(cells) == 1 and cells.pop() > 1:
+                plain = all(line.startswith("#") or separator not in line for line in above)
+                others = [line for line in above if line.count(separator) != table[0].count(separator)]
+                return count if plain and others else 0
+    return 0
 
 
 def first_cells(path: Path) -> list[str]:

@@ -13,6 +13,7 @@ from src.targets.label_cells import LIST, sort_classes
 
 NEGATIVE = {"no", "not", "non", "none", "negative", "neg", "normal", "healthy", "ok", "okay", "good", "benign", "clean"}
 NEGATIVE |= {"absent", "without", "background", "false", "real", "genuine", "intact", "undamaged", "nothing", "empty"}
+DENIALS = ("un", "non", "not", "no", "in", "dis", "without")
 BY_CONVENTION = (
     {"0", "1"},
     {"0.0", "1.0"},
@@ -22,6 +23,8 @@ BY_CONVENTION = (
     {"n", "y"},
     {"no", "yes"},
 )
+QUOTES = ("'", '"', "`")
+INVISIBLE = re.compile("[\u200b\u2060\ufeff]")
 PROBABILITY_METRICS = {"auc", "log_loss", "mean_column_auc"}
 
 
@@ -134,6 +137,9 @@ def positive_class(names: list[str], sample: Sample | None) -> Choice:
         called = [longest] if all(_fold(name) in _fold(longest) for name in called) else []
     if column in (first, second):
         called = [column]
+    denied = [name for name in (first, second) if _denies(column, name)]
+    if not called and len(denied) == 1:
+        called = [second if denied[0] == first else first]
     if len(called) == 1:
         return Choice(called[0], f"the sample's column {column!r} asks for its probability")
     if {first, second} in BY_CONVENTION:
@@ -148,6 +154,12 @@ def positive_class(names: list[str], sample: Sample | None) -> Choice:
     return Choice(second, f"the probability is taken as that of the last, {second!r}; {rival}", True)
 
 
+def _denies(column: str, name: str) -> bool:
+    """Whether a class is called the contrary of the column: Uninfected under infected, not_car under is_car."""
+    folded = _fold(name)
+    return any(f"{no}{one}" == folded for no in DENIALS for one in words(column) if len(one) > 2)
+
+
 def _fold(text: str) -> str:
     return "".join(words(text))
 
@@ -155,7 +167,8 @@ def _fold(text: str) -> str:
 def _speaks_of(column: str, name: str) -> bool:
     """Whether a column's name holds a class's: as words, or in one that begins alike, such as cancerous for cancer."""
     asked, held = words(column), words(name)
-    if any(asked[k : k + len(held)] == held for k in range(len(asked))) and held:
+    many = [f"{one}s" for one in held]
+    if any(asked[k : k + len(held)] in (held, many) for k in range(len(asked))) and held:
         return True
     near = [one for one in asked if len(one) > 3]
     return any(len(one) > 3 for one in held) and all(
@@ -173,14 +186,17 @@ def spellings(counts: dict[str, int], sample: Sample | None) -> dict[str, str] |
     plain = {name: _plain(name) for name in counts}
     said = bool(wanted.intersection(plain.values()))
     whole = all(re.fullmatch(r"\d+\.0+", name) for name in counts)
-    base = plain if not wanted.intersection(counts) and (said or whole) else {name: name for name in counts}
+    quoted = all(name[:1] == name[-1:] and name[:1] in QUOTES and len(name) > 2 for name in counts)
+    other = not wanted.intersection(counts) and (said or whole or quoted)
+    base = plain if other else {name: name for name in counts}
+    asked_as = {_folded(one): one for one in wanted} if not wanted.intersection(base.values()) else {}
     groups: dict[str, list[str]] = {}
     for name, written in base.items():
-        folded = unicodedata.normalize("NFC", " ".join(written.split()))
-        groups.setdefault(folded.casefold() if len(folded) > 1 else folded, []).append(name)
+        groups.setdefault(_folded(written), []).append(name)
     mapped = {}
-    for group in groups.values():
+    for folded, group in groups.items():
         asked = [base[name] for name in group if base[name] in wanted]
+        asked = asked or ([asked_as[folded]] if folded in asked_as else [])
         if len(set(asked)) > 1:
             return None  # the sample tells them apart
         mapped |= dict.fromkeys(group, asked[0] if asked else _written(base[max(group, key=counts.get)]))
@@ -190,12 +206,20 @@ def spellings(counts: dict[str, int], sample: Sample | None) -> dict[str, str] |
     return dict(sorted(mapped.items(), key=lambda pair: place[pair[1]]))
 
 
+def _folded(name: str) -> str:
+    """A name without what nobody sees, such as capitals, the kind of blank and letters without width."""
+    name = unicodedata.normalize("NFC", " ".join(INVISIBLE.sub("", name).split()))
+    return name.casefold() if len(name) > 1 else name
+
+
 def _written(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip())
 
 
 def _plain(name: str) -> str:
-    """The number that a label stands for, where it is written as 1.0 or True."""
+    """The number that a label stands for, where it is written as 1.0 or True; a name without its quotes."""
     if re.fullmatch(r"\d+\.0+", name):
         return name.partition(".")[0]
-    return str(int(name.casefold() == "true")) if name.casefold() in ("true", "false") else name
+    if name.casefold() in ("true", "false"):
+        return str(int(name.casefold() == "true"))
+    return name[1:-1] if name[:1] == name[-1:] and name[:1] in QUOTES and len(name) > 2 else name

@@ -11,7 +11,7 @@ from src.competition.detect.draft import Draft
 from src.competition.detect.inventory import TableFile
 from src.competition.detect.listing import matched, part_images, same_pattern
 from src.competition.detect.sample import Sample
-from src.competition.detect.train import Train
+from src.competition.detect.train import Train, found_by
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.file_tree import common_folder
 from src.competition.templates import literal
@@ -72,11 +72,6 @@ def _classes_in(rows: set[tuple[str, ...]] | pd.DataFrame, train: Train) -> set[
 def _table(context: Context) -> TableFile | None:
     """The table of test images: given, or by its name."""
     given = context.given("test.table")
-    if given and context.table(given) is None:
-        raise UsageError(
-            f"test.table={given}: there is no such table. Tables: {', '.join(table.path for table in context.tables)}",
-            code="no-such-table",
-        )
     if given:
         return context.table(given)
     found = [
@@ -87,12 +82,13 @@ def _table(context: Context) -> TableFile | None:
         found = [table for table in found if len(table) == len(context.sample.table)] or found
     if len(found) > 1:
         tries = [Try(table.path, 0, 0, f"{len(table)} rows") for table in found]
-        raise Undecided("several tables could list the test images:", tries, "Say which: test.table=TABLE")
+        answers = [{"test.table": table.path} for table in found]
+        raise Undecided("several tables could list the test images:", tries, "Say which: test.table=TABLE", answers)
     return found[0] if found else None
 
 
 def _from_table(table: TableFile, context: Context) -> pd.DataFrame:
-    context.draft.put("test.table", table.path, f"{len(table)} rows")
+    context.draft.put("test.table", table.path)
     context.put_sheet("test", table.sheet)
     return _with_rule(table.cells, context.imaged[table.path], f"{table.path} ({len(table)} rows)", context)
 
@@ -110,7 +106,7 @@ def _from_split(train: Train, cells: pd.DataFrame, context: Context) -> pd.DataF
 
 
 def _from_sample(sample: Sample, context: Context) -> pd.DataFrame:
-    context.draft.put("test.table", sample.table.path, f"the sample submission lists the {len(sample.ids)} test images")
+    context.draft.put("test.table", sample.table.path, "the sample submission lists the test images")
     context.put_sheet("test", sample.table.sheet)
     return _with_rule(sample.table.cells, sample.id, f"{sample.table.path} ({len(sample.ids)} rows)", context)
 
@@ -124,7 +120,7 @@ def _with_rule(cells: pd.DataFrame, column: str, what: str, context: Context) ->
     draft.put("test.id", identity.spec, identity.how, identity.guess)
     spec = identity.spec
     ids = cells[spec].tolist() if spec in cells else templates.fill(spec, cells)
-    draft.put("test.images", rule.images, f"finds {rule.hits} of {len(rule.files)} files")
+    draft.put("test.images", rule.images, *found_by(rule, cells[column].tolist()))
     context.taken.update(filter(None, rule.files))
     return pd.DataFrame({"id": ids, "path": rule.files}, dtype=object)
 
@@ -163,7 +159,7 @@ def _id_of(cells: pd.DataFrame, column: str, sample: Sample | None) -> Identity:
 
 
 def _from_pixels(table: TableFile, context: Context) -> pd.DataFrame:
-    context.draft.put("test.table", table.path, f"{len(table)} rows")
+    context.draft.put("test.table", table.path)
     context.put_sheet("test", table.sheet)
     return _put_pixels(table, table.cells, context)
 
@@ -199,19 +195,29 @@ def test_folder(train: Train, context: Context) -> pd.DataFrame | None:
         same = same_pattern(files, images, context) if files else None
         if same and not set(same[1]["label"]) <= set(train.cells["label"]):
             same = None
-        pattern, found = same or (
-            f"{literal(common_folder(images))}{{file:path}}",
-            pd.DataFrame({"path": images}, dtype=object),
-        )
+        pattern, found = same or _below_one_folder(images, context)
     else:
         return None
-    draft.put("test.files", pattern, f"{len(found)} images in folders named test; there is no sample submission")
+    draft.put("test.files", pattern, "there is no sample submission")
     spec = _like_training_ids(found, train, draft)
     draft.put("test.id", spec, "as the training ids are written" if spec != "path" else "file names come again")
     context.taken.update(found["path"])
     ids = found["path"].tolist() if spec == "path" else templates.fill(spec, found)
     labelled = "label" in found and set(found["label"]) <= set(label_cells(train))
     return found[["path", "label"] if labelled else ["path"]].assign(id=ids)
+
+
+def _below_one_folder(images: list[str], context: Context) -> tuple[str, pd.DataFrame]:
+    """A pattern for all images below one folder. Raises Undecided where others lie there, too."""
+    folder = common_folder(images)
+    pattern = f"{literal(folder)}{{file:path}}"
+    more = set(context.tree.images) - set(images) if not folder else set()
+    more = more or {path for path in context.tree.images if path.startswith(folder)} - set(images)
+    if more:
+        tries = [Try(pattern, len(images), len(images) + len(more), images[0], min(more))]
+        what = f"no pattern fits the {len(images)} test images alone:"
+        raise Undecided(what, tries, "Say how: test.files=PATTERN, such as {class}/test/{file}")
+    return pattern, pd.DataFrame({"path": images}, dtype=object)
 
 
 def _like_training_ids(found: pd.DataFrame, train: Train, draft: Draft) -> str:

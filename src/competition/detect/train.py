@@ -1,5 +1,6 @@
 """The training part: its table, its images and its label, put down as facts."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,12 @@ from src.competition.card import Join, Sheet
 from src.competition.detect.choice import choose
 from src.competition.detect.context import Context, given_rule, pick, rules_for
 from src.competition.detect.inventory import TableFile
-from src.competition.detect.roles import role_of_word, words
+from src.competition.detect.roles import parts_of_column, role_of_word
+from src.competition.detect.rules import Rule
 from src.competition.detect.sample import Sample
 from src.competition.detect.several import Label
 from src.competition.detect.undecided import Try, Undecided
-from src.competition.templates import fields
+from src.competition.templates import fields, number
 
 NO_LABEL = {
     "nan",
@@ -63,9 +65,7 @@ def from_table(context: Context) -> Train | None:
         return None
     draft, table, cells = context.draft, context.table(chosen.paths[0]), chosen.cells
     several = len(chosen.paths) > 1
-    draft.put(
-        "train.table", chosen.paths if several else table.path, f"{len(cells)} rows" + ", aligned by line" * several
-    )
+    draft.put("train.table", chosen.paths if several else table.path, "aligned by line" if several else "")
     context.put_sheet("train", table.sheet)
     if chosen.joins:
         draft.put("train.join", [_shown(join) for join in chosen.joins], "they share a key")
@@ -104,9 +104,18 @@ def _with_images(cells: pd.DataFrame, table: TableFile, label: Label, split: Spl
     text = "each image once" if unique else f"{named} alone is not unique"
     text = "nothing but the order of the rows tells which row is which image" if by_row else text
     draft.put("train.id", column, text, guess=by_row)
-    draft.put("train.images", rule.images, f"finds {rule.hits} of {len(rule.files)} files")
+    draft.put("train.images", rule.images, *found_by(rule, cells[named].tolist()))
     _check_folders(cells, rule.files, label, context)
     return Train(cells, named, rule.files, label, split)
+
+
+def found_by(rule: Rule, values: list[str]) -> tuple[str, bool]:
+    """How a rule finds the images, in words, and whether that is a guess: any list can be counted from 0 or 1 on."""
+    if not rule.by_number:
+        return "the names agree but for spelling" if rule.by_likeness else "", False
+    numbers = sorted({int(number(value)) for value in values})
+    counted = numbers[0] in (0, 1) and numbers[-1] - numbers[0] == len(numbers) - 1
+    return "nothing but the number in each name is the same", counted
 
 
 def _split(cells: pd.DataFrame, label: Label, context: Context) -> Split | None:
@@ -125,8 +134,8 @@ def _split(cells: pd.DataFrame, label: Label, context: Context) -> Split | None:
         if "train" in roles.values() and set(roles.values()) <= {"train", "validation", "test"}:
             parts = {role: [value for value in values if roles[value] == role] for role in roles.values()}
             return Split(column, parts, cells)
-        if "train" in words(column) and set(values) in ({"0", "1"}, {"True", "False"}):
-            return Split(column, {"train": [max(values)], "test": [min(values)]}, cells)
+        if parts := parts_of_column(column, set(values)):
+            return Split(column, parts, cells)
     return None
 
 
@@ -170,7 +179,7 @@ def _missing(held: pd.Series, sample: Sample | None) -> set[str]:
     named = {*sample.answers, *sample.values} if sample else set()
     folded = {one: one.strip().casefold() for one in counts.index if one.strip()}
     others = [one for one, word in folded.items() if word not in NO_LABEL | MAYBE_NONE]
-    numbers = bool(others) and all(one.isdigit() for one in others if one not in MINUS)
+    numbers = bool(others) and all(re.fullmatch(r"\d+(\.0+)?", one) for one in others if one not in MINUS)
     found = {one for one, word in folded.items() if word in NO_LABEL | MAYBE_NONE or (one in MINUS and numbers)}
     if len(found) != 1 or found & named or len(set(others) - found) < 2 or counts[[*found]].sum() > len(held) / 2:
         return set()

@@ -1,5 +1,6 @@
 """When detection stops: a table of what was tried, how far each rule reached, and the key that decides."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from src.core.errors import Problem
@@ -23,7 +24,8 @@ class Undecided(Problem):
 
     code = "undecided"
 
-    def __init__(self, what: str, tries: list[Try], remedy: str) -> None:
+    def __init__(self, what: str, tries: list[Try], remedy: str, answers: Sequence[dict[str, str]] = ()) -> None:
+        """answers: what a user may say, as facts by key, where they can be listed."""
         ranked = sorted(tries, key=lambda one: -one.hits)
         lines = [what]
         if ranked:
@@ -31,7 +33,8 @@ class Undecided(Problem):
         if len(ranked) > SHOWN:
             lines.append(f"  and {len(ranked) - SHOWN} more")
         super().__init__("\n".join([*lines, remedy] if remedy else lines))
-        self.tries = ranked
+        self.tries, self.answers = ranked, answers
+        self.parts = [self]
 
 
 def _cells(one: Try) -> tuple[str, ...]:
@@ -48,9 +51,11 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
 
 def together(questions: list[Undecided], notes: list[str]) -> Undecided:
     """All open questions in one, with lines on what was left aside."""
+    questions = list({str(one): one for one in questions}.values())
     texts = [str(one) for one in questions]
     if len(texts) > 1:
         texts = [f"{len(texts)} things are open:", *(f"{k}. {text}" for k, text in enumerate(texts, 1))]
     whole = Undecided("\n".join([*texts, *(f"note: {note}" for note in notes)]), [], "")
     whole.tries = [one for question in questions for one in question.tries]
+    whole.parts = questions
     return whole

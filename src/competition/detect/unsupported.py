@@ -25,6 +25,7 @@ LOOKED_AT = 500  # cells
 SHARED = 0.05  # of a table's rows are of an image that has another row, where they are boxes
 KINDS = 100  # rows that one image is asked at most
 OPENED = 20  # files of one kind
+FEWEST = 20  # rows that can tell texts from classes
 RUNS = re.compile(r"\d+ \d+( \d+ \d+)+")  # start length start length ...
 BOX = re.compile(r"\[?\s*-?[\d.]+([ ,;]+-?[\d.]+){3,}\s*\]?")
 MASK_WORDS = {"encodedpixels", "encodedpixel", "rle", "mask", "masks", "segmentation"}
@@ -66,6 +67,8 @@ class LongForm:
         if sample is None or not len(sample.ids):
             return None
         ids = sample.ids
+        if again := self._repeated(sample, context):
+            return again
         if sum(stem(one) in context.tree.by_stem for one in ids[:LOOKED_AT]) > len(ids[:LOOKED_AT]) / 2:
             return None
         pairs = [self._split(one, context) for one in ids]
@@ -79,9 +82,18 @@ class LongForm:
             f" ({len(ids)} rows of {len(heads)} images, such as {ids[0]})"
         )
 
+    def _repeated(self, sample: Sample, context: Context) -> str | None:
+        """A column of the sample that names each image several times, beside one that names the question."""
+        table = sample.table
+        for column in table.columns if not any(table.cells[one].is_unique for one in table.columns) else ():
+            count = table.cells[column].nunique()
+            if _names_images(table, column, context) and len(table) >= 1.5 * count:
+                return f"{table.path} has several rows of one image ({len(table)} rows of {count} images in {column})"
+        return None
+
     def _split(self, one: str, context: Context) -> tuple[str, str] | None:
         """An image's name at the beginning of an id, the longest, and what follows."""
-        for match in reversed(list(re.finditer(r"[_\-:/. ]+", one))):
+        for match in reversed(list(re.finditer(r"[^A-Za-z0-9]+", one))):
             if one[: match.start()] in context.tree.by_stem and one[match.end() :]:
                 return one[: match.start()], one[match.end() :]
         return None
@@ -165,7 +177,9 @@ class Masks:
                 named = bool({*words(column), column.casefold()} & MASK_WORDS)
                 runs = sum(RUNS.fullmatch(cell.strip()) is not None for cell in cells)
                 asked = context.sample is not None and column in context.sample.answers
-                if (named and asked) or (cells and runs > MOST * len(cells) and (named or asked)):
+                other = bool(cells) and all(map(NUMBER.fullmatch, cells))  # a probability of the class called mask
+                likely = bool(cells) and runs > MOST * len(cells)
+                if (named and asked and not other) or (likely and (named or asked)):
                     such = f", such as {cells[0][:30]!r}" if cells else ""
                     return f"the column {column} of {table.path} holds masks{such}"
         return None
@@ -185,8 +199,8 @@ class Boxes:
             return f"{sample.table.path} asks for the coordinates of boxes ({', '.join(sample.answers)})"
         for column in sample.answers:
             cells = [cell for cell in sample.table.cells[column].iloc[:LOOKED_AT] if cell.strip()]
-            boxes = sum(BOX.search(cell) is not None for cell in cells)
-            if {*words(column), column.casefold()} & BOX_WORDS and (not cells or boxes or column.casefold() != "box"):
+            other = bool(cells) and all(map(NUMBER.fullmatch, cells))  # a probability of the class called box
+            if {*words(column), column.casefold()} & BOX_WORDS and not other:
                 return f"the column {column} of {sample.table.path} asks for boxes"
         return None
 
@@ -235,6 +249,20 @@ class Numbers:
                     f"the columns {first} of {table.path} hold numbers other than 0 and 1, and the sample asks for them"
                 )
         return None
+
+
+class Texts:
+    """A text of its own for each image: captions, or what is written in them."""
+
+    name = "a text for each image (captions, or reading)"
+
+    @staticmethod
+    def signs(cells: pd.Series, column: str) -> str | None:
+        """Asked once the label is known: nearly every image has a label of its own."""
+        different = cells.nunique()
+        if len(cells) < FEWEST or different < MOST * len(cells) or all(map(NUMBER.fullmatch, cells)):
+            return None
+        return f"{column} holds {different} different labels in {len(cells)} rows, such as {cells.iloc[0][:40]!r}"
 
 
 TASKS: tuple[Task, ...] = (LongForm(), SeveralImages(), Pairs(), Masks(), Boxes(), Numbers())
@@ -290,12 +318,14 @@ AMOUNT = {"count", "age", "score", "price", "weight", "height", "width", "length
 AMOUNT |= {"percentage", "points", "years", "months", "days", "number", "num", "value", "amount", "area", "distance"}
 AMOUNT |= {"volume", "mass", "biomass", "dose", "popularity", "pawpularity", "yield", "density", "depth", "speed"}
 CLASS = {"label", "class", "category", "species", "breed", "digit", "genre", "id", "type", "variety", "grade", "level"}
+WITH_UNIT = re.compile(r"([+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?)( ?(?:%|[a-zA-Z]{1,3}))?")
 MANY = 20  # whole numbers that are more than the grades or digits of most tasks
 
 
 def amount(column: str, names: list[str], sample: Sample | None) -> tuple[str, bool] | None:
     """What speaks for an amount in place of classes, and whether it is sure. None where nothing does."""
-    if not all(map(NUMBER.fullmatch, names)) or len(names) < 3:
+    names = _amounts(names)
+    if len(names) < 3:
         return None
     values = [float(name) for name in names]
     fractions = sum(not value.is_integer() for value in values)
@@ -310,6 +340,14 @@ def amount(column: str, names: list[str], sample: Sample | None) -> tuple[str, b
     if held & AMOUNT or spread:
         return f"{column} holds {len(names)} whole numbers from {min(values):g} to {max(values):g}", False
     return None
+
+
+def _amounts(names: list[str]) -> list[str]:
+    """The numbers in cells such as 12.5, 12,5, 40% and 3 kg, all with one unit; none where a cell is something else."""
+    found = [WITH_UNIT.fullmatch(name) for name in names]
+    if None in found or len({match[2] for match in found}) > 1:
+        return []
+    return [match[1].replace(",", ".") for match in found]
 
 
 def _numeric(cells: pd.Series) -> bool:

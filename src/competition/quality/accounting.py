@@ -8,16 +8,26 @@ from functools import cached_property
 from typing import Any
 
 from src.competition.card import Card
-from src.competition.detect.roles import BESIDE, is_figures, words
+from src.competition.detect.roles import is_figures, is_masks, without_mask
 from src.competition.file_tree import Tree
 from src.competition.samples import TRAIN, VALIDATION, Samples
 from src.competition.templates import stem
 from src.images.decode import HEIC_REMEDY, HEIC_SUFFIXES, looks_like_image, reads_heic, suffix_of
 
 BOTH, TABLE = "training images and test images at once", "tables"
+UNUSED = "tables that the card does not use"
 OTHER, EXTRA, DEAD = "other files", "images of extra tables", "links to files that are not there"
 MASK, FIGURE, NO_PART = "images set aside as masks", "images set aside as figures", "images that belong to no part"
 NOT_READ, UNNAMED = ", which is not read", "images by their content, but not by their names"
+
+ONE = {
+    MASK: "an image set aside as a mask",
+    FIGURE: "an image set aside as a figure",
+    NO_PART: "an image that belongs to no part",
+    UNNAMED: "an image by its content, but not by its name",
+    DEAD: "a link to a file that is not there",
+    UNUSED: "a table that the card does not use",
+}
 
 PLACES = 3  # folders that are told of one kind
 TOLD = 8  # lines in the terminal; the preview has them all
@@ -37,8 +47,6 @@ UNREAD = {
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods", ".sqlite", ".db"), SHEET),
 }
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".data", ".lst")
-MASKS = {"mask", "masks", "segmentation", "segmentations", "seg", "groundtruth", "gt", "annotation", "annotations"}
-MASK_ENDING = re.compile(rf"[^A-Za-z0-9]+(?:{'|'.join(sorted(MASKS))})$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,9 @@ class Share:
         """Place, number and reason, in one line."""
         why = f": {self.why}" if self.why else ""
         if len(self) == 1:
-            return f"1 file, {self.paths[0]}: {self.name}{why}"
+            return f"1 file, {self.paths[0]}: {ONE.get(self.name, self.name)}{why}"
+        if len(self) <= PLACES:
+            return f"{len(self)} files, {', '.join(self.paths)}, are {self.name}{why}"
         if len(self.places) == 1:
             return f"{len(self)} files in {self.where} are {self.name}{why}"
         return f"{len(self)} files are {self.name} ({self.where}){why}"
@@ -101,9 +111,11 @@ class Accounting:
     @property
     def summary(self) -> str:
         """All numbers in one line."""
-        used = [f"{len(share)} {share.name}" for share in self.shares if share.used]
+        used = [_counted(len(share), share.name) for share in self.shares if share.used]
         rest = {"set aside": sum(map(len, self.aside)), OTHER: sum(len(one) for one in self.shares if one.quiet)}
-        return f"{self.total} in all: " + ", ".join(used + [f"{count} {name}" for name, count in rest.items() if count])
+        return f"{self.total} in all: " + ", ".join(
+            used + [_counted(count, name) for name, count in rest.items() if count]
+        )
 
     @property
     def lines(self) -> list[str]:
@@ -178,23 +190,21 @@ class Unused:
         if path in self.images:
             if self.extra and path.startswith(self.extra):
                 return EXTRA
-            return NO_PART if folder in self.folders else self._aside(folder, path)
-        if suffix in UNREAD or path.lower().endswith(".nii.gz"):
+            if without_mask(stem(path)) in self.tree.by_stem:
+                return MASK
+            return NO_PART if folder in self.folders else self._aside(folder)
+        if suffix in UNREAD or suffix == ".avif" or path.lower().endswith(".nii.gz"):
             return f"{suffix}{NOT_READ}"
         if suffix in TABLES:
-            return "tables that the card does not use"
+            return UNUSED
         key = folder, suffix
         if key not in self.seen and len(self.seen) < OPENED:
             self.seen[key] = looks_like_image(self.tree.root / path)
         return UNNAMED if self.seen.get(key) else OTHER
 
-    def _aside(self, folder: str, path: str) -> str:
+    def _aside(self, folder: str) -> str:
         """What an image is by the names above it. A class may be called with_mask: all words of a name must say it."""
-        names = [set(words(part)) for part in folder.split("/")]
-        if any(held and held <= MASKS | BESIDE and held & MASKS for held in names):
-            return MASK
-        plain = MASK_ENDING.sub("", stem(path))
-        if plain != stem(path) and plain in self.tree.by_stem:  # 7_mask.png beside 7.jpg
+        if any(map(is_masks, folder.split("/"))):
             return MASK
         return FIGURE if not folder or any(map(is_figures, folder.split("/"))) else NO_PART
 
@@ -204,9 +214,10 @@ def _share(name: str, paths: tuple[str, ...], used: bool = False, tested: bool =
     why = ""
     if name.endswith(NOT_READ):
         suffix = name.removesuffix(NOT_READ)
-        why = "they are damaged" if suffix in HEIC_SUFFIXES and reads_heic() else UNREAD.get(suffix, "")
+        damaged = suffix == ".avif" or (suffix in HEIC_SUFFIXES and reads_heic())
+        why = "they are damaged" if damaged else UNREAD.get(suffix, "")
     elif name == UNNAMED:
-        why = "give them the extension of their kind, such as .jpg"
+        why = f"give them the extension of their kind, such as .jpg (now {paths[0].rpartition('/')[2]})"
     elif name == DEAD:
         why = "put the files themselves there"
     elif name == NO_PART and not tested:
@@ -223,6 +234,12 @@ def _tables(card: Card) -> Iterable[str]:
         yield from (join.table for join in source.join)
     if card.submission and card.submission.sample:
         yield card.submission.sample
+
+
+def _counted(count: int, name: str) -> str:
+    """1 table, 2 tables."""
+    one = re.sub("(?:(?<=image)|(?<=table)|(?<=file))s", "", name)
+    return f"{count} {one if count == 1 else name}"
 
 
 def _named(place: str) -> str:

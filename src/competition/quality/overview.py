@@ -12,8 +12,10 @@ from src.competition.quality.duplicates import SMALLEST, Pairs, clusters, find_p
 from src.competition.quality.image_index import ImageIndex
 from src.competition.samples import Samples
 from src.core.console import log
+from src.images.decode import stored_pixels
 
 SHOWN = 5
+FAINT = 32  # of 255: the mean level of an image that is nearly black, or so far below white
 BLANK = 2.0  # the standard deviation of a thumbnail, of 255, below which there is nothing to see
 
 
@@ -44,10 +46,33 @@ def _warnings(card: Card, index: ImageIndex, train: np.ndarray) -> list[str]:
     warnings, read = [], index.fault == ""
     if read.any() and (index.size[read].min(axis=1) < SMALLEST).all():
         warnings.append(f"images below {SMALLEST} pixels: of duplicates only equal files are looked for")
+    warnings += _faint(index)
     bad = int((~read[train]).sum())
     if bad and card.on_bad_image != "drop":
         warnings.append(f"training will stop at {bad} unreadable images, unless the card says on_bad_image: drop")
     return warnings
+
+
+def _faint(index: ImageIndex) -> list[str]:
+    """Where most images are nearly black or white, that, and what their files hold."""
+    read = np.flatnonzero(index.fault == "")
+    dark, light = index.levels[read] < FAINT, index.levels[read] > 255 - FAINT
+    flat = index.contrast[read] < FAINT / 2
+    for which, name in ((dark & flat, "black"), (light & flat, "white")):
+        if len(read) and which.mean() > 0.5:
+            first = Path(index.paths[read[int(which.argmax())]])
+            held = stored_pixels(first)
+            text = f"{which.sum()} of {len(read)} images are nearly {name}"
+            if held is None:
+                return [text]
+            channels, bits, largest = held
+            warning = f"{text}: {first.name} holds {channels} x {bits} bits, in channels that end at {largest}"
+            if bits > 8 and name == "black":
+                warning += f". Of {bits} bits the upper 8 are kept: write values that end at {largest} as 8 bits"
+            if channels == 4 and name == "white":
+                warning += ". The fourth is taken for transparency: if it is another band, write the others alone"
+            return [warning]
+    return []
 
 
 def _sizes(index: ImageIndex) -> dict[str, Any]:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from src.competition.card import Card, load_card
 from src.competition.sources import demo_digits, pixel_columns, subset
-from src.competition.sources.archives import SPARE, Bound, existing, litter, unpack, unpack_nested
+from src.competition.sources.archives import SPARE, Bound, existing, is_archive, litter, unpack, unpack_nested
 from src.core.console import log
 from src.core.errors import Problem, UsageError
 from src.core.files import DamagedFile, needed_and_free, read_json, write_json
 from src.core.locks import waiting_lock
 from src.core.paths import home
 
+TABLES = (".csv", ".tsv", ".json", ".jsonl")
 EMBEDDED: dict[str, Callable[[Path, Path], None]] = {"digits": demo_digits.write}
 ORIGIN = ".source.json"  # in data/: where it came from
 
@@ -46,21 +47,28 @@ def ensure_data(card: Card, anyway: bool = False) -> Path:
 
 
 def bring(source: Path, folder: Path, again: bool = False, anyway: bool = False) -> Path:
-    """Make `folder`/data from an archive or a folder, the source left as it is. What was taken from the same source,
-    unchanged since, is kept; else it is taken `again`, or refused.
+    """Make `folder`/data from an archive, a folder or one table, the source left as it is. What was taken from the
+    same source, unchanged since, is kept; else it is taken `again`, or refused.
 
-    Raises UsageError where data/ came from elsewhere, Problem where an archive is unsafe or the disk is too full.
+    Raises UsageError where data/ came from elsewhere or `source` is another kind of file, Problem where an archive is
+    unsafe or the disk is too full.
     """
 
     def whole(part: Path) -> None:
-        log.info(f"{'taking' if source.is_dir() else 'unpacking'} {source} to {data}")
+        log.info(f"{'unpacking' if packed else 'taking'} {source} to {data}")
         bound = Bound(0 if source.is_dir() else source.stat().st_size, anyway)
         if source.is_dir():
             _copy(source, part)
-        else:
+        elif packed:
             unpack(source, part, bound)
+        else:
+            part.mkdir(parents=True)
+            shutil.copy2(source, part)
         unpack_nested(part, bound)
 
+    packed = source.is_file() and is_archive(source)
+    if source.is_file() and not packed and not source.name.lower().endswith(TABLES):
+        raise UsageError(f"{source} is no folder, no archive and no table: give one of these", code="bad-source")
     data, origin = folder / "data", origin_of(source)
     if not data.is_dir():
         return _appear(folder, whole, origin)

@@ -9,6 +9,7 @@ import numpy as np
 from src.competition.card import Card
 from src.competition.create import Prepared
 from src.competition.detect.draft import Fact, flow
+from src.competition.guesses import CONFIRMED
 from src.competition.quality.accounting import Share
 from src.images.decode import decode
 from src.images.stream import each_in_threads
@@ -193,7 +194,7 @@ def _place(key: str) -> int:
 def _fact(key: str, fact: Fact) -> ShownFact:
     evidence = fact.evidence
     explained = f"{evidence.explained} of {evidence.total} {evidence.unit}" if evidence.total else ""
-    how = fact.how.removeprefix("confirmed: ")
+    how = fact.how.removeprefix(CONFIRMED)
     certainty = "confirmed" if how != fact.how else fact.certainty
     return ShownFact(
         key, flow(fact.value), certainty, how, explained, evidence.signals, evidence.against, evidence.rivals

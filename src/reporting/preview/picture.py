@@ -61,8 +61,8 @@ def _guesses(contents: Contents, sheet: Sheet) -> None:
     heading = f"{len(guesses)} guess{'es' * (len(guesses) > 1)} to confirm" if guesses else "Nothing is a guess"
     sheet.text(heading, MARGIN + 10, weight="bold", size=10)
     for fact in guesses:
-        rivals = "".join(f"; or {one}" for one in fact.rivals)
-        sheet.text(f"{fact.key}: {fact.value}   ({fact.how}{rivals})", MARGIN + 10)
+        told = [fact.how, f"explains {fact.explained}" if fact.explained else "", *(f"or {one}" for one in fact.rivals)]
+        sheet.text(f"{fact.key}: {fact.value}   ({'; '.join(filter(None, told))})", MARGIN + 10)
     for line in contents.doubts[:8]:
         sheet.text(f"· {line}", MARGIN + 10, color=QUIET)
     if guesses:

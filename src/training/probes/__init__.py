@@ -1,0 +1,21 @@
+"""Linear heads that are fitted on the features of a frozen network: one class in one file each.
+
+A new one: a file with a class under `@PROBES.register("name")`, here or in PODIUM_HOME/extensions. See Probe.
+"""
+
+from src.core.registry import Registry, parsed
+from src.targets import TargetType
+from src.training.probes.probe import LinearHead, PrincipalAxes, Probe
+
+__all__ = ["PROBES", "LinearHead", "PrincipalAxes", "Probe", "probes_of"]
+
+PROBES: Registry[type[Probe]] = Registry("probe", "src.training.probes", shapes_weights=True)
+AUTO = "auto"
+
+
+def probes_of(spec: str | dict, target: TargetType) -> list[Probe]:
+    """The kinds of head that `probe.head` asks for; auto: those that the kind of target names."""
+    if spec == AUTO:
+        return [PROBES.get(name)() for name in target.usual_probes]
+    name, given = parsed(spec, "probe.head")
+    return [PROBES.get(name)(**given)]

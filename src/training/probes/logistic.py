@@ -1,0 +1,97 @@
+"""Regularised logistic regression, by L-BFGS over all rows at once.
+
+It takes place in coordinates in which the features are of like size, and so few steps are enough. The penalty is that
+of the features' own.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+
+from src.training.probes import PROBES
+from src.training.probes.probe import LinearHead, Probe
+
+STEPS = 60
+
+
+@PROBES.register("logistic")
+class Logistic(Probe):
+    """One class of several: softmax."""
+
+    strengths = (0.25, 0.064, 0.016, 0.004, 0.001, 0.00025)
+
+    def directions(self, outputs: int) -> int:
+        """How many directions in the features are learned."""
+        return outputs
+
+    def spread(self, values: torch.Tensor, outputs: int) -> torch.Tensor:
+        """(..., directions) -> (..., outputs): how the directions make the outputs."""
+        return values
+
+    def curvature(self, outputs: int) -> float:
+        """Of the loss in a logit, where all classes are as likely."""
+        return (outputs - 1) / outputs**2
+
+    def loss(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(logits, truth)
+
+    def path(
+        self, features: torch.Tensor, truth: torch.Tensor, outputs: int, strengths: tuple[float, ...]
+    ) -> Iterator[LinearHead]:
+        variances = features.square().mean(0)
+        weight = torch.zeros(self.directions(outputs), features.shape[1])
+        bias = torch.zeros(outputs)
+        for strength in strengths:
+            scale = (self.curvature(outputs) * variances + strength).rsqrt()
+            penalty = strength * scale.square()
+            found, bias = self._fitted(features * scale, truth, penalty, weight / scale, bias)
+            weight = found * scale
+            yield LinearHead(self.spread(weight.T, outputs).T.contiguous(), bias, strength)
+
+    def _fitted(
+        self, seen: torch.Tensor, truth: torch.Tensor, penalty: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        weight, bias = weight.clone().requires_grad_(), bias.clone().requires_grad_()
+        optimizer = torch.optim.LBFGS(
+            [weight, bias], max_iter=STEPS, tolerance_grad=1e-5, tolerance_change=1e-5, line_search_fn="strong_wolfe"
+        )
+
+        def objective() -> torch.Tensor:
+            optimizer.zero_grad()
+            logits = self.spread(F.linear(seen, weight), len(bias)) + bias
+            value = self.loss(logits, truth) + 0.5 * (penalty * weight.square()).sum()
+            value.backward()
+            return value
+
+        optimizer.step(objective)
+        return weight.detach(), bias.detach()
+
+
+@PROBES.register("one_against_rest")
+class OneAgainstRest(Logistic):
+    """Several classes may apply: a yes or no of each."""
+
+    def curvature(self, outputs: int) -> float:
+        return 0.25
+
+    def loss(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        return F.binary_cross_entropy_with_logits(logits, truth.float(), reduction="none").sum(1).mean()
+
+
+@PROBES.register("grades")
+class Grades(Logistic):
+    """Grades: one direction in the features, and a cut-point between each two neighbours.
+
+    The odds of a grade against the one below it are those of the direction, less the cut-point: the adjacent
+    categories model, whose logits are linear in the features.
+    """
+
+    def directions(self, outputs: int) -> int:
+        return 1
+
+    def curvature(self, outputs: int) -> float:
+        return 0.25
+
+    def spread(self, values: torch.Tensor, outputs: int) -> torch.Tensor:
+        return values * torch.linspace(-1, 1, outputs)

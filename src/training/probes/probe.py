@@ -1,0 +1,75 @@
+"""The base class of the heads that are fitted on frozen features."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+
+from src.core.registry import Configurable
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """weight: (outputs, width). bias: (outputs,). strength: of its regularisation."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    strength: float
+
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        """(n, width) -> (n, outputs)."""
+        return F.linear(features, self.weight, self.bias)
+
+    def times(self, factor: float) -> "LinearHead":
+        """The head whose logits are so many times as large."""
+        return LinearHead(self.weight * factor, self.bias * factor, self.strength)
+
+
+class Probe(Configurable):
+    """A way to fit a linear head. strengths: of its regularisation, the strongest first; one is chosen nested."""
+
+    strengths: ClassVar[tuple[float, ...]]
+
+    @abstractmethod
+    def path(
+        self, features: torch.Tensor, truth: torch.Tensor, outputs: int, strengths: tuple[float, ...]
+    ) -> Iterator[LinearHead]:
+        """A head for each of these strengths, in their order.
+
+        features: (n, width) float32 on their principal axes, which turn features of deviation 1 without stretching
+        them: the columns are nearly uncorrelated. truth: as the kind of target has it.
+        """
+
+
+class PrincipalAxes:
+    """A turn of features, fitted on some rows: to mean 0, deviation 1, and uncorrelated columns."""
+
+    def __init__(self, features: torch.Tensor) -> None:
+        """features: (n, width) float32, which is overwritten."""
+        self.mean, deviation = features.mean(0), features.std(0, correction=0)
+        least = 1e-6 * deviation.max().clamp(min=1e-12)
+        self.deviation = torch.where(
+            deviation > least, deviation, torch.inf
+        )  # a column that never changes says nothing
+        features.sub_(self.mean).div_(self.deviation)
+        count, width = features.shape
+        if count < width:  # no more axes than rows: from the small matrix of the two
+            variances, rows = torch.linalg.eigh(features @ features.T / count)
+            kept = variances > 1e-5 * variances[-1]
+            axes = features.T @ rows[:, kept] / (variances[kept] * count).sqrt()
+        else:
+            variances, axes = torch.linalg.eigh(features.T @ features / count)
+            axes = axes[:, variances > 1e-5 * variances[-1]]
+        self.axes = axes
+
+    def turned(self, features: torch.Tensor) -> torch.Tensor:
+        """(n, width) -> (n, axes)."""
+        return ((features - self.mean) / self.deviation) @ self.axes
+
+    def back(self, head: LinearHead) -> LinearHead:
+        """A head of turned features, as one of the features themselves."""
+        weight = head.weight @ self.axes.T / self.deviation
+        return LinearHead(weight, head.bias - weight @ self.mean, head.strength)

@@ -1,0 +1,107 @@
+"""A last layer fitted on frozen features: an ordinary run for every kind of target, from features computed once."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from src.core.files import read_json
+from src.models.zoo import register_networks
+from src.predict import main as predict
+from src.train import main as train
+from tests.fixtures.recipes import recipe
+from tests.fixtures.tiny import CARD
+
+WORDS = ["config=tiny", "model.stem=stock"]
+AUTO = "probe.head=auto"
+
+
+@pytest.fixture
+def probed(tiny) -> list[str]:
+    """The words of a probe on a network of ours; colours are told apart by any convolutions."""
+    register_networks()
+    torch.manual_seed(3)
+    save_file(timm.create_model("resnet8", num_classes=5).state_dict(), tiny / "own.safetensors")
+    return [*WORDS, f"model.pretrained={tiny / 'own.safetensors'}"]
+
+
+def stored(home: Path, run: str, name: str, fold: int = 0) -> np.ndarray:
+    with np.load(home / f"runs/tiny/{run}/seed0/fold{fold}/logits/{name}.npz") as table:
+        return table["logits"]
+
+
+def features(home: Path) -> dict[str, int]:
+    return {str(file): file.stat().st_mtime_ns for file in home.glob("competition/tiny/cache/features/*/*.npz")}
+
+
+def error(capsys: pytest.CaptureFixture) -> str:
+    return json.loads(capsys.readouterr().out)["error"]["code"]
+
+
+def test_a_probe_is_a_run_like_any_other(tiny, probed):
+    assert train([*probed, AUTO, "fold=0..2", "run=p"]) == 0
+    done = read_json(tiny / "runs/tiny/p/seed0/fold0/done.json")
+    assert done["score"] > 0.9 and done["probe"]["head"] in ("logistic", "prototypes")
+    kept = features(tiny)
+    assert sorted(Path(file).name for file in kept) == [
+        f"{part}-{view}.npz" for part in ("test", "train") for view in ("hflip", "identity")
+    ]
+    assert train([*probed, AUTO, "fold=0", "seed=1", "run=again"]) == 0
+    assert features(tiny) == kept
+    assert predict(["run=p", "--tta", "--export"]) == 0
+    # The stored logits are those of the network that was written.
+    by_features = {name: stored(tiny, "p", name) for name in ("oof-identity", "test-hflip")}
+    shutil.rmtree(tiny / "runs/tiny/p/seed0/fold0/logits")
+    assert predict(["run=p", "--tta"]) == 0
+    for name, logits in by_features.items():
+        np.testing.assert_allclose(stored(tiny, "p", name), logits, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("target", "metric", "kind", "head"),
+    [("multilabel", "micro_f1", "set", "one_against_rest"), ("ordinal", "qwk", "label", "grades")],
+)
+def test_every_kind_of_target_has_its_heads(tiny, probed, target, metric, kind, head):
+    card = yaml.safe_load(CARD) | {"target": target, "metric": metric}
+    card["submission"]["kind"] = kind
+    (tiny / "competition/tiny/card.yaml").write_text(yaml.safe_dump(card))
+    assert train([*probed, "fold=0", "run=p", f"probe.head={head}"]) == 0
+    assert read_json(tiny / "runs/tiny/p/seed0/fold0/done.json")["score"] > 0.8
+    assert train([*probed, AUTO, "fold=0", "run=auto"]) == 0
+    assert read_json(tiny / "runs/tiny/auto/seed0/fold0/done.json")["score"] > 0.8
+
+
+def test_a_head_of_the_users_own(tiny, probed):
+    (tiny / "extensions").mkdir()
+    (tiny / "extensions/nearest_mean.py").write_text(recipe("Probe"))
+    assert train([*probed, "fold=0", "run=p", "probe.head=nearest_mean"]) == 0
+    done = read_json(tiny / "runs/tiny/p/seed0/fold0/done.json")
+    assert done["probe"]["head"] == "nearest_mean" and done["score"] > 0.9
+
+
+def test_features_are_written_for_other_programs_and_damaged_ones_made_anew(tiny, probed, capsys):
+    assert predict([*probed, "--features", "predict.views=[identity]", "--json"]) == 0
+    files = {Path(file).name: Path(file) for file in json.loads(capsys.readouterr().out)["files"]}
+    assert set(files) == {"train-identity.npz", "test-identity.npz"}
+    with np.load(files["train-identity.npz"]) as table:
+        assert table["features"].shape == (45, 64) and len(set(table["id"])) == 45
+        first = table["features"]
+    files["train-identity.npz"].write_bytes(b"PK damaged")
+    assert predict([*probed, "--features", "predict.views=[identity]"]) == 0
+    with np.load(files["train-identity.npz"]) as table:
+        np.testing.assert_array_equal(table["features"], first)
+
+
+def test_what_cannot_be_probed_is_refused(tiny, probed, capsys):
+    assert train([*WORDS, AUTO, "fold=0", "run=scratch", "--json"]) == 1
+    assert error(capsys) == "no-weights-to-begin-with"
+    assert train([*probed, "fold=0", AUTO, "run=cosine", "model.head=cosine", "--json"]) == 1
+    assert error(capsys) == "no-linear-head"
+    assert train([*probed, "fold=0", "run=odd", "probe.head=logistc", "--json"]) == 2
+    assert error(capsys) == "bad-value"

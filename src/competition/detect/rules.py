@@ -67,11 +67,11 @@ def find_numbered_rules(values: list[str], column: str, tree: Tree) -> list[Rule
         for found in tree.by_stem
         if (match := re.fullmatch(r"(.*?)(\d+)(\D*)", found))
     )
-    ways = []
+    conversions = []
     for (head, width, tail), _ in names.most_common(10):
         field = f"{literal(head)}{{{column}:number{f':0{width}' * (width > 1)}}}{literal(tail)}"
-        ways.append(Way(field, lambda value, h=head, w=width, t=tail: f"{h}{number(value).zfill(w)}{t}"))
-    return [replace(rule, by_number=True) for rule in _find(values, [ways], tree)]
+        conversions.append(Conversion(field, lambda value, h=head, w=width, t=tail: f"{h}{number(value).zfill(w)}{t}"))
+    return [replace(rule, by_number=True) for rule in _find(values, [conversions], tree)]
 
 
 def find_joint_rules(values: list[str], column: str, folders: list[str], by: str, tree: Tree) -> list[Rule]:

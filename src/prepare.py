@@ -75,8 +75,13 @@ def _parse(line: CommandLine) -> tuple[str, str, dict[str, Any], str | list[str]
         raise UsageError(
             f"give one SOURCE, a folder, an archive or a Kaggle slug, then key=value words ({text})", code="one-source"
         )
+    from src.competition.card import card_file
+    from src.competition.sources.data_folder import check_source
+
+    source = line.files[0]
+    check_source(Path(source), named=bool(SLUG.fullmatch(source) or card_file(source)))
     given = {key: _value(key, value) for key, value in line.keys.items()}
-    name = given.pop("id", None) or _name_of(line.files[0])
+    name = given.pop("id", None) or _name_of(source)
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
         raise UsageError(
             f"id={name}: a competition's name holds letters, digits and . _ - only; set id=NAME", code="bad-name"
@@ -85,7 +90,7 @@ def _parse(line: CommandLine) -> tuple[str, str, dict[str, Any], str | list[str]
     if isinstance(confirmed, str) and confirmed != "all":
         confirmed = confirmed.split(",")
     _check_keys(given)
-    return line.files[0], name, given, confirmed
+    return source, name, given, confirmed
 
 
 def _value(key: str, word: str) -> Any:
@@ -103,12 +108,7 @@ def _value(key: str, word: str) -> Any:
 def _name_of(source: str) -> str:
     path = Path(source)
     if not path.exists():
-        slug = SLUG.fullmatch(source)
-        if slug is None:
-            raise UsageError(
-                f"{source}: there is no such file or folder, and it is no Kaggle slug either", code="no-such-source"
-            )
-        return slug[1]
+        return slug[1] if (slug := SLUG.fullmatch(source)) else source
     path = path.resolve()
     if path.is_dir():
         return path.parent.name if path.name == "data" and path.parent.parent.name == "competition" else path.name

@@ -16,6 +16,16 @@ from tests.fixtures.tiny import write_tiny
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Half a minute and more each: they begin first, so that no process is left with one of them at the end.
+LONG = ("test_push.py", "test_resume.py", "test_sweep.py", "test_host_layouts.py", "test_report.py", "test_run_sh.py")
+LONG += ("test_backends.py", "test_kernel_folder.py", "test_kernel_hosted.py", "test_kernel_push.py", "test_review.py")
+LONG += ("test_autotune.py", "test_distillation.py", "test_distributed.py", "test_kernel_train.py", "test_search.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _had_threads() -> None:
     """Whoever forks a child that wants threads hangs where threads were had before: in every test, not by chance."""

@@ -13,6 +13,7 @@ from src.core.files import read_settings
 from src.core.paths import REPOSITORY, competition_folder, home
 from src.core.suggestions import did_you_mean
 from src.targets import TargetType, target_type
+from src.targets.label_cells import NO, YES
 
 
 class Facts(BaseModel):
@@ -99,12 +100,22 @@ class Table(Sheet):
 
 class TrainTable(Table):
     """`label`: the column of the answer, a list of 0/1 columns, one a class, or a label source with its parameters.
-    `missing`: cells that mean no label."""
+    `missing`: cells that mean no label; their rows are left out. `marks`: what cells of 0/1 columns that are neither
+    stand for, such as {"-1": "0"}."""
 
     label: str | list[str] | dict[str, Any]
     label_separator: str | None = None  # a cell holds several labels, so separated
     empty_label: Literal["stop", "drop"] = "stop"
     missing: list[str] = []
+    marks: dict[str, str] = {}
+
+    @field_validator("marks")
+    @classmethod
+    def _yes_or_no(cls, value: dict[str, str]) -> dict[str, str]:
+        odd = [mark for mark in value.values() if mark not in YES | NO]
+        if odd:
+            raise ValueError(f"a cell stands for 0 or 1, not for {odd[0]!r}")
+        return value
 
     def labelled_by(self, column: str) -> "TrainTable":
         """The same with its label in this column."""

@@ -17,7 +17,7 @@ from src.competition.quality.accounting import Accounting, account, unread_lines
 from src.competition.quality.overview import overview
 from src.competition.samples import Samples, load_samples
 from src.competition.sources import pixel_columns
-from src.competition.sources.data_folder import bring, ensure_data
+from src.competition.sources.data_folder import bring, discard, ensure_data
 from src.core.console import log
 from src.core.errors import Problem, UsageError
 from src.core.files import write_json, write_text, written_whole
@@ -87,13 +87,22 @@ def prepare(
             f"{existing} is there already: write {keys} into it, or delete it to have it worked out anew",
             code="card-exists",
         )
+    taken = False
     if source is not None and source.resolve() not in (folder, folder / "data"):
         if existing and load_card(name).embedded:
             raise UsageError(
                 f"{name} is a competition of Podium's own: choose another name for {source}, id=NAME", code="name-taken"
             )
+        taken = not (folder / "data").is_dir()
         bring(source, folder, again=not existing, anyway=anyway)
-    return _again(name, confirmed, anyway) if existing else _new(source, name, given, slug, fits, confirmed)
+    if existing:
+        return _again(name, confirmed, anyway)
+    try:
+        return _new(source, name, given, slug, fits, confirmed)
+    except Problem as problem:
+        if taken and problem.code == "no-images":  # what this command took is no use
+            discard(folder)
+        raise
 
 
 def _tells(name: str, key: str, value: Any) -> bool:

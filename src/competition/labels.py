@@ -24,6 +24,13 @@ def read_labels(table: pd.DataFrame, source: TrainTable, card: Card) -> Any:
     )
 
 
+def with_marks(table: pd.DataFrame, columns: Iterable[str], marks: dict[str, str]) -> pd.DataFrame:
+    """The table with 0 or 1 in these columns where a cell stands for it, see TrainTable.marks."""
+    if not marks:
+        return table
+    return table.assign(**{column: [marks.get(cell, cell) for cell in table[column]] for column in columns})
+
+
 def class_names(card: Card, parts: Iterable[Any]) -> tuple[str, ...]:
     """The network's outputs in their order, from what `read_labels` gave for each table."""
     columns = tuple(card.train.label) if isinstance(card.train.label, list) else None
@@ -80,6 +87,8 @@ def _rows_of(card: Card, wanted: pd.Index, remedy: str) -> tuple[TrainTable, pd.
         raise Problem(f"{path} is missing: bring it back, or drop test_labels from the card", code="missing-file")
     table = read_table(path)
     source = _like_training(card, table)
+    if isinstance(source.label, list):
+        table = with_marks(table, source.label, card.train.marks)
     table = table[table[source.id].isin(wanted)]
     absent = wanted[~wanted.isin(table[source.id])]
     if len(absent):

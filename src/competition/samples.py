@@ -15,6 +15,7 @@ from src.competition.label_sources import label_source
 from src.competition.sample_submission import sample_of
 from src.competition.tables import columns_of, own_columns, source_table, values
 from src.core.errors import Problem, UsageError
+from src.core.wording import plural
 from src.targets import TargetType
 from src.targets.label_cells import YES
 
@@ -55,6 +56,7 @@ def find_files(paths: pd.Series, source: Table, tree: Tree) -> tuple[list[str], 
 
 TRAIN, VALIDATION = "train", "validation"
 LISTED = 5
+BACK = "where SOURCE has it: delete this folder and give python -m src.prepare SOURCE again"
 ON_CONFLICT = {
     "drop": "they are left out",
     "first": "the first label counts",
@@ -139,9 +141,7 @@ def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None
     train = _tied(train, card, notes)
     test, absent = _test(card, tree)
     if absent:
-        notes.append(
-            f"{len(absent)} test images are missing, and are answered from the classes' shares: {_some(absent)}"
-        )
+        notes.append(f"{plural(len(absent), 'test image')} missing, answered from the classes' shares: {_some(absent)}")
     _unnamed(tree, train, test, notes)
     for table in (train, test):
         table["path"] = f"{tree.root.resolve()}/" + table["path"]
@@ -167,7 +167,7 @@ def _labelled(
         missing = cells.isin(source.missing).to_numpy()
         if missing.any():
             held = ", ".join(map(repr, source.missing))
-            notes.append(f"{missing.sum()} rows of {source.name} have no label ({held}) and are left out")
+            notes.append(f"{plural(missing.sum(), 'row')} of {source.name} without a label ({held}): left out")
             cells, table = cells[~missing], table[~missing]
         empty = (cells.str.strip() == "").to_numpy()
         if empty.any() and source.empty_label == "stop":
@@ -178,12 +178,19 @@ def _labelled(
                 code="empty-label",
             )
         if empty.any():
-            notes.append(f"{empty.sum()} rows of {source.name} have no label and are left out")
+            notes.append(f"{plural(empty.sum(), 'row')} of {source.name} without a label: left out")
             table = table[~empty]
+    if isinstance(source.label, list):
+        table = labels.with_marks(table, source.label, source.marks)
+        missing = table[source.label].isin(source.missing).any(axis=1).to_numpy()
+        if missing.any():
+            held = ", ".join(map(repr, source.missing))
+            notes.append(f"{plural(missing.sum(), 'row')} of {source.name} with an unknown label ({held}): left out")
+            table = table[~missing]
     if isinstance(source.label, list) and card.target_type.one_class and card.on_conflict != "stop":
         odd = (table[source.label].isin(YES).sum(axis=1) != 1).to_numpy()
         if odd.any():
-            notes.append(f"{odd.sum()} rows of {source.name} have no label or several labels and are left out")
+            notes.append(f"{plural(odd.sum(), 'row')} of {source.name} with no label or several labels: left out")
             table = table[~odd]
     if not len(table):
         raise Problem(f"{source.name} has no rows to train on: mend the card's {part} table", code="no-rows")
@@ -214,11 +221,12 @@ def _one_row_an_id(
     differ = card.target_type.combine(kept, first[again], targets[again])
     train = train[~repeated].reset_index(drop=True)
     if not card.target_type.repeats:
-        notes.append(f"{len(again)} rows of the training tables repeat another row and are left out")
+        notes.append(f"{plural(len(again), 'repeated row')} of the training tables left out")
     if not differ.any():
         return train, kept
     conflicts = np.unique(first[again[differ]])
-    text = f"{len(conflicts)} images have several labels, such as {_some(map(repr, train['id'].iloc[conflicts]))}"
+    ids = _some(map(repr, train["id"].iloc[conflicts]))
+    text = f"{plural(len(conflicts), 'image')} with several labels, such as {ids}"
     if card.on_conflict == "stop":
         raise Problem(
             f"{text}. Leave them out: on_conflict: drop in the card, or take the first label or the majority's: "
@@ -262,7 +270,8 @@ def _with_image(
     text = f"{absent.sum()} of {len(train)} training images are missing: {_some(train['path'][absent])}"
     if card.on_bad_image == "stop" or absent.all():
         raise Problem(
-            f"{text}. Put them below {card.data}, mend the card, or leave them out: on_bad_image: drop in the card",
+            f"{text}. Put them below {card.data} ({BACK}), mend the card, or leave them out: on_bad_image: drop in the "
+            "card",
             code="missing-image",
         )
     notes.append(f"{text}. Their rows are left out")
@@ -285,7 +294,8 @@ def _test(card: Card, tree: Tree) -> tuple[pd.DataFrame, list[str]]:
     if absent.any() and card.on_bad_image == "stop":
         raise Problem(
             f"{absent.sum()} of {len(rows)} test images are missing: {_some(rows['path'][absent])}. Put them below "
-            f"{card.data}, or let their rows be answered from the classes' shares: on_bad_image: drop in the card",
+            f"{card.data} ({BACK}), or let their rows be answered from the classes' shares: on_bad_image: drop in the "
+            "card",
             code="missing-image",
         )
     if absent.all():
@@ -302,9 +312,7 @@ def _unnamed(tree: Tree, train: pd.DataFrame, test: pd.DataFrame, notes: list[st
     folders = {path.rpartition("/")[0] for path in named}
     surplus = [path for path in tree.images if path not in named and path.rpartition("/")[0] in folders]
     if surplus:
-        one = len(surplus) == 1
-        count = "1 image is" if one else f"{len(surplus)} images are"
-        notes.append(f"{count} in no table and {'is' if one else 'are'} not used: {_some(surplus)}")
+        notes.append(f"{plural(len(surplus), 'image')} in no table, not used: {_some(surplus)}")
 
 
 def _some(names: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
+import io
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,8 +192,6 @@ def read_csv(
 ) -> pd.DataFrame:
     """A table that Podium wrote, which ends with a line's end and has these columns; columns of `dtype` str keep every
     cell as it is. numbers: all others hold numbers. Raises DamagedFile, and MissingFile where it is not there."""
-    import io
-
     import pandas as pd
 
     text = read_text(path, remedy)
@@ -277,17 +276,10 @@ def read_settings(path: Path, kinds: tuple[type, ...] = (dict,)) -> Any:
     are kept, into what is handed in. Nor may a few lines come to gigabytes. Raises UsageError, in one line, for
     whatever is no such file.
     """
-    import io
 
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
+    def load(text: str) -> Any:
+        from omegaconf import OmegaConf
 
-    try:
-        text = _small_text(path)
-        if not text.strip():
-            raise UsageError(f"{path} is empty: write it anew, or put a copy of it back", code="damaged-file")
-        _check_aliases(text)
         # omegaconf from 2.4 on has a bound of its own, which a list of 10,000 classes passes.
         os.environ.setdefault("OMEGACONF_MAX_YAML_EXPANDED_NODES", str(LARGEST_SETTINGS))
         tree = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
@@ -298,7 +290,28 @@ def read_settings(path: Path, kinds: tuple[type, ...] = (dict,)) -> Any:
                 "write the value itself",
                 code="resolver",
             )
-        tree = _References(tree).value(tree)
+        return _References(tree).value(tree)
+
+    return _read_yaml(path, load, kinds)
+
+
+def read_words(path: Path) -> dict[str, Any]:
+    """A YAML file whose values are kept as they are written, such as 1e-3. Raises UsageError as `read_settings`."""
+    import yaml
+
+    return _read_yaml(path, lambda text: yaml.load(text, Loader=yaml.BaseLoader), (dict,))
+
+
+def _read_yaml(path: Path, load: Callable[[str], Any], kinds: tuple[type, ...]) -> Any:
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        text = _small_text(path)
+        if not text.strip():
+            raise UsageError(f"{path} is empty: write it anew, or put a copy of it back", code="damaged-file")
+        _check_aliases(text)
+        tree = load(text)
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{path} is not written in UTF-8 (byte {error.start}): save it as UTF-8, or put a copy of it back",

@@ -32,28 +32,72 @@ def try_hold(file: IO[Any]) -> bool:
 
 
 @contextlib.contextmanager
-def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[IO[str]]:
+def locked(path: Path, refusal: Callable[[str], str], tidy: bool = False) -> Iterator[IO[str]]:
     """Hold the lock file `path`. The kernel frees it when the last process that inherited it dies, however it dies.
 
     Raises Busy, a Problem, where another process holds it: with `refusal` of the text that the file holds.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+
+    def alone(file: IO[str]) -> None:
         if not try_hold(file):
             file.seek(0)
             raise Busy(refusal(file.read().strip()))
+
+    with _held(path, alone, tidy) as file:
         yield file
 
 
 @contextlib.contextmanager
-def waiting_lock(path: Path, others: str) -> Iterator[None]:
+def waiting_lock(path: Path, others: str, tidy: bool = False) -> Iterator[None]:
     """Hold the lock file `path`; where one of the `others` holds it, that is said and its end awaited."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+
+    def after_others(file: IO[str]) -> None:
         if not try_hold(file):
             log.info(f"waiting for another process that is {others}")
             hold(file)
+
+    with _held(path, after_others, tidy):
         yield
+
+
+@contextlib.contextmanager
+def _held(path: Path, take: Callable[[IO[str]], None], tidy: bool) -> Iterator[IO[str]]:
+    """The lock file, open and held by `take`. tidy: a folder that was made for it goes again if nothing came into it.
+
+    Whoever waited for a file that went then makes it anew, so that all hold the same one.
+    """
+    while True:
+        made = not path.parent.is_dir()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = path.open("a+")
+        except FileNotFoundError:  # its folder has just gone
+            continue
+        with file:
+            take(file)
+            if not _is_at(path, file):
+                continue
+            try:
+                yield file
+            finally:
+                if tidy and made:
+                    remove_if_alone(path)
+            return
+
+
+def remove_if_alone(path: Path) -> None:
+    """Remove a lock file that this process holds, with its folder, where nothing else is there."""
+    if path.parent.is_dir() and os.listdir(path.parent) == [path.name]:
+        path.unlink()
+        with contextlib.suppress(OSError):  # something came into it meanwhile
+            path.parent.rmdir()
+
+
+def _is_at(path: Path, file: IO[Any]) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager

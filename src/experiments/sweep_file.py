@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from src.config.load import config_file, config_names
 from src.core.errors import UsageError
+from src.core.files import read_words
 from src.core.suggestions import nearest
 from src.experiments.axes import Axis, split, values_of
 
@@ -47,9 +47,7 @@ def from_file(name: str, given: dict[str, str]) -> tuple[str, dict[str, str], li
 def _read(path: Path) -> SweepFile:
     try:
         # Every value as it is written: 1e-3 in a run's name is what the user knows it by.
-        return SweepFile.model_validate(yaml.load(path.read_bytes().decode("utf-8-sig"), Loader=yaml.BaseLoader))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}", code="bad-config-file") from None
+        return SweepFile.model_validate(read_words(path))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -11,6 +11,8 @@ from matplotlib.ft2font import FT2Font
 
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # a font without a bold face says so each time
 OWN = "DejaVu Sans"  # comes with matplotlib: Latin, Greek, Cyrillic, Arabic and others
+# A font of the system may have one weight only: its letters are drawn in that, beside bold ones of OWN, without a word.
+logging.getLogger(findfont.__module__).setLevel(logging.ERROR)
 
 
 def families(texts: Sequence[str]) -> list[str]:

@@ -337,7 +337,9 @@ class ClassTarget(TargetType):
             strange = next((row for row, cell in enumerate(text) if cell not in YES and cell not in NO), None)
             if strange is not None:
                 raise Problem(
-                    f"{cells.place(strange)}: {column} is {text[strange]!r}, and must be 0 or 1", code="bad-label"
+                    f"{cells.place(strange)}: {column} is {text[strange]!r}, and must be 0 or 1; or say in the card "
+                    f"what it stands for, train.marks: {{{text[strange]!r}: 0}}",
+                    code="bad-label",
                 )
         return marks
 

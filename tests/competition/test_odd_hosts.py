@@ -113,6 +113,17 @@ def counted_from_nought(d):
 
 
 @case
+def numbers_of_masks(d):
+    # two images are missing, and the masks have all the numbers: the names go before
+    d.plain(INSECTS, sample=None)
+    for k in range(30):
+        d.image(f"masks/m_{k}.png")
+    for k in (3, 4):
+        (d.root / f"train/a{k}.png").unlink()
+    d.code = "undecided"
+
+
+@case
 def ids_that_name_nothing(d):
     d.plain(INSECTS, "{}".format, lambda k: "qwertyuiopasdfghjklzxcvbnm1234"[k] * 3)
     d.code = "undecided"
@@ -219,6 +230,32 @@ MARKS = [
     (None, (), None, ("train", "tram", "bus")),
 ]
 family("marks", MARKS, marks)
+
+
+def doubts(d, cell, words=(), code=None, stands="", sample=True):
+    """Columns of 1, 0, blank and a cell of doubt, several of which may hold: the form of CheXpert."""
+    rows = [[("1.0", "0.0", "", cell)[k * (j + 1) % (5 + j) % 4] for j in range(3)] for k in range(40)]
+    for k, row in enumerate(rows):
+        held = sorted(name for name, one in zip(INSECTS, row, strict=True) if one in {"1.0", stands} - {""})
+        d.image(f"train/a{k}.png", None if stands == "out" and cell in row else held)
+        d.image(f"test/b{k}.png", id=f"b{k}")
+    d.table("train.csv", id=[f"a{k}" for k in range(40)], **dict(zip(INSECTS, zip(*rows, strict=True), strict=True)))
+    if sample:
+        d.table("sample_submission.csv", id=list(d.test), **dict.fromkeys(INSECTS, 0))
+    d.words, d.code, d.target, d.guess = list(words), code, "multilabel", None if code else "train.label"
+
+
+DOUBTS = [
+    ("-1.0", (), "undecided"),
+    ("-1.0", ("target=multilabel",), "undecided"),
+    ("uncertain", (), "undecided", "", False),
+    ("-1.0", ("train.marks={-1.0: 0}",)),
+    ("-1", ("train.marks={-1: 1}",), None, "-1"),
+    ("u", ("train.marks={u: 1}",), None, "u", False),
+    ("nan", ("train.missing=[nan]",), None, "out"),
+    ("2", (), "undecided"),  # several questions, each with its own answers
+]
+family("doubts", DOUBTS, doubts)
 
 
 @case
@@ -491,6 +528,25 @@ ABSENT = [
     ("", None, "train.empty_label"),
 ]
 family("absent", ABSENT, absent)
+
+
+def beside(d, name, cells, answer, code=None):
+    """A second column that is no label, and a sample whose answers are called otherwise."""
+    d.plain(INSECTS, column="whale", sample=None)
+    lines = zip((d.root / "train.csv").read_text().split(), [name, *cells], strict=True)
+    d.file("train.csv", "".join(f"{line},{cell}\n" for line, cell in lines))
+    d.table("sample_submission.csv", id=list(d.test), Predicted=answer)
+    d.code, d.target = code, "multiclass"
+
+
+BESIDE = [
+    ("date", [f"2021-05-{k % 28 + 1}" for k in range(30)], "bee fly"),
+    ("date", [f"2021-05-{k % 28 + 1}" for k in range(30)], "wasp;fly"),
+    ("date", [f"2021-05-{k % 28 + 1}" for k in range(30)], "0", "undecided"),
+    ("fold", [k % 5 for k in range(30)], "0"),
+    ("kfold_id", ["abcde"[k % 5] for k in range(30)], ""),
+]
+family("beside", BESIDE, beside)
 
 
 @case

@@ -2,11 +2,14 @@
 
 import hashlib
 import io
+import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
 import tarfile
+import threading
 import zipfile
 from dataclasses import replace
 
@@ -26,8 +29,10 @@ from src.competition.quality.image_index import index_images
 from src.competition.samples import load_samples
 from src.competition.sources.archives import unpack
 from src.competition.sources.data_folder import bring
-from src.core.errors import Problem
+from src.core import locks
+from src.core.errors import Busy, Problem
 from src.core.files import read_json
+from src.core.locks import locked, waiting_lock
 from src.core.paths import REPOSITORY, competition_folder, runs_folder
 from tests.fixtures.codes import raises
 from tests.fixtures.layouts import BUILDERS, csv, numbers, picture, save
@@ -145,7 +150,59 @@ def test_a_failed_unpacking_leaves_nothing(tmp_path):
     broken = zip_of(tmp_path / "a.zip", {"good.txt": "1", "train.zip": "no zip"})
     with pytest.raises(Problem):
         bring(broken, tmp_path / "c")
-    assert [path.name for path in (tmp_path / "c").iterdir()] == ["lock"]
+    assert not (tmp_path / "c").exists()
+    (tmp_path / "mine").mkdir()  # what was there before stays
+    with pytest.raises(Problem):
+        bring(broken, tmp_path / "mine")
+    assert (tmp_path / "mine").is_dir()
+
+
+def test_who_waits_for_a_lock_that_goes_holds_the_new_one(tmp_path, monkeypatch):
+    lock, waits, held, done = tmp_path / "c" / "lock", *(threading.Event() for _ in range(3))
+    monkeypatch.setattr(locks.log, "info", lambda line: waits.set())
+
+    def second():
+        with waiting_lock(lock, "", tidy=True):
+            held.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=second)
+    with waiting_lock(lock, "", tidy=True):
+        thread.start()
+        assert waits.wait(10)
+    assert held.wait(10)
+    with pytest.raises(Busy), locked(lock, str):
+        pass
+    done.set()
+    thread.join()
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        *((name, b"\x89PNG", "bad-source") for name in ("some.py", "a.png", "x.pdf", "bare")),
+        *((f"x.{kind}", b"\x89PNG 1", "damaged-archive") for kind in ("tar.xz", "tar", "zip", "gz", "bz2", "xz")),
+        ("labels.csv", b"id,kind\n1,bee\n2,fly\n", "no-images"),
+        ("empty.zip", b"PK\5\6" + bytes(18), "no-images"),
+        ("pipe", None, "bad-source"),
+        ("pipe.zip", None, "bad-source"),
+        ("link.zip", "nothing", "no-such-source"),
+        ("absent.zip", "", "no-such-source"),
+    ],
+)
+def test_a_source_that_is_none(tmp_path, home, capsys, name, content, code):
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is None:
+        os.mkfifo(path)
+    elif content:
+        path.symlink_to(content)
+    assert prepare.main([str(path), "id=x", "--json"]) != 0
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert told["code"] == code and ("\n" not in told["message"] or name == "labels.csv")
+    assert not (home / "competition" / "x").exists()
 
 
 # The door
@@ -227,6 +284,21 @@ def test_a_source_is_taken_anew_until_there_is_a_card(host, capsys):
     assert prepare.main([str(host)]) == 0
     assert "no card was written yet: it is taken anew" in capsys.readouterr().out
     assert len(load_samples(load_card("insects")).train) == 30
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_is_missing_is_brought_back_from_the_same_source(host, tmp_path, packed):
+    source = shutil.make_archive(tmp_path / "packed", "zip", host) if packed else host
+    assert prepare.main([str(source), "id=insects"]) == 0
+    data = load_card("insects").data
+    (data / "own.txt").write_text("mine")
+    gone = ("test/3.png", "train/7.png", "sample_submission.csv")
+    for name in gone:
+        (data / name).unlink()
+    before = (data / "train" / "8.png").stat().st_ino
+    assert prepare.main([str(source), "id=insects"]) == 0
+    assert [(data / name).read_bytes() for name in gone] == [(host / name).read_bytes() for name in gone]
+    assert (data / "own.txt").read_text() == "mine" and (data / "train" / "8.png").stat().st_ino == before
 
 
 @pytest.mark.parametrize(
@@ -410,7 +482,7 @@ def test_the_overview(host, capsys):
     assert (doubles["equal_files"], doubles["across_labels"], doubles["between_train_and_test"]) == (2, 1, 1)
     told = capsys.readouterr().out
     assert "2 pairs of equal files" in told
-    assert "training will stop at 1 unreadable images" in told
+    assert "training will stop at 1 unreadable image" in told
 
 
 def photo(seed, size=96):
@@ -460,7 +532,7 @@ def test_a_look_is_kept_and_changed_files_are_looked_at_again(tmp_path, messages
     first = index_images(paths, tmp_path / "cache")
     jpeg(tmp_path / "data" / "1.jpg", photo(9, size=80), 90)
     second = index_images(paths, tmp_path / "cache")
-    assert messages == ["looking at 3 images", "looking at 1 images"]
+    assert messages == ["looking at 3 images", "looking at 1 image"]
     assert (first.hash == second.hash).tolist() == [True, False, True]
     assert second.size[1].tolist() == [80, 80]
 
@@ -489,7 +561,7 @@ def test_an_image_exchanged_for_one_of_the_same_size_and_time_is_looked_at_again
     first = index_images(paths, tmp_path / "cache")
     exchanged(paths[1], cv2.imencode(".bmp", photo(9, size=40))[1].tobytes())
     second = index_images(paths, tmp_path / "cache")
-    assert messages == ["looking at 3 images", "looking at 1 images"]
+    assert messages == ["looking at 3 images", "looking at 1 image"]
     assert (first.digest == second.digest).tolist() == [True, False, True]
     assert (first.hash == second.hash).tolist() == [True, False, True]
 
@@ -516,7 +588,7 @@ def test_a_look_counts_where_only_the_third_time_is_another(tmp_path, monkeypatc
     exchanged(paths[2], cv2.imencode(".bmp", photo(9, size=40))[1].tobytes())
     monkeypatch.undo()
     index_images(paths, tmp_path / "cache")
-    assert messages == ["looking at 1 images"]
+    assert messages == ["looking at 1 image"]
 
 
 def test_a_look_that_all_share_is_no_cluster():

@@ -40,6 +40,7 @@ from src.predict import main as predict
 from src.prepare import main as prepare
 from src.report import main as report
 from src.submit import main as submit
+from src.sweep import main as sweep
 from src.train import main as train
 from tests.fixtures.codes import raises
 from tests.fixtures.tiny import write_tiny
@@ -323,6 +324,15 @@ def test_a_few_lines_that_come_to_gigabytes_are_refused(tiny, capsys, kind, whic
     no_file = "unknown-competition" if which == "card.yaml" else "unknown-config"
     assert (code, answer["error"]["code"]) == (2, no_file if kind == "endless" else "too-large")
     assert which in answer["error"]["message"] and len(answer["error"]["message"].splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", ["aliases", "merges", "a large file"])
+def test_a_sweep_that_comes_to_gigabytes_is_refused(tiny, capsys, kind):
+    file = tiny / "configs" / "sweeps" / "mine.yaml"
+    file.parent.mkdir()
+    file.write_text(BOMBS[kind])
+    code, answer = told(sweep, "sweep=mine", capsys)
+    assert (code, answer["error"]["code"]) == (2, "too-large") and "mine.yaml" in answer["error"]["message"]
 
 
 def test_what_repeats_a_little_is_read(tmp_path):

@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.font_manager import FontProperties, findfont
 from PIL import Image
 
 from src import prepare
 from src.core.paths import competition_folder
+from src.reporting.fonts import families
 from tests.fixtures.chromium import Browser
 from tests.fixtures.layouts import COLOURS, csv, picture, save
 
@@ -153,3 +155,14 @@ def test_several_labels_and_groups_are_said(tmp_path, browser):
     csv(folder / "train.csv", pd.DataFrame({"id": range(24), "tags": tags}))
     browser.open(prepared(folder, "target=multilabel", "train.label_separator= "))
     assert any(text.startswith("also ") for text in browser.texts(".tiles .more"))
+
+
+def test_a_font_of_one_weight_is_no_warning(caplog):
+    fonts = families(["猫"])
+    if len(fonts) == 1:
+        pytest.skip("no font here for 猫: apt-get install -y fonts-droid-fallback")
+    for weight in ("bold", "normal", "light"):
+        findfont(
+            FontProperties(family=fonts[-1], weight=weight, size=11.37)
+        )  # a size of its own: nothing is remembered
+    assert not caplog.records

@@ -22,6 +22,12 @@ from src.submission.kaggle.command import Call, Failed
 from tests.fixtures.kaggle_cup import SLUG, digits_cup, write_table  # noqa: F401 (the fixture `cup`)
 from tests.fixtures.kaggle_server import TOKEN, USER
 from tests.fixtures.kaggle_words import prints
+from tests.fixtures.warm_kaggle import warm_kaggle
+
+
+@pytest.fixture(autouse=True)
+def warm(monkeypatch):
+    monkeypatch.setattr(command, "executable", warm_kaggle)
 
 
 def test_a_push_is_checked_uploaded_scored_and_noted(cup):
@@ -61,8 +67,7 @@ def test_the_command_is_the_installed_one_unmodified():
 def test_the_latest_csv_of_a_configuration_is_pushed_under_its_lasting_name(cup):
     (cup.home / "configs").mkdir()
     (cup.home / "configs" / "net.yaml").write_text(f"competition: {SLUG}\n")
-    code, _, err = cup.run("config=net")
-    assert code == 1 and "net.csv yet" in err and "python -m src.predict --tta" in err
+    cup.refused("no-submission", "config=net", names=["net.csv"])
     file = cup.file()
     kept = file.with_name(f"net-{sha256_of(file)[:8]}.csv")
     kept.write_bytes(file.read_bytes())
@@ -120,36 +125,30 @@ def test_a_bare_refusal_is_explained_by_questions_that_only_read(cup, facts, rea
 
 def test_nothing_is_pushed_when_no_submission_is_left(cup):
     cup.server.used_before = 5
-    code, _, err = cup.run(cup.file())
-    assert code == 1 and "no submissions are left today: 5" in err and "free at 00:00 UTC, in" in err
+    cup.refused("no-submissions-left", cup.file(), names=["5 of today's"])
     assert cup.server.count("StartSubmissionUpload") == 0 and cup.entries() == []
 
 
 def test_rules_that_are_not_accepted_are_named_with_the_page_to_open(cup):
     cup.server.competition.entered = False
-    code, _, err = cup.run(cup.file())
-    assert code == 1 and "rules are not accepted" in err and f"competitions/{SLUG}/rules" in err
+    cup.refused("rules-not-accepted", cup.file(), names=[f"competitions/{SLUG}/rules"])
     assert cup.server.count("StartSubmissionUpload") == 0
 
 
 def test_a_wrong_slug(cup):
     cup.server.competition.slug = "another-cup"
-    code, _, err = cup.run(cup.file())
-    assert code == 1 and f"Kaggle knows no competition '{SLUG}'" in err and "kaggle: NAME" in err
+    cup.refused("unknown-competition", cup.file(), names=[SLUG, "kaggle: NAME"])
 
 
 def test_without_credentials_two_lines_tell_what_to_do(cup, monkeypatch):
     monkeypatch.delenv("KAGGLE_KEY")
-    code, out, err = cup.run(cup.file())
-    assert code == 1 and len(err.strip().splitlines()) == 2
-    assert "no credentials were found" in err and "kaggle auth login" in err and "access_token" in err
-    assert "Authentication required" not in out + err  # the command's own pages of help
+    told = cup.refused("no-credentials", cup.file(), names=["kaggle auth login", "access_token"])
+    assert len(told.splitlines()) == 2, "the command's own pages of help"
 
 
 def test_a_wrong_key(cup):
     cup.server.key_works = False
-    code, _, err = cup.run(cup.file())
-    assert code == 1 and "does not accept your credentials from KAGGLE_USERNAME and KAGGLE_KEY" in err
+    cup.refused("credentials-refused", cup.file(), names=["KAGGLE_USERNAME", "KAGGLE_KEY"])
 
 
 def test_a_token_serves_and_an_expired_one_is_named(cup, monkeypatch):
@@ -160,17 +159,14 @@ def test_a_token_serves_and_an_expired_one_is_named(cup, monkeypatch):
     assert call.exit == 0 and "Authorization" not in call.out + call.err
     assert cup.run(cup.file())[0] == 0
     cup.server.token_works = False
-    code, _, err = cup.run(cup.file(wrong=1))
-    assert code == 1 and "does not accept your credentials from KAGGLE_API_TOKEN: they are expired" in err
-    assert "Make a new token at https://www.kaggle.com/settings/api and put it there" in err
+    cup.refused("credentials-refused", cup.file(wrong=1), names=["KAGGLE_API_TOKEN", "kaggle.com/settings/api"])
 
 
 def test_no_network(cup, monkeypatch):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed.getsockname()[1]}")
-        code, _, err = cup.run(cup.file())
-    assert code == 1 and "Kaggle cannot be reached: the connection was refused" in err and "proxy" in err
+        cup.refused("kaggle-unreachable", cup.file(), names=["proxy"])
     assert cup.entries() == []
 
 
@@ -186,20 +182,19 @@ def test_busy_answers_are_waited_out_and_the_push_is_made_once(cup):
 
 
 @pytest.mark.parametrize(
-    ("fault", "asked", "told"),
+    ("fault", "asked", "error"),
     [
-        ({"status": 503}, 3, "503 (a fault at Kaggle) to each of 3 attempts."),
+        ({"status": 503}, 3, "kaggle-fault"),
         (
             {"status": 429, "headers": {"Retry-After": "7200"}},
             1,
-            "429 (too many requests).\nGive the same command again in 120 min",
+            "too-many-requests",
         ),
     ],
 )
-def test_waiting_has_limits(cup, fault, asked, told):
+def test_waiting_has_limits(cup, fault, asked, error):
     cup.server.fault("GetSubmissionLimits", times=99, **fault)
-    code, _, err = cup.run(cup.file())
-    assert code == 1 and told in err
+    cup.refused(error, cup.file(), names=[str(fault["status"])])
     assert cup.server.count("GetSubmissionLimits") == asked and not cup.server.submissions
 
 
@@ -208,14 +203,12 @@ def test_a_question_whose_answer_is_cut_is_asked_again(cup):
     assert cup.run(cup.file())[0] == 0
     assert cup.server.count("GetSubmissionLimits") >= 2
     cup.server.fault("ListSubmissions", drop="answer", times=99)
-    code, _, err = cup.run("--sync")
-    assert code == 1 and "Kaggle cannot be reached: the connection was dropped" in err
+    cup.refused("kaggle-unreachable", "--sync")
 
 
 def test_a_failed_upload_is_tried_again_and_told(cup):
     cup.server.fault("PUT", status=500, times=3)
-    code, _, err = cup.run(cup.file())
-    assert code == 1 and "the upload of net.csv broke off" in err and "refused" not in err
+    cup.refused("upload-broke-off", cup.file(), names=["net.csv"])
     assert (cup.server.count("PUT"), cup.server.count("CreateSubmission")) == (3, 0)
     assert [entry.status for entry in cup.entries()] == ["NOT PUSHED"]
 
@@ -259,8 +252,7 @@ def test_an_answer_lost_after_the_submission_was_stored(cup, fault):
 def test_a_push_of_unknown_fate_is_looked_up_before_the_next(cup):
     file = cup.file()
     cup.server.fault("CreateSubmission", drop="before")
-    code, _, err = cup.run(file)
-    assert code == 1 and "it is not known whether the push arrived" in err and "looks the submission up first" in err
+    cup.refused("push-unsure", file)
     assert [entry.status for entry in cup.entries()] == ["PUSHING"]
     cup.server.store(file.name, file.read_bytes(), cup.entries()[0].message)  # it had arrived after all
     code, out, _ = cup.run(file)
@@ -297,12 +289,10 @@ def test_a_stored_submission_that_is_listed_late_is_not_pushed_twice(cup, monkey
     file = cup.file()
     cup.server.lag = 3600.0
     cup.server.fault("CreateSubmission", drop=drop)
-    code, _, err = cup.run(file)
-    assert code == 1 and "counted 0 submissions before it and counts 1 now" in err
+    cup.refused("push-unsure", file, names=["counted 0", "counts 1"])
     assert cup.run(file)[0] == 1
     aged(monkeypatch)  # the count is believed even when the list never shows it
-    code, _, err = cup.run(file)
-    assert code == 1 and "--again" in err
+    cup.refused("push-unsure", file, names=["--again"])
     assert statuses(cup) == ["PUSHING"] and cup.server.count("StartSubmissionUpload") == 1
     cup.server.lag = 0.0
     assert cup.run(file)[0] == 0
@@ -409,8 +399,7 @@ def test_a_server_that_never_answers_is_not_waited_for_for_ever(cup, monkeypatch
     monkeypatch.setattr(command, "UPLOAD_SECONDS", 3.0)
     cup.server.fault("CreateSubmission", held=True)
     file = cup.file()
-    code, _, err = cup.run(file)
-    assert code == 1 and "not known whether the push arrived. Kaggle cannot be reached: no answer came in time" in err
+    cup.refused("push-unsure", file)
     cup.server.gate.set()
     wait_for(lambda: cup.server.submissions)  # the slow server stores it at last
     code, out, _ = cup.run(file)
@@ -420,19 +409,15 @@ def test_a_server_that_never_answers_is_not_waited_for_for_ever(cup, monkeypatch
 
 def test_a_scoring_error_is_told_with_its_reason(cup):
     cup.server.competition.answers["9999"] = "0"
-    code, out, err = cup.run(cup.file())
-    assert code == 1 and "Evaluation Exception: Submission must have 21 rows" in err
-    assert "is scored" not in out
+    cup.refused("scoring-failed", cup.file(), names=["Submission must have 21 rows"])
     assert [(entry.status, entry.ref) for entry in cup.entries()] == [("ERROR", "40000000")]
-    code, _, err = cup.run(cup.file())
-    assert code == 1 and "was submitted before" in err and "must have 21 rows" in err
+    cup.refused("already-submitted", cup.file(), names=["must have 21 rows"])
 
 
 def test_a_score_that_does_not_come_in_time_is_fetched_later(cup):
     cup.server.looks_until_scored = 99
     file = cup.file(wrong=20)
-    code, _, err = cup.run(file, "--wait=0.005")
-    assert code == 1 and "40000000 arrived, and is not scored after 0.005 minutes" in err and "--sync" in err
+    cup.refused("not-scored-yet", file, "--wait=0.005", names=["40000000", "--sync"])
     cup.server.submissions[0]["looks"] = 0
     code, out, _ = cup.run("--sync")
     assert code == 0 and "COMPLETE  public 0  private 0" in out
@@ -448,20 +433,17 @@ def test_not_waiting_at_all(cup):
 
 def test_successfully_submitted_is_not_believed_without_the_list(cup):
     cup.server.hidden = True
-    code, _, err = cup.run(cup.file(), "--wait=0.01")
-    assert code == 1 and "its list does not show the submission" in err
+    cup.refused("not-scored", cup.file(), "--wait=0.01")
 
 
 def test_the_same_bytes_are_refused(cup):
     file = cup.file()
     assert cup.run(file)[0] == 0
     asked = len(cup.server.asked)
-    code, _, err = cup.run(file.rename(file.with_name("copy.csv")))
-    assert code == 1 and "copy.csv was submitted before" in err and "--again" in err
+    cup.refused("already-submitted", file.rename(file.with_name("copy.csv")), names=["copy.csv", "--again"])
     assert len(cup.server.asked) == asked
     (cup.home / "submissions" / "ledger.csv").unlink()  # as from another clone: the token in the list tells
-    code, _, err = cup.run(cup.folder / "copy.csv")
-    assert code == 1 and "was submitted before" in err
+    cup.refused("already-submitted", cup.folder / "copy.csv")
     assert cup.run(cup.folder / "copy.csv", "--again")[0] == 0
     assert len(cup.server.submissions) == 2
 
@@ -474,8 +456,7 @@ def test_a_killed_push_keeps_its_lock_until_the_command_ends(cup):
     door.send_signal(signal.SIGKILL)
     door.wait()
     door.stdout.close()
-    code, _, err = cup.run(file)
-    assert code == 1 and "another push to digits-cup is at work" in err
+    cup.refused("busy", file, names=[SLUG])
     cup.server.gate.set()
     told = []
     wait_for(lambda: told.append(cup.run(file)) or told[-1][0] == 0)  # when the orphaned command has ended
@@ -500,8 +481,8 @@ def test_dry_run_checks_and_asks_nothing_of_kaggle(cup):
 def test_a_file_that_does_not_fit_the_sample_is_not_pushed(cup):
     file = cup.file()
     file.write_text(file.read_text().replace("0003", "0004"))
-    code, _, err = cup.run(file)
-    assert code == 1 and "0004" in err and cup.server.asked == []
+    cup.refused("invalid-submission", file, names=["0004"])
+    assert cup.server.asked == []
 
 
 @pytest.mark.parametrize(
@@ -527,8 +508,7 @@ def test_without_the_listener_the_push_works_and_reasons_are_looked_up(cup, tmp_
     monkeypatch.setattr(command, "LISTENER", tmp_path)
     file = cup.file()
     cup.server.fault("CreateSubmission", status=400, message=ALLOWANCE)
-    code, _, err = cup.run(file)
-    assert code == 1 and "bare 400 and gave no reason" in err and "Likely" in err
+    cup.refused("kaggle-refused", file, names=["400"])
     assert cup.run(file)[0] == 0
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 
 from src.competition import tables, templates
 from src.competition.card import Join
+from src.competition.detect import marks
 from src.competition.detect.context import Context
 from src.competition.detect.inventory import TableFile, counted
 from src.competition.detect.labels import find_label
@@ -13,6 +14,7 @@ from src.competition.detect.names import label_in_names
 from src.competition.detect.several import Label, complete
 from src.competition.detect.sniff import NUMBER
 from src.competition.detect.undecided import Try, Undecided
+from src.core.wording import plural
 
 MOST_SIDES = 3
 
@@ -46,7 +48,10 @@ def choose(context: Context) -> Choice | None:
         if len(named) == 1:
             return named[0]
     if len(found) > 1:
-        tries = [Try(", ".join(one.paths), found=f"{len(one.cells)} rows, label {one.label.column}") for one in found]
+        tries = [
+            Try(", ".join(one.paths), found=f"{plural(len(one.cells), 'row')}, label {one.label.column}")
+            for one in found
+        ]
         answers = [{"train.table": one.paths[0]} for one in found if len(one.paths) == 1]
         raise Undecided("several tables could be the training table:", tries, "Say which: train.table=TABLE", answers)
     if names and not found:
@@ -90,6 +95,7 @@ def _alone(table: TableFile, context: Context) -> Choice | None:
     cells = table.cells
     for join in joins:
         cells = tables.joined(cells, tables.read_table(context.tree.root / join.table, join), join, table.path)
+    cells = marks.as_given(cells, context)
     label = _label(cells, table.path, context)
     if label and not joins and _speaks_otherwise(cells, label, context) and (other := _with_sides(table, context)):
         return other
@@ -104,9 +110,11 @@ def _label(cells: pd.DataFrame, name: str, context: Context) -> Label | None:
         if missing:
             return None
         label = Label(columns if isinstance(given, list) else given, "given on the command line")
-        return complete(cells, label, context.sample)
+        return complete(marks.without_unknown(cells, columns, context), label, context.sample)
     test = next((table for table in context.tables if table.role == "test" and table.path in context.imaged), None)
     used = [context.imaged.get(name), "row", "row0"]
+    if context.sample:
+        cells = marks.without_unknown(cells, context.sample.answers, context)
     return find_label(cells, used, context.sample, test.cells if test else None, name)
 
 
@@ -155,6 +163,7 @@ def _with_sides(table: TableFile, context: Context) -> Choice | None:
             by, key = max(keys, key=lambda pair: (pair[0] == pair[1], cells[pair[0]].nunique()))
             join = Join(table=other.path, by=by, key=None if by == key else key, **other.sheet.model_dump())
             cells, joins = tables.joined(cells, other.cells[other.columns], join, table.path), [*joins, join]
+    cells = marks.as_given(cells, context)
     label = _label(cells, table.path, context) if joins else None
     if label is None or (label.column in table.cells and _speaks_otherwise(cells, label, context)):
         return None
@@ -170,7 +179,7 @@ def _with_folders(table: TableFile, context: Context) -> Choice | None:
     counts = pd.Series(templates.fill(template, table.cells)).value_counts()
     if not 1 < len(counts) <= len(table) / 3 or "" in counts:
         return None
-    how = f"{len(counts)} folders in the paths, such as {counts.index[0]}"
+    how = f"{plural(len(counts), 'folder')} in the paths, such as {counts.index[0]}"
     return Choice([table.path], table.cells, Label(template, how))
 
 

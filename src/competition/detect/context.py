@@ -139,15 +139,13 @@ def rules_for(cells: pd.DataFrame, column: str, context: Context) -> list[Rule]:
     """Every rule that makes files of a column, where need be together with a column that names their folder."""
     values = cells[column].tolist()
     rules = find_rules(values, column, context.tree)
-    others = (
-        lambda: _joint(cells, column, context),
-        lambda: find_likely_rules(values, column, context.tree),
-        lambda: find_numbered_rules(values, column, context.tree),
-    )
-    for find in others:
+    for find in (lambda: _joint(cells, column, context), lambda: find_likely_rules(values, column, context.tree)):
         most = max((rule.hits for rule in rules), default=0)
         if most < len(cells):
             rules = [*rules, *(rule for rule in find() if rule.hits > most)]
+    # Numbers alone agree with many files, such as masks: only where the names say nothing.
+    if 2 * max((rule.hits for rule in rules), default=0) < len(cells):
+        rules = [*rules, *find_numbered_rules(values, column, context.tree)]
     return rules
 
 

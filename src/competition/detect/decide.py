@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from src.competition import templates
+from src.competition.detect import marks
 from src.competition.detect.codes import codes_of, placeholder_doubt
 from src.competition.detect.context import Context
 from src.competition.detect.draft import Evidence, flow
@@ -67,7 +68,11 @@ def put_label(train: Train, context: Context) -> Train:
         text = f"{label.how}; if their numbers are meant: train.label={label.rival}" if label.rival else label.how
         evidence = Evidence(rivals=(f"train.label={label.rival}",) if label.rival else ())
         value = label.column if isinstance(label.column, str) else list(label.column)
-        draft.put("train.label", value, text, guess=bool(label.rival), evidence=evidence)
+        blank = marks.blanks(train.cells, label.column, context) if not isinstance(label.column, str) else ""
+        text = f"{text}; {blank}" if blank else text
+        draft.put("train.label", value, text, guess=bool(label.rival or blank), evidence=evidence)
+        if "train.marks" in draft.given:
+            draft.put("train.marks", None)
         if label.separator:
             draft.put("train.label_separator", label.separator, "cells hold several labels")
     else:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from src.competition.detect.roles import words
+from src.core.wording import plural
 
 NAMES = {"patient", "subject", "driver", "person", "participant", "individual", "location", "lesion", "case", "study"}
 NAMES |= {"plant", "sequence", "seq", "video", "session", "slide", "specimen", "animal", "donor", "camera", "scene"}
@@ -29,7 +30,7 @@ def find_groups(cells: pd.DataFrame, id_column: str, label: pd.Series, used: set
         if column in used or column == id_column or not _repeats(cells[column]) or _told_by(label, cells[column]):
             continue
         count = cells[column].nunique()
-        text = f"{count} groups of up to {cells[column].value_counts().iloc[0]} images"
+        text = f"{plural(count, 'group')} of up to {plural(cells[column].value_counts().iloc[0], 'image')}"
         if count >= FEWEST and _named_like_group(str(column)):
             found.append((count, Group(column, f"{text}; its name says that these belong together", True)))
         elif re.fullmatch(r"folder\d+", str(column)):

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from src.competition.detect.marks import ask_about_doubt, is_marked
 from src.competition.detect.roles import parts_of_column, role_of_word, words
 from src.competition.detect.sample import Sample
 from src.competition.detect.several import SEPARATORS, Label, complete
@@ -12,6 +13,8 @@ from src.competition.detect.undecided import Try, Undecided
 from src.competition.sample_submission import class_columns
 from src.targets.label_cells import LIST, NO, YES, is_list, parts_of
 
+HOLDS, NAMED_FOLDS = "the sample's answers are among its values", "its name says that it counts folds"
+FOLDS = {"fold", "folds", "kfold"}
 WORDS = (
     "label",
     "target",
@@ -39,6 +42,7 @@ def find_label(
     strong = [label for label in (_same_columns(cells, free, sample), _named_by_columns(cells, free, sample)) if label]
     if not strong and sample is not None and len(sample.answers) > 1:
         if set(sample.answers) <= set(free):
+            ask_about_doubt(cells[list(sample.answers)], table)
             what = f"{table}: the sample submission asks several questions of an image, each with its own answers:"
             tries = [Try(column, 0, 0, _some(cells[column])) for column in sample.answers]
             raise Undecided(
@@ -96,27 +100,41 @@ def _by_weak_signs(
     could = others if any(not is_binary(cells[[one]]) for one in others) else could  # a class may be called train
     if not could:
         return None
+    listed, folds = could, [column for column in could if _named_like_folds(column)]
+    could = [column for column in could if column not in folds] or could
     signs = {
         "its name": [column for column in could if is_named_like_label(column)],
-        "the sample's answers are among its values": _holding(cells, could, sample),
+        HOLDS: _holding(cells, could, sample),
         "the test table lacks it": [column for column in could if test is not None and column not in test],
         "no other column is left": could if len(could) == 1 else [],
     }
     columns = _binary_columns(cells, could)
-    if columns and not signs["its name"] and (not sample or len(sample.answers) != 1):
-        return complete(cells, Label(columns, "columns of 0 and 1, one for each class"), sample)
+    if not signs["its name"] and (not sample or len(sample.answers) != 1):
+        marked = [column for column in could if is_marked(cells[column])]
+        if len(marked) > len(could) / 2:
+            ask_about_doubt(cells[marked], table)
+        if columns:
+            return complete(cells, Label(columns, "columns of 0 and 1, one for each class"), sample)
     votes = {column: [sign for sign, held in signs.items() if column in held] for column in could}
-    weights = {
-        column: len(votes[column]) + (column in signs["the sample's answers are among its values"]) for column in could
-    }
+    weights = {column: len(votes[column]) + (column in signs[HOLDS]) for column in could}
     most = max(weights.values())
     best = [column for column in could if weights[column] == most and most]
     best = _without_twins(cells, best)
     if len(best) == 1:
         return complete(cells, _named(cells, Label(best[0], " and ".join(votes[best[0]])), sample), sample)
+    against = {column: [NAMED_FOLDS] if column in folds else _lacking(cells[column], sample) for column in listed}
+    for column in listed:
+        if not against[column] and sample and any(sample.values) and column not in signs[HOLDS]:
+            votes[column].append(HOLDS)  # a number: too common to decide
+    ranked = sorted(listed, key=lambda column: (bool(against[column]), -len(votes.get(column, ()))))
     tries = [
-        Try(f"{column}: {', '.join(votes[column]) or 'nothing speaks for it'}", 0, 0, _some(cells[column]))
-        for column in could
+        Try(
+            f"{column}: {', '.join([*votes.get(column, ()), *against[column]]) or 'nothing speaks for it'}",
+            0,
+            0,
+            _some(cells[column]),
+        )
+        for column in ranked
     ]
     answers = [{"train.label": column} for column in could]
     raise Undecided(f"{table}: several columns could be the label:", tries, "Say which: train.label=COLUMN", answers)
@@ -137,9 +155,30 @@ def _named(cells: pd.DataFrame, label: Label, sample: Sample | None) -> Label:
 
 def _holding(cells: pd.DataFrame, could: list[str], sample: Sample | None) -> list[str]:
     """Columns that hold all of the sample's answers; a number alone is too common to say anything."""
-    if sample is None or not sample.values or all(re.fullmatch(r"[\d.]*", value) for value in sample.values):
+    if sample is None or not sample.values or all(re.fullmatch(r"[\d.\s|;,/]*", value) for value in sample.values):
         return []
-    return [column for column in could if set(sample.values) <= set(cells[column])]
+    return [column for column in could if _holds(cells[column], sample)]
+
+
+def _holds(column: pd.Series, sample: Sample) -> bool:
+    """Whether the sample's answers are values of the column, each whole or as a list of them."""
+    held, answers = set(column), set(sample.values)
+    lists = ({part for value in answers for part in parts_of(value, mark)} for mark in (LIST, *SEPARATORS))
+    return any(held.issuperset(one) and any(map(str.strip, one)) for one in (answers, *lists))
+
+
+def _lacking(column: pd.Series, sample: Sample | None) -> list[str]:
+    """What speaks against a column: that none of the sample's answers is a value of it."""
+    answers = [value for value in sample.values if value.strip()] if sample else []
+    if not answers or _holds(column, sample) or set(answers) & set(column):
+        return []
+    return [f"the sample's {answers[0]!r} is none of its values"]
+
+
+def _named_like_folds(column: str) -> bool:
+    """Whether the column says by its name that it divides the rows into folds."""
+    held = {*words(column)}
+    return bool(held & FOLDS) and held <= FOLDS | {"id", "cv", "number", "no", "k"}
 
 
 def _could_be_label(column: pd.Series) -> bool:

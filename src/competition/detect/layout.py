@@ -157,6 +157,9 @@ def _validation(train: Train, context: Context) -> None:
         )
         if train.label.separator:
             draft.put("validation.label_separator", train.label.separator)
+        for key in ("marks", "missing"):
+            if draft.get(f"train.{key}") and not isinstance(train.label.column, str):
+                draft.put(f"validation.{key}", draft.get(f"train.{key}"))
         context.taken.update(filter(None, rule.files))
 
 

@@ -17,6 +17,7 @@ from src.competition.detect.unsupported import check_box_files
 from src.competition.file_tree import common_folder
 from src.competition.templates import fields, literal, name, pattern, stem
 from src.core.errors import UsageError
+from src.core.wording import plural
 
 NUMBERED = ("{number:d}.{ending}", "{name}{number:d}.{ending}", "{name}({number:d}).{ending}")
 SHOWN = 5  # paths or folders in a line
@@ -101,7 +102,7 @@ def _refuse(paths: list[str], context: Context) -> NoReturn:
     folders = Counter(path.rpartition("/")[0] or "the top folder" for path in paths)
     for folder, count in folders.most_common(SHOWN):
         such = next(path for path in paths if (path.rpartition("/")[0] or "the top folder") == folder)
-        tries.append(Try(folder, 0, 0, f"{count} images, such as {name(such)}"))
+        tries.append(Try(folder, 0, 0, f"{plural(count, 'image')}, such as {name(such)}"))
     what = f"no table names images and labels, and the names of {len(paths)} images hold no label either:"
     remedy = f"{REMEDY}, or train.table=TABLE train.images=TEMPLATE train.label=COLUMN"
     for table in context.tables:
@@ -122,7 +123,9 @@ def _ask_about_folders(context: Context) -> None:
         return
     for folder, siblings in context.parts.open_folders.items():
         called = name(folder.rstrip("/"))
-        tries = [Try(one, found=f"{count} images") for one, count in _counts(folder, siblings, context).items()]
+        tries = [
+            Try(one, found=f"{plural(count, 'image')}") for one, count in _counts(folder, siblings, context).items()
+        ]
         above = folder.removesuffix(f"{called}/")
         part = context.parts.roots.get(folder, "test")
         remedy = (

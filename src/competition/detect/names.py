@@ -10,6 +10,7 @@ from src.competition.detect.roles import is_figures, words
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.file_tree import common_folder
 from src.competition.templates import fields, literal, name, pattern
+from src.core.wording import plural
 
 MOST = 0.75  # of the images lie where the classes are
 SURE = 0.05  # of the images at most lie beside them, where it is no guess
@@ -144,7 +145,7 @@ def _in_folders(paths: list[str], root: str, known: set[str]) -> Named | None:
         labels = tuple(part[0] for part in parts)
         if len(set(labels)) < 2:
             return None
-        how = f"{len(set(labels))} folders in {root or 'data/'}"
+        how = f"{plural(len(set(labels)), 'folder')} in {root or 'data/'}"
         divided = _divided(_by_folder(paths, root), root)
         if divided:
             how = (
@@ -167,7 +168,7 @@ def _in_folders(paths: list[str], root: str, known: set[str]) -> Named | None:
         return "/".join([start + pieces[0], *pieces[1:], "{file}"])
 
     labels = tuple(levels[at])
-    how = f"{len(set(labels))} folders, such as {labels[0]}"
+    how = f"{plural(len(set(labels)), 'folder')}, such as {labels[0]}"
     guess = len(varying) > 1 and not fitting
     rivals = tuple(files(k) for k in varying if k != at) if guess else ()
     return Named(files(at), labels, how, tuple(paths), guess, rivals=rivals)
@@ -220,7 +221,7 @@ def _in_files(paths: list[str], root: str, known: set[str]) -> Named | None:
                 one.files,
                 len(set(one.labels)),
                 0,
-                f"{len(set(one.labels))} classes: {', '.join(sorted(set(one.labels))[:4])}",
+                f"{plural(len(set(one.labels)), 'class', 'classes')}: {', '.join(sorted(set(one.labels))[:4])}",
             )
             for one in tries
         ]

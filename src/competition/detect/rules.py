@@ -58,7 +58,10 @@ def find_likely_rules(values: list[str], column: str, tree: Tree) -> list[Rule]:
 
 def find_numbered_rules(values: list[str], column: str, tree: Tree) -> list[Rule]:
     """The same where only the numbers in ids and names agree: a7 and img-007. The ids must differ in it alone."""
-    shapes = {re.sub(r"\d+(?=\D*$)", "0", stem(value)) for value in values}
+    shapes = {re.sub(r"\d+(?=\D*$)", "0", stem(value)) for value in values[:TRIED]}
+    if len(shapes) > 1:
+        return []
+    shapes |= {re.sub(r"\d+(?=\D*$)", "0", stem(value)) for value in values}
     numbers = {number(value) for value in values}
     if len(shapes) != 1 or "" in numbers or len(numbers) < len(set(values)):
         return []

@@ -8,6 +8,7 @@ from src.competition.detect.roles import words
 from src.competition.detect.sample import Sample
 from src.competition.detect.several import SEPARATORS
 from src.competition.submission_kinds import SubmissionKind
+from src.core.wording import plural
 from src.targets import Evidence, TargetType, recognised
 from src.targets.label_cells import LIST, sort_classes
 
@@ -67,7 +68,7 @@ def submission_kind(
     `separator` parts the classes of a list, see `list_separator`.
     """
     if sample is not None and len(sample.answers) > 1:
-        return Choice("columns", f"{len(sample.answers)} columns, one for each class")
+        return Choice("columns", f"{plural(len(sample.answers), 'column')}, one for each class")
     cells = sample.table.cells[sample.answers[0]].tolist() if sample and sample.answers else []
     if metric and metric.startswith("map@"):
         return Choice("ranked", f"{metric} asks for ranks")

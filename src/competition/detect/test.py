@@ -16,6 +16,7 @@ from src.competition.detect.undecided import Try, Undecided
 from src.competition.file_tree import common_folder
 from src.competition.templates import literal
 from src.core.errors import UsageError
+from src.core.wording import plural
 from src.targets.label_cells import parts_of
 
 NAMED = "its values are the ids of the sample submission"
@@ -81,7 +82,7 @@ def _table(context: Context) -> TableFile | None:
     if len(found) > 1 and context.sample:
         found = [table for table in found if len(table) == len(context.sample.table)] or found
     if len(found) > 1:
-        tries = [Try(table.path, 0, 0, f"{len(table)} rows") for table in found]
+        tries = [Try(table.path, 0, 0, plural(len(table), "row")) for table in found]
         answers = [{"test.table": table.path} for table in found]
         raise Undecided("several tables could list the test images:", tries, "Say which: test.table=TABLE", answers)
     return found[0] if found else None
@@ -90,7 +91,7 @@ def _table(context: Context) -> TableFile | None:
 def _from_table(table: TableFile, context: Context) -> pd.DataFrame:
     context.draft.put("test.table", table.path)
     context.put_sheet("test", table.sheet)
-    return _with_rule(table.cells, context.imaged[table.path], f"{table.path} ({len(table)} rows)", context)
+    return _with_rule(table.cells, context.imaged[table.path], f"{table.path} ({plural(len(table), 'row')})", context)
 
 
 def _from_split(train: Train, cells: pd.DataFrame, context: Context) -> pd.DataFrame:
@@ -108,7 +109,7 @@ def _from_split(train: Train, cells: pd.DataFrame, context: Context) -> pd.DataF
 def _from_sample(sample: Sample, context: Context) -> pd.DataFrame:
     context.draft.put("test.table", sample.table.path, "the sample submission lists the test images")
     context.put_sheet("test", sample.table.sheet)
-    return _with_rule(sample.table.cells, sample.id, f"{sample.table.path} ({len(sample.ids)} rows)", context)
+    return _with_rule(sample.table.cells, sample.id, f"{sample.table.path} ({plural(len(sample.ids), 'row')})", context)
 
 
 def _with_rule(cells: pd.DataFrame, column: str, what: str, context: Context) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from src.competition import tables
 from src.competition.card import Join, Sheet
+from src.competition.detect import marks
 from src.competition.detect.choice import choose
 from src.competition.detect.context import Context, given_rule, pick, rules_for
 from src.competition.detect.inventory import TableFile
@@ -17,6 +18,7 @@ from src.competition.detect.sample import Sample
 from src.competition.detect.several import Label
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.templates import fields, number
+from src.core.wording import plural
 
 NO_LABEL = {
     "nan",
@@ -95,7 +97,7 @@ def _with_images(cells: pd.DataFrame, table: TableFile, label: Label, split: Spl
     column = context.given("train.id") or (known or [context.imaged.get(table.path) or "row"])[0]
     named = tables.columns_of(column)[0]
     rules = [given_rule(template, cells, context)] if template else rules_for(cells, named, context)
-    rule = pick(rules, "train", f"{table.path} ({len(cells)} rows)", cells[named].tolist(), context)
+    rule = pick(rules, "train", f"{table.path} ({plural(len(cells), 'row')})", cells[named].tolist(), context)
     context.taken.update(filter(None, rule.files))
     unique = cells[named].is_unique
     if not unique and len(set(rule.files)) == len(cells):
@@ -144,7 +146,9 @@ def _without_empty_labels(cells: pd.DataFrame, label: Label, context: Context) -
 
     A word such as NaN, or -1 among numbers, stands for none unless the sample submission names it.
     """
-    if not isinstance(label.column, str) or label.several or label.column not in cells:
+    if not isinstance(label.column, str):
+        return marks.without_unknown(cells, label.column, context)
+    if label.several or label.column not in cells:
         return cells
     draft, sample = context.draft, context.sample
     held = cells[label.column]
@@ -163,7 +167,9 @@ def _without_empty_labels(cells: pd.DataFrame, label: Label, context: Context) -
     tested = set(sample.ids) if sample else set()
     column = context.imaged.get(draft.get("train.table") or "", "")
     if column in cells and set(cells[column][empty]) <= tested:
-        draft.put("train.empty_label", "drop", f"the {empty.sum()} rows without a label are test rows")
+        draft.put(
+            "train.empty_label", "drop", f"the {plural(empty.sum(), 'row')} without a label belong to the test set"
+        )
     else:
         text = f"the label of {empty.sum()} of {len(held)} rows is empty: they are left out"
         draft.put("train.empty_label", "drop", text, guess=True)
@@ -185,7 +191,7 @@ def _missing(held: pd.Series, sample: Sample | None) -> set[str]:
         return set()
     word = next(iter(found))
     if folded[word] in MAYBE_NONE:
-        tries = [Try(one, found=f"{count} rows") for one, count in counts.items()]
+        tries = [Try(one, found=f"{plural(count, 'row')}") for one, count in counts.items()]
         remedy = f"Say it: train.missing=[] if it is a class; train.missing=[{word}] leaves its rows out"
         raise Undecided(f"{word!r} may be a class, or stand for no label in {counts[word]} rows:", tries, remedy)
     return found

@@ -22,6 +22,7 @@ import pandas as pd
 
 from src.core.console import log
 from src.core.files import DamagedFile, check_zip, read_npz, written_whole
+from src.core.wording import plural
 from src.images.cache_folder import folder_lock
 from src.images.decode import VERSION, decode_sized
 from src.images.stream import each_in_threads
@@ -188,7 +189,7 @@ def index_images(paths: Iterable[str], folder: Path, alone: bool = False) -> Ima
             values[same] = known.facts[key][old[same]]
     todo = np.flatnonzero(~same)
     if len(todo):
-        log.info(f"looking at {len(todo)} images")
+        log.info(f"looking at {plural(len(todo), 'image')}")
         faults = each_in_threads(lambda k: _one(paths[todo[k]], int(todo[k]), fresh), len(todo), None, "looking")
         for k, reason in faults.items():
             fresh["fault"][todo[k]] = reason

@@ -12,6 +12,7 @@ from src.competition.quality.duplicates import SMALLEST, Pairs, clusters, find_p
 from src.competition.quality.image_index import ImageIndex
 from src.competition.samples import Samples
 from src.core.console import log
+from src.core.wording import plural
 from src.images.decode import stored_pixels
 
 SHOWN = 5
@@ -49,7 +50,9 @@ def _warnings(card: Card, index: ImageIndex, train: np.ndarray) -> list[str]:
     warnings += _faint(index)
     bad = int((~read[train]).sum())
     if bad and card.on_bad_image != "drop":
-        warnings.append(f"training will stop at {bad} unreadable images, unless the card says on_bad_image: drop")
+        warnings.append(
+            f"training will stop at {plural(bad, 'unreadable image')}, unless the card says on_bad_image: drop"
+        )
     return warnings
 
 
@@ -152,16 +155,17 @@ def _print(facts: dict[str, Any]) -> None:
         (
             "images",
             f"{images['train']} training, {images['test']} test"
-            + (f", {absent} test ids without one" if absent else ""),
+            + (f", {plural(absent, 'test id')} without one" if absent else ""),
         ),
-        ("target", f"{facts['target']}, {len(counts)} classes; metric {facts['metric']}"),
+        ("target", f"{facts['target']}, {plural(len(counts), 'class', 'classes')}; metric {facts['metric']}"),
         ("classes", ", ".join(shown)),
         ("kinds", ", ".join(f"{kind} {count}" for kind, count in facts["kinds"].items())),
         ("unreadable", _some(list(facts["unreadable"]))),
         ("blank", _some(facts["blank"])),
         (
             "duplicates",
-            "{equal_files} pairs of equal files, {near} of near duplicates, in {clusters} clusters".format(**doubles),
+            f"{plural(doubles['equal_files'], 'pair')} of equal files, {doubles['near']} of near duplicates, "
+            f"in {plural(doubles['clusters'], 'cluster')}",
         ),
         (
             "",
@@ -174,7 +178,10 @@ def _print(facts: dict[str, Any]) -> None:
     if facts["groups"]:
         groups, least, most = facts["groups"].values()
         rows.append(
-            ("groups", f"{groups} of {least} images" if least == most else f"{groups} of {least} to {most} images")
+            (
+                "groups",
+                f"{groups} of {plural(least, 'image')}" if least == most else f"{groups} of {least} to {most} images",
+            )
         )
     for name, text in rows:
         log.info(f"  {name:<11} {text}")

@@ -98,8 +98,18 @@ def unpack(archive: Path, folder: Path, bound: Bound | None = None) -> None:
             "another program and give the folder",
             code="archive-method",
         ) from None
-    except BROKEN as error:
-        raise Problem(f"{archive} is no whole archive ({error}): download it again", code="damaged-archive") from None
+    except (*BROKEN, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # bz2 alone has no error of its own
+            raise
+        raise Problem(
+            f"{archive} is no whole archive ({_in_short(error)}): download it again", code="damaged-archive"
+        ) from None
+
+
+def _in_short(error: Exception) -> str:
+    """What a library says, in one line: tarfile tells of each method that it tried in a line of its own."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0] if len(lines) == 1 else "it does not begin like one"
 
 
 def unpack_nested(folder: Path, bound: Bound | None = None) -> None:

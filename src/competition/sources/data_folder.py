@@ -1,19 +1,22 @@
 """A competition's files come to its data/ folder: written by a builder, unpacked, or taken from a folder."""
 
+import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from src.competition.card import Card, load_card
+from src.competition.file_tree import Tree
 from src.competition.sources import demo_digits, pixel_columns, subset
 from src.competition.sources.archives import SPARE, Bound, existing, is_archive, litter, unpack, unpack_nested
 from src.core.console import log
 from src.core.errors import Problem, UsageError
 from src.core.files import DamagedFile, needed_and_free, read_json, write_json
-from src.core.locks import waiting_lock
+from src.core.locks import remove_if_alone, waiting_lock
 from src.core.paths import home
+from src.core.wording import plural
 
 TABLES = (".csv", ".tsv", ".json", ".jsonl")
 EMBEDDED: dict[str, Callable[[Path, Path], None]] = {"digits": demo_digits.write}
@@ -46,12 +49,34 @@ def ensure_data(card: Card, anyway: bool = False) -> Path:
     return card.data
 
 
+def check_source(source: Path, named: bool = False) -> None:
+    """Raises UsageError for what is no folder, no file that is called like an archive, and no table.
+
+    named: where there is no such file, it is the name of a competition.
+    """
+    if not source.exists():
+        if named and not source.is_symlink():
+            return
+        what = "is a link to nothing" if source.is_symlink() else "is no file or folder, and no Kaggle slug either"
+        raise UsageError(f"{source} {what}: give the folder that holds the images", code="no-such-source")
+    if not source.is_dir() and not (source.is_file() and (is_archive(source) or _is_table(source))):
+        raise UsageError(
+            f"{source} is neither a folder nor an archive that is read here (zip, tar, gz, bz2, xz) nor a table of "
+            "pixels: give the folder that holds the images",
+            code="bad-source",
+        )
+
+
+def _is_table(path: Path) -> bool:
+    return path.name.lower().endswith(TABLES)
+
+
 def bring(source: Path, folder: Path, again: bool = False, anyway: bool = False) -> Path:
     """Make `folder`/data from an archive, a folder or one table, the source left as it is. What was taken from the
-    same source, unchanged since, is kept; else it is taken `again`, or refused.
+    same source, unchanged since, is kept, and what is missing of it brought back; else it is taken `again`, or refused.
 
-    Raises UsageError where data/ came from elsewhere or `source` is another kind of file, Problem where an archive is
-    unsafe or the disk is too full.
+    Raises UsageError where data/ came from elsewhere or `source` is another kind of file, Problem where it is empty or
+    unsafe, or the disk is too full.
     """
 
     def whole(part: Path) -> None:
@@ -65,16 +90,23 @@ def bring(source: Path, folder: Path, again: bool = False, anyway: bool = False)
             part.mkdir(parents=True)
             shutil.copy2(source, part)
         unpack_nested(part, bound)
+        tree = Tree(part)
+        if not tree.files and not tree.dead:
+            raise Problem(f"{source} is empty and holds no images: is it the right one?", code="no-images")
+        origin["files"] = len(tree.files)
 
+    check_source(source)
     packed = source.is_file() and is_archive(source)
-    if source.is_file() and not packed and not source.name.lower().endswith(TABLES):
-        raise UsageError(f"{source} is no folder, no archive and no table: give one of these", code="bad-source")
     data, origin = folder / "data", origin_of(source)
     if not data.is_dir():
         return _appear(folder, whole, origin)
     held = _origin(folder)
     if held.get("stamp") == origin["stamp"]:
         log.info(f"{data} is there already, and is kept")
+        lost = held.get("files", 0) - len(Tree(data).files)
+        if lost > 0:
+            log.info(f"{plural(lost, 'file')} of {held['files']} missing there: brought back from {source}")
+            _bring_back(folder, whole)
         return data
     changed = ", which has changed since" if held.get("path") == origin["path"] else ""
     came = f"{data} came from {held.get('path', 'elsewhere')}{changed}"
@@ -87,7 +119,7 @@ def bring(source: Path, folder: Path, again: bool = False, anyway: bool = False)
     return _appear(folder, whole, origin)
 
 
-def origin_of(source: Path) -> dict[str, str]:
+def origin_of(source: Path) -> dict[str, str | int]:
     """Where data come from: the path, and a hash of the names, sizes and times of the files there."""
     paths = [Path(root) / name for root, name in _files(source)] if source.is_dir() else [source]
     digest = hashlib.sha256()
@@ -101,7 +133,7 @@ def origin_of(source: Path) -> dict[str, str]:
     return {"path": str(source.resolve()), "stamp": digest.hexdigest()[:16]}
 
 
-def _origin(folder: Path) -> dict[str, str]:
+def _origin(folder: Path) -> dict[str, str | int]:
     """What is known of where `folder`/data came from; nothing where it was put there by hand."""
     note = folder / "data" / ORIGIN
     try:
@@ -110,23 +142,49 @@ def _origin(folder: Path) -> dict[str, str]:
         return {}
 
 
-def _appear(folder: Path, fill: Callable[[Path], None], origin: dict[str, str] | None = None) -> Path:
+def _appear(folder: Path, fill: Callable[[Path], None], origin: dict[str, str | int] | None = None) -> Path:
     """data/, whole; what stands there is replaced where its `origin` is another."""
-    data, part = folder / "data", folder / ".data.part"
-    with waiting_lock(folder / "lock", f"setting up competition/{folder.name}"):
+    data = folder / "data"
+    with _part_of(folder) as part:
         if data.is_dir() and (origin is None or _origin(folder).get("stamp") == origin["stamp"]):
             return data  # another process made it while this one came here
+        fill(part)
+        if origin:
+            write_json(part / ORIGIN, origin)
+        if data.is_dir():
+            shutil.rmtree(data)
+        part.rename(data)
+    return data
+
+
+def discard(folder: Path) -> None:
+    """Remove `folder`/data, and the folder too where nothing else is in it."""
+    with waiting_lock(folder / "lock", f"setting up competition/{folder.name}"):
+        shutil.rmtree(folder / "data", ignore_errors=True)
+        remove_if_alone(folder / "lock")
+
+
+def _bring_back(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Put what `fill` makes and data/ lacks into data/; all that is there stays."""
+    data = folder / "data"
+    with _part_of(folder) as part:
+        fill(part)
+        for path in Tree(part).files:
+            if not os.path.lexists(data / path):
+                (data / path).parent.mkdir(parents=True, exist_ok=True)
+                (part / path).rename(data / path)
+
+
+@contextlib.contextmanager
+def _part_of(folder: Path) -> Iterator[Path]:
+    """Where data/ is made, one process after the other; nothing is left there."""
+    part = folder / ".data.part"
+    with waiting_lock(folder / "lock", f"setting up competition/{folder.name}", tidy=True):
         shutil.rmtree(part, ignore_errors=True)
         try:
-            fill(part)
-            if origin:
-                write_json(part / ORIGIN, origin)
-            if data.is_dir():
-                shutil.rmtree(data)
-            part.rename(data)
+            yield part
         finally:
             shutil.rmtree(part, ignore_errors=True)
-    return data
 
 
 def _base(card: Card) -> Card:

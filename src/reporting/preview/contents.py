@@ -11,6 +11,7 @@ from src.competition.create import Prepared
 from src.competition.detect.draft import Fact, flow
 from src.competition.guesses import CONFIRMED
 from src.competition.quality.accounting import Share
+from src.core.wording import plural
 from src.images.decode import decode
 from src.images.stream import each_in_threads
 from src.reporting.page.pictures import shown
@@ -178,10 +179,10 @@ def _others(done: Prepared, row: int, of: int) -> str:
 
 def _summary(done: Prepared) -> str:
     samples, card = done.samples, done.card
-    test = f"{len(samples.test)} test images" if card.test else "no test images"
+    test = f"{plural(len(samples.test), 'test image')}" if card.test else "no test images"
     asked = f", submission: {card.submission_kind.registered}" if card.submission else ""
     return (
-        f"{len(samples.train)} training rows in {len(samples.classes)} classes, {test}. "
+        f"{plural(len(samples.train), 'training row')} in {plural(len(samples.classes), 'class', 'classes')}, {test}. "
         f"Target: {card.target}, metric: {card.metric}{asked}."
     )
 
@@ -206,15 +207,15 @@ def _doubts(done: Prepared) -> Iterable[str]:
     samples = done.samples
     files = samples.train["path"].nunique()
     if files < len(samples.train):
-        yield f"{len(samples.train)} training rows share {files} image files"
+        yield f"{plural(len(samples.train), 'training row')} share {plural(files, 'image file')}"
     if len(samples.test) and (files := samples.test["path"].nunique()) < len(samples.test):
-        yield f"{len(samples.test)} test rows share {files} image files"
+        yield f"{plural(len(samples.test), 'test row')} share {plural(files, 'image file')}"
     few = [name for name, count in zip(samples.classes, samples.counts, strict=True) if count < 2]
     if few:
         yield f"{len(few)} of {len(samples.classes)} classes have fewer than two rows, such as {few[0]}"
     if done.card.test is None:
         yield "no test images were found: there will be nothing to submit"
     if unreadable := done.overview["unreadable"]:
-        yield f"{len(unreadable)} images cannot be read, such as {next(iter(unreadable))}"
+        yield f"{plural(len(unreadable), 'image')} cannot be read, such as {next(iter(unreadable))}"
     yield from done.notes
     yield from done.overview["notes"]

@@ -7,6 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from src.core.wording import plural
 from src.reporting.fonts import families, legible
 from src.reporting.preview.contents import SIDE, Contents, Tile
 
@@ -72,10 +73,15 @@ def _guesses(contents: Contents, sheet: Sheet) -> None:
 
 def _classes(contents: Contents, sheet: Sheet) -> None:
     count = len(contents.classes) + len(contents.others)
-    sheet.text(f"{count} classes, with images under the label that was read", weight="bold", size=10, height=26)
+    sheet.text(
+        f"{plural(count, 'class', 'classes')}, with images under the label that was read",
+        weight="bold",
+        size=10,
+        height=26,
+    )
     for one in contents.classes[:CLASSES]:
         sheet.note(MARGIN, sheet.y + 12, one.name, size=10, weight="bold", longest=26)
-        sheet.note(MARGIN, sheet.y + 32, f"{one.count} rows", color=QUIET)
+        sheet.note(MARGIN, sheet.y + 32, plural(one.count, "row"), color=QUIET)
         for place, tile in enumerate(one.tiles[:EACH]):
             sheet.tile(tile, MARGIN + LABEL + place * CELL, sheet.y)
         sheet.y += CELL
@@ -88,7 +94,7 @@ def _tests(contents: Contents, sheet: Sheet) -> None:
     if not contents.tests:
         return
     across = (WIDTH - 2 * MARGIN) // (CELL + 20)
-    sheet.text(f"The first of {contents.test_count} test rows", weight="bold", size=10, height=26)
+    sheet.text(f"The first of {plural(contents.test_count, 'test row')}", weight="bold", size=10, height=26)
     for place, one in enumerate(contents.tests[:TESTS]):
         down, right = divmod(place, across)
         x, y = MARGIN + right * (CELL + 20), sheet.y + down * (CELL + 36)
@@ -99,7 +105,7 @@ def _tests(contents: Contents, sheet: Sheet) -> None:
 
 
 def _files(contents: Contents, sheet: Sheet) -> None:
-    sheet.text(f"All {contents.files} files of the tree", weight="bold", size=10, height=24)
+    sheet.text(f"All {plural(contents.files, 'file')} of the tree", weight="bold", size=10, height=24)
     for one in contents.shares:
         message = f"{one.name}: {one.where}" + (f" ({one.why})" if one.why else "")
         sheet.note(MARGIN + 60, sheet.y, f"{len(one)}", ha="right")

@@ -285,5 +285,5 @@ def _near(slug: str) -> list[str]:
 def _only_download(folder: Path, slug: str) -> Iterator[int]:
     """Hold the right to write the archive. The command inherits the lock: one whose parent was killed keeps it."""
     refusal = f"another download of {slug} is at work.\nWait until it ends, and give the same command again."
-    with locked(folder / ".download.lock", lambda _: refusal) as file:
+    with locked(folder / ".download.lock", lambda _: refusal, tidy=True) as file:
         yield file.fileno()

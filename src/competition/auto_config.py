@@ -21,7 +21,7 @@ VISITS = {"cpu": 25_000, "gpu": 400_000}  # images that one fold's training show
 EPOCHS = {"cpu": (6, 40), "gpu": (12, 40)}
 
 
-def settle(config: Config, run: Run, samples: Samples, metric: Metric) -> Config:
+def resolve_auto(config: Config, run: Run, samples: Samples, metric: Metric) -> Config:
     """The configuration without any auto. A run that was begun keeps what was chosen then."""
     keys = config.undecided
     if run_config.is_stored(run):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src.competition.auto_config import settle
+from src.competition.auto_config import resolve_auto
 from src.competition.card import Card, load_card
 from src.competition.folds import Folds, freeze_folds, units_of
 from src.competition.labels import test_answers
@@ -60,16 +60,16 @@ class Competition:
         """Of the names and bytes of all image files and what is done to them: logits of other pixels are stale."""
         return self._images_hash(lambda table: table["digest"])
 
-    def same_images(self, told: str | None) -> bool:
+    def same_images(self, text: str | None) -> bool:
         """Whether `told` is the hash of these images; of older tables of logits it knows their files' sizes only."""
-        return told == self.images_hash or told == self._images_hash(lambda table: map(_size, table["path"]))
+        return text == self.images_hash or text == self._images_hash(lambda table: map(_size, table["path"]))
 
     def _images_hash(self, of_files: Callable[[pd.DataFrame], Iterable[int]]) -> str:
         images = self.config.images
         digest = hashlib.sha256(json.dumps([version_of(images.fit), versions_of(images.prepare)]).encode())
         for table in (self.samples.train, self.samples.test):
-            for name, told in zip(relative_paths(table["path"], self.card.folder), of_files(table), strict=True):
-                digest.update(f"{name}\0{told}\0".encode())
+            for name, text in zip(relative_paths(table["path"], self.card.folder), of_files(table), strict=True):
+                digest.update(f"{name}\0{text}\0".encode())
         return digest.hexdigest()[:16]
 
     def images(self, size: int | None = None) -> ImageCache | ImageStream:
@@ -117,7 +117,7 @@ def open_competition(config: Config, run: Run) -> Competition:
     ignored = read_ignored(data.ignore, samples) if data.ignore else None
     if ignored:  # only now: the frozen folds are those of all rows
         samples, folds = leave_out(samples, folds, ignored)
-    return Competition(card, samples, folds, measure, settle(config, run, samples, measure), ignored)
+    return Competition(card, samples, folds, measure, resolve_auto(config, run, samples, measure), ignored)
 
 
 _kept: dict[tuple[object, ...], Samples] | None = None

@@ -33,8 +33,10 @@ def _noted(competition: str) -> dict[str, Fact]:
         return {}
     found = {}
     for key, fact in read_json(note).items():
-        told = {name: tuple(held) if isinstance(held, list) else held for name, held in fact.pop("evidence").items()}
-        found[key] = Fact(**fact, evidence=Evidence(**told))
+        explained = {
+            name: tuple(held) if isinstance(held, list) else held for name, held in fact.pop("evidence").items()
+        }
+        found[key] = Fact(**fact, evidence=Evidence(**explained))
     return found
 
 
@@ -48,8 +50,8 @@ def read_facts(card: Card) -> dict[str, Fact]:
     path = card_file(card.id)
     if path is None:
         return {}
-    told, noted = comments(read_text(path)), _noted(card.id)
-    return {key: _fact(value, told.get(key, ""), noted.get(key)) for key, value in _flat(read_settings(path), "")}
+    explained, noted = comments(read_text(path)), _noted(card.id)
+    return {key: _fact(value, explained.get(key, ""), noted.get(key)) for key, value in _flat(read_settings(path), "")}
 
 
 def _fact(value: Any, comment: str, noted: Fact | None) -> Fact:

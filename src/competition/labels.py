@@ -10,6 +10,7 @@ from src.competition.card import Card, TrainTable
 from src.competition.tables import need, read_table, values
 from src.core.errors import Problem
 from src.targets import Cells
+from src.targets.target_type import Coding
 
 
 def read_labels(table: pd.DataFrame, source: TrainTable, card: Card) -> Any:
@@ -48,7 +49,7 @@ def targets_of(
             f"classes in the card, or correct the table"
         )
 
-    return card.target_type.encode(labels, len(table), classes, _renamed(card), refuse)
+    return card.target_type.encode(labels, len(table), Coding(classes, _renamed(card), refuse))
 
 
 def _renamed(card: Card) -> dict[str, str] | None:
@@ -72,7 +73,8 @@ def test_answers(card: Card, classes: tuple[str, ...], ids: np.ndarray) -> np.nd
         return f"{where(source, table, row)}: {name!r} is no known class for test id {held[row]!r}: {remedy}"
 
     target = card.target_type
-    truth = target.encode(read_labels(table, source, card), len(table), classes, _renamed(card), refuse, both=True)
+    coding = Coding(classes, _renamed(card), refuse, both=True)
+    truth = target.encode(read_labels(table, source, card), len(table), coding)
     own, first = np.unique(held, return_index=True)
     kept = truth[first]
     target.combine(kept, np.searchsorted(own, held), truth)

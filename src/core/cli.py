@@ -148,10 +148,10 @@ def key_values(words: Collection[str]) -> dict[str, str]:
 def ended(work: Callable[[], Result | None], as_json: bool = False, several: bool = False) -> int:
     """Do the work of a command, tell how it ended, and return the exit code."""
     with _standard_output(as_json) as write:
-        code, told = _outcome(work, several)
+        code, result = _outcome(work, several)
         # Of processes that a launcher started, the first one writes.
-        if as_json and told is not None and launched().rank == 0:
-            write(json.dumps(_jsonable(told), ensure_ascii=False, allow_nan=False))
+        if as_json and result is not None and launched().rank == 0:
+            write(json.dumps(_jsonable(result), ensure_ascii=False, allow_nan=False))
     return code
 
 
@@ -218,12 +218,12 @@ def _standard_output(kept_clean: bool) -> Iterator[Callable[[str], None]]:
     os.dup2(2, 1)
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            told: list[str] = []
+            result: list[str] = []
             try:
-                yield told.append
+                yield result.append
             except Exception as error:
                 if launched().rank == 0:
-                    told.append(
+                    result.append(
                         json.dumps({"error": {"code": "internal", "message": f"{type(error).__name__}: {error}"}})
                     )
                 raise
@@ -233,7 +233,7 @@ def _standard_output(kept_clean: bool) -> Iterator[Callable[[str], None]]:
         os.dup2(kept, 1)
         os.close(kept)
         with contextlib.suppress(BrokenPipeError):
-            for text in told:
+            for text in result:
                 print(text, file=out, flush=True)
 
 
@@ -289,9 +289,9 @@ class _Flag(argparse.Action):
 
 
 def _common() -> list[argparse.Action]:
-    told = "one JSON object on standard output; everything for people on standard error"
+    result = "one JSON object on standard output; everything for people on standard error"
     return [
-        argparse.Action((JSON,), "json", nargs=0, help=told),
+        argparse.Action((JSON,), "json", nargs=0, help=result),
         argparse.Action(("-h", "--help"), "help", nargs=0, help="this text"),
     ]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from src.core.progress_rows import Rows
 from src.core.progress_table import REDRAW, LiveTable, clock, console_of, uninterrupted
-from src.core.reporter import Standing
+from src.core.reporter import RowProgress
 
 LINES_SECONDS = 30  # between two lines where no terminal shows a bar: in a log, a batch job, a notebook
 BAR_SECONDS = 0.2  # what is over by then shows no bar
@@ -118,7 +118,7 @@ class Bar:
         self.what = what
 
     @contextlib.contextmanager
-    def away(self) -> Any:
+    def hidden(self) -> Any:
         """No bar within the block."""
         shown = self._bar is not None
         self.close()
@@ -164,11 +164,11 @@ class Bar:
                 self._bar.console.show_cursor(True)  # else a kill would leave none
             seconds = time.monotonic() - self._begun
             rate = f"{self.done / seconds:.1f} {self.unit}s/s" if seconds else ""
-            told = {"total": self.total, "completed": self.done, "description": self.what, "rate": rate}
-            self._bar.update(self._bar.task_ids[0], refresh=True, **told)
+            fields = {"total": self.total, "completed": self.done, "description": self.what, "rate": rate}
+            self._bar.update(self._bar.task_ids[0], refresh=True, **fields)
 
 
-class Terminal:
+class ProgressReporter:
     """The table `what` below the messages, of as many rows as are told, or `count`, counted in `unit`s."""
 
     def __init__(self, what: str = "training", unit: str = "step", count: int = 0) -> None:
@@ -176,15 +176,15 @@ class Terminal:
         self._view = LiveTable(what) if _bears_table() else _Sum(what, unit)
         self._handlers: list[logging.Handler] = []
 
-    def show(self, row: str, standing: Standing) -> None:
-        self.rows.show(row, standing, time.monotonic())
+    def show(self, row: str, progress: RowProgress) -> None:
+        self.rows.show(row, progress, time.monotonic())
         self._view.draw(self.rows)
 
     def end(self, row: str, how: str = "done") -> None:
         self.rows.end(row, how)
         self._view.draw(self.rows)
 
-    def __enter__(self) -> "Terminal":
+    def __enter__(self) -> "ProgressReporter":
         self._handlers = log.handlers
         log.handlers = [_AboveTable(self._view, self._handlers)]
         return self
@@ -202,7 +202,7 @@ class _AboveTable(logging.Handler):
         self.view, self.others = view, handlers
 
     def emit(self, record: logging.LogRecord) -> None:
-        with self.view.away():
+        with self.view.hidden():
             for handler in self.others:
                 handler.handle(record)
 
@@ -223,8 +223,8 @@ class _Sum:
         self._bar.total = rows.total()
         self._bar.update(rows.done() - self._bar.done)
 
-    def away(self) -> contextlib.AbstractContextManager[None]:
-        return self._bar.away() if self._bar is not None else contextlib.nullcontext()
+    def hidden(self) -> contextlib.AbstractContextManager[None]:
+        return self._bar.hidden() if self._bar is not None else contextlib.nullcontext()
 
     def close(self) -> None:
         if self._bar is not None:

@@ -144,10 +144,10 @@ def format_size(size: float) -> str:
 
 def needed_and_free(needed: float, free: float) -> str:
     """How much is needed and how much there is, never in the same words for two numbers."""
-    told = format_size(needed), format_size(free)
-    if told[0] == told[1]:
-        told = f"{needed:,.0f} bytes", f"{free:,.0f} bytes"
-    return f"{told[0]} are needed and {told[1]} are free"
+    sizes = format_size(needed), format_size(free)
+    if sizes[0] == sizes[1]:
+        sizes = f"{needed:,.0f} bytes", f"{free:,.0f} bytes"
+    return f"{sizes[0]} are needed and {sizes[1]} are free"
 
 
 class Facts(dict[str, Any]):
@@ -324,8 +324,8 @@ def _read_yaml(path: Path, load: Callable[[str], Any], kinds: tuple[type, ...]) 
     except _TooLarge as error:
         raise UsageError(f"{path} {error}, which no card or configuration needs", code="too-large") from None
     except (YAMLError, OmegaConfBaseException, ValueError, TypeError, AttributeError) as error:
-        told = " ".join(str(error).split())
-        raise UsageError(f"{path} is not valid YAML: {told[:300]}", code="damaged-file") from None
+        message = " ".join(str(error).split())
+        raise UsageError(f"{path} is not valid YAML: {message[:300]}", code="damaged-file") from None
     if not isinstance(tree, kinds):
         raise UsageError(f"{path} must hold keys and values", code="damaged-file")
     return tree

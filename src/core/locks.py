@@ -48,7 +48,7 @@ def locked(path: Path, refusal: Callable[[str], str], tidy: bool = False) -> Ite
 
 
 @contextlib.contextmanager
-def in_turn(path: Path, others: str, tidy: bool = False) -> Iterator[None]:
+def waiting_lock(path: Path, others: str, tidy: bool = False) -> Iterator[None]:
     """Hold the lock file `path`; where one of the `others` holds it, that is said and its end awaited."""
 
     def after_others(file: IO[str]) -> None:

@@ -19,7 +19,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def run(main: Callable[[], int]) -> NoReturn:
-    """Run a door as this process's own work, and end the process with the exit code that it returns."""
+    """Run a command as this process's own work, and end the process with the exit code that it returns."""
     gc.set_threshold(*COLLECT_EVERY)
     # What was registered first is called last: after threads have ended and everybody else has tidied up.
     codes: list[int] = []

@@ -25,7 +25,7 @@ SHARE = 50  # of the time, one part at most goes into drawing
 BAR = 20  # columns
 ECHO = 3  # columns that stay free: a terminal writes ^C there
 GAP = 2  # columns between two others
-_WAY = {"bar": "", "share": "", "left": "left"}  # the last of them, and their headings
+_BAR_COLUMNS = {"bar": "", "share": "", "left": "left"}  # the last of them, and their headings
 
 
 class LiveTable:
@@ -47,7 +47,7 @@ class LiveTable:
             self.close()
 
     @contextlib.contextmanager
-    def away(self) -> Iterator[None]:
+    def hidden(self) -> Iterator[None]:
         """No table within the block."""
         shown = self._live
         self.close()
@@ -87,9 +87,9 @@ def console_of(console: Console | None = None) -> Console:
     """Rich's console on standard error, or the given one, at the size that the terminal has now."""
     from rich.console import Console, ConsoleDimensions
 
-    look = {"highlight": False, "markup": False, "emoji": False}
+    style = {"highlight": False, "markup": False, "emoji": False}
     surely = {"force_terminal": True, "force_interactive": True, "force_jupyter": False}
-    console = console or Console(stderr=True, **look, **surely)
+    console = console or Console(stderr=True, **style, **surely)
     console.size = ConsoleDimensions(*_size())
     return console
 
@@ -120,7 +120,7 @@ def drawn(rows: Rows, what: str, width: int, height: int) -> RenderableType:
 
     height -= 1  # where the cursor goes when the table is taken away
     most = min(height // 2, height - 3) if height > 3 else height - 1
-    shown = list(rows.standings)
+    shown = list(rows.progress)
     if len(rows) > max(most, 1):
         shown = rows.under_way()[: max(most, 0)]
     others = rows.others(shown)
@@ -133,11 +133,11 @@ def drawn(rows: Rows, what: str, width: int, height: int) -> RenderableType:
 def _table(rows: Rows, shown: list[str], what: str, width: int, header: bool) -> Table:
     from rich.table import Column, Table
 
-    facts = list(dict.fromkeys(key for row in shown for key in rows.standings[row].facts))
-    lines = [{what: row} | rows.standings[row].facts | _way(rows, row) for row in shown]
+    facts = list(dict.fromkeys(key for row in shown for key in rows.progress[row].facts))
+    lines = [{what: row} | rows.progress[row].facts | _bar_cells(rows, row) for row in shown]
     if len(rows) > 1:
-        lines.append({what: "all"} | _way_of_all(rows))
-    heads = {name: name for name in (what, *facts)} | _WAY
+        lines.append({what: "all"} | _bar_cells_of_all(rows))
+    heads = {name: name for name in (what, *facts)} | _BAR_COLUMNS
     kept = _fitting(heads, facts, lines, width)
     columns = [Column(_text(heads[name]), justify="right", width=wide) for name, wide in kept.items()]
     columns[0].justify = "left"
@@ -164,15 +164,15 @@ def _fitting(heads: dict[str, str], facts: list[str], lines: list[dict[str, Any]
     return kept | {label: max(1, min(kept[label], room))}
 
 
-def _way(rows: Rows, row: str) -> dict[str, Any]:
-    standing, state = rows.standings[row], rows.state(row)
+def _bar_cells(rows: Rows, row: str) -> dict[str, Any]:
+    progress, state = rows.progress[row], rows.state(row)
     if state not in (UNDER_WAY, DONE):
         return {"bar": None, "left": state}
-    share = 1.0 if state == DONE else standing.done / standing.total if standing.total else 0.0
+    share = 1.0 if state == DONE else progress.done / progress.total if progress.total else 0.0
     return {"bar": share, "share": _percent(share), "left": state or clock(rows.left(row))}
 
 
-def _way_of_all(rows: Rows) -> dict[str, Any]:
+def _bar_cells_of_all(rows: Rows) -> dict[str, Any]:
     total = rows.total()
     share = rows.done() / total if total else 0.0
     return {"bar": share, "share": _percent(share), "left": clock(rows.left_of_all())}

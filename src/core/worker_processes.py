@@ -19,14 +19,14 @@ from src.core.devices import see_only
 from src.core.errors import Problem
 from src.core.process import end_with
 from src.core.registry import extension_fault
-from src.core.reporter import Paced, Standing, Teller
+from src.core.reporter import PacedReporter, Reporter, RowProgress
 
-Task = Callable[[Teller], None]
+Task = Callable[[Reporter], None]
 TOLD_SECONDS = 0.1  # between two messages of a child about its steps
 
 
 class Pipe:
-    """A child's teller: everything goes to the parent, the only one that writes to the terminal; messages do so too."""
+    """A child's reporter: messages and progress go to the parent, the only one that writes to the terminal."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -34,8 +34,8 @@ class Pipe:
     def message(self, text: str) -> None:
         self.send("message", text)
 
-    def show(self, row: str, standing: Standing) -> None:
-        self.send("show", row, standing)
+    def show(self, row: str, progress: RowProgress) -> None:
+        self.send("show", row, progress)
 
     def end(self, row: str, how: str = "done") -> None:
         self.send("end", row, how)
@@ -46,7 +46,7 @@ class Pipe:
             self.connection.send((kind, values))
 
 
-def run_tasks(tasks: Iterable[Task], jobs: int, teller: Teller, gpus: Sequence[str] = ()) -> None:
+def run_tasks(tasks: Iterable[Task], jobs: int, reporter: Reporter, gpus: Sequence[str] = ()) -> None:
     """Run the tasks, at most `jobs` at once; with one job, in this process. Each is asked for when its turn comes.
 
     gpus: where there are several, what each of as many tasks at once sees of them (as CUDA_VISIBLE_DEVICES takes it);
@@ -55,7 +55,7 @@ def run_tasks(tasks: Iterable[Task], jobs: int, teller: Teller, gpus: Sequence[s
     """
     if jobs == 1 and not gpus:
         for task in tasks:
-            task(teller)
+            task(reporter)
         return
     waiting, free = iter(tasks), list(gpus) or [None] * jobs
     running: dict[Connection, tuple[BaseProcess, str | None]] = {}
@@ -69,7 +69,7 @@ def run_tasks(tasks: Iterable[Task], jobs: int, teller: Teller, gpus: Sequence[s
                 return
             for connection in wait(list(running)):
                 process, gpu = running[connection]
-                if not _hear(connection, process, teller):
+                if not _hear(connection, process, reporter):
                     del running[connection]
                     free.append(gpu)
     except BaseException:
@@ -95,7 +95,7 @@ def _child(task: Task, gpu: str | None, connection: Connection, parent: int) -> 
         if gpu is not None:
             see_only(gpu)
         with messages_to(pipe.message):
-            task(Paced(pipe, TOLD_SECONDS))
+            task(PacedReporter(pipe, TOLD_SECONDS))
     except (Problem, OSError) as problem:
         _end(pipe, 0, problem)
     except KeyboardInterrupt:
@@ -120,7 +120,7 @@ def _end(pipe: Pipe, code: int, problem: Exception | None = None) -> None:
     os._exit(code)
 
 
-def _hear(connection: Connection, process: BaseProcess, teller: Teller) -> bool:
+def _hear(connection: Connection, process: BaseProcess, reporter: Reporter) -> bool:
     """One message of a child; False when it has ended well."""
     try:
         kind, values = connection.recv()
@@ -140,7 +140,7 @@ def _hear(connection: Connection, process: BaseProcess, teller: Teller) -> bool:
     if kind == "message":
         log.info(*values)
     else:
-        getattr(teller, kind)(*values)
+        getattr(reporter, kind)(*values)
     return True
 
 

@@ -64,12 +64,12 @@ class Blend:
 class BlendChoice:
     """taken: the blend to use, fitted on all held-out rows. answer: its nested out-of-fold probabilities.
 
-    verdict: every single run, and every way to join them, beside the plain mean.
+    comparison: every single run, and every way to join them, beside the plain mean.
     """
 
     taken: Blend
     answer: np.ndarray
-    verdict: Comparison
+    comparison: Comparison
 
 
 def plain_mean(runs: tuple[str, ...], target: TargetType) -> Blend:
@@ -89,15 +89,15 @@ def choose_blend(held: HeldOut, tables: Tables, fitted: bool = True, ranks: bool
     every, singles = np.arange(len(held.id)), {}
     for run, table in tables.items():
         singles[f"run {run}"] = (None, (table, None))
-    ways: dict[str, tuple[Answer | None, Answer]] = {}
+    candidates: dict[str, tuple[Answer | None, Answer]] = {}
     for method in _methods(held, ranks) if fitted else ("plain mean",):
         same = _fit(method, held, tables, every).apply(tables, held.folds), None
         if method in ("plain mean", "rank mean"):
-            ways[method] = None, same
+            candidates[method] = None, same
         else:
-            ways[method] = same, held.nested(lambda rows, method=method: _applied(method, held, tables, rows))
-    verdict = judged(held, "plain mean", ways, beside=singles)
-    return BlendChoice(_fit(verdict.taken, held, tables, every), ways[verdict.taken][1][0], verdict)
+            candidates[method] = same, held.nested(lambda rows, method=method: _applied(method, held, tables, rows))
+    comparison = judged(held, "plain mean", candidates, beside=singles)
+    return BlendChoice(_fit(comparison.taken, held, tables, every), candidates[comparison.taken][1][0], comparison)
 
 
 def hill_climbing(held: HeldOut, tables: Tables, rows: np.ndarray) -> np.ndarray:
@@ -110,7 +110,7 @@ def hill_climbing(held: HeldOut, tables: Tables, rows: np.ndarray) -> np.ndarray
     counts = np.zeros(len(stack))
     total, best, kept = np.zeros_like(stack[0]), -np.inf, counts
     while counts.sum() < min(STEPS, kept.sum() + PATIENCE):
-        merits = [held.merit(((total + table) / (counts.sum() + 1), None), rows) for table in stack]
+        merits = [held.objective(((total + table) / (counts.sum() + 1), None), rows) for table in stack]
         at = int(np.argmax(merits))
         total, counts = total + stack[at], counts + (np.arange(len(stack)) == at)
         if merits[at] > best:

@@ -9,7 +9,7 @@ Judged = tuple[Answer | None, Answer]  # a fit's answer to the rows it was fitte
 
 
 @dataclass(frozen=True)
-class Way:
+class Candidate:
     """One way to answer. same_rows: its score where it was fitted, which flatters it; None where nothing is fitted.
 
     score: the nested estimate, with its 95 % interval. gain: over the plain way, None for the plain way itself.
@@ -30,24 +30,25 @@ class Comparison:
     """
 
     metric: str
-    ways: tuple[Way, ...]
-    beside: tuple[Way, ...]
+    candidates: tuple[Candidate, ...]
+    beside: tuple[Candidate, ...]
     taken: str
 
     @property
-    def way(self) -> Way:
+    def candidate(self) -> Candidate:
         """The one that is taken."""
-        return next(way for way in self.ways if way.name == self.taken)
+        return next(candidate for candidate in self.candidates if candidate.name == self.taken)
 
     @property
     def lines(self) -> tuple[str, ...]:
         """A table to print: what a fit promises on its own rows, what it holds on others, and what is taken."""
-        plain, others = self.ways[0].name, len(self.ways) - 1
+        plain, others = self.candidates[0].name, len(self.candidates) - 1
         text = [f"{self.metric:30s} {'same rows':>10s} {'nested':>9s}   {'95 % interval':18s}   gain over {plain}"]
-        for way in (*self.beside, *self.ways):
-            same = f"{way.same_rows:10.4f}" if way.same_rows is not None else " " * 10
-            gain = "" if way.gain is None else str(way.gain)
-            row = f"{way.name:30s} {same} {way.score:9.4f}   {format_interval(*way.interval):16s}   {gain}"
+        for candidate in (*self.beside, *self.candidates):
+            same = f"{candidate.same_rows:10.4f}" if candidate.same_rows is not None else " " * 10
+            gain = "" if candidate.gain is None else str(candidate.gain)
+            interval = format_interval(*candidate.interval)
+            row = f"{candidate.name:30s} {same} {candidate.score:9.4f}   {interval:16s}   {gain}"
             text.append(row.rstrip())
         if others:
             why = ": no fitted rule is significantly better" if self.taken == plain else ""
@@ -57,30 +58,34 @@ class Comparison:
 
 
 def judged(
-    held: HeldOut, plain: str, ways: dict[str, Judged], beside: dict[str, Judged] | None = None, sure: bool = True
+    held: HeldOut, plain: str, candidates: dict[str, Judged], beside: dict[str, Judged] | None = None, sure: bool = True
 ) -> Comparison:
     """Compare the ways to answer; the one named `plain` is kept unless another one's gain over it is real.
 
     sure: without, any nested gain will do.
     """
-    order = {plain: ways[plain], **ways}
-    text = _format(held, ways[plain][1], order, plain)
-    real = [way for way in text if way.gain is not None and (way.gain.real if sure else way.gain.value > 0)]
-    taken = max(real, key=lambda way: way.gain.value).name if real else plain
-    return Comparison(held.metric.name, text, _format(held, ways[plain][1], beside or {}, plain), taken)
+    order = {plain: candidates[plain], **candidates}
+    compared = _format(held, candidates[plain][1], order, plain)
+    real = [
+        candidate
+        for candidate in compared
+        if candidate.gain is not None and (candidate.gain.real if sure else candidate.gain.value > 0)
+    ]
+    taken = max(real, key=lambda candidate: candidate.gain.value).name if real else plain
+    return Comparison(held.metric.name, compared, _format(held, candidates[plain][1], beside or {}, plain), taken)
 
 
-def _format(held: HeldOut, base: Answer, ways: dict[str, Judged], plain: str) -> tuple[Way, ...]:
-    others = [name for name in ways if name != plain]
-    over = gains(held.metric, held.targets, base, [ways[name][1] for name in others], held.groups, rows=held.rows)
+def _format(held: HeldOut, base: Answer, candidates: dict[str, Judged], plain: str) -> tuple[Candidate, ...]:
+    others = [name for name in candidates if name != plain]
+    over = gains(held.metric, held.targets, base, [candidates[name][1] for name in others], held.groups, rows=held.rows)
     found = dict(zip(others, over, strict=True))
-    text = []
-    for name, (same, nested) in ways.items():
+    compared = []
+    for name, (same, nested) in candidates.items():
         interval = bootstrap_interval(
             held.metric, held.targets, nested[0], held.groups, decisions=nested[1], rows=held.rows
         )
-        text.append(
-            Way(
+        compared.append(
+            Candidate(
                 name,
                 None if same is None else held.metric.score(held.targets, *same, held.rows),
                 held.metric.score(held.targets, *nested, held.rows),
@@ -88,4 +93,4 @@ def _format(held: HeldOut, base: Answer, ways: dict[str, Judged], plain: str) ->
                 found.get(name),
             )
         )
-    return tuple(text)
+    return tuple(compared)

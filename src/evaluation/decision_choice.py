@@ -18,7 +18,7 @@ class DecisionChoice:
 
     decision: Decision
     answer: Answer
-    verdict: Comparison
+    comparison: Comparison
 
 
 def choose_decision(
@@ -44,7 +44,7 @@ def choose_decision(
     # Where nothing is below a threshold, no row can be empty.
     plain = replace(plain, never_empty=never_empty and plain.thresholds is not None)
     rules: dict[str, Rule] = {rule.name: rule for rule in metric.rules(shift)}
-    ways: dict[str, Judged] = {plain.name: (None, plain.apply(probabilities))}
+    candidates: dict[str, Judged] = {plain.name: (None, plain.apply(probabilities))}
 
     def fitted(rule: Rule, rows: np.ndarray | slice = slice(None)) -> Decision:
         decision = rule.fit(metric, held.targets[rows], probabilities[rows], held.rows.at(rows))
@@ -55,11 +55,11 @@ def choose_decision(
         return lambda others: decision.apply(probabilities[others])
 
     for name, rule in rules.items():
-        ways[name] = fitted(rule).apply(probabilities), held.nested(partial(learned, rule))
+        candidates[name] = fitted(rule).apply(probabilities), held.nested(partial(learned, rule))
     if shift is not None and not metric.ignores_prior:
         divided = PriorDividedOut(shift)
         rules[divided.name] = divided
-        ways[divided.name] = None, fitted(divided).apply(probabilities)
-    verdict = judged(held, plain.name, ways, sure=sure)
-    rule = rules.get(verdict.taken)
-    return DecisionChoice(fitted(rule) if rule else plain, ways[verdict.taken][1], verdict)
+        candidates[divided.name] = None, fitted(divided).apply(probabilities)
+    comparison = judged(held, plain.name, candidates, sure=sure)
+    rule = rules.get(comparison.taken)
+    return DecisionChoice(fitted(rule) if rule else plain, candidates[comparison.taken][1], comparison)

@@ -44,11 +44,11 @@ class HeldOut:
         parts = {name: getattr(self, name)[rows] for name in ("id", "targets", "folds", "groups")}
         return replace(self, **parts)
 
-    def merit(self, answer: Answer, rows: np.ndarray | None = None) -> float:
+    def objective(self, answer: Answer, rows: np.ndarray | None = None) -> float:
         """The score of an answer to these rows (None: all), turned so that larger is better."""
         if rows is None:
-            return self.metric.merit(self.targets, *answer, self.rows)
-        return self.metric.merit(self.targets[rows], *answer, self.rows.at(rows))
+            return self.metric.objective(self.targets, *answer, self.rows)
+        return self.metric.objective(self.targets[rows], *answer, self.rows.at(rows))
 
     def nested(self, fit: Fit) -> Answer:
         """Every row answered by what was fitted on the other folds: an honest estimate of a fit and its choices."""

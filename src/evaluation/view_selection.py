@@ -103,7 +103,7 @@ def _path(
         if not open_to:
             return tuple(path)
         # Of equals the first, not the quicker: seconds are measured, and the same command must choose the same views.
-        best = max(open_to, key=lambda view: held.merit(((total + tables[view]) / (len(path) + 1), None), rows))
+        best = max(open_to, key=lambda view: held.objective(((total + tables[view]) / (len(path) + 1), None), rows))
         path.append(best)
         total, spent = total + tables.pop(best), spent + seconds[best]
 

@@ -13,12 +13,12 @@ import torch
 from src.competition.competition import open_competition
 from src.config.request import Request
 from src.config.schema import Config
-from src.core.console import Terminal, log
+from src.core.console import ProgressReporter, log
 from src.core.distributed import ALONE
 from src.core.errors import Problem
 from src.core.files import written_whole
 from src.core.paths import Run
-from src.core.reporter import Standing
+from src.core.reporter import RowProgress
 from src.models.factory import build
 from src.reporting.figures import save
 from src.reporting.lr_finder_figure import draw_rates
@@ -67,10 +67,10 @@ class LearningRateTest(FoldTraining):
                 for images, rows in self.feed(self._steps_left()[: len(rates) - self.updates]):
                     before = progress.loss_sum
                     self._step(images, rows)
-                    self.stepper.loss_meter.settle()
+                    self.stepper.loss_meter.flush()
                     progress.step += 1
                     facts = {"rate": f"{rates[self.updates - 1]:.1e}"} | shown(progress, "")
-                    self.teller.show(self.job.name, Standing(len(rates), self.updates, facts=facts))
+                    self.reporter.show(self.job.name, RowProgress(len(rates), self.updates, facts=facts))
                     yield (progress.loss_sum - before) / len(rows)
                 progress.epoch, progress.step = progress.epoch + 1, 0
         except Diverged:
@@ -88,7 +88,7 @@ def find_lr(request: Request) -> float:
     with tempfile.TemporaryDirectory() as place:
         job = _rehearsal(request, run, Path(place))
         predict_teachers([job], Share(1, job.threads, job.machine.workers))
-        with Terminal(what="learning rates") as terminal:
+        with ProgressReporter(what="learning rates") as terminal:
             table = tried(LearningRateTest(job, terminal).losses)
     lowest, steepest = marks(table)
     proposed = float(f"{lowest / 10:.1e}")

@@ -11,7 +11,7 @@ from functools import partial
 from src.competition.card import load_card
 from src.competition.competition import loaded_once
 from src.config.request import Request
-from src.core.console import Terminal, log
+from src.core.console import ProgressReporter, log
 from src.core.errors import Problem
 from src.core.locks import only_one
 from src.core.worker_processes import run_tasks
@@ -43,7 +43,7 @@ def search(space: Space, address: str | None = HERE) -> None:
         so_far = f", {made} of them made" if made else ""
         left = space.trials - len(study.done) - len(study.with_fate(STOPPED))
         with loaded_once([space.first.request.config]):
-            with Terminal(count=left) as terminal:
+            with ProgressReporter(count=left) as terminal:
                 if address is HERE:
                     sides = side_by_side((space.first,), space.trials)
                     at_once = f", {sides.count} at once" if sides.count > 1 else ""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from src.competition.competition import loaded_once
 from src.config.request import Request
-from src.core.console import Terminal, labelled, log
+from src.core.console import ProgressReporter, labelled, log
 from src.core.devices import gpus
 from src.core.errors import Problem
 from src.core.locks import only_one
-from src.core.reporter import Part, Standing, Teller
+from src.core.reporter import Reporter, RowProgress, RowReporter
 from src.core.worker_processes import run_tasks
 from src.experiments.outcomes import outcomes_of
 from src.experiments.sweep_plan import Cell, Plan
@@ -31,7 +31,7 @@ def sweep(plan: Plan, address: str | None = HERE) -> None:
     """
     configs = (cell.request.config for cell in plan.cells)
     with only_one(plan.folder, f"sweep {plan.name}"), loaded_once(configs):
-        with Terminal() as terminal:
+        with ProgressReporter() as terminal:
             failures = _train_here(plan, terminal) if address is HERE else _train_on_ray(plan, address, terminal)
         done = tuple(cell for cell in plan.cells if cell.label not in failures)
         if done:
@@ -40,9 +40,9 @@ def sweep(plan: Plan, address: str | None = HERE) -> None:
             files = "comparison.md, summary.csv, curves.png, per_class.png and their tables"
             log.info(f"written to {plan.folder}: {files}")
     if failures:
-        told = "".join(f"\n  {label}: {reason}" for label, reason in failures.items())
+        message = "".join(f"\n  {label}: {reason}" for label, reason in failures.items())
         raise Problem(
-            f"{len(failures)} of {len(plan.cells)} runs failed; the same command tries them again:{told}",
+            f"{len(failures)} of {len(plan.cells)} runs failed; the same command tries them again:{message}",
             code="runs-failed",
         )
 
@@ -87,42 +87,42 @@ def with_share(request: Request, jobs: int, side: int) -> Request:
     return replace(request, config=config.model_copy(update={"machine": machine.model_copy(update=share)}))
 
 
-def _train_here(plan: Plan, teller: Teller) -> dict[str, str]:
+def _train_here(plan: Plan, reporter: Reporter) -> dict[str, str]:
     """Why which runs failed: {label: reason}."""
     sides, requests = shared_out(plan.cells)
     at_once = f", {sides.count} at once" if sides.count > 1 else ""
     log.info(f"{plan.title}: {len(plan.cells)} runs{at_once}")
-    _list(plan, teller)
+    _list(plan, reporter)
     with tempfile.TemporaryDirectory() as folder:
         # A file for each, because most of them fail in a process of their own.
         reasons = [Path(folder) / str(number) for number in range(len(plan.cells))]
         work = zip(plan.cells, requests, reasons, strict=True)
-        run_tasks([partial(_train_one, *one) for one in work], sides.count, teller, sides.gpus)
+        run_tasks([partial(_train_one, *one) for one in work], sides.count, reporter, sides.gpus)
         return {cell.label: file.read_text() for cell, file in zip(plan.cells, reasons, strict=True) if file.exists()}
 
 
-def _train_on_ray(plan: Plan, address: str, teller: Teller) -> dict[str, str]:
+def _train_on_ray(plan: Plan, address: str, reporter: Reporter) -> dict[str, str]:
     log.info(f"{plan.title}: {len(plan.cells)} runs")
-    _list(plan, teller)
+    _list(plan, reporter)
     requests = {cell.label: cell.request for cell in plan.cells}
-    problems = run_on_ray(requests.items(), address, teller)
+    problems = run_on_ray(requests.items(), address, reporter)
     return {label: str(problem) for label, problem in problems.items()}
 
 
-def _list(plan: Plan, teller: Teller) -> None:
+def _list(plan: Plan, reporter: Reporter) -> None:
     for cell in plan.cells:
-        teller.show(cell.label, Standing())
+        reporter.show(cell.label, RowProgress())
 
 
-def _train_one(cell: Cell, request: Request, reason: Path, teller: Teller) -> None:
+def _train_one(cell: Cell, request: Request, reason: Path, reporter: Reporter) -> None:
     with labelled(cell.label):
         try:
-            train_within(request, Part(teller, cell.label))
-            teller.end(cell.label)
+            train_within(request, RowReporter(reporter, cell.label))
+            reporter.end(cell.label)
         except Exception as error:  # whatever is wrong with one run must not cost the others
             if not isinstance(error, Problem):
                 log.info(traceback.format_exc())
             text = str(error) if isinstance(error, Problem) else f"{type(error).__name__}: {error}"
             reason.write_text(text)
             log.info(f"failed: {text}")
-            teller.end(cell.label, "failed")
+            reporter.end(cell.label, "failed")

@@ -49,13 +49,13 @@ class Plan:
 class Asked:
     """The words of a command: those with one value, and what takes several. title may be empty.
 
-    origin: the configuration or the sweep's file. told: the words that were given and are no lists, for a name.
+    origin: the configuration or the sweep's file. fixed: the words that were given and are no lists, for a name.
     """
 
     title: str
     origin: str
     command: str
-    told: dict[str, str]
+    fixed: dict[str, str]
     fixed: dict[str, str]
     axes: list[Axis]
 
@@ -72,12 +72,12 @@ def asked(argv: list[str], flag: str | None = None) -> Asked:
     if name is None:
         fixed, axes = split(words)
         origin = words.get("config") or (UNTUNED if "competition" in words else DEMO)
-        told = {key: value for key, value in words.items() if key != "config"}
+        text = {key: value for key, value in words.items() if key != "config"}
     else:
         title, fixed, axes = from_file(name, words)
-        origin, told = name, words
-    told = {key: value for key, value in told.items() if key != "competition"}
-    return Asked(title, origin, shlex.join(["python", "-m", "src.sweep", *argv]), told, fixed, axes)
+        origin, text = name, words
+    text = {key: value for key, value in text.items() if key != "competition"}
+    return Asked(title, origin, shlex.join(["python", "-m", "src.sweep", *argv]), text, fixed, axes)
 
 
 def plan_of(argv: list[str]) -> Plan:
@@ -89,13 +89,13 @@ def plan_of(argv: list[str]) -> Plan:
                 f"{key}={word} is a range: add --search to look through it, or write values with commas",
                 code="range-in-sweep",
             )
-    told = {key: value for key, value in words.told.items() if key not in LISTS}
+    text = {key: value for key, value in words.fixed.items() if key not in LISTS}
     cells = tuple(
         cell_of(words.fixed, words.axes, labels) for labels in itertools.product(*(axis.choices for axis in words.axes))
     )
     _check(cells)
     names = tuple(axis.name for axis in words.axes)
-    return Plan(default_run(words.origin, told), words.title or " × ".join(names), words.command, names, cells)
+    return Plan(default_run(words.origin, text), words.title or " × ".join(names), words.command, names, cells)
 
 
 def cell_of(fixed: dict[str, str], axes: list[Axis], labels: tuple[str, ...]) -> Cell:

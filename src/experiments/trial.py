@@ -13,7 +13,7 @@ from src.core.console import labelled, log
 from src.core.errors import Problem
 from src.core.files import read_json
 from src.core.paths import DONE, Run
-from src.core.reporter import EPOCH, Part, Standing, Teller
+from src.core.reporter import EPOCH, Reporter, RowProgress, RowReporter
 from src.experiments.search_space import Space
 from src.experiments.study import FAILED, STOPPED, Study, Tried
 from src.experiments.sweep import with_share
@@ -44,8 +44,8 @@ class Trial:
         return f"trial {self.number}"
 
     def begin(self) -> None:
-        told = " ".join(f"{axis}={label}" for axis, label in self.cell.values.items())
-        log.info(f"{self.label}: {told}, run {self.run.name}")
+        text = " ".join(f"{axis}={label}" for axis, label in self.cell.values.items())
+        log.info(f"{self.label}: {text}, run {self.run.name}")
 
     def poor(self) -> str | None:
         """Note what its logs tell; where it is poor and not at its end, how it stands."""
@@ -90,35 +90,35 @@ class Trial:
         return [self.run.member(*member) / name for member in self.request.members]
 
 
-class _Watched(Part):
-    """A trial's teller: after each epoch it raises Poor where the trial is not worth going on with."""
+class _WatchedReporter(RowReporter):
+    """A trial's reporter: after each epoch it raises Poor where the trial is not worth going on with."""
 
-    def __init__(self, teller: Teller, trial: Trial) -> None:
-        super().__init__(teller, trial.label)
+    def __init__(self, reporter: Reporter, trial: Trial) -> None:
+        super().__init__(reporter, trial.label)
         self.trial, self.at = trial, ("", "")
 
-    def show(self, row: str, standing: Standing) -> None:
-        super().show(row, standing)
-        if (at := (row, standing.facts.get(EPOCH, ""))) != self.at:
+    def show(self, row: str, progress: RowProgress) -> None:
+        super().show(row, progress)
+        if (at := (row, progress.facts.get(EPOCH, ""))) != self.at:
             self.at = at
             if stand := self.trial.poor():
                 raise Poor(stand)
 
 
-def train_here(space: Space, measure: Metric, side: int, tried: Tried, teller: Teller) -> None:
+def train_here(space: Space, measure: Metric, side: int, tried: Tried, reporter: Reporter) -> None:
     """Make a trial on this machine, where `side` of them run side by side. To be called in a process of its own."""
     trial = Trial(space, measure, tried, Study(space.folder, measure.higher_is_better))
     trial.begin()
     try:
         # Its folds one after the other: the first ones already tell a poor trial.
         with labelled(str(trial.number)):
-            train_within(with_share(trial.request, 1, side), _Watched(teller, trial))
+            train_within(with_share(trial.request, 1, side), _WatchedReporter(reporter, trial))
         problem = None
     except Exception as error:  # whatever is wrong with one run must not cost the others
         if not isinstance(error, Poor | Problem):
             log.info(traceback.format_exc())
         problem = error
-    teller.end(trial.label, trial.end(problem))
+    reporter.end(trial.label, trial.end(problem))
 
 
 def by_part(logs: dict[int, pd.DataFrame], epochs: int) -> dict[int, float]:

@@ -31,7 +31,7 @@ from src.core.errors import Problem
 from src.core.files import DamagedFile, MissingFile, damaged, read_json, write_json, written_whole
 from src.core.paths import relative_paths
 from src.images import decode
-from src.images.cache_folder import GB, held, make_room, turn
+from src.images.cache_folder import GB, folder_lock, make_room, opened_shared
 from src.images.fits import version_of
 from src.images.local_copy import copied, own_folder
 from src.images.prepare_steps import versions_of
@@ -145,7 +145,7 @@ class ImageCache:
     def _map(self) -> np.ndarray:
         if self._squares is None:
             try:
-                self._held = self._held or held(self.file)
+                self._held = self._held or opened_shared(self.file)
                 self._squares, self._sums = self._mapped(self._held.fileno())
             except FileNotFoundError:  # deleted by hand, or by a process that saw no mark of it
                 raise self._damage("is gone") from None
@@ -189,8 +189,8 @@ def _key(folder: Path, source: ImageStream, digests: Sequence[int] | None) -> st
     recipe = [decode.VERSION, cv2.__version__, source.side, version_of(source.fit), versions_of(source.prepare)]
     digest = hashlib.sha256(json.dumps(recipe).encode())
     of_files = _sizes_and_times(source) if digests is None else map(str, digests)
-    for name, told in zip(relative_paths(source.paths, folder.parent), of_files, strict=True):
-        digest.update(os.fsencode(name) + f"\0{told}\0\0".encode())
+    for name, text in zip(relative_paths(source.paths, folder.parent), of_files, strict=True):
+        digest.update(os.fsencode(name) + f"\0{text}\0\0".encode())
     return digest.hexdigest()[:16]
 
 
@@ -213,7 +213,7 @@ def _shared(
     """The cache in the competition's folder, built where there is none."""
     cache = _found(file, source)
     if cache is None:
-        with turn(file.parent):
+        with folder_lock(file.parent):
             # Looked for again first: another process may have built it while this one waited.
             while (cache := _found_silently(file, source)) is None:
                 make_room(file.parent, _size(source), max_gb)
@@ -248,7 +248,7 @@ def _found(file: Path, source: ImageStream) -> ImageCache | None:
     """The complete cache in `file`, held and marked as used just now; None where there is none, or it is damaged."""
     mark = file.with_suffix(".json")
     try:
-        handle = held(file)
+        handle = opened_shared(file)
         facts = read_json(mark)
         faults = {int(row): reason for row, reason in facts["faults"].items()}
         cache = ImageCache(file, facts["images"], faults, summed="crc32" in facts)

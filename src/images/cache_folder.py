@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from src.core.errors import Problem
 from src.core.files import needed_and_free
-from src.core.locks import hold, in_turn, try_hold
+from src.core.locks import hold, try_hold, waiting_lock
 
 GB = 1e9
 
@@ -24,17 +24,17 @@ class NoRoom(Problem):
     code = "no-room-for-cache"
 
 
-def held(file: Path) -> BinaryIO:
+def opened_shared(file: Path) -> BinaryIO:
     """`file`, open and locked against deletion for as long as the handle, or a forked copy of it, lives."""
     handle = file.open("rb")
     hold(handle, shared=True)
     return handle
 
 
-def turn(folder: Path, what: str = "") -> AbstractContextManager[None]:
+def folder_lock(folder: Path, what: str = "") -> AbstractContextManager[None]:
     """Wait until no other process builds in `folder`. what: looks at the images, beside whoever builds a cache."""
     at_work = "looking at the images for" if what else "building an image cache in"
-    return in_turn(folder / (f"{what}.lock" if what else "lock"), f"{at_work} {folder}")
+    return waiting_lock(folder / (f"{what}.lock" if what else "lock"), f"{at_work} {folder}")
 
 
 def make_room(folder: Path, size: int, max_gb: float | None) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from src.core.console import Bar, log
 from src.core.errors import UsageError
 from src.core.files import DamagedFile, damaged, read_json, write_json, written_whole
-from src.images.cache_folder import NoRoom, make_room, turn
+from src.images.cache_folder import NoRoom, folder_lock, make_room
 
 OURS = "podium-cache"  # and the number of the user; whatever else the user keeps in his folder is not ours to tidy
 CHUNK = 16_000_000  # bytes read at once
@@ -77,7 +77,7 @@ def copied(file: Path, copy: Path, max_gb: float | None, whole: Callable[[Path],
     """
     facts = read_json(file.with_suffix(".json"))
     try:
-        with turn(copy.parent):
+        with folder_lock(copy.parent):
             if not _is_copy(copy, facts):
                 make_room(copy.parent, facts["bytes"], max_gb)
                 log.info(f"copying the image cache to {copy}")

@@ -39,11 +39,11 @@ def predict_ensemble(request: Request) -> Path:
     else:
         choice = choose_blend(held, tables, fitted=competition.config.predict.blend == "auto", ranks=not likely)
         blend = choice.taken
-        log.info("\n".join([*choice.verdict.lines, *_spreads(held, tables, choice), *_differences(held, tables)]))
+        log.info("\n".join([*choice.comparison.lines, *_spreads(held, tables, choice), *_differences(held, tables)]))
         decision, likely = _decision(runs, held, choice, likely)
         scores = likely.scores(held, decision.answer if decision else (choice.answer, None))
-    if decision and len(decision.verdict.ways) > 1:
-        log.info("\n".join(decision.verdict.lines))
+    if decision and len(decision.comparison.candidates) > 1:
+        log.info("\n".join(decision.comparison.lines))
     if scores:
         log.info(format_scores(scores))
     if not same_folds(runs):
@@ -55,7 +55,7 @@ def predict_ensemble(request: Request) -> Path:
     _say_leaderboard(runs, blend, answer)
     file = write_answers(competition, request.run, runs[0].test_ids, answer)
     judged = decision or choice
-    score = (judged.verdict.way.score, *judged.verdict.way.interval) if judged else None
+    score = (judged.comparison.candidate.score, *judged.comparison.candidate.interval) if judged else None
     folder = runs_folder(request.competition) / "blends" / request.run / "predictions"
     write_facts(file, folder, runs, score, decision.decision if decision else None, blend, scores)
     log.info(submit_command(competition, file))
@@ -133,7 +133,7 @@ def _spreads(held: HeldOut, tables: Tables, choice: BlendChoice) -> list[str]:
 
 def _differences(held: HeldOut, tables: Tables) -> list[str]:
     """The best single run against each other one, on the same rows."""
-    best = max(tables, key=lambda run: held.merit((tables[run], None)))
+    best = max(tables, key=lambda run: held.objective((tables[run], None)))
     others = [run for run in tables if run != best]
     return [
         format_difference(

@@ -41,8 +41,8 @@ class LikelyMetrics:
         if judge is None or not self.metrics[0].blends_ranks:
             return self, choice
         found = choose_decision(replace(held, metric=judge), probabilities, shift, sure=False)
-        log.info("\n".join(found.verdict.lines))
-        if found.verdict.taken == found.verdict.ways[0].name:
+        log.info("\n".join(found.comparison.lines))
+        if found.comparison.taken == found.comparison.candidates[0].name:
             return self, choice
         decision = replace(found.decision, of_mean=True)
         return replace(self, calibrated=found.answer[0]), replace(choice, decision=decision)

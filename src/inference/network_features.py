@@ -28,7 +28,7 @@ from src.core.console import Bar, log
 from src.core.devices import gpus
 from src.core.errors import Problem
 from src.core.files import DamagedFile, read_npz, written_whole
-from src.core.locks import in_turn
+from src.core.locks import waiting_lock
 from src.core.paths import Run
 from src.images.dataset import Feed, PlainRows
 from src.images.prepare_steps import versions_of
@@ -84,7 +84,7 @@ class NetworkFeatures:
     def ensure(self, views: tuple[str, ...]) -> None:
         """Compute what is not kept yet, in one pass over the images."""
         if self._missing(views):
-            with in_turn(self.folder / "lock", f"computing features in {self.folder}"):
+            with waiting_lock(self.folder / "lock", f"computing features in {self.folder}"):
                 missing = self._missing(views)  # another process may have computed them while this one waited
                 if missing:
                     self._compute(missing)

@@ -17,7 +17,7 @@ from src.metrics import Rows
 
 
 def predict(request: Request) -> Path:
-    """Write the submission of a run, or of several joined, and return its path. See the doors for errors."""
+    """Write the submission of a run, or of several joined, and return its path. See the command for errors."""
     return predict_ensemble(request) if request.runs else predict_run(request)
 
 
@@ -39,8 +39,8 @@ def predict_run(request: Request) -> Path:
     lines += _leaderboard(one)
     if lines:
         log.info(score_table(competition, lines, len(one.views)))
-    if choice and len(choice.verdict.ways) > 1:
-        log.info("\n".join(choice.verdict.lines))
+    if choice and len(choice.comparison.candidates) > 1:
+        log.info("\n".join(choice.comparison.lines))
     if scores:
         log.info(format_scores(scores))
     file = write_answers(competition, one.run.name, one.test_ids, answer)
@@ -70,6 +70,6 @@ def _leaderboard(one: RunAnswers) -> list[Line]:
 def _score(lines: list[Line], choice: DecisionChoice | None) -> Score | None:
     """The out-of-fold score and its interval: with a decision nested, each fold by what was fitted on the others."""
     if choice:
-        return choice.verdict.way.score, *choice.verdict.way.interval
+        return choice.comparison.candidate.score, *choice.comparison.candidate.interval
     overall = next((line for line in lines if line.name == OVERALL), None)
     return (overall.tta, *overall.interval) if overall else None

@@ -62,15 +62,15 @@ def facts_of(file: Path, competition: str) -> dict[str, Any]:
 
 
 def _of_run(one: RunAnswers) -> dict[str, Any]:
-    config, brought = one.competition.config, is_external(one.run)
+    config, external = one.competition.config, is_external(one.run)
     return {
         "seeds": sorted({member.seed for member in one.members}),
         "folds": sorted({str(member.fold) for member in one.members}),
         "views": list(one.views),
-        "size": None if brought else config.predict.size or config.images.size,
-        "engine": "" if brought else str(one.tables.engine),
-        "config_hash": "" if brought else config.hash(),
-        "commit": "" if brought else read_json(one.run.folder / "run.json")["commit"],
+        "size": None if external else config.predict.size or config.images.size,
+        "engine": "" if external else str(one.tables.engine),
+        "config_hash": "" if external else config.hash(),
+        "commit": "" if external else read_json(one.run.folder / "run.json")["commit"],
     }
 
 

@@ -162,11 +162,16 @@ class Metric(Configurable):
         rows: Rows | None = None,
     ) -> float:
         """`score`, quicker where there is a statistic, for a search that asks hundreds of times. No warnings."""
-        if not self.quick or (rows is not None and rows.weights is not None):
+        plain = np.isfinite(predictions).all() and (rows is None or rows.weights is None)
+        if not self.quick or not plain:
             return self.score(truth, predictions, decisions, rows)
+        return self.plain_score(truth, predictions, decisions)
+
+    def plain_score(self, truth: np.ndarray, predictions: np.ndarray, decisions: np.ndarray | None) -> float:
+        """`quick_score` of finite predictions, each row counted once."""
         return float(self.weighted(truth, predictions, decisions)(np.ones((1, len(truth))))[0])
 
-    def merit(
+    def objective(
         self,
         truth: np.ndarray,
         predictions: np.ndarray,
@@ -292,4 +297,4 @@ class OneThreshold(Rule):
         def at(threshold: float) -> Decision:
             return Decision(self.name, metric.target, thresholds=(float(threshold),) * p.shape[1])
 
-        return at(shared_threshold(lambda threshold: metric.merit(truth, *at(threshold).apply(p), rows)))
+        return at(shared_threshold(lambda threshold: metric.objective(truth, *at(threshold).apply(p), rows)))

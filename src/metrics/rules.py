@@ -67,7 +67,7 @@ class TiltedPrior(Rule):
         counts = np.bincount(truth, minlength=p.shape[1])
         shares = np.log((counts + 1) / (len(truth) + len(counts)))
         tilts = [Decision(self.name, metric.target, shift=plain(tilt * shares)) for tilt in sorted(TILTS, key=abs)]
-        return max(tilts, key=lambda tilt: metric.merit(truth, *tilt.apply(p), rows))
+        return max(tilts, key=lambda tilt: metric.objective(truth, *tilt.apply(p), rows))
 
 
 class PriorDividedOut(Rule):

@@ -49,5 +49,5 @@ def compared_of(subjects: dict[str, RunResults]) -> Compared:
     tables = [RunTable(run, s.competition.folds.hash, s.held.id, s.plain) for run, s in subjects.items()]
     ids, found = joined(tables, first.held.id, first.competition.folds.hash, shared=True)
     held = first.held.only(ids)
-    best = max(found, key=lambda run: held.merit((found[run], None)))
+    best = max(found, key=lambda run: held.objective((found[run], None)))
     return Compared(subjects, held, found, best)

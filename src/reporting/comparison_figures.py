@@ -67,14 +67,14 @@ def most_different(per_class: pd.DataFrame, count: int) -> pd.DataFrame:
     return per_class.loc[order[:count]]
 
 
-def _draw(place: Axes, curves: pd.DataFrame, column: str, looks: dict[str, dict[str, str]]) -> None:
-    for label, look in looks.items():
+def _draw(place: Axes, curves: pd.DataFrame, column: str, styles: dict[str, dict[str, str]]) -> None:
+    for label, style in styles.items():
         epochs = curves[curves["label"] == label].groupby("epoch")[column]
         mean = epochs.mean().dropna()
-        place.plot(mean.index, mean, label=label, markersize=4, **look)
+        place.plot(mean.index, mean, label=label, markersize=4, **style)
         if epochs.size().max() > 1:
             low, high = epochs.min()[mean.index], epochs.max()[mean.index]
-            place.fill_between(mean.index, low, high, color=look["color"], alpha=0.12)
+            place.fill_between(mean.index, low, high, color=style["color"], alpha=0.12)
     place.grid(alpha=0.3)
     place.xaxis.get_major_locator().set_params(integer=True)
 
@@ -85,12 +85,12 @@ def _looks(cells: pd.DataFrame, axes: tuple[str, ...]) -> dict[str, dict[str, st
     colours = pd.factorize(cells[longest])[0]
     rest = cells[[axis for axis in axes if axis != longest]]
     others = pd.factorize(pd.Series([", ".join(values) for values in rest.itertuples(index=False)]))[0]
-    looks = {}
+    styles = {}
     for label, colour, line in zip(cells["label"], colours, others, strict=True):
         again = colour // len(COLOURS) + line // len(LINES)
-        look = {"color": COLOURS[colour % len(COLOURS)], "linestyle": LINES[line % len(LINES)]}
-        looks[label] = look | {"marker": MARKS[again % len(MARKS)]}
-    return looks
+        style = {"color": COLOURS[colour % len(COLOURS)], "linestyle": LINES[line % len(LINES)]}
+        styles[label] = style | {"marker": MARKS[again % len(MARKS)]}
+    return styles
 
 
 def _has(curves: pd.DataFrame, column: str) -> bool:

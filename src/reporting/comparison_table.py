@@ -66,9 +66,9 @@ def write_comparison(
     save(draw_curves(outcomes.curves, outcomes.cells, outcomes.axes, outcomes.metric), folder / "curves.png")
     if outcomes.per_class is not None:
         save(draw_classes(outcomes.per_class), folder / "per_class.png")
-    told = _format(summary, outcomes)
-    write_text(folder / "comparison.md", _markdown(title, command, outcomes, told, absent, remarks))
-    return "\n".join([told.to_string(index=False), *filter(None, [_format_pick(outcomes)]), *remarks])
+    rows = _format(summary, outcomes)
+    write_text(folder / "comparison.md", _markdown(title, command, outcomes, rows, absent, remarks))
+    return "\n".join([rows.to_string(index=False), *filter(None, [_format_pick(outcomes)]), *remarks])
 
 
 def summarised(outcomes: Outcomes) -> pd.DataFrame:
@@ -109,7 +109,7 @@ def _markdown(
     title: str,
     command: str,
     outcomes: Outcomes,
-    told: pd.DataFrame,
+    rows: pd.DataFrame,
     absent: dict[str, dict[str, str]],
     remarks: tuple[str, ...],
 ) -> str:
@@ -118,7 +118,7 @@ def _markdown(
     parts = [f"# {title}", f"    {command}"]
     parts += [
         f"{datetime.date.today()}, commit {commit() or 'unknown'}; {where}.",
-        _table(told),
+        _table(rows),
         *_notes(outcomes),
         *remarks,
     ]

@@ -31,8 +31,8 @@ def legible(text: str, names: Sequence[str], longest: int = 28) -> str:
     """`text` on one line, cut to `longest` letters; a letter that no font draws stands as its code, such as U+732B."""
     drawn = frozenset().union(*(_drawn_by(_file_of(name)) for name in names))
     line = " ".join(text.split())
-    told = "".join(c if c.isprintable() and ord(c) in drawn else f"U+{ord(c):04X} " for c in line)
-    shown = " ".join(told.split())
+    message = "".join(c if c.isprintable() and ord(c) in drawn else f"U+{ord(c):04X} " for c in line)
+    shown = " ".join(message.split())
     return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
 
 

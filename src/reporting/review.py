@@ -31,7 +31,7 @@ RECORD = "review.json"
 
 
 def review(request: Request) -> Path:
-    """Write tables and galleries into the run's review/ folder, and return it. See the door for errors."""
+    """Write tables and galleries into the run's review/ folder, and return it. See the command for errors."""
     run = existing_run(request)
     if is_external(run):
         raise UsageError(
@@ -123,7 +123,9 @@ def _doubted(
     picture.unlink(missing_ok=True)
     if len(table):
         lines = zip(table["id"], "given: " + table["given"], "suggested: " + table["suggested"], strict=True)
-        pictures = [Picture(Path(path), told) for path, told in itertools.islice(zip(paths, lines, strict=True), MOST)]
+        pictures = [
+            Picture(Path(path), message) for path, message in itertools.islice(zip(paths, lines, strict=True), MOST)
+        ]
         write_gallery(picture, f"{folder.parent.name}: the labels that look wrong, the most doubtful first", pictures)
         log.info(f"written to {folder}: {file.name}, {picture.name}")
     return file, len(table)

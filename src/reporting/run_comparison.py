@@ -17,7 +17,7 @@ from src.reporting.page.blocks import Block, Chart, Gallery, Page, Section, Tabl
 from src.reporting.page.charts import Curve, curves, intervals
 from src.reporting.page.write import write_page
 from src.reporting.run_results import run_results
-from src.reporting.tiles import isolated, joined, names_of, pictures, told
+from src.reporting.tiles import in_words, isolated, joined, names_of, pictures
 
 FLIPS, CLASSES = 24, 40
 
@@ -38,9 +38,9 @@ def answer(compared: Compared) -> Section:
             "value": metric.score(held.targets, table, rows=held.rows),
         }
         gain = found.get(run)
-        told = (np.nan,) * 3 if gain is None else (gain.value, gain.low, gain.high)
+        text = (np.nan,) * 3 if gain is None else (gain.value, gain.low, gain.high)
         lines.append(
-            line | {"low": low, "high": high} | dict(zip(("gain", "gain_low", "gain_high"), told, strict=True))
+            line | {"low": low, "high": high} | dict(zip(("gain", "gain_low", "gain_high"), text, strict=True))
         )
     scores = pd.DataFrame(lines)
     alt = f"{metric.name} of {len(tables)} runs with 95 % intervals"
@@ -64,10 +64,10 @@ def learning(compared: Compared) -> Section:
     logs = {run: results.log for run, results in compared.subjects.items() if not results.log.empty}
     if not logs:
         return Section("learning", "Learning", "None of these runs brings logs: they were trained elsewhere.", ())
-    told = "; ".join(f"{run}: {_cost(log)}" for run, log in logs.items())
+    text = "; ".join(f"{run}: {_cost(log)}" for run, log in logs.items())
     shared = set.intersection(*({*log["fold"]} for log in logs.values()))
     if not shared:
-        return Section("learning", "Learning", f"{told}. They share no fold, so their curves cannot be compared.", ())
+        return Section("learning", "Learning", f"{text}. They share no fold, so their curves cannot be compared.", ())
     whose = f"mean of fold {', '.join(map(str, sorted(shared, key=str)))}"
     logs = {run: log[log["fold"].isin(shared)] for run, log in logs.items()}
     blocks: list[Block] = []
@@ -85,7 +85,7 @@ def learning(compared: Compared) -> Section:
             alt = f"{title} by epoch, from the first to the last: {ends}"
             draw = curves(lines, "epoch", unit, log_scale)
             blocks.append(Chart(column, f"{title}, {whose}", alt, draw, numbers))
-    return Section("learning", "Learning", f"{told}. The curves are of the folds that all of them have.", tuple(blocks))
+    return Section("learning", "Learning", f"{text}. The curves are of the folds that all of them have.", tuple(blocks))
 
 
 def _cost(log: pd.DataFrame) -> str:
@@ -124,9 +124,9 @@ def flipped(compared: Compared) -> Section:
     tiles = tuple(
         Tile(
             (image,),
-            (f"id {line['id']}, {told(names_of(results, row))} by the table",),
+            (f"id {line['id']}, {in_words(names_of(results, row))} by the table",),
             (
-                f"truth {told(names_of(results, row))}",
+                f"truth {in_words(names_of(results, row))}",
                 *(f"{'✓' if right[run][line['row']] else '✗'} {run}: {isolated(line[run])}" for run in compared.tables),
                 f"id {line['id']}",
             ),
@@ -165,12 +165,12 @@ def _most_different(table: pd.DataFrame, runs: list[str]) -> str:
     """The class that differs most, of those in which the intervals of two runs lie apart."""
     shares = table[runs].to_numpy(dtype=float)
     low, high = wilson(shares, np.repeat(table[["rows"]].to_numpy(), len(runs), axis=1))
-    told = table[np.nanmax(np.nan_to_num(low), axis=1) > np.nanmin(np.nan_to_num(high, nan=1), axis=1)]
-    if not len(told):
+    text = table[np.nanmax(np.nan_to_num(low), axis=1) > np.nanmin(np.nan_to_num(high, nan=1), axis=1)]
+    if not len(text):
         return "In no class do the runs differ by more than the luck of its images could: their 95 % intervals overlap."
-    most = told.iloc[0]
+    most = text.iloc[0]
     each = ", ".join(f"{run} {most[run]:.3f}" for run in runs)
-    where = f"In {len(told)} class{'es' * (len(told) > 1)} the runs' 95 % intervals lie apart"
+    where = f"In {len(text)} class{'es' * (len(text) > 1)} the runs' 95 % intervals lie apart"
     return f"{where}, most in {isolated(most['class'])}: {each} of its {most['rows']} images."
 
 
@@ -204,7 +204,7 @@ def compare(request: Request) -> Path:
     alone = [replace(request, run=name, config=config, runs=(), configs=()) for name, config in each]
     folder = runs_folder(request.competition) / "comparisons" / request.run
     title = " against ".join(request.runs) if len(request.runs) == 2 else f"{len(request.runs)} runs side by side"
-    told = (
+    text = (
         f"Competition {request.competition}; page made on {datetime.date.today().isoformat()} by python -m src.report"
     )
     subjects, made = {}, []
@@ -220,7 +220,7 @@ def compare(request: Request) -> Path:
             bar.update()
         bar.describe("report: figures")
         with only_one(folder, f"the comparison {request.run}"):
-            file = write_page(Page(title, told, tuple(made)), folder)
+            file = write_page(Page(title, text, tuple(made)), folder)
         bar.update()
     log.info(f"{file}: {file.stat().st_size / 1e6:.1f} MB, open it in a browser")
     return file

@@ -14,7 +14,7 @@ from src.reporting.sections import SECTIONS
 
 
 def report(request: Request) -> Path:
-    """Write the page of a run, or of several side by side, and return its path. See the door for errors."""
+    """Write the page of a run, or of several side by side, and return its path. See the command for errors."""
     if request.runs:
         return compare(request)
     with silenced():

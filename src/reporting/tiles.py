@@ -28,7 +28,7 @@ def id_of(results: RunResults, row: int) -> str:
     return str(samples.train["id"].iloc[row] if row < count else samples.test["id"].iloc[row - count])
 
 
-def told(names: Sequence[str]) -> str:
+def in_words(names: Sequence[str]) -> str:
     """Names within a sentence."""
     return joined([isolated(name) for name in names])
 

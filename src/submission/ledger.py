@@ -213,9 +213,9 @@ def _folded(rows: Iterable[Entry]) -> list[Entry]:
             place = len(found)
             found.append(row)
         else:
-            told = {name: getattr(row, name) for name in COLUMNS if getattr(row, name) not in (None, "")}
+            filled = {name: getattr(row, name) for name in COLUMNS if getattr(row, name) not in (None, "")}
             kept = {"time": found[place].time or row.time, "reason": row.reason}  # of the first row, and of the last
-            found[place] = replace(found[place], **(told | kept))
+            found[place] = replace(found[place], **(filled | kept))
         places.update(dict.fromkeys(keys, place))
     return found
 

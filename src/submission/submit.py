@@ -1,4 +1,4 @@
-"""What the door `python -m src.submit` does: check and push a file, or look at what was pushed."""
+"""What the command `python -m src.submit` does: check and push a file, or look at what was pushed."""
 
 from pathlib import Path
 

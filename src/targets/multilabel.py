@@ -1,13 +1,11 @@
 """Any number of classes a row: truth is (n, classes) float32 of 0 and 1, decisions are (n, classes) bool."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from src.targets import TARGETS, Evidence, Recognised
 from src.targets.label_cells import Cells, parts_of
 from src.targets.single_label import log_ratio
-from src.targets.target_type import CLIP, TINY, ClassTarget, Labels, Mistakes, Strata
+from src.targets.target_type import CLIP, TINY, ClassTarget, Coding, Labels, Mistakes, Strata
 
 
 @TARGETS.register("multilabel")
@@ -41,17 +39,9 @@ class MultiLabel(ClassTarget):
         names = np.array([part for row in parts for part in row], dtype=object)
         return Labels(np.repeat(np.arange(len(text)), counts), names)
 
-    def encode(
-        self,
-        labels: Labels,
-        rows: int,
-        outputs: tuple[str, ...],
-        names: dict[str, str] | None,
-        refuse: Callable[[int, str, int], str],
-        both: bool = False,
-    ) -> np.ndarray:
-        truth = np.zeros((rows, len(outputs)), np.float32)
-        truth[labels.rows, self._codes(labels, outputs, names, refuse, both)] = 1
+    def encode(self, labels: Labels, rows: int, coding: Coding) -> np.ndarray:
+        truth = np.zeros((rows, len(coding.outputs)), np.float32)
+        truth[labels.rows, self._codes(labels, coding)] = 1
         return truth
 
     def combine(self, kept: np.ndarray, first: np.ndarray, more: np.ndarray) -> np.ndarray:
@@ -152,8 +142,8 @@ class MultiLabel(ClassTarget):
         """One class of an image each: the answer begins with "not" where it was missed."""
         rows, labels = np.nonzero((truth > 0.5) != decisions)
         yes, p = decisions[rows, labels], predictions[rows, labels]
-        told = [("" if there else "not ") + outputs[k] for k, there in zip(labels, yes, strict=True)]
-        return Mistakes(rows, labels, np.where(yes, p, 1 - p), told)
+        words = [("" if there else "not ") + outputs[k] for k, there in zip(labels, yes, strict=True)]
+        return Mistakes(rows, labels, np.where(yes, p, 1 - p), words)
 
     def questions(
         self, truth: np.ndarray, predictions: np.ndarray, outputs: tuple[str, ...]

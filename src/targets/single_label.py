@@ -1,12 +1,10 @@
 """Targets where each row has one class: truth and decisions are (n,) int64, the numbers of the classes."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from src.core.errors import Problem
 from src.targets.label_cells import Cells
-from src.targets.target_type import CLIP, TINY, ClassTarget, Labels, Mistakes, Strata
+from src.targets.target_type import CLIP, TINY, ClassTarget, Coding, Labels, Mistakes, Strata
 
 
 class SingleLabel(ClassTarget):
@@ -30,16 +28,8 @@ class SingleLabel(ClassTarget):
         rows, columns = np.nonzero(marks)
         return Labels(rows, np.array(cells.columns, dtype=object)[columns])
 
-    def encode(
-        self,
-        labels: Labels,
-        rows: int,
-        outputs: tuple[str, ...],
-        names: dict[str, str] | None,
-        refuse: Callable[[int, str, int], str],
-        both: bool = False,
-    ) -> np.ndarray:
-        return self._codes(labels, outputs, names, refuse, both)
+    def encode(self, labels: Labels, rows: int, coding: Coding) -> np.ndarray:
+        return self._codes(labels, coding)
 
     def combine(self, kept: np.ndarray, first: np.ndarray, more: np.ndarray) -> np.ndarray:
         return more != kept[first]
@@ -116,7 +106,7 @@ class SingleLabel(ClassTarget):
     def having(self, truth: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         return outputs[truth]
 
-    def told(self, row: tuple[str, ...]) -> str:
+    def in_words(self, row: tuple[str, ...]) -> str:
         return repr(str(row[0]))
 
     def recognised(self, truth: np.ndarray, decisions: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -47,6 +47,18 @@ class Labels:
 
 
 @dataclass(frozen=True)
+class Coding:
+    """How labels become truth. outputs: the network's, in their order. names: {label of the tables: output}, where they
+    differ; with `both` the outputs' own names will do too. refuse(row, label, number of such rows): the message for an
+    unknown label."""
+
+    outputs: tuple[str, ...]
+    names: dict[str, str] | None
+    refuse: Callable[[int, str, int], str]
+    both: bool = False
+
+
+@dataclass(frozen=True)
 class Strata:
     """What folds share out evenly: row `rows[k]` belongs to stratum `labels[k]`, a number below `count`.
 
@@ -121,19 +133,8 @@ class TargetType(Configurable):
             return tuple(given.get(column, column) for column in columns)
         return tuple(given or columns)
 
-    def encode(
-        self,
-        labels: Any,
-        rows: int,
-        outputs: tuple[str, ...],
-        names: dict[str, str] | None,
-        refuse: Callable[[int, str, int], str],
-        both: bool = False,
-    ) -> np.ndarray:
-        """The truth of so many rows. names: {label of the tables: output}, where they differ; with `both` the outputs'
-        own names will do too. Raises Problem with `refuse(row, label, number of such rows)` for an unknown label.
-
-        Here it is what `read` gave."""
+    def encode(self, labels: Any, rows: int, coding: Coding) -> np.ndarray:
+        """The truth of so many rows: here what `read` gave. Raises Problem for an unknown label."""
         return labels
 
     def combine(self, kept: np.ndarray, first: np.ndarray, more: np.ndarray) -> np.ndarray:
@@ -207,7 +208,7 @@ class TargetType(Configurable):
             return [(f"{number:.6g}",) for number in truth[:, 0].tolist()]
         return [tuple(f"{name} {x:.6g}" for name, x in zip(outputs, row, strict=True)) for row in truth.tolist()]
 
-    def told(self, row: tuple[str, ...]) -> str:
+    def in_words(self, row: tuple[str, ...]) -> str:
         """What `cells` gives of one row, in a sentence."""
         return ", ".join(row) or "no class at all"
 
@@ -395,22 +396,16 @@ class ClassTarget(TargetType):
                 )
         return marks
 
-    def _codes(
-        self,
-        labels: Labels,
-        classes: tuple[str, ...],
-        names: dict[str, str] | None,
-        refuse: Callable[[int, str, int], str],
-        both: bool,
-    ) -> np.ndarray:
-        """(labels,) int64 indices into `classes`. Raises Problem for a name that is none of them."""
-        own = {name: k for k, name in enumerate(classes)}
-        known = own if names is None else {name: own.get(other, -1) for name, other in names.items()}
-        if both:
+    def _codes(self, labels: Labels, coding: Coding) -> np.ndarray:
+        """(labels,) int64 indices into the outputs. Raises Problem for a name that is none of them."""
+        own = {name: k for k, name in enumerate(coding.outputs)}
+        known = own if coding.names is None else {name: own.get(other, -1) for name, other in coding.names.items()}
+        if coding.both:
             known = own | {name: k for name, k in known.items() if k >= 0}
         codes = np.fromiter((known.get(name, -1) for name in labels.names.tolist()), np.int64, len(labels.names))
         unknown = np.flatnonzero(codes < 0)
         if len(unknown):
             row = unknown[0]
-            raise Problem(refuse(int(labels.rows[row]), labels.names[row], len(unknown)), code="unknown-class")
+            text = coding.refuse(int(labels.rows[row]), labels.names[row], len(unknown))
+            raise Problem(text, code="unknown-class")
         return codes

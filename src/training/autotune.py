@@ -198,7 +198,7 @@ def _remember(key: str, seconds: dict[str, float]) -> None:
 
 
 @dataclass(frozen=True)
-class Trial:
+class Tuner:
     """Of a throw-away `network`, for the training of so many folds that see so many images in all."""
 
     config: Config
@@ -207,7 +207,7 @@ class Trial:
     images: int
     ranks: Ranks
 
-    def settle(self, machine: Machine) -> Machine:
+    def choose_kind(self, machine: Machine) -> Machine:
         """The machine with what the configuration leaves to a trial. Raises Problem where no image fits."""
         if self.ranks.count == 1:
             share = share_out(self.config, machine, self.folds)

@@ -17,12 +17,12 @@ import torch
 
 from src.competition.competition import Competition
 from src.competition.folds import units_of
-from src.core.console import Terminal, log
+from src.core.console import ProgressReporter, log
 from src.core.errors import Problem
 from src.core.files import read_json
 from src.core.locks import only_one
 from src.core.paths import DONE, Run
-from src.core.reporter import Standing, Teller
+from src.core.reporter import Reporter, RowProgress
 from src.core.worker_processes import run_tasks
 from src.evaluation.bootstrap import format_difference, paired_difference
 from src.images.dataset import Feed, PlainRows
@@ -44,9 +44,9 @@ def predict_teachers(work: list[FoldJob], share: Share) -> None:
     asking = [job for job in work if job.teacher and not (job.folder / "checkpoint.pt").exists()]
     if not asking:
         return
-    with Terminal(what="the teacher answers", unit="image") as terminal:
+    with ProgressReporter(what="the teacher answers", unit="image") as terminal:
         for job in asking:
-            terminal.show(job.name, Standing(teacher_image_count(job)))
+            terminal.show(job.name, RowProgress(teacher_image_count(job)))
         # Never in this process where folds are forked off it afterwards: what computed with threads cannot be forked.
         run_tasks([partial(_ask, job) for job in asking], share.jobs, terminal, share.gpus)
 
@@ -75,7 +75,7 @@ def forget(job: FoldJob) -> None:
     shutil.rmtree(job.folder / FOLDER, ignore_errors=True)
 
 
-def _ask(job: FoldJob, teller: Teller) -> None:
+def _ask(job: FoldJob, reporter: Reporter) -> None:
     with only_one(job.folder, f"{job.name} of run {job.run.name}"):
         torch.set_num_threads(job.threads)
         teacher, samples = job.teacher, job.competition.samples
@@ -95,12 +95,12 @@ def _ask(job: FoldJob, teller: Teller) -> None:
         def advance(images: int) -> None:
             nonlocal done
             done += images
-            teller.show(job.name, Standing(total, done, facts={"images": f"{done}/{total}"}))
+            reporter.show(job.name, RowProgress(total, done, facts={"images": f"{done}/{total}"}))
 
         for part, rows in teacher_rows(job).items():
             tables = view_logits(network, feed, rows, ("identity",), batch, engine.autocast, advance)
             save_logits(_file(job, part), _ids(job, rows), tables["identity"], samples.classes, meta)
-        teller.end(job.name)
+        reporter.end(job.name)
 
 
 def _read(job: FoldJob, part: str, rows: np.ndarray) -> Logits:
@@ -145,7 +145,7 @@ class FoldTargets:
 
 
 def fold_targets(job: FoldJob) -> FoldTargets:
-    """The lesson of a fold, from the answers that its teacher gave (see asking.py) where it has one."""
+    """The targets of a fold, from the answers that its teacher gave where it has one."""
     samples, teach, target = job.competition.samples, job.competition.config.teach, job.competition.target
     rows, _ = job.competition.folds.rows(job.fold)
     labels = samples.targets[rows]
@@ -172,11 +172,11 @@ def fold_targets(job: FoldJob) -> FoldTargets:
 
 
 def epoch_length(job: FoldJob) -> int:
-    """Optimizer steps of one epoch over the fold's lesson."""
+    """Optimizer steps of one epoch over the fold's targets."""
     return steps_per_epoch(len(fold_targets(job).rows), global_batch(job.competition.config))
 
 
-def told(job: FoldJob, fold_targets: FoldTargets) -> str:
+def targets_in_words(job: FoldJob, fold_targets: FoldTargets) -> str:
     """One line about what the teacher adds."""
     teach, meta, taken = job.competition.config.teach, fold_targets.meta, fold_targets.taken
     text = f"{job.name} is taught by fold {meta['fold']} of run {meta['run']}, seed {meta['seed']}"

@@ -31,10 +31,10 @@ class LossMeter:
             self.take(StepLoss(loss_sum, epoch, step))
             return
         total = sum(loss.double() * share for loss, share in losses)
-        self.settle()
+        self.flush()
         self._waiting = _reading(total), epoch, step
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Hand over what waits: before anything is made of the progress."""
         if self._waiting:
             (read, epoch, step), self._waiting = self._waiting, None

@@ -20,7 +20,7 @@ from src.core.errors import UsageError
 from src.core.files import sweep_parts, written_whole
 from src.core.locks import only_one
 from src.core.paths import Run
-from src.core.reporter import Teller
+from src.core.reporter import Reporter
 from src.core.seeding import START, key, seed_all
 from src.inference.backends import TORCH
 from src.inference.logits_store import logits_file, save_logits
@@ -42,7 +42,7 @@ SCALES = 2.0 ** np.arange(-4, 1.5, 0.5)  # by which logits are tried to be multi
 
 
 def fit_probes(
-    members: list[tuple[int, int | str]], competition: Competition, run: Run, ranks: Ranks, teller: Teller
+    members: list[tuple[int, int | str]], competition: Competition, run: Run, ranks: Ranks, reporter: Reporter
 ) -> None:
     """Fit the heads of these seeds and folds, one after the other, each on all cores.
 
@@ -71,7 +71,7 @@ def fit_probes(
         with only_one(job.folder, f"{job.name} of run {run.name}"):
             if not run.finished(seed, fold):
                 sweep_parts(job.folder)
-                _ProbeFold(job, teller).run()
+                _ProbeFold(job, reporter).run()
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ class _Choice:
 class _ProbeFold:
     """The fit of one fold of one seed."""
 
-    def __init__(self, job: FoldJob, teller: Teller) -> None:
-        self.job, self.teller, competition = job, teller, job.competition
+    def __init__(self, job: FoldJob, reporter: Reporter) -> None:
+        self.job, self.reporter, competition = job, reporter, job.competition
         self.competition, self.config, self.target = competition, competition.config, competition.target
         self.outputs = len(competition.samples.classes)
         self.rows, self.held_out = competition.folds.rows(job.fold)
@@ -117,7 +117,7 @@ class _ProbeFold:
         log.info(f"{job.name}: {choice.probe.name} of strength {choice.strength:g}, inner loss {choice.loss:.4f}")
         write_fold(job, network.backbone, [entry], done, scores)
         self._store(logits, done["weights"])
-        self.teller.end(job.name)
+        self.reporter.end(job.name)
 
     def _network(self) -> tuple[Network, Head]:
         """The network without its last layer, and that layer. Nothing of either is random but what the head forgets."""

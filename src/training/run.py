@@ -13,20 +13,20 @@ from src.competition.card import load_card
 from src.competition.competition import Competition, open_competition
 from src.competition.run_record import save_or_verify
 from src.config.request import ALL, Request
-from src.core.console import Terminal, log, silenced
+from src.core.console import ProgressReporter, log, silenced
 from src.core.distributed import Ranks, together
 from src.core.errors import Problem, UsageError
 from src.core.files import read_json, sweep_parts
 from src.core.locks import only_one
 from src.core.memory import explain_out_of_memory
 from src.core.paths import DONE, Run
-from src.core.reporter import Quiet, Standing, Teller
+from src.core.reporter import Reporter, RowProgress, SilentReporter
 from src.core.worker_processes import run_tasks
 from src.inference.backends import check_precision
 from src.inference.tta import view_names
 from src.models.factory import build
 from src.submission.sample_layout import layout_of
-from src.training.autotune import Trial
+from src.training.autotune import Tuner
 from src.training.distillation import epoch_length, predict_teachers, report_student_against_teacher
 from src.training.evaluate import stored_answers
 from src.training.fold_job import FoldJob, global_batch
@@ -41,11 +41,11 @@ Member = tuple[int, int | str]  # a seed, and a fold or `all`
 
 
 def train(request: Request) -> None:
-    """Train the asked folds and seeds; finished ones are skipped, stopped ones go on. See the doors for errors.
+    """Train the asked folds and seeds; finished ones are skipped, stopped ones go on. See the command for errors.
 
     Processes that a launcher started train each fold together.
     """
-    with Terminal() as terminal:
+    with ProgressReporter() as terminal:
         train_within(request, terminal)
 
 
@@ -65,13 +65,13 @@ def result_of(request: Request) -> dict[str, Any]:
     }
 
 
-def train_within(request: Request, teller: Teller) -> None:
+def train_within(request: Request, reporter: Reporter) -> None:
     """As `train`, told to whoever has the terminal."""
     with together() as ranks, nullcontext() if ranks.is_main else silenced():
-        _train_asked(request, ranks, teller if ranks.is_main else Quiet())
+        _train_asked(request, ranks, reporter if ranks.is_main else SilentReporter())
 
 
-def _train_asked(request: Request, ranks: Ranks, teller: Teller) -> None:
+def _train_asked(request: Request, ranks: Ranks, reporter: Reporter) -> None:
     config, run = request.config, Run(request.competition, request.run)
     view_names(config.predict.views)
     check_precision(config.predict.engine, config.predict.precision)
@@ -92,9 +92,9 @@ def _train_asked(request: Request, ranks: Ranks, teller: Teller) -> None:
     wanted = [(seed, fold) for seed in request.seeds for fold in folds]
     left = ranks.broadcast([member for member in wanted if not run.finished(*member)])
     if left and not competition.config.probe.off:
-        fit_probes(left, competition, run, ranks, teller)
+        fit_probes(left, competition, run, ranks, reporter)
     elif left:
-        _train(left, wanted, competition, run, ranks, teller)
+        _train(left, wanted, competition, run, ranks, reporter)
     if not ranks.is_main:
         return
     if not left:
@@ -107,7 +107,7 @@ def _train_asked(request: Request, ranks: Ranks, teller: Teller) -> None:
 
 
 def _train(
-    members: list[Member], asked: list[Member], competition: Competition, run: Run, ranks: Ranks, teller: Teller
+    members: list[Member], asked: list[Member], competition: Competition, run: Run, ranks: Ranks, reporter: Reporter
 ) -> None:
     """members: what is left of all that is asked for."""
     config = competition.config
@@ -126,8 +126,8 @@ def _train(
     parameters = sum(p.numel() for p in network.parameters())
     record = run.folder / "machine.json"
     images_seen = len(members) * config.epochs * len(competition.samples.train)
-    trial = Trial(config, network, len(asked), images_seen, ranks)
-    machine = choose(config, parameters, record, trial.settle, ranks)
+    tuner = Tuner(config, network, len(asked), images_seen, ranks)
+    machine = choose(config, parameters, record, tuner.choose_kind, ranks)
     # By all that is asked for, so that what goes on later has the threads, and the last digits, of what never stopped.
     share = share_out(config, machine, len(asked), ranks, parameters)
     last = asked[len(asked) - share.last :]
@@ -152,10 +152,10 @@ def _train(
     if ranks.count > 1:
         check_steps(work, ranks)
     for job in work:
-        teller.show(job.name, Standing(job.epochs * epoch_length(job)))
+        reporter.show(job.name, RowProgress(job.epochs * epoch_length(job)))
     tasks = [(partial(_train_fold, job), (job.seed, job.fold) in last) for job in work]
-    run_tasks([task for task, waits in tasks if not waits], share.jobs, teller, share.gpus)
-    run_tasks([task for task, waits in tasks if waits], share.last, teller)
+    run_tasks([task for task, waits in tasks if not waits], share.jobs, reporter, share.gpus)
+    run_tasks([task for task, waits in tasks if waits], share.last, reporter)
 
 
 def _format_share(device: str, share: Share, first: int, last: int) -> str:
@@ -174,17 +174,17 @@ def _format_threads(threads: int) -> str:
     return "one thread" if threads == 1 else f"{threads} threads"
 
 
-def _train_fold(job: FoldJob, teller: Teller) -> None:
+def _train_fold(job: FoldJob, reporter: Reporter) -> None:
     leads = job.ranks.is_main
     with only_one(job.folder, f"{job.name} of run {job.run.name}") if leads else nullcontext():
         # Another command may have finished it while this one waited.
         if job.ranks.broadcast(job.run.finished(job.seed, job.fold)):
-            teller.end(job.name)
+            reporter.end(job.name)
             return
         if leads:
             sweep_parts(job.folder)
         with explain_out_of_memory(job.name):
-            FoldTraining(job, teller).run()
+            FoldTraining(job, reporter).run()
 
 
 def _epochs(competition: Competition, run: Run, seed: int, fold: int | str) -> int:

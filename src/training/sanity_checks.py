@@ -44,4 +44,4 @@ def after_epoch(job: FoldJob, entry: dict[str, Any], scores: Scores, chance: flo
 
 def _named(answer: np.ndarray, job: FoldJob) -> str:
     target = job.competition.target
-    return target.told(target.cells(answer[None], job.competition.samples.classes)[0])
+    return target.in_words(target.cells(answer[None], job.competition.samples.classes)[0])

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from src.core.console import log
-from src.core.reporter import EPOCH, Standing, Teller
+from src.core.reporter import EPOCH, Reporter, RowProgress
 from src.core.seeding import ORDER, START, STEP, key, seed_all
 from src.core.stop_signal import StopSignal
 from src.images.augment import Augmentation
@@ -15,7 +15,7 @@ from src.images.dataset import AugmentedSteps, Feed, PlainRows, Step
 from src.images.samplers import Drawn, epoch_steps, steps_per_epoch
 from src.models.factory import build
 from src.training import sanity_checks
-from src.training.distillation import fold_targets, told
+from src.training.distillation import fold_targets, targets_in_words
 from src.training.distributed_loader import DistributedLoader
 from src.training.evaluate import Scores, best_epoch, evaluate
 from src.training.finish import finish, keep_best
@@ -37,8 +37,8 @@ WORTH = 50  # seconds of training that are worth a second of writing them down
 class FoldTraining:
     """The epochs of one fold. Killed at any moment and made anew, it ends with the same bits."""
 
-    def __init__(self, job: FoldJob, teller: Teller) -> None:
-        self.job, self.teller, config = job, teller, job.competition.config
+    def __init__(self, job: FoldJob, reporter: Reporter) -> None:
+        self.job, self.reporter, config = job, reporter, job.competition.config
         self.config = config
         self.rows, self.held_out = job.competition.folds.rows(job.fold)
         self.fold_targets = fold_targets(job)
@@ -84,7 +84,7 @@ class FoldTraining:
             at = f"epoch {progress.epoch + 1}/{job.epochs}, step {step}/{self.steps}"
             log.info(f"{job.name} goes on at {at}{self._handed()}")
         elif job.teacher:
-            log.info(told(job, self.fold_targets))
+            log.info(targets_in_words(job, self.fold_targets))
         with StopSignal(once=job.ranks.count == 1) as stop:
             while progress.epoch < job.epochs and not self._stopped_early():
                 self._epoch(stop)
@@ -99,14 +99,14 @@ class FoldTraining:
                 self._keep()
                 raise KeyboardInterrupt
         finish(job, self.state, self.plain_feed, self.fold_targets, self.scores)
-        self.teller.end(job.name)
+        self.reporter.end(job.name)
 
     def _show(self) -> None:
         progress, epochs = self.state.progress, self.job.epochs
         facts = {EPOCH: f"{min(progress.epoch + 1, epochs)}/{epochs}"} | shown(
             progress, self.job.competition.metric.name
         )
-        self.teller.show(self.job.name, Standing(epochs * self.steps, self.updates, self.before, facts))
+        self.reporter.show(self.job.name, RowProgress(epochs * self.steps, self.updates, self.before, facts))
 
     def _handed(self) -> str:
         before, now = self.ranks_before, self.job.ranks.count
@@ -146,7 +146,7 @@ class FoldTraining:
                 self._keep()
                 if asked:
                     raise KeyboardInterrupt
-        self.stepper.loss_meter.settle()
+        self.stepper.loss_meter.flush()
         progress.seconds += time.monotonic() - begun
         self._end_epoch()
 
@@ -158,7 +158,7 @@ class FoldTraining:
 
     def _keep(self) -> None:
         """A checkpoint; no rank goes on, or ends, before it is written."""
-        self.stepper.loss_meter.settle()
+        self.stepper.loss_meter.flush()
         begun = time.monotonic()
         self.state.save(self.checkpoint)
         self.kept_at = time.monotonic()

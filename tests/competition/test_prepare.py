@@ -25,14 +25,14 @@ from src.competition.folds import freeze_folds
 from src.competition.quality import image_index
 from src.competition.quality.cleaning import inspect
 from src.competition.quality.duplicates import RADIUS, Pairs, clusters, find_pairs, near
-from src.competition.quality.image_index import look_at
+from src.competition.quality.image_index import index_images
 from src.competition.samples import load_samples
 from src.competition.sources.archives import unpack
 from src.competition.sources.data_folder import bring
 from src.core import locks
 from src.core.errors import Busy, Problem
 from src.core.files import read_json
-from src.core.locks import in_turn, locked
+from src.core.locks import locked, waiting_lock
 from src.core.paths import REPOSITORY, competition_folder, runs_folder
 from tests.fixtures.codes import raises
 from tests.fixtures.layouts import BUILDERS, csv, numbers, picture, save
@@ -162,12 +162,12 @@ def test_who_waits_for_a_lock_that_goes_holds_the_new_one(tmp_path, monkeypatch)
     monkeypatch.setattr(locks.log, "info", lambda line: waits.set())
 
     def second():
-        with in_turn(lock, "", tidy=True):
+        with waiting_lock(lock, "", tidy=True):
             held.set()
             done.wait(10)
 
     thread = threading.Thread(target=second)
-    with in_turn(lock, "", tidy=True):
+    with waiting_lock(lock, "", tidy=True):
         thread.start()
         assert waits.wait(10)
     assert held.wait(10)
@@ -507,7 +507,7 @@ def test_near_duplicates_are_found_and_others_not(tmp_path):
         jpeg(tmp_path / "data" / "b3.jpg", np.clip(images[3].astype(int) + 9, 0, 255).astype(np.uint8), 90),
         jpeg(tmp_path / "data" / "b4.jpg", cv2.resize(images[4], (900, 600)), 90),  # decoded reduced
     ]
-    look = look_at([*paths, *changed], tmp_path / "cache")
+    look = index_images([*paths, *changed], tmp_path / "cache")
     found = {tuple(look.paths[k].rpartition("/")[2] for k in pair) for pair in find_pairs(look).rows}
     assert found == {(f"a0{k}.jpg", f"b{k}.jpg") for k in range(5)}
     assert look.size[-1].tolist() == [600, 900]
@@ -529,9 +529,9 @@ def test_the_search_finds_every_pair_within_the_radius():
 def test_a_look_is_kept_and_changed_files_are_looked_at_again(tmp_path, messages):
     paths = [jpeg(tmp_path / "data" / f"{k}.jpg", photo(k), 90) for k in range(3)]
     messages.clear()
-    first = look_at(paths, tmp_path / "cache")
+    first = index_images(paths, tmp_path / "cache")
     jpeg(tmp_path / "data" / "1.jpg", photo(9, size=80), 90)
-    second = look_at(paths, tmp_path / "cache")
+    second = index_images(paths, tmp_path / "cache")
     assert messages == ["looking at 3 images", "looking at 1 image"]
     assert (first.hash == second.hash).tolist() == [True, False, True]
     assert second.size[1].tolist() == [80, 80]
@@ -558,9 +558,9 @@ def exchanged(file, content):
 def test_an_image_exchanged_for_one_of_the_same_size_and_time_is_looked_at_again(tmp_path, messages):
     paths = bitmaps(tmp_path / "data")
     messages.clear()
-    first = look_at(paths, tmp_path / "cache")
+    first = index_images(paths, tmp_path / "cache")
     exchanged(paths[1], cv2.imencode(".bmp", photo(9, size=40))[1].tobytes())
-    second = look_at(paths, tmp_path / "cache")
+    second = index_images(paths, tmp_path / "cache")
     assert messages == ["looking at 3 images", "looking at 1 image"]
     assert (first.digest == second.digest).tolist() == [True, False, True]
     assert (first.hash == second.hash).tolist() == [True, False, True]
@@ -570,7 +570,7 @@ def test_an_image_exchanged_for_one_of_the_same_size_and_time_is_looked_at_again
 def test_a_look_counts_where_only_the_third_time_is_another(tmp_path, monkeypatch, kind, messages):
     """As after a copy to another machine, or a chmod."""
     paths = bitmaps(tmp_path / "data")
-    look_at(paths, tmp_path / "cache")
+    index_images(paths, tmp_path / "cache")
     file = tmp_path / "cache" / "look.npz"
     if kind == "of an older version":
         held = dict(np.load(file))
@@ -583,11 +583,11 @@ def test_a_look_counts_where_only_the_third_time_is_another(tmp_path, monkeypatc
     read, real = [], image_index._digest
     monkeypatch.setattr(image_index, "_digest", lambda path: read.append(path) or real(path))
     for _ in range(2):
-        look_at(paths, tmp_path / "cache")
+        index_images(paths, tmp_path / "cache")
     assert messages == [] and len(read) == (0 if kind == "more than are read again" else 3)
     exchanged(paths[2], cv2.imencode(".bmp", photo(9, size=40))[1].tobytes())
     monkeypatch.undo()
-    look_at(paths, tmp_path / "cache")
+    index_images(paths, tmp_path / "cache")
     assert messages == ["looking at 1 image"]
 
 

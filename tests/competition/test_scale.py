@@ -13,7 +13,7 @@ from src.competition.card import load_card
 from src.competition.quality import duplicates
 from src.competition.quality import duplicates as hamming
 from src.competition.quality.cleaning import inspect
-from src.competition.quality.image_index import look_at
+from src.competition.quality.image_index import index_images
 from src.competition.samples import load_samples
 from src.core.paths import REPOSITORY, relative_paths
 from src.evaluation.averaging import mean_predictions
@@ -61,9 +61,9 @@ def test_crowds_are_told_and_not_compared(monkeypatch):
 def test_a_kept_look_is_the_look_that_was_taken(tmp_path, messages):
     paths = written(tmp_path / "data", 9)
     messages.clear()
-    first = look_at(paths, tmp_path / "cache")
-    again = look_at(reversed(paths), tmp_path / "cache")
-    fewer = look_at(paths[2:5], tmp_path / "cache")
+    first = index_images(paths, tmp_path / "cache")
+    again = index_images(reversed(paths), tmp_path / "cache")
+    fewer = index_images(paths[2:5], tmp_path / "cache")
     assert messages == ["looking at 9 images"]
     for key in ("digest", "hash", "thumb", "size", "fault", "levels", "contrast"):
         assert np.array_equal(getattr(first, key), getattr(again, key)), key

@@ -21,7 +21,7 @@ from src.core.devices import Gpus, apart, gpus
 from src.core.errors import Problem
 from src.core.locks import only_one
 from src.core.paths import REPOSITORY
-from src.core.reporter import Quiet, Teller
+from src.core.reporter import Reporter, SilentReporter
 from src.core.worker_processes import run_tasks
 from src.sweep import main as sweep
 from src.train import main as train
@@ -59,7 +59,7 @@ def here(monkeypatch) -> Callable[[str], None]:
 def noting(folder: Path, train_fold: Callable) -> Callable:
     """Training a fold that first notes what its process sees."""
 
-    def noted(job: object, teller: Teller) -> None:
+    def noted(job: object, reporter: Reporter) -> None:
         note = {
             "gpu": os.environ["CUDA_VISIBLE_DEVICES"],
             "pid": os.getpid(),
@@ -67,7 +67,7 @@ def noting(folder: Path, train_fold: Callable) -> Callable:
             "workers": job.machine.workers,
         }
         (folder / f"{job.run.name} fold{job.fold}").write_text(json.dumps(note))
-        train_fold(job, teller)
+        train_fold(job, reporter)
 
     return noted
 
@@ -126,7 +126,7 @@ def test_where_torch_finds_no_gpu_there_is_none():
         device_for("cuda")
 
 
-def note_gpu(file: Path, wait_for: Path | None, _: Teller) -> None:
+def note_gpu(file: Path, wait_for: Path | None, _: Reporter) -> None:
     deadline = time.monotonic() + 60
     while wait_for and not wait_for.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -138,7 +138,7 @@ def test_a_freed_gpu_is_the_next_ones(here, tmp_path):
     here("5,7")
     files = [tmp_path / str(number) for number in range(4)]
     tasks = [partial(note_gpu, file, files[3] if file is files[0] else None) for file in files]
-    run_tasks(tasks, 2, Quiet(), ("5", "7"))
+    run_tasks(tasks, 2, SilentReporter(), ("5", "7"))
     seen = [file.read_text().split() for file in files]
     assert [gpu for gpu, _ in seen] == ["5", "7", "7", "7"]
     assert len({pid for _, pid in seen} | {os.getpid()}) == 5
@@ -220,7 +220,7 @@ def test_ctrl_c_keeps_every_folds_step(tiny, here, tmp_path, capsys):
     assert "fold 1 goes on at epoch" in capsys.readouterr().out
 
 
-def failing(folder: Path, _: Teller) -> None:
+def failing(folder: Path, _: Reporter) -> None:
     with only_one(folder, "a fold"):
         multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,), daemon=True).start()
         raise Problem("so it is", code="so-it-is")
@@ -228,7 +228,7 @@ def failing(folder: Path, _: Teller) -> None:
 
 def test_a_fold_that_fails_leaves_nothing_behind_that_holds_it(tmp_path):
     with raises("so-it-is"):
-        run_tasks([partial(failing, tmp_path), lambda _: time.sleep(0.1)], 2, Quiet())
+        run_tasks([partial(failing, tmp_path), lambda _: time.sleep(0.1)], 2, SilentReporter())
     with only_one(tmp_path, "a fold"):
         pass
 
@@ -239,7 +239,7 @@ def test_a_process_that_used_a_gpu_before_is_told_so(tmp_path):
 
     def late() -> None:
         torch.cuda.is_available()  # asks the driver
-        run_tasks([partial(note_gpu, tmp_path / "0", None)], 1, Quiet(), ("0",))
+        run_tasks([partial(note_gpu, tmp_path / "0", None)], 1, SilentReporter(), ("0",))
 
     with raises("gpu-in-use", "machine.jobs=1"):
         apart(late)

@@ -14,7 +14,7 @@ from src.core import progress_table as room
 from src.core.paths import REPOSITORY, Run
 from src.core.progress_rows import Rows
 from src.core.progress_table import clock, drawn
-from src.core.reporter import EPOCH, Paced, Part, Standing
+from src.core.reporter import EPOCH, PacedReporter, RowProgress, RowReporter
 from src.launchers.ray.cell import train_cell
 from src.launchers.ray.message_board import Board
 from src.launchers.ray.runs import Nobody, Work
@@ -24,17 +24,17 @@ from tests.fixtures.terminal_screen import seen
 
 WORK = """
 import threading, time
-from src.core.reporter import Standing
-from src.core.console import Terminal, log
+from src.core.reporter import RowProgress
+from src.core.console import ProgressReporter, log
 
 rows = {rows!r}
-with Terminal(what={what!r}) as terminal:
+with ProgressReporter(what={what!r}) as terminal:
     for row in rows:
-        terminal.show(row, Standing(40))
+        terminal.show(row, RowProgress(40))
     for step in range(41):
         for row in rows:
             facts = {{"epoch": f"{{step // 10 + 1}}/4", "loss": "0.5", "accuracy": "0.75"}}
-            terminal.show(row, Standing(40, step, 0, facts))
+            terminal.show(row, RowProgress(40, step, 0, facts))
             if step % 10 == 9:
                 log.info(f"{{row}} told an epoch")
         time.sleep(0.01)
@@ -75,19 +75,19 @@ def at(epoch: str) -> dict[str, str]:
 
 def test_the_time_left_is_told_by_what_was_done_here_and_of_late():
     rows = Rows()
-    rows.show("fold 0", Standing(1000), 0)
-    rows.show("fold 1", Standing(1000), 0)
+    rows.show("fold 0", RowProgress(1000), 0)
+    rows.show("fold 1", RowProgress(1000), 0)
     assert rows.under_way() == [] and rows.left_of_all() is None
     for second in range(11):  # goes on at 500, 10 steps a second
-        rows.show("fold 0", Standing(1000, 500 + 10 * second, 500, at("1/2")), second)
+        rows.show("fold 0", RowProgress(1000, 500 + 10 * second, 500, at("1/2")), second)
     assert rows.left("fold 0") == pytest.approx(40)
     assert rows.left_of_all() == pytest.approx(140)
     for second in range(11, 200):  # larger images now: one step a second
-        rows.show("fold 0", Standing(1000, 589 + second, 500, at("2/2")), second)
+        rows.show("fold 0", RowProgress(1000, 589 + second, 500, at("2/2")), second)
     assert rows.left("fold 0") == pytest.approx(1000 - 788)
     rows.end("fold 0", "done")  # early: what was not needed took no time
     assert (rows.done(), rows.total()) == (1000, 2000)
-    rows.show("fold 1", Standing(1000, 1, 0, at("1/2")), 200)
+    rows.show("fold 1", RowProgress(1000, 1, 0, at("1/2")), 200)
     assert 900 < rows.left_of_all() < 1100
     assert [clock(seconds) for seconds in (None, 5.4, 751, 11045)] == ["", "0:05", "12:31", "3:04:05"]
 
@@ -95,12 +95,12 @@ def test_the_time_left_is_told_by_what_was_done_here_and_of_late():
 def test_rows_of_which_nothing_is_known_yet_count_like_the_others():
     rows = Rows(count=10)
     assert rows.total() is None
-    rows.show("trial 0", Standing(100, 50, 0, at("1/2")), 0)
-    rows.show("trial 1", Standing(300, 50, 0, at("1/2")), 1)
-    rows.show("trial 2", Standing(), 1)
+    rows.show("trial 0", RowProgress(100, 50, 0, at("1/2")), 0)
+    rows.show("trial 1", RowProgress(300, 50, 0, at("1/2")), 1)
+    rows.show("trial 2", RowProgress(), 1)
     assert rows.total() == 2000
     rows.end("trial 1", "failed")
-    rows.show("trial 1", Standing(300, 60, 0, at("1/2")), 2)  # told late, by another machine
+    rows.show("trial 1", RowProgress(300, 60, 0, at("1/2")), 2)  # told late, by another machine
     assert rows.state("trial 1") == "failed" and rows.total() == 750
     assert rows.others(["trial 0"]) == {"failed": 1, "waiting": 8}
 
@@ -110,32 +110,32 @@ def test_rows_with_nothing_left_to_do_say_nothing_of_the_others():
     for number in range(5):
         rows.end(f"trained before {number}", "done")
     assert rows.total() == 0
-    rows.show("new", Standing(100, 0, 0, at("1/2")), 0)
+    rows.show("new", RowProgress(100, 0, 0, at("1/2")), 0)
     assert rows.total() == 500
 
 
 def test_a_part_sums_its_rows():
     shown = []
-    hear = SimpleNamespace(show=lambda row, standing: shown.append((row, standing)))
-    part = Part(hear, "1e-2")
-    part.show("fold 0", Standing(100))
-    assert shown[-1] == ("1e-2", Standing(100))
-    part.show("fold 1", Standing(50))
-    part.show("fold 0", Standing(100, 30, 20, at("2/4")))
-    assert shown[-1] == ("1e-2", Standing(150, 30, 20, at("fold 0 2/4")))
+    hear = SimpleNamespace(show=lambda row, progress: shown.append((row, progress)))
+    part = RowReporter(hear, "1e-2")
+    part.show("fold 0", RowProgress(100))
+    assert shown[-1] == ("1e-2", RowProgress(100))
+    part.show("fold 1", RowProgress(50))
+    part.show("fold 0", RowProgress(100, 30, 20, at("2/4")))
+    assert shown[-1] == ("1e-2", RowProgress(150, 30, 20, at("fold 0 2/4")))
     part.end("fold 0")
-    part.show("fold 1", Standing(50, 10, 0, at("1/4")))
-    assert shown[-1] == ("1e-2", Standing(150, 110, 90, at("fold 1 1/4")))
+    part.show("fold 1", RowProgress(50, 10, 0, at("1/4")))
+    assert shown[-1] == ("1e-2", RowProgress(150, 110, 90, at("fold 1 1/4")))
 
 
 def test_what_is_told_too_often_is_passed_over():
     shown = []
-    hear = SimpleNamespace(show=lambda row, standing: shown.append(row), end=print)
-    seldom, always = Paced(hear, 60), Paced(hear, 0)
-    for teller in (seldom, always):
+    hear = SimpleNamespace(show=lambda row, progress: shown.append(row), end=print)
+    seldom, always = PacedReporter(hear, 60), PacedReporter(hear, 0)
+    for reporter in (seldom, always):
         for step in range(3):
-            teller.show("fold 0", Standing(3, step))
-            teller.show("fold 1", Standing(3, step))
+            reporter.show("fold 0", RowProgress(3, step))
+            reporter.show("fold 1", RowProgress(3, step))
     assert shown == ["fold 0", "fold 1"] * 4
 
 
@@ -145,9 +145,9 @@ def test_what_is_told_too_often_is_passed_over():
 def cells(count: int, going: int) -> Rows:
     rows = Rows()
     for cell in range(count):
-        rows.show(f"cell {cell}", Standing(), 0)
+        rows.show(f"cell {cell}", RowProgress(), 0)
     for cell in range(going):
-        rows.show(f"cell {cell}", Standing(40, 4 * cell, 0, at(f"fold 0 {cell}/8")), 0)
+        rows.show(f"cell {cell}", RowProgress(40, 4 * cell, 0, at(f"fold 0 {cell}/8")), 0)
     return rows
 
 
@@ -184,7 +184,7 @@ def test_a_narrow_screen_shows_what_matters_most():
 def test_names_are_text_and_nothing_else():
     rows = cells(0, 0)
     for name in ("[red]augment=[]", "\x1b[2J\nname", "x" * 500, ":smile:"):
-        rows.show(name, Standing(4, 1, 0, at("1/4")), 0)
+        rows.show(name, RowProgress(4, 1, 0, at("1/4")), 0)
     lines = told(rows)
     assert [line.split("  ")[0] for line in lines[1:3]] == ["[red]augment=[]", "?[2J?name"]
     assert lines[3].startswith("xxxx") and "…" in lines[3]
@@ -231,8 +231,8 @@ def test_a_terminal_that_cannot_go_up_gets_lines():
 
 def test_a_log_gets_a_line_now_and_then():
     words = ["-c", "import src.core.console; src.core.console.LINES_SECONDS = 0.1\n" + work("one", "two")[1]]
-    look = {"capture_output": True, "text": True, "timeout": 60}
-    done = subprocess.run([sys.executable, *words], cwd=REPOSITORY, check=True, **look)
+    poll = {"capture_output": True, "text": True, "timeout": 60}
+    done = subprocess.run([sys.executable, *words], cwd=REPOSITORY, check=True, **poll)
     assert done.stdout.splitlines() == [f"{row} told an epoch" for _ in range(4) for row in ("one", "two")] + ["over"]
     lines = [re.fullmatch(r"training: (\d+) of 80 steps, .*, [\d:]+ left", line) for line in done.stderr.splitlines()]
     assert len(lines) > 1 and all(lines), done.stderr
@@ -248,7 +248,7 @@ def test_a_burst_of_steps_is_no_burst_of_pictures(monkeypatch, capfd):
     monkeypatch.setattr(room, "drawn", lambda *_: pictures.append(1) or "picture")
     view, rows = room.LiveTable("training"), Rows()
     for step in range(1000):
-        rows.show("fold 0", Standing(1000, step, 0, at("1/1")), step)
+        rows.show("fold 0", RowProgress(1000, step, 0, at("1/1")), step)
         view.draw(rows)
     view.close()
     assert 1 <= len(pictures) < 20
@@ -290,14 +290,14 @@ def test_ctrl_c_in_a_sweep_leaves_the_terminal_clean(tiny):
 
 
 class Noted:
-    """A teller that stops its own process at a step."""
+    """A reporter that stops its own process at a step."""
 
     def __init__(self, stop_at: int | None = None) -> None:
         self.stop_at, self.shown, self.ended = stop_at, [], []
 
-    def show(self, row: str, standing: Standing) -> None:
-        self.shown.append(standing)
-        if standing.done == self.stop_at:
+    def show(self, row: str, progress: RowProgress) -> None:
+        self.shown.append(progress)
+        if progress.done == self.stop_at:
             os.kill(os.getpid(), signal.SIGINT)
 
     def end(self, row: str, how: str = "done") -> None:
@@ -309,7 +309,7 @@ def test_a_fold_that_goes_on_begins_at_its_steps(tiny):
     with pytest.raises(KeyboardInterrupt):
         train_within(request, first := Noted(stop_at=6))
     waiting, begun = first.shown[:2]
-    assert waiting == Standing(begun.total) and begun == Standing(12, 0, 0, {EPOCH: "1/3"})
+    assert waiting == RowProgress(begun.total) and begun == RowProgress(12, 0, 0, {EPOCH: "1/3"})
     assert not first.ended
     train_within(request, second := Noted())
     assert (second.shown[1].done, second.shown[1].before) == (6, 6)
@@ -333,13 +333,13 @@ def test_a_cell_on_a_cluster_tells_how_far_it_is(tiny, monkeypatch):
     with storage_held():
         assert train_cell(request, Actor(board), "1e-2") is None
     assert Run(request.competition, request.run).finished(0, 1)
-    assert set(board.standings) == {"1e-2"}, "the latest word of each cell is enough"
-    teller = Noted()
+    assert set(board.progress) == {"1e-2"}, "the latest word of each cell is enough"
+    reporter = Noted()
     ray = SimpleNamespace(wait=lambda running, **_: (running, []), get=lambda value: value)
-    work = Work(ray, Actor(board), [], teller, Nobody())
+    work = Work(ray, Actor(board), [], reporter, Nobody())
     work.running, work.requests = {None: "1e-2"}, {"1e-2": request}
-    work.look()
-    assert teller.shown[-1].done == teller.shown[-1].total == 24
-    assert teller.shown[-1].facts[EPOCH] == "fold 1 3/3"
-    assert teller.ended == [("1e-2", "done")] and not work.problems
+    work.poll()
+    assert reporter.shown[-1].done == reporter.shown[-1].total == 24
+    assert reporter.shown[-1].facts[EPOCH] == "fold 1 3/3"
+    assert reporter.ended == [("1e-2", "done")] and not work.problems
     assert board.take() == ([], {})

@@ -21,8 +21,8 @@ def runs(seed: int, skills: dict[str, float], rows: int = 800, classes: int = 4)
     return targets, {name: network(generator, targets, classes, skill) for name, skill in skills.items()}
 
 
-def ways(choice) -> dict:
-    return {way.name: way for way in choice.verdict.ways}
+def candidates(choice) -> dict:
+    return {candidate.name: candidate for candidate in choice.comparison.candidates}
 
 
 def mixture(seed: int, weights: list[float], rows: int) -> tuple[np.ndarray, dict]:
@@ -39,7 +39,7 @@ def test_the_weights_are_those_of_the_known_mixture():
     choice = choose_blend(held_out("log_loss", targets), tables)
     assert choice.taken.method == "weighted mean"
     np.testing.assert_allclose(choice.taken.weights, weights, atol=0.05)
-    assert ways(choice)["weighted mean"].gain.real
+    assert candidates(choice)["weighted mean"].gain.real
 
 
 @pytest.mark.parametrize("name", ["log_loss", "accuracy"])
@@ -49,10 +49,10 @@ def test_the_plain_mean_is_kept_where_it_is_as_good(name):
         targets, tables = mixture(seed, [1 / 3] * 3, 300)
         choice = choose_blend(held_out(name, targets), tables)
         kept += choice.taken.method == "plain mean"
-        way, plain = ways(choice)["weighted mean"], ways(choice)["plain mean"]
-        flattered += way.same_rows <= plain.score if name == "log_loss" else way.same_rows >= plain.score
+        candidate, plain = candidates(choice)["weighted mean"], candidates(choice)["plain mean"]
+        flattered += candidate.same_rows <= plain.score if name == "log_loss" else candidate.same_rows >= plain.score
         if choice.taken.method == "plain mean":
-            assert choice.verdict.lines[-1].startswith("using plain mean: ")
+            assert choice.comparison.lines[-1].startswith("using plain mean: ")
             np.testing.assert_allclose(choice.answer, sum(tables.values()) / 3)
     assert kept >= 14
     assert flattered >= 14, "on the rows of the fit the weights look better"
@@ -65,9 +65,9 @@ def test_what_runs_of_pure_noise_promise_is_not_kept():
         targets = generator.integers(0, 2, 200)
         tables = {f"run{k}": as_two(generator.random(200)) for k in range(8)}
         choice = choose_blend(held_out("auc", targets), tables)
-        way, plain = ways(choice)["weighted mean"], ways(choice)["plain mean"]
-        promised.append(way.same_rows - plain.score)
-        held.append(way.gain.value)
+        candidate, plain = candidates(choice)["weighted mean"], candidates(choice)["plain mean"]
+        promised.append(candidate.same_rows - plain.score)
+        held.append(candidate.gain.value)
         assert choice.taken.method == "plain mean"
     assert min(promised) > 0.01
     assert np.mean(promised) > 0.05
@@ -80,9 +80,9 @@ def test_a_bad_run_is_weighed_down():
     tables["bad"] /= tables["bad"].sum(axis=1, keepdims=True)
     choice = choose_blend(held_out("accuracy", targets), tables)
     assert choice.taken.method != "plain mean"
-    assert ways(choice)["weighted mean"].gain.real
-    beside = {way.name: way for way in choice.verdict.beside}
-    assert beside["run good"].score > ways(choice)["plain mean"].score > beside["run bad"].score
+    assert candidates(choice)["weighted mean"].gain.real
+    beside = {candidate.name: candidate for candidate in choice.comparison.beside}
+    assert beside["run good"].score > candidates(choice)["plain mean"].score > beside["run bad"].score
 
 
 def test_ranks_join_runs_of_different_scales():
@@ -94,7 +94,7 @@ def test_ranks_join_runs_of_different_scales():
         "sure": as_two(1 / (1 + np.exp(-8 * signals[1]))),
     }
     choice = choose_blend(held_out("auc", targets), tables)
-    assert ways(choice)["rank mean"].gain.real
+    assert candidates(choice)["rank mean"].gain.real
     assert choice.taken.method in ("rank mean", "linear stack")
     answered = Blend("rank mean", ("timid", "sure"), MULTICLASS, (0.5, 0.5)).apply(tables)
     np.testing.assert_allclose(answered.sum(axis=1), 1)
@@ -104,7 +104,7 @@ def test_ranks_join_runs_of_different_scales():
 
 def test_ranks_are_offered_for_scores_of_order_only():
     targets, tables = runs(0, {"a": 1.0, "b": 1.0}, rows=100)
-    assert set(ways(choose_blend(held_out("log_loss", targets), tables))) == {
+    assert set(candidates(choose_blend(held_out("log_loss", targets), tables))) == {
         "plain mean",
         "weighted mean",
         "linear stack",
@@ -123,7 +123,7 @@ def test_a_stack_learns_what_a_mean_cannot(several):
     assert choice.taken.method == "linear stack"
     assert choice.answer.shape == (1500, 4)
     assert several or np.allclose(choice.answer.sum(axis=1), 1)
-    assert ways(choice)["linear stack"].same_rows < ways(choice)["linear stack"].score
+    assert candidates(choice)["linear stack"].same_rows < candidates(choice)["linear stack"].score
 
 
 def test_a_class_that_no_row_has_does_no_harm():
@@ -136,7 +136,7 @@ def test_one_fold_alone_is_judged_in_parts():
     targets, tables = runs(1, {"a": 3.0, "b": 0.2})
     held = held_out("accuracy", targets, folds=1)
     assert len(held.splits()) == 5
-    assert np.isfinite(ways(choose_blend(held, tables))["weighted mean"].score)
+    assert np.isfinite(candidates(choose_blend(held, tables))["weighted mean"].score)
     with raises("too-few-groups"):
         choose_blend(replace(held, groups=np.full(len(targets), "g")), tables)
 
@@ -183,7 +183,7 @@ def test_shuffled_rows_change_nothing_of_the_choice():
     held, order = held_out("log_loss", targets), np.random.default_rng(0).permutation(300)
     mixed = [RunTable("a", "f", held.id, tables["a"]), RunTable("b", "f", held.id[order], tables["b"][order])]
     first, second = (choose_blend(held, one) for one in (tables, joined(mixed, held.id, "f")[1]))
-    assert first.verdict == second.verdict
+    assert first.comparison == second.comparison
     assert first.taken == second.taken
 
 

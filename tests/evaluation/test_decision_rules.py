@@ -25,8 +25,8 @@ PARAMETERS = {  # of the metrics that need some
 }
 
 
-def ways(choice) -> dict:
-    return {way.name: way for way in choice.verdict.ways}
+def candidates(choice) -> dict:
+    return {candidate.name: candidate for candidate in choice.comparison.candidates}
 
 
 def grades(generator: np.random.Generator, rows: int, cuts: list[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +51,7 @@ def test_cut_points_recover_the_known_ordinal_model():
     targets, p = grades(np.random.default_rng(0), 2000, cuts)
     found = choose_decision(held_out("qwk", targets), p)
     np.testing.assert_allclose(found.decision.cuts, cuts, atol=0.02)
-    assert ways(found)["cut-points"].score > 0.99 > ways(found)["argmax"].score
+    assert candidates(found)["cut-points"].score > 0.99 > candidates(found)["argmax"].score
     assert (found.decision.apply(p)[1] == targets).mean() > 0.99
 
 
@@ -126,12 +126,12 @@ def test_the_samplers_prior_is_divided_out():
     np.testing.assert_allclose(ONE.prior_shift(targets, np.ones(4000), 4), 0, atol=1e-9)
     for name in ("accuracy", "log_loss", "map@2"):
         found = choose_decision(held_out(name, targets), balanced, shift)
-        assert ways(found)["prior divided out"].gain.real
+        assert candidates(found)["prior divided out"].gain.real
         assert found.decision.shift == pytest.approx(tuple(shift))
         expected = balanced * shares / (balanced * shares).sum(axis=1, keepdims=True)
         np.testing.assert_allclose(Decision("x", ONE, shift=tuple(shift)).apply(balanced)[0], expected, atol=0.03)
     other = choose_decision(held_out("balanced_accuracy", targets), balanced, shift)
-    assert ways(other)["prior divided out"].gain.high < 0
+    assert candidates(other)["prior divided out"].gain.high < 0
     assert other.decision.shift is None, "balanced classes are what this score wants"
 
 
@@ -176,8 +176,8 @@ def test_on_pure_noise_cut_points_gain_on_their_own_rows_only():
         generator = np.random.default_rng(seed)
         targets, p = generator.integers(0, 5, 300), generator.dirichlet(np.ones(5), 300)
         found = choose_decision(held_out("qwk", targets), p)
-        same.append(ways(found)["cut-points"].same_rows)
-        nested.append(ways(found)["cut-points"].score)
+        same.append(candidates(found)["cut-points"].same_rows)
+        nested.append(candidates(found)["cut-points"].score)
         taken += found.decision.cuts is not None
     assert np.mean(same) > 0.08
     assert min(same) > 0.02
@@ -190,7 +190,7 @@ def test_on_pure_noise_a_threshold_each_class_is_no_better_than_one():
     for seed in range(15):
         generator = np.random.default_rng(seed)
         targets = (generator.random((200, 6)) < 0.3).astype(np.float32)
-        found = ways(choose_decision(held_out("macro_f1", targets), generator.random((200, 6))))
+        found = candidates(choose_decision(held_out("macro_f1", targets), generator.random((200, 6))))
         same.append(found["a threshold each class"].same_rows - found["one threshold"].same_rows)
         nested.append(found["a threshold each class"].score - found["one threshold"].score)
     assert min(same) > 0
@@ -205,9 +205,9 @@ def test_thresholds_that_help_are_taken():
         found = choose_decision(held_out(name, targets), timid)
         assert found.decision.thresholds is not None
         assert found.answer[1].dtype == bool
-        assert ways(found)[found.decision.name].gain.real
-        for way in ways(found).values():
-            assert way.interval[0] <= way.score <= way.interval[1]
+        assert candidates(found)[found.decision.name].gain.real
+        for candidate in candidates(found).values():
+            assert candidate.interval[0] <= candidate.score <= candidate.interval[1]
 
 
 @pytest.mark.parametrize("name", ["auc", "accuracy", "map@3"])
@@ -217,7 +217,7 @@ def test_scores_that_want_no_decision_get_none(name):
     targets = generator.integers(0, classes, 100)
     p = network(generator, targets, classes, 1.0)
     found = choose_decision(held_out(name, targets), p)
-    assert len(ways(found)) == 1
+    assert len(candidates(found)) == 1
     assert found.decision.apply(p)[1] is None
     np.testing.assert_array_equal(found.decision.apply(p)[0], p)
 
@@ -239,7 +239,7 @@ def test_every_metric_is_decided_somehow():
             held = replace(held_out("accuracy", targets), metric=one)
             found = choose_decision(held, p, np.zeros(classes))
             assert np.isfinite(one.score(targets, *found.answer))
-            assert found.verdict.lines[0].startswith(name)
+            assert found.comparison.lines[0].startswith(name)
 
 
 # What is written down

@@ -63,8 +63,8 @@ def test_what_does_not_help_is_not_taken():
         targets, tables = views(seed, 400, (), useless)
         held = held_out("accuracy", targets)
         plain = tables["identity"]
-        best = max(held.merit(((plain + tables[view]) / 2, None)) for view in useless)
-        seeming.append(best - held.merit((plain, None)))
+        best = max(held.objective(((plain + tables[view]) / 2, None)) for view in useless)
+        seeming.append(best - held.objective((plain, None)))
         choice = choose_views(held, tables, seconds)
         nested.append(choice.steps[1].gain.value)
         taken += choice.views != ("identity",)

@@ -419,7 +419,7 @@ def test_two_processes_look_at_the_images_once(paths):
         f"paths, real = {[str(path) for path in paths]}, room._one\n"
         "def slow(path, row, fresh): return (row == 6 and sys.stdin.readline(), real(path, row, fresh))\n"
         "room._one = slow\n"
-        "look = room.look_at(paths, Path(paths[0]).parent.parent / 'cache'); print('seen', look.hash.sum())"
+        "look = room.index_images(paths, Path(paths[0]).parent.parent / 'cache'); print('seen', look.hash.sum())"
     )
     look = {"cwd": REPOSITORY, "text": True, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     first = subprocess.Popen([sys.executable, "-uc", code], **look)

@@ -20,7 +20,7 @@ from src.core.files import read_json, sha256_of
 from src.core.paths import REPOSITORY, Run, home
 from src.kernel import main
 from src.launchers.kaggle_notebook.cells import TRAIN
-from src.launchers.kaggle_notebook.remote_training import train_away
+from src.launchers.kaggle_notebook.remote_training import train_remotely
 from src.launchers.kaggle_notebook.run_archive import FILE, STOPPED, bring, checkpoints, pack, whole
 from src.models.embedded import EMBEDDED
 from src.predict import main as predict
@@ -181,7 +181,7 @@ def test_training_goes_on_past_the_time_limit_from_the_last_checkpoint(tiny, tmp
             AtLine.running.stop()
 
     with messages_to(hear):
-        train_away(run.folder / "kernel-train" / "dataset", data, 3600, tmp_path)
+        train_remotely(run.folder / "kernel-train" / "dataset", data, 3600, tmp_path)
     monkeypatch.setenv("PODIUM_HOME", str(tiny))
     assert "the time is up: the run goes on from its last checkpoint" in lines[-1]
     assert bring(tmp_path / FILE, run, {}) == STOPPED and list(checkpoints(run)) == ["seed0/fold0"]
@@ -221,7 +221,7 @@ def test_training_that_fails_leaves_what_it_learned_with_its_exit_code(tiny, tmp
         messages_to(hear),
         pytest.raises(Problem, match=r"failed with exit code 1; what was learned before is in .*run\.carried"),
     ):
-        train_away(run.folder / "kernel-train" / "dataset", data, 3600, tmp_path)
+        train_remotely(run.folder / "kernel-train" / "dataset", data, 3600, tmp_path)
     monkeypatch.setenv("PODIUM_HOME", str(tiny))
     assert whole(tmp_path / FILE) and bring(tmp_path / FILE, run, {}) == 1 and run.finished(0, 0)
 

@@ -15,7 +15,7 @@ import torch
 
 from src.config.load import load
 from src.core.console import messages_to
-from src.core.reporter import Quiet
+from src.core.reporter import SilentReporter
 from src.core.worker_processes import run_tasks
 from src.train import main
 from src.training import autotune
@@ -187,14 +187,14 @@ def slowly(asked, begin, kinds):
     return [0.2, 0.02]
 
 
-def run_beside(place, number, teller):
+def run_beside(place, number, reporter):
     best, _ = tried([USUAL, FULL], Clock(place / f"clock{number}", {"bf16": 0.1}))
     (place / f"best{number}").write_text(best.precision)
 
 
 def test_of_runs_that_begin_together_one_tries_for_all(home, monkeypatch):
     monkeypatch.setattr(autotune, "step_seconds", partial(slowly, home / "asked"))
-    run_tasks([partial(run_beside, home, number) for number in range(3)], 3, Quiet())
+    run_tasks([partial(run_beside, home, number) for number in range(3)], 3, SilentReporter())
     assert [(home / f"best{number}").read_text() for number in range(3)] == ["fp32"] * 3
     assert len((home / "asked").read_text().splitlines()) == 1
 

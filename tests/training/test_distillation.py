@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 from src.competition.competition import Competition, open_competition
 from src.competition.folds import units_of
 from src.config.request import parse
-from src.core.console import Terminal
+from src.core.console import ProgressReporter
 from src.core.files import sha256_of
 from src.core.paths import REPOSITORY, Run
 from src.evaluation.bootstrap import format_difference, paired_difference
@@ -301,13 +301,13 @@ def test_the_teacher_sees_images_as_it_was_trained_on_them(tiny, watched):
 def test_sure_images_lengthen_the_epochs_everywhere_alike(tiny, watched, monkeypatch, capsys):
     ahead, behind = {}, {}
 
-    class Counted(Terminal):
-        def show(self, row, standing):
-            ahead.setdefault(row, standing.total)  # told before the first fold begins
-            behind[row] = standing.done
-            super().show(row, standing)
+    class Counted(ProgressReporter):
+        def show(self, row, progress):
+            ahead.setdefault(row, progress.total)  # told before the first fold begins
+            behind[row] = progress.done
+            super().show(row, progress)
 
-    monkeypatch.setattr(session, "Terminal", Counted)
+    monkeypatch.setattr(session, "ProgressReporter", Counted)
     words = [*TAUGHT, "fold=0..1", "train.epochs=2", "data.sampler=plain", "teach.pseudo=0.7", "train.batch=4"]
     assert train(words) == 0
     taken = [done(tiny, "student", fold)["teacher"]["test_images"] for fold in range(2)]

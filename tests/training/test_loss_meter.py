@@ -30,12 +30,12 @@ def log(tiny: Path, run: str) -> pd.DataFrame:
 def test_a_loss_is_handed_over_once_the_next_step_is_under_way():
     text: list[StepLoss] = []
     loss_meter = late(CPU, text.append)
-    loss_meter.settle()
+    loss_meter.flush()
     for number in (0, 1):
         loss_meter.add([(torch.tensor(0.1), 3.0), (torch.tensor(0.7), 5.0)], 4, number)
         assert [taken.step for taken in text] == list(range(number))
-    loss_meter.settle()
-    loss_meter.settle()
+    loss_meter.flush()
+    loss_meter.flush()
     at_once: list[StepLoss] = []
     LossMeter(CPU, at_once.append).add([(torch.tensor(0.1), 3.0), (torch.tensor(0.7), 5.0)], 4, 0)
     assert text == [*at_once, StepLoss(at_once[0].loss_sum, 4, 1)]

@@ -39,9 +39,9 @@ def choose(context: Context) -> Choice | None:
         label = _label(cells, names[0], context)
         found = [Choice(names, cells, label)] if label else []
     else:
-        ways = (_alone, _with_partner, _with_sides, _with_folders)
+        rules = (_alone, _with_partner, _with_sides, _with_folders)
         found = next(
-            (made for way in ways if (made := [one for table in candidates if (one := way(table, context))])), []
+            (made for rule in rules if (made := [one for table in candidates if (one := rule(table, context))])), []
         )
     for role in ("train", ""):
         named = [one for one in found if context.table(one.paths[0]).role == role]

@@ -216,7 +216,7 @@ def _in_files(paths: list[str], root: str, known: set[str]) -> Named | None:
         tries = [one for one in tries if better(one)] or tries
     distinct = {one.labels: one for one in reversed(tries)}
     if len(distinct) > 1:
-        told = [
+        examples = [
             Try(
                 one.files,
                 len(set(one.labels)),
@@ -225,18 +225,18 @@ def _in_files(paths: list[str], root: str, known: set[str]) -> Named | None:
             )
             for one in tries
         ]
-        raise Undecided("the labels could stand in the file names in several ways:", told, REMEDY)
+        raise Undecided("the labels could stand in the file names in several ways:", examples, REMEDY)
     return tries[0] if tries else None
 
 
 def _patterns(ending: str) -> list[str]:
     """Ways to write a label into a file name; {number:d} holds digits only, {rest} anything."""
-    ways = [f"{{label}}{separator}{{number:d}}" for separator in SEPARATORS]
-    ways += ["{label} ({number:d})", "{label}{number:d}"]
-    ways += [f"{{number:d}}{separator}{{label}}" for separator in SEPARATORS]
-    ways += [f"{{label}}{separator}{{rest}}" for separator in SEPARATORS]
-    ways += [f"{{rest}}{separator}{{label}}" for separator in SEPARATORS]
-    return [f"{way}{ending}" for way in ways]
+    rules = [f"{{label}}{separator}{{number:d}}" for separator in SEPARATORS]
+    rules += ["{label} ({number:d})", "{label}{number:d}"]
+    rules += [f"{{number:d}}{separator}{{label}}" for separator in SEPARATORS]
+    rules += [f"{{label}}{separator}{{rest}}" for separator in SEPARATORS]
+    rules += [f"{{rest}}{separator}{{label}}" for separator in SEPARATORS]
+    return [f"{rule}{ending}" for rule in rules]
 
 
 def _match(text: str, names: list[str], root: str, paths: list[str]) -> Named | None:

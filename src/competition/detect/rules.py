@@ -33,7 +33,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Way:
+class Conversion:
     """A way to turn a cell into the name of a file: the field that a template needs for it, and the same as code."""
 
     field: str
@@ -42,7 +42,7 @@ class Way:
 
 def find_rules(values: list[str], column: str, tree: Tree) -> list[Rule]:
     """The rules that find files for these cells of a column, the best first. Only the plainest full ones are told."""
-    return _find(values, _ways(values, column, tree), tree)
+    return _find(values, _conversions(values, column, tree), tree)
 
 
 def find_likely_rules(values: list[str], column: str, tree: Tree) -> list[Rule]:
@@ -70,27 +70,27 @@ def find_numbered_rules(values: list[str], column: str, tree: Tree) -> list[Rule
         for found in tree.by_stem
         if (match := re.fullmatch(r"(.*?)(\d+)(\D*)", found))
     )
-    ways = []
+    conversions = []
     for (head, width, tail), _ in names.most_common(10):
         field = f"{literal(head)}{{{column}:number{f':0{width}' * (width > 1)}}}{literal(tail)}"
-        ways.append(Way(field, lambda value, h=head, w=width, t=tail: f"{h}{number(value).zfill(w)}{t}"))
-    return [replace(rule, by_number=True) for rule in _find(values, [ways], tree)]
+        conversions.append(Conversion(field, lambda value, h=head, w=width, t=tail: f"{h}{number(value).zfill(w)}{t}"))
+    return [replace(rule, by_number=True) for rule in _find(values, [conversions], tree)]
 
 
 def find_joint_rules(values: list[str], column: str, folders: list[str], by: str, tree: Tree) -> list[Rule]:
     """The same where another column, `by`, names the folder that holds the file."""
     return _find(
-        [f"{a}/{b}" for a, b in zip(folders, values, strict=True)], [[Way(f"{{{by}}}/{{{column}}}", str)]], tree
+        [f"{a}/{b}" for a, b in zip(folders, values, strict=True)], [[Conversion(f"{{{by}}}/{{{column}}}", str)]], tree
     )
 
 
-def _find(values: list[str], kinds: Iterable[list[Way]], tree: Tree) -> list[Rule]:
+def _find(values: list[str], kinds: Iterable[list[Conversion]], tree: Tree) -> list[Rule]:
     found: list[Rule] = []
     step = max(1, len(values) // TRIED)
-    for ways in kinds:
-        for way in ways:
-            if any(stem(way.key(value)) in tree.by_stem for value in values[::step]):
-                found += _with_way([way.key(value) for value in values], way.field, values, tree)
+    for conversions in kinds:
+        for conversion in conversions:
+            if any(stem(conversion.key(value)) in tree.by_stem for value in values[::step]):
+                found += _converted([conversion.key(value) for value in values], conversion.field, values, tree)
         if any(rule.full for rule in found):
             break
     distinct: dict[tuple[str | None, ...], Rule] = {}
@@ -99,7 +99,7 @@ def _find(values: list[str], kinds: Iterable[list[Way]], tree: Tree) -> list[Rul
     return sorted(distinct.values(), key=lambda rule: -rule.hits)
 
 
-def _with_way(keys: list[str], field: str, values: list[str], tree: Tree) -> list[Rule]:
+def _converted(keys: list[str], field: str, values: list[str], tree: Tree) -> list[Rule]:
     """Every pair of key and file votes for the end of a template; the folders before it are compared after that."""
     votes: dict[str, Candidates] = defaultdict(lambda: defaultdict(list))
     for row, key in enumerate(keys):
@@ -164,12 +164,12 @@ def _above(folder: str) -> list[str]:
     return ["".join(f"{part}/" for part in parts[:k]) for k in range(len(parts), -1, -1)]
 
 
-def _ways(values: list[str], column: str, tree: Tree) -> Iterator[list[Way]]:
+def _conversions(values: list[str], column: str, tree: Tree) -> Iterator[list[Conversion]]:
     """The ways to change an id, the plainest first, those that are equally plain together."""
     sample = values[:: max(1, len(values) // TRIED)]
     slashes = "posix" if any("\\" in value for value in sample) else ""
-    yield [_changed(column, slashes) if slashes else Way(f"{{{column}}}", str)]
-    yield from ([way] for way in _without_beginning(sample, column))
+    yield [_changed(column, slashes) if slashes else Conversion(f"{{{column}}}", str)]
+    yield from ([conversion] for conversion in _without_beginning(sample, column))
     for change in ("name", "stem", "lower", "upper"):
         if any(CHANGES[change](value) != value for value in sample):
             yield [_changed(column, change)]
@@ -177,17 +177,17 @@ def _ways(values: list[str], column: str, tree: Tree) -> Iterator[list[Way]]:
     yield [*_with_affixes(sample, column, tree), *(_padded(sample, column, tree) if numbers else ())]
 
 
-def _changed(column: str, change: str) -> Way:
-    return Way(f"{{{column}:{change}}}", CHANGES[change])
+def _changed(column: str, change: str) -> Conversion:
+    return Conversion(f"{{{column}:{change}}}", CHANGES[change])
 
 
-def _without_beginning(sample: list[str], column: str) -> Iterator[Way]:
+def _without_beginning(sample: list[str], column: str) -> Iterator[Conversion]:
     """The ids share a beginning that the files lack, such as a folder that is not there."""
     common = _beginning(sample)
     for end in sorted({match.end() for match in re.finditer(r"[^a-zA-Z0-9]", common)} | {len(common)}):
         beginning = common[:end]
         if beginning and ":" not in beginning and "}" not in beginning:
-            yield Way(f"{{{column}:without {beginning}}}", lambda value, b=beginning: value.removeprefix(b))
+            yield Conversion(f"{{{column}:without {beginning}}}", lambda value, b=beginning: value.removeprefix(b))
 
 
 def _beginning(values: list[str]) -> str:
@@ -195,7 +195,7 @@ def _beginning(values: list[str]) -> str:
     return low[: next((k for k, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))]
 
 
-def _with_affixes(sample: list[str], column: str, tree: Tree) -> Iterator[Way]:
+def _with_affixes(sample: list[str], column: str, tree: Tree) -> Iterator[Conversion]:
     """The files have a beginning or an end that the ids lack: the one that the most ids agree on."""
     few = [value for value in sample if value and "/" not in value][:20]
     heads, tails = Counter(), Counter()
@@ -204,17 +204,17 @@ def _with_affixes(sample: list[str], column: str, tree: Tree) -> Iterator[Way]:
         tails.update({found[len(value) :] for found in tree.by_stem if found.startswith(value) and found != value})
     for head, count in heads.most_common(3):
         if count * 2 > len(few):
-            yield Way(f"{literal(head)}{{{column}}}", lambda value, h=head: h + value)
+            yield Conversion(f"{literal(head)}{{{column}}}", lambda value, h=head: h + value)
     for tail, count in tails.most_common(3):
         if count * 2 > len(few):
-            yield Way(f"{{{column}}}{literal(tail)}", lambda value, t=tail: value + t)
+            yield Conversion(f"{{{column}}}{literal(tail)}", lambda value, t=tail: value + t)
 
 
-def _padded(sample: list[str], column: str, tree: Tree) -> Iterator[Way]:
+def _padded(sample: list[str], column: str, tree: Tree) -> Iterator[Conversion]:
     """The files' numbers are padded with zeros, perhaps behind a beginning."""
     shapes = Counter(
         (match[1], len(match[2])) for found in tree.by_stem if (match := re.fullmatch(r"(.*?)(\d+)", found))
     )
     for (head, width), _ in shapes.most_common(10):
         if any(len(value) < width for value in sample):
-            yield Way(f"{literal(head)}{{{column}:0{width}}}", lambda value, h=head, w=width: h + value.zfill(w))
+            yield Conversion(f"{literal(head)}{{{column}:0{width}}}", lambda value, h=head, w=width: h + value.zfill(w))

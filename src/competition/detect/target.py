@@ -56,8 +56,8 @@ def list_separator(names: list[str], sample: Sample | None, own: str | None) -> 
     free = [
         mark for mark in (own, " ", *SEPARATORS) if mark and mark != LIST and not any(mark in name for name in names)
     ]
-    told = "as in the training table" if own in free else "no class holds it" if free else "every mark is in a class"
-    return Choice(free[0] if free else " ", f"the sample shows no list of classes; {told}", guess=True)
+    message = "as in the training table" if own in free else "no class holds it" if free else "every mark is in a class"
+    return Choice(free[0] if free else " ", f"the sample shows no list of classes; {message}", guess=True)
 
 
 def submission_kind(

@@ -7,16 +7,16 @@ import pandas as pd
 
 from src.competition.card import Card
 from src.competition.quality.duplicates import Pairs, clusters, find_pairs
-from src.competition.quality.image_index import Look, look_at
+from src.competition.quality.image_index import ImageIndex, index_images
 from src.competition.samples import TRAIN, VALIDATION, Samples
 from src.core.errors import Problem
 
 LISTED = 10
 
 
-def index_samples(card: Card, samples: Samples) -> Look:
+def index_samples(card: Card, samples: Samples) -> ImageIndex:
     """A look at every training and test image, kept in the competition's cache/ folder."""
-    return look_at([*samples.train["path"], *samples.test["path"]], card.folder / "cache")
+    return index_images([*samples.train["path"], *samples.test["path"]], card.folder / "cache")
 
 
 def inspect(card: Card, samples: Samples, duplicates: bool = True) -> Samples:
@@ -27,20 +27,20 @@ def inspect(card: Card, samples: Samples, duplicates: bool = True) -> Samples:
     `train.cluster` ties near duplicates together, and rows of extra tables are left out where they show an image that
     is held out or tested.
     """
-    look = index_samples(card, samples)
-    train, test = look.of(samples.train["path"]), look.of(samples.test["path"])
+    index = index_samples(card, samples)
+    train, test = index.of(samples.train["path"]), index.of(samples.test["path"])
     samples = replace(
         samples,
-        train=samples.train.assign(digest=look.digest[train]),
-        test=samples.test.assign(digest=look.digest[test]),
+        train=samples.train.assign(digest=index.digest[train]),
+        test=samples.test.assign(digest=index.digest[test]),
     )
-    samples, train = _without_faults(card, samples, look, train)
-    samples = _without_test_faults(card, samples, look, test)
+    samples, train = _without_faults(card, samples, index, train)
+    samples = _without_test_faults(card, samples, index, test)
     if not duplicates:
         return samples
-    pairs = find_pairs(look)
+    pairs = find_pairs(index)
     samples, train = _without_leaks(samples, pairs, train, test)
-    of_entry, shared = clusters(pairs, len(look.paths))
+    of_entry, shared = clusters(pairs, len(index.paths))
     notes = list(pairs.notes)
     if shared:
         notes.append(f"{shared} images are so alike that only equal files among them are tied together")
@@ -48,11 +48,11 @@ def inspect(card: Card, samples: Samples, duplicates: bool = True) -> Samples:
     return replace(samples, train=samples.train.assign(cluster=names), notes=(*samples.notes, *notes))
 
 
-def _without_faults(card: Card, samples: Samples, look: Look, entries: np.ndarray) -> tuple[Samples, np.ndarray]:
-    bad = look.fault[entries] != ""
+def _without_faults(card: Card, samples: Samples, index: ImageIndex, entries: np.ndarray) -> tuple[Samples, np.ndarray]:
+    bad = index.fault[entries] != ""
     if not bad.any():
         return samples, entries
-    text = f"{bad.sum()} of {len(bad)} training images cannot be read:\n{_listed(look, entries[bad])}"
+    text = f"{bad.sum()} of {len(bad)} training images cannot be read:\n{_listed(index, entries[bad])}"
     if card.on_bad_image == "stop" or bad.all():
         raise Problem(
             f"{text}\nPut whole files in their place, or leave them out: "
@@ -62,11 +62,11 @@ def _without_faults(card: Card, samples: Samples, look: Look, entries: np.ndarra
     return samples.keeping(~bad, f"{text}\n  Their rows are left out"), entries[~bad]
 
 
-def _without_test_faults(card: Card, samples: Samples, look: Look, entries: np.ndarray) -> Samples:
-    bad = look.fault[entries] != ""
+def _without_test_faults(card: Card, samples: Samples, index: ImageIndex, entries: np.ndarray) -> Samples:
+    bad = index.fault[entries] != ""
     if not bad.any():
         return samples
-    text = f"{bad.sum()} of {len(bad)} test images cannot be read:\n{_listed(look, entries[bad])}"
+    text = f"{bad.sum()} of {len(bad)} test images cannot be read:\n{_listed(index, entries[bad])}"
     if card.on_bad_image == "stop":
         raise Problem(
             f"{text}\nPut whole files in their place, or let their rows be answered from the classes' shares: "
@@ -81,8 +81,8 @@ def _without_test_faults(card: Card, samples: Samples, look: Look, entries: np.n
     )
 
 
-def _listed(look: Look, entries: np.ndarray) -> str:
-    lines = [f"  {path}: {reason}" for path, reason in zip(look.paths[entries], look.fault[entries], strict=True)]
+def _listed(index: ImageIndex, entries: np.ndarray) -> str:
+    lines = [f"  {path}: {reason}" for path, reason in zip(index.paths[entries], index.fault[entries], strict=True)]
     more = [f"  and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
     return "\n".join([*lines[:LISTED], *more])
 

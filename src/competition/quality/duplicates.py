@@ -11,7 +11,7 @@ from itertools import combinations
 
 import numpy as np
 
-from src.competition.quality.image_index import Look, let_go
+from src.competition.quality.image_index import ImageIndex, let_go
 
 RADIUS = 10  # bits in which two hashes may differ, of 64
 # First bit, width, and bits in which the part may differ. The last and one more, summed over the parts, pass RADIUS.
@@ -134,19 +134,19 @@ class Pairs:
         return len(self.rows)
 
 
-def find_pairs(look: Look) -> Pairs:
+def find_pairs(index: ImageIndex) -> Pairs:
     """Equal files, and images that differ by no more than size, compression, a slight crop or a change of tone."""
-    read = look.fault == ""
-    equal = _chain(look.digest, read)
-    large = read & (look.size.min(axis=1) >= SMALLEST)
+    read = index.fault == ""
+    equal = _chain(index.digest, read)
+    large = read & (index.size.min(axis=1) >= SMALLEST)
     # Of equal files one stands for all.
     first = np.zeros(len(read), dtype=bool)
-    first[np.unique(look.digest, return_index=True)[1]] = True
+    first[np.unique(index.digest, return_index=True)[1]] = True
     rows = np.flatnonzero(large & first)
     # Thumbnails that differ little have means that differ no more; the slack is for rounding.
-    close, crowded = near(look.hash[rows], look.levels[rows], DIFFERENCE + 0.1)
+    close, crowded = near(index.hash[rows], index.levels[rows], DIFFERENCE + 0.1)
     close = rows[close]
-    close = close[alike(look.thumb, close)]
+    close = close[alike(index.thumb, close)]
     notes = []
     if crowded:
         notes.append(

@@ -23,7 +23,7 @@ import pandas as pd
 from src.core.console import log
 from src.core.files import DamagedFile, check_zip, read_npz, written_whole
 from src.core.wording import plural
-from src.images.cache_folder import turn
+from src.images.cache_folder import folder_lock
 from src.images.decode import VERSION, decode_sized
 from src.images.stream import each_in_threads
 
@@ -33,8 +33,8 @@ BLOCK = 1 << 16  # names compared at a time
 CHECKED = 256_000_000  # bytes up to which the mapped part is held to its checksum too, 0.1 s; beyond, what is read is
 
 
-class LookFile:
-    """An earlier look. Its thumbnails, most of it, stay on the disk until they are asked for.
+class StoredIndex:
+    """An earlier index. Its thumbnails, most of it, stay on the disk until they are asked for.
 
     facts: the arrays of READ and the mapped `thumb`, a row an image each.
     """
@@ -66,19 +66,19 @@ def let_go(mapped: np.ndarray) -> None:
         mapped.base.madvise(mmap.MADV_DONTNEED)
 
 
-def read_look(file: Path, rule: str) -> LookFile | None:
-    """An earlier look; None where there is none, or it was made by another rule."""
+def read_index(file: Path, rule: str) -> StoredIndex | None:
+    """An earlier index; None where there is none, or it was made by another rule."""
     try:
         if str(read_npz(file, ("rule",))["rule"]) != rule:
             return None
         if file.stat().st_size <= CHECKED:
             check_zip(file)
-        return LookFile(file)
+        return StoredIndex(file)
     except (DamagedFile, ValueError, OSError, KeyError):  # or missing: it is only a copy of what can be made again
         return None
 
 
-def write_look(file: Path, rule: str, names: list[str], facts: dict[str, np.ndarray]) -> None:
+def write_index(file: Path, rule: str, names: list[str], facts: dict[str, np.ndarray]) -> None:
     """facts: those of READ and `thumb`. Uncompressed, as it must be to be mapped."""
     text = {key: values.astype(str) if values.dtype == object else values for key, values in facts.items()}
     with written_whole(file) as part, part.open("wb") as out:
@@ -102,14 +102,14 @@ THUMB_SIDE = 16  # pixels a side, RGB
 GRAY_SIDE = 32  # of what is hashed
 DECODED_SIDE = 128  # pixels that the short side has at least: a large JPEG is decoded reduced, two to four times faster
 THUMB_BLOCK = 1 << 15  # thumbnails at a time
-FACTS = ("digest", "hash", "thumb", "size", "fault")  # of a Look, beside its paths
+FACTS = ("digest", "hash", "thumb", "size", "fault")  # of an ImageIndex, beside its paths
 READ_AGAIN = 2_000_000_000  # bytes of files of which only the ctime is another that are read again: some 2 s
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
-RULE = f"{VERSION}-2"  # of what is computed here: another one makes older looks worthless
+RULE = f"{VERSION}-2"  # of what is computed here: another one makes older indices worthless
 
 
 @dataclass(frozen=True)
-class Look:
+class ImageIndex:
     """One entry an image, in the order of `paths`, which are absolute.
 
     digest: (n,) uint64 of the file's bytes. hash: (n,) uint64, see `perceptual`. thumb: (n, 16, 16, 3) uint8.
@@ -151,8 +151,8 @@ class Look:
         return np.concatenate(facts)
 
 
-def look_at(paths: Iterable[str], folder: Path, alone: bool = False) -> Look:
-    """Look at these images; what `folder` holds of an earlier look, of files that have not changed since, is kept.
+def index_images(paths: Iterable[str], folder: Path, alone: bool = False) -> ImageIndex:
+    """Look at these images; what `folder` holds of an earlier index, of files that have not changed since, is kept.
 
     alone: whether no other process looks meanwhile; whoever has something to look at sees to that first.
     """
@@ -160,7 +160,7 @@ def look_at(paths: Iterable[str], folder: Path, alone: bool = False) -> Look:
     stamps = np.fromiter((fact for path in paths for fact in stamp_of(path)), np.int64, 3 * len(paths)).reshape(-1, 3)
     file, beside = folder / "look.npz", f"{folder.parent}/"
     names = [path.removeprefix(beside) for path in paths]
-    known = read_look(file, RULE)
+    known = read_index(file, RULE)
     old = np.full(len(paths), -1) if known is None else known.places(names)
     same, touched = old >= 0, np.zeros(len(paths), bool)
     if known is not None:
@@ -169,13 +169,13 @@ def look_at(paths: Iterable[str], folder: Path, alone: bool = False) -> Look:
         # Looks made before the third time was kept are held to their hashes once.
         touched[same] = kept[old[same], 2] != stamps[same, 2] if kept.shape[1] == 3 else True
         if (same & ~touched).all() and len(paths) == len(kept) and (np.diff(old) == 1).all():
-            return Look(np.array(paths, dtype=object), **{key: known.facts[key] for key in FACTS})
+            return ImageIndex(np.array(paths, dtype=object), **{key: known.facts[key] for key in FACTS})
     if (touched | ~same).any() and not alone:
         try:
-            with turn(folder, "look"):
+            with folder_lock(folder, "look"):
                 for part in folder.glob(f".{file.name}.*.part"):
                     part.unlink()  # of one that was killed
-                return look_at(paths, folder, alone=True)
+                return index_images(paths, folder, alone=True)
         except OSError as error:
             if not same.all() or error.errno not in READ_ONLY:
                 raise
@@ -194,8 +194,8 @@ def look_at(paths: Iterable[str], folder: Path, alone: bool = False) -> Look:
         for k, reason in faults.items():
             fresh["fault"][todo[k]] = reason
     if alone and (len(todo) or touched.any()):
-        write_look(file, RULE, names, fresh | {"stamp": stamps})
-    return Look(np.array(paths, dtype=object), **fresh)
+        write_index(file, RULE, names, fresh | {"stamp": stamps})
+    return ImageIndex(np.array(paths, dtype=object), **fresh)
 
 
 def _as_kept(paths: list[str], rows: np.ndarray, sizes: np.ndarray, digests: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from src.competition.card import Card
 from src.competition.folds import units_of
 from src.competition.quality.cleaning import index_samples
 from src.competition.quality.duplicates import SMALLEST, Pairs, clusters, find_pairs
-from src.competition.quality.image_index import Look
+from src.competition.quality.image_index import ImageIndex
 from src.competition.samples import Samples
 from src.core.console import log
 from src.core.wording import plural
@@ -22,9 +22,9 @@ BLANK = 2.0  # the standard deviation of a thumbnail, of 255, below which there 
 
 def overview(card: Card, samples: Samples) -> dict[str, Any]:
     """Look at every image and sum up; prints the table. The dictionary holds plain values for a JSON file."""
-    look = index_samples(card, samples)
-    train, test = look.of(samples.train["path"]), look.of(samples.test["path"])
-    pairs = find_pairs(look)
+    index = index_samples(card, samples)
+    train, test = index.of(samples.train["path"]), index.of(samples.test["path"])
+    pairs = find_pairs(index)
     names, strata = samples.target.parted(samples.targets, samples.classes)
     facts = {
         "competition": card.id,
@@ -33,54 +33,56 @@ def overview(card: Card, samples: Samples) -> dict[str, Any]:
         "images": {"train": len(train), "test": len(test), "test_without_image": list(samples.test_without_image)},
         "parts": samples.target.parts,
         "classes": dict(zip(names, np.bincount(strata.labels, minlength=len(names)).tolist(), strict=True)),
-        "sizes": _sizes(look),
-        "kinds": _kinds(look),
-        "unreadable": {str(path): str(why) for path, why in zip(look.paths, look.fault, strict=True) if why},
-        "blank": [str(path) for path in look.paths[_blank(look)]],
-        "duplicates": _duplicates(samples, look, pairs, train, test),
+        "sizes": _sizes(index),
+        "kinds": _kinds(index),
+        "unreadable": {str(path): str(why) for path, why in zip(index.paths, index.fault, strict=True) if why},
+        "blank": [str(path) for path in index.paths[_blank(index)]],
+        "duplicates": _duplicates(samples, index, pairs, train, test),
         "groups": _groups(samples),
-        "notes": [*samples.notes, *pairs.notes, *_warnings(card, look, train)],
+        "notes": [*samples.notes, *pairs.notes, *_warnings(card, index, train)],
     }
     _print(facts)
     return facts
 
 
-def _warnings(card: Card, look: Look, train: np.ndarray) -> list[str]:
-    told, read = [], look.fault == ""
-    if read.any() and (look.size[read].min(axis=1) < SMALLEST).all():
-        told.append(f"images below {SMALLEST} pixels: of duplicates only equal files are looked for")
-    told += _faint(look)
+def _warnings(card: Card, index: ImageIndex, train: np.ndarray) -> list[str]:
+    warnings, read = [], index.fault == ""
+    if read.any() and (index.size[read].min(axis=1) < SMALLEST).all():
+        warnings.append(f"images below {SMALLEST} pixels: of duplicates only equal files are looked for")
+    warnings += _faint(index)
     bad = int((~read[train]).sum())
     if bad and card.on_bad_image != "drop":
-        told.append(f"training will stop at {plural(bad, 'unreadable image')}, unless the card says on_bad_image: drop")
-    return told
+        warnings.append(
+            f"training will stop at {plural(bad, 'unreadable image')}, unless the card says on_bad_image: drop"
+        )
+    return warnings
 
 
-def _faint(look: Look) -> list[str]:
+def _faint(index: ImageIndex) -> list[str]:
     """Where most images are nearly black or white, that, and what their files hold."""
-    read = np.flatnonzero(look.fault == "")
-    dark, light = look.levels[read] < FAINT, look.levels[read] > 255 - FAINT
-    flat = look.contrast[read] < FAINT / 2
+    read = np.flatnonzero(index.fault == "")
+    dark, light = index.levels[read] < FAINT, index.levels[read] > 255 - FAINT
+    flat = index.contrast[read] < FAINT / 2
     for which, name in ((dark & flat, "black"), (light & flat, "white")):
         if len(read) and which.mean() > 0.5:
-            first = Path(look.paths[read[int(which.argmax())]])
+            first = Path(index.paths[read[int(which.argmax())]])
             held = stored_pixels(first)
             text = f"{which.sum()} of {len(read)} images are nearly {name}"
             if held is None:
                 return [text]
             channels, bits, largest = held
-            told = f"{text}: {first.name} holds {channels} x {bits} bits, in channels that end at {largest}"
+            warning = f"{text}: {first.name} holds {channels} x {bits} bits, in channels that end at {largest}"
             if bits > 8 and name == "black":
-                told += f". Of {bits} bits the upper 8 are kept: write values that end at {largest} as 8 bits"
+                warning += f". Of {bits} bits the upper 8 are kept: write values that end at {largest} as 8 bits"
             if channels == 4 and name == "white":
-                told += ". The fourth is taken for transparency: if it is another band, write the others alone"
-            return [told]
+                warning += ". The fourth is taken for transparency: if it is another band, write the others alone"
+            return [warning]
     return []
 
 
-def _sizes(look: Look) -> dict[str, Any]:
+def _sizes(index: ImageIndex) -> dict[str, Any]:
     """Height and width over all readable images, and the most frequent sizes."""
-    sizes = look.size[look.fault == ""]
+    sizes = index.size[index.fault == ""]
     if not len(sizes):
         return {}
     different, counts = np.unique(sizes, axis=0, return_counts=True)
@@ -93,30 +95,32 @@ def _sizes(look: Look) -> dict[str, Any]:
     }
 
 
-def _kinds(look: Look) -> dict[str, int]:
-    kinds, counts = np.unique([Path(path).suffix.lower() or "none" for path in look.paths], return_counts=True)
+def _kinds(index: ImageIndex) -> dict[str, int]:
+    kinds, counts = np.unique([Path(path).suffix.lower() or "none" for path in index.paths], return_counts=True)
     return dict(zip(kinds.tolist(), counts.tolist(), strict=True))
 
 
-def _blank(look: Look) -> np.ndarray:
-    return (look.fault == "") & (look.contrast < BLANK)
+def _blank(index: ImageIndex) -> np.ndarray:
+    return (index.fault == "") & (index.contrast < BLANK)
 
 
-def _duplicates(samples: Samples, look: Look, pairs: Pairs, train: np.ndarray, test: np.ndarray) -> dict[str, Any]:
+def _duplicates(
+    samples: Samples, index: ImageIndex, pairs: Pairs, train: np.ndarray, test: np.ndarray
+) -> dict[str, Any]:
     """Pairs within train, across labels, and between train and test; each list shows some."""
-    row_of = np.full(len(look.paths), -1)
+    row_of = np.full(len(index.paths), -1)
     row_of[train] = np.arange(len(train))
-    tested = np.isin(np.arange(len(look.paths)), test)
+    tested = np.isin(np.arange(len(index.paths)), test)
     rows = row_of[pairs.rows]
     both = (rows >= 0).all(axis=1)
     targets = samples.targets.reshape(len(samples.targets), -1)
     across = both.copy()
     across[both] = (targets[rows[both, 0]] != targets[rows[both, 1]]).any(axis=1)
     between = (rows >= 0).any(axis=1) & tested[pairs.rows].any(axis=1)
-    of_entry, shared = clusters(pairs, len(look.paths))
+    of_entry, shared = clusters(pairs, len(index.paths))
 
     def some(which: np.ndarray) -> list[list[str]]:
-        return [[str(look.paths[a]), str(look.paths[b])] for a, b in pairs.rows[which][: 4 * SHOWN]]
+        return [[str(index.paths[a]), str(index.paths[b])] for a, b in pairs.rows[which][: 4 * SHOWN]]
 
     return {
         "equal_files": int(pairs.same.sum()),

@@ -14,7 +14,7 @@ from src.competition.sources.archives import SPARE, Bound, existing, is_archive,
 from src.core.console import log
 from src.core.errors import Problem, UsageError
 from src.core.files import DamagedFile, needed_and_free, read_json, write_json
-from src.core.locks import in_turn, remove_if_alone
+from src.core.locks import remove_if_alone, waiting_lock
 from src.core.paths import home
 from src.core.wording import plural
 
@@ -159,7 +159,7 @@ def _appear(folder: Path, fill: Callable[[Path], None], origin: dict[str, str | 
 
 def discard(folder: Path) -> None:
     """Remove `folder`/data, and the folder too where nothing else is in it."""
-    with in_turn(folder / "lock", f"setting up competition/{folder.name}"):
+    with waiting_lock(folder / "lock", f"setting up competition/{folder.name}"):
         shutil.rmtree(folder / "data", ignore_errors=True)
         remove_if_alone(folder / "lock")
 
@@ -179,7 +179,7 @@ def _bring_back(folder: Path, fill: Callable[[Path], None]) -> None:
 def _part_of(folder: Path) -> Iterator[Path]:
     """Where data/ is made, one process after the other; nothing is left there."""
     part = folder / ".data.part"
-    with in_turn(folder / "lock", f"setting up competition/{folder.name}", tidy=True):
+    with waiting_lock(folder / "lock", f"setting up competition/{folder.name}", tidy=True):
         shutil.rmtree(part, ignore_errors=True)
         try:
             yield part

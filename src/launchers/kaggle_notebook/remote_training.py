@@ -30,7 +30,7 @@ SPARE = 0.1  # of the time, for the last checkpoint and the packing
 MOST_SPARE = 900.0  # seconds
 
 
-def train_away(parts: Path, data: Path, seconds: float, out: Path) -> None:
+def train_remotely(parts: Path, data: Path, seconds: float, out: Path) -> None:
     """Train what request.json asks for, for `seconds` at most, predict where all of it is trained, and pack the run.
 
     Raises Problem where training failed; what was learned is packed before, with the exit code.
@@ -72,7 +72,7 @@ def _asked(parts: Path) -> dict[str, Any]:
 
 
 def _within(end: float, module: str, words: list[str]) -> int:
-    """Run a door of Podium and repeat what it says; at `end` it is asked to stop. Returns its exit code."""
+    """Run a command of Podium and repeat what it says; at `end` it is asked to stop. Returns its exit code."""
     left = end - time.monotonic()
     if left <= 0:
         return STOPPED
@@ -95,7 +95,7 @@ COMMAND = places("src.launchers.kaggle_notebook.remote_training", __doc__, out="
 
 def work(line: CommandLine) -> Result:
     parts, data, hours, out = places_of(line, out=".")
-    train_away(parts, data, hours * 3600, out)
+    train_remotely(parts, data, hours * 3600, out)
     return {"packed": out / FILE}
 
 

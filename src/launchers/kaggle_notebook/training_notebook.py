@@ -49,7 +49,7 @@ def train_there(request: Request, dry: bool = False) -> None:
             if dry:
                 log.info("nothing was sent: the same command without --dry-run trains there")
                 return
-            _turn(Turn(slug, folder, run, request, lock))
+            _run_session(Session(slug, folder, run, request, lock))
             if _complete(request, run):
                 log.info(f"to answer the test set at Kaggle: python -m src.kernel run={run.name} --push")
                 return
@@ -58,7 +58,7 @@ def train_there(request: Request, dry: bool = False) -> None:
 
 
 @dataclass(frozen=True)
-class Turn:
+class Session:
     """One notebook, and the run that it trains. lock: of the folder."""
 
     slug: str
@@ -72,50 +72,52 @@ class Turn:
         return self.run.folder / "training.json"
 
 
-def _turn(turn: Turn) -> None:
+def _run_session(session: Session) -> None:
     """Push the notebook, wait until it has run, and bring the run back, also where it failed there.
 
     Raises Problem where it failed or did not get further; the same command then begins another one.
     """
-    begun, before = checkpoints(turn.run), _progress(turn.request, turn.run)
+    begun, before = checkpoints(session.run), _progress(session.request, session.run)
     failed: Problem | None = None
     try:
-        run_there(turn.slug, turn.folder, turn.request.config.kernel.hours, turn.record, turn.lock)
+        run_there(session.slug, session.folder, session.request.config.kernel.hours, session.record, session.lock)
     except RunFailed as problem:
         failed = problem
     try:
-        code = _brought(turn, begun)
+        code = _fetched(session, begun)
     except (NoOutput, NotBegun) as problem:
-        kernels.forget(turn.record, kernels.KERNEL)
+        kernels.forget(session.record, kernels.KERNEL)
         raise failed or problem from None
-    log.info(f"brought here: {_format(turn.request, turn.run)}")
+    log.info(f"brought here: {_format(session.request, session.run)}")
     if not failed and code not in (0, STOPPED):
-        failed = Problem(f"training failed there (exit code {code}){_log(turn)}", code="training-failed")
-    elif not failed and not _complete(turn.request, turn.run) and _progress(turn.request, turn.run) == before:
-        hours = turn.request.config.kernel.hours
-        failed = Problem(f"the notebook of {hours:g} hours did not get further{_log(turn)}", code="no-progress")
+        failed = Problem(f"training failed there (exit code {code}){_log(session)}", code="training-failed")
+    elif (
+        not failed and not _complete(session.request, session.run) and _progress(session.request, session.run) == before
+    ):
+        hours = session.request.config.kernel.hours
+        failed = Problem(f"the notebook of {hours:g} hours did not get further{_log(session)}", code="no-progress")
     if failed:
-        kernels.forget(turn.record, kernels.KERNEL)
+        kernels.forget(session.record, kernels.KERNEL)
         raise failed
 
 
-def _brought(turn: Turn, begun: dict[str, str]) -> int:
+def _fetched(session: Session, begun: dict[str, str]) -> int:
     """Fetch what the notebook packed and take it in; returns the exit code of its training. Once it has come it is
     kept until it is taken in, so that it comes once however often the command is given. Raises Problem."""
-    fetched = turn.run.folder / "fetched"
-    folder = fetched / turn.folder.digest[:12]
-    file = kernels.fetch_output(turn.slug, turn.folder.kernel, FILE, folder, whole)
+    fetched = session.run.folder / "fetched"
+    folder = fetched / session.folder.digest[:12]
+    file = kernels.fetch_output(session.slug, session.folder.kernel, FILE, folder, whole)
     try:
-        code = bring(file, turn.run, begun)
+        code = bring(file, session.run, begun)
     except NotBegun as problem:
         shutil.rmtree(fetched)
-        raise NotBegun(f"{problem}{_log(turn)}") from None
+        raise NotBegun(f"{problem}{_log(session)}") from None
     shutil.rmtree(fetched)
     return code
 
 
-def _log(turn: Turn) -> str:
-    return f". The end of its log:\n{kernels.log_end(turn.slug, turn.folder.kernel)}"
+def _log(session: Session) -> str:
+    return f". The end of its log:\n{kernels.log_end(session.slug, session.folder.kernel)}"
 
 
 def build(request: Request, run: Run, user: str) -> Folder:

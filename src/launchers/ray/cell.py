@@ -15,7 +15,7 @@ from src.core.console import log, messages_to
 from src.core.errors import Busy, Problem, UsageError
 from src.core.files import MissingFile, read_csv
 from src.core.paths import DONE, Run
-from src.core.reporter import Paced, Part, Standing, Teller
+from src.core.reporter import PacedReporter, Reporter, RowProgress, RowReporter
 from src.launchers.ray.storage import check_storage
 from src.training.run import train_within
 
@@ -24,8 +24,8 @@ LEFT_SECONDS = 120  # for what a dead node left behind to let go of a fold
 STORAGE_SECONDS = 60  # until a file that another machine wrote is seen here
 
 
-class OnBoard:
-    """A cell's teller: everything goes to the board, and from there to the command."""
+class BoardReporter:
+    """A cell's reporter: everything goes to the board, and from there to the command."""
 
     def __init__(self, board: Any, label: str) -> None:
         self.board, self.label = board, label
@@ -33,8 +33,8 @@ class OnBoard:
     def message(self, text: str) -> None:
         self.board.tell.remote(self.label, text)
 
-    def show(self, row: str, standing: Standing) -> None:
-        self.board.show.remote(row, standing)
+    def show(self, row: str, progress: RowProgress) -> None:
+        self.board.show.remote(row, progress)
 
     def end(self, row: str, how: str = "done") -> None:
         """The command sees by itself when a cell is over."""
@@ -42,17 +42,17 @@ class OnBoard:
 
 def train_cell(request: Request, board: Any, label: str) -> Exception | None:
     """On a node: train the folds of one request; what was wrong with it is returned, for it crosses machines."""
-    far = OnBoard(board, label)
+    far = BoardReporter(board, label)
     with messages_to(far.message):
-        return _train(request, Part(Paced(far, SHOWN_SECONDS), label))
+        return _train(request, RowReporter(PacedReporter(far, SHOWN_SECONDS), label))
 
 
-def _train(request: Request, teller: Teller) -> Exception | None:
+def _train(request: Request, reporter: Reporter) -> Exception | None:
     deadline = time.monotonic() + LEFT_SECONDS
     while True:
         try:
             check_storage()
-            train_within(request, teller)
+            train_within(request, reporter)
             return None
         except Busy as busy:  # the process of a node that died may not be gone yet
             if time.monotonic() > deadline:
@@ -76,9 +76,9 @@ def needs_of(ray: ModuleType, request: Request) -> dict[str, int]:
     gpu = machine.device == "cuda" or (machine.device == "auto" and any(node.get("GPU", 0) >= 1 for node in nodes))
     needs = {"num_cpus": _threads(request), "num_gpus": int(gpu)}
     if not room_for(ray, needs):
-        told = f"{needs['num_cpus']} CPUs" + (" and a GPU" if gpu else "")
+        needed = f"{needs['num_cpus']} CPUs" + (" and a GPU" if gpu else "")
         raise UsageError(
-            f"no node of the Ray cluster has {told}: lower machine.threads, or set machine.device=cpu",
+            f"no node of the Ray cluster has {needed}: lower machine.threads, or set machine.device=cpu",
             code="no-such-device",
         )
     return needs

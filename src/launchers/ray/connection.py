@@ -36,12 +36,12 @@ def connected(address: str) -> Iterator[ModuleType]:
         ) from None
     names = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
     names |= {"PODIUM_HOME": str(home()), "PYTHONPATH": str(REPOSITORY), "RAY_USAGE_STATS_ENABLED": "0"}
-    look = {"log_to_driver": False, "logging_level": logging.ERROR, "runtime_env": {"env_vars": names}}
+    options = {"log_to_driver": False, "logging_level": logging.ERROR, "runtime_env": {"env_vars": names}}
     own = {"num_cpus": cores(), "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     before = signal.getsignal(signal.SIGTERM)
     try:
         _reach(address)
-        ray.init(address=address, **look, **(own if address == OWN else {}))
+        ray.init(address=address, **options, **(own if address == OWN else {}))
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
         raise Problem(
             f"address={address}: no Ray cluster answers there ({_short(error)}): begin one with `ray start --head` and "

@@ -6,17 +6,17 @@ class Board:
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str]] = []
-        self.standings: dict[str, object] = {}
+        self.progress: dict[str, object] = {}
 
     def tell(self, label: str, text: str) -> None:
         self.lines.append((label, text))
 
-    def show(self, label: str, standing: object) -> None:
+    def show(self, label: str, progress: object) -> None:
         """The latest is what counts."""
-        self.standings[label] = standing
+        self.progress[label] = progress
 
     def take(self) -> tuple[list[tuple[str, str]], dict[str, object]]:
         """What was told since the last time."""
-        taken = self.lines, self.standings
-        self.lines, self.standings = [], {}
+        taken = self.lines, self.progress
+        self.lines, self.progress = [], {}
         return taken

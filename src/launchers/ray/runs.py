@@ -10,10 +10,10 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from src.config.request import Request
-from src.core.console import Terminal, log
+from src.core.console import ProgressReporter, log
 from src.core.errors import Problem
 from src.core.paths import Run, has_learned, home
-from src.core.reporter import Standing, Teller
+from src.core.reporter import Reporter, RowProgress
 from src.launchers.ray import cell
 from src.launchers.ray.cell import alive, arrived, needs_of, on_a_node, room_for, run_of
 from src.launchers.ray.connection import connected
@@ -61,9 +61,9 @@ def train_on_ray(request: Request, address: str) -> None:
         if not run.finished(seed, fold)
     }
     if cells:
-        with Terminal() as terminal:
+        with ProgressReporter() as terminal:
             for label in cells:
-                terminal.show(label, Standing())
+                terminal.show(label, RowProgress())
             for problem in run_on_ray(cells.items(), address, terminal, stop_at_first=True).values():
                 raise problem
     train(request)  # all folds are there, and it tells what they came to
@@ -72,7 +72,7 @@ def train_on_ray(request: Request, address: str) -> None:
 def run_on_ray(
     cells: Iterable[tuple[str, Request]],
     address: str,
-    teller: Teller,
+    reporter: Reporter,
     watch: Watch | None = None,
     stop_at_first: bool = False,
 ) -> dict[str, Exception]:
@@ -93,10 +93,10 @@ def run_on_ray(
             ray.get(board.take.remote())
         except ray.exceptions.RayError as error:
             raise Problem(NOT_WORKING.format(address, type(error).__name__), code="no-cluster") from None
-        work = Work(ray, board, cells, teller, watch or Nobody())
+        work = Work(ray, board, cells, reporter, watch or Nobody())
         try:
             while work.start():
-                work.look()
+                work.poll()
                 if stop_at_first and work.problems:
                     break
         finally:
@@ -112,10 +112,10 @@ class Work:
         ray: ModuleType,
         board: Any,
         cells: Iterable[tuple[str, Request]],
-        teller: Teller,
+        reporter: Reporter,
         watch: Watch,
     ) -> None:
-        self.ray, self.board, self.teller, self.watch = ray, board, teller, watch
+        self.ray, self.board, self.reporter, self.watch = ray, board, reporter, watch
         self.cells = iter(cells)
         self.next: tuple[str, Request] | None = None
         self.needs: dict[Any, dict[str, int]] = {}
@@ -134,7 +134,7 @@ class Work:
             label, request = self.next
             self.next, self.taken = None, self._needs(request)
             self.requests[label] = on_a_node(request)
-            self.teller.show(label, Standing())
+            self.reporter.show(label, RowProgress())
             options = {"max_retries": RETRIES, "scheduling_strategy": "SPREAD", "name": label}
             handle = self.ray.remote(cell.train_cell).options(**self.taken, **options)
             self.running[handle.remote(self.requests[label], self.board, label)] = label
@@ -152,7 +152,7 @@ class Work:
         run = run_of(request)
         return has_learned(run.folder) or all(run_of(self.requests[other]) != run for other in self.running.values())
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Wait a moment, tell what the cells told, and take note of those that are over."""
         over, _ = self.ray.wait(list(self.running), timeout=LOOK_SECONDS)
         self._relay()
@@ -162,7 +162,7 @@ class Work:
             if problem and label not in self.poor:
                 self.problems[label] = problem
             self.watch.over(label, problem)
-            self.teller.end(label, "stopped" if label in self.poor else "failed" if problem else "done")
+            self.reporter.end(label, "stopped" if label in self.poor else "failed" if problem else "done")
 
     def stop(self) -> None:
         """Let what still runs keep its step and end."""
@@ -191,13 +191,15 @@ class Work:
         )
 
     def _relay(self) -> None:
-        told, standings = self.ray.get(self.board.take.remote())
-        for label, standing in standings.items():
-            self.teller.show(label, standing)
-        for label, text in told:
+        messages, rows = self.ray.get(self.board.take.remote())
+        for label, progress in rows.items():
+            self.reporter.show(label, progress)
+        for label, text in messages:
             lines = [line if line.startswith(label) else f"{label} | {line}" for line in text.splitlines()]
             log.info("\n".join(lines))
-        heard = {label for label, _ in told}  # only they have new epochs: storage that is slow is not read for nothing
+        heard = {
+            label for label, _ in messages
+        }  # only they have new epochs: storage that is slow is not read for nothing
         for one, label in self.running.items():
             if label in heard - self.poor and self.watch.poor(label):
                 self.poor.add(label)

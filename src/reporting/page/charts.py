@@ -82,8 +82,8 @@ def curves(lines: Sequence[Curve], xlabel: str, ylabel: str, log: bool = False) 
         named = {}
         for one in lines:
             again, colour = divmod(one.colour, len(COLOURS))
-            look = {"color": COLOURS[colour], "linestyle": LINES[(one.line + again) % len(LINES)], "linewidth": 1.4}
-            (drawn,) = place.plot(one.x, one.y, marker="o" if len(one.x) < 3 else None, **look)
+            style = {"color": COLOURS[colour], "linestyle": LINES[(one.line + again) % len(LINES)], "linewidth": 1.4}
+            (drawn,) = place.plot(one.x, one.y, marker="o" if len(one.x) < 3 else None, **style)
             if one.label:
                 named[one.label] = drawn
         if log:
@@ -111,8 +111,8 @@ def intervals(table: pd.DataFrame, xlabel: str) -> Callable[[], Figure]:
             part = table[table["series"] == one]
             y = [names.index(name) + 0.16 * (number - (len(series) - 1) / 2) for name in part["name"]]
             error = np.nan_to_num([part["value"] - part["low"], part["high"] - part["value"]]).clip(0)
-            look = {"color": COLOURS[number], "marker": "os^D"[number % 4], "markersize": 4.5, "linestyle": "none"}
-            place.errorbar(part["value"], y, xerr=error, label=one, elinewidth=1.4, capsize=2.5, **look)
+            style = {"color": COLOURS[number], "marker": "os^D"[number % 4], "markersize": 4.5, "linestyle": "none"}
+            place.errorbar(part["value"], y, xerr=error, label=one, elinewidth=1.4, capsize=2.5, **style)
         _name_ticks(place, "y", names, 10, 31)
         place.set_ylim(len(names) - 0.5, -0.5)
         place.xaxis.set_major_locator(MaxNLocator(5))
@@ -159,8 +159,8 @@ def histograms(table: pd.DataFrame, xlabel: str, ylabel: str) -> Callable[[], Fi
         figure, place = _empty()
         edges = [*table["left"], table["right"].iloc[-1]]
         for number, name in enumerate(table.columns[2:]):
-            look = {"color": COLOURS[number], "linestyle": LINES[number], "linewidth": 1.5}
-            place.stairs(table[name], edges, label=name, **look)
+            style = {"color": COLOURS[number], "linestyle": LINES[number], "linewidth": 1.5}
+            place.stairs(table[name], edges, label=name, **style)
             place.stairs(table[name], edges, fill=True, color=COLOURS[number], alpha=0.12)
         place.set_xlabel(xlabel)
         place.set_ylabel(ylabel)
@@ -176,8 +176,8 @@ def points(sets: dict[str, tuple[np.ndarray, np.ndarray]], xlabel: str, ylabel: 
     def draw() -> Figure:
         figure, place = _empty()
         for number, (name, (x, y)) in enumerate(sets.items()):
-            look = {"color": COLOURS[number], "marker": "os^D"[number % 4], "alpha": 0.5, "linewidths": 0}
-            place.scatter(x, y, s=14, label=name, **look)
+            style = {"color": COLOURS[number], "marker": "os^D"[number % 4], "alpha": 0.5, "linewidths": 0}
+            place.scatter(x, y, s=14, label=name, **style)
         place.set_xlabel(xlabel)
         place.set_ylabel(ylabel)
         figure.legend(loc="outside lower center", ncols=3, fontsize=9)
@@ -231,21 +231,21 @@ def confusion(names: Sequence[str], counts: np.ndarray) -> Callable[[], Figure]:
 
 
 def _name_ticks(
-    place: matplotlib.axes.Axes, side: str, names: Sequence[str], size: float, longest: int = 28, **look: Any
+    place: matplotlib.axes.Axes, side: str, names: Sequence[str], size: float, longest: int = 28, **style: Any
 ) -> None:
     """A name at each whole number, in any script."""
     fonts = families(list(names))
-    told = [legible(name, fonts, longest) for name in names]
+    labels = [legible(name, fonts, longest) for name in names]
     axis = getattr(place, f"{side}axis")
-    axis.set_ticks(range(len(names)), told, fontsize=size, parse_math=False, **look)
+    axis.set_ticks(range(len(names)), labels, fontsize=size, parse_math=False, **style)
     for label in axis.get_ticklabels():
         label.set_fontfamily(fonts)
 
 
 def _legend(figure: Figure, named: dict[str, Any]) -> None:
     fonts = families(list(named))
-    look = {"loc": "outside lower center", "ncols": 3, "handlelength": 2.4, "prop": {"family": fonts, "size": 9}}
-    legend = figure.legend(list(named.values()), [legible(name, fonts, 40) for name in named], **look)
+    style = {"loc": "outside lower center", "ncols": 3, "handlelength": 2.4, "prop": {"family": fonts, "size": 9}}
+    legend = figure.legend(list(named.values()), [legible(name, fonts, 40) for name in named], **style)
     for text in legend.get_texts():
         text.set_parse_math(False)
 

@@ -27,13 +27,13 @@ class Sheet:
         self.boxes: list[tuple[float, float, float, float]] = []
         self.images: list[tuple[int, int, np.ndarray]] = []
 
-    def text(self, line: str, x: int = MARGIN, size: float = 9, height: int = LINE, **look: object) -> None:
+    def text(self, line: str, x: int = MARGIN, size: float = 9, height: int = LINE, **style: object) -> None:
         """One line, below all that is there."""
-        self.texts.append((x, self.y, line, {"size": size, **look}))
+        self.texts.append((x, self.y, line, {"size": size, **style}))
         self.y += height
 
-    def note(self, x: float, y: float, line: str, **look: object) -> None:
-        self.texts.append((x, y, line, look))
+    def note(self, x: float, y: float, line: str, **style: object) -> None:
+        self.texts.append((x, y, line, style))
 
     def tile(self, one: Tile, x: int, y: int) -> None:
         """An image in its cell; a cross where it cannot be read."""
@@ -108,9 +108,9 @@ def _tests(contents: Contents, sheet: Sheet) -> None:
 def _files(contents: Contents, sheet: Sheet) -> None:
     sheet.text(f"All {plural(contents.files, 'file')} of the tree", weight="bold", size=10, height=24)
     for one in contents.shares:
-        told = f"{one.name}: {one.where}" + (f" ({one.why})" if one.why else "")
+        message = f"{one.name}: {one.where}" + (f" ({one.why})" if one.why else "")
         sheet.note(MARGIN + 60, sheet.y, f"{len(one)}", ha="right")
-        sheet.text(told, MARGIN + 72, color=INK if one.used or one.quiet else "#b3261e")
+        sheet.text(message, MARGIN + 72, color=INK if one.used or one.quiet else "#b3261e")
 
 
 def _png(sheet: Sheet) -> bytes:
@@ -128,10 +128,10 @@ def _png(sheet: Sheet) -> bytes:
         # Behind the texts, and nowhere over an image.
         place.fill_between((x, x + wide), y, y + high, facecolor=MARK, edgecolor=EDGE, linewidth=1)
     fonts = families([line for _, _, line, _ in sheet.texts])
-    for x, y, line, look in sheet.texts:
-        longest = look.pop("longest", 150)
+    for x, y, line, style in sheet.texts:
+        longest = style.pop("longest", 150)
         place.text(
-            x, y, legible(line, fonts, longest), **({"color": INK, "size": 9} | look), va="top", parse_math=False
+            x, y, legible(line, fonts, longest), **({"color": INK, "size": 9} | style), va="top", parse_math=False
         ).set_fontfamily(fonts)
     place.set_xlim(0, WIDTH)
     place.set_ylim(height, 0)

@@ -31,12 +31,12 @@ def augmented(results: RunResults) -> Section:
     for number, (augment, size) in enumerate(pipelines[:MOST]):
         blocks += _shown(results, rows, images, augment, size, number)
     names = [name for augment, _ in pipelines for name in map(_name, augment.transforms)]
-    told = ", ".join(dict.fromkeys(names)) or "no augmentation: every epoch shows the same pixels"
+    message = ", ".join(dict.fromkeys(names)) or "no augmentation: every epoch shows the same pixels"
     mixed = [f"{name} (alpha {value:g})" for name in ("mixup", "cutmix") if (value := getattr(config.train, name))]
     if mixed:
         blocks.append(Text(f"On top of this, images of a batch are mixed with each other: {' and '.join(mixed)}."))
     sizes = dict.fromkeys(size for _, size in pipelines)
-    reading = f"Images of {' and then '.join(map(str, sizes))} pixels, made anew in every epoch by: {told}."
+    reading = f"Images of {' and then '.join(map(str, sizes))} pixels, made anew in every epoch by: {message}."
     return Section("seen", title, reading, tuple(blocks))
 
 

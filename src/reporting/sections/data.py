@@ -5,12 +5,12 @@ import pandas as pd
 
 from src.competition.quality.cleaning import index_samples
 from src.competition.quality.duplicates import find_pairs
-from src.competition.quality.image_index import Look
+from src.competition.quality.image_index import ImageIndex
 from src.reporting.page.blocks import Bar, Bars, Block, Chart, Gallery, Section, Text, Tile
 from src.reporting.page.charts import class_bars, histograms, points
 from src.reporting.run_results import RunResults
 from src.reporting.sections import SECTIONS
-from src.reporting.tiles import id_of, isolated, names_of, pictures, told
+from src.reporting.tiles import id_of, in_words, isolated, names_of, pictures
 from src.targets import Strata
 
 EXAMPLES, EACH = 300, 6  # pictures in all, and of one class at most
@@ -23,10 +23,10 @@ SIDE = 84
 @SECTIONS.register("data")
 def data(results: RunResults) -> Section:
     competition, samples = results.competition, results.competition.samples
-    look = index_samples(competition.card, samples)
-    train, test = look.of(samples.train["path"].tolist()), look.of(samples.test["path"].tolist())
-    doubles = _pairs(results, look, train, test)
-    blocks: list[Block] = [*_what_they_are_like(look, train, test), _parts(results), _examples(results)]
+    images = index_samples(competition.card, samples)
+    train, test = images.of(samples.train["path"].tolist()), images.of(samples.test["path"].tolist())
+    doubles = _pairs(results, images, train, test)
+    blocks: list[Block] = [*_what_they_are_like(images, train, test), _parts(results), _examples(results)]
     if len(doubles):
         blocks.append(_duplicates(results, doubles))
     return Section("data", "The data", _reading(results, doubles), tuple(blocks))
@@ -51,15 +51,15 @@ def _parts(results: RunResults) -> Bars:
     return Bars("classes", title, alt, bars, class_bars(shown, "training images"), counts)
 
 
-def _what_they_are_like(look: Look, train: np.ndarray, test: np.ndarray) -> list[Block]:
+def _what_they_are_like(images: ImageIndex, train: np.ndarray, test: np.ndarray) -> list[Block]:
     """Sizes, where they differ, and brightness: of the training images against the test images."""
     sets = {"training": train} | ({"test": test} if len(test) else {})
     blocks: list[Block] = []
     used = np.concatenate(list(sets.values()))
-    if len(np.unique(look.size[used], axis=0)) > 1:
+    if len(np.unique(images.size[used], axis=0)) > 1:
         generator = np.random.default_rng(0)
         few = {name: generator.permutation(rows)[:POINTS] for name, rows in sets.items()}
-        sizes = {name: (look.size[rows, 1], look.size[rows, 0]) for name, rows in few.items()}
+        sizes = {name: (images.size[rows, 1], images.size[rows, 0]) for name, rows in few.items()}
         numbers = pd.concat(
             [pd.DataFrame({"set": name, "width": x, "height": y}) for name, (x, y) in sizes.items()], ignore_index=True
         )
@@ -67,9 +67,9 @@ def _what_they_are_like(look: Look, train: np.ndarray, test: np.ndarray) -> list
         alt = f"width and height of the images; medians: {medians} pixels"
         blocks.append(Chart("sizes", f"Sizes; medians: {medians}", alt, points(sizes, "width", "height"), numbers))
     else:
-        height, width = look.size[used[0]]
+        height, width = images.size[used[0]]
         blocks.append(Text(f"All images are {width} pixels wide and {height} high."))
-    bright = {name: look.levels[rows] for name, rows in sets.items()}
+    bright = {name: images.levels[rows] for name, rows in sets.items()}
     edges = np.linspace(0, 255, 27)
     table = pd.DataFrame({"left": edges[:-1], "right": edges[1:]})
     for name, values in bright.items():
@@ -111,16 +111,16 @@ def _examples(results: RunResults) -> Gallery:
     return Gallery("examples", title, tiles, numbers, scrolls=True)
 
 
-def _pairs(results: RunResults, look: Look, train: np.ndarray, test: np.ndarray) -> pd.DataFrame:
+def _pairs(results: RunResults, images: ImageIndex, train: np.ndarray, test: np.ndarray) -> pd.DataFrame:
     """a, b: rows of `Subject.images`. equal: the same bytes. between: one is a test image. across: labels differ.
 
     What is most alarming comes first.
     """
     samples = results.competition.samples
-    row_of = np.full(len(look.paths), -1)
+    row_of = np.full(len(images.paths), -1)
     row_of[test] = len(samples.train) + np.arange(len(test))
     row_of[train] = np.arange(len(train))
-    pairs = find_pairs(look)
+    pairs = find_pairs(images)
     rows = row_of[pairs.rows]
     table = pd.DataFrame({"a": rows[:, 0], "b": rows[:, 1], "equal": pairs.same})[(rows >= 0).all(axis=1)]
     table[["a", "b"]] = np.sort(table[["a", "b"]].to_numpy(), axis=1)
@@ -139,7 +139,7 @@ def _duplicates(results: RunResults, doubles: pd.DataFrame) -> Gallery:
     seen = iter(pictures(results, first[["a", "b"]].to_numpy().ravel()))
 
     def label(row: int) -> str:
-        return told(names_of(results, row)) if row < count else "a test image"
+        return in_words(names_of(results, row)) if row < count else "a test image"
 
     def what(pair: object) -> str:
         kind = "equal files" if pair.equal else "nearly the same"
@@ -166,15 +166,15 @@ def _reading(results: RunResults, doubles: pd.DataFrame) -> str:
     absent = int((counts == 0).sum())
     times = there.max() / there.min()
     each = f"{there.min()} to {there.max()}" if there.min() < there.max() else str(there.min())
-    told = (
+    text = (
         f"{len(samples.train)} training images in {len(there)} {several}, {each} of each"
         f"{f' ({absent} {several} have none)' if absent else ''}: "
         f"{_evenness(times, one, several)}; {len(samples.test)} test images. "
     )
     if not len(doubles):
-        return told + "No image was found twice."
+        return text + "No image was found twice."
     across, between = int(doubles["across"].sum()), int(doubles["between"].sum())
-    return told + (
+    return text + (
         f"{len(doubles)} pairs of images are the same or nearly so: {across} with different labels, {between} of a "
         f"training and a test image."
     )

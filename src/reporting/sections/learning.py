@@ -47,8 +47,8 @@ def _chart(log: pd.DataFrame, name: str, title: str, unit: str, columns: list[st
     for (seed, fold), part in log.groupby(["seed", "fold"], sort=False):
         for kind, column in enumerate(columns):
             first = seed == seeds[0] and kind == 0
-            look = folds.index(fold), kind if len(columns) > 1 else seeds.index(seed)
-            lines.append(Curve(part["epoch"], part[column], f"fold {fold}" if first else "", *look))
+            style = folds.index(fold), kind if len(columns) > 1 else seeds.index(seed)
+            lines.append(Curve(part["epoch"], part[column], f"fold {fold}" if first else "", *style))
     numbers = log[["seed", "fold", "epoch", *columns]]
     alt = "; ".join(_course(log, column, highest) for column in columns)
     text = f"{title}; a kind of line each seed" if len(columns) == 1 and len(seeds) > 1 else title

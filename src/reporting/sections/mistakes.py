@@ -11,7 +11,7 @@ from src.reporting.page.pictures import overlaid
 from src.reporting.run_results import RunResults
 from src.reporting.sections import SECTIONS
 from src.reporting.sections.classes import bars_of, by_class, matrix_of
-from src.reporting.tiles import isolated, joined, names_of, pictures, told
+from src.reporting.tiles import in_words, isolated, joined, names_of, pictures
 
 TITLE = "Where it fails"
 PAIRS, SURE, DOUBTED = 8, 6, 12
@@ -89,7 +89,7 @@ def _surest(results: RunResults) -> list[Block]:
     seen, tiles = pictures(results, results.rows[first["row"]]), []
     for line, image, heat in zip(first.itertuples(), seen, heats, strict=True):
         names, label = names_of(results, results.rows[line.row]), results.classes[line.label]
-        truth, name = told(names), isolated(label)
+        truth, name = in_words(names), isolated(label)
         answer = name if line.answer == label else f"not {name}"
         images, alts = (image,), (f"id {line.id}, {truth} by the table, answered {answer}",)
         lines = (f"answered {answer} ({line.sure:.2f})", f"by the table {truth}", f"id {line.id}")
@@ -119,9 +119,9 @@ def _doubted(results: RunResults) -> list[Block]:
     tiles = tuple(
         Tile(
             (image,),
-            (f"id {line.id}, {told(names_of(results, row))} by the table",),
+            (f"id {line.id}, {in_words(names_of(results, row))} by the table",),
             (
-                f"by the table {told(names_of(results, row))}",
+                f"by the table {in_words(names_of(results, row))}",
                 f"perhaps {isolated(line.suggested)} ({line.suggested_probability:.2f})",
                 f"id {line.id}",
             ),

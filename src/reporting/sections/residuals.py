@@ -59,9 +59,9 @@ def _worst(results: RunResults, off: np.ndarray) -> Gallery:
     far = _far(results, off)
     order = np.argsort(-far, kind="stable")
     target, names = results.held.target, results.classes
-    told = [", ".join(row) for row in target.cells(results.held.targets[order], names)]
+    truth = [", ".join(row) for row in target.cells(results.held.targets[order], names)]
     said = [", ".join(row) for row in target.cells(results.plain[order], names)]
-    numbers = pd.DataFrame({"id": results.held.id[order], "truth": told, "prediction": said, "far": far[order]})
+    numbers = pd.DataFrame({"id": results.held.id[order], "truth": truth, "prediction": said, "far": far[order]})
     first = numbers.head(WORST)
     tiles = tuple(
         Tile(

@@ -58,38 +58,40 @@ def score_table(results: RunResults) -> pd.DataFrame:
     if results.held is None:
         return pd.DataFrame()
     held, metric, lines = results.held, results.competition.metric, []
-    ways = {"plain": results.plain}
+    candidates = {"plain": results.plain}
     if results.views != PLAIN:
-        ways[f"TTA of {len(results.views)}"] = results.tta
+        candidates[f"TTA of {len(results.views)}"] = results.tta
     names = {f"fold {fold}": held.folds == fold for fold in np.unique(held.folds)}
     names[OVERALL] = np.ones(len(held.id), dtype=bool)
     for name, rows in names.items():
-        for way, table in ways.items():
+        for candidate, table in candidates.items():
             targets, shown = held.targets[rows], table[rows]
             low, high = bootstrap_interval(metric, targets, shown, held.groups[rows], rows=held.rows.at(rows))
-            lines.append((name, way, int(rows.sum()), metric.score(targets, shown, rows=held.rows.at(rows)), low, high))
-    lines += _test_lines(results, ways)
+            lines.append(
+                (name, candidate, int(rows.sum()), metric.score(targets, shown, rows=held.rows.at(rows)), low, high)
+            )
+    lines += _test_lines(results, candidates)
     return pd.DataFrame(lines, columns=["name", "series", "rows", "value", "low", "high"])
 
 
 def _who_answered(results: RunResults, scores: pd.DataFrame) -> str:
     seeds = len({member.seed for member in results.members})
-    told = "Held-out images, each answered by " + ("the network" if seeds == 1 else f"the {seeds} networks")
-    told += " that never saw it" + (" together" if seeds > 1 else "")
+    text = "Held-out images, each answered by " + ("the network" if seeds == 1 else f"the {seeds} networks")
+    text += " that never saw it" + (" together" if seeds > 1 else "")
     if (scores["name"] == TEST).any():
-        told += f"; test images by all {len(results.members)} networks together"
-    return f"{told}; {results.held.target.plain_rule}, before any decision rule"
+        text += f"; test images by all {len(results.members)} networks together"
+    return f"{text}; {results.held.target.plain_rule}, before any decision rule"
 
 
 def _format(scores: pd.DataFrame) -> pd.DataFrame:
     """A line for each name, a column for each series: the score and its interval in words."""
     words = [f"{line.value:.4f} ({format_interval(line.low, line.high)})" for line in scores.itertuples()]
-    wide = scores.assign(told=words).pivot(index=["name", "rows"], columns="series", values="told")
+    wide = scores.assign(cell=words).pivot(index=["name", "rows"], columns="series", values="cell")
     order = scores[["name", "rows"]].drop_duplicates()
     return wide.loc[pd.MultiIndex.from_frame(order), list(dict.fromkeys(scores["series"]))].reset_index()
 
 
-def _test_lines(results: RunResults, ways: dict[str, Any]) -> list[tuple]:
+def _test_lines(results: RunResults, candidates: dict[str, Any]) -> list[tuple]:
     """What a leaderboard would show, where the answers and the test logits are at hand."""
     competition, members = results.competition, list(results.members)
     ids = competition.samples.test["id"].to_numpy()
@@ -98,10 +100,12 @@ def _test_lines(results: RunResults, ways: dict[str, Any]) -> list[tuple]:
     if truth is None or not all(file.exists() for file in files):
         return []
     lines = []
-    for way, views in zip(ways, (PLAIN, results.views), strict=False):
+    for candidate, views in zip(candidates, (PLAIN, results.views), strict=False):
         shown = probabilities(competition, results.tables, members, views, "test", ids)
         low, high = bootstrap_interval(competition.metric, truth, shown, np.arange(len(ids)), rows=Rows(ids, ids))
-        lines.append((TEST, way, len(ids), competition.metric.score(truth, shown, rows=Rows(ids, ids)), low, high))
+        lines.append(
+            (TEST, candidate, len(ids), competition.metric.score(truth, shown, rows=Rows(ids, ids)), low, high)
+        )
     return lines
 
 
@@ -111,19 +115,19 @@ def _reading(results: RunResults, scores: pd.DataFrame, submitted: pd.DataFrame)
     metric, held = results.competition.metric, results.held
     last = scores[scores["name"] == OVERALL].iloc[-1]
     how = "better is higher" if metric.higher_is_better else "better is lower"
-    told = (
+    text = (
         f"Score: {metric.name} {last['value']:.4f} ({last['series']}; {how}), 95 % interval "
         f"{format_interval(last['low'], last['high'])}, on {len(held.id)} held-out images of {_folds(results)}."
     )
     if results.views != PLAIN:
         gain = paired_difference(metric, held.targets, results.plain, results.tta, held.groups, rows=held.rows)
         difference = format_difference("the plain view", f"TTA of {len(results.views)} views", gain)
-        told += f" {difference[0].upper()}{difference[1:]}."
+        text += f" {difference[0].upper()}{difference[1:]}."
     known = submitted.dropna(subset="public") if len(submitted) else submitted
     if len(known):
         best = known["public"].max() if metric.higher_is_better else known["public"].min()
-        told += f" Best public score of this run: {best:.4f}."
-    return told
+        text += f" Best public score of this run: {best:.4f}."
+    return text
 
 
 def _folds(results: RunResults) -> str:
@@ -131,5 +135,5 @@ def _folds(results: RunResults) -> str:
     missing = [str(fold) for fold in range(count) if fold not in there]
     if not missing:
         return f"{count} folds"
-    told = f"{len(there)} folds" if len(there) > 1 else "one fold"
-    return f"{told} (fold {', '.join(missing)} of {count} {'is' if len(missing) == 1 else 'are'} not in it)"
+    text = f"{len(there)} folds" if len(there) > 1 else "one fold"
+    return f"{text} (fold {', '.join(missing)} of {count} {'is' if len(missing) == 1 else 'are'} not in it)"

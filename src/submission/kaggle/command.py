@@ -184,7 +184,7 @@ def run(
         }
         line = [str(executable()), *words]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        end, told = time.monotonic() + seconds, 0
+        end, reported = time.monotonic() + seconds, 0
         with subprocess.Popen(line, env=environment, pass_fds=hold, **pipes) as process:
             try:
                 while True:
@@ -196,8 +196,8 @@ def run(
                             process.kill()
                             out, err = process.communicate()
                             return Call(words, None, *_decoded(out, err), _noted(notes))
-                    for note in _noted(notes)[told:] if heard else ():
-                        told += 1
+                    for note in _noted(notes)[reported:] if heard else ():
+                        reported += 1
                         heard(note)
             except BaseException:
                 process.kill()

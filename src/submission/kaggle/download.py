@@ -84,7 +84,7 @@ def watched(partial: Partial) -> Iterator[None]:
     does not fit on the disk, and Stalled where no byte came for QUIET_SECONDS.
     """
     watch = _Watch(partial)
-    before = signal.signal(signal.SIGALRM, lambda *_: watch.look())
+    before = signal.signal(signal.SIGALRM, lambda *_: watch.observe())
     signal.setitimer(signal.ITIMER_REAL, LOOK_SECONDS, LOOK_SECONDS)
     try:
         yield
@@ -100,7 +100,7 @@ class _Watch:
         self.began = self.moved = time.monotonic()
         self.due = self.began + TELL_SECONDS
 
-    def look(self) -> None:
+    def observe(self) -> None:
         now, have = time.monotonic(), self.partial.size
         if have < self.have:  # begun anew
             self.first, self.began = have, now

@@ -304,7 +304,7 @@ def await_dataset(slug: str, address: str, version: int) -> None:
     """Wait until Kaggle has taken the dataset's version in. Raises Problem where that fails or takes too long."""
     status = ""
 
-    def look() -> bool | None:
+    def poll() -> bool | None:
         nonlocal status
         with silenced():
             now, status = dataset_state(address)
@@ -315,7 +315,7 @@ def await_dataset(slug: str, address: str, version: int) -> None:
             )
         return ((now or 0) >= version and status == "ready") or None
 
-    if not _until(slug, look, READY_SECONDS):
+    if not _until(slug, poll, READY_SECONDS):
         raise Problem(
             f"dataset {address} is not ready after an hour ({status}): give the same command again later",
             code="not-ready",
@@ -327,7 +327,7 @@ def await_run(slug: str, address: str, version: int, hours: float) -> None:
     Problem where that cannot be told."""
     before = ""
 
-    def look() -> tuple[str, str, int] | None:
+    def poll() -> tuple[str, str, int] | None:
         nonlocal before
         with silenced():
             status, why = run_state(address)
@@ -339,7 +339,7 @@ def await_run(slug: str, address: str, version: int, hours: float) -> None:
         with silenced():
             return status, why, kernel_version(address) or 0  # the command tells of the newest run only
 
-    ended = _until(slug, look, hours * 3600 + SPARE_SECONDS)
+    ended = _until(slug, poll, hours * 3600 + SPARE_SECONDS)
     if not ended:
         raise Problem(
             f"the notebook {address} is still {before or 'unknown'}: give the same command again later",
@@ -412,7 +412,7 @@ def fetch_output(slug: str, address: str, name: str, folder: Path, whole: Callab
     raise fault
 
 
-def _until(slug: str, look: Callable[[], T | None], seconds: float) -> T | None:
+def _until(slug: str, poll: Callable[[], T | None], seconds: float) -> T | None:
     """What `look` returns, once it returns something; None where it did not for `seconds`.
 
     A lapse of the network, or of Kaggle, does not end the wait before it has lasted LAPSE_SECONDS. Raises Problem.
@@ -421,7 +421,7 @@ def _until(slug: str, look: Callable[[], T | None], seconds: float) -> T | None:
     pauses, lapsed = iter(POLLS), False
     while True:
         try:
-            found = look()
+            found = poll()
             answered, lapsed = time.monotonic(), False
             if found is not None:
                 return found

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.bench.scale.steps import FirstBatch, Teller, request
+from tests.bench.scale.steps import FirstBatch, Reporter, request
 
 FOLDS, VIEWS = (1, 2, 5), (1, 4, 8)
 SEEN = 5000  # images that the views show
@@ -33,17 +33,17 @@ def side_by_side(count: int, home: Path) -> Figured:
         images, machine = competition.images(), Machine("cpu", "fp32", 0, 64)
         jobs = [FoldJob(competition, images, run, machine, 0, fold, 1, 1, None, ALONE) for fold in range(count)]
         meet = partial(_meet, there, processes, total, os.getpid())
-        run_tasks([partial(_first_step, job, meet) for job in jobs], count, Teller())
+        run_tasks([partial(_first_step, job, meet) for job in jobs], count, Reporter())
         return {"pss": total.value / 1e9}
 
     return work
 
 
-def _first_step(job: Any, meet: Callable[[int], None], teller: object) -> None:
+def _first_step(job: Any, meet: Callable[[int], None], reporter: object) -> None:
     from src.training.trainer import FoldTraining
 
     try:
-        FoldTraining(job, Teller()).run()
+        FoldTraining(job, Reporter()).run()
     except FirstBatch:
         meet(job.fold)
         return

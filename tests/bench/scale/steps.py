@@ -21,9 +21,9 @@ class FirstBatch(Exception):
     """Training has taken its first step: that is all that was wanted of it."""
 
 
-class Teller:
-    def show(self, row: str, standing: Any) -> None:
-        if standing.done > standing.before:
+class Reporter:
+    def show(self, row: str, progress: Any) -> None:
+        if progress.done > progress.before:
             raise FirstBatch
 
     def end(self, row: str, how: str = "done") -> None:
@@ -86,7 +86,7 @@ def train_start(home: Path) -> Work:
         images, machine = competition.images(), Machine("cpu", "fp32", 0, 64)
         job = FoldJob(competition, images, run.__class__(run.competition, "tried"), machine, 0, 0, 1, 1, None, ALONE)
         try:
-            FoldTraining(job, Teller()).run()
+            FoldTraining(job, Reporter()).run()
         except FirstBatch:
             return
         raise AssertionError("training took no step")

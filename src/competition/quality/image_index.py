@@ -24,7 +24,7 @@ from src.core.console import log
 from src.core.files import DamagedFile, check_zip, read_npz, written_whole
 from src.core.wording import plural
 from src.images.cache_folder import folder_lock
-from src.images.decode import VERSION, decode_sized
+from src.images.decode import VERSION, read_image
 from src.images.stream import each_in_threads
 
 READ = ("stamp", "digest", "hash", "size", "fault")
@@ -209,7 +209,7 @@ def _as_kept(paths: list[str], rows: np.ndarray, sizes: np.ndarray, digests: np.
 
     def read(k: int) -> None:
         with contextlib.suppress(OSError):  # then it is looked at again, and what is wrong with it is told
-            found[k] = _digest(paths[rows[k]])
+            found[k] = _digest_of(Path(paths[rows[k]]).read_bytes())
 
     each_in_threads(read, len(rows), None, "reading again")
     return found == digests
@@ -235,17 +235,16 @@ def perceptual(gray: np.ndarray) -> int:
 
 
 def _one(path: str, row: int, fresh: dict[str, np.ndarray]) -> None:
-    image, size = decode_sized(Path(path), DECODED_SIDE)
-    fresh["digest"][row] = _digest(path)
+    image, size, data = read_image(Path(path), DECODED_SIDE)
+    fresh["digest"][row] = _digest_of(data)
     fresh["size"][row] = size
     fresh["thumb"][row] = cv2.resize(image, (THUMB_SIDE, THUMB_SIDE), interpolation=cv2.INTER_AREA)
     gray = cv2.cvtColor(cv2.resize(image, (GRAY_SIDE, GRAY_SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
     fresh["hash"][row] = perceptual(gray.astype(np.float32))
 
 
-def _digest(path: str) -> int:
-    with open(path, "rb") as file:
-        return int.from_bytes(hashlib.file_digest(file, "md5").digest()[:8], "big")
+def _digest_of(data: bytes) -> int:
+    return int.from_bytes(hashlib.md5(data, usedforsecurity=False).digest()[:8], "big")
 
 
 def stamp_of(path: str) -> tuple[int, int, int]:

@@ -209,7 +209,7 @@ def _as_kept(paths: list[str], rows: np.ndarray, sizes: np.ndarray, digests: np.
 
     def read(k: int) -> None:
         with contextlib.suppress(OSError):  # then it is looked at again, and what is wrong with it is told
-            found[k] = _digest_of(Path(paths[rows[k]]).read_bytes())
+            found[k] = _digest(paths[rows[k]])
 
     each_in_threads(read, len(rows), None, "reading again")
     return found == digests
@@ -241,6 +241,10 @@ def _one(path: str, row: int, fresh: dict[str, np.ndarray]) -> None:
     fresh["thumb"][row] = cv2.resize(image, (THUMB_SIDE, THUMB_SIDE), interpolation=cv2.INTER_AREA)
     gray = cv2.cvtColor(cv2.resize(image, (GRAY_SIDE, GRAY_SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
     fresh["hash"][row] = perceptual(gray.astype(np.float32))
+
+
+def _digest(path: str) -> int:
+    return _digest_of(Path(path).read_bytes())
 
 
 def _digest_of(data: bytes) -> int:

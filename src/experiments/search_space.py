@@ -77,7 +77,7 @@ def space_of(argv: list[str]) -> Space:
     base = fixed | {key: word for axis in plain for key, word in next(iter(axis.choices.values())).items()}
     lows = {key: ends[0] for key, ends in ranges.items()}
     found = tuple(Range(key, *ends, _is_whole(base | lows, key, *ends)) for key, ends in ranges.items())
-    name = default_run(f"search-{words.origin}", words.fixed)
+    name = default_run(f"search-{words.origin}", words.given)
     title = words.title or "Search: " + "; ".join(map(_format, (*found, *plain)))
     space = Space(name, title, f"{words.command} trials={trials}", trials, fixed, (*found, *plain))
     _check(space)

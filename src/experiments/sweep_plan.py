@@ -49,13 +49,13 @@ class Plan:
 class Asked:
     """The words of a command: those with one value, and what takes several. title may be empty.
 
-    origin: the configuration or the sweep's file. fixed: the words that were given and are no lists, for a name.
+    origin: the configuration or the sweep's file. given: the words that are no lists, for a name.
     """
 
     title: str
     origin: str
     command: str
-    fixed: dict[str, str]
+    given: dict[str, str]
     fixed: dict[str, str]
     axes: list[Axis]
 
@@ -89,7 +89,7 @@ def plan_of(argv: list[str]) -> Plan:
                 f"{key}={word} is a range: add --search to look through it, or write values with commas",
                 code="range-in-sweep",
             )
-    text = {key: value for key, value in words.fixed.items() if key not in LISTS}
+    text = {key: value for key, value in words.given.items() if key not in LISTS}
     cells = tuple(
         cell_of(words.fixed, words.axes, labels) for labels in itertools.product(*(axis.choices for axis in words.axes))
     )

@@ -13,6 +13,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -137,11 +138,19 @@ def decode(path: Path, at_least: int | None = None) -> np.ndarray:
     Raises ImageFault where the file is missing, empty, truncated, or no image. Damage inside a JPEG that leaves its
     end in place is not seen: the format has no checksum.
     """
-    return decode_sized(path, at_least)[0]
+    return read_image(path, at_least).pixels
 
 
-def decode_sized(path: Path, at_least: int | None = None) -> tuple[np.ndarray, tuple[int, int]]:
-    """As `decode`, with the (height, width) that the image has when it is not reduced."""
+class ReadImage(NamedTuple):
+    """pixels: see `decode`. size: (height, width) where it is not reduced. data: the file's bytes."""
+
+    pixels: np.ndarray
+    size: tuple[int, int]
+    data: bytes
+
+
+def read_image(path: Path, at_least: int | None = None) -> ReadImage:
+    """As `decode`, with what else is known of the file once it was read."""
     with _faults_of(path):
         data = path.read_bytes()
     if not data:
@@ -154,7 +163,7 @@ def decode_sized(path: Path, at_least: int | None = None) -> tuple[np.ndarray, t
     # What OpenCV refuses, Pillow either reads or names the reason for.
     if image is None:
         image, size = _with_pillow(path, data), None
-    return image, size or image.shape[:2]
+    return ReadImage(image, size or image.shape[:2], data)
 
 
 def image_size(path: Path) -> tuple[int, int]:

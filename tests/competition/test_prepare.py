@@ -216,7 +216,7 @@ def test_help_and_words_that_are_wrong(host, capsys):
     assert "give one SOURCE" in refused(capsys, code=2)
     assert "given twice" in refused(capsys, host, "metric=auc", "metric=f1", code=2)
     assert "letters, digits" in refused(capsys, host, "id=../x", code=2)
-    assert "no such file" in refused(capsys, "no/such.zip", code=2)
+    assert "no/such.zip" in refused(capsys, "no/such.zip", code=2)
     assert "target" in refused(capsys, host, "target=tertiary", code=2)
     assert "no such table" in refused(capsys, host, "train.table=trian.csv", code=2)
 

@@ -24,7 +24,7 @@ from src.core.console import log
 from src.core.files import DamagedFile, check_zip, read_npz, written_whole
 from src.core.wording import plural
 from src.images.cache_folder import folder_lock
-from src.images.decode import VERSION, decode_sized
+from src.images.decode import VERSION, read_image
 from src.images.stream import each_in_threads
 
 READ = ("stamp", "digest", "hash", "size", "fault")
@@ -235,8 +235,8 @@ def perceptual(gray: np.ndarray) -> int:
 
 
 def _one(path: str, row: int, fresh: dict[str, np.ndarray]) -> None:
-    image, size = decode_sized(Path(path), DECODED_SIDE)
-    fresh["digest"][row] = _digest(path)
+    image, size, data = read_image(Path(path), DECODED_SIDE)
+    fresh["digest"][row] = _digest_of(data)
     fresh["size"][row] = size
     fresh["thumb"][row] = cv2.resize(image, (THUMB_SIDE, THUMB_SIDE), interpolation=cv2.INTER_AREA)
     gray = cv2.cvtColor(cv2.resize(image, (GRAY_SIDE, GRAY_SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
@@ -244,8 +244,11 @@ def _one(path: str, row: int, fresh: dict[str, np.ndarray]) -> None:
 
 
 def _digest(path: str) -> int:
-    with open(path, "rb") as file:
-        return int.from_bytes(hashlib.file_digest(file, "md5").digest()[:8], "big")
+    return _digest_of(Path(path).read_bytes())
+
+
+def _digest_of(data: bytes) -> int:
+    return int.from_bytes(hashlib.md5(data, usedforsecurity=False).digest()[:8], "big")
 
 
 def stamp_of(path: str) -> tuple[int, int, int]:

@@ -51,8 +51,9 @@ class Network(nn.Module):
         self.backbone.output_unit.copy_(torch.from_numpy(unit))
 
 
-def build(model: Model, classes: int, size: int, target: TargetType, load: bool = True) -> Network:
+def build(model: Model, classes: int, size: int, target: TargetType | None = None, load: bool = True) -> Network:
     """The network of a configuration, on the CPU; random weights come from torch's present seed. classes: its outputs.
+    target: what they are; without one they have no unit.
 
     With load=False it has the shape that training gave it, but its starting weights are not fetched again.
 
@@ -83,7 +84,7 @@ def build(model: Model, classes: int, size: int, target: TargetType, load: bool 
         _fit_stem(backbone, size, _has_stock_kernel(model), asked=model.stem == "small")
     POOLS.get(model.pool)(backbone, model.name)
     HEADS.get(model.head)(backbone, model.name)
-    network = Network(backbone, classes if target.own_unit else 0)
+    network = Network(backbone, classes if target is not None and target.own_unit else 0)
     _try_size(network, model.name, size)
     return network
 

@@ -192,7 +192,7 @@ def differences(compared: Compared) -> Section:
 SECTIONS = {
     "answer": answer,
     "learning": learning,
-    "flips": flipped,
+    "flipped": flipped,
     "classes": classes,
     "differences": differences,
 }

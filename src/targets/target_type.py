@@ -294,7 +294,7 @@ class ClassTarget(TargetType):
     usual_loss = "cross_entropy"
     undecided_rule = "probabilities as they are"
     page = ("answer", "data", "seen", "learning", "mistakes", "trust", "again")
-    comparison = ("answer", "learning", "flips", "classes", "differences")
+    comparison = ("answer", "learning", "flipped", "classes", "differences")
     parts = ("class", "classes")
     may_be_sure = True
     calibration_told: ClassVar[str] = "The network is {sure} sure on average and right in {right}"

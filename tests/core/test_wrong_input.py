@@ -284,7 +284,7 @@ def test_a_table_that_is_missing_or_no_table(tiny, refused):
 
 def test_a_training_table_of_one_class_is_refused(tiny, refused):
     edit(data(tiny) / "train.csv", lambda table: table.assign(colour="blue"))
-    refused(train, "config=tiny", 1, "class")
+    refused(train, "config=tiny", 1, "the label of tiny")
 
 
 def test_more_folds_than_rows(tiny, refused):

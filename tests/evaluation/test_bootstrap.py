@@ -44,6 +44,9 @@ def table(kind: str, n: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray
     """Targets and probabilities with ties, and with a class that no row has."""
     generator = np.random.default_rng(seed)
     classes = 2 if kind == "binary" else 5
+    if kind == "regression":
+        truth = generator.uniform(1, 9, (n, 2))
+        return truth, (truth + generator.normal(size=(n, 2))).round(1).clip(0)
     if kind == "multilabel":
         targets = (generator.random((n, classes)) < 0.3).astype(np.float32)
         targets[:, 4] = 0

@@ -167,11 +167,11 @@ def test_a_file_says_what_is_compared_and_the_command_line_changes_it(tiny):
 @pytest.mark.parametrize(
     ("text", "code", "name"),
     [
-        ("title: [", "bad-config-file", ""),
+        ("title: [", "damaged-file", "mine.yaml"),
         (FILE + "epochs: 3\n", "bad-config-file", "epochs"),
         (FILE.replace("config: tiny\n", ""), "bad-config-file", "config"),
         (FILE.replace("1e-3]", "[1, 2]]"), "bad-config-file", "optim.lr"),
-        ("- 1\n", "bad-config-file", ""),
+        ("- 1\n", "damaged-file", "mine.yaml"),
     ],
 )
 def test_a_wrong_file_is_told(tiny, text, code, name):

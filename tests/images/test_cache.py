@@ -511,7 +511,7 @@ def test_workers_read_the_same(paths, start):
 
 def test_wrong_settings(paths):
     for how, code, name in (
-        ({"fit": "squeeze"}, "bad-value", "images.fit"),
+        ({"fit": "squeeze"}, "unknown-fit", "squeeze"),
         ({"side": 0}, "bad-value", "images.load_size"),
         ({"prepare": ("polish",)}, "unknown-prepare-step", "polish"),
     ):

@@ -148,7 +148,7 @@ def test_a_packed_run_is_known_to_be_whole(tmp_path, monkeypatch, tiny, harm):
     file = tmp_path / FILE
     file.write_bytes(data)
     assert whole(file)
-    file.write_bytes(harm(data[: len(data) - 10_240] if len(harm(data)) > 10_000 else data))
+    file.write_bytes(harm(data.rstrip(b"\0")))  # what a tape's last block is filled up with says nothing
     assert not whole(file)
 
 

@@ -254,6 +254,7 @@ def test_a_loss_that_is_no_number_makes_a_poor_trial_and_a_wrong_value_a_failed_
 # Nothing is lost
 
 
+@pytest.mark.slow  # several trainings
 def test_a_killed_search_goes_on_with_the_trial_that_was_under_way(tiny, capsys):
     words = [
         "--search",

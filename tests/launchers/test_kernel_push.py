@@ -118,6 +118,7 @@ def test_lost_answers_are_looked_up_and_nothing_is_done_twice(at_kaggle):
     assert len(at_kaggle.dataset.versions) == len(at_kaggle.kernel.runs) == len(at_kaggle.server.submissions) == 1
 
 
+@pytest.mark.slow  # waits for a process that was killed
 def test_a_killed_push_keeps_its_folder_until_the_command_ends(at_kaggle):
     """The command goes on after the kill: only when it has ended is it known whether another version is needed."""
     server = at_kaggle.server

@@ -121,6 +121,7 @@ def test_a_notebook_that_leaves_nothing_is_told_and_another_one_is_begun(lent, t
     assert (len(kernel.runs), len(dataset.versions)) == (3, 1)
 
 
+@pytest.mark.slow  # two trainings
 def test_what_was_fetched_is_kept_until_it_is_taken_in(lent, tmp_path, capsys):
     """Here another fold table stands in the way, until it is moved."""
     files = {"seed0/fold0/done.json": done("a"), "seed0/fold1/done.json": done("b"), "export/away.safetensors": "m"}
@@ -165,6 +166,7 @@ class AtLine:
         AtLine.running = None
 
 
+@pytest.mark.slow  # two trainings
 def test_training_goes_on_past_the_time_limit_from_the_last_checkpoint(tiny, tmp_path, monkeypatch):
     """Its first hours are stopped early; the rest is done by the notebook itself, offline."""
     (tiny / "competition" / "tiny" / "card.yaml").write_text(CARD + f"kaggle: {SLUG}\n")

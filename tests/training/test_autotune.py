@@ -256,6 +256,7 @@ def test_a_trial_that_dies_is_told():
 EAGER = "autotune.WORTH_SECONDS = autotune.CLEARLY = 0"  # everything is worth a trial, and the fastest wins
 
 
+@pytest.mark.slow  # several trainings in processes of their own
 def test_training_takes_what_was_found(tiny):
     words = ["config=tiny", "fold=0", "train.epochs=1", "machine.threads=auto"]
     text = trained(*words, "run=a", cores=2, before=EAGER)

@@ -247,6 +247,7 @@ def test_finished_folds_are_skipped_and_other_settings_refused(tiny, capsys):
     assert "train.epochs was 3, now 4" in message
 
 
+@pytest.mark.slow  # three trainings in processes of their own
 def test_the_last_fold_has_all_cores_and_the_same_when_it_goes_on_alone(tiny):
     words = ["config=tiny", "fold=0..2", "run=odd", "train.epochs=1", "machine.threads=auto", "model.name=resnet10t"]
     assert "; 2 folds side by side, one thread each, then 2 threads" in trained(*words, cores=2)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from src.config import load as configs
 from src.config import run_config
-from src.config.schema import FREE_SECTIONS, Config
+from src.config.schema import FREE_SECTIONS, REQUEST_WORDS, Config
 from src.core.cli import Command, key_values
 from src.core.errors import UsageError
 from src.core.paths import home
@@ -71,7 +71,7 @@ def request_of(keys: dict[str, str], flags: dict[str, str] | None = None, severa
     several_runs: whether the command understands runs=a,b.
     """
     words, given_flags = dict(keys), flags or {}
-    picked = {key: words.pop(key, None) for key in ("config", "competition", "run", "runs", "fold", "seed")}
+    picked = {key: words.pop(key, None) for key in REQUEST_WORDS}
     run, competition = picked["run"], picked["competition"]
     if picked["runs"] is not None:
         if not several_runs:

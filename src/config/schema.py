@@ -44,6 +44,7 @@ BackendName = Annotated[str, _registered("BACKENDS", "src.inference.backends", "
 # These say how the work is done or looked at, not what is learned: they may change between two commands on one run.
 FREE_SECTIONS = ("machine", "predict", "log", "kernel")
 # Chosen from the images and the machine where they say auto; train.batch=auto is another matter: it asks the memory.
+REQUEST_WORDS = ("config", "competition", "run", "runs", "fold", "seed")  # words of a command that are no keys
 AUTO_KEYS = ("images.size", "model.name", "data.sampler", "train.epochs", "train.global_batch", "model.pretrained")
 
 
@@ -327,4 +328,4 @@ def _keys(path: str) -> set[str]:
 
 def _all_keys() -> list[str]:
     tops = Config.model_fields
-    return [*tops, *(f"{top}.{key}" for top in tops for key in _keys(top))]
+    return [*tops, *REQUEST_WORDS, *(f"{top}.{key}" for top in tops for key in _keys(top))]

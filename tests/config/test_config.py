@@ -81,6 +81,7 @@ def test_the_default_holds_every_key_with_its_meaning():
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (["confg=demo-digits"], ["confg", "config?"]),
         (["optim.lrr=1"], ["optim.lrr", "optim.lr?"]),
         (["optm.lr=1"], ["optm", "optim"]),
         (["epochs=3"], ["epochs", "train.epochs"]),

@@ -21,21 +21,27 @@ TINY = 1e-300  # stands for a probability of 0 where its logarithm is taken
 class Evidence:
     """What `prepare` knows of a label. names: its classes. words: those of its column's name, in small letters.
 
-    several: whether an image may have several of them.
+    several: whether an image may have several of them. rows: those of each class, where they were counted.
+    numbers: (rows, columns) what the cells hold, NaN where that is no number; None where they hold words.
+    asked: (rows, answers) the numbers that the sample submission holds; None where it holds others or there is none.
     """
 
     names: list[str]
     label: str
     words: list[str]
     several: bool
+    rows: tuple[int, ...] = ()
+    numbers: np.ndarray | None = None
+    asked: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """Why a label is taken for a kind of target, and whether that is a guess."""
+    """Why a label is taken for a kind of target, and whether that is a guess. rival: another kind that it may be."""
 
     how: str
     guess: bool = False
+    rival: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,11 @@ class TargetType(Configurable):
     def recognise(cls, evidence: Evidence) -> Recognised | None:
         """Why `prepare` may take a label for this kind of target; None where it is none, or only a card may say so."""
         return None
+
+    @classmethod
+    def doubt(cls, evidence: Evidence) -> str:
+        """What speaks for this kind where another one is taken; empty where nothing does."""
+        return ""
 
     def likely_metrics(self, submission: str, top: int) -> tuple[str, ...]:
         """The metrics that competitions have with such a submission, the usual one first; top: of how many ranks."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from src.competition.detect.marks import ask_about_doubt, is_marked
+from src.competition.detect.numbers import are_measures, are_numbers
 from src.competition.detect.roles import parts_of_column, role_of_word, words
 from src.competition.detect.sample import Sample
 from src.competition.detect.several import SEPARATORS, Label, complete
@@ -61,9 +62,10 @@ def find_label(
 def _same_columns(cells: pd.DataFrame, free: list[str], sample: Sample | None) -> Label | None:
     if sample is None or len(sample.answers) < 2 or not set(sample.answers) <= set(free):
         return None
-    if not is_binary(cells[list(sample.answers)]):
-        return None
-    return Label(sample.answers, "the sample submission has the same columns")
+    asked = cells[list(sample.answers)]
+    if are_numbers(asked):
+        return Label(sample.answers, "the sample submission has the same columns", numbers=True)
+    return Label(sample.answers, "the sample submission has the same columns") if is_binary(asked) else None
 
 
 def _named_by_columns(cells: pd.DataFrame, free: list[str], sample: Sample | None) -> Label | None:
@@ -98,8 +100,9 @@ def _by_weak_signs(
     could = [column for column in free if _could_be_label(cells[column])]
     others = [one for one in could if not parts_of_column(str(one), set(cells[one].unique()))]
     could = others if any(not is_binary(cells[[one]]) for one in others) else could  # a class may be called train
+    measures = _measures(cells, free, sample, test)
     if not could:
-        return None
+        return Label(measures[0], "no other column is left") if len(measures) == 1 else None
     listed, folds = could, [column for column in could if _named_like_folds(column)]
     could = [column for column in could if column not in folds] or could
     signs = {
@@ -120,7 +123,7 @@ def _by_weak_signs(
     most = max(weights.values())
     best = [column for column in could if weights[column] == most and most]
     best = _without_twins(cells, best)
-    if len(best) == 1:
+    if len(best) == 1 and (not measures or set(votes[best[0]]) & {"its name", HOLDS}):
         return complete(cells, _named(cells, Label(best[0], " and ".join(votes[best[0]])), sample), sample)
     against = {column: [NAMED_FOLDS] if column in folds else _lacking(cells[column], sample) for column in listed}
     for column in listed:
@@ -136,8 +139,17 @@ def _by_weak_signs(
         )
         for column in ranked
     ]
-    answers = [{"train.label": column} for column in could]
+    tries += [Try(f"{column}: numbers, as the sample answers", 0, 0, _some(cells[column])) for column in measures]
+    answers = [{"train.label": column} for column in (*could, *measures)]
     raise Undecided(f"{table}: several columns could be the label:", tries, "Say which: train.label=COLUMN", answers)
+
+
+def _measures(cells: pd.DataFrame, free: list[str], sample: Sample | None, test: pd.DataFrame | None) -> list[str]:
+    """Columns of fractions that the sample may ask for under another name: it answers with one number, and the test
+    table lacks them."""
+    if sample is None or sample.numbers is None or len(sample.answers) != 1:
+        return []
+    return [column for column in free if (test is None or column not in test) and are_measures(cells[column])]
 
 
 def _named(cells: pd.DataFrame, label: Label, sample: Sample | None) -> Label:

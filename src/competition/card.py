@@ -183,6 +183,7 @@ class Card(Facts):
 
     `classes` fixes the order of the classes, or maps the labels of the tables to the names of the submission.
     A competition without `test` is a labelled collection: it can be trained on, and has nothing to submit.
+    `weight`: the column of the training table that says how much a row counts, in loss, metric and intervals.
     `on_conflict`: what becomes of an image whose rows have different labels, or whose columns of 0 and 1 tell not one.
     """
 
@@ -199,6 +200,7 @@ class Card(Facts):
     target: str | dict[str, Any]
     classes: list[str] | dict[str, str] | None = None
     group: str | None = None
+    weight: str | None = None
     metric: str | dict[str, Any]
     submission: Submission | None = None
     test_labels: Inside | None = None

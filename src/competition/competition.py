@@ -22,7 +22,7 @@ from src.competition.samples import Samples, load_samples
 from src.competition.sources.data_folder import ensure_data
 from src.config.schema import Config, Data
 from src.core.console import log
-from src.core.errors import Problem
+from src.core.errors import Problem, UsageError
 from src.core.files import sha256_of, write_text
 from src.core.paths import Run, relative_paths, runs_folder
 from src.images.cache import ImageCache
@@ -53,7 +53,7 @@ class Competition:
     @cached_property
     def rows(self) -> Rows:
         """What a metric may want to know of the training rows."""
-        return Rows(self.samples.train["id"].to_numpy(), units_of(self.samples.train))
+        return Rows(self.samples.train["id"].to_numpy(), units_of(self.samples.train), self.samples.weights)
 
     @cached_property
     def images_hash(self) -> str:
@@ -112,6 +112,9 @@ def open_competition(config: Config, run: Run) -> Competition:
     samples = _clean_samples(card, data)
     _check(card, samples)
     measure.check_outputs(samples.classes)
+    if samples.weights is not None and not measure.weighs_rows:
+        text = f"metric {measure.name} cannot weigh rows, and {card.id} has rows that count differently"
+        raise UsageError(f"{text}: take another metric, or leave `weight` out of the card", code="unfit-for-weights")
     host = data.validation == "host"
     folds = freeze_folds(samples, data.folds, data.fold_seed, runs_folder(card.id), host=host)
     ignored = read_ignored(data.ignore, samples) if data.ignore else None

@@ -5,14 +5,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from src.core.errors import Problem, UsageError
+from src.core.errors import UsageError
 from src.targets import TARGETS
-from src.targets.label_cells import Cells
+from src.targets.label_cells import Cells, number_in
 from src.targets.target_type import Evidence, Recognised, Strata, TargetType
 
 MOST_BINS, ROWS_A_BIN = 20, 10  # of the quantiles that folds are stratified by
 SHOWN_BINS = 6  # ranges that a reader is shown
-LARGEST = float(np.finfo(np.float32).max)
 MANY = 20  # whole numbers that are more than the grades or digits of most tasks
 FRACTIONS = 0.1  # of the different values: so many make numbers of them
 AMOUNT = {"count", "age", "score", "price", "weight", "height", "width", "length", "angle", "temperature", "percent"}
@@ -90,7 +89,7 @@ class Regression(TargetType):
         truth = np.empty((len(cells.text[0]), len(cells.columns)), np.float32)
         for k, (column, text) in enumerate(zip(cells.columns, cells.text, strict=True)):
             for row, cell in enumerate(text):
-                truth[row, k] = _number(cell, column, row, cells)
+                truth[row, k] = number_in(cell, column, row, cells)
         return truth
 
     def strata(self, truth: np.ndarray) -> Strata:
@@ -150,14 +149,3 @@ def _by_quantile(truth: np.ndarray, bins: int) -> Strata:
         labels[:, k] = np.searchsorted(ordered, numbers) * bins // max(1, len(truth)) + k * bins
     outputs = truth.shape[1]
     return Strata(np.repeat(np.arange(len(truth)), outputs), labels.ravel(), outputs * bins, one_each=outputs == 1)
-
-
-def _number(cell: str, column: str, row: int, cells: Cells) -> float:
-    try:
-        number = float(cell)
-    except ValueError:
-        number = math.nan
-    if not abs(number) <= LARGEST:
-        what = repr(cell) if cell.strip() else "empty"
-        raise Problem(f"{cells.place(row)}: {column} is {what}, and must be a finite number", code="bad-label")
-    return number

@@ -148,6 +148,10 @@ class TargetType(Configurable):
         """The truth of so many rows: here what `read` gave. Raises Problem for an unknown label."""
         return labels
 
+    def row_weights(self, labels: Any) -> np.ndarray | None:
+        """(n,) what each row counts by its labels, as `read` gave them, where the card names no weight; None: alike."""
+        return None
+
     def combine(self, kept: np.ndarray, first: np.ndarray, more: np.ndarray) -> np.ndarray:
         """Add the truth `more` of rows that repeat the rows `first` of `kept`, in place. (more,) bool: where they
         contradict each other."""

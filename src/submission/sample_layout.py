@@ -53,7 +53,22 @@ def layout_of(card: Card, samples: Samples) -> Layout:
         answers = _class_columns(samples.classes, others)
     else:
         answers = (_answer_column(card, samples, others),)
+    _check_kept(card, samples, [name for name in others if name not in answers])
     return Layout(tuple(header), key, answers, tuple(name for name in others if name not in answers), rows)
+
+
+def _check_kept(card: Card, samples: Samples, kept: list[str]) -> None:
+    """A column of one number in every row, beside answers that are numbers, asks for what no output answers."""
+    if not card.submission_kind.column_each or not samples.target.own_unit:
+        return
+    for name in kept:
+        cells = samples.sample[name]
+        if cells.nunique() == 1 and pd.to_numeric(cells, errors="coerce").notna().all():
+            raise Problem(
+                f"the sample submission asks for {name!r}, and no column of {card.train.name} that is a label has that "
+                f"name: name it in the card's train.label, which has {_format(list(samples.classes))}",
+                code="column-without-target",
+            )
 
 
 def _check_kind(card: Card, classes: tuple[str, ...]) -> None:

@@ -12,6 +12,7 @@ from src.targets.target_type import Evidence, Recognised, Strata, TargetType
 
 MOST_BINS, ROWS_A_BIN = 20, 10  # of the quantiles that folds are stratified by
 SHOWN_BINS = 6  # ranges that a reader is shown
+NORMAL_MAD = 1.4826  # standard deviations in a median distance, of the normal distribution
 MANY = 20  # whole numbers that are more than the grades or digits of most tasks
 FRACTIONS = 0.1  # of the different values: so many make numbers of them
 AMOUNT = {"count", "age", "score", "price", "weight", "height", "width", "length", "angle", "temperature", "percent"}
@@ -32,6 +33,7 @@ class Regression(TargetType):
     parameters: ClassVar = {"low": -math.inf, "high": math.inf, "decimals": -1}
     usual_loss = "mse"
     own_unit = True
+    doubts_labels = True
     parts = ("range", "ranges")
     page = ("answer", "data", "seen", "learning", "residuals", "trust", "again")
 
@@ -116,6 +118,14 @@ class Regression(TargetType):
 
     def apply_stack(self, weights: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
         return super().apply_stack(weights, tables).clip(self.low, self.high)
+
+    def outliers(self, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+        """In standard deviations, as the median distance gives them: outliers themselves do not count."""
+        off = truth - predictions
+        off = off - np.median(off, axis=0)
+        spread = NORMAL_MAD * np.median(np.abs(off), axis=0)
+        spread = np.where(spread > 0, spread, off.std(axis=0))
+        return off / np.where(spread > 0, spread, 1.0)
 
     def chance_loss(self, truth: np.ndarray, weights: np.ndarray | None, smoothing: float, outputs: int) -> float:
         """Of the mean of the rows: their variance, in units of it."""

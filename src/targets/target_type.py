@@ -269,6 +269,11 @@ class TargetType(Configurable):
     doubts_labels: ClassVar[bool] = False  # whether a label can look wrong, as confident learning finds them
     no_doubts: ClassVar[str] = "only classes can be mistaken for each other"  # why not
 
+    def outliers(self, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray | None:
+        """(n, outputs) how far the truth lies off the answer, in what most rows are off by; None of targets whose
+        labels are doubted otherwise."""
+        return None
+
     def confidence(self, predictions: np.ndarray) -> np.ndarray:
         """(n,) how sure an answer is, 0 to 1: what a pseudo-label is chosen by."""
         raise UsageError(f"predictions of {self.name} targets do not tell how sure they are", code="unfit-for-target")

@@ -206,3 +206,18 @@ def test_rows_for_classes_that_exclude_each_other(read):
     assert (code, told["error"]["code"]) == (2, "submission-kind")
     code, _, card, _ = read({"id": TRAINED} | marks, sample, "target=multilabel")
     assert (code, card.submission.rows, card.submission.kind) == (0, "{id}:{output}", "columns")
+
+
+def test_a_sample_that_asks_for_a_number_that_no_column_holds(read, capsys):
+    sample = {"id": ASKED, "height": 0.5, "leaf": 0.5, "root": 0.5}
+    code, told, _, _ = read({"id": TRAINED, "height": FRACTIONS, "leaf": FRACTIONS[::-1]}, sample)
+    assert (code, told["error"]["code"]) == (1, "undecided") and "root" in told["error"]["message"]
+    code, told, _, _ = read(
+        {"id": TRAINED, "height": FRACTIONS, "leaf": FRACTIONS[::-1]}, sample, "train.label=[height,leaf]"
+    )
+    assert (code, told["error"]["code"]) == (1, "column-without-target") and "root" in told["error"]["message"]
+
+
+def test_numbers_that_are_all_alike_teach_nothing(read):
+    code, told, _, _ = read({"id": TRAINED, "weight": 2.5}, {"id": ASKED, "weight": 0}, "target=regression")
+    assert (code, told["error"]["code"]) == (1, "one-class")

@@ -42,6 +42,7 @@ def find_label(
     free = [column for column in cells if column not in set(used)]
     strong = [label for label in (_same_columns(cells, free, sample), _named_by_columns(cells, free, sample)) if label]
     if not strong and sample is not None and len(sample.answers) > 1:
+        _ask_about_missing(cells, free, sample, table)
         if set(sample.answers) <= set(free):
             ask_about_doubt(cells[list(sample.answers)], table)
             what = f"{table}: the sample submission asks several questions of an image, each with its own answers:"
@@ -57,6 +58,23 @@ def find_label(
         tries = [Try(f"{label.how}: {label.column}", 0, 0) for label in strong]
         raise Undecided(f"{table}: the sample submission points at two labels:", tries, "Say which: train.label=COLUMN")
     return complete(cells, strong[0], sample) if strong else _by_weak_signs(cells, free, sample, test, table)
+
+
+def _ask_about_missing(cells: pd.DataFrame, free: list[str], sample: Sample, table: str) -> None:
+    """Raises Undecided where the sample asks for numbers, of which the table holds some only."""
+    there = [column for column in sample.answers if column in free]
+    lacking = [column for column in sample.answers if column not in cells]
+    if sample.numbers is None or not there or not lacking or not are_numbers(cells[there]):
+        return
+    tries = [Try(column, found=_some(cells[column])) for column in there]
+    tries += [Try(f"{column}: no column of the table", 0, 0) for column in lacking]
+    what = (
+        f"{table}: of the {len(sample.answers)} numbers that {sample.table.path} asks for, {len(lacking)} are missing:"
+    )
+    remedy = (
+        "Bring the table that has them; or, if they are called otherwise there, name them: train.label=[COLUMN, ...]"
+    )
+    raise Undecided(what, tries, remedy)
 
 
 def _same_columns(cells: pd.DataFrame, free: list[str], sample: Sample | None) -> Label | None:

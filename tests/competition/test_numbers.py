@@ -208,9 +208,10 @@ def test_rows_for_classes_that_exclude_each_other(read):
     assert (code, card.submission.rows, card.submission.kind) == (0, "{id}:{output}", "columns")
 
 
-def test_a_sample_that_asks_for_a_number_that_no_column_holds(read, capsys):
+def test_a_sample_that_asks_for_a_number_that_no_column_holds(read):
     sample = {"id": ASKED, "height": 0.5, "leaf": 0.5, "root": 0.5}
-    code, told, _, _ = read({"id": TRAINED, "height": FRACTIONS, "leaf": FRACTIONS[::-1]}, sample)
+    table = {"id": TRAINED, "height": FRACTIONS, "leaf": FRACTIONS[::-1]}
+    code, told, _, _ = read(table, sample)
     assert (code, told["error"]["code"]) == (1, "undecided") and "root" in told["error"]["message"]
     code, told, _, _ = read(
         {"id": TRAINED, "height": FRACTIONS, "leaf": FRACTIONS[::-1]}, sample, "train.label=[height,leaf]"
@@ -221,3 +222,14 @@ def test_a_sample_that_asks_for_a_number_that_no_column_holds(read, capsys):
 def test_numbers_that_are_all_alike_teach_nothing(read):
     code, told, _, _ = read({"id": TRAINED, "weight": 2.5}, {"id": ASKED, "weight": 0}, "target=regression")
     assert (code, told["error"]["code"]) == (1, "one-class")
+
+
+def test_columns_that_the_sample_calls_otherwise(read):
+    held = {f"X{k}_{kind}": RNG.gamma(2, 3, 60) for k in (4, 11) for kind in ("mean", "sd")}
+    beside = {"WORLDCLIM_BIO1": RNG.normal(size=60)}
+    test = {"id": ASKED, "WORLDCLIM_BIO1": RNG.normal(size=8)}
+    code, _, card, samples = read({"id": TRAINED} | beside | held, {"id": ASKED, "X4": 1.5, "X11": 2.5}, test=test)
+    assert (code, card.target, card.submission.kind) == (0, "regression", "numbers")
+    assert card.train.label == ["X4_mean", "X11_mean"] and samples.classes == ("X4", "X11")
+    rows = samples.positions(np.array(TRAINED))
+    np.testing.assert_allclose(samples.targets[rows, 1], held["X11_mean"], rtol=1e-6)

@@ -98,7 +98,7 @@ def put_target(train: Train, tested: bool, context: Context) -> None:
     evidence = None if given else _evidence(train, context)
     kind, found = (target_type(given), Recognised("")) if given else recognised(evidence)
     if not isinstance(kind, ClassTarget):
-        return _put_without_classes(kind, found, tested, context)
+        return _put_without_classes(train.label, kind, found, tested, context)
     if train.label.numbers:
         raise _several_questions(train, context)
     several = train.label.several or _several_rows(train, context)
@@ -158,11 +158,14 @@ def _several_questions(train: Train, context: Context) -> Undecided:
     return Undecided(what, tries, remedy, [{"target": "regression"}])
 
 
-def _put_without_classes(target: TargetType, found: Recognised, tested: bool, context: Context) -> None:
+def _put_without_classes(label: Label, target: TargetType, found: Recognised, tested: bool, context: Context) -> None:
     """The same of a target that has no classes: one that the user has named, or that was recognised."""
     draft, sample = context.draft, context.sample
     rivals = Counted(rivals=(f"target={found.rival}",)) if found.rival else NOTHING
     draft.put("target", target.spec, found.how, found.guess, rivals)
+    if label.asked_as:
+        renamed = dict(zip(label.columns, label.asked_as, strict=True))
+        draft.put("classes", renamed, "labels on the left are the sample's columns on the right")
     if tested:
         each = sample is not None and len(sample.answers) > 1
         fitting = [name for name, kind in SUBMISSION_KINDS.items() if kind.fits(target) and kind.column_each == each]

@@ -26,6 +26,7 @@ class Label:
     several: bool = False  # more than one may apply
     rival: str = ""  # another column that could be meant as well: the label is a guess
     numbers: bool = False  # whether its columns hold numbers, and not 0 and 1 for classes
+    asked_as: tuple[str, ...] = ()  # what the sample submission calls these columns, where otherwise
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -148,6 +148,11 @@ def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None
     train, target = _one_row_an_id(train, np.concatenate(targets), card, notes)
     train, target = _with_image(train, target, card, notes)
     train = _tied(train, card, notes)
+    if WEIGHT in train:
+        ends = f"{train[WEIGHT].min():g} to {train[WEIGHT].max():g}"
+        notes.append(
+            f"rows count by {card.weight or 'the number of their votes'}, {ends}, in loss, metric and intervals"
+        )
     test, absent = _test(card, tree)
     if absent:
         notes.append(f"{plural(len(absent), 'test image')} missing, answered from the classes' shares: {_some(absent)}")

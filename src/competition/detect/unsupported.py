@@ -38,13 +38,14 @@ CORNERS = (
 
 
 class Unsupported(Problem):
-    """The files ask for something else than classes of images."""
+    """The files ask for something else than an answer to each image."""
 
     code = "unsupported-task"
 
     def __init__(self, task: str, signs: str) -> None:
         super().__init__(
-            f"{signs}: this is {task}, which cannot be expressed here yet. Podium sorts images into classes"
+            f"{signs}: this is {task}, which cannot be expressed here yet. Podium answers an image with "
+            "classes, numbers or shares of classes"
         )
 
 
@@ -246,7 +247,7 @@ TASKS: tuple[Task, ...] = (LongForm(), SeveralImages(), Pairs(), Masks(), Boxes(
 
 
 def check_tasks(context: Context) -> None:
-    """Raises Unsupported where the tables and the sample submission ask for something else than classes."""
+    """Raises Unsupported where the tables and the sample submission ask for something else."""
     for task in TASKS:
         signs = task.signs(context)
         if signs:

@@ -9,6 +9,7 @@ import pytest
 
 from src import prepare
 from src.competition.card import load_card
+from src.competition.folds import freeze_folds
 from src.competition.samples import load_samples
 from src.submission import writer
 from src.submission.check import check
@@ -104,6 +105,8 @@ def test_several_numbers(read, labels, asked, guess):
     assert samples.classes == ("leaf", "height")
     rows = samples.positions(np.array(TRAINED))
     np.testing.assert_allclose(samples.targets[rows], np.stack([labels["leaf"], labels["height"]], axis=1), rtol=1e-6)
+    (block,) = writer.answers(card, samples, np.array(ASKED), np.arange(16.0).reshape(8, 2))
+    assert block["leaf"].tolist() == [str(2 * k) for k in range(8)] and not check(block, card, samples)
 
 
 def test_a_few_whole_numbers_in_several_columns_are_asked_about(read):
@@ -233,3 +236,15 @@ def test_columns_that_the_sample_calls_otherwise(read):
     assert card.train.label == ["X4_mean", "X11_mean"] and samples.classes == ("X4", "X11")
     rows = samples.positions(np.array(TRAINED))
     np.testing.assert_allclose(samples.targets[rows, 1], held["X11_mean"], rtol=1e-6)
+
+
+def test_folds_of_numbers_share_out_quantiles_within_groups(read, tmp_path):
+    patients = np.arange(60) % 20
+    values = (patients * 10 + RNG.normal(0, 1, 60)).round(2)
+    table = {"id": TRAINED, "patient_id": [f"p{k}" for k in patients], "weight": values}
+    code, _, card, samples = read(table, {"id": ASKED, "weight": 0})
+    assert (code, card.group) == (0, "patient_id")
+    folds = freeze_folds(samples, 4, 0, tmp_path)
+    held = pd.DataFrame({"fold": folds.of_row, "group": samples.train["group"], "value": samples.targets[:, 0]})
+    assert (held.groupby("group")["fold"].nunique() == 1).all()
+    assert np.ptp(held.groupby("fold")["value"].mean()) < 0.7 * values.std()  # 1.0 by groups alone

@@ -15,6 +15,7 @@ from src.metrics import metric
 from src.predict import main as predict
 from src.prepare import main as prepare
 from src.report import main as report
+from src.review import main as review
 from src.sweep import main as sweep
 from src.train import main as train
 
@@ -70,6 +71,7 @@ def glow(tmp_path_factory):
         assert train(["fold=0..2", *WORDS]) == 0
         assert predict(["--tta", "--export", *WORDS]) == 0
         assert report(WORDS) == 0
+        assert review(WORDS) == 0
         yield home, truth
 
 
@@ -110,6 +112,13 @@ def test_the_page_shows_residuals_and_no_classes(glow):
     scatter = pd.read_csv(folder / "scatter_1.csv")
     assert len(scatter) == 60 and np.corrcoef(scatter["truth"], scatter["prediction"])[0, 1] > 0.8
     assert not (home / "runs/glow/r/seed0/fold0/per_class.csv").exists()
+
+
+def test_a_review_lists_residual_outliers(glow):
+    folder = glow[0] / "runs/glow/r/review"
+    table = pd.read_csv(folder / "label_issues.csv")
+    assert {"id", "given", "suggested", "deviations"} <= set(table.columns)
+    assert json.loads((folder / "review.json").read_text())["label_issues"] == len(table) < 6
 
 
 def test_an_exported_file_answers_as_the_run_did(glow, tmp_path):
@@ -161,23 +170,31 @@ def test_a_cell_that_is_no_finite_number_is_refused(glow, tmp_path, monkeypatch,
     assert "line 5" in error["message"]
 
 
-def test_several_numbers_of_bounded_size(tmp_path, monkeypatch):
+def test_several_numbers_of_bounded_size_in_rows_of_their_own(tmp_path, monkeypatch):
     host = tmp_path / "host"
     truth = write_host(host)
-    truth.assign(light=0, contrast=0)[["id", "contrast", "light"]].to_csv(host / "sample_submission.csv", index=False)
+    long = {}
+    for part, table in (("train", pd.read_csv(host / "train.csv")), ("test", truth)):
+        rows = table.melt("id", var_name="target_name", value_name="target").sample(frac=1, random_state=0)
+        rows.insert(0, "sample_id", rows["id"] + "__" + rows["target_name"])
+        long[part] = rows.assign(image_path=part + "/" + rows.pop("id") + ".png")
+    long["train"].to_csv(host / "train.csv", index=False)
+    long["test"].drop(columns="target").to_csv(host / "test.csv", index=False)
+    long["test"][["sample_id"]].assign(target=0.0).to_csv(host / "sample_submission.csv", index=False)
     monkeypatch.setenv("PODIUM_HOME", str(tmp_path))
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs/glow.yaml").write_text(CONFIG)
-    (tmp_path / "competition/glow").mkdir(parents=True)
-    host.rename(tmp_path / "competition/glow/data")
-    (tmp_path / "competition/glow/card.yaml").write_text(CARD)
+    metric = "metric={name: weighted_r2, weights: [0.5, 0.5]}"
+    assert prepare([str(host), "id=glow", metric, "target={name: regression, low: 3}"]) == 0
     words = ["fold=0..2", "loss.name={name: huber, delta: 2}", *WORDS]
     assert train(words) == 0
     assert predict(words) == 0
     found = submitted(tmp_path)
-    assert list(found.columns) == ["id", "contrast", "light"]
-    assert found["contrast"].min() >= 3 and found["light"].between(1000, 1035).all()
-    assert np.corrcoef(found["light"], truth["light"])[0, 1] > 0.8
+    assert found["sample_id"].tolist() == long["test"]["sample_id"].tolist()
+    both = found.merge(long["test"], on="sample_id", suffixes=("", "_true"))
+    light, contrast = (both[both["target_name"] == name] for name in ("light", "contrast"))
+    assert contrast["target"].min() >= 3 and light["target"].between(1000, 1035).all()
+    assert np.corrcoef(light["target"], light["target_true"])[0, 1] > 0.8
 
 
 def test_metrics_of_numbers_are_those_of_scikit_learn():

@@ -15,6 +15,7 @@ from src.competition.card import load_card
 from src.losses import loss_of
 from src.metrics import metric
 from src.predict import main as predict
+from src.report import main as report
 from src.targets import target_type
 from src.train import main as train
 from tests.competition.test_odd_hosts import Host
@@ -71,6 +72,7 @@ def votes(tmp_path_factory):
         assert prepare.main([str(host), "id=votes"]) == 0
         assert train(["fold=0..2", *WORDS]) == 0
         assert predict(["--tta", *WORDS]) == 0
+        assert report(WORDS) == 0
         yield home, truth
 
 
@@ -88,6 +90,12 @@ def test_the_csv_holds_shares_near_those_that_were_drawn_from(votes):
     usual = truth[NAMES].mean().to_numpy()
     ours, chance = (entropy(truth[NAMES].to_numpy(), p, axis=1).mean() for p in (found[NAMES].to_numpy(), usual[None]))
     assert ours < 0.4 * chance
+
+
+def test_the_page_has_sections_for_shares_and_none_for_classes(votes):
+    page = (votes[0] / "runs/votes/r/report/report.html").read_text()
+    assert all(f'<section id="{name}"' in page for name in ("answer", "data", "learning", "trust"))
+    assert '<section id="mistakes"' not in page and "nan" not in page.split("<script")[0].casefold().split()
 
 
 def test_rows_count_as_they_have_votes(votes):

@@ -133,11 +133,12 @@ class Regression(TargetType):
 
 
 def _are_amounts(evidence: Evidence, values: np.ndarray) -> bool:
-    """Whether many whole numbers are rather amounts: classes are counted without a gap, with as many rows each."""
+    """Whether many whole numbers are rather amounts: classes are counted without a gap, from 0, or with as many rows each."""
     held = {*evidence.words}
     gapless = values[0] in (0, 1) and values[-1] - values[0] == len(values) - 1
     even = bool(evidence.rows) and 3 * min(evidence.rows) >= max(evidence.rows)
-    return bool(held & AMOUNT) or (not held & CLASS and not (gapless and even))
+    codes = gapless and (even or values[0] == 0)
+    return bool(held & AMOUNT) or (not held & CLASS and not codes)
 
 
 def _foreign(columns: list[np.ndarray], asked: np.ndarray | None) -> str:

@@ -133,7 +133,7 @@ class Regression(TargetType):
 
 
 def _are_amounts(evidence: Evidence, values: np.ndarray) -> bool:
-    """Whether many whole numbers are rather amounts: classes are counted without a gap, from 0, or with as many rows each."""
+    """Whether many whole numbers are rather amounts: classes are counted from 0, or from 1 with as many rows each."""
     held = {*evidence.words}
     gapless = values[0] in (0, 1) and values[-1] - values[0] == len(values) - 1
     even = bool(evidence.rows) and 3 * min(evidence.rows) >= max(evidence.rows)

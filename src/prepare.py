@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SLUG = re.compile(r"(?:https?://(?:www\.)?kaggle\.com/c(?:ompetitions)?/)?([A-Za-z0-9][\w-]*)/?(?:\?.*)?")
 
 
+WITH_PARAMETERS = ("target", "metric", "submission.kind")  # in which a number is a number
 COMMAND = Command("src.prepare", __doc__, files="SOURCE")
 COMMAND.key("id=NAME", "the competition's name here; by default that of SOURCE")
 COMMAND.key(
@@ -94,13 +95,14 @@ def _parse(line: CommandLine) -> tuple[str, str, dict[str, Any], str | list[str]
 
 
 def _value(key: str, word: str) -> Any:
-    """A word as it stands, but for lists and mappings, whose parts stay text too. {id}.jpg is a template."""
+    """A word as it stands, but for lists and mappings, whose parts stay text too, unless they are parameters.
+    {id}.jpg is a template."""
     if (key, word) == ("group", "none"):
         return None
     if not re.fullmatch(r"\[.*\]|\{.*: .*\}", word, re.DOTALL):
         return word
     try:
-        return yaml.load(word, Loader=yaml.BaseLoader)
+        return yaml.load(word, Loader=yaml.SafeLoader if key in WITH_PARAMETERS else yaml.BaseLoader)
     except yaml.YAMLError:
         raise UsageError(f"{key}={word}: cannot be read as a list or mapping", code="bad-value") from None
 

@@ -18,7 +18,7 @@ from src.competition.folds import Folds, freeze_folds, units_of
 from src.competition.labels import test_answers
 from src.competition.quality.cleaning import inspect
 from src.competition.quality.ignored_images import Ignored, leave_out, read_ignored
-from src.competition.samples import Samples, load_samples
+from src.competition.samples import Samples, load_samples, refuse_constant
 from src.competition.sources.data_folder import ensure_data
 from src.config.schema import Config, Data
 from src.core.console import log
@@ -164,8 +164,5 @@ def _tell_own_metric(file: Path, note: Path) -> None:
 
 def _check(card: Card, samples: Samples) -> None:
     """What would only show when folds have been trained for hours."""
-    if samples.target.constant(samples.targets, len(samples.classes)):
-        raise Problem(
-            f"the label of {card.id} is the same in every training row: mend the card's label column", code="one-class"
-        )
+    refuse_constant(card, samples)
     test_answers(card, samples.classes, samples.test["id"].to_numpy())

@@ -163,6 +163,14 @@ def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None
     return Samples(train, test, target, classes, sample, card.target_type, tuple(absent), tuple(notes))
 
 
+def refuse_constant(card: Card, samples: Samples) -> None:
+    """Raises Problem where every training row has the same label."""
+    if samples.target.constant(samples.targets, len(samples.classes)):
+        raise Problem(
+            f"the label of {card.id} is the same in every training row: mend the card's label column", code="one-class"
+        )
+
+
 def _labelled(
     card: Card, source: TrainTable, tree: Tree, part: str, notes: list[str]
 ) -> tuple[pd.DataFrame, Any, pd.DataFrame]:

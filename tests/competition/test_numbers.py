@@ -199,7 +199,7 @@ def test_two_rows_of_one_image_and_number_are_not_merged(tmp_path, monkeypatch, 
     long_host(host)
     host.edit("train.csv", lambda text: text + text.splitlines()[1] + "\n")
     assert prepare.main([str(host.root), "id=c", "--json"]) == 1
-    assert json.loads(capsys.readouterr().out)["error"]["code"] == "unsupported-task"
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "undecided"
 
 
 def test_rows_for_classes_that_exclude_each_other(read):

@@ -71,7 +71,7 @@ def votes(tmp_path_factory):
         patch.setenv("PODIUM_HOME", str(home))
         assert prepare.main([str(host), "id=votes"]) == 0
         assert train(["fold=0..2", *WORDS]) == 0
-        assert predict(["--tta", *WORDS]) == 0
+        assert predict(WORDS) == 0
         assert report(WORDS) == 0
         yield home, truth
 

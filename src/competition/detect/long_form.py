@@ -14,6 +14,7 @@ import pandas as pd
 from src.competition.detect.context import Context
 from src.competition.detect.inventory import TableFile, counted
 from src.competition.detect.sample import Sample
+from src.competition.detect.undecided import Try, Undecided
 from src.competition.templates import literal, stem
 
 MOST_ANSWERS = 100  # of an image
@@ -115,26 +116,40 @@ def _parts(ids: list[str], is_image: Callable[[str], bool]) -> Parts | None:
 def _wide(
     table: TableFile, value: str, answers: set[str], mark: str, context: Context
 ) -> tuple[TableFile | None, dict[str, Any] | None]:
-    """A training table with a row an image, and the `pivot` that makes it; None twice where it is wide already."""
+    """A training table with a row an image, and the `pivot` that makes it; None twice where it is not long.
+
+    Raises Undecided for one that is long, and does not say each answer of an image once.
+    """
     if value not in table.columns or answers <= set(table.columns):
         return None, None
-    for column in table.columns:
-        cells = table.cells[column]
-        if column != value and set(cells.unique()) == answers:
-            image = _image_column(table, context)
-            if image is None or table.cells[[image, column]].duplicated().any():
-                return None, None
-            pivot = {"name": column, "value": value}
-            return _pivoted(
-                table, image, table.cells[image].tolist(), cells.tolist(), table.cells[value].tolist()
-            ), pivot
+    names = [one for one in table.columns if one != value and set(table.cells[one].unique()) == answers]
+    image = _image_column(table, context) if names else None
+    if image is not None and not table.cells[[image, names[0]]].duplicated().any():
+        keys, told = (table.cells[one].tolist() for one in (image, names[0]))
+        return _pivoted(table, image, keys, told, table.cells[value].tolist()), {"name": names[0], "value": value}
     first = table.columns[0]
     parts = [one.rpartition(mark) for one in table.cells[first]]
     heads, tails = [head for head, _, _ in parts], [tail for _, _, tail in parts]
-    if set(tails) != answers or table.cells[first].duplicated().any():
-        return None, None
-    pivot = {"name": f"{{{first}:after {mark}}}", "value": value}
-    return _pivoted(table, first, heads, tails, table.cells[value].tolist()), pivot
+    if set(tails) == answers and not table.cells[first].duplicated().any():
+        pivot = {"name": f"{{{first}:after {mark}}}", "value": value}
+        return _pivoted(table, first, heads, tails, table.cells[value].tolist()), pivot
+    if names or set(tails) == answers:
+        raise _not_one_row(table, image or first, names[0] if names else first)
+    return None, None
+
+
+def _not_one_row(table: TableFile, image: str, name: str) -> Undecided:
+    """A table with a row for each image and answer, of which some come again or the image is not told."""
+    cells = table.cells[list(dict.fromkeys([image, name]))]
+    again = cells[cells.duplicated()]
+    tries = [Try(" ".join(row), found="stands there more than once") for row in again.head(5).to_numpy().tolist()]
+    what = f"{table.path} has a row for each image and each answer, but {len(again)} rows come again:"
+    if not tries:
+        what, tries = f"{table.path} has a row for each answer, but no column that names its image:", [Try(image)]
+    remedy = (
+        "Take out the rows that are wrong; or write the card by hand, with train.pivot: {name: COLUMN, value: COLUMN}"
+    )
+    return Undecided(what, tries, remedy)
 
 
 def _pivoted(table: TableFile, key: str, keys: list[str], names: list[str], values: list[str]) -> TableFile:

@@ -14,6 +14,7 @@ from src.competition.file_tree import Tree
 from src.competition.label_sources import label_source
 from src.competition.sample_submission import sample_of
 from src.competition.tables import columns_of, own_columns, source_table, values
+from src.core.console import Note
 from src.core.errors import Problem, UsageError
 from src.core.wording import plural
 from src.targets import TargetType
@@ -83,7 +84,7 @@ class Samples:
     sample: pd.DataFrame
     target: TargetType
     test_without_image: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def counts(self) -> np.ndarray:
@@ -108,7 +109,7 @@ class Samples:
         """Rows of `train` that carry these ids, in the order asked for."""
         return pd.Index(self.train["id"]).get_indexer(ids)
 
-    def keeping(self, rows: np.ndarray, note: str) -> "Samples":
+    def keeping(self, rows: np.ndarray, note: Note) -> "Samples":
         """The same with these training rows only, (rows,) bool."""
         train = self.train[rows].reset_index(drop=True)
         return replace(self, train=train, targets=self.targets[rows], notes=(*self.notes, note))
@@ -141,7 +142,12 @@ def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None
     train = _tied(train, card, notes)
     test, absent = _test(card, tree)
     if absent:
-        notes.append(f"{plural(len(absent), 'test image')} missing, answered from the classes' shares: {_some(absent)}")
+        notes.append(
+            Note(
+                "test-images-missing",
+                f"{plural(len(absent), 'test image')} missing, answered from the classes' shares: {_some(absent)}",
+            )
+        )
     _unnamed(tree, train, test, notes)
     for table in (train, test):
         table["path"] = f"{tree.root.resolve()}/" + table["path"]
@@ -150,7 +156,7 @@ def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None
 
 
 def _labelled(
-    card: Card, source: TrainTable, tree: Tree, part: str, notes: list[str]
+    card: Card, source: TrainTable, tree: Tree, part: str, notes: list[Note]
 ) -> tuple[pd.DataFrame, Any, pd.DataFrame]:
     """The table as the host has it, its labels, and its rows as samples."""
     own = label_source(source.label) if isinstance(source.label, dict) else None
@@ -167,7 +173,12 @@ def _labelled(
         missing = cells.isin(source.missing).to_numpy()
         if missing.any():
             held = ", ".join(map(repr, source.missing))
-            notes.append(f"{plural(missing.sum(), 'row')} of {source.name} without a label ({held}): left out")
+            notes.append(
+                Note(
+                    "rows-without-label",
+                    f"{plural(missing.sum(), 'row')} of {source.name} without a label ({held}): left out",
+                )
+            )
             cells, table = cells[~missing], table[~missing]
         empty = (cells.str.strip() == "").to_numpy()
         if empty.any() and source.empty_label == "stop":
@@ -178,19 +189,31 @@ def _labelled(
                 code="empty-label",
             )
         if empty.any():
-            notes.append(f"{plural(empty.sum(), 'row')} of {source.name} without a label: left out")
+            notes.append(
+                Note("rows-without-label", f"{plural(empty.sum(), 'row')} of {source.name} without a label: left out")
+            )
             table = table[~empty]
     if isinstance(source.label, list):
         table = labels.with_marks(table, source.label, source.marks)
         missing = table[source.label].isin(source.missing).any(axis=1).to_numpy()
         if missing.any():
             held = ", ".join(map(repr, source.missing))
-            notes.append(f"{plural(missing.sum(), 'row')} of {source.name} with an unknown label ({held}): left out")
+            notes.append(
+                Note(
+                    "rows-without-label",
+                    f"{plural(missing.sum(), 'row')} of {source.name} with an unknown label ({held}): left out",
+                )
+            )
             table = table[~missing]
     if isinstance(source.label, list) and card.target_type.one_class and card.on_conflict != "stop":
         odd = (table[source.label].isin(YES).sum(axis=1) != 1).to_numpy()
         if odd.any():
-            notes.append(f"{plural(odd.sum(), 'row')} of {source.name} with no label or several labels: left out")
+            notes.append(
+                Note(
+                    "rows-without-label",
+                    f"{plural(odd.sum(), 'row')} of {source.name} with no label or several labels: left out",
+                )
+            )
             table = table[~odd]
     if not len(table):
         raise Problem(f"{source.name} has no rows to train on: mend the card's {part} table", code="no-rows")
@@ -201,7 +224,7 @@ def _labelled(
 
 
 def _one_row_an_id(
-    train: pd.DataFrame, targets: np.ndarray, card: Card, notes: list[str]
+    train: pd.DataFrame, targets: np.ndarray, card: Card, notes: list[Note]
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Rows that repeat an id become one: with all their classes where several may apply, else they must agree."""
     repeated = train["id"].duplicated().to_numpy()
@@ -221,7 +244,7 @@ def _one_row_an_id(
     differ = card.target_type.combine(kept, first[again], targets[again])
     train = train[~repeated].reset_index(drop=True)
     if not card.target_type.repeats:
-        notes.append(f"{plural(len(again), 'repeated row')} of the training tables left out")
+        notes.append(Note("rows-repeated", f"{plural(len(again), 'repeated row')} of the training tables left out"))
     if not differ.any():
         return train, kept
     conflicts = np.unique(first[again[differ]])
@@ -233,7 +256,7 @@ def _one_row_an_id(
             "on_conflict: first, on_conflict: majority",
             code="label-conflict",
         )
-    notes.append(f"{text}: {ON_CONFLICT[card.on_conflict]}")
+    notes.append(Note("label-conflict", f"{text}: {ON_CONFLICT[card.on_conflict]}"))
     if card.on_conflict == "majority":
         for row in conflicts:
             kept[row] = card.target_type.majority(targets[first == row])
@@ -244,7 +267,7 @@ def _one_row_an_id(
     return train[whole].reset_index(drop=True), kept[whole]
 
 
-def _tied(train: pd.DataFrame, card: Card, notes: list[str]) -> pd.DataFrame:
+def _tied(train: pd.DataFrame, card: Card, notes: list[Note]) -> pd.DataFrame:
     """Rows that show one image under several ids belong together in the folds."""
     again = train["path"].duplicated(keep=False).to_numpy()
     if not again.any():
@@ -257,12 +280,17 @@ def _tied(train: pd.DataFrame, card: Card, notes: list[str]) -> pd.DataFrame:
                 code="group-conflict",
             )
         return train
-    notes.append(f"{images} images stand in several rows ({again.sum()} in all): each image's rows stay in one fold")
+    notes.append(
+        Note(
+            "images-repeated",
+            f"{images} images stand in several rows ({again.sum()} in all): each image's rows stay in one fold",
+        )
+    )
     return train.assign(group=np.where(again, train["path"], ""))
 
 
 def _with_image(
-    train: pd.DataFrame, targets: np.ndarray, card: Card, notes: list[str]
+    train: pd.DataFrame, targets: np.ndarray, card: Card, notes: list[Note]
 ) -> tuple[pd.DataFrame, np.ndarray]:
     absent = train.pop("absent").to_numpy()
     if not absent.any():
@@ -274,7 +302,7 @@ def _with_image(
             "card",
             code="missing-image",
         )
-    notes.append(f"{text}. Their rows are left out")
+    notes.append(Note("images-missing", f"{text}. Their rows are left out"))
     return train[~absent].reset_index(drop=True), targets[~absent]
 
 
@@ -306,13 +334,13 @@ def _test(card: Card, tree: Tree) -> tuple[pd.DataFrame, list[str]]:
     return rows[~absent].reset_index(drop=True), rows["id"][absent].tolist()
 
 
-def _unnamed(tree: Tree, train: pd.DataFrame, test: pd.DataFrame, notes: list[str]) -> None:
+def _unnamed(tree: Tree, train: pd.DataFrame, test: pd.DataFrame, notes: list[Note]) -> None:
     """Images beside those of the tables that no table names."""
     named = {*train["path"], *test["path"]}
     folders = {path.rpartition("/")[0] for path in named}
     surplus = [path for path in tree.images if path not in named and path.rpartition("/")[0] in folders]
     if surplus:
-        notes.append(f"{plural(len(surplus), 'image')} in no table, not used: {_some(surplus)}")
+        notes.append(Note("images-unused", f"{plural(len(surplus), 'image')} in no table, not used: {_some(surplus)}"))
 
 
 def _some(names: Iterable[str]) -> str:

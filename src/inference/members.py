@@ -8,7 +8,7 @@ import numpy as np
 
 from src.competition.competition import Competition
 from src.config.request import ALL, Request
-from src.core.console import Bar, log
+from src.core.console import Bar, log, note
 from src.core.errors import UsageError
 from src.core.locks import only_one
 from src.core.paths import Run
@@ -83,7 +83,7 @@ class ViewTables(StoredTables):
         missing = self.missing(members, views, parts)
         if not missing:
             many = f"{len(views)} view{'s' if len(views) > 1 else ''}"
-            log.info(f"all {NAMES[parts]} of {len(members)} models in {many} are stored already")
+            note("stored-already", f"all {NAMES[parts]} of {len(members)} models in {many} are stored already")
             return
         total = sum(len(self.networks.rows(m, part)) for m, part in missing)
         with Bar(total, "predicting", "image") as bar:

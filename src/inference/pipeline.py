@@ -4,7 +4,7 @@ from pathlib import Path
 
 from src.competition.labels import test_answers
 from src.config.request import Request
-from src.core.console import log
+from src.core.console import log, note
 from src.evaluation.decision_choice import DecisionChoice
 from src.inference.ensemble import predict_ensemble
 from src.inference.likely_metrics import format_scores, likely_metrics
@@ -28,7 +28,7 @@ def predict_run(request: Request) -> Path:
     log.info(str(one))
     lines = score_lines(competition, oof) if oof else []
     if not oof:
-        log.info("no out-of-fold score: a model of fold=all has seen every training row")
+        note("no-score", "no out-of-fold score: a model of fold=all has seen every training row")
     likely = likely_metrics(competition)
     choice = chosen_decision(competition, oof.held, oof.tta, one.shift()) if oof else None
     score = _score(lines, choice)

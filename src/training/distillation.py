@@ -17,7 +17,7 @@ import torch
 
 from src.competition.competition import Competition
 from src.competition.folds import units_of
-from src.core.console import ProgressReporter, log
+from src.core.console import ProgressReporter, log, note
 from src.core.errors import Problem
 from src.core.files import read_json
 from src.core.locks import only_one
@@ -225,7 +225,10 @@ def report_student_against_teacher(
             changed.append(fold)
     if changed:
         fold = changed[0]
-        log.info(f"fold {fold} of {teacher.name} is not the teacher any more that it was: no score before and after")
+        note(
+            "teacher-changed",
+            f"fold {fold} of {teacher.name} is not the teacher any more that it was: no score before and after",
+        )
         return
     before, after, held_out, fewest = [], [], [], len(seeds)
     for fold in folds:
@@ -246,9 +249,10 @@ def report_student_against_teacher(
         f"same {len(rows)} rows: {difference}"
     )
     if fewest < len(seeds):
-        log.info(
+        note(
+            "uneven-seeds",
             f"note: the student's answers are the mean over {len(seeds)} seeds, the teacher's over {fewest}: some of "
-            f"the difference comes from that"
+            f"the difference comes from that",
         )
 
 

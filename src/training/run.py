@@ -13,7 +13,7 @@ from src.competition.card import load_card
 from src.competition.competition import Competition, open_competition
 from src.competition.run_record import save_or_verify
 from src.config.request import ALL, Request
-from src.core.console import ProgressReporter, log, silenced
+from src.core.console import ProgressReporter, log, note, silenced
 from src.core.distributed import Ranks, together
 from src.core.errors import Problem, UsageError
 from src.core.files import read_json, sweep_parts
@@ -101,7 +101,10 @@ def _train_asked(request: Request, ranks: Ranks, reporter: Reporter) -> None:
         save_or_verify(run, competition)
     done = [str(fold) for fold in folds if all(run.finished(seed, fold) for seed in request.seeds)]
     if not left:
-        log.info(f"nothing to do: fold {', '.join(done)} of {run.name} {'is' if len(done) == 1 else 'are'} trained")
+        note(
+            "nothing-to-do",
+            f"nothing to do: fold {', '.join(done)} of {run.name} {'is' if len(done) == 1 else 'are'} trained",
+        )
     if folds != (ALL,):  # the model of all rows has no score of its own
         _log_scores(competition, run, request.seeds)
 
@@ -202,8 +205,10 @@ def _epochs(competition: Competition, run: Run, seed: int, fold: int | str) -> i
     counted = "best_epoch" if train.keep == "best" else "epochs"
     epochs = [read_json(run.member(seed, f) / "done.json")[counted] for f in folds]
     chosen = round(float(np.median(epochs)))
-    log.info(
-        f"fold all: {chosen} epochs, the median over folds {', '.join(map(str, folds))} ({', '.join(map(str, epochs))})"
+    note(
+        "epochs-of-folds",
+        f"fold all: {chosen} epochs, the median over folds {', '.join(map(str, folds))} "
+        f"({', '.join(map(str, epochs))})",
     )
     return chosen
 
@@ -217,8 +222,8 @@ def _log_opening(competition: Competition, run: Run) -> None:
         f"{len(samples.classes)} classes of {sizes} images; "
         f"{competition.folds.count} folds ({competition.folds.hash}); run {run.name}"
     )
-    for note in (*samples.notes, *competition.folds.notes):
-        log.info(f"note: {note}")
+    for one in (*samples.notes, *competition.folds.notes):
+        note(one.code, f"note: {one.text}")
 
 
 def _log_scores(competition: Competition, run: Run, seeds: tuple[int, ...]) -> None:

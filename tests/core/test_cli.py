@@ -16,6 +16,7 @@ from src.core.cli import Command, key_values
 from src.core.errors import Problem
 from src.core.paths import REPOSITORY
 from tests.fixtures.codes import raises
+from tests.fixtures.notes import Notes
 from tests.fixtures.tiny import write_tiny
 
 COMMANDS = {
@@ -89,9 +90,11 @@ def test_what_each_command_found_is_one_json_object(home, capfd, monkeypatch):
     code, text = said(capfd, "src.review", *words)
     assert code == 0 and (Path(text["folder"]) / "review.json").is_file() and "label_issues" in text
     code, text = said(capfd, "src.submit", csv, "--dry-run")
+    notes = Notes(text.pop("notes"))
     assert code == 0 and text == {"competition": "tiny", "file": csv, "pushed": False}
+    assert notes.codes == ["file-checked", "nothing-sent"] and notes.texts("file-checked", csv)
     code, text = said(capfd, "src.submit", "--history", "competition=tiny")
-    assert code == 0 and text == {"competitions": {"tiny": []}}
+    assert code == 0 and text["competitions"] == {"tiny": []}
     code, text = said(capfd, "src.prepare", "tiny")
     assert code == 0 and text["competition"] == "tiny" and text["facts"]["metric"] == "accuracy"
     code, text = said(capfd, "src.sweep", "config=tiny", "train.epochs=1", "optim.lr=1e-2,1e-3", "fold=0")

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from src.core.console import log, printable
+from src.core.console import note, printable
 from src.core.errors import Problem, UsageError
 
 LISTENER = Path(__file__).resolve().parent / "listener"
@@ -208,7 +208,10 @@ def run(
 def tell_upload(note: Note) -> None:
     """Tells that an upload broke off and is sent again, which the command does for minutes without a word."""
     if "upload_attempt" in note:
-        log.info(f"the upload broke off: the kaggle command sends it again (attempt {note['upload_attempt']})")
+        note(
+            "upload-sent-again",
+            f"the upload broke off: the kaggle command sends it again (attempt {note['upload_attempt']})",
+        )
 
 
 def _decoded(out: bytes, err: bytes) -> tuple[str, str]:
@@ -239,7 +242,7 @@ def ask(*words: str, seconds: float = READ_SECONDS) -> Call:
         if pause > LONGEST_PAUSE:
             break
         why = f"answers {call.status}" if call.busy else "does not respond"
-        log.info(f"Kaggle {why}: asking again in {pause:.0f} s")
+        note("asking-again", f"Kaggle {why}: asking again in {pause:.0f} s")
         time.sleep(pause)
     if call.exit != 0:
         raise Failed(call)

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from src.core.console import log, silenced
+from src.core.console import note, silenced
 from src.core.errors import Problem
 from src.core.files import needed_and_free
 from src.core.locks import locked
@@ -127,7 +127,7 @@ class _Watch:
         total, seconds = self.partial.total, now - self.began
         whole = f" of {total / 1e6:.1f}" if total else ""
         speed = (self.have - self.first) / seconds / 1e6
-        log.info(f"{self.partial.path.name}: {self.have / 1e6:.1f}{whole} MB, {speed:.1f} MB/s")
+        note("download-progress", f"{self.partial.path.name}: {self.have / 1e6:.1f}{whole} MB, {speed:.1f} MB/s")
         self.due = now + max(TELL_SECONDS, seconds / 20)
 
 
@@ -147,7 +147,10 @@ def download(slug: str, folder: Path) -> Path:
         begun_earlier = archive.path.exists()
         fault = _fetched(slug, archive, lock)
         if fault and begun_earlier:
-            log.info(f"{archive.path.name}, which an earlier start left, does not become a whole zip: fetching it anew")
+            note(
+                "fetched-anew",
+                f"{archive.path.name}, which an earlier start left, does not become a whole zip: fetching it anew",
+            )
             fault = _fetched(slug, archive, lock)
     if fault:
         raise Problem(
@@ -155,7 +158,7 @@ def download(slug: str, folder: Path) -> Path:
             f"Give the same command again; or fetch it by hand from {SITE}/competitions/{slug}/data and give its path.",
             code="damaged-archive",
         )
-    log.info(f"{archive.path} is here and whole: {archive.size / 1e6:.1f} MB")
+    note("downloaded", f"{archive.path} is here and whole: {archive.size / 1e6:.1f} MB")
     return archive.path
 
 
@@ -194,7 +197,7 @@ def _fetch(slug: str, archive: Partial, lock: int) -> None:
         pauses.pop(0)
         broken = "the download broke off" if have or begun else "no answer"
         what = f"Kaggle answers {call.status}" if call.busy else broken
-        log.info(f"{what}: going on from {have / 1e6:.1f} MB in {pause:.0f} s")
+        note("download-resumed", f"{what}: going on from {have / 1e6:.1f} MB in {pause:.0f} s")
         time.sleep(pause)
 
 

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import torch
 
-from src.core.console import log
+from src.core.console import log, note
 from src.core.reporter import EPOCH, Reporter, RowProgress
 from src.core.seeding import ORDER, START, STEP, key, seed_all
 from src.core.stop_signal import StopSignal
@@ -82,9 +82,9 @@ class FoldTraining:
         if self.updates:
             step = min(progress.step + 1, self.steps)  # all steps may be done, and only the epoch's end be missing
             at = f"epoch {progress.epoch + 1}/{job.epochs}, step {step}/{self.steps}"
-            log.info(f"{job.name} goes on at {at}{self._handed()}")
+            note("fold-resumed", f"{job.name} goes on at {at}{self._handed()}")
         elif job.teacher:
-            log.info(targets_in_words(job, self.fold_targets))
+            note("teacher-answers", targets_in_words(job, self.fold_targets))
         with StopSignal(once=job.ranks.count == 1) as stop:
             while progress.epoch < job.epochs and not self._stopped_early():
                 self._epoch(stop)
@@ -245,5 +245,8 @@ class FoldTraining:
         better = best_epoch(self.job.competition.metric, [entry["score"] for entry in history])
         if len(history) - 1 - better < patience:
             return False
-        log.info(f"{self.job.name} stops: {patience} epochs without a better {self.job.competition.metric.name}")
+        note(
+            "fold-stopped-early",
+            f"{self.job.name} stops: {patience} epochs without a better {self.job.competition.metric.name}",
+        )
         return True

@@ -196,7 +196,7 @@ def test_a_run_belongs_to_the_rows_that_were_ignored(tiny, capsys):
     assert kept == {path: path.read_bytes() for path in (tiny / "runs").rglob("*") if path.is_file()}
     shutil.copy(tiny / "runs" / "tiny" / "mine" / "ignored.csv", tiny / "mine.csv")  # as the message advises
     assert train([*words, "fold=2"]) == 0
-    refused(capsys, train, [*SHORT, "run=mine"], "run-differs", "data.ignore", "mine.csv", "None")
+    refused(capsys, train, [*SHORT, "run=mine"], "run-config-differs", "data.ignore", "mine.csv", "None")
 
 
 def test_a_run_made_before_anything_could_be_ignored_goes_on(tiny):

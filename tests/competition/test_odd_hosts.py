@@ -525,7 +525,7 @@ def absent(d, mark, code=None, guess="train.missing", names=INSECTS):
 ABSENT = [
     ("null",),
     ("N/A",),
-    ("?",),
+    ("no-images",),
     ("-1", None, "train.missing", ("1", "2", "3")),
     ("NA", "undecided"),
     ("", None, "train.empty_label"),
@@ -869,7 +869,7 @@ def test_one_table_as_source(tmp_path, capsys):
     table.to_csv(tmp_path / "digits.csv", index=False)
     assert prepare.main([str(tmp_path / "digits.csv")]) == 0
     assert len(load_samples(load_card("digits")).train) == 30
-    refused(capsys, prepare.main, [host.root / "train.csv", "id=c"], "?", f"src.prepare {host.root}")
+    refused(capsys, prepare.main, [host.root / "train.csv", "id=c"], "no-images", f"src.prepare {host.root}")
     assert prepare.main([str(host.root / "train/a0.png"), "id=d"]) == 2
 
 

@@ -214,7 +214,7 @@ def test_help_and_words_that_are_wrong(host, capsys):
     assert "usage: python -m src.prepare" in capsys.readouterr().out
     refused(capsys, "unknown-key", host, "metrik=auc", names=["metric?"])
     refused(capsys, "unknown-flag", host, "--fast", names=["--fast"])
-    refused(capsys, "?1")
+    refused(capsys, "one-source")
     refused(capsys, "given-twice", host, "metric=auc", "metric=f1", names=["metric"])
     refused(capsys, "?2", host, "id=../x", names=["../x"])
     refused(capsys, "?3", "no/such.zip", names=["no/such.zip"])
@@ -236,7 +236,7 @@ def test_a_card_is_never_overwritten(host, capsys, notes):
     card.write_text(card.read_text().replace("title: insects", "title: mine"))
     assert prepare.main([str(host)]) == 0
     assert load_card("insects").title == "mine"
-    refused(capsys, "?6", host, "metric=macro_f1", names=["metric"])
+    refused(capsys, "card-exists", host, "metric=macro_f1", names=["metric"])
     notes.clear()
     assert prepare.main(["insects"]) == 0  # a look at what is here
     assert notes.texts("card-kept", card)
@@ -266,7 +266,7 @@ def test_a_given_template_and_an_empty_folder(host, capsys, tmp_path):
 def test_a_source_that_is_not_what_was_taken(host, tmp_path, capsys):
     other = BUILDERS["grades"](tmp_path / "grades").source
     assert prepare.main([str(host), "id=mine"]) == 0
-    refused(capsys, "?7", other, "id=mine", names=[str(host), "id=NAME"])
+    refused(capsys, "data-of-other-source", other, "id=mine", names=[str(host), "id=NAME"])
     csv(host / "train.csv", pd.DataFrame({"id": range(30), "kind": ["bee", "wasp"] * 15}))
     refused(capsys, "?8", host, "id=mine", names=[str(host)])
     refused(capsys, "?9", host, "id=demo-digits", names=["demo-digits"])
@@ -279,7 +279,7 @@ def test_a_source_that_is_not_what_was_taken(host, tmp_path, capsys):
 def test_a_source_is_taken_anew_until_there_is_a_card(host, capsys, notes):
     (host / "train" / "7.png").rename(host / "gone.bin")
     folder = competition_folder("insects")
-    refused(capsys, "?11", host, names=[str(folder / "data")])
+    refused(capsys, "undecided", host, names=[str(folder / "data")])
     (host / "gone.bin").rename(host / "train" / "7.png")
     assert prepare.main([str(host)]) == 0
     assert notes.texts("data-taken-anew")
@@ -322,7 +322,7 @@ def test_no_card_that_the_next_command_refuses(host, capsys, words, told):
 
 def test_a_column_for_each_class_is_no_label(tmp_path, capsys):
     built = BUILDERS["breeds"](tmp_path / "breeds")
-    refused(capsys, "?12", built.source, "submission.kind=label", names=["submission.kind", "columns"])
+    refused(capsys, "submission-kind", built.source, "submission.kind=label", names=["submission.kind", "columns"])
 
 
 def test_group_none_switches_the_groups_off(tmp_path):
@@ -337,7 +337,7 @@ def test_classes_that_differ_in_capitals_are_told_of(host, notes):
     csv(host / "train.csv", pd.DataFrame({"id": range(30), "kind": kinds}))
     csv(host / "sample_submission.csv", pd.DataFrame({"id": range(8), "kind": "NA"}))
     assert prepare.main([str(host), "id=merged"]) == 0
-    assert notes.take().texts("detected", "cat", "Cat", 10, "classes=[cat, Cat, NA]")
+    assert notes.take().texts("guess", "'cat'", "'Cat'", 10, "classes=[cat, Cat, NA]")
     assert prepare.main([str(host), "id=apart", "classes=[cat, Cat, NA]"]) == 0
     merged, apart = load_card("merged"), load_card("apart")
     assert (load_samples(merged).counts.tolist(), merged.target) == ([10, 20], "binary")
@@ -354,7 +354,7 @@ def test_images_that_belong_to_no_part(tmp_path, capsys, notes):
     assert prepare.main([str(folder)]) == 0
     assert notes.texts("no-test-images")
     assert notes.texts("files-set-aside", 6, "later/", "test.files='later/{file}'")
-    assert len(notes.take().texts("guess", "confirm=all")) == 1
+    assert len(notes.take().texts("guess", "confirm=metric")) == 1
     assert prepare.main([str(folder), "id=whole", "test.files=later/{file}"]) == 0
     assert not notes.texts("files-set-aside", "later/")
     assert load_samples(load_card("whole")).test["id"].tolist() == [f"b{k}.png" for k in range(6)]
@@ -394,7 +394,6 @@ def test_what_parts_the_classes_in_the_sample(host, answers, separator, guessed)
 
 def test_missing_images_show_the_rules(host, capsys):
     told = refused(capsys, "undecided", host)
-    told = refused(capsys, host)
     assert "train/{id}.png" in told
     assert "29 of 30" in told
     assert "on_bad_image=drop" in told
@@ -441,18 +440,18 @@ def test_two_columns_that_could_be_the_label(host, capsys):
 def test_ids_of_the_sample_that_no_test_row_has(host, capsys):
     csv(host / "test.csv", pd.DataFrame({"id": range(8), "kind_of_light": "day"}))
     csv(host / "sample_submission.csv", pd.DataFrame({"id": [f"x{k * 7}" for k in range(8)], "kind": "bee"}))
-    refused(capsys, "?15", host)
+    refused(capsys, "undecided", host)
 
 
 def test_no_label_anywhere(tmp_path, capsys):
     for k in range(12):
         save(tmp_path / "photos" / f"{hashlib.md5(str(k).encode()).hexdigest()}.png", picture(0, k))
-    refused(capsys, "?16", tmp_path / "photos", names=["train.files=PATTERN"])
+    refused(capsys, "undecided", tmp_path / "photos", names=["train.files=PATTERN"])
 
 
 def test_an_unknown_label_in_the_sample(host, capsys):
     csv(host / "sample_submission.csv", pd.DataFrame({"id": range(8), "kind": ["bee", "ant"] * 4}))
-    refused(capsys, "?17", host, names=["'ant'"])
+    refused(capsys, "unknown-class", host, names=["'ant'"])
 
 
 # The look before training

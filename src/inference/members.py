@@ -8,7 +8,7 @@ import numpy as np
 
 from src.competition.competition import Competition
 from src.config.request import ALL, Request
-from src.core.console import Bar, log, note
+from src.core.console import Bar, note
 from src.core.errors import UsageError
 from src.core.locks import only_one
 from src.core.paths import Run
@@ -120,7 +120,9 @@ class ViewTables(StoredTables):
         for view in views:
             table = self._load(self.file(member, "oof", view))
             self._save(member, "oof", view, table.id, table.logits, table.meta | {SECONDS: seconds[view]})
-        log.info(f"{', '.join(views)}: stored without its time, so that it was timed on {len(rows)} images now")
+        note(
+            "view-timed", f"{', '.join(views)}: stored without its time, so that it was timed on {len(rows)} images now"
+        )
 
     def _meta(self, member: Member) -> dict[str, Any]:
         """What a table must tell of itself to be this engine's."""

@@ -80,9 +80,10 @@ def write_fold(
         _store(job, scores, done["weights"])
         _, held_out = competition.folds.rows(job.fold)
         _mistakes(job, competition.samples.targets[held_out], scores.logits)
-        log.info(
+        note(
+            "fold-done",
             f"{job.name} done: {competition.metric.name} {scores.score:.4f} on {len(held_out)} held-out rows, "
-            f"{done['seconds']:.0f} s"
+            f"{done['seconds']:.0f} s",
         )
     write_json(folder / DONE, done)
     for passing in (folder / BEST, folder / "checkpoint.pt"):

@@ -136,11 +136,12 @@ def _train(
     last = asked[len(asked) - share.last :]
     alone = sum(member in last for member in members)
     machine = replace(machine, workers=share.workers)
-    log.info(
+    note(
+        "training-begun",
         f"{config.model.name}: {parameters / 1e6:.2f} M parameters, {config.images.size} px, on {machine.device} in "
         f"{machine.precision}, batch {global_batch(config)}"
         f"{_format_share(machine.device, share, len(members) - alone, alone)}"
-        f"{f'; {ranks.count} processes share each batch' if ranks.count > 1 else ''}"
+        f"{f'; {ranks.count} processes share each batch' if ranks.count > 1 else ''}",
     )
     # Only the leader asks what is finished: a network disk may show it to the others later.
     epochs = ranks.broadcast([_epochs(competition, run, *one) for one in members] if ranks.is_main else [])
@@ -243,5 +244,5 @@ def _log_scores(competition: Competition, run: Run, seeds: tuple[int, ...]) -> N
     )
     text = "  ".join(f"fold {fold} {score:.4f}" for fold, score in zip(folds, scores, strict=True))
     spread = f", over folds {np.mean(scores):.4f} ± {np.std(scores, ddof=1):.4f}" if len(folds) > 1 else ""
-    log.info(f"{competition.metric.name} out of fold: {overall:.4f}{spread}   ({text})")
+    note("out-of-fold", f"{competition.metric.name} out of fold: {overall:.4f}{spread}   ({text})")
     report_student_against_teacher(competition, run, seeds, folds)

@@ -70,7 +70,7 @@ def test_a_kept_look_is_the_look_that_was_taken(tmp_path, messages):
         assert np.array_equal(getattr(first, key)[2:5], getattr(fewer, key)), key
     assert np.allclose(again.levels, first.thumb.reshape(9, -1).mean(axis=1))
     assert again.of([paths[7], paths[1]]).tolist() == [7, 1]
-    with pytest.raises(KeyError, match="strange"):
+    with pytest.raises(KeyError, match="strange.jpg"):
         again.of(["strange.jpg"])
 
 
@@ -148,7 +148,7 @@ def test_the_bench_measures_and_goes_on(tmp_path, monkeypatch, capsys):
     assert "| five stratified folds | 0.0" in (tmp_path / "scale.md").read_text()
     assert "400 measured | 800 measured | 10,000,000 computed |" in (tmp_path / "scale.md").read_text()
     assert door.main(["--steps=strange"]) == 2
-    assert "no step 'strange'" in capsys.readouterr().err
+    assert "strange" in capsys.readouterr().err
 
 
 def test_folds_and_views_stand_in_a_table_of_their_own():

@@ -136,7 +136,7 @@ def test_a_wrong_word_is_told_before_the_heavy_libraries_load(tiny):
     words = [sys.executable, "-c", code, "config=tiny", "optim.lrr=1"]
     done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2", "False"]
-    assert done.stderr.startswith("error: unknown key optim.lrr")
+    assert done.stderr.startswith("error: ") and "optim.lrr" in done.stderr
 
 
 def test_tta_takes_no_word(trained, refused):

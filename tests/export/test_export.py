@@ -341,9 +341,10 @@ def test_code_that_would_answer_otherwise_is_refused(shop, tmp_path, monkeypatch
     write_export(file, facts.model_copy(update={"model": facts.model.model_copy(update={"name": "resnet18"})}), tensors)
     with raises("weights-mismatch", "seed0.fold0", "resnet18"):
         Exported.open(file)
-    monkeypatch.setattr(decoder, "VERSION", decoder.VERSION + 1)
+    later = facts.images.model_copy(update={"decoder": facts.images.decoder + 1})
+    write_export(file, facts.model_copy(update={"images": later}), tensors)
     with raises("export-of-other-decoder"):
-        Exported.open(exported(shop))
+        Exported.open(file)
 
 
 def test_words_of_the_command(shop, tmp_path, capsys):

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from src.core.progress_rows import Rows
+from src.core.progress_rows import ProgressRows
 from src.core.progress_table import REDRAW, LiveTable, clock, console_of, uninterrupted
 from src.core.reporter import RowProgress
 
@@ -201,7 +201,7 @@ class ProgressReporter:
     """The table `what` below the messages, of as many rows as are told, or `count`, counted in `unit`s."""
 
     def __init__(self, what: str = "training", unit: str = "step", count: int = 0) -> None:
-        self.rows = Rows(count)
+        self.rows = ProgressRows(count)
         self._view = LiveTable(what) if _bears_table() else _Sum(what, unit)
         self._handlers: list[logging.Handler] = []
 
@@ -243,7 +243,7 @@ class _Sum:
         self.what, self.unit = what, unit
         self._bar: Bar | None = None
 
-    def draw(self, rows: Rows) -> None:
+    def draw(self, rows: ProgressRows) -> None:
         """It begins with the first row, so that what came before counts for no step's time."""
         if self._bar is None:
             if not rows.under_way():

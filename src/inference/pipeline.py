@@ -17,7 +17,11 @@ from src.metrics import Rows
 
 
 def predict(request: Request) -> Path:
-    """Write the submission of a run, or of several joined, and return its path. See the command for errors."""
+    """Write the submission of a run, or of several joined, and return its path.
+
+    Raises UsageError where a run does not exist, or its folds cannot answer what is asked for; Problem where weights,
+    stored logits or images are damaged or have changed, or where a network does not fit into memory.
+    """
     return predict_ensemble(request) if request.runs else predict_run(request)
 
 

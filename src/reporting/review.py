@@ -31,7 +31,11 @@ RECORD = "review.json"
 
 
 def review(request: Request) -> Path:
-    """Write tables and galleries into the run's review/ folder, and return it. See the command for errors."""
+    """Write tables and galleries into the run's review/ folder, and return it.
+
+    Raises UsageError where the run does not exist, was trained elsewhere or held out no row; Problem where its folds or
+    weights are other ones by now; Busy where another process reviews it.
+    """
     run = existing_run(request)
     if is_external(run):
         raise UsageError(

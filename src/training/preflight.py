@@ -17,8 +17,8 @@ from src.images.samplers import Sampler
 from src.losses import loss_of
 from src.training.distillation import epoch_length, fold_targets
 from src.training.fold_job import FoldJob
+from src.training.learning_rates import rates
 from src.training.mixing import augmented_rows
-from src.training.schedule import rates
 from src.training.stages import Stage, stages_of
 from src.training.teacher import check_distillation
 from src.training.warm_start import earlier_run, is_warm_start

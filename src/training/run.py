@@ -41,9 +41,11 @@ Member = tuple[int, int | str]  # a seed, and a fold or `all`
 
 
 def train(request: Request) -> None:
-    """Train the asked folds and seeds; finished ones are skipped, stopped ones go on. See the command for errors.
+    """Train the asked folds and seeds; finished ones are skipped, stopped ones go on.
 
-    Processes that a launcher started train each fold together.
+    Processes that a launcher started train each fold together. Raises UsageError where the configuration asks for what
+    there is not, or differs from the run's; Problem for data that cannot be used, too little memory and a loss that is
+    no number; Busy where another process trains the fold.
     """
     with ProgressReporter() as terminal:
         train_within(request, terminal)

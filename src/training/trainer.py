@@ -20,9 +20,9 @@ from src.training.distributed_loader import DistributedLoader
 from src.training.evaluate import Scores, best_epoch, evaluate
 from src.training.finish import finish, keep_best
 from src.training.fold_job import FoldJob, global_batch
+from src.training.learning_rates import rates, set_rate
 from src.training.logs import line, shown, write_logs
 from src.training.mixing import augmented_rows
-from src.training.schedule import rates, set_rate
 from src.training.schedules import schedule_of
 from src.training.stages import Stage, freeze, stage_at, stages_of
 from src.training.state import State

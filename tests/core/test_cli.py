@@ -72,6 +72,7 @@ def test_what_each_command_found_is_one_json_object(home, capfd, monkeypatch):
     words = ["config=tiny", "train.epochs=1", "run=r"]
     code, text = said(capfd, "src.train", *words, "fold=0..2", "machine.jobs=2")
     assert code == 0 and [one["fold"] for one in text["members"]] == [0, 1, 2]
+    assert Notes(text["notes"]).codes.count("fold-done") == 3, "two processes told the first one"
     assert text["mean_score"] == pytest.approx(sum(one["score"] for one in text["members"]) / 3)
 
     code, text = said(capfd, "src.predict", *words, "--tta", "--export")

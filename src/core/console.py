@@ -63,7 +63,7 @@ class Note:
 
 
 def note(code: str, text: str) -> None:
-    """A message under a code, or with the code "" as any other message."""
+    """A message under a code; under the code "" it is one as any other."""
     log.info(text, extra={"code": code})
 
 

@@ -216,10 +216,10 @@ def test_help_and_words_that_are_wrong(host, capsys):
     refused(capsys, "unknown-flag", host, "--fast", names=["--fast"])
     refused(capsys, "one-source")
     refused(capsys, "given-twice", host, "metric=auc", "metric=f1", names=["metric"])
-    refused(capsys, "?2", host, "id=../x", names=["../x"])
-    refused(capsys, "?3", "no/such.zip", names=["no/such.zip"])
-    refused(capsys, "?4", host, "target=tertiary", names=["target"])
-    refused(capsys, "?5", host, "train.table=trian.csv", names=["trian.csv"])
+    refused(capsys, "bad-name", host, "id=../x", names=["../x"])
+    refused(capsys, "no-such-source", "no/such.zip", names=["no/such.zip"])
+    refused(capsys, "unknown-target", host, "target=tertiary", names=["target"])
+    refused(capsys, "no-such-table", host, "train.table=trian.csv", names=["trian.csv"])
 
 
 def test_the_door_runs_as_a_command(host, home):
@@ -268,11 +268,11 @@ def test_a_source_that_is_not_what_was_taken(host, tmp_path, capsys):
     assert prepare.main([str(host), "id=mine"]) == 0
     refused(capsys, "data-of-other-source", other, "id=mine", names=[str(host), "id=NAME"])
     csv(host / "train.csv", pd.DataFrame({"id": range(30), "kind": ["bee", "wasp"] * 15}))
-    refused(capsys, "?8", host, "id=mine", names=[str(host)])
-    refused(capsys, "?9", host, "id=demo-digits", names=["demo-digits"])
+    refused(capsys, "data-of-other-source", host, "id=mine", names=[str(host)])
+    refused(capsys, "name-taken", host, "id=demo-digits", names=["demo-digits"])
     by_hand = competition_folder("by_hand") / "data"
     save(by_hand / "train" / "a.png", picture(0, 0))
-    refused(capsys, "?10", host, "id=by_hand", names=[str(by_hand)])
+    refused(capsys, "data-of-other-source", host, "id=by_hand", names=[str(by_hand)])
     assert (by_hand / "train" / "a.png").is_file()
 
 
@@ -358,7 +358,7 @@ def test_images_that_belong_to_no_part(tmp_path, capsys, notes):
     assert prepare.main([str(folder), "id=whole", "test.files=later/{file}"]) == 0
     assert not notes.texts("files-set-aside", "later/")
     assert load_samples(load_card("whole")).test["id"].tolist() == [f"b{k}.png" for k in range(6)]
-    refused(capsys, "?13", folder, "id=wrong", "test.files=never/{file}", names=["never/{file}"])
+    refused(capsys, "pattern-without-files", folder, "id=wrong", "test.files=never/{file}", names=["never/{file}"])
 
 
 def test_small_images_are_told_of_in_the_overview_alone(host, notes):

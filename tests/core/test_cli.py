@@ -194,5 +194,6 @@ def test_codes_are_short_and_in_kebab_case():
     found = set()
     for file in (REPOSITORY / "src").rglob("*.py"):
         found |= set(re.findall(r'\bcode\s*=\s*"([^"]*)"', file.read_text()))
-    assert len(found) > 40
+        found |= set(re.findall(r'\b[Nn]ote\(\s*"([^"]+)"', file.read_text()))
+    assert len(found) > 300
     assert all(re.fullmatch(r"[a-z]+(-[a-z]+){0,5}", code) for code in found)

@@ -71,7 +71,11 @@ def test_numbers_are_sorted_by_value(data):
         ({"id": ["000", "000"], "kind": ["a", "b"]}, "label-conflict", ["'000'", "on_conflict: drop"]),
         ({"id": ["000", ""], "kind": ["a", "b"]}, "empty-id", ["line 3"]),
         ({"id": ["000", "001"], "kind": ["a", ""]}, "empty-label", ["line 3", "kind", "train.empty_label: drop"]),
-        ({"id": ["000", "999"], "kind": ["a", "b"]}, "missing-image", ["1 of 2", "train/999.png", "on_bad_image: drop"]),
+        (
+            {"id": ["000", "999"], "kind": ["a", "b"]},
+            "missing-image",
+            ["1 of 2", "train/999.png", "on_bad_image: drop"],
+        ),
         ({"id": ["000", "../x"], "kind": ["a", "b"]}, "path-outside-data", ["line 3", "'train/../x.png'"]),
         ({"name": ["000"], "kind": ["a"]}, "missing-column", ["'id'", "'name', 'kind'"]),
     ],

@@ -77,7 +77,7 @@ def test_the_last_epoch_is_the_model_and_the_best_only_on_request(tiny, notes):
         assert done(tiny, "best", fold)["score"] == pytest.approx(highest)
         assert done(tiny, "best", fold)["best_epoch"] == done(tiny, "last", fold)["best_epoch"] == best
         names = (f"fold {fold}", best, f"{highest:.4f}", f"{last:.4f}", f"{highest - last:.4f}")
-        assert len(notes.texts("epoch-kept", *names)) == (best < 6)
+        assert notes.texts("epoch-kept", *names)
         if 1 < best < 6:  # with a constant rate, stopping at that epoch gives the very weights that were kept
             run = f"short{fold}"
             ok(run, *UNSTEADY, f"train.epochs={best}", fold=fold)

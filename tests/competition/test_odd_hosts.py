@@ -525,7 +525,7 @@ def absent(d, mark, code=None, guess="train.missing", names=INSECTS):
 ABSENT = [
     ("null",),
     ("N/A",),
-    ("no-images",),
+    ("?",),
     ("-1", None, "train.missing", ("1", "2", "3")),
     ("NA", "undecided"),
     ("", None, "train.empty_label"),

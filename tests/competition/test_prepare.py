@@ -393,6 +393,7 @@ def test_what_parts_the_classes_in_the_sample(host, answers, separator, guessed)
 
 
 def test_missing_images_show_the_rules(host, capsys):
+    (host / "train" / "7.png").unlink()
     told = refused(capsys, "undecided", host)
     assert "train/{id}.png" in told
     assert "29 of 30" in told

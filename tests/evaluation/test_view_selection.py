@@ -247,7 +247,7 @@ def test_the_budget_bounds_what_is_taken(trained, capsys):
     assert steps == [0.01, 0.02, 0.03]
     assert "vflip" not in printed
     refused(capsys, predict, ["run=r", "--tta=auto", "predict.budget=0.005"], "budget-too-small", "0.01")
-    refused(capsys, predict, ["run=r", "--tta=auto", "predict.budget=0"], "?1", "predict.budget")
+    refused(capsys, predict, ["run=r", "--tta=auto", "predict.budget=0"], "bad-value", "predict.budget")
 
 
 def test_plain_tta_means_what_it_meant(trained):

@@ -251,7 +251,7 @@ def test_an_engine_that_lacks_memory_for_answers_under_way_is_told_in_a_line(tra
 
     monkeypatch.setattr(openvino_backend._openvino().AsyncInferQueue, "wait_all", failing)
     words = [*COMMAND, "predict.engine=openvino", "predict.precision=fp32"]
-    message = refused(capsys, predict, words, "?1", "openvino fp32", "predict.batch")
+    message = refused(capsys, predict, words, "logits-differ", "openvino fp32", "predict.batch")
     assert "\n" not in message
 
 
@@ -272,7 +272,7 @@ def test_an_engine_whose_library_fails_is_left_out(trained, capsys, notes, monke
 
     monkeypatch.setattr(BACKENDS.get(name), "quantised", failing)
     words = [*COMMAND, f"predict.engine={name}", "predict.precision=int8"]
-    message = refused(capsys, predict, words, "?2", f"{name} int8", "no kernel for this xxx")
+    message = refused(capsys, predict, words, "logits-differ", f"{name} int8", "no kernel for this xxx")
     assert "x" * 201 not in message and not list((trained / "submissions").rglob("*.csv"))
     any_size(monkeypatch)
     monkeypatch.setattr(other, "find_spec", lambda _: None)
@@ -312,12 +312,12 @@ def test_what_answers_otherwise_is_refused(trained, capsys):
 
 def test_an_absent_package_is_named_with_the_remedy(trained, capsys, notes, monkeypatch):
     monkeypatch.setattr(openvino_backend, "find_spec", lambda _: None)
-    refused(capsys, predict, [*COMMAND, "predict.engine=openvino"], "?3", "pip install openvino")
+    refused(capsys, predict, [*COMMAND, "predict.engine=openvino"], "backend-unavailable", "pip install openvino")
     words = [*COMMAND, "predict.engine=torch", "predict.precision=int8"]
     refused(capsys, predict, words, "unsupported-precision", "torch", "fp32", "bf16")
     monkeypatch.setattr(onnxruntime_backend, "find_spec", lambda _: None)
     words = [*COMMAND, "predict.engine=onnxruntime"]
-    refused(capsys, predict, words, "?4", "pip install onnxruntime onnx onnxscript")
+    refused(capsys, predict, words, "backend-unavailable", "pip install onnxruntime onnx onnxscript")
     any_size(monkeypatch)
     assert predict(COMMAND) == 0
     assert notes.texts("engine-chosen", "torch") and notes.texts("engine-left-out", "openvino int8")
@@ -329,7 +329,7 @@ def test_without_nncf_openvino_does_all_but_int8(trained, capsys, notes, monkeyp
         openvino_backend, "find_spec", lambda package: None if package == "nncf" else find_spec(package)
     )
     words = [*COMMAND, "predict.engine=openvino", "predict.precision=int8"]
-    refused(capsys, predict, words, "?5", "nncf", "pip install openvino nncf")
+    refused(capsys, predict, words, "backend-unavailable", "nncf", "pip install openvino nncf")
     assert predict([*COMMAND, "predict.engine=openvino"]) == 0
     assert notes.texts("engine-left-out", "openvino int8", "nncf")
     assert facts(trained)["engines"][0].startswith("openvino ")
@@ -341,7 +341,7 @@ def test_a_package_that_cannot_be_loaded_stops_nobody(trained, capsys, notes, mo
         raise ImportError("libtbb.so.12: cannot open shared object file")
 
     monkeypatch.setattr(openvino_backend, "_openvino", broken)
-    refused(capsys, predict, [*COMMAND, "predict.engine=openvino"], "?6", "libtbb.so.12")
+    refused(capsys, predict, [*COMMAND, "predict.engine=openvino"], "backend-unavailable", "libtbb.so.12")
     any_size(monkeypatch)
     assert predict(COMMAND) == 0
     assert notes.texts("engine-left-out", "openvino fp32", "libtbb.so.12")

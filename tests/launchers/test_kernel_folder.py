@@ -241,7 +241,7 @@ def test_what_is_missing_is_told_with_the_remedy(shop, tmp_path, capsys):
     stopped("bad-wheels", ME, f"kernel.wheels={tmp_path}", names=("odd-1-py3-none-any.whl",))
     stopped("bad-wheels", ME, f"kernel.wheels={shop}", names=(str(shop), ".whl"))
     stopped("bad-wheels", ME, f"kernel.wheels={shop}/nowhere", names=(f"{shop}/nowhere",))
-    stopped("?1", ME, "kernel.hours=0", names=("kernel.hours",))
+    stopped("bad-value", ME, "kernel.hours=0", names=("kernel.hours",))
     stopped("one-action", ME, "--push", "--train", names=("--push", "--train"))
     stopped("not-for-kernel", ME, "fold=0", names=("fold=",))
     done = run / "seed0" / "fold1" / "done.json"

@@ -189,19 +189,19 @@ def test_without_push_and_with_dry_run_nothing_is_sent(at_kaggle):
 
 def test_without_credentials_the_remedies_are_told(at_kaggle, monkeypatch):
     monkeypatch.delenv("KAGGLE_KEY")
-    at_kaggle.refused("?1", names=("kaggle auth login", "kernel.user=NAME"))
-    at_kaggle.refused("?1", "--push", ME)
+    at_kaggle.refused("no-credentials", names=("kaggle auth login", "kernel.user=NAME"))
+    at_kaggle.refused("no-credentials", "--push", ME)
 
 
 def test_an_expired_token_is_named(at_kaggle, monkeypatch):
     monkeypatch.delenv("KAGGLE_KEY")
     monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
     at_kaggle.server.token_works = False
-    at_kaggle.refused("?2", "--push", ME, names=("KAGGLE_API_TOKEN",))
+    at_kaggle.refused("credentials-refused", "--push", ME, names=("KAGGLE_API_TOKEN",))
 
 
 def test_without_a_network_it_is_told(at_kaggle, monkeypatch):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed.getsockname()[1]}")
-        at_kaggle.refused("?3", "--push", ME)
+        at_kaggle.refused("kaggle-unreachable", "--push", ME)

@@ -189,11 +189,11 @@ def test_a_busy_kaggle_is_waited_out_within_limits(host):
     host.server.fault("DownloadDataFiles", status=503)
     host.server.fault("DownloadDataFiles", status=429)
     assert host.prepared()[0] == 0
-    assert host.cup.notes.texts("asking-again", 503) and host.cup.notes.texts("asking-again", 429)
+    assert host.cup.notes.texts("download-resumed", 503) and host.cup.notes.texts("download-resumed", 429)
     host.cup.home.joinpath("competition", SLUG, "data").rename(host.cup.home / "away")
     (host.folder / "card.yaml").unlink()
     host.server.fault("DownloadDataFiles", times=3, status=500)
-    host.refused("?1", "500", "3")
+    host.refused("kaggle-fault", "500", "3")
 
 
 @pytest.mark.parametrize("method", ["DownloadDataFiles", "GET"])
@@ -207,7 +207,7 @@ def test_a_pause_that_the_server_asks_for_is_kept(host, method):
     host.archive.unlink()
     asked = host.server.count(method)
     host.server.fault(method, times=9, status=429, headers={"Retry-After": "7200"})
-    host.refused("?2", "120")
+    host.refused("too-many-requests", "120")
     assert host.server.count(method) == asked + 1
 
 
@@ -220,7 +220,7 @@ def test_a_connection_that_breaks_before_the_first_megabyte_is_tried_again(host)
 
 def test_the_rules_must_be_accepted(host):
     host.server.competition.entered = False
-    message = host.refused("?3", f"https://www.kaggle.com/competitions/{SLUG}/rules")
+    message = host.refused("rules-not-accepted", f"https://www.kaggle.com/competitions/{SLUG}/rules")
     assert message.count("\n") == 1 and host.left_nothing()
     assert host.server.count("DownloadDataFiles") == 1
 
@@ -228,28 +228,28 @@ def test_the_rules_must_be_accepted(host):
 def test_rules_that_the_answer_itself_names(host):
     said = {"code": 403, "message": "You must accept this competition's rules before you can download its files."}
     host.server.do_DownloadDataFiles = lambda _: (403, said)
-    host.refused("?4", f"competitions/{SLUG}/rules")
+    host.refused("rules-not-accepted", f"competitions/{SLUG}/rules")
 
 
 def test_files_that_are_refused_to_one_who_has_joined(host):
     host.server.fault("DownloadDataFiles", status=403)
-    host.refused("?5", "403", f"{SLUG}/data")
+    host.refused("files-refused", "403", f"{SLUG}/data")
 
 
 def test_a_misspelt_slug(host):
-    host.refused("?6", "shape-cups", f"{SLUG}?", slug="shape-cups")
+    host.refused("unknown-competition", "shape-cups", f"{SLUG}?", slug="shape-cups")
 
 
 def test_without_credentials(host, monkeypatch):
     monkeypatch.delenv("KAGGLE_KEY")
-    message = host.refused("?7", "kaggle auth login")
+    message = host.refused("no-credentials", "kaggle auth login")
     assert message.count("\n") == 1 and host.left_nothing()
 
 
 def test_without_a_network(host, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    host.refused("?8")
-    assert len(host.cup.notes.texts("asking-again")) == 1, "tried once more, and then told"
+    host.refused("kaggle-unreachable")
+    assert len(host.cup.notes.texts("download-resumed")) == 1, "tried once more, and then told"
 
 
 def test_a_truncated_zip_is_no_download(host):

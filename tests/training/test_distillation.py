@@ -511,7 +511,7 @@ def test_a_changed_teacher_file_is_refused(tiny, capsys):
     file.write_bytes(weights(tiny, "base", 1))
     refused(capsys, train, [*TAUGHT, "fold=0"], "weights-changed", str(file))
     file.write_bytes(b"nothing")
-    refused(capsys, train, [*TAUGHT, "fold=0"], "?3", str(file))
+    refused(capsys, train, [*TAUGHT, "fold=0"], "weights-damaged", str(file))
 
 
 def test_side_by_side_is_the_same_as_one_by_one(tiny):

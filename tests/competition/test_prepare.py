@@ -211,7 +211,7 @@ def test_a_source_that_is_none(tmp_path, home, capsys, name, content, code):
 
 def test_help_and_words_that_are_wrong(host, capsys):
     assert prepare.main(["--help"]) == 0
-    assert "usage: python -m src.prepare" in capsys.readouterr().out
+    assert "python -m src.prepare" in capsys.readouterr().out
     refused(capsys, "unknown-key", host, "metrik=auc", names=["metric?"])
     refused(capsys, "unknown-flag", host, "--fast", names=["--fast"])
     refused(capsys, "one-source")

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from src.core.console import note, silenced
+from src.core.console import log, note, silenced
 from src.core.errors import Problem
 from src.core.files import needed_and_free
 from src.core.locks import locked
@@ -127,7 +127,7 @@ class _Watch:
         total, seconds = self.partial.total, now - self.began
         whole = f" of {total / 1e6:.1f}" if total else ""
         speed = (self.have - self.first) / seconds / 1e6
-        note("download-progress", f"{self.partial.path.name}: {self.have / 1e6:.1f}{whole} MB, {speed:.1f} MB/s")
+        log.info(f"{self.partial.path.name}: {self.have / 1e6:.1f}{whole} MB, {speed:.1f} MB/s")
         self.due = now + max(TELL_SECONDS, seconds / 20)
 
 

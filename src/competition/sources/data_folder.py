@@ -138,9 +138,9 @@ def origin_of(source: Path) -> dict[str, str | int]:
 
 def _origin(folder: Path) -> dict[str, str | int]:
     """What is known of where `folder`/data came from; nothing where it was put there by hand."""
-    note = folder / "data" / ORIGIN
+    file = folder / "data" / ORIGIN
     try:
-        return read_json(note)
+        return read_json(file)
     except DamagedFile:
         return {}
 

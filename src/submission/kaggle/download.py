@@ -24,7 +24,7 @@ from src.core.errors import Problem
 from src.core.files import needed_and_free
 from src.core.locks import locked
 from src.submission.kaggle import command
-from src.submission.kaggle.command import Call, Failed, Note, ask, checked_slug
+from src.submission.kaggle.command import Call, Failed, Exchange, ask, checked_slug
 from src.submission.kaggle.errors import SITE, Reason, explain, rules_not_accepted
 
 LOOK_SECONDS = 0.25
@@ -209,21 +209,21 @@ def _run(slug: str, archive: Partial, lock: int) -> Call:
     except Stalled:
         return Call(words, None, "", "", ())
     except _LongPause as long:
-        return Call(words, 1, "", "", (long.note,))
+        return Call(words, 1, "", "", (long.exchange,))
 
 
 class _LongPause(Exception):
     """The server asks for a pause that is not waited for."""
 
-    def __init__(self, note: Note) -> None:
+    def __init__(self, exchange: Exchange) -> None:
         super().__init__("a long pause")
-        self.note = note
+        self.exchange = exchange
 
 
-def _check_pause(note: Note) -> None:
+def _check_pause(exchange: Exchange) -> None:
     """Raises _LongPause: the command itself would wait as long as the server asks, without a word."""
-    if command.retry_after(note) > command.LONGEST_PAUSE:
-        raise _LongPause(note)
+    if command.retry_after(exchange) > command.LONGEST_PAUSE:
+        raise _LongPause(exchange)
 
 
 def _fault(archive: Partial) -> str:

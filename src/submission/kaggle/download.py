@@ -24,7 +24,7 @@ from src.core.errors import Problem
 from src.core.files import needed_and_free
 from src.core.locks import locked
 from src.submission.kaggle import command
-from src.submission.kaggle.command import Call, Failed, Exchange, ask, checked_slug
+from src.submission.kaggle.command import Call, Exchange, Failed, ask, checked_slug
 from src.submission.kaggle.errors import SITE, Reason, explain, rules_not_accepted
 
 LOOK_SECONDS = 0.25

@@ -8,7 +8,7 @@ import numpy as np
 
 from src.competition.competition import Competition
 from src.config.request import ALL, Request
-from src.core.console import Bar, log
+from src.core.console import Bar, note
 from src.core.errors import UsageError
 from src.core.locks import only_one
 from src.core.paths import Run
@@ -83,7 +83,7 @@ class ViewTables(StoredTables):
         missing = self.missing(members, views, parts)
         if not missing:
             many = f"{len(views)} view{'s' if len(views) > 1 else ''}"
-            log.info(f"all {NAMES[parts]} of {len(members)} models in {many} are stored already")
+            note("stored-already", f"all {NAMES[parts]} of {len(members)} models in {many} are stored already")
             return
         total = sum(len(self.networks.rows(m, part)) for m, part in missing)
         with Bar(total, "predicting", "image") as bar:
@@ -120,7 +120,9 @@ class ViewTables(StoredTables):
         for view in views:
             table = self._load(self.file(member, "oof", view))
             self._save(member, "oof", view, table.id, table.logits, table.meta | {SECONDS: seconds[view]})
-        log.info(f"{', '.join(views)}: stored without its time, so that it was timed on {len(rows)} images now")
+        note(
+            "view-timed", f"{', '.join(views)}: stored without its time, so that it was timed on {len(rows)} images now"
+        )
 
     def _meta(self, member: Member) -> dict[str, Any]:
         """What a table must tell of itself to be this engine's."""

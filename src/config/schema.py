@@ -103,6 +103,7 @@ class Model(Section):
     pool: Annotated[str, _registered("POOLS", "src.models.pools")]
     head: Annotated[str, _registered("HEADS", "src.models.heads")]
     args: dict[str, Any]
+    channels: Literal[1, 3] = later(3)
 
     @model_validator(mode="before")
     @classmethod
@@ -172,6 +173,7 @@ class Train(Section):
     mixup: NotNegative
     cutmix: NotNegative
     stages: list[Stage]
+    checkpointing: bool = later(False)
 
 
 class Teach(Section):

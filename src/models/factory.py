@@ -19,28 +19,40 @@ from src.targets import TargetType
 RUN = "run:"  # model.weights=run:NAME goes on from another run
 SMALL_INPUT = 96  # below this many pixels a stock stem throws away most of the picture
 TINY_INPUT = 40  # and below this nothing can be spared at all
+LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue in gray (ITU-R BT.601)
+GRAY, COLOUR = 1, 3  # channels that a network may see
+# Arguments with which a network of one size is told to take others too.
+OWN_SIZE = ("img_size", "dynamic_img_size", "strict_img_size", "use_naflex")
 
 
 class Network(nn.Module):
     """A backbone with its normalisation: (n, 3, h, w) uint8 in, (n, outputs) logits out.
 
-    Outputs with a unit of their own come out in it: the backbone makes standardised ones, and holds, as buffers that
-    lie among its weights, the mean and standard deviation that turn them back.
+    A backbone of one channel sees the gray of the images. Outputs with a unit of their own come out in it: the
+    backbone makes standardised ones, and holds, as buffers that lie among its weights, the mean and standard deviation
+    that turn them back.
     """
 
-    def __init__(self, backbone: nn.Module, own_unit: int = 0) -> None:
-        """own_unit: the number of outputs, where they have a unit of their own."""
+    def __init__(self, backbone: nn.Module, own_unit: int = 0, channels: int = COLOUR) -> None:
+        """own_unit: the number of outputs, where they have a unit of their own. channels: that the backbone sees."""
         super().__init__()
-        self.backbone, self.own_unit = backbone, own_unit > 0
+        self.backbone, self.own_unit, self.gray = backbone, own_unit > 0, channels == GRAY
         if own_unit:
             backbone.register_buffer("output_mean", torch.zeros(own_unit))
             backbone.register_buffer("output_unit", torch.ones(own_unit))
         config = timm.data.resolve_data_config({}, model=backbone)
         for name in ("mean", "std"):
-            self.register_buffer(name, torch.tensor(config[name]).view(1, 3, 1, 1) * 255, persistent=False)
+            values = torch.tensor(config[name]).expand(COLOUR)
+            values = values.mean(0, keepdim=True) if self.gray else values
+            self.register_buffer(name, values.view(1, channels, 1, 1) * 255, persistent=False)
+        if self.gray:
+            self.register_buffer("luminance", torch.tensor(LUMINANCE).view(1, COLOUR, 1, 1), persistent=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        outputs = self.backbone((images.float() - self.mean) / self.std)
+        images = images.float()
+        if self.gray:
+            images = (images * self.luminance).sum(1, keepdim=True)
+        outputs = self.backbone((images - self.mean) / self.std)
         if not self.own_unit:
             return outputs
         return outputs.float() * self.backbone.output_unit + self.backbone.output_mean
@@ -49,6 +61,19 @@ class Network(nn.Module):
         """What standardised outputs are turned back by, (outputs,) each."""
         self.backbone.output_mean.copy_(torch.from_numpy(mean))
         self.backbone.output_unit.copy_(torch.from_numpy(unit))
+
+    def save_memory(self, name: str) -> None:
+        """Compute activations again on the way back, in place of keeping them: the same numbers from less memory.
+
+        Raises UsageError for a network that cannot.
+        """
+        try:
+            self.backbone.set_grad_checkpointing(True)
+        except (AttributeError, AssertionError, NotImplementedError, TypeError):
+            raise UsageError(
+                f"train.checkpointing: {name} cannot compute its activations again; set train.checkpointing=false",
+                code="no-checkpointing",
+            ) from None
 
 
 def build(model: Model, classes: int, size: int, target: TargetType | None = None, load: bool = True) -> Network:
@@ -72,9 +97,8 @@ def build(model: Model, classes: int, size: int, target: TargetType | None = Non
             f"model.args.{taken[0]}: this is set elsewhere (see configs/model/resnet18.yaml), not by model.args",
             code="set-elsewhere",
         )
-    arguments = {**model.args, "drop_rate": model.drop_rate}
     try:
-        backbone = _created(model, classes, arguments, load)
+        backbone = _created(model, classes, _arguments(model, size), load)
     except (TypeError, KeyError, ValueError, AssertionError, RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split()) or "the network refuses them"
         raise UsageError(
@@ -84,9 +108,20 @@ def build(model: Model, classes: int, size: int, target: TargetType | None = Non
         _fit_stem(backbone, size, _has_stock_kernel(model), asked=model.stem == "small")
     POOLS.get(model.pool)(backbone, model.name)
     HEADS.get(model.head)(backbone, model.name)
-    network = Network(backbone, classes if target is not None and target.own_unit else 0)
-    _try_size(network, model.name, size)
+    network = Network(backbone, classes if target is not None and target.own_unit else 0, model.channels)
+    try_size(network, model.name, size, classes)
     return network
+
+
+def _arguments(model: Model, size: int) -> dict[str, Any]:
+    """What timm is to make the network with. One that takes a single size is made for this one."""
+    arguments = {**model.args, "drop_rate": model.drop_rate}
+    if model.channels != COLOUR:
+        arguments["in_chans"] = model.channels
+    known = timm.get_pretrained_cfg(model.name)
+    if known and known.fixed_input_size and not any(key in model.args for key in OWN_SIZE):
+        arguments["img_size"] = size
+    return arguments
 
 
 def _created(model: Model, classes: int, arguments: dict[str, Any], load: bool) -> nn.Module:
@@ -133,14 +168,23 @@ def _fit_stem(backbone: nn.Module, size: int, keep_kernel: bool, asked: bool) ->
         )
 
 
-def _try_size(network: Network, name: str, size: int) -> None:
+def try_size(network: Network, name: str, size: int, classes: int) -> None:
+    """Raises Problem where the network `name` cannot take images of `size` pixels, UsageError where it does not answer
+    with (n, classes)."""
     network.eval()
     try:
         with torch.no_grad():
-            network(torch.zeros(1, 3, size, size, dtype=torch.uint8))
-    except (RuntimeError, AssertionError, ValueError) as error:
+            answers = network(torch.zeros(1, COLOUR, size, size, dtype=torch.uint8))
+    except (RuntimeError, AssertionError, ValueError, IndexError, ZeroDivisionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise Problem(
-            f"{name} cannot take images of {size} pixels (images.size): {str(error).splitlines()[0]}",
-            code="bad-image-size",
+            f"{name} cannot take images of {size} pixels (images.size): {reason}", code="bad-image-size"
         ) from None
+    if not isinstance(answers, torch.Tensor) or answers.shape != (1, classes):
+        shape = tuple(answers.shape) if isinstance(answers, torch.Tensor) else type(answers).__name__
+        raise UsageError(
+            f"{name} answers an image with {shape} where {classes} outputs are asked for: it has no pool or no "
+            f"classifier (see model.args and model.pool)",
+            code="unfit-network",
+        )
     network.train()

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from src.core.errors import Problem
+from src.models.classifier import classifiers, linear_of, name_within
 from src.models.factory import Network
 
 
@@ -40,11 +41,8 @@ class FeaturesOf(nn.Module):
 
 
 def last_layer(backbone: nn.Module) -> nn.Module:
-    """The classifier of a timm network or of one of ours."""
-    named = backbone.get_classifier() if hasattr(backbone, "get_classifier") else None
-    if isinstance(named, nn.Module) and any(True for _ in named.parameters()):
-        return named
-    return [module for module in backbone.modules() if isinstance(module, nn.Linear)][-1]
+    """The classifier of a timm network or of one of ours; of several the last."""
+    return classifiers(backbone)[-1]
 
 
 @dataclass(frozen=True)
@@ -72,15 +70,14 @@ def without_head(network: Network) -> Head:
     `network.backbone.set_submodule(head.name, head.layer)` puts it back. Raises Problem for a network that does not
     end in one linear layer with a bias.
     """
-    layer = last_layer(network.backbone)
-    name = next(name for name, module in network.backbone.named_modules() if module is layer)
-    linear = isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1))
-    several = not isinstance(getattr(network.backbone, "get_classifier", lambda: layer)(), nn.Module)
-    if not linear or layer.bias is None or several:
+    several = classifiers(network.backbone)
+    layer = linear_of(several[0]) if len(several) == 1 else None
+    if layer is None or layer.bias is None:
         raise Problem(
             "this network does not end in one linear layer, so it has no features that one could be fitted on: "
             "choose another model.name, or model.head=linear",
             code="no-linear-head",
         )
+    name = name_within(network.backbone, layer)
     network.backbone.set_submodule(name, nn.Identity())
     return Head(name, layer)

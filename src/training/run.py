@@ -24,7 +24,7 @@ from src.core.reporter import Reporter, RowProgress, SilentReporter
 from src.core.worker_processes import run_tasks
 from src.inference.backends import check_precision
 from src.inference.tta import view_names
-from src.models.factory import build
+from src.models.factory import build, try_size
 from src.submission.sample_layout import layout_of
 from src.training.autotune import Tuner
 from src.training.distillation import epoch_length, predict_teachers, report_student_against_teacher
@@ -33,6 +33,7 @@ from src.training.fold_job import FoldJob, global_batch
 from src.training.machine import Share, choose, share_out
 from src.training.preflight import check_choices, check_shared, check_steps, check_writable
 from src.training.probe_folds import fit_probes
+from src.training.stages import stages_of
 from src.training.state import optimizer_of
 from src.training.teacher import check_teacher, teacher_of
 from src.training.trainer import FoldTraining
@@ -118,6 +119,10 @@ def _train(
     # A throw-away network shows now whether name, weights and size fit, not after the images are decoded.
     network = build(config.model, len(competition.samples.classes), config.images.size, competition.target)
     optimizer_of(config, network)
+    for stage in stages_of(config):
+        try_size(network, config.model.name, stage.size, len(competition.samples.classes))
+    if config.train.checkpointing:
+        network.save_memory(config.model.name)
     with ranks.main_first():
         images, teacher = competition.images(), teacher_of(competition)
         if ranks.is_main:

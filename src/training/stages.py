@@ -7,7 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from src.config.schema import Augment, Config
 from src.images.samplers import Sampler, sampler_of
-from src.models.features import last_layer
+from src.models.classifier import classifiers
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ def stage_at(stages: list[Stage], epoch: int) -> Stage:
 def freeze(backbone: nn.Module, frozen: bool) -> None:
     """Let only the last layer learn, or all of it."""
     backbone.requires_grad_(not frozen)
-    last_layer(backbone).requires_grad_(True)
+    for classifier in classifiers(backbone):
+        classifier.requires_grad_(True)
 
 
 def hold_norms(backbone: nn.Module) -> None:

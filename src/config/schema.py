@@ -17,6 +17,7 @@ from src.core.suggestions import nearest_key
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+A_COLOUR = Field(min_length=3, max_length=3)  # red, green, blue
 
 
 def _registered(constant: str, package: str, *further: str) -> AfterValidator:
@@ -104,6 +105,8 @@ class Model(Section):
     head: Annotated[str, _registered("HEADS", "src.models.heads")]
     args: dict[str, Any]
     channels: Literal[1, 3] = later(3)
+    mean: Annotated[list[Fraction], A_COLOUR] | None = later(None)
+    std: Annotated[list[Annotated[float, Field(gt=0, le=1)]], A_COLOUR] | None = later(None)
 
     @model_validator(mode="before")
     @classmethod

@@ -11,8 +11,9 @@ from torch import nn
 from src.config.schema import Model
 from src.core.errors import Problem, UsageError
 from src.models.heads import HEADS
+from src.models.hub import HUB
 from src.models.pools import POOLS
-from src.models.weights import from_file, from_published
+from src.models.weights import from_file, from_published, from_repository
 from src.models.zoo import register_networks
 from src.targets import TargetType
 
@@ -33,14 +34,17 @@ class Network(nn.Module):
     that turn them back.
     """
 
-    def __init__(self, backbone: nn.Module, own_unit: int = 0, channels: int = COLOUR) -> None:
-        """own_unit: the number of outputs, where they have a unit of their own. channels: that the backbone sees."""
+    def __init__(
+        self, backbone: nn.Module, own_unit: int = 0, channels: int = COLOUR, normalisation: dict | None = None
+    ) -> None:
+        """own_unit: the number of outputs, where they have a unit of their own. channels: that the backbone sees.
+        normalisation: mean and std of red, green and blue, from 0 to 1, where they are not the backbone's own."""
         super().__init__()
         self.backbone, self.own_unit, self.gray = backbone, own_unit > 0, channels == GRAY
         if own_unit:
             backbone.register_buffer("output_mean", torch.zeros(own_unit))
             backbone.register_buffer("output_unit", torch.ones(own_unit))
-        config = timm.data.resolve_data_config({}, model=backbone)
+        config = timm.data.resolve_data_config({}, model=backbone) | (normalisation or {})
         for name in ("mean", "std"):
             values = torch.tensor(config[name]).expand(COLOUR)
             values = values.mean(0, keepdim=True) if self.gray else values
@@ -108,7 +112,9 @@ def build(model: Model, classes: int, size: int, target: TargetType | None = Non
         _fit_stem(backbone, size, _has_stock_kernel(model), asked=model.stem == "small")
     POOLS.get(model.pool)(backbone, model.name)
     HEADS.get(model.head)(backbone, model.name)
-    network = Network(backbone, classes if target is not None and target.own_unit else 0, model.channels)
+    own_unit = classes if target is not None and target.own_unit else 0
+    normalisation = {key: value for key in ("mean", "std") if (value := getattr(model, key))}
+    network = Network(backbone, own_unit, model.channels, normalisation)
     try_size(network, model.name, size, classes)
     return network
 
@@ -125,6 +131,8 @@ def _arguments(model: Model, size: int) -> dict[str, Any]:
 
 
 def _created(model: Model, classes: int, arguments: dict[str, Any], load: bool) -> nn.Module:
+    if model.weights and load and model.weights.startswith(HUB):
+        return from_repository(model.name, model.weights, classes, arguments)
     if model.weights and load and not model.weights.startswith(RUN):  # a run's weights are put in fold by fold
         return from_file(model.name, model.weights, classes, arguments)
     if model.pretrained is True and load:
@@ -188,3 +196,8 @@ def try_size(network: Network, name: str, size: int, classes: int) -> None:
             code="unfit-network",
         )
     network.train()
+
+
+def _own_size(network: Network) -> str:
+    made_for = (getattr(network.backbone, "pretrained_cfg", None) or {}).get("input_size")
+    return f". It is made for {made_for[-1]}" if made_for else ""

@@ -119,8 +119,8 @@ def _train(
     # A throw-away network shows now whether name, weights and size fit, not after the images are decoded.
     network = build(config.model, len(competition.samples.classes), config.images.size, competition.target)
     optimizer_of(config, network)
-    for stage in stages_of(config):
-        try_size(network, config.model.name, stage.size, len(competition.samples.classes))
+    for size in {stage.size for stage in stages_of(config)} - {config.images.size}:
+        try_size(network, config.model.name, size, len(competition.samples.classes))
     if config.train.checkpointing:
         network.save_memory(config.model.name)
     with ranks.main_first():

@@ -7,13 +7,15 @@ import timm
 import torch
 import torch.nn.functional as F
 from huggingface_hub import constants
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from src.inference.backends.torch_export import traced
 from src.models.factory import build, try_size
 from src.models.features import without_head
 from src.models.zoo import register_networks
-from tests.fixtures.codes import raises
+from src.predict import main as predict
+from src.train import main as train
+from tests.fixtures.codes import assert_error, raises
 from tests.models.test_hub import put, tensors
 from tests.models.test_networks import model, pictures
 
@@ -310,3 +312,40 @@ def test_a_network_that_cannot_compute_again_is_refused():
     network = build(model(name="vgg11_bn", args={"mlp_ratio": 0.05}), CLASSES, SIZE)
     with raises("no-checkpointing"):
         network.save_memory("vgg11_bn")
+
+
+WORDS = ["config=tiny", "fold=0", "train.epochs=1", "model.pretrained=false", "model.stem=stock"]
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+def test_a_run_that_computes_again_ends_with_the_same_weights(tiny, name):
+    """The statistics of batch norms too, which the second way forward would move once more."""
+    for run, again in (("kept", "false"), ("again", "true")):
+        words = [*WORDS, f"model.name={name}", "images.size=32", f"run={run}", f"train.checkpointing={again}"]
+        assert train(words) == 0
+    kept, again = (load_file(tiny / f"runs/tiny/{run}/seed0/fold0/model.safetensors") for run in ("kept", "again"))
+    assert kept.keys() == again.keys()
+    for key, tensor in kept.items():
+        torch.testing.assert_close(again[key], tensor, atol=1e-6, rtol=1e-5, msg=key)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["model.name=vgg11_bn", "model.args={mlp_ratio: 0.05}", "train.checkpointing=true"], "no-checkpointing"),
+        (["model.name=test_vit", "train.stages=[{epochs: 1, size: 48}]"], "bad-image-size"),
+        (["model.name=test_vit", "model.pool=gem"], "unfit-network"),
+    ],
+)
+def test_what_a_network_cannot_do_is_told_before_training(tiny, capsys, words, code):
+    assert train([*WORDS, "images.size=32", *words, "--json"]) in (1, 2)
+    assert_error(capsys.readouterr().out, code)
+    assert not list(tiny.glob("runs/tiny/*/seed*"))
+
+
+def test_another_size_at_prediction_is_refused_by_a_network_of_one_size(tiny, capsys):
+    assert train([*WORDS, "model.name=test_vit", "images.size=32", "run=v"]) == 0
+    capsys.readouterr()
+    assert predict(["run=v", "predict.size=48", "--json"]) == 1
+    assert_error(capsys.readouterr().out, "bad-image-size", "test_vit")
+    assert predict(["run=v", "--export", "--tta"]) == 0

@@ -106,7 +106,7 @@ def build(model: Model, classes: int, size: int, target: TargetType | None = Non
     except (TypeError, KeyError, ValueError, AssertionError, RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split()) or "the network refuses them"
         raise UsageError(
-            f"model.name={model.name} with model.args={model.args}: {reason}", code="bad-model-args"
+            f"model.name={model.name} with model.args={model.args}, at {size} pixels: {reason}", code="bad-model-args"
         ) from None
     if model.stem == "small" or (model.stem == "auto" and size <= SMALL_INPUT):
         _fit_stem(backbone, size, _has_stock_kernel(model), asked=model.stem == "small")

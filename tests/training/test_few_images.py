@@ -47,7 +47,9 @@ def write_few(home, each: list[int]) -> None:
 def test_every_fold_is_trained_and_predicted(home, capsys, words, each):
     write_few(home, each)
     assert train(["config=few", "fold=0..4", "run=r", *words]) == 0
-    assert "fewer" in (said := capsys.readouterr().out) and "5 folds" in said
+    said = capsys.readouterr().out
+    assert "smaller than 5 folds" in said
+    assert ("1 classes lie in one fold alone" in said) == (1 in each)
     assert predict(["run=r", "competition=few", "--tta"]) == 0
     for fold in range(5):
         for part in ("oof", "test"):

@@ -5,6 +5,7 @@ from timm.layers import SelectAdaptivePool2d
 from torch import nn
 
 from src.core.errors import UsageError
+from src.models.classifier import name_within
 from src.models.pools import POOLS
 
 
@@ -26,16 +27,16 @@ class GeM(nn.Module):
 @POOLS.register("gem")
 def gem(backbone: nn.Module, name: str) -> None:
     """Raises UsageError for a network whose pool is no layer of its own, or takes something else than pictures."""
-    own = {id(pool): pool for pool in (getattr(backbone, "global_pool", None),) if isinstance(pool, nn.Module)}
-    pools = own or {id(pool): pool for pool in backbone.modules() if isinstance(pool, SelectAdaptivePool2d)}
-    fitting = {id(pool): found for pool in pools.values() if (found := _in_place_of(pool))}
-    if len(pools) != 1 or len(fitting) != 1:
+    own = getattr(backbone, "global_pool", None)
+    pools = [pool for pool in backbone.modules() if pool is own or isinstance(pool, SelectAdaptivePool2d)]
+    fitting = [(pool, made) for pool in pools if (made := _in_place_of(pool))]
+    if len(fitting) != 1:
         raise UsageError(
             f"model.pool=gem: {name} has no pool over a picture that could be exchanged; a ResNet has",
             code="unfit-network",
         )
-    place = next(name for name, module in backbone.named_modules() if id(module) in fitting)
-    backbone.set_submodule(place, *fitting.values())
+    ((pool, made),) = fitting
+    backbone.set_submodule(name_within(backbone, pool), made)
 
 
 def _in_place_of(pool: nn.Module) -> GeM | None:

@@ -21,7 +21,7 @@ class FeaturesOf(nn.Module):
         super().__init__()
         self.network = network
         self._caught: torch.Tensor | None = None
-        last_layer(network.backbone).register_forward_pre_hook(self._catch)
+        classifiers(network.backbone)[-1].register_forward_pre_hook(self._catch)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         self._caught = None
@@ -38,11 +38,6 @@ class FeaturesOf(nn.Module):
 
     def _catch(self, _: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         self._caught = inputs[0]
-
-
-def last_layer(backbone: nn.Module) -> nn.Module:
-    """The classifier of a timm network or of one of ours; of several the last."""
-    return classifiers(backbone)[-1]
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,8 @@ def try_size(network: Network, name: str, size: int, classes: int) -> None:
     except (RuntimeError, AssertionError, ValueError, IndexError, ZeroDivisionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise Problem(
-            f"{name} cannot take images of {size} pixels (images.size): {reason}", code="bad-image-size"
+            f"{name} cannot take images of {size} pixels (images.size): {reason}{_own_size(network)}",
+            code="bad-image-size",
         ) from None
     if not isinstance(answers, torch.Tensor) or answers.shape != (1, classes):
         shape = tuple(answers.shape) if isinstance(answers, torch.Tensor) else type(answers).__name__

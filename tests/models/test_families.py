@@ -38,7 +38,7 @@ KINDS = {
     "a mixer": ("mixer_s32_224", {}, "cosine probe"),
     "convolutions before a transformer": ("vit_tiny_r_s16_p8_224", {"depth": 1}, "cosine probe"),
     "class attention, no pool": ("cait_xxs24_224", {"depth": 1, "depth_token_only": 1}, "cosine probe"),
-    "a norm before the last layer": ("levit_128s", {"depth": (1, 1, 1)}, "cosine probe"),
+    "two heads of a norm and a layer": ("levit_128s", {"depth": (1, 1, 1)}, "cosine"),
 }
 
 # The smallest of each family, for the whole catalogue.
@@ -223,7 +223,7 @@ def test_a_network_of_every_family_learns_and_is_exported(family):
 # Sizes other than a network's own
 
 
-@pytest.mark.parametrize("name", ["test_vit", "vit_tiny_r_s16_p8_224", "swin_tiny_patch4_window7_224"])
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_tiny_r_s16_p8_224", "swin_tiny_patch4_window7_224"])
 @pytest.mark.parametrize("size", [64, 96])
 def test_a_network_of_one_size_is_made_for_the_size_asked_for(name, size):
     args = {"depths": (1, 1, 1, 1)} if "swin" in name else {"depth": 1}
@@ -320,6 +320,7 @@ def test_a_network_that_cannot_compute_again_is_refused():
 
 WORDS = ["config=tiny", "fold=0", "train.epochs=1", "model.pretrained=false", "model.stem=stock"]
 SMALL = ["images.size=32", "images.load_size=32"]
+ONE_SIZE = ["model.name=vit_tiny_patch16_224", "model.args={depth: 1}"]
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
@@ -338,7 +339,7 @@ def test_a_run_that_computes_again_ends_with_the_same_weights(tiny, name):
     ("words", "code"),
     [
         (["model.name=vgg11_bn", "model.args={mlp_ratio: 0.05}", "train.checkpointing=true"], "no-checkpointing"),
-        (["model.name=test_vit", "train.stages=[{epochs: 1, size: 48}]"], "bad-image-size"),
+        ([*ONE_SIZE, "train.stages=[{epochs: 1, size: 48}]"], "bad-image-size"),
         (["model.name=test_vit", "model.pool=gem"], "unfit-network"),
     ],
 )
@@ -349,8 +350,8 @@ def test_what_a_network_cannot_do_is_told_before_training(tiny, capsys, words, c
 
 
 def test_another_size_at_prediction_is_refused_by_a_network_of_one_size(tiny, capsys):
-    assert train([*WORDS, *SMALL, "model.name=test_vit", "run=v"]) == 0
+    assert train([*WORDS, *SMALL, *ONE_SIZE, "run=v"]) == 0
     capsys.readouterr()
     assert predict(["run=v", "predict.size=48", "--json"]) == 1
-    assert_error(capsys.readouterr().out, "bad-image-size", "test_vit")
+    assert_error(capsys.readouterr().out, "bad-image-size", "vit_tiny_patch16_224")
     assert predict(["run=v", "--export", "--tta"]) == 0

@@ -187,6 +187,7 @@ class Teach(Section):
 class Probe(Section):
     head: Annotated[Spec, _registered(*PROBE, "auto")] | None = None
     views: Annotated[list[str], Field(min_length=1)] = ["identity", "hflip"]
+    features: str | None = later(None, min_length=1)
 
     @property
     def off(self) -> bool:

@@ -208,9 +208,8 @@ def write_features(path: Path, ids: np.ndarray, features: np.ndarray, meta: dict
         )
 
 
-def read_features(path: Path, ids: np.ndarray) -> np.ndarray:
+def read_features(path: Path, ids: np.ndarray, remedy: str = "delete it, and it is made anew") -> np.ndarray:
     """(len(ids), width) float32, in the order of `ids`. Raises Problem where the file does not hold them all."""
-    remedy = "delete it, and it is made anew"
     held = read_npz(path, ("id", "features"), remedy)
     names, features = held["id"].astype(str), held["features"]
     if features.ndim != 2 or len(features) != len(names) or features.dtype.kind != "f":

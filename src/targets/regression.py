@@ -24,6 +24,7 @@ class Regression(TargetType):
 
     parameters: ClassVar = {"low": -math.inf, "high": math.inf}
     usual_loss = "mse"
+    usual_probes = ("ridge",)
     own_unit = True
     parts = ("range", "ranges")
     page = ("answer", "data", "seen", "learning", "residuals", "trust", "again")

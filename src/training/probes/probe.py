@@ -32,6 +32,7 @@ class Probe(Configurable):
     """A way to fit a linear head. strengths: of its regularisation, the strongest first; one is chosen nested."""
 
     strengths: ClassVar[tuple[float, ...]]
+    calibrated: ClassVar[bool] = True  # whether logits may be multiplied, to be as sure as they are right
 
     @abstractmethod
     def path(

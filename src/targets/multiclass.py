@@ -1,7 +1,7 @@
 """One of several classes."""
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from src.core.errors import UsageError
 from src.core.suggestions import nearest
@@ -18,13 +18,13 @@ class Multiclass(SingleLabel):
     parameters: ClassVar = {"none_of_them": ""}
     rank = -1  # after all others
 
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.last_is_none = bool(self.none_of_them)
+
     @classmethod
     def recognise(cls, evidence: Evidence) -> Recognised:
         return Recognised(f"{len(evidence.names)} classes")
-
-    @property
-    def last_is_none(self) -> bool:
-        return bool(self.none_of_them)
 
     def outputs(
         self,

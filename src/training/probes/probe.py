@@ -44,6 +44,11 @@ class Probe(Configurable):
         them: the columns are nearly uncorrelated. truth: as the kind of target has it.
         """
 
+    def refit(self, features: torch.Tensor, truth: torch.Tensor, outputs: int, near: LinearHead) -> LinearHead:
+        """The head of the strength of `near`, which was fitted on some of these rows: where a fit may begin."""
+        (fitted,) = self.path(features, truth, outputs, (near.strength,))
+        return fitted
+
 
 class PrincipalAxes:
     """A turn of features, fitted on some rows: to mean 0, deviation 1, and uncorrelated columns."""

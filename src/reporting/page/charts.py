@@ -37,7 +37,7 @@ STYLE = {
 NAMED = {colour.lower(): f"var(--c{number})" for number, colour in enumerate(COLOURS)}
 NAMED |= {INK: "var(--ink)", RULE: "var(--rule)"}
 NAMED_CLASSES = 150  # up to which each stands at the edge of the matrix; more would be a smear, and take a minute
-NAMED_POINTS = 12  # classes that are named among points
+NAMED_POINTS = 10  # classes that are named among points
 GOLDEN = 0.618034
 WIDTH, HEIGHT = 4.3, 3.0  # inches: 310 points, which a telephone shows a little larger than they are
 
@@ -202,11 +202,11 @@ def class_map(
     """
 
     def draw() -> Figure:
-        figure, place = _empty(6.5, 5.2)
+        figure, place = _empty(height=3.8)
         wrong = np.asarray(crossed, dtype=bool)
         colours = np.array([_hue(code, len(names)) for code in codes])
-        place.scatter(x, y, s=7, c=colours, linewidths=0, alpha=0.75)
-        place.scatter(x[wrong], y[wrong], s=16, marker="x", c=INK, linewidths=0.8)
+        place.scatter(x, y, s=6, c=colours, linewidths=0, alpha=0.75)
+        place.scatter(x[wrong], y[wrong], s=12, marker="x", c=INK, linewidths=0.7)
         place.set_xticks([])
         place.set_yticks([])
         known = np.unique(codes[codes >= 0])
@@ -214,7 +214,7 @@ def class_map(
         fonts = families([names[k] for k in order])
         for k in order:
             middle = np.median(x[codes == k]), np.median(y[codes == k])
-            style = {"ha": "center", "va": "center", "fontsize": 8, "fontfamily": fonts, "parse_math": False}
+            style = {"ha": "center", "va": "center", "fontsize": 7, "fontfamily": fonts, "parse_math": False}
             place.text(*middle, legible(names[k], fonts, 24), **style)
         return figure
 

@@ -57,8 +57,8 @@ class NetworkFeatures:
 
     @cached_property
     def weights(self) -> str:
-        """A hash of the network's numbers."""
-        digest = hashlib.sha256()
+        """A hash of the network: its layers, for a pool or a stride has no numbers, and its numbers."""
+        digest = hashlib.sha256(repr(self.network).encode())
         tensors = {**self.network.state_dict(), "mean": self.network.mean, "std": self.network.std}
         for name, tensor in sorted(tensors.items()):
             digest.update(f"{name}{tuple(tensor.shape)}".encode())

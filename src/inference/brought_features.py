@@ -13,13 +13,19 @@ import numpy as np
 
 from src.competition.competition import Competition
 from src.core.console import log
-from src.core.errors import Problem
-from src.core.files import sha256_of
-from src.core.paths import home
+from src.core.errors import Problem, UsageError
+from src.core.files import read_json, sha256_of
+from src.core.paths import DONE, Run, home
 from src.inference.network_features import TEST, TRAIN, read_features
 from src.inference.tta import PLAIN, VIEWS
 
 WRITE_ANEW = "write it anew, as the head of src/inference/brought_features.py tells"
+
+
+def brought_features(competition: Competition) -> "BroughtFeatures | None":
+    """Those that `probe.features` names; None where a network of ours makes them."""
+    path = competition.config.probe.features
+    return None if path is None else BroughtFeatures(competition, path)
 
 
 @dataclass(frozen=True)
@@ -54,17 +60,36 @@ class BroughtFeatures:
         files = [self.source] if self.source.is_file() else [self._file(part, view) for part, view in self._parts()]
         return " ".join(sha256_of(file)[:16] for file in files)
 
+    def among(self, views: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of these views that are brought. Raises UsageError where none is."""
+        found = tuple(view for view in views if view in self.views)
+        if not found:
+            raise UsageError(
+                f"probe.views={list(views)}: {self.source} holds {', '.join(self.views)} alone", code="no-such-view"
+            )
+        return found
+
+    def check(self, run: Run) -> None:
+        """Raises Problem where folds of the run stand on other features than these, or these are wrong."""
+        for file in run.folder.glob(f"seed*/*/{DONE}"):
+            if read_json(file).get("probe", {}).get("features") != self.digest:
+                raise Problem(
+                    f"probe.features={self.path} holds other features than those that {file.parent} was fitted on: "
+                    f"put them back, or give run=NEWNAME",
+                    code="features-changed",
+                )
+        widths = {view: self.read(view).shape[1] for view in self.views}
+        if len(set(widths.values())) > 1:
+            told = ", ".join(f"{view} {width}" for view, width in widths.items())
+            raise Problem(f"{self.source}: the views have features of different widths ({told})", code="bad-features")
+        log.info(f"features of {self.source}: {self.width} numbers an image, in the views {', '.join(self.views)}")
+
     @cached_property
     def width(self) -> int:
         return self.read(PLAIN[0]).shape[1]
 
     def ensure(self, views: tuple[str, ...]) -> None:
-        """Tell what is read. Raises Problem where ids or numbers are wrong, or the views differ in width."""
-        widths = {view: self.read(view).shape[1] for view in views}
-        if len(set(widths.values())) > 1:
-            told = ", ".join(f"{view} {width}" for view, width in widths.items())
-            raise Problem(f"{self.source}: the views have features of different widths ({told})", code="bad-features")
-        log.info(f"features of {self.source}: {self.width} numbers an image, in the views {', '.join(views)}")
+        """They are there, or nowhere."""
 
     def read(self, view: str) -> np.ndarray:
         """(rows, width) float32 of the training rows, then the test rows."""

@@ -54,7 +54,7 @@ def test_a_run_on_features_of_another_program(tiny, mine):
     assert train([*mine, "fold=0..2", "run=p"]) == 0
     member = tiny / "runs/tiny/p/seed0/fold0"
     assert read_json(member / "done.json")["score"] > 0.9
-    assert load_file(member / "model.safetensors")["weight"].shape == (3, WIDTH)
+    assert load_file(member / "model.safetensors")["head.weight"].shape == (3, WIDTH)
     assert not list(tiny.glob("competition/tiny/cache/*.npy"))  # no image was seen
     assert predict(["run=p", "--tta"]) == 0 and report(["run=p"]) == 0
     (file,) = (tiny / "submissions/tiny").glob("*.csv")
@@ -75,7 +75,7 @@ def test_a_folder_may_hold_several_views(tiny):
     with np.load(tiny / "runs/tiny/both/seed0/fold0/logits/test-hflip.npz") as table:
         stored = table["logits"]
     head = load_file(tiny / "runs/tiny/both/seed0/fold0/model.safetensors")
-    expected = seen(tables(tiny)[1], 1) @ head["weight"].numpy().T + head["bias"].numpy()
+    expected = seen(tables(tiny)[1], 1) @ head["head.weight"].numpy().T + head["head.bias"].numpy()
     order = pd.Index(tables(tiny)[1]["image_id"]).get_indexer(ids(tiny, "both"))
     np.testing.assert_allclose(stored, expected[order], atol=1e-4)
 

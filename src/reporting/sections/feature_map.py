@@ -12,7 +12,7 @@ import pandas as pd
 from src.core.errors import Problem
 from src.core.files import DamagedFile, read_json, read_npz
 from src.core.paths import DONE
-from src.inference.brought_features import BroughtFeatures
+from src.inference.brought_features import brought_features
 from src.inference.network_features import read_features
 from src.reporting.page.blocks import Chart, Section
 from src.reporting.page.charts import class_map
@@ -69,14 +69,14 @@ def kept_features(results: RunResults) -> KeptFeatures | None:
 
 
 def _brought(results: RunResults) -> KeptFeatures | None:
-    path = results.competition.config.probe.features
-    if path is None:
+    brought = brought_features(results.competition)
+    if brought is None:
         return None
     try:
-        features = BroughtFeatures(results.competition, path).read("identity")[results.rows]
+        features = brought.read("identity")[results.rows]
     except Problem:
         return None  # they are gone, or others now
-    return _drawn(np.arange(len(features)), features, f"the program that wrote {path}")
+    return _drawn(np.arange(len(features)), features, f"the program that wrote {brought.path}")
 
 
 def _of_own_network(results: RunResults) -> KeptFeatures | None:

@@ -59,7 +59,7 @@ def test_a_probe_is_the_floor_of_the_other_runs(home):
     assert line["rows"] == scores.loc[("out of fold", "plain"), "rows"]
     curve = table(home / "runs/tiny/r/report", "score")
     assert curve["probe"].to_numpy() == pytest.approx(probe_score(home)) and set(curve["epoch"]) == {1, 2}
-    compared = table(home / "runs/tiny/comparisons/r+other/report", "scores").set_index("name")
+    compared = table(home / "runs/tiny/comparisons/r+other", "scores").set_index("name")
     assert compared.loc["probe, run p", "value"] == pytest.approx(probe_score(home))
 
 

@@ -55,7 +55,7 @@ def probe_floor(competition: Competition, held: HeldOut, besides: tuple[str, ...
 
 def is_probe(run: Run) -> bool:
     """Whether a run of this name fitted a head on frozen features and trained nothing."""
-    return run_config.is_stored(run) and not run_config.read(run.folder).probe.off
+    return run_config.is_stored(run) and run_config.read(run.folder).only_probe
 
 
 def _answers(competition: Competition, run: Run, held: HeldOut) -> np.ndarray | None:

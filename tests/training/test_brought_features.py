@@ -104,6 +104,8 @@ def test_features_that_do_not_fit_are_refused(tiny, mine, capsys):
         assert error(capsys) == "bad-features"
     assert train([*WORDS, "probe.features=absent.npz", "fold=0", "run=w", "--json"]) == 1
     assert error(capsys) == "no-features"
+    assert train(["config=tiny", "probe.features=mine.npz", "fold=0", "run=w", "--json"]) == 2  # and no head
+    assert error(capsys) == "bad-value"
     # One run, one set of features.
     assert train([*mine, "fold=0", "run=p"]) == 0
     write(tiny / "mine.npz", both, seen(both, 2))

@@ -104,7 +104,7 @@ def teacher_logits(request: Request, run: Run, competition: Competition) -> RunA
         members, tables = external_members(run, request, competition.folds.count), ExternalTables(competition, run)
     else:
         members, tables = trained_members(run, request), ViewTables(competition, run)
-        if "--export" not in request.flags:
+        if "--export" not in request.flags and competition.config.probe.features is None:
             auto = request.flags.get("--tta") == AUTO
             use_engine(tables, members, _wanted(request), PLAIN if auto else _views(request))
     folds = sorted({member.fold for member in members if member.fold != ALL})

@@ -78,7 +78,7 @@ class ViewTables(StoredTables):
         kept = tuple(view for view in views if all(self.file(m, "oof", view).exists() for m in members))
         if len(kept) < len(views):
             left_out = ", ".join(view for view in views if view not in kept)
-            log.info(f"{left_out}: left out, for the features that were brought hold no such view")
+            note("views-missing", f"{left_out}: left out, for the features that were brought hold no such view")
         return kept or PLAIN
 
     def missing(

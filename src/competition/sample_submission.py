@@ -67,7 +67,7 @@ def _listing(card: Card, test: pd.DataFrame, classes: tuple[str, ...]) -> pd.Dat
     """A row for each test image, empty but for its id."""
     key, *answers = card.submission.header or ["id", "label"]
     if card.submission_kind.column_each:
-        answers = list(classes)
+        answers = list(card.submission_kind.asked(classes, card.target_type))
     return pd.DataFrame({key: test["id"], **dict.fromkeys(answers, "")}, dtype=object)
 
 

@@ -50,7 +50,7 @@ def layout_of(card: Card, samples: Samples) -> Layout:
     others = [name for name in header if name != key]
     rows = card.submission.rows
     if card.submission_kind.column_each and rows is None:
-        answers = _class_columns(samples.classes, others)
+        answers = _class_columns(card.submission_kind.asked(samples.classes, samples.target), others)
     else:
         answers = (_answer_column(card, samples, others),)
     _check_kept(card, samples, [name for name in others if name not in answers])
@@ -82,7 +82,7 @@ def _check_kind(card: Card, classes: tuple[str, ...]) -> None:
             code="submission-kind",
         )
     kind.check_classes(classes)
-    if card.submission.rows is not None and (not kind.column_each or kind.sums_to_one(target)):
+    if card.submission.rows is not None and (not kind.column_each or not kind.alike or kind.sums_to_one(target)):
         raise UsageError(
             f"the sample has a row for each image and output (submission.rows), and {target.name} targets with kind "
             f"{kind.registered} have answers that depend on each other: say target: multilabel if the classes of an "

@@ -45,7 +45,7 @@ def recognised(evidence: Evidence) -> tuple[TargetType, Recognised]:
     for kind in sorted((TARGETS.get(name) for name in TARGETS), key=lambda kind: -kind.rank):
         found = kind.recognise(evidence)
         if found is not None:
-            return _plain(kind), found
+            return kind(**found.parameters) if found.parameters else _plain(kind), found
     raise AssertionError("multiclass takes every label")
 
 

@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,6 +24,7 @@ class Evidence:
     several: whether an image may have several of them. rows: those of each class, where they were counted.
     numbers: (rows, columns) what the cells hold, NaN where that is no number; None where they hold words.
     asked: (rows, answers) the numbers that the sample submission holds; None where it holds others or there is none.
+    columns: the cells of each column, where there are several that the sample submission repeats.
     """
 
     names: list[str]
@@ -33,15 +34,18 @@ class Evidence:
     rows: tuple[int, ...] = ()
     numbers: np.ndarray | None = None
     asked: np.ndarray | None = None
+    columns: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """Why a label is taken for a kind of target, and whether that is a guess. rival: another kind that it may be."""
+    """Why a label is taken for a kind of target, and whether that is a guess. rival: another kind that it may be.
+    parameters: of the target."""
 
     how: str
     guess: bool = False
     rival: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -143,18 +143,17 @@ def _evidence(train: Train, context: Context) -> Evidence:
     words_of = words(label.column) if isinstance(label.column, str) else []
     asked = context.sample.numbers if context.sample else None
     name = ", ".join(label.columns[:SHOWN]) + ", ..." * (len(label.columns) > SHOWN)
-    return Evidence([*counts], name, words_of, label.several, tuple(counts.values()), numbers, asked)
+    columns = {one: train.cells[one].tolist() for one in label.columns} if label.numbers else {}
+    return Evidence([*counts], name, words_of, label.several, tuple(counts.values()), numbers, asked, columns)
 
 
 def _several_questions(train: Train, context: Context) -> Undecided:
     """Columns of a few whole numbers each, which may be numbers, or classes of several questions."""
-    columns = train.label.columns
-    tries = [Try(column, found=", ".join(sort_classes(train.cells[column].unique())[:SHOWN])) for column in columns]
+    held = {column: sort_classes(train.cells[column].unique()) for column in train.label.columns}
+    tries = [Try(column, found=", ".join(names[:SHOWN])) for column, names in held.items()]
+    mixed = flow({"name": "mixed", "columns": held})
     what = f"{context.draft.get('train.table')}: the sample submission asks several questions of an image:"
-    remedy = (
-        "If the answers are numbers, say so: target=regression. If they are classes, a competition has one label here: "
-        "make one for each question, each with a sample of its own"
-    )
+    remedy = f"If the answers are numbers, say so: target=regression. If they are classes: target='{mixed}'"
     return Undecided(what, tries, remedy, [{"target": "regression"}])
 
 

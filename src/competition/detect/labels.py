@@ -51,13 +51,7 @@ def find_label(
         _ask_about_missing(cells, free, sample, table)
         if set(sample.answers) <= set(free):
             ask_about_doubt(cells[list(sample.answers)], table)
-            what = f"{table}: the sample submission asks several questions of an image, each with its own answers:"
-            tries = [Try(column, 0, 0, _some(cells[column])) for column in sample.answers]
-            raise Undecided(
-                what,
-                tries,
-                "Here a competition has one label. Make one for each question, each with a sample of its own",
-            )
+            return Label(sample.answers, "the sample submission has the same columns", numbers=True)
         return None  # whatever the label is, its values are not the sample's columns
     strong = strong or [label for label in (_same_name(cells, free, sample),) if label]
     if len({label.column for label in strong}) > 1:

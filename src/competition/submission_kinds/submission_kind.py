@@ -35,6 +35,7 @@ class SubmissionKind(Configurable):
 
     targets: ClassVar[tuple[type[TargetType], ...]] = (ClassTarget,)
     column_each: ClassVar[bool] = False  # a column for each class, where others have one column beside the id
+    alike: ClassVar[bool] = True  # whether a cell is judged in the same way whichever column it stands in
     numbers: ClassVar[bool] = False  # whether the answers are numbers: see `right`
     positive_class: ClassVar[bool] = False  # whether the answer is the probability of the last of two classes
 
@@ -44,6 +45,10 @@ class SubmissionKind(Configurable):
 
     def check_classes(self, names: tuple[str, ...]) -> None:
         """Raise UsageError where answers of these classes cannot be written in this form."""
+
+    def asked(self, names: tuple[str, ...], target: TargetType) -> tuple[str, ...]:
+        """What there is a column for, where there is one for each: here the network's outputs."""
+        return names
 
     def sums_to_one(self, target: TargetType) -> bool:
         """Whether the numbers of a row must."""

@@ -44,6 +44,7 @@ class Mixed(TargetType):
     parameters: ClassVar = {"columns": dict}
     usual_loss = "mixed"
     own_unit = True
+    mixes = False
     parts = ("answer", "answers")
 
     def __init__(self, **given: Any) -> None:

@@ -105,6 +105,7 @@ class TargetType(Configurable):
     plain_rule: ClassVar[str] = "predictions as they are"  # what the decision is called that nothing is fitted for
     undecided_rule: ClassVar[str] = "predictions as they are"  # the same where a metric asks for no decision
     own_unit: ClassVar[bool] = False  # whether outputs are numbers in a unit of their own: see `prior` and `unit`
+    mixes: ClassVar[bool] = True  # whether the truth of two rows may be mixed, as mixup does
     may_be_empty: ClassVar[bool] = False  # whether a row may have an empty label cell
     repeats: ClassVar[bool] = False  # whether several rows of one id add up to its label
     one_class: ClassVar[bool] = False  # whether a row has exactly one class, so that wrong ones can be counted by pairs

@@ -28,6 +28,9 @@ def check_choices(competition: Competition) -> None:
     """Raises UsageError for what cannot work; warns of what works against itself."""
     config, samples = competition.config, competition.samples
     loss = loss_of(config.loss, samples.counts, competition.target)
+    if (config.train.mixup or config.train.cutmix) and not competition.target.mixes:
+        text = f"train.mixup and train.cutmix cannot mix the truth of {competition.target.name} targets: leave them out"
+        raise UsageError(text, code="unfit-for-target")
     if samples.weights is not None:
         _check_weighing(competition, loss)
     stages = stages_of(config)

@@ -61,6 +61,12 @@ def test_one_network_answers_both(home):
     assert 0.5 < json.loads(facts.read_text())["score"]["value"] <= 1
 
 
+@pytest.mark.parametrize("word", ["train.mixup=0.4", "train.cutmix=1", "loss.name=mse", "loss.class_weights=balanced"])
+def test_what_has_no_meaning_for_several_kinds_is_refused(home, capsys, word):
+    assert train(["fold=0", "config=glow", "run=other", word, "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "unfit-for-target"
+
+
 RNG = np.random.default_rng(3)
 TRUTH = np.stack([RNG.integers(0, 3, 200), RNG.normal(50, 4, 200)], axis=1).astype(np.float32)
 LOGITS = np.concatenate([RNG.normal(size=(200, 3)), TRUTH[:, 1:] + RNG.normal(0, 2, (200, 1))], axis=1).astype(

@@ -122,7 +122,7 @@ class NumberLoss(Loss):
 
     @classmethod
     def fits(cls, target: TargetType) -> bool:
-        return target.own_unit
+        return target.own_unit and target.mixes  # not where classes stand beside the numbers
 
     def mean(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
         return self._of_cells(logits, targets).mean()

@@ -44,7 +44,7 @@ def home(tmp_path_factory):
         patch.setenv("PODIUM_HOME", str(home))
         assert prepare.main([str(host), "id=glow"]) == 0
         assert train(["fold=0..2", *WORDS]) == 0
-        assert predict(["--tta", *WORDS]) == 0
+        assert predict(WORDS) == 0
         assert report(WORDS) == 0
         yield home, truth
 
@@ -57,8 +57,14 @@ def test_one_network_answers_both(home):
     assert list(found.columns) == ["id", "contrast", "shade"]
     assert (found["shade"] == shade_of(truth["light"])).mean() > 0.7
     assert np.corrcoef(found["contrast"], truth["contrast"])[0, 1] > 0.8
+    held = [np.load(folder / f"runs/glow/r/seed0/fold{fold}/logits/oof-identity.npz") for fold in range(3)]
+    logits = np.concatenate([part["logits"] for part in held])
+    table = pd.read_csv(card.data / "train.csv").set_index("id")
+    rows = table.loc[np.concatenate([part["id"].astype(str) for part in held])]
+    told = np.array(SHADES)[logits[:, 1:].argmax(axis=1)]
+    parts = r2_score(rows["contrast"], logits[:, 0]), balanced_accuracy_score(rows["shade"], told)
     (facts,) = (folder / "runs/glow/r/predictions").glob("*.json")
-    assert 0.5 < json.loads(facts.read_text())["score"]["value"] <= 1
+    assert json.loads(facts.read_text())["score"]["value"] == pytest.approx(np.mean(parts), rel=1e-4)
 
 
 @pytest.mark.parametrize("word", ["train.mixup=0.4", "train.cutmix=1", "loss.name=mse", "loss.class_weights=balanced"])

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from src.competition.plan_record import as_planned, plan_of
 from src.competition.samples import Samples
 from src.config import run_config
 from src.config.load import merge
 from src.config.schema import Config, Model, check
 from src.core.console import log
+from src.core.errors import UsageError
 from src.core.paths import Run
 from src.images.decode import image_size
 from src.metrics import Metric
@@ -22,22 +24,39 @@ EPOCHS = {"cpu": (6, 40), "gpu": (12, 40)}
 
 
 def resolve_auto(config: Config, run: Run, samples: Samples, metric: Metric) -> Config:
-    """The configuration without any auto. A run that was begun keeps what was chosen then."""
+    """The configuration without any auto. A run that was begun keeps what was chosen then, by a plan or without one.
+
+    Raises UsageError for a budget that was not planned: src.train plans, and all else finds what it planned.
+    """
     keys = config.undecided
     if run_config.is_stored(run):
-        if keys:
-            stored = run_config.read(run.folder)
-            config = _with(config, {key: stored.value(key) for key in keys})
-        return config
+        return _as_begun(config, run) if keys or config.budget else config
+    plan = plan_of(run) if config.budget else None
+    if config.budget and plan is None:
+        raise UsageError(
+            f"budget={config.budget} is planned by ./run.sh and src.train, in one process: begin run {run.name} with "
+            f"one of them, or give budget=null, and what is auto is chosen without measuring",
+            code="budget-not-planned",
+        )
+    config = with_values(config, as_planned(config, plan))
+    keys = config.undecided
     asked = [key for key in keys if key != PRETRAINED]
     if asked:
         values = {key: value for key, value in _chosen(config, samples, metric).items() if key in asked}
         shown = " ".join(f"{key}={value}" for key, value in values.items())
         log.info(f"chosen for these images and this machine: {shown}")
-        config = _with(config, values)
+        config = with_values(config, values)
     if config.model.pretrained is False:
         return config
-    return _with(config, {PRETRAINED: _pretrained(config.model)})
+    return with_values(config, {PRETRAINED: _pretrained(config.model)})
+
+
+def _as_begun(config: Config, run: Run) -> Config:
+    stored = run_config.read(run.folder)
+    if stored.budget is None:  # a run that is older than budgets, or that was begun without
+        config = config.model_copy(update={"budget": None})
+    config = with_values(config, as_planned(config, plan_of(run)))
+    return with_values(config, {key: stored.value(key) for key in config.undecided})
 
 
 def _pretrained(model: Model) -> bool:
@@ -63,7 +82,8 @@ def _pretrained(model: Model) -> bool:
     return found is not None
 
 
-def _with(config: Config, values: dict[str, Any]) -> Config:
+def with_values(config: Config, values: dict[str, Any]) -> Config:
+    """The configuration with {section.key: value} in place of what it has."""
     tree: Any = config.model_dump()
     for key, value in values.items():
         section, name = key.split(".")
@@ -72,7 +92,7 @@ def _with(config: Config, values: dict[str, Any]) -> Config:
 
 
 def _chosen(config: Config, samples: Samples, metric: Metric) -> dict[str, Any]:
-    place, rows = _place(config.machine.device), len(samples.train)
+    place, rows = place_of(config.machine.device), len(samples.train)
     size = _size(samples, place) if config.images.size == "auto" else config.images.size
     counts = samples.counts[samples.counts > 0]
     # Where probabilities are scored, showing rare classes more often would shift them all.
@@ -88,7 +108,7 @@ def _chosen(config: Config, samples: Samples, metric: Metric) -> dict[str, Any]:
     }
 
 
-def _place(device: str) -> str:
+def place_of(device: str) -> str:
     from src.core.devices import gpus
 
     if device == "auto":
@@ -97,12 +117,16 @@ def _place(device: str) -> str:
 
 
 def _size(samples: Samples, place: str) -> int:
-    """The images' own short side in the middle, a multiple of 8, within what the machine can afford."""
+    """The images' own short side, a multiple of 8, within what the machine can afford."""
+    least, most = (16, 64) if place == "cpu" else (32, 224)
+    return int(np.clip(round(usual_side(samples) / 8) * 8, least, most))
+
+
+def usual_side(samples: Samples) -> float:
+    """The median of the images' short sides in pixels, as some of them tell."""
     paths = samples.train["path"]
     some = paths.iloc[np.linspace(0, len(paths) - 1, min(LOOKED_AT, len(paths))).astype(int)]
-    side = float(np.median([min(image_size(Path(path))) for path in some]))
-    least, most = (16, 64) if place == "cpu" else (32, 224)
-    return int(np.clip(round(side / 8) * 8, least, most))
+    return float(np.median([min(image_size(Path(path))) for path in some]))
 
 
 def _network(size: int, place: str) -> str:

@@ -31,7 +31,7 @@ from src.core.memory import largest_batch
 from src.core.paths import home
 from src.training.fold_job import global_batch
 from src.training.machine import CONTIGUOUS, TINY, Machine, Share, cores, share_out
-from src.training.stages import Stage, freeze, stages_of
+from src.training.stages import Stage, freeze, hold_norms, stages_of
 from src.training.state import State
 from src.training.step import try_batch
 
@@ -236,7 +236,7 @@ class Tuner:
             share = share_out(self.config, machine, self.folds)
             parameters = sum(p.numel() for p in self.network.parameters())
             kinds = open_kinds(self.config, machine, parameters, share)
-            found = faster(self.config, kinds, self.images, partial(_begin, self.config, self.network))
+            found = faster(self.config, kinds, self.images, partial(begin_step, self.config, self.network))
             alone = share.jobs == 1 and self.config.machine.threads == "auto"
             machine = replace(found, threads=found.threads if alone else None)
         if self.config.train.batch == "auto":
@@ -259,8 +259,21 @@ class Tuner:
         return -(-whole // -(-whole // fits))
 
 
-def _begin(config: Config, network: torch.nn.Module, kind: Machine) -> Step:
-    """The step that takes the time: the network as its longest stage trains it."""
+def begin_step(config: Config, network: torch.nn.Module, kind: Machine) -> Step:
+    """A true step of blank images: a throw-away `network` as its longest stage trains it, update and average too."""
     stage, state = longest_stage(config), State(config, kind, network, ALONE)
     freeze(state.plain_network.backbone, stage.frozen)
-    return partial(try_batch, state, config, images_tried(config), stage.size)
+    return partial(_step, state, config, stage)
+
+
+def _step(state: State, config: Config, stage: Stage) -> None:
+    images = torch.zeros(images_tried(config), 3, stage.size, stage.size, dtype=torch.uint8, device=state.device)
+    state.network.train()
+    if stage.frozen:
+        hold_norms(state.plain_network.backbone)
+    state.backward(state.forward(images).float().logsumexp(1).mean())
+    state.update(config.optim.clip)
+    if state.ema:
+        state.ema.update(state.plain_network, step=1)
+    if state.device.type == "cuda":
+        torch.cuda.synchronize(state.device)

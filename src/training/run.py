@@ -1,5 +1,6 @@
 """One training command: everything is checked before the first epoch, then the folds are trained one by one."""
 
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -21,7 +22,7 @@ from src.core.locks import only_one
 from src.core.memory import explain_out_of_memory
 from src.core.paths import DONE, Run
 from src.core.reporter import Reporter, RowProgress, SilentReporter
-from src.core.worker_processes import run_tasks
+from src.core.worker_processes import Task, run_tasks
 from src.inference.backends import check_precision
 from src.inference.tta import view_names
 from src.models.factory import build
@@ -38,15 +39,16 @@ from src.training.teacher import check_teacher, teacher_of
 from src.training.trainer import FoldTraining
 
 Member = tuple[int, int | str]  # a seed, and a fold or `all`
+MayBegin = Callable[[int, int | str], bool]  # asked when the turn of a seed and fold comes; False leaves it out
 
 
-def train(request: Request) -> None:
+def train(request: Request, may_begin: MayBegin | None = None) -> None:
     """Train the asked folds and seeds; finished ones are skipped, stopped ones go on. See the command for errors.
 
     Processes that a launcher started train each fold together.
     """
     with ProgressReporter() as terminal:
-        train_within(request, terminal)
+        train_within(request, terminal, may_begin)
 
 
 def result_of(request: Request) -> dict[str, Any]:
@@ -65,13 +67,13 @@ def result_of(request: Request) -> dict[str, Any]:
     }
 
 
-def train_within(request: Request, reporter: Reporter) -> None:
+def train_within(request: Request, reporter: Reporter, may_begin: MayBegin | None = None) -> None:
     """As `train`, told to whoever has the terminal."""
     with together() as ranks, nullcontext() if ranks.is_main else silenced():
-        _train_asked(request, ranks, reporter if ranks.is_main else SilentReporter())
+        _train_asked(request, ranks, reporter if ranks.is_main else SilentReporter(), may_begin)
 
 
-def _train_asked(request: Request, ranks: Ranks, reporter: Reporter) -> None:
+def _train_asked(request: Request, ranks: Ranks, reporter: Reporter, may_begin: MayBegin | None) -> None:
     config, run = request.config, Run(request.competition, request.run)
     view_names(config.predict.views)
     check_precision(config.predict.engine, config.predict.precision)
@@ -94,7 +96,7 @@ def _train_asked(request: Request, ranks: Ranks, reporter: Reporter) -> None:
     if left and not competition.config.probe.off:
         fit_probes(left, competition, run, ranks, reporter)
     elif left:
-        _train(left, wanted, competition, run, ranks, reporter)
+        _train(left, wanted, competition, run, ranks, reporter, may_begin)
     if not ranks.is_main:
         return
     if not left:
@@ -107,7 +109,13 @@ def _train_asked(request: Request, ranks: Ranks, reporter: Reporter) -> None:
 
 
 def _train(
-    members: list[Member], asked: list[Member], competition: Competition, run: Run, ranks: Ranks, reporter: Reporter
+    members: list[Member],
+    asked: list[Member],
+    competition: Competition,
+    run: Run,
+    ranks: Ranks,
+    reporter: Reporter,
+    may_begin: MayBegin | None,
 ) -> None:
     """members: what is left of all that is asked for."""
     config = competition.config
@@ -153,9 +161,18 @@ def _train(
         check_steps(work, ranks)
     for job in work:
         reporter.show(job.name, RowProgress(job.epochs * epoch_length(job)))
-    tasks = [(partial(_train_fold, job), (job.seed, job.fold) in last) for job in work]
-    run_tasks([task for task, waits in tasks if not waits], share.jobs, reporter, share.gpus)
-    run_tasks([task for task, waits in tasks if waits], share.last, reporter)
+
+    def tasks(waiting: bool) -> Iterator[Task]:
+        for job in work:
+            if ((job.seed, job.fold) in last) != waiting:
+                continue
+            if may_begin is None or may_begin(job.seed, job.fold):
+                yield partial(_train_fold, job)
+            else:
+                reporter.end(job.name, "left out")
+
+    run_tasks(tasks(waiting=False), share.jobs, reporter, share.gpus)
+    run_tasks(tasks(waiting=True), share.last, reporter)
 
 
 def _format_share(device: str, share: Share, first: int, last: int) -> str:

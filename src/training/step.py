@@ -109,13 +109,11 @@ def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
-def try_batch(state: State, config: object, batch: int, size: int | None = None) -> None:
-    """One forward and backward pass over `batch` blank images of `size` pixels (None: the configuration's); the network
-    and its gradients are left as they were."""
+def try_batch(state: State, config: object, batch: int) -> None:
+    """One forward and backward pass over `batch` blank images; the network and its gradients are left as they were."""
     network = state.network
     before = {name: value.clone() for name, value in network.named_buffers()}
-    side = size or config.images.size
-    images = torch.zeros(batch, 3, side, side, dtype=torch.uint8, device=state.device)
+    images = torch.zeros(batch, 3, config.images.size, config.images.size, dtype=torch.uint8, device=state.device)
     try:
         with state.unshared():  # other ranks may try another batch
             network.train()

@@ -1,0 +1,445 @@
+"""The plan of a run with a budget: the probe, a trial from scratch where that may be better, speeds, and what fits."""
+
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from src.competition.auto_config import place_of, usual_side, with_values
+from src.competition.competition import loaded_once, open_competition
+from src.competition.plan_record import PAGE, PREDICTION, Facts, choices
+from src.config import load as configs
+from src.config import run_config
+from src.config.request import Request
+from src.config.schema import Config, seconds_of
+from src.core.console import ProgressReporter, log, silenced
+from src.core.files import read_csv, read_json
+from src.core.paths import DONE, Run
+from src.experiments.time_plan import FEWEST, Speed, Work, largest
+from src.images.augment import Augmentation
+from src.images.stream import ImageStream
+from src.inference.pipeline import predict
+from src.inference.provenance import facts_of
+from src.models.factory import build
+from src.models.weights import published
+from src.training.autotune import begin_step, images_tried, open_kinds, step_seconds
+from src.training.fold_job import global_batch
+from src.training.machine import CHANNELS_LAST, TINY, Machine, choose, cores, share_out
+from src.training.run import result_of, train_within
+
+FINE_TUNE, SCRATCH, PROBE = "fine-tune", "scratch", "probe"
+STRONG = ("convnext_tiny.fb_in22k_ft_in1k", "resnet50.a1_in1k")  # of a GPU, the first whose weights are at hand
+PROBE_SIZES = (224, 160, 128, 96)  # the first at which the probe takes no more than
+PROBE_SHARE = 0.2  # of the budget
+SIZES = {"cpu": [96, 112, 128, 160, 192, 224], "gpu": [128, 160, 192, 224, 256, 320]}
+FIRST_SIZE = 128  # at which speeds are measured first
+SMALL = 64  # pixels of the usual side, up to which features of photos may say little
+WEAK = 0.5  # of the loss of a guess, from which a probe is weak
+TRIAL_SHARE, TRIAL_LEAST = 0.15, 20  # of the budget for a trial from scratch; seconds, where the probe was quicker
+SCRATCH_EPOCHS = 40  # at most
+SIMPLE = 40  # seconds of training, for less of which a rough measurement is enough
+MARGIN = 1.1  # what is planned may take so much longer
+STARTS = 8  # seconds in which a command begins
+PAGE_SECONDS, PAGE_ROW = 12, 1e-3  # what the page takes, and for each training row more
+
+
+@dataclass(frozen=True)
+class Planned:
+    """config: None where the time is too short for what is asked, as `text` says.
+
+    instead: the run beside this one that has learned already what this one would. after: seconds kept for what follows
+    training. speed: None where nothing is trained.
+    """
+
+    facts: Facts
+    config: Config | None
+    text: str
+    instead: str = ""
+    speed: Speed | None = None
+    work: Work | None = None
+    epochs: int = 0
+    after: float = 0.0
+
+
+class Planner:
+    """One plan of one request. Trains and predicts the probe on its way."""
+
+    def __init__(self, request: Request, begun: float) -> None:
+        self.request, self.config, self.begun = request, request.config, begun
+        self.total = seconds_of(request.config.budget)
+        self.place = place_of(request.config.machine.device)
+        self.took: dict[str, float] = {}
+        self.speeds: list[Speed] = []
+        torch.set_num_threads(cores() if self.config.machine.threads == "auto" else self.config.machine.threads)
+        cv2.setNumThreads(0)
+
+    def plan(self) -> Planned:
+        unplanned = with_values(self.config.model_copy(update={"budget": None}), {"model.pretrained": False})
+        with loaded_once([unplanned]):
+            with silenced():
+                self.competition = open_competition(unplanned, Run(self.request.competition, self.request.run))
+            self.usual = self.competition.config  # without any auto, from scratch
+            self._mark("competition")
+            self.probe = self._probe()
+            self._mark("probe")
+            by, self.trial = self._family()
+            planned = self._fitting(by)
+        return planned
+
+    # Time
+
+    def _mark(self, part: str) -> None:
+        """What passed since the last mark belongs to this part."""
+        self.took[part] = round(time.monotonic() - self.begun - sum(self.took.values()), 1)
+
+    @property
+    def _left(self) -> float:
+        return self.begun + self.total - time.monotonic()
+
+    def _after(self) -> float:
+        """Seconds of what follows training, but for the images that are predicted."""
+        return 2 * STARTS + PAGE_SECONDS + PAGE_ROW * len(self.competition.samples.train)
+
+    # The probe
+
+    def _probe(self) -> Facts | None:
+        name = self._pretrained_network()
+        if name is None or not self.competition.target.usual_probes:
+            reason = "no published weights are at hand" if name is None else "this kind of target has no heads for it"
+            log.info(f"no probe first: {reason}")
+            return None
+        config = self._probe_config(name)
+        request = replace(
+            self.request,
+            config=config,
+            run=f"{self.request.run}-probe",
+            seeds=self.request.seeds[:1],
+            flags={"--tta": ""},
+        )
+        with silenced(), ProgressReporter(what="probe") as terminal:
+            train_within(request, terminal)
+        facts: Facts = {"run": request.run, "network": name, "size": config.images.size, "file": None}
+        if self.competition.card.submission:
+            with silenced():
+                file = predict(request)
+            made = facts_of(file, request.competition)
+            facts |= {"file": str(file), **made["score"]}
+        if facts.get("value") is None:
+            facts |= {"value": result_of(request)["mean_score"], "low": None, "high": None}
+        interval = f" ({facts['low']:.4f} to {facts['high']:.4f})" if facts["low"] is not None else ""
+        there = f"; its answer is there: {facts['file']}" if facts["file"] else ""
+        log.info(
+            f"the probe, {name} frozen at {config.images.size} px: {self.competition.metric.name} "
+            f"{facts['value']:.4f}{interval} out of fold after {self.total - self._left:.0f} s{there}"
+        )
+        return facts
+
+    def _pretrained_network(self) -> str | None:
+        """The network whose weights the probe takes: a stronger one on a GPU."""
+        embedded = configs.load_tree(configs.config_file("probe"))["model"]["name"]
+        for name in (*(STRONG if self.place == "gpu" else ()), embedded):
+            if published(name):
+                return name
+        return None
+
+    def _probe_config(self, name: str) -> Config:
+        config = configs.load("probe", {}, self.request.competition)
+        same = ("machine", "predict", "log")  # and the same rows, folds and pictures
+        config = config.model_copy(update={section: getattr(self.usual, section) for section in same})
+        values: dict[str, Any] = {"model.name": name, "model.pretrained": True}
+        values |= {f"data.{key}": value for key, value in self.usual.data.model_dump().items() if "sampler" not in key}
+        values |= {f"images.{key}": getattr(self.usual.images, key) for key in ("fit", "prepare")}
+        config = with_values(config, values)
+        views = {*config.probe.views, *config.predict.views}
+        passes = len(views) * (len(self.competition.samples.train) + len(self.competition.samples.test))
+        seconds = self._answer_seconds(config, config.images.size)
+        for size in PROBE_SIZES:
+            expected = passes * seconds * (size / config.images.size) ** 2
+            if size <= config.images.size and (expected <= PROBE_SHARE * self.total or size == PROBE_SIZES[-1]):
+                return with_values(config, {"images.size": size})
+        return config
+
+    def _answer_seconds(self, config: Config, size: int, batch: int = 16) -> float:
+        """Of one image, by torch on all cores: the quicker of two passes."""
+        device = "cuda" if self.place == "gpu" and torch.cuda.is_available() else "cpu"
+        network = build(config.model, len(self.competition.samples.classes), size, self.competition.target, load=False)
+        network = network.to(device, memory_format=torch.channels_last).eval()
+        images = torch.zeros(batch, 3, size, size, dtype=torch.uint8, device=device)
+        times = []
+        with torch.inference_mode():
+            for _ in range(2):
+                begun = time.perf_counter()
+                network(images.contiguous(memory_format=torch.channels_last)).float().cpu()
+                times.append(time.perf_counter() - begun)
+        return min(times) / batch
+
+    # Scratch or not
+
+    def _family(self) -> tuple[str, Facts | None]:
+        """How to go on, and the trial that decided it."""
+        if self.config.model.name != "auto":
+            weights = self.config.model.pretrained is not False and not self.config.model.weights
+            return (FINE_TUNE if weights and published(self.config.model.name) else SCRATCH), None
+        if self.probe is None:
+            return SCRATCH, None
+        small = usual_side(self.competition.samples) <= SMALL
+        if not small and not self._is_weak():
+            return FINE_TUNE, None
+        return self._trial(small)
+
+    def _member(self) -> tuple[int, int]:
+        """Of the first fold that is asked for."""
+        return self.request.members[0]
+
+    def _is_weak(self) -> bool:
+        samples, target = self.competition.samples, self.competition.target
+        folder = Run(self.request.competition, self.probe["run"]).member(*self._member())
+        log_file = read_csv(folder / "log.csv")
+        if "held_out_loss" not in log_file:
+            return False
+        chance = target.chance_loss(samples.targets, None, 0.0, len(samples.classes))
+        return float(log_file["held_out_loss"].iloc[-1]) > WEAK * (chance if np.isfinite(chance) else 1.0)
+
+    def _trial(self, small: bool) -> tuple[str, Facts | None]:
+        """One fold from scratch against the probe's, on the same held-out rows."""
+        config, member = self._from_scratch(), self._member()
+        work = self._work(config, folds=1)
+        seconds = min(TRIAL_SHARE * self.total, max(TRIAL_LEAST, 4 * self.took["probe"]))
+        epochs = min(SCRATCH_EPOCHS, self._rough(config).epochs(replace(work, passes=0), seconds))
+        if epochs < FEWEST:
+            return FINE_TUNE, None
+        config = with_values(config, {"train.epochs": epochs})
+        run = f"{self.request.run}-scratch"
+        request = replace(self.request, config=config, run=run, seeds=(member[0],), folds=(member[1],), flags={})
+        with silenced(), ProgressReporter(what="trial") as terminal:
+            train_within(request, terminal)
+        own, probes = (self._score(name, member) for name in (run, self.probe["run"]))
+        higher = self.competition.metric.higher_is_better
+        better = own > probes if higher else own < probes
+        why = "the pictures are small" if small else "the probe is weak"
+        log.info(
+            f"{why}: {epochs} epochs of {config.model.name} from scratch reach {own:.4f} on fold {member[1]}, "
+            f"the probe {probes:.4f}: going on {'from scratch' if better else 'from the probe'}"
+        )
+        self._mark("trial from scratch")
+        return (SCRATCH if better else FINE_TUNE), {
+            "run": run,
+            "fold": member[1],
+            "epochs": epochs,
+            "score": own,
+            "probe": probes,
+            "config": config.hash(),
+        }
+
+    def _score(self, run: str, member: tuple[int, int]) -> float:
+        return read_json(Run(self.request.competition, run).member(*member) / DONE)["score"]
+
+    # Configurations
+
+    def _from_scratch(self) -> Config:
+        return with_values(self.usual, {"model.pretrained": False})
+
+    def _fine_tuned(self) -> Config:
+        """The recipe, but for what was set otherwise; of a network that was named, the configuration as it is."""
+        if self.config.model.name != "auto":
+            return with_values(self.usual, {"model.pretrained": True})
+        values = {"model.name": self.probe["network"], "model.pretrained": True, "model.stem": "stock"}
+        values |= {key: value for key, value in recipe().items() if key not in self.request.given}
+        return with_values(self.usual, values)
+
+    def _wanted(self, by: str, rows: int) -> tuple[int, int]:
+        """(epochs for which the picture may be made no smaller, epochs at most)"""
+        if by == SCRATCH:
+            return FEWEST, SCRATCH_EPOCHS
+        return (12, 16) if rows < 1000 else (6, 10) if rows < 5000 else (3, 6)
+
+    # What fits
+
+    def _work(self, config: Config, folds: int | None = None) -> Work:
+        samples, count = self.competition.samples, self.competition.folds.count
+        folds = folds or len(self.request.members)
+        rows, test = len(samples.train), len(samples.test)
+        held = rows / count if count > 1 else rows / 5
+        views = len(config.predict.views)
+        passes = round(folds * (held * max(0, views - 1) + test * views))
+        share = share_out(config, self._machine(config), folds)
+        return Work(round(rows - held), round(held), passes, folds, share.jobs, global_batch(config))
+
+    def _fitting(self, by: str) -> Planned:
+        config = self._from_scratch() if by == SCRATCH else self._fine_tuned()
+        config = config.model_copy(update={"budget": self.config.budget})
+        work = self._work(config)
+        wanted, most = self._wanted(by, work.rows)
+        free = by == FINE_TUNE and self.config.images.size == "auto"
+        sizes = [
+            size for size in SIZES[self.place] if size <= max(FIRST_SIZE, 2 * usual_side(self.competition.samples))
+        ]
+        sizes = sizes if free else [config.images.size]
+        first = min(sizes, key=lambda size: abs(size - FIRST_SIZE))
+        speed = self._rough(with_values(config, {"images.size": first}))
+        speed = speed.at(largest(speed, work, sizes, self._room(), wanted))
+        config = with_values(config, {"images.size": speed.size})
+        if speed.folds(work, min(wanted, most)) > SIMPLE:
+            speed = self._precise(config, work)
+            values = {"train.precision": speed.precision}
+            config = with_values(config, values)
+            config = config.model_copy(update={"machine": config.machine.model_copy(update={"layout": speed.layout})})
+        self.speeds.append(speed)
+        self._mark("speeds")
+        epochs = min(most, speed.epochs(work, self._room()))
+        if epochs < FEWEST:
+            return self._too_short(by, speed, work)
+        config = with_values(config, {"train.epochs": epochs})
+        return self._planned(by, config, speed, work, epochs)
+
+    def _room(self) -> float:
+        """Seconds that training and prediction may be planned to take."""
+        return (self._left - self._after()) / MARGIN
+
+    def _planned(self, by: str, config: Config, speed: Speed, work: Work, epochs: int) -> Planned:
+        instead = ""
+        if self.trial and by == SCRATCH and self.trial["epochs"] == epochs:
+            instead = self.trial["run"]
+        training, answers = speed.folds(work, epochs), speed.answers(work) + STARTS
+        parts = {"training": training, PREDICTION: answers, PAGE: self._after() - STARTS}
+        facts = self._facts(by, config, speed, parts, epochs)
+        text = (
+            f"plan for {self.config.budget}: {speed.network} {'from scratch' if by == SCRATCH else 'from the probe'}, "
+            f"{speed.size} px, {epochs} epochs, {work.folds} folds: training {training / 60:.1f} min, "
+            f"prediction and page {(answers + parts[PAGE]) / 60:.1f} min; {self._left / 60:.1f} min are left\n"
+            f"measured: {work.batch / speed.step:.0f} images/s a fold, {work.jobs} at once, in {speed.precision}"
+        )
+        return Planned(facts, config, text, instead, speed, work, epochs, answers + parts[PAGE])
+
+    def _too_short(self, by: str, speed: Speed, work: Work) -> Planned:
+        """The probe stays the answer, where it may."""
+        need = self.total - self._room() + speed.answers(work) + speed.folds(work, FEWEST)
+        need_text = (
+            f"{FEWEST} epochs of {speed.network} at {speed.size} px would need about budget={round(need / 60 + 0.5)}m"
+        )
+        if self.probe is None or self.config.model.name != "auto":
+            there = f" The probe's answer is there: {self.probe['file']}" if self.probe else ""
+            text = f"budget={self.config.budget} is too short to train anything: {need_text}.{there}"
+            return Planned({}, None, text)
+        config = self._probe_config_of_run()
+        facts = self._facts(PROBE, config, speed, {}, 1)
+        text = f"plan for {self.config.budget}: the probe stays the answer; {need_text}"
+        return Planned(facts, config, text, self.probe["run"])
+
+    def _probe_config_of_run(self) -> Config:
+        config = run_config.read(Run(self.request.competition, self.probe["run"]).folder)
+        return config.model_copy(update={"budget": self.config.budget})
+
+    def _facts(self, by: str, config: Config, speed: Speed, parts: dict[str, float], epochs: int) -> Facts:
+        return {
+            "budget": self.config.budget,
+            "seconds": self.total,
+            "by": by,
+            "network": config.model.name,
+            "size": config.images.size,
+            "epochs": epochs,
+            "chosen": choices(self.config, config),
+            "probe": self.probe,
+            "scratch": self.trial,
+            "speeds": [vars(one) for one in self.speeds],
+            "planned": {part: round(seconds, 1) for part, seconds in parts.items()},
+            "took": dict(self.took),
+            "left_out": [],
+        }
+
+    # Speeds
+
+    def _machine(self, config: Config) -> Machine:
+        """The usual one here, without trials; nothing is recorded."""
+        with tempfile.TemporaryDirectory() as folder:
+            return choose(config, TINY, Path(folder) / "machine.json", lambda machine: machine)
+
+    def _rough(self, config: Config) -> Speed:
+        """From two small steps in this process."""
+        batch = min(16, global_batch(config))
+        small = with_values(config, {"train.batch": batch, "train.global_batch": batch, "train.epochs": 1})
+        machine = self._machine(small)
+        fp32 = machine.precision if config.train.precision != "auto" or machine.device != "cpu" else "fp32"
+        jobs = share_out(config, machine, len(self.request.members)).jobs
+        step = begin_step(small, self._network(config), replace(machine, precision=fp32))
+        seconds = _quickest(step, 2) * global_batch(config) / batch
+        answer = self._answer_seconds(config, config.images.size)
+        # This process had all cores; side by side each fold has its share of them.
+        return Speed(
+            config.model.name,
+            config.images.size,
+            fp32,
+            CHANNELS_LAST,
+            jobs * seconds + global_batch(config) * self._augment_seconds(config),
+            jobs * answer,
+            1.0,
+            self._head_seconds(config),
+        )
+
+    def _precise(self, config: Config, work: Work) -> Speed:
+        """From true steps of as many folds at once as will train, in each precision and layout that is in doubt."""
+        one = with_values(config, {"train.epochs": 1})
+        tried = min(global_batch(config), 64 if self.total >= 1800 else 32 if self.total >= 600 else 16)
+        if self.place == "cpu":
+            one = with_values(one, {"train.batch": tried, "train.global_batch": tried})
+        network, usual = self._network(config), self._machine(one)
+        share = share_out(one, usual, len(self.request.members))
+        kinds = open_kinds(one, usual, sum(p.numel() for p in network.parameters()), share)
+        kinds = [kind for kind in kinds if kind.threads == kinds[0].threads]
+        if self.total < 600:
+            kinds = [kind for kind in kinds if kind.layout == kinds[0].layout]
+        begin = partial(begin_step, one, network)
+        seconds = step_seconds(begin, kinds, share.jobs)
+        steps = global_batch(config) / images_tried(one)
+        best = int(np.argmin(seconds))
+        images = global_batch(config) * self._augment_seconds(config)
+        alone = 1.0
+        if share.jobs > 1 and work.folds % share.jobs:
+            together = replace(kinds[best], threads=None)
+            alone = min(1.0, _quickest(begin(together), 1) / seconds[best])
+        answer = self._answer_seconds(config, config.images.size)
+        kind, step = kinds[best], seconds[best] * steps + images
+        self.speeds += [
+            Speed(config.model.name, config.images.size, k.precision, k.layout, s * steps + images, share.jobs * answer)
+            for k, s in zip(kinds, seconds, strict=True)
+            if k != kind
+        ]
+        name, size, head = config.model.name, config.images.size, self._head_seconds(config)
+        return Speed(name, size, kind.precision, kind.layout, step, share.jobs * answer, alone, head)
+
+    def _network(self, config: Config) -> torch.nn.Module:
+        classes = len(self.competition.samples.classes)
+        return build(config.model, classes, config.images.size, self.competition.target, load=False)
+
+    def _augment_seconds(self, config: Config) -> float:
+        """Of one image, read from memory and augmented by one thread."""
+        paths = self.competition.samples.train["path"].iloc[:16].tolist()
+        side = config.images.load_side()
+        images = ImageStream(paths, side, config.images.fit, tuple(config.images.prepare)).batch(range(len(paths)))
+        augmentation = Augmentation(config.augment.transforms, config.images.size, side)
+        return _quickest(lambda: augmentation(images, (0, 0)), 2) / len(paths)
+
+    def _head_seconds(self, config: Config) -> float:
+        """Of a fold's first head, as the probe's took; the features of it are seen at this size once, by all cores."""
+        return 0.0
+
+
+def _quickest(step: Any, steps: int) -> float:
+    step()
+    times = []
+    for _ in range(steps):
+        begun = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - begun)
+    return min(times)
+
+
+def recipe() -> dict[str, Any]:
+    """{key: value} of how a network with weights is fine-tuned."""
+    return {"optim.lr": 1e-3, "optim.layer_decay": 0.8}

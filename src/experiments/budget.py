@@ -20,7 +20,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
-from src.competition.plan_record import Facts, left_out, note_took, plan_of, write_plan
+from src.competition.plan_record import Facts, note_took, plan_of, write_plan
 from src.config import run_config
 from src.config.request import ALL, Request
 from src.config.schema import Config, seconds_of
@@ -30,7 +30,7 @@ from src.core.files import read_json, write_json
 from src.core.launch import launched
 from src.core.paths import Run
 from src.core.process import end_with
-from src.experiments.budget_plan import Planned, Planner
+from src.experiments.budget_plan import PROBE, Planned, Planner
 from src.training.run import train
 
 OVER = 0.03  # of the budget, by which a fold may end too late and still begin
@@ -58,7 +58,7 @@ def train_within_budget(request: Request, begun: float) -> None:
     before = time.monotonic()
     train(replace(request, config=planned.config), pace.may_begin)
     note_took(run, TRAINING, time.monotonic() - before)
-    _tell_end(run, request, pace)
+    _tell_end(run, pace)
 
 
 def check_plannable(request: Request) -> None:
@@ -99,12 +99,10 @@ class Pace:
             return True
         if self.started is None:
             self.started = now
-        done = len(self.begun) - work.jobs + 1  # where a place is free again
-        pace = 1.0
-        if done > 0 and (rounds := len(self.begun) // work.jobs):
-            pace = max(1.0, (now - self.started) / (rounds * speed.fold(work, self.planned.epochs)))
-        alone = speed.alone if work.jobs > 1 and self.folds - len(self.begun) == 1 and work.folds % work.jobs else 1.0
-        ends = now + pace * alone * speed.fold(work, self.planned.epochs)
+        fold_seconds, rounds = speed.fold(work, self.planned.epochs), len(self.begun) // work.jobs
+        pace = max(1.0, (now - self.started) / (rounds * fold_seconds)) if rounds else 1.0
+        alone = work.jobs > 1 and self.folds - len(self.begun) == 1 and work.folds % work.jobs == 1
+        ends = now + pace * fold_seconds * (speed.alone if alone else 1.0)
         if self.begun and ends > self.deadline:
             log.info(
                 f"fold {fold} is left out: by the pace so far, {pace:.2f} times the planned time, it would end "
@@ -116,14 +114,12 @@ class Pace:
         return True
 
 
-def _tell_end(run: Run, request: Request, pace: Pace) -> None:
+def _tell_end(run: Run, pace: Pace) -> None:
     facts = plan_of(run) | {"left_out": [list(one) for one in pace.left_out]}
     write_plan(run, facts)
     took, meant = facts["took"].get(TRAINING, 0.0), facts["planned"].get(TRAINING, 0.0)
-    if facts["by"] != "probe":
+    if facts["by"] != PROBE:
         log.info(f"training took {clock(took)}, planned were {clock(meant)}")
-    if all(left_out(run, seed) == [fold for _, fold in request.members] for seed in request.seeds):
-        raise Problem("no fold could be trained within the budget: give more time", code="budget-too-short")
 
 
 def _take_over(trained: Run, run: Run, config: Config, facts: Facts) -> None:
@@ -198,9 +194,3 @@ def _child(work: Callable[..., Any], values: tuple, answer: Connection, parent: 
         os._exit(130)
     except BaseException:
         answer.send(("problem", Problem(traceback.format_exc(), code="unexpected")))
-
-
-def plan_json(run: Run) -> Facts:
-    """What --json tells of a plan: nothing where there is none."""
-    facts = plan_of(run)
-    return {"plan": facts} if facts else {}

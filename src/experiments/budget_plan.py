@@ -111,7 +111,8 @@ class Planner:
     def _probe(self) -> Facts | None:
         name = self._pretrained_network()
         if name is None or not self.competition.target.usual_probes:
-            reason = "no published weights are at hand" if name is None else "this kind of target has no heads for it"
+            asked = "model.pretrained=false" if self.config.model.pretrained is False else "no weights are at hand"
+            reason = asked if name is None else "this kind of target has no heads for it"
             log.info(f"no probe first: {reason}")
             return None
         config = self._probe_config(name)
@@ -141,7 +142,9 @@ class Planner:
         return facts
 
     def _pretrained_network(self) -> str | None:
-        """The network whose weights the probe takes: a stronger one on a GPU."""
+        """The network whose weights the probe takes: a stronger one on a GPU; None where none may be had."""
+        if self.config.model.pretrained is False:
+            return None
         embedded = configs.load_tree(configs.config_file("probe"))["model"]["name"]
         for name in (*(STRONG if self.place == "gpu" else ()), embedded):
             if published(name):
@@ -156,6 +159,9 @@ class Planner:
         values |= {f"data.{key}": value for key, value in self.usual.data.model_dump().items() if "sampler" not in key}
         values |= {f"images.{key}": getattr(self.usual.images, key) for key in ("fit", "prepare")}
         config = with_values(config, values)
+        begun = self._stored(f"{self.request.run}-probe")
+        if begun:  # by an earlier command that was killed
+            return with_values(config, {"images.size": begun.images.size, "model.name": begun.model.name})
         views = {*config.probe.views, *config.predict.views}
         passes = len(views) * (len(self.competition.samples.train) + len(self.competition.samples.test))
         seconds = self._answer_seconds(config, config.images.size)
@@ -214,8 +220,10 @@ class Planner:
         epochs = min(SCRATCH_EPOCHS, self._rough(config).epochs(replace(work, passes=0), seconds))
         if epochs < FEWEST:
             return FINE_TUNE, None
-        config = with_values(config, {"train.epochs": epochs})
         run = f"{self.request.run}-scratch"
+        begun = self._stored(run)
+        epochs = begun.train.epochs if begun else epochs
+        config = with_values(config, {"train.epochs": epochs})
         request = replace(self.request, config=config, run=run, seeds=(member[0],), folds=(member[1],), flags={})
         with silenced(), ProgressReporter(what="trial") as terminal:
             train_within(request, terminal)
@@ -236,6 +244,10 @@ class Planner:
             "probe": probes,
             "config": config.hash(),
         }
+
+    def _stored(self, name: str) -> Config | None:
+        run = Run(self.request.competition, name)
+        return run_config.read(run.folder) if run_config.is_stored(run) else None
 
     def _score(self, run: str, member: tuple[int, int]) -> float:
         return read_json(Run(self.request.competition, run).member(*member) / DONE)["score"]
@@ -262,14 +274,13 @@ class Planner:
     # What fits
 
     def _work(self, config: Config, folds: int | None = None) -> Work:
-        samples, count = self.competition.samples, self.competition.folds.count
+        samples = self.competition.samples
         folds = folds or len(self.request.members)
-        rows, test = len(samples.train), len(samples.test)
-        held = rows / count if count > 1 else rows / 5
-        views = len(config.predict.views)
+        rows, held = map(len, self.competition.folds.rows(self._member()[1]))
+        test, views = len(samples.test), len(config.predict.views)
         passes = round(folds * (held * max(0, views - 1) + test * views))
         share = share_out(config, self._machine(config), folds)
-        return Work(round(rows - held), round(held), passes, folds, share.jobs, global_batch(config))
+        return Work(rows, held, passes, folds, share.jobs, global_batch(config))
 
     def _fitting(self, by: str) -> Planned:
         config = self._from_scratch() if by == SCRATCH else self._fine_tuned()
@@ -287,8 +298,9 @@ class Planner:
         config = with_values(config, {"images.size": speed.size})
         if speed.folds(work, min(wanted, most)) > SIMPLE:
             speed = self._precise(config, work)
-            values = {"train.precision": speed.precision}
-            config = with_values(config, values)
+            size = largest(speed, work, [one for one in sizes if one <= speed.size], self._room(), wanted)
+            speed = speed.at(size)
+            config = with_values(config, {"train.precision": speed.precision, "images.size": size})
             config = config.model_copy(update={"machine": config.machine.model_copy(update={"layout": speed.layout})})
         self.speeds.append(speed)
         self._mark("speeds")
@@ -304,7 +316,8 @@ class Planner:
 
     def _planned(self, by: str, config: Config, speed: Speed, work: Work, epochs: int) -> Planned:
         instead = ""
-        if self.trial and by == SCRATCH and self.trial["epochs"] == epochs:
+        unplanned = config.model_copy(update={"budget": None})
+        if self.trial and by == SCRATCH and self.trial["config"] == unplanned.hash():
             instead = self.trial["run"]
         training, answers = speed.folds(work, epochs), speed.answers(work) + STARTS
         parts = {"training": training, PREDICTION: answers, PAGE: self._after() - STARTS}
@@ -333,7 +346,7 @@ class Planner:
         return Planned(facts, config, text, self.probe["run"])
 
     def _probe_config_of_run(self) -> Config:
-        config = run_config.read(Run(self.request.competition, self.probe["run"]).folder)
+        config = self._stored(self.probe["run"])
         return config.model_copy(update={"budget": self.config.budget})
 
     def _facts(self, by: str, config: Config, speed: Speed, parts: dict[str, float], epochs: int) -> Facts:

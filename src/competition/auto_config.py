@@ -11,7 +11,6 @@ from src.config import run_config
 from src.config.load import merge
 from src.config.schema import Config, Model, check
 from src.core.console import log
-from src.core.errors import UsageError
 from src.core.paths import Run
 from src.images.decode import image_size
 from src.metrics import Metric
@@ -24,21 +23,15 @@ EPOCHS = {"cpu": (6, 40), "gpu": (12, 40)}
 
 
 def resolve_auto(config: Config, run: Run, samples: Samples, metric: Metric) -> Config:
-    """The configuration without any auto. A run that was begun keeps what was chosen then, by a plan or without one.
+    """The configuration without any auto. A run that was begun, or planned, keeps what was chosen then.
 
-    Raises UsageError for a budget that was not planned: src.train plans, and all else finds what it planned.
+    A budget that nobody has planned by is left out: what needs no training needs no time, and training asks for a plan.
     """
     keys = config.undecided
     if run_config.is_stored(run):
         return _as_begun(config, run) if keys or config.budget else config
     plan = plan_of(run) if config.budget else None
-    if config.budget and plan is None:
-        raise UsageError(
-            f"budget={config.budget} is planned by ./run.sh and src.train, in one process: begin run {run.name} with "
-            f"one of them, or give budget=null, and what is auto is chosen without measuring",
-            code="budget-not-planned",
-        )
-    config = with_values(config, as_planned(config, plan))
+    config = with_values(config, as_planned(config, plan)) if plan else config.model_copy(update={"budget": None})
     keys = config.undecided
     asked = [key for key in keys if key != PRETRAINED]
     if asked:

@@ -12,7 +12,9 @@ import torch
 
 from src.competition.card import load_card
 from src.competition.competition import Competition, open_competition
+from src.competition.plan_record import plan_of
 from src.competition.run_record import save_or_verify
+from src.config import run_config
 from src.config.request import ALL, Request
 from src.core.console import ProgressReporter, log, silenced
 from src.core.distributed import Ranks, together
@@ -77,6 +79,12 @@ def _train_asked(request: Request, ranks: Ranks, reporter: Reporter, may_begin: 
     config, run = request.config, Run(request.competition, request.run)
     view_names(config.predict.views)
     check_precision(config.predict.engine, config.predict.precision)
+    if config.budget and not run_config.is_stored(run) and plan_of(run) is None:
+        raise UsageError(
+            f"budget={config.budget} is planned by ./run.sh and src.train alone: begin run {run.name} with one of them, "
+            f"or give budget=null, and what is auto is chosen without measuring",
+            code="budget-not-planned",
+        )
     with ranks.main_first():
         competition = open_competition(config, run)
     competition = replace(

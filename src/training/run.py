@@ -81,8 +81,8 @@ def _train_asked(request: Request, ranks: Ranks, reporter: Reporter, may_begin: 
     check_precision(config.predict.engine, config.predict.precision)
     if config.budget and not run_config.is_stored(run) and plan_of(run) is None:
         raise UsageError(
-            f"budget={config.budget} is planned by ./run.sh and src.train alone: begin run {run.name} with one of them, "
-            f"or give budget=null, and what is auto is chosen without measuring",
+            f"budget={config.budget} is planned by ./run.sh and src.train alone: begin run {run.name} with one of "
+            f"them, or give budget=null, and what is auto is chosen without measuring",
             code="budget-not-planned",
         )
     with ranks.main_first():

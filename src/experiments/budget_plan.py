@@ -24,9 +24,12 @@ from src.core.paths import DONE, Run
 from src.experiments.time_plan import FEWEST, Speed, Work, largest
 from src.images.augment import Augmentation
 from src.images.stream import ImageStream
+from src.inference.network_features import NetworkFeatures
 from src.inference.pipeline import predict
 from src.inference.provenance import facts_of
+from src.inference.tta import view_names
 from src.models.factory import build
+from src.models.features import without_head
 from src.models.weights import published
 from src.training.autotune import begin_step, images_tried, open_kinds, step_seconds
 from src.training.fold_job import global_batch
@@ -297,12 +300,15 @@ class Planner:
         speed = speed.at(largest(speed, work, sizes, self._room(), wanted))
         config = with_values(config, {"images.size": speed.size})
         if speed.folds(work, min(wanted, most)) > SIMPLE:
+            self._ready_images(config)
+            self._mark("images")
             speed = self._precise(config, work)
             size = largest(speed, work, [one for one in sizes if one <= speed.size], self._room(), wanted)
             speed = speed.at(size)
             config = with_values(config, {"train.precision": speed.precision, "images.size": size})
             config = config.model_copy(update={"machine": config.machine.model_copy(update={"layout": speed.layout})})
         self.speeds.append(speed)
+        self._ready_images(config)
         self._mark("speeds")
         epochs = min(most, speed.epochs(work, self._room()))
         if epochs < FEWEST:
@@ -439,8 +445,25 @@ class Planner:
         return _quickest(lambda: augmentation(images, (0, 0)), 2) / len(paths)
 
     def _head_seconds(self, config: Config) -> float:
-        """Of a fold's first head, as the probe's took; the features of it are seen at this size once, by all cores."""
-        return 0.0
+        """Of a fold's first head on one core, as the probe's took on all."""
+        if config.train.head_init != PROBE or self.probe is None:
+            return 0.0
+        run = Run(self.request.competition, self.probe["run"])
+        return cores() * float(read_csv(run.member(*self._member()) / "log.csv")["seconds"].iloc[-1])
+
+    def _ready_images(self, config: Config) -> None:
+        """Decode the images at this size and, where a fold begins with a fitted head, see them through the frozen
+        network: both are kept, and the time that they took is known."""
+        competition = replace(self.competition, config=config)
+        competition.images()
+        if config.train.head_init != PROBE:
+            return
+        network = build(config.model, len(competition.samples.classes), config.images.size, competition.target)
+        without_head(network)
+        device = self._machine(config).device
+        network.to(device, memory_format=torch.channels_last)
+        views = view_names(config.probe.views)
+        NetworkFeatures(competition, network, config.model.name, device).ensure(views)
 
 
 def _quickest(step: Any, steps: int) -> float:

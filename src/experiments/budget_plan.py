@@ -79,7 +79,6 @@ class Planner:
         self.place = place_of(request.config.machine.device)
         self.took: dict[str, float] = {}
         self.speeds: list[Speed] = []
-        torch.set_num_threads(cores() if self.config.machine.threads == "auto" else self.config.machine.threads)
         cv2.setNumThreads(0)
 
     def plan(self) -> Planned:
@@ -108,6 +107,10 @@ class Planner:
     def _after(self) -> float:
         """Seconds of what follows training, but for the images that are predicted."""
         return 2 * STARTS + PAGE_SECONDS + PAGE_ROW * len(self.competition.samples.train)
+
+    def _all_threads(self) -> None:
+        """What trained or fitted in this process has left it with fewer."""
+        torch.set_num_threads(cores() if self.config.machine.threads == "auto" else self.config.machine.threads)
 
     # The probe
 
@@ -176,6 +179,7 @@ class Planner:
 
     def _answer_seconds(self, config: Config, size: int, batch: int = 16) -> float:
         """Of one image, by torch on all cores: the quicker of two passes."""
+        self._all_threads()
         device = "cuda" if self.place == "gpu" and torch.cuda.is_available() else "cpu"
         network = build(config.model, len(self.competition.samples.classes), size, self.competition.target, load=False)
         network = network.to(device, memory_format=torch.channels_last).eval()
@@ -299,7 +303,9 @@ class Planner:
         speed = self._rough(with_values(config, {"images.size": first}))
         speed = speed.at(largest(speed, work, sizes, self._room(), wanted))
         config = with_values(config, {"images.size": speed.size})
-        if speed.folds(work, min(wanted, most)) > SIMPLE:
+        if speed.epochs(work, self._room()) < FEWEST:
+            return self._too_short(speed, work)
+        if self.total > 2 * SIMPLE and speed.folds(work, min(wanted, most)) > SIMPLE:
             self._ready_images(config)
             self._mark("images")
             speed = self._precise(config, work)
@@ -312,7 +318,7 @@ class Planner:
         self._mark("speeds")
         epochs = min(most, speed.epochs(work, self._room()))
         if epochs < FEWEST:
-            return self._too_short(by, speed, work)
+            return self._too_short(speed, work)
         config = with_values(config, {"train.epochs": epochs})
         return self._planned(by, config, speed, work, epochs)
 
@@ -328,15 +334,17 @@ class Planner:
         training, answers = speed.folds(work, epochs), speed.answers(work) + STARTS
         parts = {"training": training, PREDICTION: answers, PAGE: self._after() - STARTS}
         facts = self._facts(by, config, speed, parts, epochs)
+        how = "from the probe" if getattr(config.train, "head_init", "") == PROBE else "with published weights"
+        how = how if config.model.pretrained else f"with {config.model.weights or 'no weights'}"
         text = (
-            f"plan for {self.config.budget}: {speed.network} {'from scratch' if by == SCRATCH else 'from the probe'}, "
-            f"{speed.size} px, {epochs} epochs, {work.folds} folds: training {training / 60:.1f} min, "
-            f"prediction and page {(answers + parts[PAGE]) / 60:.1f} min; {self._left / 60:.1f} min are left\n"
+            f"plan for {self.config.budget}: {speed.network} {how}, {speed.size} px, {epochs} epochs, {work.folds} folds: "
+            f"training {training / 60:.1f} min, prediction and page {(answers + parts[PAGE]) / 60:.1f} min; "
+            f"{self._left / 60:.1f} min are left\n"
             f"measured: {work.batch / speed.step:.0f} images/s a fold, {work.jobs} at once, in {speed.precision}"
         )
         return Planned(facts, config, text, instead, speed, work, epochs, answers + parts[PAGE])
 
-    def _too_short(self, by: str, speed: Speed, work: Work) -> Planned:
+    def _too_short(self, speed: Speed, work: Work) -> Planned:
         """The probe stays the answer, where it may."""
         need = self.total - self._room() + speed.answers(work) + speed.folds(work, FEWEST)
         need_text = (
@@ -381,6 +389,7 @@ class Planner:
 
     def _rough(self, config: Config) -> Speed:
         """From two small steps in this process."""
+        self._all_threads()
         batch = min(16, global_batch(config))
         small = with_values(config, {"train.batch": batch, "train.global_batch": batch, "train.epochs": 1})
         machine = self._machine(small)
@@ -446,7 +455,7 @@ class Planner:
 
     def _head_seconds(self, config: Config) -> float:
         """Of a fold's first head on one core, as the probe's took on all."""
-        if config.train.head_init != PROBE or self.probe is None:
+        if getattr(config.train, "head_init", "") != PROBE or self.probe is None:
             return 0.0
         run = Run(self.request.competition, self.probe["run"])
         return cores() * float(read_csv(run.member(*self._member()) / "log.csv")["seconds"].iloc[-1])
@@ -456,7 +465,7 @@ class Planner:
         network: both are kept, and the time that they took is known."""
         competition = replace(self.competition, config=config)
         competition.images()
-        if config.train.head_init != PROBE:
+        if getattr(config.train, "head_init", "") != PROBE:
             return
         network = build(config.model, len(competition.samples.classes), config.images.size, competition.target)
         without_head(network)

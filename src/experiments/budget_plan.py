@@ -337,8 +337,8 @@ class Planner:
         how = "from the probe" if getattr(config.train, "head_init", "") == PROBE else "with published weights"
         how = how if config.model.pretrained else f"with {config.model.weights or 'no weights'}"
         text = (
-            f"plan for {self.config.budget}: {speed.network} {how}, {speed.size} px, {epochs} epochs, {work.folds} folds: "
-            f"training {training / 60:.1f} min, prediction and page {(answers + parts[PAGE]) / 60:.1f} min; "
+            f"plan for {self.config.budget}: {speed.network} {how}, {speed.size} px, {epochs} epochs, "
+            f"{work.folds} folds: training {training / 60:.1f} min, prediction and page {(answers + parts[PAGE]) / 60:.1f} min; "
             f"{self._left / 60:.1f} min are left\n"
             f"measured: {work.batch / speed.step:.0f} images/s a fold, {work.jobs} at once, in {speed.precision}"
         )

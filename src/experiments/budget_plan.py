@@ -336,13 +336,14 @@ class Planner:
         facts = self._facts(by, config, speed, parts, epochs)
         how = "from the probe" if getattr(config.train, "head_init", "") == PROBE else "with published weights"
         how = how if config.model.pretrained else f"with {config.model.weights or 'no weights'}"
+        after = answers + parts[PAGE]
         text = (
             f"plan for {self.config.budget}: {speed.network} {how}, {speed.size} px, {epochs} epochs, "
-            f"{work.folds} folds: training {training / 60:.1f} min, prediction and page {(answers + parts[PAGE]) / 60:.1f} min; "
+            f"{work.folds} folds: training {training / 60:.1f} min, prediction and page {after / 60:.1f} min; "
             f"{self._left / 60:.1f} min are left\n"
             f"measured: {work.batch / speed.step:.0f} images/s a fold, {work.jobs} at once, in {speed.precision}"
         )
-        return Planned(facts, config, text, instead, speed, work, epochs, answers + parts[PAGE])
+        return Planned(facts, config, text, instead, speed, work, epochs, after)
 
     def _too_short(self, speed: Speed, work: Work) -> Planned:
         """The probe stays the answer, where it may."""

@@ -35,6 +35,7 @@ from src.training.run import train
 
 OVER = 0.03  # of the budget, by which a fold may end too late and still begin
 TRAINING = "training"
+ENDS = 5  # seconds in which a process ends by itself
 
 
 def train_within_budget(request: Request, begun: float) -> None:
@@ -166,6 +167,7 @@ def _in_fresh_process(work: Callable[..., Any], *values: Any) -> Any:
             elif kind == "problem":
                 raise value
             else:
+                child.join(ENDS)  # it gives back what it shares with the system
                 return value
     except EOFError:
         child.join()

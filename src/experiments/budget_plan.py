@@ -39,7 +39,7 @@ from src.training.run import result_of, train_within
 FINE_TUNE, SCRATCH, PROBE = "fine-tune", "scratch", "probe"
 STRONG = ("convnext_tiny.fb_in22k_ft_in1k", "resnet50.a1_in1k")  # of a GPU, the first whose weights are at hand
 PROBE_SIZES = (224, 160, 128, 96)  # the first at which the probe takes no more than
-PROBE_SHARE = 0.2  # of the budget
+PROBE_SHARE, PROBE_LEAST = 0.05, 20  # of the budget; seconds, where that is less
 SIZES = {"cpu": [96, 112, 128, 160, 192, 224], "gpu": [128, 160, 192, 224, 256, 320]}
 FIRST_SIZE = 128  # at which speeds are measured first
 SMALL = 64  # pixels of the usual side, up to which features of photos may say little
@@ -171,9 +171,10 @@ class Planner:
         views = {*config.probe.views, *config.predict.views}
         passes = len(views) * (len(self.competition.samples.train) + len(self.competition.samples.test))
         seconds = self._answer_seconds(config, config.images.size)
+        most = max(PROBE_LEAST, PROBE_SHARE * self.total)
         for size in PROBE_SIZES:
             expected = passes * seconds * (size / config.images.size) ** 2
-            if size <= config.images.size and (expected <= PROBE_SHARE * self.total or size == PROBE_SIZES[-1]):
+            if size <= config.images.size and (expected <= most or size == PROBE_SIZES[-1]):
                 return with_values(config, {"images.size": size})
         return config
 
@@ -276,7 +277,7 @@ class Planner:
         """(epochs for which the picture may be made no smaller, epochs at most)"""
         if by == SCRATCH:
             return FEWEST, SCRATCH_EPOCHS
-        return (12, 16) if rows < 1000 else (6, 10) if rows < 5000 else (3, 6)
+        return 3, 12 if rows < 1000 else 8 if rows < 5000 else 6
 
     # What fits
 

@@ -48,8 +48,7 @@ TRIAL_SHARE, TRIAL_LEAST = 0.15, 20  # of the budget for a trial from scratch; s
 SCRATCH_EPOCHS = 40  # at most
 SIMPLE = 40  # seconds of training, for less of which a rough measurement is enough
 MARGIN = 1.1  # what is planned may take so much longer
-STARTS = 8  # seconds in which a command begins
-PAGE_SECONDS, PAGE_ROW = 12, 1e-3  # what the page takes, and for each training row more
+PAGE_STARTS, PAGE_ROW = 3, 1e-3  # the page takes as long as a command's start so many times, and for each row more
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,7 @@ class Planner:
         self.place = place_of(request.config.machine.device)
         self.took: dict[str, float] = {}
         self.speeds: list[Speed] = []
+        self.start = (time.monotonic() - begun) / 2  # in which a command begins: two processes began by now
         cv2.setNumThreads(0)
 
     def plan(self) -> Planned:
@@ -106,7 +106,10 @@ class Planner:
 
     def _after(self) -> float:
         """Seconds of what follows training, but for the images that are predicted."""
-        return 2 * STARTS + PAGE_SECONDS + PAGE_ROW * len(self.competition.samples.train)
+        return self.start + self._page()
+
+    def _page(self) -> float:
+        return PAGE_STARTS * self.start + PAGE_ROW * len(self.competition.samples.train)
 
     def _all_threads(self) -> None:
         """What trained or fitted in this process has left it with fewer."""
@@ -332,8 +335,8 @@ class Planner:
         unplanned = config.model_copy(update={"budget": None})
         if self.trial and by == SCRATCH and self.trial["config"] == unplanned.hash():
             instead = self.trial["run"]
-        training, answers = speed.folds(work, epochs), speed.answers(work) + STARTS
-        parts = {"training": training, PREDICTION: answers, PAGE: self._after() - STARTS}
+        training, answers = speed.folds(work, epochs), speed.answers(work) + self.start
+        parts = {"training": training, PREDICTION: answers, PAGE: self._page()}
         facts = self._facts(by, config, speed, parts, epochs)
         how = "from the probe" if getattr(config.train, "head_init", "") == PROBE else "with published weights"
         how = how if config.model.pretrained else f"with {config.model.weights or 'no weights'}"

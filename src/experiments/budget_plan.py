@@ -33,7 +33,7 @@ from src.models.features import without_head
 from src.models.weights import published
 from src.training.autotune import begin_step, images_tried, open_kinds, step_seconds
 from src.training.fold_job import global_batch
-from src.training.machine import CHANNELS_LAST, TINY, Machine, choose, cores, share_out
+from src.training.machine import CHANNELS_LAST, TINY, Machine, Share, choose, cores, share_out
 from src.training.run import result_of, train_within
 
 FINE_TUNE, SCRATCH, PROBE = "fine-tune", "scratch", "probe"
@@ -47,6 +47,7 @@ WEAK = 0.5  # of the loss of a guess, from which a probe is weak
 TRIAL_SHARE, TRIAL_LEAST = 0.15, 20  # of the budget for a trial from scratch; seconds, where the probe was quicker
 SCRATCH_EPOCHS = 40  # at most
 SIMPLE = 40  # seconds of training, for less of which a rough measurement is enough
+WORTH_ALL = 0.9  # of a fold's time, which all cores must save to be given to the last one
 MARGIN = 1.1  # what is planned may take so much longer
 PAGE_STARTS, PAGE_ROW = 3, 1e-3  # the page takes as long as a command's start so many times, and for each row more
 
@@ -111,9 +112,13 @@ class Planner:
     def _page(self) -> float:
         return PAGE_STARTS * self.start + PAGE_ROW * len(self.competition.samples.train)
 
-    def _all_threads(self) -> None:
-        """What trained or fitted in this process has left it with fewer."""
-        torch.set_num_threads(cores() if self.config.machine.threads == "auto" else self.config.machine.threads)
+    def _share(self, config: Config) -> Share:
+        return share_out(config, self._machine(config), len(self.request.members))
+
+    def _threads_of_a_fold(self, config: Config) -> None:
+        """Let this process compute with as many threads as a fold will have: on a machine that is busy with other work
+        two threads that wait for each other may be slower than one."""
+        torch.set_num_threads(self._share(config).threads)
 
     # The probe
 
@@ -173,7 +178,7 @@ class Planner:
             return with_values(config, {"images.size": begun.images.size, "model.name": begun.model.name})
         views = {*config.probe.views, *config.predict.views}
         passes = len(views) * (len(self.competition.samples.train) + len(self.competition.samples.test))
-        seconds = self._answer_seconds(config, config.images.size)
+        seconds = self._answer_seconds(config, config.images.size) / self._share(config).jobs
         most = max(PROBE_LEAST, PROBE_SHARE * self.total)
         for size in PROBE_SIZES:
             expected = passes * seconds * (size / config.images.size) ** 2
@@ -182,8 +187,8 @@ class Planner:
         return config
 
     def _answer_seconds(self, config: Config, size: int, batch: int = 16) -> float:
-        """Of one image, by torch on all cores: the quicker of two passes."""
-        self._all_threads()
+        """Of one image, by torch with the threads of a fold: the quicker of two passes."""
+        self._threads_of_a_fold(config)
         device = "cuda" if self.place == "gpu" and torch.cuda.is_available() else "cpu"
         network = build(config.model, len(self.competition.samples.classes), size, self.competition.target, load=False)
         network = network.to(device, memory_format=torch.channels_last).eval()
@@ -316,7 +321,10 @@ class Planner:
             size = largest(speed, work, [one for one in sizes if one <= speed.size], self._room(), wanted)
             speed = speed.at(size)
             config = with_values(config, {"train.precision": speed.precision, "images.size": size})
-            config = config.model_copy(update={"machine": config.machine.model_copy(update={"layout": speed.layout})})
+            layout: dict[str, Any] = {"layout": speed.layout}
+            if config.machine.threads == "auto" and work.jobs > 1 and speed.alone > WORTH_ALL:
+                layout["threads"] = self._share(config).threads  # the last fold too
+            config = config.model_copy(update={"machine": config.machine.model_copy(update=layout)})
         self.speeds.append(speed)
         self._ready_images(config)
         self._mark("speeds")
@@ -351,6 +359,7 @@ class Planner:
 
     def _too_short(self, speed: Speed, work: Work) -> Planned:
         """The probe stays the answer, where it may."""
+        self.speeds.append(speed)
         need = self.total - self._room() + speed.answers(work) + speed.folds(work, FEWEST)
         need_text = (
             f"{FEWEST} epochs of {speed.network} at {speed.size} px would need about budget={round(need / 60 + 0.5)}m"
@@ -393,24 +402,22 @@ class Planner:
             return choose(config, TINY, Path(folder) / "machine.json", lambda machine: machine)
 
     def _rough(self, config: Config) -> Speed:
-        """From two small steps in this process."""
-        self._all_threads()
+        """From small steps in this process, with the threads of a fold."""
+        self._threads_of_a_fold(config)
         batch = min(16, global_batch(config))
         small = with_values(config, {"train.batch": batch, "train.global_batch": batch, "train.epochs": 1})
         machine = self._machine(small)
         fp32 = machine.precision if config.train.precision != "auto" or machine.device != "cpu" else "fp32"
-        jobs = share_out(config, machine, len(self.request.members)).jobs
         step = begin_step(small, self._network(config), replace(machine, precision=fp32))
         seconds = _quickest(step, 2) * global_batch(config) / batch
         answer = self._answer_seconds(config, config.images.size)
-        # This process had all cores; side by side each fold has its share of them.
         return Speed(
             config.model.name,
             config.images.size,
             fp32,
             CHANNELS_LAST,
-            jobs * seconds + global_batch(config) * self._augment_seconds(config),
-            jobs * answer,
+            seconds + global_batch(config) * self._augment_seconds(config),
+            answer,
             1.0,
             self._head_seconds(config),
         )
@@ -434,17 +441,17 @@ class Planner:
         images = global_batch(config) * self._augment_seconds(config)
         alone = 1.0
         if share.jobs > 1 and work.folds % share.jobs:
-            together = replace(kinds[best], threads=None)
-            alone = min(1.0, _quickest(begin(together), 1) / seconds[best])
+            torch.set_num_threads(cores())
+            alone = min(1.0, _quickest(begin(replace(kinds[best], threads=None)), 1) / seconds[best])
         answer = self._answer_seconds(config, config.images.size)
         kind, step = kinds[best], seconds[best] * steps + images
         self.speeds += [
-            Speed(config.model.name, config.images.size, k.precision, k.layout, s * steps + images, share.jobs * answer)
+            Speed(config.model.name, config.images.size, k.precision, k.layout, s * steps + images, answer)
             for k, s in zip(kinds, seconds, strict=True)
             if k != kind
         ]
         name, size, head = config.model.name, config.images.size, self._head_seconds(config)
-        return Speed(name, size, kind.precision, kind.layout, step, share.jobs * answer, alone, head)
+        return Speed(name, size, kind.precision, kind.layout, step, answer, alone, head)
 
     def _network(self, config: Config) -> torch.nn.Module:
         classes = len(self.competition.samples.classes)

@@ -359,7 +359,7 @@ class Planner:
 
     def _too_short(self, speed: Speed, work: Work) -> Planned:
         """The probe stays the answer, where it may."""
-        self.speeds.append(speed)
+        self.speeds += [] if speed in self.speeds else [speed]
         need = self.total - self._room() + speed.answers(work) + speed.folds(work, FEWEST)
         need_text = (
             f"{FEWEST} epochs of {speed.network} at {speed.size} px would need about budget={round(need / 60 + 0.5)}m"

@@ -346,7 +346,7 @@ class Planner:
         training, answers = speed.folds(work, epochs), speed.answers(work) + self.start
         parts = {"training": training, PREDICTION: answers, PAGE: self._page()}
         facts = self._facts(by, config, speed, parts, epochs)
-        how = "from the probe" if getattr(config.train, "head_init", "") == PROBE else "with published weights"
+        how = "from the probe" if config.train.head_init == PROBE else "with published weights"
         how = how if config.model.pretrained else f"with {config.model.weights or 'no weights'}"
         after = answers + parts[PAGE]
         text = (
@@ -467,7 +467,7 @@ class Planner:
 
     def _head_seconds(self, config: Config) -> float:
         """Of a fold's first head on one core, as the probe's took on all."""
-        if getattr(config.train, "head_init", "") != PROBE or self.probe is None:
+        if config.train.head_init != PROBE or self.probe is None:
             return 0.0
         run = Run(self.request.competition, self.probe["run"])
         return cores() * float(read_csv(run.member(*self._member()) / "log.csv")["seconds"].iloc[-1])
@@ -477,7 +477,7 @@ class Planner:
         network: both are kept, and the time that they took is known."""
         competition = replace(self.competition, config=config)
         competition.images()
-        if getattr(config.train, "head_init", "") != PROBE:
+        if config.train.head_init != PROBE:
             return
         network = build(config.model, len(competition.samples.classes), config.images.size, competition.target)
         without_head(network)
@@ -498,5 +498,15 @@ def _quickest(step: Any, steps: int) -> float:
 
 
 def recipe() -> dict[str, Any]:
-    """{key: value} of how a network with weights is fine-tuned."""
-    return {"optim.lr": 1e-3, "optim.layer_decay": 0.8}
+    """{key: value} of how a network with weights is fine-tuned, from each fold's fitted head."""
+    return {
+        "optim.lr": 3e-4,
+        "optim.layer_decay": None,
+        "train.head_init": PROBE,
+        "train.hold_norms": True,
+        "train.frozen": 3,
+        "train.batch": 32,
+        "train.global_batch": 32,
+        "schedule.warmup_epochs": 0.0,
+        "schedule.warmup_steps": 30,
+    }

@@ -29,9 +29,10 @@ from src.core.files import DamagedFile, read_json, write_json
 from src.core.locks import hold
 from src.core.memory import largest_batch
 from src.core.paths import home
+from src.models.freezing import NOTHING, TRUNK, freeze
 from src.training.fold_job import global_batch
 from src.training.machine import CONTIGUOUS, TINY, Machine, Share, cores, share_out
-from src.training.stages import Stage, freeze, hold_norms, stages_of
+from src.training.stages import Stage, stages_of
 from src.training.state import State
 from src.training.step import try_batch
 
@@ -56,7 +57,7 @@ def faster(config: Config, kinds: list[Machine], images: int, begin: Begin) -> M
     if len(kinds) == 1:
         return usual
     stage = longest_stage(config)
-    rests = ", frozen" if stage.frozen else ""
+    rests = "" if stage.frozen == NOTHING else f", frozen {stage.frozen}"
     key = f"{config.model.name}, {stage.size} px{rests}, {batch} images; {machine_name()}"
     known = _known().get(key, {})
     if _absent(kinds, known):
@@ -89,7 +90,7 @@ def images_tried(config: Config) -> int:
 
 def longest_stage(config: Config) -> Stage:
     """The stage that takes the time: where most pixels are seen, and of a frozen trunk a third of the work is done."""
-    return max(stages_of(config), key=lambda stage: stage.epochs * stage.size**2 / (3 if stage.frozen else 1))
+    return max(stages_of(config), key=lambda stage: stage.epochs * stage.size**2 / (3 if stage.frozen == TRUNK else 1))
 
 
 def step_seconds(begin: Begin, kinds: list[Machine], at_once: int = 1) -> list[float]:
@@ -262,15 +263,16 @@ class Tuner:
 def begin_step(config: Config, network: torch.nn.Module, kind: Machine) -> Step:
     """A true step of blank images: a throw-away `network` as its longest stage trains it, update and average too."""
     stage, state = longest_stage(config), State(config, kind, network, ALONE)
-    freeze(state.plain_network.backbone, stage.frozen)
-    return partial(_step, state, config, stage)
+    return partial(
+        _step, state, config, stage, freeze(state.plain_network.backbone, stage.frozen, config.train.hold_norms)
+    )
 
 
-def _step(state: State, config: Config, stage: Stage) -> None:
+def _step(state: State, config: Config, stage: Stage, resting: list[torch.nn.Module]) -> None:
     images = torch.zeros(images_tried(config), 3, stage.size, stage.size, dtype=torch.uint8, device=state.device)
     state.network.train()
-    if stage.frozen:
-        hold_norms(state.plain_network.backbone)
+    for norm in resting:
+        norm.eval()
     state.backward(state.forward(images).float().logsumexp(1).mean())
     state.update(config.optim.clip)
     if state.ema:

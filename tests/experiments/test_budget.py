@@ -93,6 +93,7 @@ def test_where_nothing_fits_the_probe_stays_the_answer(tiny, capsys):
     assert train(words) == 0
     plan = read_json(tiny / "runs/tiny/b/plan.json")
     assert plan["by"] == "probe" and plan["planned"] == {}
+    capsys.readouterr()
     assert predict([*words, "--tta", "--json"]) == 0
     assert of_json(capsys)["score"]["value"] == pytest.approx(plan["probe"]["value"])
 

@@ -277,8 +277,9 @@ class Planner:
         """The recipe, but for what was set otherwise; of a network that was named, the configuration as it is."""
         if self.config.model.name != "auto":
             return with_values(self.usual, {"model.pretrained": True})
+        rows = len(self.competition.folds.rows(self._member()[1])[0])
         values = {"model.name": self.probe["network"], "model.pretrained": True, "model.stem": "stock"}
-        values |= {key: value for key, value in recipe().items() if key not in self.request.given}
+        values |= {key: value for key, value in recipe(rows).items() if key not in self.request.given}
         return with_values(self.usual, values)
 
     def _wanted(self, by: str, rows: int) -> tuple[int, int]:
@@ -497,14 +498,15 @@ def _quickest(step: Any, steps: int) -> float:
     return min(times)
 
 
-def recipe() -> dict[str, Any]:
-    """{key: value} of how a network with weights is fine-tuned, from each fold's fitted head."""
+def recipe(rows: int) -> dict[str, Any]:
+    """{key: value} of how a network with weights is fine-tuned on so many rows, from each fold's fitted head."""
+    few = rows < 1000
     return {
-        "optim.lr": 3e-4,
+        "optim.lr": 3e-4 if few else 1e-3,
         "optim.layer_decay": None,
         "train.head_init": PROBE,
         "train.hold_norms": True,
-        "train.frozen": 3,
+        "train.frozen": 4 if few else 3,
         "train.batch": 32,
         "train.global_batch": 32,
         "schedule.warmup_epochs": 0.0,

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from src.competition.card import load_card
-from src.competition.plan_record import plan_of
+from src.competition.plan_record import plan_of, write_plan
 from src.config.request import Request
 from src.core.console import log
 from src.core.files import read_json
@@ -37,6 +37,7 @@ def better_answer(request: Request, file: Path) -> dict[str, Any]:
         f"{measure.name} {what}: this run {own:.4f}, its probe {other:.4f}; hand in {chosen}. Both joined: "
         f"python -m src.predict --tta runs={run.name},{probe['run']}"
     )
+    write_plan(run, plan | {"submit": chosen})
     return {"submit": chosen}
 
 

@@ -8,6 +8,7 @@ scratch     the trial of a network from scratch: its score and the probe's on th
 speeds      what was measured here
 planned     {part of the work: seconds}; `took` has the same parts as they went
 left_out    [seed, fold] of each that would have gone beyond the budget
+submit      the CSV of the better one of run and probe out of fold, once both are predicted
 """
 
 from typing import Any

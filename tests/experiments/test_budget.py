@@ -11,7 +11,7 @@ from src.config import run_config
 from src.config.load import load
 from src.config.request import parse
 from src.config.schema import seconds_of
-from src.core.files import read_json
+from src.core.files import read_json, write_json
 from src.core.paths import Run
 from src.core.reporter import SilentReporter
 from src.experiments.budget import Pace
@@ -19,6 +19,7 @@ from src.experiments.budget_plan import Planned
 from src.experiments.time_plan import Speed, Work, largest
 from src.predict import main as predict
 from src.report import main as report
+from src.submit import main as submit
 from src.train import main as train
 from src.training.run import train_within
 from tests.fixtures.codes import raises
@@ -74,8 +75,14 @@ def test_what_follows_finds_the_run_and_keeps_its_plan(at_home, capsys):
     assert (home / "runs/tiny/b/config.yaml").read_text() == before
     assert predict([*words, "--tta", "--json"]) == 0
     told = of_json(capsys)
-    own, probe = told["score"]["value"], plan["probe"]["value"]
-    assert told["submit"] == (str(told["submission"]) if own >= probe else plan["probe"]["file"])
+    own, probe, probe_file = told["score"]["value"], plan["probe"]["value"], plan["probe"]["file"]
+    assert told["submit"] == (told["submission"] if own >= probe else probe_file)
+    assert submit([*words, "--dry-run", "--json"]) == 0
+    assert of_json(capsys)["file"] == told["submit"]
+    plan_file = home / "runs/tiny/b/plan.json"
+    write_json(plan_file, read_json(plan_file) | {"submit": probe_file})
+    assert submit([*words, "--dry-run", "--json"]) == 0
+    assert of_json(capsys)["file"] == probe_file
     assert report(words) == 0
     page = (home / "runs/tiny/b/report/report.html").read_text()
     assert "budget of 150s" in page and f"{probe:.4f}" in page

@@ -49,10 +49,11 @@ def last_layer(backbone: nn.Module) -> nn.Module:
 
 @dataclass(frozen=True)
 class Head:
-    """The last layer of a network, and its name there."""
+    """The last layer of a network, and its name there. own_unit: whether the network turns its outputs into a unit."""
 
     name: str
     layer: nn.Linear | nn.Conv2d
+    own_unit: bool = False
 
     @property
     def width(self) -> int:
@@ -69,7 +70,7 @@ class Head:
 def without_head(network: Network) -> Head:
     """Take the last layer out of a network, in place: it then makes (n, width) features, what that layer was given.
 
-    `network.backbone.set_submodule(head.name, head.layer)` puts it back. Raises Problem for a network that does not
+    `put_back` is the way back. Raises Problem for a network that does not
     end in one linear layer with a bias.
     """
     layer = last_layer(network.backbone)
@@ -83,4 +84,12 @@ def without_head(network: Network) -> Head:
             code="no-linear-head",
         )
     network.backbone.set_submodule(name, nn.Identity())
-    return Head(name, layer)
+    head = Head(name, layer, network.own_unit)
+    network.own_unit = False  # features have none
+    return head
+
+
+def put_back(network: Network, head: Head) -> None:
+    """Undo `without_head`."""
+    network.backbone.set_submodule(head.name, head.layer)
+    network.own_unit = head.own_unit

@@ -21,7 +21,7 @@ from src.core.worker_processes import run_tasks
 from src.inference.network_features import NetworkFeatures, check_begins_trained
 from src.inference.tta import view_names
 from src.models.factory import Network
-from src.models.features import Head, without_head
+from src.models.features import Head, put_back, without_head
 from src.targets import TargetType
 from src.training.fold_job import FoldJob
 from src.training.machine import Share, cores
@@ -131,8 +131,7 @@ def check_head_init(competition: Competition, network: Network) -> None:
     """Raises Problem or UsageError where train.head_init=probe cannot be. The network is left as it was."""
     check_begins_trained(competition.config.model)
     head_kinds(competition.config, competition.target)
-    head = without_head(network)
-    network.backbone.set_submodule(head.name, head.layer)
+    put_back(network, without_head(network))
 
 
 def compute_features(competition: Competition, network: Network, device: str, share: Share) -> None:
@@ -169,7 +168,7 @@ def _frozen(competition: Competition, network: Network, device: str) -> Iterator
     """The features that the network makes without its last layer, and that layer, which is put back at the end."""
     head = without_head(network)
     yield NetworkFeatures(competition, network.eval(), competition.config.model.name, device), head
-    network.backbone.set_submodule(head.name, head.layer)
+    put_back(network, head)
     network.train()
 
 

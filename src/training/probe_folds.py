@@ -25,7 +25,7 @@ from src.inference.logits_store import logits_file, save_logits
 from src.inference.network_features import FP32, NetworkFeatures, check_begins_trained
 from src.inference.tta import PLAIN, VIEWS, view_names
 from src.models.factory import Network, build
-from src.models.features import Head, without_head
+from src.models.features import Head, put_back, without_head
 from src.training.evaluate import Scores
 from src.training.finish import write_fold
 from src.training.fitted_head import fit_head, head_kinds
@@ -87,7 +87,7 @@ class _ProbeFold:
         features_mean = torch.stack([seen[view][self.rows] for view in self.learned]).mean(0)
         fitted = fit_head(self.competition, job.fold, features_mean, job.threads)
         head.set(fitted.head.weight, fitted.head.bias)
-        network.backbone.set_submodule(head.name, head.layer)
+        put_back(network, head)
         logits = {view: fitted.head.logits(table).numpy() for view, table in seen.items()}
         seconds, scores = time.monotonic() - fitting, self._scores(logits[PLAIN[0]])
         entry = self._entry(logits[PLAIN[0]], scores, seconds)

@@ -49,15 +49,15 @@ class FoldTraining:
         seed_all(key(job.seed, job.fold, START))
         samples = job.competition.samples
         network = build(config.model, len(samples.classes), config.images.size, samples.target)
+        self.checkpoint = job.folder / CHECKPOINT
+        begun = job.ranks.broadcast(self.checkpoint.exists())
+        if config.begins_from_probe and not begun and job.ranks.is_main:  # the others get the leader's numbers
+            begin_from_probe(job, network)
         if samples.target.own_unit:
             seen = samples.targets[self.rows]
             network.set_unit(samples.target.prior(seen, len(samples.classes)), samples.target.unit(seen))
         if is_warm_start(config.model):
             load_warm_start(network, job.competition, job.seed, job.fold)
-        self.checkpoint = job.folder / CHECKPOINT
-        begun = job.ranks.broadcast(self.checkpoint.exists())
-        if config.begins_from_probe and not begun and job.ranks.is_main:  # the others get the leader's numbers
-            begin_from_probe(job, network)
         self.state = State(config, job.machine, network, job.ranks)
         self.device = self.state.device
         self.stepper = Stepper(job, self.state, self.fold_targets.targets)

@@ -485,6 +485,7 @@ class Planner:
         device = self._machine(config).device
         network.to(device, memory_format=torch.channels_last)
         views = view_names(config.probe.views)
+        torch.set_num_threads(cores() if self.config.machine.threads == "auto" else self.config.machine.threads)
         NetworkFeatures(competition, network, config.model.name, device).ensure(views)
 
 

@@ -1,10 +1,7 @@
 """The plan of a run with a budget: the probe, a trial from scratch where that may be better, speeds, and what fits."""
 
-import tempfile
 import time
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -21,9 +18,8 @@ from src.config.schema import Config, seconds_of
 from src.core.console import ProgressReporter, log, silenced
 from src.core.files import read_csv, read_json
 from src.core.paths import DONE, Run
+from src.experiments.speed_trials import SpeedTrials
 from src.experiments.time_plan import FEWEST, Speed, Work, largest
-from src.images.augment import Augmentation
-from src.images.stream import ImageStream
 from src.inference.network_features import NetworkFeatures
 from src.inference.pipeline import predict
 from src.inference.provenance import facts_of
@@ -31,9 +27,8 @@ from src.inference.tta import view_names
 from src.models.factory import build
 from src.models.features import without_head
 from src.models.weights import published
-from src.training.autotune import begin_step, images_tried, open_kinds, step_seconds
 from src.training.fold_job import global_batch
-from src.training.machine import CHANNELS_LAST, TINY, Machine, Share, choose, cores, share_out
+from src.training.machine import cores, share_out
 from src.training.run import result_of, train_within
 
 FINE_TUNE, SCRATCH, PROBE = "fine-tune", "scratch", "probe"
@@ -88,6 +83,7 @@ class Planner:
             with silenced():
                 self.competition = open_competition(unplanned, Run(self.request.competition, self.request.run))
             self.usual = self.competition.config  # without any auto, from scratch
+            self.trials = SpeedTrials(self.competition, len(self.request.members), self.total)
             self._mark("competition")
             self.probe = self._probe()
             self._mark("probe")
@@ -111,14 +107,6 @@ class Planner:
 
     def _page(self) -> float:
         return PAGE_STARTS * self.start + PAGE_ROW * len(self.competition.samples.train)
-
-    def _share(self, config: Config) -> Share:
-        return share_out(config, self._machine(config), len(self.request.members))
-
-    def _threads_of_a_fold(self, config: Config) -> None:
-        """Let this process compute with as many threads as a fold will have: on a machine that is busy with other work
-        two threads that wait for each other may be slower than one."""
-        torch.set_num_threads(self._share(config).threads)
 
     # The probe
 
@@ -178,28 +166,13 @@ class Planner:
             return with_values(config, {"images.size": begun.images.size, "model.name": begun.model.name})
         views = {*config.probe.views, *config.predict.views}
         passes = len(views) * (len(self.competition.samples.train) + len(self.competition.samples.test))
-        seconds = self._answer_seconds(config, config.images.size) / self._share(config).jobs
+        seconds = self.trials.answer_seconds(config) / self.trials.share(config).jobs
         most = max(PROBE_LEAST, PROBE_SHARE * self.total)
         for size in PROBE_SIZES:
             expected = passes * seconds * (size / config.images.size) ** 2
             if size <= config.images.size and (expected <= most or size == PROBE_SIZES[-1]):
                 return with_values(config, {"images.size": size})
         return config
-
-    def _answer_seconds(self, config: Config, size: int, batch: int = 16) -> float:
-        """Of one image, by torch with the threads of a fold: the quicker of two passes."""
-        self._threads_of_a_fold(config)
-        device = "cuda" if self.place == "gpu" and torch.cuda.is_available() else "cpu"
-        network = build(config.model, len(self.competition.samples.classes), size, self.competition.target, load=False)
-        network = network.to(device, memory_format=torch.channels_last).eval()
-        images = torch.zeros(batch, 3, size, size, dtype=torch.uint8, device=device)
-        times = []
-        with torch.inference_mode():
-            for _ in range(2):
-                begun = time.perf_counter()
-                network(images.contiguous(memory_format=torch.channels_last)).float().cpu()
-                times.append(time.perf_counter() - begun)
-        return min(times) / batch
 
     # Scratch or not
 
@@ -233,7 +206,7 @@ class Planner:
         config, member = self._from_scratch(), self._member()
         work = self._work(config, folds=1)
         seconds = min(TRIAL_SHARE * self.total, max(TRIAL_LEAST, 4 * self.took["probe"]))
-        epochs = min(SCRATCH_EPOCHS, self._rough(config).epochs(replace(work, passes=0), seconds))
+        epochs = min(SCRATCH_EPOCHS, self.trials.rough(config).epochs(replace(work, passes=0), seconds))
         if epochs < FEWEST:
             return FINE_TUNE, None
         run = f"{self.request.run}-scratch"
@@ -296,7 +269,7 @@ class Planner:
         rows, held = map(len, self.competition.folds.rows(self._member()[1]))
         test, views = len(samples.test), len(config.predict.views)
         passes = round(folds * (held * max(0, views - 1) + test * views))
-        share = share_out(config, self._machine(config), folds)
+        share = share_out(config, self.trials.machine(config), folds)
         return Work(rows, held, passes, folds, share.jobs, global_batch(config))
 
     def _fitting(self, by: str) -> Planned:
@@ -310,7 +283,8 @@ class Planner:
         ]
         sizes = sizes if free else [config.images.size]
         first = min(sizes, key=lambda size: abs(size - FIRST_SIZE))
-        speed = self._rough(with_values(config, {"images.size": first}))
+        head = self._head_seconds(config)
+        speed = self.trials.rough(with_values(config, {"images.size": first}), head)
         speed = speed.at(largest(speed, work, sizes, self._room(), wanted))
         config = with_values(config, {"images.size": speed.size})
         if speed.epochs(work, self._room()) < FEWEST:
@@ -318,13 +292,14 @@ class Planner:
         if self.total > 2 * SIMPLE and speed.folds(work, min(wanted, most)) > SIMPLE:
             self._ready_images(config)
             self._mark("images")
-            speed = self._precise(config, work)
+            speed, slower = self.trials.precise(config, head)
+            self.speeds += slower
             size = largest(speed, work, [one for one in sizes if one <= speed.size], self._room(), wanted)
             speed = speed.at(size)
             config = with_values(config, {"train.precision": speed.precision, "images.size": size})
             layout: dict[str, Any] = {"layout": speed.layout}
             if config.machine.threads == "auto" and work.jobs > 1 and speed.alone > WORTH_ALL:
-                layout["threads"] = self._share(config).threads  # the last fold too
+                layout["threads"] = self.trials.share(config).threads  # the last fold too
             config = config.model_copy(update={"machine": config.machine.model_copy(update=layout)})
         self.speeds.append(speed)
         self._ready_images(config)
@@ -397,75 +372,6 @@ class Planner:
 
     # Speeds
 
-    def _machine(self, config: Config) -> Machine:
-        """The usual one here, without trials; nothing is recorded."""
-        with tempfile.TemporaryDirectory() as folder:
-            return choose(config, TINY, Path(folder) / "machine.json", lambda machine: machine)
-
-    def _rough(self, config: Config) -> Speed:
-        """From small steps in this process, with the threads of a fold."""
-        self._threads_of_a_fold(config)
-        batch = min(16, global_batch(config))
-        small = with_values(config, {"train.batch": batch, "train.global_batch": batch, "train.epochs": 1})
-        machine = self._machine(small)
-        fp32 = machine.precision if config.train.precision != "auto" or machine.device != "cpu" else "fp32"
-        step = begin_step(small, self._network(config), replace(machine, precision=fp32))
-        seconds = _quickest(step, 2) * global_batch(config) / batch
-        answer = self._answer_seconds(config, config.images.size)
-        return Speed(
-            config.model.name,
-            config.images.size,
-            fp32,
-            CHANNELS_LAST,
-            seconds + global_batch(config) * self._augment_seconds(config),
-            answer,
-            1.0,
-            self._head_seconds(config),
-        )
-
-    def _precise(self, config: Config, work: Work) -> Speed:
-        """From true steps of as many folds at once as will train, in each precision and layout that is in doubt."""
-        one = with_values(config, {"train.epochs": 1})
-        tried = min(global_batch(config), 64 if self.total >= 1800 else 32 if self.total >= 600 else 16)
-        if self.place == "cpu":
-            one = with_values(one, {"train.batch": tried, "train.global_batch": tried})
-        network, usual = self._network(config), self._machine(one)
-        share = share_out(one, usual, len(self.request.members))
-        kinds = open_kinds(one, usual, sum(p.numel() for p in network.parameters()), share)
-        kinds = [kind for kind in kinds if kind.threads == kinds[0].threads]
-        if self.total < 600:
-            kinds = [kind for kind in kinds if kind.layout == kinds[0].layout]
-        begin = partial(begin_step, one, network)
-        seconds = step_seconds(begin, kinds, share.jobs)
-        steps = global_batch(config) / images_tried(one)
-        best = int(np.argmin(seconds))
-        images = global_batch(config) * self._augment_seconds(config)
-        alone = 1.0
-        if share.jobs > 1 and work.folds % share.jobs:
-            torch.set_num_threads(cores())
-            alone = min(1.0, _quickest(begin(replace(kinds[best], threads=None)), 1) / seconds[best])
-        answer = self._answer_seconds(config, config.images.size)
-        kind, step = kinds[best], seconds[best] * steps + images
-        self.speeds += [
-            Speed(config.model.name, config.images.size, k.precision, k.layout, s * steps + images, answer)
-            for k, s in zip(kinds, seconds, strict=True)
-            if k != kind
-        ]
-        name, size, head = config.model.name, config.images.size, self._head_seconds(config)
-        return Speed(name, size, kind.precision, kind.layout, step, answer, alone, head)
-
-    def _network(self, config: Config) -> torch.nn.Module:
-        classes = len(self.competition.samples.classes)
-        return build(config.model, classes, config.images.size, self.competition.target, load=False)
-
-    def _augment_seconds(self, config: Config) -> float:
-        """Of one image, read from memory and augmented by one thread."""
-        paths = self.competition.samples.train["path"].iloc[:16].tolist()
-        side = config.images.load_side()
-        images = ImageStream(paths, side, config.images.fit, tuple(config.images.prepare)).batch(range(len(paths)))
-        augmentation = Augmentation(config.augment.transforms, config.images.size, side)
-        return _quickest(lambda: augmentation(images, (0, 0)), 2) / len(paths)
-
     def _head_seconds(self, config: Config) -> float:
         """Of a fold's first head on one core, as the probe's took on all."""
         if config.train.head_init != PROBE or self.probe is None:
@@ -482,21 +388,11 @@ class Planner:
             return
         network = build(config.model, len(competition.samples.classes), config.images.size, competition.target)
         without_head(network)
-        device = self._machine(config).device
+        device = self.trials.machine(config).device
         network.to(device, memory_format=torch.channels_last)
         views = view_names(config.probe.views)
         torch.set_num_threads(cores() if self.config.machine.threads == "auto" else self.config.machine.threads)
         NetworkFeatures(competition, network, config.model.name, device).ensure(views)
-
-
-def _quickest(step: Any, steps: int) -> float:
-    step()
-    times = []
-    for _ in range(steps):
-        begun = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - begun)
-    return min(times)
 
 
 def recipe(rows: int) -> dict[str, Any]:

@@ -34,8 +34,11 @@ from src.training.run import result_of, train_within
 FINE_TUNE, SCRATCH, PROBE = "fine-tune", "scratch", "probe"
 STRONG = ("convnext_tiny.fb_in22k_ft_in1k", "resnet50.a1_in1k")  # of a GPU, the first whose weights are at hand
 PROBE_SIZES = (224, 160, 128, 96)  # the first at which the probe takes no more than
-PROBE_SHARE, PROBE_LEAST = 0.15, 20  # of the budget, by torch; seconds, where that is less
-SIZES = {"cpu": [96, 112, 128, 160, 192, 224], "gpu": [128, 160, 192, 224, 256, 320]}
+PROBE_SHARE, PROBE_LEAST = 0.1, 20  # of the budget, by torch; seconds, where that is less
+SIZES = {
+    "cpu": list(range(128, 225, 16)),
+    "gpu": list(range(128, 321, 32)),
+}  # fine-tuned at; smaller ones see too little
 FIRST_SIZE = 128  # at which speeds are measured first
 SMALL = 64  # pixels of the usual side, up to which features of photos may say little
 WEAK = 0.5  # of the loss of a guess, from which a probe is weak

@@ -83,7 +83,8 @@ class SpeedTrials:
         if self.seconds < MIDDLE:
             kinds = [kind for kind in kinds if kind.layout == kinds[0].layout]
         begin = partial(begin_step, one, network)
-        seconds = step_seconds(begin, kinds, share.jobs)
+        beside = share.jobs if kinds[0].device == "cpu" else 1  # each fold has a GPU to itself
+        seconds = step_seconds(begin, kinds, beside)
         best = int(np.argmin(seconds))
         alone = 1.0
         if share.jobs > 1 and self.folds % share.jobs:

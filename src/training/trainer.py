@@ -238,7 +238,8 @@ class FoldTraining:
     def _chance(self) -> float:
         """The loss of knowing the class frequencies only; no number for losses and targets of another scale."""
         loss, target, labels = self.stepper.criterion, self.job.competition.target, self.fold_targets.labels
-        if not loss.plain or loss.rows.weights is not None or self.job.teacher:
+        weighted = loss.rows.weights is not None or self.stepper.weights is not None
+        if not loss.plain or weighted or self.job.teacher:
             return math.inf
         drawn = self.stage.sampler.weights(labels, target)
         return target.chance_loss(labels, drawn, loss.smoothing, len(self.job.competition.samples.classes))

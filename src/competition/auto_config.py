@@ -27,6 +27,7 @@ def resolve_auto(config: Config, run: Run, samples: Samples, metric: Metric) -> 
 
     A budget that nobody has planned by is left out: what needs no training needs no time, and training asks for a plan.
     """
+    config = _with_hub_network(config, run)
     keys = config.undecided
     if run_config.is_stored(run):
         return _as_begun(config, run) if keys or config.budget else config
@@ -50,6 +51,28 @@ def _as_begun(config: Config, run: Run) -> Config:
         config = config.model_copy(update={"budget": None})
     config = with_values(config, as_planned(config, plan_of(run)))
     return with_values(config, {key: stored.value(key) for key in config.undecided})
+
+
+def _with_hub_network(config: Config, run: Run) -> Config:
+    """`model.name=hf-hub:owner/name` as timm's name of that network, its weights and its normalisation.
+
+    A run that was begun with it keeps what was told then, so that it needs the hub no more.
+    """
+    from src.models.hub import HUB, hub_network
+
+    word, own = config.model.name, config.model
+    if not word.startswith(HUB):
+        return config
+    stored = run_config.read(run.folder).model if run_config.is_stored(run) else None
+    if stored and stored.weights == word:
+        told = {"name": stored.name, "args": stored.args | own.args, "mean": stored.mean, "std": stored.std}
+    else:
+        found = hub_network(word)
+        log.info(f"{word} is a {found.architecture}, licence {found.licence}")
+        told = {"name": found.architecture, "args": found.args | own.args}
+        told |= {"mean": own.mean or found.mean, "std": own.std or found.std}
+    told["weights"] = own.weights or word
+    return with_values(config, {f"model.{key}": value for key, value in told.items()})
 
 
 def _pretrained(model: Model) -> bool:

@@ -17,7 +17,7 @@ from src.inference.backend_networks import EngineNetworks
 from src.inference.backends.backend import Engine
 from src.inference.logits_store import NAMES, PARTS, SECONDS, StoredTables, save_logits
 from src.inference.trained_networks import Member
-from src.inference.tta import VIEWS
+from src.inference.tta import PLAIN, VIEWS
 
 Advance = Callable[[int], object]  # told how many images more are done
 
@@ -73,6 +73,16 @@ class ViewTables(StoredTables):
         self.engine = engine
         self.place = "" if engine == self.networks.usual else engine.place
         self.networks.let_go(but=engine)
+
+    def usable(self, members: list[Member], views: tuple[str, ...]) -> tuple[str, ...]:
+        """All of them, but of a probe on brought features: those that were brought."""
+        if self.competition.config.probe.features is None:
+            return views
+        kept = tuple(view for view in views if all(self.file(m, "oof", view).exists() for m in members))
+        if len(kept) < len(views):
+            left_out = ", ".join(view for view in views if view not in kept)
+            log.info(f"{left_out}: left out, for the features that were brought hold no such view")
+        return kept or PLAIN
 
     def missing(
         self, members: list[Member], views: tuple[str, ...], parts: tuple[str, ...] = PARTS

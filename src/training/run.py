@@ -27,7 +27,7 @@ from src.core.reporter import Reporter, RowProgress, SilentReporter
 from src.core.worker_processes import Task, run_tasks
 from src.inference.backends import check_precision
 from src.inference.tta import view_names
-from src.models.factory import build
+from src.models.factory import build, try_size
 from src.models.freezing import NOTHING, freeze
 from src.submission.sample_layout import layout_of
 from src.training.autotune import Tuner
@@ -137,6 +137,10 @@ def _train(
     # A throw-away network shows now whether name, weights and size fit, not after the images are decoded.
     network = build(config.model, len(competition.samples.classes), config.images.size, competition.target)
     optimizer_of(config, network)
+    for size in {stage.size for stage in stages_of(config)} - {config.images.size}:
+        try_size(network, config.model.name, size, len(competition.samples.classes))
+    if config.train.checkpointing:
+        network.save_memory(config.model.name)
     for frozen in (*(stage.frozen for stage in stages_of(config)), NOTHING):
         freeze(network.backbone, frozen)
     if config.begins_from_probe:

@@ -58,6 +58,8 @@ class FoldTraining:
             network.set_unit(samples.target.prior(seen, len(samples.classes)), samples.target.unit(seen))
         if is_warm_start(config.model):
             load_warm_start(network, job.competition, job.seed, job.fold)
+        if config.train.checkpointing:
+            network.save_memory(config.model.name)
         self.state = State(config, job.machine, network, job.ranks)
         self.device = self.state.device
         self.stepper = Stepper(job, self.state, self.fold_targets.targets)

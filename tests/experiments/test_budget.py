@@ -125,8 +125,8 @@ def test_what_cannot_be_planned_is_refused(tiny, capsys, words, code):
 def test_who_does_not_plan_says_so(tiny):
     """As a run of a sweep, or a cell on another machine; what trains nothing needs no plan."""
     with raises("budget-not-planned"):
-        train_within(parse(["competition=tiny"]), SilentReporter())
-    config = open_competition(parse(["competition=tiny"]).config, Run("tiny", "none")).config
+        train_within(parse(["competition=tiny", "budget=10m"]), SilentReporter())
+    config = open_competition(parse(["competition=tiny", "budget=10m"]).config, Run("tiny", "none")).config
     assert config.budget is None and config.undecided == ()
 
 

@@ -94,13 +94,13 @@ def _parse(line: CommandLine) -> tuple[str, str, dict[str, Any], str | list[str]
 
 
 def _value(key: str, word: str) -> Any:
-    """A word as it stands, but for lists and mappings, whose parts stay text too. {id}.jpg is a template."""
+    """A word as it stands, or a list or mapping of text; parameters may be numbers. {id}.jpg is a template."""
     if (key, word) == ("group", "none"):
         return None
     if not re.fullmatch(r"\[.*\]|\{.*: .*\}", word, re.DOTALL):
         return word
     try:
-        return yaml.load(word, Loader=yaml.BaseLoader)
+        return yaml.safe_load(word) if key in ("target", "metric") else yaml.load(word, Loader=yaml.BaseLoader)
     except yaml.YAMLError:
         raise UsageError(f"{key}={word}: cannot be read as a list or mapping", code="bad-value") from None
 

@@ -18,6 +18,7 @@ import torch
 from src.core.paths import REPOSITORY
 from src.models.zoo import register_networks
 from tests.fixtures.tiny import write_tiny
+from tests.fixtures.warm_python import warm_python
 
 TOOLS = ("bash", "dirname", "cksum", "tr", "sed", "rm", "touch", "mkdir", "chmod", "cat")
 
@@ -301,7 +302,10 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(real, tmp_path):
     assert "Traceback" not in err and "goes on" in err
     assert not (tmp_path / "submissions" / "tiny" / "long.csv").exists()
 
-    done = subprocess.run(words, env=real, capture_output=True, text=True, timeout=120, check=False)
+    warm = f'[ "$1" = -m ] && exec {warm_python()} "$@"\nexec {sys.executable} "$@"\n'
+    executable(tmp_path / "warm" / "bin" / "python", f"#!/bin/bash\n{warm}")
+    again = real | {"VIRTUAL_ENV": str(tmp_path / "warm")}
+    done = subprocess.run(words, env=again, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     steps = [int(step) for step in re.findall(r"goes on at epoch \d+/40, step (\d+)/30", done.stdout)]
     assert max(steps) > 1, "the steps since the last epoch's end were lost"
@@ -309,7 +313,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(real, tmp_path):
 
 
 def test_a_schedulers_sigterm_keeps_the_steps_too(real, tmp_path):
-    words = [sys.executable, "-m", "src.train", "fold=0..1", "config=tiny", "train.epochs=40", "train.batch=1"]
+    words = [warm_python(), "-m", "src.train", "fold=0..1", "config=tiny", "train.epochs=40", "train.batch=1"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(words, env=real, cwd=REPOSITORY, **pipes) as process:
         for line in process.stdout:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from src.competition.submission_kinds import SubmissionKind, kind_class, submission_kind
+from src.competition.templates import fields
 from src.core.errors import UsageError
 from src.core.files import read_settings
 from src.core.paths import REPOSITORY, competition_folder, home
@@ -66,6 +67,14 @@ class Pixels(Facts):
     shape: list[int]  # height, width, and 3 where there are colours
 
 
+class Pivot(Facts):
+    """Of a table with a row for each image and each of several answers: `name`, a column or a template, says which
+    answer a row tells, and the column `value` its cell. The rows of one id become one, with a column for each name."""
+
+    name: str
+    value: str
+
+
 class Table(Sheet):
     """Rows of images: from `table` (csv, tsv, json; several are aligned by line) or from `files`, a pattern over
     the files such as train/{label}/{name}.jpg, whose fields are its columns, beside `path`.
@@ -81,6 +90,7 @@ class Table(Sheet):
     id: str
     images: Inside = "{path}"
     pixels: Pixels | None = None
+    pivot: Pivot | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> "Table":
@@ -126,6 +136,8 @@ class Submission(Facts):
     """kind: what a row holds, such as `label`; see submission_kinds. `label_separator` parts the classes in a cell.
 
     Without a `sample`, the test images in their order are the sample, under the names of `header`.
+    `rows`: where the sample has a row for each image and each of several answers, how their ids are made, of `id` and
+    `output`: "{id}__{output}".
     """
 
     sample: Inside | None = None
@@ -138,6 +150,7 @@ class Submission(Facts):
     trim: bool = False
     label_separator: str = Field(" ", min_length=1)
     top: int = 5
+    rows: str | None = None
 
     @field_validator("kind")
     @classmethod
@@ -147,6 +160,12 @@ class Submission(Facts):
         except UsageError as error:
             raise ValueError(str(error)) from None
         return value
+
+    @model_validator(mode="after")
+    def _rows_of_a_sample(self) -> "Submission":
+        if self.rows is not None and (self.sample is None or set(fields(self.rows)) != {"id", "output"}):
+            raise ValueError("rows is a template of {id} and {output}, the ids of a sample: give both")
+        return self
 
 
 class Cut(Facts):
@@ -164,6 +183,7 @@ class Card(Facts):
 
     `classes` fixes the order of the classes, or maps the labels of the tables to the names of the submission.
     A competition without `test` is a labelled collection: it can be trained on, and has nothing to submit.
+    `weight`: the column of the training table that says how much a row counts, in loss, metric and intervals.
     `on_conflict`: what becomes of an image whose rows have different labels, or whose columns of 0 and 1 tell not one.
     """
 
@@ -180,6 +200,7 @@ class Card(Facts):
     target: str | dict[str, Any]
     classes: list[str] | dict[str, str] | None = None
     group: str | None = None
+    weight: str | None = None
     metric: str | dict[str, Any]
     submission: Submission | None = None
     test_labels: Inside | None = None
@@ -220,7 +241,7 @@ class Card(Facts):
         return self.folder / "data"
 
 
-KINDS = (Card, TrainTable, Join, Pixels, Submission, Cut)
+KINDS = (Card, TrainTable, Pivot, Join, Pixels, Submission, Cut)
 
 
 def card_file(competition: str) -> Path | None:

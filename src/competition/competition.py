@@ -18,11 +18,11 @@ from src.competition.folds import Folds, freeze_folds, units_of
 from src.competition.labels import test_answers
 from src.competition.quality.cleaning import inspect
 from src.competition.quality.ignored_images import Ignored, leave_out, read_ignored
-from src.competition.samples import Samples, load_samples
+from src.competition.samples import Samples, load_samples, refuse_constant
 from src.competition.sources.data_folder import ensure_data
 from src.config.schema import Config, Data
 from src.core.console import log
-from src.core.errors import Problem
+from src.core.errors import Problem, UsageError
 from src.core.files import sha256_of, write_text
 from src.core.paths import Run, relative_paths, runs_folder
 from src.images.cache import ImageCache
@@ -53,7 +53,7 @@ class Competition:
     @cached_property
     def rows(self) -> Rows:
         """What a metric may want to know of the training rows."""
-        return Rows(self.samples.train["id"].to_numpy(), units_of(self.samples.train))
+        return Rows(self.samples.train["id"].to_numpy(), units_of(self.samples.train), self.samples.weights)
 
     @cached_property
     def images_hash(self) -> str:
@@ -112,6 +112,9 @@ def open_competition(config: Config, run: Run) -> Competition:
     samples = _clean_samples(card, data)
     _check(card, samples)
     measure.check_outputs(samples.classes)
+    if samples.weights is not None and not measure.weighs_rows:
+        text = f"metric {measure.name} cannot weigh rows, and {card.id} has rows that count differently"
+        raise UsageError(f"{text}: take another metric, or leave `weight` out of the card", code="unfit-for-weights")
     host = data.validation == "host"
     folds = freeze_folds(samples, data.folds, data.fold_seed, runs_folder(card.id), host=host)
     ignored = read_ignored(data.ignore, samples) if data.ignore else None
@@ -161,8 +164,5 @@ def _tell_own_metric(file: Path, note: Path) -> None:
 
 def _check(card: Card, samples: Samples) -> None:
     """What would only show when folds have been trained for hours."""
-    if samples.target.constant(samples.targets, len(samples.classes)):
-        raise Problem(
-            f"the label of {card.id} is the same in every training row: mend the card's label column", code="one-class"
-        )
+    refuse_constant(card, samples)
     test_answers(card, samples.classes, samples.test["id"].to_numpy())

@@ -15,7 +15,7 @@ from src.competition.guesses import ALL, CONFIRMED, check_confirmed, confirm, fo
 from src.competition.labels import test_answers
 from src.competition.quality.accounting import Accounting, account, unread_lines
 from src.competition.quality.overview import overview
-from src.competition.samples import Samples, load_samples
+from src.competition.samples import Samples, load_samples, refuse_constant
 from src.competition.sources import pixel_columns
 from src.competition.sources.data_folder import bring, discard, ensure_data
 from src.core.console import log
@@ -219,6 +219,7 @@ def _checked(card: Card, tree: Tree, fits: Fits | None) -> Samples:
     """The samples, after all that the next commands would refuse. Raises UsageError or Problem."""
     measure = metric(card.metric, card.target_type, card.folder)
     samples = load_samples(card, tree=tree)
+    refuse_constant(card, samples)
     measure.check_outputs(samples.classes)
     test_answers(card, samples.classes, samples.test["id"].to_numpy())
     if fits:

@@ -178,6 +178,15 @@ def _notes(samples: Samples, units: np.ndarray, of_row: np.ndarray, count: int) 
             f"{len(small)} of {len(samples.classes)} classes are smaller than {count} folds, "
             f"so some folds hold none of them: {shown}{more}"
         )
+    # Rows of fold -1 are in no fold, and always trained on.
+    whole = [(samples.counts_in(of_row == fold) == samples.counts) & (samples.counts > 0) for fold in range(count)]
+    unlearned = [f"{samples.classes[k]} (fold {fold})" for fold in range(count) for k in np.flatnonzero(whole[fold])]
+    if unlearned:
+        more = f" and {len(unlearned) - SHOWN} more" if len(unlearned) > SHOWN else ""
+        notes.append(
+            f"{len(unlearned)} classes lie in one fold alone, and the models that are trained without it cannot know "
+            f"them: {', '.join(unlearned[:SHOWN])}{more}"
+        )
     own = of_row >= 0
     sizes = np.bincount(units[own])
     if sizes.max() > 1:

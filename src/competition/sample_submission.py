@@ -1,12 +1,13 @@
 """The sample submission: the host's file, or the list of test images where there is none; and its class columns."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 from src.competition.card import Card, Sheet, Submission
 from src.competition.tables import need, read_table
+from src.competition.templates import fill
 from src.core.errors import Problem
 
 
@@ -26,9 +27,10 @@ def sample_of(card: Card, test_ids: set[str], test: pd.DataFrame, classes: tuple
         )
     key = wanted.id or sample.columns[0]
     ids = need(sample, key, wanted.sample)
+    known = set(long_ids(wanted.rows, test_ids, classes)) if wanted.rows else test_ids
     for wrong, what in (
         (ids.duplicated(), "stands there twice"),
-        (~ids.isin(test_ids), f"is no test image of {card.test.name}"),
+        (~ids.isin(known), f"is no test image of {card.test.name}"),
     ):
         if wrong.any():
             line = int(wrong.to_numpy().argmax()) + 2
@@ -39,6 +41,22 @@ def sample_of(card: Card, test_ids: set[str], test: pd.DataFrame, classes: tuple
             )
     _check_answers(card, sample.drop(columns=key).iloc[:, -1], classes)
     return sample
+
+
+def long_ids(template: str, ids: Iterable[str], outputs: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """The ids of a sample with a row for each image and output: of each the image's, and the number of the output.
+
+    Raises Problem where two are written alike.
+    """
+    asked = [(id, number) for id in ids for number in range(len(outputs))]
+    named = pd.DataFrame({"id": [id for id, _ in asked], "output": [outputs[k] for _, k in asked]}, dtype=object)
+    made = fill(template, named)
+    found = dict(zip(made, asked, strict=True))
+    if len(found) < len(made):
+        twice = pd.Series(made, dtype=object)
+        text = f"submission.rows={template}: two rows are written {twice[twice.duplicated()].iloc[0]!r}: mend the card"
+        raise Problem(text, code="repeated-id")
+    return found
 
 
 def _sheet(wanted: Submission) -> Sheet:

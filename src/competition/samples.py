@@ -13,7 +13,7 @@ from src.competition.card import Card, Table, TrainTable
 from src.competition.file_tree import Tree
 from src.competition.label_sources import label_source
 from src.competition.sample_submission import sample_of
-from src.competition.tables import columns_of, own_columns, source_table, values
+from src.competition.tables import columns_of, need, own_columns, source_table, values
 from src.core.errors import Problem, UsageError
 from src.core.wording import plural
 from src.targets import TargetType
@@ -55,6 +55,7 @@ def find_files(paths: pd.Series, source: Table, tree: Tree) -> tuple[list[str], 
 
 
 TRAIN, VALIDATION = "train", "validation"
+WEIGHT = "weight"
 LISTED = 5
 BACK = "where SOURCE has it: delete this folder and give python -m src.prepare SOURCE again"
 ON_CONFLICT = {
@@ -68,7 +69,8 @@ ON_CONFLICT = {
 class Samples:
     """train: columns id, path, group, part (train, validation, or the name of an extra table) and cluster.
     test: columns id, path. Ids are text, paths absolute; an empty group or cluster is a row of its own. Once the
-    files were looked at, both have a column digest, a uint64 of the file's bytes.
+    files were looked at, both have a column digest, a uint64 of the file's bytes. Where rows count differently, train
+    has a column weight.
 
     targets: (rows of train,) int64 indices into `classes`, or (rows of train, classes) float32 where several apply.
     sample: the sample submission, every cell text.
@@ -93,6 +95,11 @@ class Samples:
     def counts_in(self, rows: np.ndarray | slice) -> np.ndarray:
         """How many of these rows each class has, (classes,)."""
         return self.target.counts(self.targets[rows], len(self.classes))
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """(rows of train,) float64, how much each counts; None where all count alike."""
+        return self.train[WEIGHT].to_numpy(np.float64) if WEIGHT in self.train else None
 
     @property
     def never_empty(self) -> bool:
@@ -136,9 +143,16 @@ def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None
         labels.targets_of(answers, table, sources[name], card, classes) for name, (table, answers, _) in parts.items()
     ]
     train = pd.concat([rows for _, _, rows in parts.values()], ignore_index=True)
+    if WEIGHT in train:  # a table without votes counts each row once
+        train[WEIGHT] = train[WEIGHT].fillna(1.0)
     train, target = _one_row_an_id(train, np.concatenate(targets), card, notes)
     train, target = _with_image(train, target, card, notes)
     train = _tied(train, card, notes)
+    if WEIGHT in train:
+        ends = f"{train[WEIGHT].min():g} to {train[WEIGHT].max():g}"
+        notes.append(
+            f"rows count by {card.weight or 'the number of their votes'}, {ends}, in loss, metric and intervals"
+        )
     test, absent = _test(card, tree)
     if absent:
         notes.append(f"{plural(len(absent), 'test image')} missing, answered from the classes' shares: {_some(absent)}")
@@ -149,6 +163,14 @@ def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None
     return Samples(train, test, target, classes, sample, card.target_type, tuple(absent), tuple(notes))
 
 
+def refuse_constant(card: Card, samples: Samples) -> None:
+    """Raises Problem where every training row has the same label."""
+    if samples.target.constant(samples.targets, len(samples.classes)):
+        raise Problem(
+            f"the label of {card.id} is the same in every training row: mend the card's label column", code="one-class"
+        )
+
+
 def _labelled(
     card: Card, source: TrainTable, tree: Tree, part: str, notes: list[str]
 ) -> tuple[pd.DataFrame, Any, pd.DataFrame]:
@@ -156,12 +178,31 @@ def _labelled(
     own = label_source(source.label) if isinstance(source.label, dict) else None
     specs = own.columns() if own else source.label if isinstance(source.label, list) else columns_of(source.label)
     group = columns_of(card.group) if card.group else []
+    weight = [card.weight] if card.weight else []
     if part != TRAIN and not set(group) <= own_columns(card.data, source):
         group = []  # only the training table must have it
-    table = source_table(card.data, source, [*specs, *group, *columns_needed(source)], tree)
+    if part != TRAIN and not set(weight) <= own_columns(card.data, source):
+        weight = []
+    table = source_table(card.data, source, [*specs, *group, *weight, *columns_needed(source)], tree)
     if own:  # from here on a column like any other
         column = f"label from {own.registered}"
         table, source = table.assign(**{column: own.cells(table, card.data)}), source.labelled_by(column)
+    table = _with_label(table, source, card, part, notes)
+    if not len(table):
+        raise Problem(f"{source.name} has no rows to train on: mend the card's {part} table", code="no-rows")
+    rows = ids_and_paths(source, table)
+    rows["group"] = values(table, card.group, source.name) if group else ""
+    read = labels.read_labels(table, source, card)
+    if card.weight:
+        rows[WEIGHT] = _weights(table, source, card.weight) if weight else 1.0
+    elif (counted := card.target_type.row_weights(read)) is not None:
+        rows[WEIGHT] = counted
+    rows["path"], rows["absent"] = find_files(rows["path"], source, tree)
+    return table, read, rows.assign(part=part, cluster="")
+
+
+def _with_label(table: pd.DataFrame, source: TrainTable, card: Card, part: str, notes: list[str]) -> pd.DataFrame:
+    """The rows that have a label. Raises Problem for an empty cell, unless the card lets such rows be left out."""
     if isinstance(source.label, str) and not card.target_type.may_be_empty:
         cells = pd.Series(values(table, source.label, source.name))
         missing = cells.isin(source.missing).to_numpy()
@@ -192,12 +233,23 @@ def _labelled(
         if odd.any():
             notes.append(f"{plural(odd.sum(), 'row')} of {source.name} with no label or several labels: left out")
             table = table[~odd]
-    if not len(table):
-        raise Problem(f"{source.name} has no rows to train on: mend the card's {part} table", code="no-rows")
-    rows = ids_and_paths(source, table)
-    rows["group"] = values(table, card.group, source.name) if group else ""
-    rows["path"], rows["absent"] = find_files(rows["path"], source, tree)
-    return table, labels.read_labels(table, source, card), rows.assign(part=part, cluster="")
+    return table
+
+
+def _weights(table: pd.DataFrame, source: TrainTable, column: str) -> np.ndarray:
+    """(rows,) how much each row counts. Raises Problem for a cell that is no number of 0 or more."""
+    cells = need(table, column, source.name)
+    found = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64)
+    wrong = np.flatnonzero(~(np.isfinite(found) & (found >= 0)))
+    if len(wrong):
+        place = labels.where(source, table, int(wrong[0]))
+        text = f"{place}: the weight {column} is {cells.iloc[wrong[0]]!r}, and must be a number of 0 or more"
+        raise Problem(f"{text} ({len(wrong)} such rows): correct the table", code="bad-weight")
+    if not found.any():
+        raise Problem(
+            f"{source.name}: the weight {column} is 0 in every row: mend the card's weight", code="bad-weight"
+        )
+    return found
 
 
 def _one_row_an_id(

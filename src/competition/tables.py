@@ -113,9 +113,29 @@ def source_table(data: Path, source: Table, columns: Iterable[str], tree: Tree) 
     for column, values in source.where.items():
         cells = need(table, column, source.name)
         table = table[cells.isin([values] if isinstance(values, str) else values)]
+    if source.pivot:
+        table = _pivoted(table, source)
     for column in columns:
         need(table, column, source.name)
     return table
+
+
+def _pivoted(table: pd.DataFrame, source: Table) -> pd.DataFrame:
+    """One row for each id, the first of its rows, with a column for each name: see Pivot. A missing cell is empty.
+
+    Raises Problem where an id has two rows of one name.
+    """
+    ids, names = values(table, source.id, source.name), values(table, source.pivot.name, source.name)
+    cells = need(table, source.pivot.value, source.name)
+    long = pd.DataFrame({"id": ids, "name": names, "cell": cells.to_numpy()}, index=table.index)
+    twice = long[["id", "name"]].duplicated().to_numpy()
+    if twice.any():
+        row = long[twice].iloc[0]
+        told = f"{source.name} has two rows of {row['id']!r} for {row['name']!r} ({twice.sum()} such rows)"
+        raise Problem(f"{told}: mend the table", code="repeated-row")
+    first = ~long["id"].duplicated().to_numpy()
+    wide = long.pivot(index="id", columns="name", values="cell").reindex(long["id"][first]).fillna("")
+    return table[first].assign(**{name: wide[name].to_numpy() for name in wide})
 
 
 def own_columns(data: Path, source: Table) -> set[str]:
@@ -148,7 +168,7 @@ def _listing(source: Table, tree: Tree) -> pd.DataFrame:
 def _aligned(data: Path, source: Table, wanted: set[str]) -> pd.DataFrame:
     """One table, or several whose lines belong together."""
     if len(source.tables) == 1:
-        side_by_side = source.join or source.tables[0].endswith(tuple(json_tables.SUFFIXES))
+        side_by_side = source.join or source.pivot or source.tables[0].endswith(tuple(json_tables.SUFFIXES))
         return read_table(data / source.tables[0], source, None if side_by_side else sorted(wanted)).copy()
     parts = [read_table(data / name, source) for name in source.tables]
     lengths = [len(part) for part in parts]

@@ -7,6 +7,7 @@ it, and the remedy. The readers raise DamagedFile; whoever can make the file ane
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import hashlib
 import io
@@ -278,11 +279,7 @@ def read_settings(path: Path, kinds: tuple[type, ...] = (dict,)) -> Any:
     """
 
     def load(text: str) -> Any:
-        from omegaconf import OmegaConf
-
-        # omegaconf from 2.4 on has a bound of its own, which a list of 10,000 classes passes.
-        os.environ.setdefault("OMEGACONF_MAX_YAML_EXPANDED_NODES", str(LARGEST_SETTINGS))
-        tree = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
+        tree = _tree_of(text)
         asking = next((cell for cell in _cells(tree) if RESOLVER.search(cell)), None)
         if asking is not None:
             raise UsageError(
@@ -293,6 +290,16 @@ def read_settings(path: Path, kinds: tuple[type, ...] = (dict,)) -> Any:
         return _References(tree).value(tree)
 
     return _read_yaml(path, load, kinds)
+
+
+@functools.lru_cache(maxsize=32)  # a command reads default.yaml, a card and a run's configuration several times each
+def _tree_of(text: str) -> Any:
+    """YAML as a plain tree, which nobody changes."""
+    from omegaconf import OmegaConf
+
+    # omegaconf from 2.4 on has a bound of its own, which a list of 10,000 classes passes.
+    os.environ.setdefault("OMEGACONF_MAX_YAML_EXPANDED_NODES", str(LARGEST_SETTINGS))
+    return OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
 
 
 def read_words(path: Path) -> dict[str, Any]:

@@ -235,8 +235,11 @@ def _draws(metric: Metric, groups: np.ndarray, seed: int) -> Iterator[np.ndarray
     generator = np.random.default_rng(seed)
     step = max(1, CHUNK // rows)
     for start in range(0, draws, step):
-        drawn = [generator.integers(count, size=count) for _ in range(min(step, draws - start))]
-        yield np.stack([np.bincount(one, minlength=count)[unit_of_row] for one in drawn]).astype(float)
+        several = min(step, draws - start)
+        drawn = generator.integers(count, size=(several, count)) + count * np.arange(several)[:, None]
+        yield (
+            np.bincount(drawn.ravel(), minlength=several * count).reshape(several, count)[:, unit_of_row].astype(float)
+        )
 
 
 def units(groups: np.ndarray) -> np.ndarray:

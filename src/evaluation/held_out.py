@@ -20,7 +20,8 @@ PARTS = 5  # where the folds are fewer than two
 class HeldOut:
     """id: (n,) text. targets: (n,) int or (n, classes) 0/1. folds: (n,) int, the fold that held each row out.
 
-    groups: (n,) text or int: rows of one group are not independent; see `units`.
+    groups: (n,) text or int: rows of one group are not independent; see `units`. weights: (n,) how much each row
+    counts, None where all count alike.
     """
 
     metric: Metric
@@ -28,6 +29,7 @@ class HeldOut:
     targets: np.ndarray
     folds: np.ndarray
     groups: np.ndarray
+    weights: np.ndarray | None = None
 
     @property
     def target(self) -> TargetType:
@@ -36,12 +38,13 @@ class HeldOut:
     @property
     def rows(self) -> Rows:
         """What a metric may want to know of them."""
-        return Rows(self.id, self.groups)
+        return Rows(self.id, self.groups, self.weights)
 
     def only(self, ids: np.ndarray) -> "HeldOut":
         """Those of the rows whose id is among `ids`, in their order."""
         rows = np.flatnonzero(pd.Index(self.id, dtype=object).isin(ids))
         parts = {name: getattr(self, name)[rows] for name in ("id", "targets", "folds", "groups")}
+        parts["weights"] = None if self.weights is None else self.weights[rows]
         return replace(self, **parts)
 
     def objective(self, answer: Answer, rows: np.ndarray | None = None) -> float:

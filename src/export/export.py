@@ -25,6 +25,7 @@ from src.images.stream import ImageStream
 from src.inference.members import ViewTables, trained_members
 from src.inference.trained_networks import Member, trained_network
 from src.models.factory import RUN
+from src.models.hub import HUB
 
 PACKAGES = ("torch", "timm", "opencv-python-headless", "numpy")
 # How far the logits that were read back may lie from the stored ones, as a part of the largest. On one machine the same
@@ -93,7 +94,7 @@ def _facts(
 
 def _without_path(model: Model) -> Model:
     """A starting file of this machine is told by its name alone; its weights are long since overwritten."""
-    if not model.weights or model.weights.startswith(RUN):
+    if not model.weights or model.weights.startswith((RUN, HUB)):
         return model
     return model.model_copy(update={"weights": Path(model.weights).name})
 

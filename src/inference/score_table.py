@@ -57,7 +57,8 @@ def held_out(competition: Competition, folds: list[int]) -> HeldOut:
     samples, parts = competition.samples, [competition.folds.rows(fold)[1] for fold in folds]
     rows, of_row = np.concatenate(parts), np.repeat(folds, [len(part) for part in parts])
     ids, units = samples.train["id"].to_numpy()[rows], units_of(samples.train)[rows]
-    return HeldOut(competition.metric, ids, samples.targets[rows], of_row, units)
+    weights = None if samples.weights is None else samples.weights[rows]
+    return HeldOut(competition.metric, ids, samples.targets[rows], of_row, units, weights)
 
 
 def held_out_answers(

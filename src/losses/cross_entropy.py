@@ -18,6 +18,10 @@ class CrossEntropy(Loss):
         logits = self.moved(logits, targets)
         return F.cross_entropy(logits, targets, weights, label_smoothing=self.smoothing)
 
+    def per_row(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        logits = self.moved(logits, targets)
+        return F.cross_entropy(logits, targets, label_smoothing=self.smoothing, reduction="none")
+
     def moved(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """What losses that differ from it in their logits alone do to them."""
         return logits

@@ -53,13 +53,24 @@ class Loss(Configurable):
         self.rows = rows
         self._copies: dict[tuple[str, torch.device], torch.Tensor] = {}
 
-    def __call__(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The mean loss of these rows."""
-        return self.mean(logits.float(), targets, self._weights_on(logits.device))
+    def __call__(self, logits: torch.Tensor, targets: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+        """The mean loss of these rows; rows: (n,) what each weighs in it, about 1, None for alike."""
+        if rows is None:
+            return self.mean(logits.float(), targets, self._weights_on(logits.device))
+        return (self.per_row(logits.float(), targets) * rows).mean()
 
     def mean(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
         """The same of float32 logits. weights: of the classes, where the configuration asks for some."""
         raise NotImplementedError(f"{type(self).__name__} defines no mean")
+
+    def per_row(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """(n,) the losses whose mean is meant, where the card has weights of rows; without weights of classes."""
+        raise NotImplementedError(f"{type(self).__name__} defines no per_row")
+
+    @property
+    def weighs_rows(self) -> bool:
+        """Whether rows may weigh differently in it."""
+        return type(self).per_row is not Loss.per_row
 
     def normalizer(self, targets: torch.Tensor) -> float:
         """By what the mean over these rows is divided: their number, or the sum of their classes' weights.
@@ -117,8 +128,14 @@ class NumberLoss(Loss):
         return target.own_unit
 
     def mean(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+        return self._of_cells(logits, targets).mean()
+
+    def per_row(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return self._of_cells(logits, targets).mean(dim=1)
+
+    def _of_cells(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         unit = self.on(logits.device, "unit", self.rows.unit).to(logits.dtype)
-        return self.of_errors((logits - targets.to(logits.dtype)) / unit).mean()
+        return self.of_errors((logits - targets.to(logits.dtype)) / unit)
 
     def of_errors(self, errors: torch.Tensor) -> torch.Tensor:
         """(n, outputs) errors -> (n, outputs) losses."""

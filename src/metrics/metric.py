@@ -135,6 +135,11 @@ class Metric(Configurable):
         """Whether it has a statistic, so that a thousand resamplings cost little."""
         return type(self).per_row is not Metric.per_row or type(self).statistic is not Metric.statistic
 
+    @property
+    def weighs_rows(self) -> bool:
+        """Whether rows may count differently in it."""
+        return self.quick
+
     def score(
         self,
         truth: np.ndarray,
@@ -243,6 +248,7 @@ def of_function(
         return function(truth, answers, rows) if with_rows else function(truth, answers)
 
     held = {"needs": needs, "higher_is_better": higher_is_better, "targets": targets, "value": value}
+    held |= {"weighs_rows": property(lambda self: with_rows)}
     return type(function.__name__, (Metric,), held | {"__doc__": function.__doc__})
 
 

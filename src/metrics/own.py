@@ -41,6 +41,10 @@ class OwnMetric(Metric):
         return self._call("score", truth, answers, rows)
 
     @property
+    def weighs_rows(self) -> bool:
+        return self.quick or self.takes_rows
+
+    @property
     def quick(self) -> bool:
         return hasattr(self.module, "per_row")
 

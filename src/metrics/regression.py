@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from src.core.errors import UsageError
 from src.metrics import METRICS
 from src.metrics.metric import Metric, Rows, Statistic, undefined
 from src.targets.regression import Regression
@@ -26,7 +27,7 @@ class _OfNumbers(Metric):
         raise NotImplementedError
 
     def statistic(self, truth: np.ndarray, answers: np.ndarray, outputs: int) -> Statistic:
-        columns = self.columns(truth.astype(np.float64), answers.astype(np.float64))
+        columns = self.columns(truth.astype(np.float64), self.target.decide(answers.astype(np.float64)))
         sums = np.concatenate([np.ones((len(truth), 1)), *columns], axis=1)
 
         def finish(drawn: np.ndarray) -> np.ndarray:
@@ -61,6 +62,36 @@ class MeanAbsoluteError(_Error):
         return errors / count
 
 
+@METRICS.register("mape")
+class MeanAbsolutePercentageError(MeanAbsoluteError):
+    """The mean of |truth - answer| / |truth|, as a share and not in percent; NaN where the truth holds 0."""
+
+    def value(self, truth: np.ndarray, answers: np.ndarray, rows: Rows | None) -> float:
+        if (truth == 0).any():
+            return undefined("mape: the truth holds 0")
+        return super().value(truth, answers, rows)
+
+    def columns(self, truth: np.ndarray, answers: np.ndarray) -> list[np.ndarray]:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return [np.abs(truth - answers) / np.abs(truth)]
+
+
+@METRICS.register("pinball")
+class Pinball(MeanAbsoluteError):
+    """The loss of a quantile (Koenker and Bassett, 1978): what the truth lies above the answer weighs `quantile`, what
+    it lies below 1 - quantile."""
+
+    parameters: ClassVar = {"quantile": 0.5}
+
+    def check(self) -> None:
+        if not 0 < self.quantile < 1:
+            raise UsageError(f"{self.name}: quantile must lie between 0 and 1", code="bad-parameter")
+
+    def columns(self, truth: np.ndarray, answers: np.ndarray) -> list[np.ndarray]:
+        above = truth - answers
+        return [np.maximum(self.quantile * above, (self.quantile - 1) * above)]
+
+
 @METRICS.register("rmsle")
 class RootMeanSquaredLogError(RootMeanSquaredError):
     """Of log(1 + x). A prediction below 0 counts as 0; NaN where the truth is -1 or less."""
@@ -77,7 +108,8 @@ class RootMeanSquaredLogError(RootMeanSquaredError):
 
 @METRICS.register("r2")
 class RSquared(_OfNumbers):
-    """The share of the variance that is explained. NaN where an output of the truth is constant."""
+    """The share of the variance that is explained, of several outputs the mean over them (mean column R2). NaN where an
+    output of the truth is constant."""
 
     def value(self, truth: np.ndarray, answers: np.ndarray, rows: Rows | None) -> float:
         if (np.ptp(truth, axis=0) == 0).any():
@@ -90,6 +122,48 @@ class RSquared(_OfNumbers):
 
     def finish(self, count: np.ndarray, errors: np.ndarray, sums: np.ndarray, squares: np.ndarray) -> np.ndarray:
         return 1 - errors / (squares - np.square(sums) / count)
+
+
+@METRICS.register("weighted_r2")
+class WeightedRSquared(Metric):
+    """One share of the variance over all outputs together, whose cells weigh as `weights` says for their output:
+    1 - sum w (t - a)^2 / sum w (t - m)^2, where m is the weighted mean of all cells."""
+
+    targets: ClassVar = (Regression,)
+    parameters: ClassVar = {"weights": list}
+
+    def check(self) -> None:
+        weights = np.array(self.weights, np.float64)
+        if not (weights >= 0).all() or not weights.any():
+            raise UsageError(f"{self.name}: weights must be 0 or more, and not all 0", code="bad-parameter")
+
+    def check_outputs(self, outputs: tuple[str, ...]) -> None:
+        if len(self.weights) != len(outputs):
+            raise UsageError(
+                f"{self.name}: weights has {len(self.weights)} numbers, and there are {len(outputs)} outputs, in this "
+                f"order: {', '.join(outputs)}",
+                code="bad-parameter",
+            )
+
+    def value(self, truth: np.ndarray, answers: np.ndarray, rows: Rows | None) -> float:
+        if np.ptp(truth[:, np.array(self.weights) > 0]) == 0:
+            return undefined("weighted_r2: the truth is constant")
+        return self.once(truth, answers)
+
+    def statistic(self, truth: np.ndarray, answers: np.ndarray, outputs: int) -> Statistic:
+        weights = np.array(self.weights, np.float64)
+        truth, answers = truth.astype(np.float64), self.target.decide(answers.astype(np.float64))
+        centred = truth - np.average(truth.mean(axis=0), weights=weights)
+        sums = np.stack([np.square(truth - answers) @ weights, centred @ weights, np.square(centred) @ weights], axis=1)
+        sums = np.concatenate([sums, np.full((len(truth), 1), weights.sum())], axis=1)
+
+        def finish(drawn: np.ndarray) -> np.ndarray:
+            errors, total, squares, mass = drawn.T
+            with np.errstate(invalid="ignore", divide="ignore"):
+                scores = 1 - errors / (squares - np.square(total) / mass)
+            return np.where(np.isfinite(scores), scores, np.nan)
+
+        return Statistic(sums, finish)
 
 
 @METRICS.register("pearson")
@@ -119,6 +193,7 @@ class Spearman(Metric):
     def value(self, truth: np.ndarray, answers: np.ndarray, rows: Rows | None) -> float:
         from scipy.stats import rankdata
 
+        answers = self.target.decide(answers)
         if (np.ptp(truth, axis=0) == 0).any() or (np.ptp(answers, axis=0) == 0).any():
             return undefined("spearman: the truth, or the answers, are constant")
         ranks = zip(rankdata(truth, axis=0).T, rankdata(answers, axis=0).T, strict=True)

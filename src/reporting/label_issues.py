@@ -1,6 +1,7 @@
 """Which labels look wrong? Confident learning on out-of-fold probabilities (Northcutt and others, 2021; cleanlab)."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,11 +9,15 @@ import pandas as pd
 from src.core.errors import Problem
 from src.targets import TargetType
 
+OUTLIER = 5.0  # standard deviations, beyond which a normal residual lies once in two million rows
+
 
 def label_issues(
     ids: np.ndarray, targets: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...], target: TargetType
 ) -> pd.DataFrame:
     """The labels that look wrong, the most doubtful first: columns id, given, suggested, and the probability of each.
+    Of numbers, which have no probability, those whose residual is an outlier, with the column deviations: how many
+    times what most rows are off by.
 
     ids: (n,) text. targets: (n,) int or (n, classes) 0/1. probabilities: (n, classes), of networks that never saw the
     row. Where several classes may apply each is looked at by itself: given `cat`, suggested `not cat`, or the reverse.
@@ -23,6 +28,9 @@ def label_issues(
     83 and 55 % of what it doubted were wrong, where the networks were right in 99.6, 97 and 92 %.
     Raises Problem where the shapes do not fit, a probability is none, or all rows are of one class.
     """
+    off = target.outliers(targets, probabilities)
+    if off is not None:
+        return _outliers(ids, targets, probabilities, classes, off)
     _check(ids, targets, probabilities, classes)
     questions = target.questions(targets, probabilities, classes)
     if not questions:
@@ -34,7 +42,9 @@ def label_issues(
 def one_line_an_image(table: pd.DataFrame) -> pd.DataFrame:
     """`label_issues` with all that is doubted of an image in one line, joined by commas; its lowest probability."""
     together = {"given": ", ".join, "suggested": ", ".join, "given_probability": "min", "suggested_probability": "max"}
-    return table.groupby("id", sort=False, as_index=False).agg(together)
+    together |= {"deviations": lambda found: found.iloc[0]}  # the largest comes first
+    held = {column: how for column, how in together.items() if column in table}
+    return table.groupby("id", sort=False, as_index=False).agg(held)
 
 
 def format_label_issues(table: pd.DataFrame, rows: int, shown: int = 5) -> tuple[str, ...]:
@@ -45,11 +55,32 @@ def format_label_issues(table: pd.DataFrame, rows: int, shown: int = 5) -> tuple
     return (
         f"{len(table)} labels of {images} images among {rows} look wrong, the most doubtful first:",
         *(
-            f"  {row.id}: {row.given} by the table ({row.given_probability:.3f}), "
-            f"{row.suggested} by the networks ({row.suggested_probability:.3f})"
+            f"  {row.id}: {row.given} by the table{_shown(row, 'given_probability')}, "
+            f"{row.suggested} by the networks{_shown(row, 'suggested_probability')}{_shown(row, 'deviations')}"
             for row in table.head(shown).itertuples()
         ),
     )
+
+
+def _shown(row: Any, column: str) -> str:
+    return f" ({getattr(row, column):.3f})" if hasattr(row, column) else ""
+
+
+def _outliers(
+    ids: np.ndarray, truth: np.ndarray, predictions: np.ndarray, outputs: tuple[str, ...], off: np.ndarray
+) -> pd.DataFrame:
+    """Each number that lies further off than OUTLIER, the furthest first."""
+    rows, columns = np.nonzero(np.abs(off) > OUTLIER)
+    before = [f"{outputs[k]} " if len(outputs) > 1 else "" for k in columns]
+    table = pd.DataFrame(
+        {
+            "id": np.asarray(ids)[rows],
+            "given": [f"{name}{x:.6g}" for name, x in zip(before, truth[rows, columns], strict=True)],
+            "suggested": [f"{name}{x:.6g}" for name, x in zip(before, predictions[rows, columns], strict=True)],
+            "deviations": off[rows, columns],
+        }
+    )
+    return table.iloc[np.argsort(-np.abs(table["deviations"].to_numpy()), kind="stable")].reset_index(drop=True)
 
 
 def _doubted(ids: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, names: np.ndarray) -> pd.DataFrame:

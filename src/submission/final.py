@@ -47,7 +47,8 @@ def difference(competition: str, one: Entry, other: Entry) -> float | None:
     """How far two submitted files differ, 0 to 1; None where one of them is not here any more.
 
     The share of rows whose answer differs: the answer's text, or the column of the largest probability. For one
-    column of probabilities it is 1 - Spearman's rank correlation, at most 1.
+    column of fractions, and for columns of other numbers than probabilities, it is 1 - Spearman's rank correlation, of
+    several columns the mean, at most 1.
     """
     tables = [_answers(competition, entry) for entry in (one, other)]
     if any(table is None for table in tables) or set(tables[0].index) != set(tables[1].index):
@@ -57,11 +58,12 @@ def difference(competition: str, one: Entry, other: Entry) -> float | None:
         return None
     numbers = [table.apply(pd.to_numeric, errors="coerce") for table in (first, second)]
     numeric = not any(table.isna().any(axis=None) for table in numbers)
-    if numeric and first.shape[1] > 1:
+    shares = numeric and all(((table >= 0) & (table <= 1)).all(axis=None) for table in numbers)
+    if shares and first.shape[1] > 1:
         return float((numbers[0].idxmax(axis=1) != numbers[1].idxmax(axis=1)).mean())
-    if numeric and any((table % 1 != 0).any(axis=None) for table in numbers):
-        rank = numbers[0].iloc[:, 0].corr(numbers[1].iloc[:, 0], method="spearman")
-        return None if pd.isna(rank) else float(min(1.0, 1 - rank))
+    if numeric and (first.shape[1] > 1 or any((table % 1 != 0).any(axis=None) for table in numbers)):
+        ranks = [numbers[0][name].corr(numbers[1][name], method="spearman") for name in first.columns]
+        return None if pd.isna(ranks).any() else float(min(1.0, 1 - sum(ranks) / len(ranks)))
     return float((first != second).any(axis=1).mean())
 
 

@@ -1,12 +1,13 @@
 """What the sample submission asks for: which column holds the ids, and which the answers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from src.competition.card import Card
-from src.competition.sample_submission import class_columns
+from src.competition.sample_submission import class_columns, long_ids
 from src.competition.samples import Samples
 from src.competition.submission_kinds import SUBMISSION_KINDS
 from src.core.errors import Problem, UsageError
@@ -16,13 +17,25 @@ from src.core.errors import Problem, UsageError
 class Layout:
     """header: every column, as the sample has them. kept: those that are copied from it, such as an index.
 
-    answers: the one answer column, or for kind `columns` one a class, in the order of the classes.
+    answers: the one answer column, or for kind `columns` one a class, in the order of the classes. rows: where the
+    sample has a row for each image and output, how their ids are made, see Submission; then there is one answer column.
     """
 
     header: tuple[str, ...]
     id: str
     answers: tuple[str, ...]
     kept: tuple[str, ...]
+    rows: str | None = None
+
+    def asked(self, samples: Samples, ids: Iterable[str]) -> tuple[pd.Series, np.ndarray | None]:
+        """(rows of the sample,) each: the id of its image, and the number of the output that it asks for, None where
+        a row asks for all. ids: those of the images that there may be."""
+        found = samples.sample[self.id]
+        if self.rows is None:
+            return found, None
+        known = long_ids(self.rows, ids, samples.classes)
+        asked = [known.get(one, (one, 0)) for one in found]
+        return pd.Series([one for one, _ in asked], dtype=object), np.array([k for _, k in asked], dtype=np.int64)
 
 
 def layout_of(card: Card, samples: Samples) -> Layout:
@@ -35,11 +48,27 @@ def layout_of(card: Card, samples: Samples) -> Layout:
             code="missing-column",
         )
     others = [name for name in header if name != key]
-    if card.submission_kind.column_each:
+    rows = card.submission.rows
+    if card.submission_kind.column_each and rows is None:
         answers = _class_columns(samples.classes, others)
     else:
         answers = (_answer_column(card, samples, others),)
-    return Layout(tuple(header), key, answers, tuple(name for name in others if name not in answers))
+    _check_kept(card, samples, [name for name in others if name not in answers])
+    return Layout(tuple(header), key, answers, tuple(name for name in others if name not in answers), rows)
+
+
+def _check_kept(card: Card, samples: Samples, kept: list[str]) -> None:
+    """A column of one number in every row, beside answers that are numbers, asks for what no output answers."""
+    if not card.submission_kind.column_each or not samples.target.own_unit:
+        return
+    for name in kept:
+        cells = samples.sample[name]
+        if cells.nunique() == 1 and pd.to_numeric(cells, errors="coerce").notna().all():
+            raise Problem(
+                f"the sample submission asks for {name!r}, and no column of {card.train.name} that is a label has that "
+                f"name: name it in the card's train.label, which has {_format(list(samples.classes))}",
+                code="column-without-target",
+            )
 
 
 def _check_kind(card: Card, classes: tuple[str, ...]) -> None:
@@ -53,6 +82,13 @@ def _check_kind(card: Card, classes: tuple[str, ...]) -> None:
             code="submission-kind",
         )
     kind.check_classes(classes)
+    if card.submission.rows is not None and (not kind.column_each or kind.sums_to_one(target)):
+        raise UsageError(
+            f"the sample has a row for each image and output (submission.rows), and {target.name} targets with kind "
+            f"{kind.registered} have answers that depend on each other: say target: multilabel if the classes of an "
+            "image are independent",
+            code="submission-kind",
+        )
 
 
 def _class_columns(classes: tuple[str, ...], columns: list[str]) -> tuple[str, ...]:

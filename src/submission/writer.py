@@ -48,8 +48,9 @@ def answers(
     """
     layout = layout_of(card, samples)
     kind, classes = card.submission_kind, classes_of(card, samples)
-    absent = samples.sample[layout.id].isin(set(samples.test_without_image) - set(ids)).to_numpy()
-    rows = _rows(ids, samples.sample[layout.id], absent)
+    wanted, outputs = layout.asked(samples, dict.fromkeys([*ids, *samples.test_without_image]))
+    absent = wanted.isin(set(samples.test_without_image) - set(ids)).to_numpy()
+    rows = _rows(ids, wanted, absent)
     shares = samples.shares
     p = _sound(np.asarray(probabilities, np.float64)[rows], samples, layout.id, kind)
     p[absent] = shares
@@ -60,6 +61,8 @@ def answers(
     def text(some: slice) -> pd.DataFrame:
         table = samples.sample.iloc[some].copy()
         columns = kind.columns(p[some], None if d is None else d[some], classes)
+        if outputs is not None:
+            columns = [np.array(columns, dtype=object)[outputs[some], np.arange(len(table))]]
         for name, cells in zip(layout.answers, columns, strict=True):
             table[name] = cells
         return table

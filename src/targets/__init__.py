@@ -19,6 +19,7 @@ __all__ = [
     "Recognised",
     "Strata",
     "TargetType",
+    "doubts",
     "recognised",
     "stored_target",
     "target_type",
@@ -46,6 +47,11 @@ def recognised(evidence: Evidence) -> tuple[TargetType, Recognised]:
         if found is not None:
             return _plain(kind), found
     raise AssertionError("multiclass takes every label")
+
+
+def doubts(evidence: Evidence) -> str:
+    """What speaks for kinds that a label was not taken for; empty where nothing does."""
+    return "; ".join(filter(None, (TARGETS.get(name).doubt(evidence) for name in TARGETS)))
 
 
 @cache

@@ -1,13 +1,17 @@
 """What stands in the label cells of a table: yes and no, one label, or several of them."""
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from src.core.errors import Problem
+
 YES = {"1", "1.0", "true", "True", "TRUE", "yes", "Yes"}
 NO = {"0", "0.0", "false", "False", "FALSE", "no", "No", ""}
+LARGEST = float(np.finfo(np.float32).max)
 LIST = "[]"  # the label_separator of cells such as ['cat', 'dog'], {cat, dog} and ["cat" "dog"]
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
@@ -59,3 +63,15 @@ def sort_classes(names: Iterable[str]) -> list[str]:
     if all(re.fullmatch(r"[+-]?\d+(\.\d+)?", name) for name in names):
         return sorted(names, key=lambda name: (float(name), name))
     return sorted(names)
+
+
+def number_in(cell: str, column: str, row: int, cells: Cells) -> float:
+    """The number in a cell of this column and row. Raises Problem where it holds none that is finite."""
+    try:
+        number = float(cell)
+    except ValueError:
+        number = math.nan
+    if not abs(number) <= LARGEST:
+        what = repr(cell) if cell.strip() else "empty"
+        raise Problem(f"{cells.place(row)}: {column} is {what}, and must be a finite number", code="bad-label")
+    return number

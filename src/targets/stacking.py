@@ -3,7 +3,8 @@ each number a ridge regression on the runs' predictions."""
 
 import numpy as np
 
-PENALTY = 0.01  # of the ridge, in parts of what a run's predictions vary by
+PENALTY = 0.01  # of the ridge, in parts of what the runs' predictions differ by
+LEAST = 1e-9  # of it, in parts of what predictions vary by, for runs that are alike
 SURE = 1e-6  # probabilities are held this far from 0 and 1 before their odds are taken
 
 
@@ -50,7 +51,8 @@ def fit_ridge(truth: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
         x, mean = stack[:, k], stack[:, k].mean(axis=0)
         centred = x - mean
         left = truth[:, k] - truth[:, k].mean() - centred.mean(axis=1)
-        penalty = PENALTY * max(np.square(centred).sum() / runs, 1e-300)
+        apart = centred - centred.mean(axis=1, keepdims=True)
+        penalty = max(PENALTY * np.square(apart).sum(), LEAST * np.square(centred).sum(), 1e-300) / runs
         factors = 1 / runs + np.linalg.solve(centred.T @ centred + penalty * np.eye(runs), centred.T @ left)
         found[k] = [*factors, truth[:, k].mean() - mean @ factors]
     return found

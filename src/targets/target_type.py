@@ -21,21 +21,27 @@ TINY = 1e-300  # stands for a probability of 0 where its logarithm is taken
 class Evidence:
     """What `prepare` knows of a label. names: its classes. words: those of its column's name, in small letters.
 
-    several: whether an image may have several of them.
+    several: whether an image may have several of them. rows: those of each class, where they were counted.
+    numbers: (rows, columns) what the cells hold, NaN where that is no number; None where they hold words.
+    asked: (rows, answers) the numbers that the sample submission holds; None where it holds others or there is none.
     """
 
     names: list[str]
     label: str
     words: list[str]
     several: bool
+    rows: tuple[int, ...] = ()
+    numbers: np.ndarray | None = None
+    asked: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """Why a label is taken for a kind of target, and whether that is a guess."""
+    """Why a label is taken for a kind of target, and whether that is a guess. rival: another kind that it may be."""
 
     how: str
     guess: bool = False
+    rival: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,11 @@ class TargetType(Configurable):
         """Why `prepare` may take a label for this kind of target; None where it is none, or only a card may say so."""
         return None
 
+    @classmethod
+    def doubt(cls, evidence: Evidence) -> str:
+        """What speaks for this kind where another one is taken; empty where nothing does."""
+        return ""
+
     def likely_metrics(self, submission: str, top: int) -> tuple[str, ...]:
         """The metrics that competitions have with such a submission, the usual one first; top: of how many ranks."""
         raise UsageError(f"no metric is usual for {self.name} targets: set metric=NAME", code="no-usual-metric")
@@ -136,6 +147,10 @@ class TargetType(Configurable):
     def encode(self, labels: Any, rows: int, coding: Coding) -> np.ndarray:
         """The truth of so many rows: here what `read` gave. Raises Problem for an unknown label."""
         return labels
+
+    def row_weights(self, labels: Any) -> np.ndarray | None:
+        """(n,) what each row counts by its labels, as `read` gave them, where the card names no weight; None: alike."""
+        return None
 
     def combine(self, kept: np.ndarray, first: np.ndarray, more: np.ndarray) -> np.ndarray:
         """Add the truth `more` of rows that repeat the rows `first` of `kept`, in place. (more,) bool: where they
@@ -253,6 +268,11 @@ class TargetType(Configurable):
     may_be_sure: ClassVar[bool] = False  # whether an answer tells how sure it is: see `confidence`, `sure_and_right`
     doubts_labels: ClassVar[bool] = False  # whether a label can look wrong, as confident learning finds them
     no_doubts: ClassVar[str] = "only classes can be mistaken for each other"  # why not
+
+    def outliers(self, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray | None:
+        """(n, outputs) how far the truth lies off the answer, in what most rows are off by; None of targets whose
+        labels are doubted otherwise."""
+        return None
 
     def confidence(self, predictions: np.ndarray) -> np.ndarray:
         """(n,) how sure an answer is, 0 to 1: what a pseudo-label is chosen by."""

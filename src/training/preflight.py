@@ -14,7 +14,7 @@ from src.core.files import write_text
 from src.core.paths import Run, submissions_folder
 from src.images.augment import Augmentation
 from src.images.samplers import Sampler
-from src.losses import loss_of
+from src.losses import Loss, loss_of
 from src.training.distillation import epoch_length, fold_targets
 from src.training.fold_job import FoldJob
 from src.training.mixing import augmented_rows
@@ -28,6 +28,8 @@ def check_choices(competition: Competition) -> None:
     """Raises UsageError for what cannot work; warns of what works against itself."""
     config, samples = competition.config, competition.samples
     loss = loss_of(config.loss, samples.counts, competition.target)
+    if samples.weights is not None:
+        _check_weighing(competition, loss)
     stages = stages_of(config)
     for stage in stages:
         Augmentation(stage.augment.transforms, stage.size, config.images.load_side())
@@ -45,6 +47,21 @@ def check_choices(competition: Competition) -> None:
         log.info(
             f"warning: {corrections[0]} shifts the probabilities towards rare classes, and {competition.metric.name} "
             f"scores probabilities: leave it out, or correct for it at prediction"
+        )
+
+
+def _check_weighing(competition: Competition, loss: Loss) -> None:
+    """Raises UsageError where rows are to count differently and something would count them alike."""
+    config = competition.config
+    unfit = [] if loss.weighs_rows else [f"loss.name={loss.name}"]
+    unfit += [f"loss.class_weights={config.loss.class_weights}"] if config.loss.class_weights != "none" else []
+    unfit += ["train.mixup or train.cutmix"] if config.train.mixup or config.train.cutmix else []
+    unfit += [f"probe.head={config.probe.head}"] if config.probe.head else []
+    if unfit:
+        raise UsageError(
+            f"{unfit[0]} cannot weigh rows, and those of {competition.card.id} count differently (the card's weight or "
+            "the votes of soft_labels): leave it out, or take the weights out of the card (weigh_votes: false)",
+            code="unfit-for-weights",
         )
 
 

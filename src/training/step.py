@@ -4,6 +4,7 @@ from contextlib import nullcontext
 
 import numpy as np
 import torch
+from torch import nn
 
 from src.core.errors import Problem
 from src.core.memory import fits, largest_batch
@@ -13,12 +14,11 @@ from src.training import sanity_checks
 from src.training.fold_job import FoldJob, global_batch
 from src.training.loss_meter import LossMeter, StepLoss
 from src.training.mixing import mixing
-from src.training.stages import hold_norms
 from src.training.state import State
 
 
 class Stepper:
-    """Takes the steps of one fold; `frozen` says whether the trunk rests in them."""
+    """Takes the steps of one fold; `resting` are the batch norms whose statistics rest in them."""
 
     def __init__(self, job: FoldJob, state: State, targets: np.ndarray) -> None:
         """targets: of every row of the image cache that a step may hold."""
@@ -28,8 +28,13 @@ class Stepper:
         target = job.competition.target
         self.criterion = loss_of(self.config.loss, samples.counts_in(rows), target, target.unit(samples.targets[rows]))
         self.normalizer = self.criterion.normalizer
+        self.weights = None  # of the rows, whose mean over those that are learned from is 1
+        if samples.weights is not None:
+            weights = np.ones(len(targets))  # what a teacher answers counts as a row does on average
+            weights[: len(samples.weights)] = samples.weights / samples.weights[rows].mean()
+            self.weights = torch.from_numpy(weights.astype(np.float32))
         self.mix = mixing(self.config.train, len(samples.classes))
-        self.frozen = False
+        self.resting: list[nn.Module] = []
         self.loss_meter = LossMeter(state.device, self._count)
 
     def take(self, images: torch.Tensor, rows: torch.Tensor, updates: int) -> None:
@@ -40,21 +45,25 @@ class Stepper:
         """
         state, progress, ranks = self.state, self.state.progress, self.job.ranks
         state.network.train()
-        if self.frozen:
-            hold_norms(state.plain_network.backbone)
+        for norm in self.resting:
+            norm.eval()
         truth = self.targets[rows]
         images, targets = self.mix(images, _sent(truth, images.device))
         known = truth if targets.ndim == truth.ndim else targets  # what is summed here keeps no GPU waiting
         if ranks.index:  # the leader goes on in the stream, as a single process would
             torch.manual_seed(torch.initial_seed() + ranks.index)
         whole, losses = self.normalizer(known), []
-        pieces = self._pieces(images, targets, known)
-        for left, (part, answers, counted) in zip(reversed(range(len(pieces))), pieces, strict=True):
+        weights = () if self.weights is None else (_sent(self.weights[rows], images.device),)
+        pieces = self._pieces(images, targets, known, *weights)
+        for left, (part, answers, counted, *weighed) in zip(reversed(range(len(pieces))), pieces, strict=True):
             # Gradients are added up over the ranks once a step, with the last piece.
             with state.unshared() if left else nullcontext():
                 normalizer = self.normalizer(counted)
                 losses.append(
-                    (self._forward_backward(part, answers, normalizer / whole), normalizer * len(rows) / whole)
+                    (
+                        self._forward_backward(part, answers, normalizer / whole, *weighed),
+                        normalizer * len(rows) / whole,
+                    )
                 )
         self.loss_meter.add(losses, progress.epoch, progress.step)
         state.update(self.config.optim.clip)
@@ -74,14 +83,16 @@ class Stepper:
         count = -(-len(parts[0]) // self.job.machine.batch)
         return list(zip(*(part.tensor_split(count) for part in parts), strict=True))
 
-    def _forward_backward(self, images: torch.Tensor, targets: torch.Tensor, share: float) -> torch.Tensor:
-        """The mean loss of one piece; its gradients are added by its share of the step."""
+    def _forward_backward(
+        self, images: torch.Tensor, targets: torch.Tensor, share: float, weights: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The mean loss of one piece, its rows by their weights; its gradients are added by its share of the step."""
         losses: list[torch.Tensor] = []
         share *= self.job.ranks.count  # of the ranks' gradients the mean is taken, and the sum is meant
 
         def attempt() -> None:
             logits = self.state.forward(images)
-            loss = self.criterion(logits, targets)
+            loss = self.criterion(logits, targets, weights)
             self.state.backward(loss * share)
             losses.append(loss.detach())
 

@@ -688,17 +688,11 @@ OTHER = [
         {"id": ASKED, "grade": "a"},
         lambda id: [f"img/{id}/{n}.png" for n in (1, 2)],
     ),
-    ({"id": IDS, "height": range(24), "leaf": np.arange(24) / 7}, {"id": ASKED, "height": 1.5, "leaf": 0.3}),
-    ({"id": IDS, "age": np.arange(24) + 0.5}, {"id": ASKED, "age": 0}),
     ({"id": IDS, "size": [f"{k},5 cm" for k in range(24)]}, {"id": ASKED, "size": ""}),
     ({"id": IDS, "text": [f"number {k} in the sun" for k in range(24)]}, {"id": ASKED, "text": ""}),
     (
         {"id": IDS, "a": [0, 1] * 12, "b": [1, 0] * 12},
         {"id": [a for a in ASKED for _ in "ab"], "q": [*"ab"] * 6, "p": 0},
-    ),
-    (
-        {"id": IDS, "a": [0, 1] * 12, "b": [1, 0] * 12},
-        {"row": [f"{id}:{q}" for id in ASKED for q in "ab"], "value": 0.5},
     ),
 ]
 family("other_task", OTHER, other_task)

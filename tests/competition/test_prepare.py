@@ -7,7 +7,6 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
 import tarfile
 import threading
 import zipfile
@@ -36,6 +35,7 @@ from src.core.locks import locked, waiting_lock
 from src.core.paths import REPOSITORY, competition_folder, runs_folder
 from tests.fixtures.codes import raises
 from tests.fixtures.layouts import BUILDERS, csv, numbers, picture, save
+from tests.fixtures.warm_python import warm_python
 
 
 @pytest.fixture(autouse=True)
@@ -222,7 +222,7 @@ def test_help_and_words_that_are_wrong(host, capsys):
 
 
 def test_the_door_runs_as_a_command(host, home):
-    line = [sys.executable, "-m", "src.prepare", str(host), "id=bugs"]
+    line = [warm_python(), "-m", "src.prepare", str(host), "id=bugs"]
     done = subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, check=False, env=os.environ)
     assert done.returncode == 0, done.stderr
     assert "next: ./run.sh fold=0..4 competition=bugs" in done.stdout

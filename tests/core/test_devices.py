@@ -29,6 +29,7 @@ from src.training import machine
 from src.training import run as session
 from src.training.machine import Machine, Share, cores, device_for, share_out
 from tests.fixtures.codes import raises
+from tests.fixtures.warm_python import warm_python
 
 WORDS = ["config=tiny", "machine.device=cuda", "train.precision=fp32", "train.epochs=1"]
 GPU = Machine("cuda", "fp32", 4, 8)
@@ -194,7 +195,7 @@ def test_ctrl_c_keeps_every_folds_step(tiny, here, tmp_path, capsys):
     """In a fresh process, as at the command line: there the folds' processes could begin with CUDA."""
     words = [*WORDS[:-1], "train.epochs=20", "run=a", "machine.workers=1"]
     process = subprocess.Popen(
-        [sys.executable, "-c", DOOR, str(tmp_path), *words, "fold=0,1"],
+        [warm_python(), "-c", DOOR, str(tmp_path), *words, "fold=0,1"],
         cwd=REPOSITORY,
         env=os.environ | {"CUDA_VISIBLE_DEVICES": "5,7"},
         stdout=subprocess.PIPE,

@@ -17,6 +17,7 @@ from src.core.paths import REPOSITORY
 from src.predict import main as predict
 from src.train import main as train
 from tests.fixtures.tiny import write_tiny
+from tests.fixtures.warm_python import warm_python
 
 Tree = dict[str, bytes]
 # What a command may write before it finds the fault: facts of the competition, nothing that belongs to a run.
@@ -526,7 +527,7 @@ def test_a_damaged_table_of_logits_is_named(trained, refused, table):
 
 def test_a_reader_that_goes_away_is_no_traceback(trained):
     """As in `python -m src.predict ... | head -1`: what is printed last finds nobody."""
-    words = [sys.executable, "-m", "src.predict", "--tta", "config=tiny"]
+    words = [warm_python(), "-m", "src.predict", "--tta", "config=tiny"]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     environment["PODIUM_HOME"] = str(trained)
     process = subprocess.Popen(

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from src.evaluation.blending import Blend, choose_blend
-from src.evaluation.held_out import RunTable, joined
+from src.evaluation.blending import Blend, choose_blend, hill_climbing
+from src.evaluation.held_out import HeldOut, RunTable, joined
+from src.metrics import metric
 from src.targets import target_type
 from tests.fixtures.codes import raises
 from tests.fixtures.made_up_competition import as_two, held_out, network
@@ -215,3 +216,25 @@ def test_rows_that_all_share_when_asked():
 def test_runs_that_do_not_fit_together_are_refused(second, code, names, shared):
     with raises(code, *names):
         joined([run_table("a", IDS), second], IDS, "aaaa", shared)
+
+
+def test_numbers_are_blended_by_the_weights_that_noise_asks_for():
+    """Two runs that err by 1 and by 2, independently: of the mean of two the best has 4 / 5 of the first, and errs by
+    sqrt(4 / 5); a third that says 10 too much is what only a constant can mend."""
+    rng = np.random.default_rng(0)
+    truth = rng.normal(50, 10, (4000, 1))
+    tables = {"a": truth + rng.normal(0, 1, truth.shape), "b": truth + rng.normal(0, 2, truth.shape)}
+    rows = np.arange(4000)
+    held = HeldOut(metric("rmse", "regression"), rows.astype(str), truth, rows % 5, np.full(4000, ""))
+    choice = choose_blend(held, tables)
+    scores = {one.name: one.score for one in choice.comparison.candidates}
+    assert scores["weighted mean"] == pytest.approx(np.sqrt(0.8), rel=0.03)
+    assert scores["linear stack"] == pytest.approx(np.sqrt(0.8), rel=0.03)
+    assert scores["plain mean"] == pytest.approx(np.sqrt(5 / 4), rel=0.03)
+    assert hill_climbing(held, tables, rows) == pytest.approx([0.8, 0.2], abs=0.06)
+    tables["c"] = truth + 10 + rng.normal(0, 0.5, truth.shape)
+    choice = choose_blend(held, tables)
+    assert choice.taken.method == "linear stack"
+    best = 1 / np.sqrt(1 + 1 / 4 + 4)
+    assert choice.comparison.candidate.score == pytest.approx(best, rel=0.05)
+    assert np.sqrt(np.square(choice.taken.apply(tables) - truth).mean()) == pytest.approx(best, rel=0.05)

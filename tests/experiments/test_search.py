@@ -2,9 +2,7 @@
 
 import json
 import os
-import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from src.metrics import metric
 from src.sweep import main as sweep
 from src.train import main as train
 from tests.fixtures.made_up_competition import network
+from tests.fixtures.warm_python import KILL, warm_python
 
 SEARCH = ["--search", "config=tiny", "fold=0", "train.epochs=2", "machine.jobs=1", "optim.lr=1e-4..1e-1"]
 
@@ -265,7 +264,7 @@ def test_a_killed_search_goes_on_with_the_trial_that_was_under_way(tiny, capsys)
         "optim.lr=1e-4..1e-1",
         "trials=2",
     ]
-    command = [sys.executable, "-m", "src.sweep", *words]
+    command = [warm_python(), "-m", "src.sweep", *words]
     look = {"env": os.environ | {"PODIUM_HOME": str(tiny)}, "cwd": REPOSITORY, "stdout": subprocess.DEVNULL}
     process = subprocess.Popen(command, **look)
     deadline = time.monotonic() + 60
@@ -273,7 +272,7 @@ def test_a_killed_search_goes_on_with_the_trial_that_was_under_way(tiny, capsys)
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
+    process.send_signal(KILL)
     process.wait()
     journal = folder(*words) / "trials.journal"
     with journal.open("ab") as file:

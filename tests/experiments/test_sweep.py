@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from src.reporting.comparison_figures import draw_curves
 from src.sweep import main as sweep
 from src.train import main as train
 from tests.fixtures.codes import raises
+from tests.fixtures.warm_python import warm_python
 
 SWEEPS = config_names("sweeps")
 RATES = ["config=tiny", "optim.lr=1e-2,1e-3", "train.epochs=2"]  # two runs
@@ -302,7 +302,7 @@ def test_a_stopped_sweep_goes_on(tiny, capsys):
     words = ["config=tiny", "optim.lr=1e-2,1e-3", "train.epochs=40", "fold=0", "machine.jobs=2"]
     runs = [member(tiny, f"tiny+optim.lr={rate}+train.epochs=40") for rate in ("1e-2", "1e-3")]
     process = subprocess.Popen(
-        [sys.executable, "-m", "src.sweep", *words],
+        [warm_python(), "-m", "src.sweep", *words],
         cwd=REPOSITORY,
         env=os.environ | {"PODIUM_HOME": str(tiny)},
         stdout=subprocess.PIPE,

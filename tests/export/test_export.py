@@ -31,6 +31,7 @@ from src.predict import main as predict
 from src.train import main as train
 from tests.fixtures.codes import raises
 from tests.fixtures.tiny import CARD, CONFIG, write_tiny
+from tests.fixtures.warm_python import warm_python
 
 NAMES = ("tiny", "shares", "spots")  # a label, a probability each, a set of classes
 SPOTS = ("green", "red")
@@ -118,7 +119,7 @@ def alone(folder: Path, *words: str) -> subprocess.CompletedProcess:
     """The command in a fresh process, whose home is empty."""
     empty = folder / "empty"
     empty.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "src.export.predict", *words]
+    command = [warm_python(), "-m", "src.export.predict", *words]
     environment = os.environ | {"PODIUM_HOME": str(empty)}
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
 

@@ -134,3 +134,19 @@ def test_what_does_not_fit_is_refused():
         label_issues(ids, given, np.where(np.arange(50)[:, None] == 7, np.nan, p), CLASSES, ONE)
     with raises("one-class"):
         label_issues(ids, np.zeros(50, dtype=int), p, CLASSES, ONE)
+
+
+def test_of_numbers_the_outliers_are_doubted_and_no_others():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(0, 10, (2000, 2)).astype(np.float32)
+    predictions = truth + rng.normal(3, [1, 4], truth.shape)
+    wrong = [5, 77, 300, 1999]
+    truth[wrong, 1] += 60
+    truth[5, 0] -= 20
+    ids = np.array([f"r{k}" for k in range(2000)], dtype=object)
+    table = label_issues(ids, truth, predictions, ("light", "weight"), target_type("regression"))
+    assert sorted(set(table["id"])) == sorted(f"r{k}" for k in wrong) and len(table) == 5
+    assert table["id"][0] == "r5" and table["given"][0].startswith("light ")
+    assert (table["deviations"].abs() > 5).all() and table["deviations"][0] == pytest.approx(-20, abs=4)
+    assert len(one_line_an_image(table)) == 4
+    assert "r5" in "".join(format_label_issues(table, 2000))

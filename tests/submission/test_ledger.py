@@ -282,7 +282,7 @@ def test_the_final_two_where_lower_is_better(home, capsys):
     assert final.final_two("cup", "cup", True) == [] and "nothing to choose by" in capsys.readouterr().out
 
 
-CLASSES, PROBABILITY, SET = ("id", "a", "b"), ("id", "p"), ("id", "set")
+CLASSES, PROBABILITY, SET, SIZES = ("id", "a", "b"), ("id", "p"), ("id", "set"), ("id", "width", "height")
 
 
 def ranks(step):
@@ -295,6 +295,7 @@ def ranks(step):
         ([CLASSES, ("x", 0.9, 0.1), ("y", 0.4, 0.6)], [CLASSES, ("y", 0.6, 0.4), ("x", 0.7, 0.3)], 0.5),
         (ranks(0.1), ranks(0.05), 0.0),
         (ranks(0.1), ranks(-0.05), 1.0),
+        ([SIZES, ("x", 9, 1), ("y", 8, 2), ("z", 7, 3)], [SIZES, ("x", 90, 1), ("y", 80, 5), ("z", 70, 4)], 0.25),
         ([SET, ("x", "a b"), ("y", "")], [SET, ("x", "a"), ("y", "")], 0.5),
         ([PROBABILITY, ("x", 1)], [PROBABILITY, ("z", 1)], None),
     ],

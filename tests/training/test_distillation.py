@@ -4,9 +4,7 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -33,6 +31,7 @@ from src.training.trainer import FoldTraining
 from tests.fixtures import fresh_process
 from tests.fixtures.older_runs import without_keys
 from tests.fixtures.tiny import write_tiny
+from tests.fixtures.warm_python import KILL, warm_python
 
 MULTICLASS = target_type("multiclass")
 MULTILABEL = target_type("multilabel")
@@ -459,7 +458,7 @@ def test_killed_folds_end_with_the_same_bits_even_if_the_teacher_was_trained_ane
     log = member(tiny, "killed") / "log.csv"
     for epochs in (1, 3):
         process = subprocess.Popen(
-            [sys.executable, "-m", "src.train", *LONG, "run=killed"],
+            [warm_python(), "-m", "src.train", *LONG, "run=killed"],
             cwd=REPOSITORY,
             env={**os.environ, "PODIUM_HOME": str(tiny)},
             stdout=subprocess.PIPE,
@@ -470,7 +469,7 @@ def test_killed_folds_end_with_the_same_bits_even_if_the_teacher_was_trained_ane
         while not log.exists() or len(log.read_text().splitlines()) <= epochs:
             assert time.monotonic() < deadline and process.poll() is None, process.stdout.read()
             time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
+        process.send_signal(KILL)
         process.communicate()
         assert not (member(tiny, "killed") / "done.json").exists(), "killed too late to test anything"
     swap(tiny, 0)

@@ -23,6 +23,7 @@ from src.training.machine import Share
 from src.training.trainer import FoldTraining
 from tests.fixtures.codes import raises
 from tests.fixtures.fresh_process import trained
+from tests.fixtures.warm_python import KILL, warm_python
 
 # Enough steps to be hit in the middle; a checkpoint after nearly every one, as "every few minutes" is in long runs.
 WORDS = [
@@ -39,7 +40,7 @@ WORDS += ["model.drop_rate=0.3", "model.args.drop_path_rate=0.2"]
 
 def start(home: Path, run: str) -> subprocess.Popen:
     environment = {**os.environ, "PODIUM_HOME": str(home)}
-    command = [sys.executable, "-m", "src.train", *WORDS, f"run={run}"]
+    command = [warm_python(), "-m", "src.train", *WORDS, f"run={run}"]
     return subprocess.Popen(
         command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -78,7 +79,7 @@ def test_killed_runs_end_with_the_same_bits(tiny):
             while not (fold(tiny, "killed") / "checkpoint.pt").exists():
                 assert process.poll() is None, process.stdout.read()
                 time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
+        process.send_signal(KILL)
         process.wait()
         assert not (fold(tiny, "killed") / "done.json").exists(), "killed too late to test anything"
         kills += 1
@@ -174,7 +175,7 @@ def test_tensorboard_holds_no_epoch_twice(tiny):
 
     process = start(tiny, "events")
     wait_for_step(tiny, "events", process, 2)
-    process.send_signal(signal.SIGKILL)
+    process.send_signal(KILL)
     process.wait()
     assert train([*WORDS, "run=events"]) == 0
     epochs, histograms = [], set()

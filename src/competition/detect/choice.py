@@ -11,6 +11,7 @@ from src.competition.detect.context import Context
 from src.competition.detect.inventory import TableFile, counted
 from src.competition.detect.labels import find_label
 from src.competition.detect.names import label_in_names
+from src.competition.detect.numbers import are_numbers
 from src.competition.detect.several import Label, complete
 from src.competition.detect.sniff import NUMBER
 from src.competition.detect.undecided import Try, Undecided
@@ -109,7 +110,8 @@ def _label(cells: pd.DataFrame, name: str, context: Context) -> Label | None:
         missing = [part for column in columns for part in tables.columns_of(column) if part not in cells]
         if missing:
             return None
-        label = Label(columns if isinstance(given, list) else given, "given on the command line")
+        numbers = isinstance(given, list) and set(columns) <= set(cells) and are_numbers(cells[list(columns)])
+        label = Label(columns if isinstance(given, list) else given, "given on the command line", numbers=numbers)
         return complete(marks.without_unknown(cells, columns, context), label, context.sample)
     test = next((table for table in context.tables if table.role == "test" and table.path in context.imaged), None)
     used = [context.imaged.get(name), "row", "row0"]

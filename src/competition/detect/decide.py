@@ -10,7 +10,10 @@ from src.competition import templates
 from src.competition.detect import marks
 from src.competition.detect.codes import codes_of, placeholder_doubt
 from src.competition.detect.context import Context
-from src.competition.detect.draft import Evidence, flow
+from src.competition.detect.draft import NOTHING, flow
+from src.competition.detect.draft import Evidence as Counted
+from src.competition.detect.numbers import are_numbers, numbers_in
+from src.competition.detect.roles import words
 from src.competition.detect.sample import Sample
 from src.competition.detect.several import FEW, Label
 from src.competition.detect.target import (
@@ -24,15 +27,16 @@ from src.competition.detect.target import (
 )
 from src.competition.detect.train import Train
 from src.competition.detect.undecided import Try, Undecided
-from src.competition.detect.unsupported import Texts, Unsupported, amount
+from src.competition.detect.unsupported import Texts, Units, Unsupported
 from src.competition.sample_submission import class_columns
 from src.competition.submission_kinds import SUBMISSION_KINDS, kind_class
 from src.core.errors import Problem, UsageError
-from src.targets import ClassTarget, TargetType, target_type
+from src.targets import ClassTarget, Evidence, Recognised, TargetType, doubts, recognised, target_type
 from src.targets.label_cells import YES, parts_of, sort_classes
 
 UNSAID = {"unknown", "unk", "todo", "tbd", "unsure", "uncertain", "unspecified", "not labeled", "not labelled"}
 FILLERS = {99, 999, 9999, 255, -1, -9, -99, -999, -9999}  # numbers that stand for none
+SHOWN = 6  # columns or values, in a line
 WESTERN = ("cp1252", "latin-1")
 CONFLICT = (
     "Say what to do: on_conflict=drop leaves these images out; on_conflict=first or on_conflict=majority chooses one "
@@ -46,12 +50,16 @@ def label_cells(train: Train) -> pd.Series:
     if isinstance(label.column, str):
         cells = train.cells[label.column] if label.column in train.cells else templates.fill(label.column, train.cells)
         return pd.Series(list(cells), dtype=object)
+    if label.numbers:
+        return pd.Series([" ".join(row) for row in train.cells[list(label.column)].to_numpy()], dtype=object)
     marks = train.cells[list(label.column)].isin(YES).to_numpy()
     return pd.Series([" ".join(np.array(label.column, dtype=object)[row]) for row in marks], dtype=object)
 
 
 def class_counts(train: Train) -> dict[str, int]:
     """Training rows of each class."""
+    if train.label.numbers:
+        return {column: int((train.cells[column].str.strip() != "").sum()) for column in train.label.column}
     if not isinstance(train.label.column, str):
         return {column: int(train.cells[column].isin(YES).sum()) for column in train.label.column}
     cells = label_cells(train)
@@ -66,9 +74,13 @@ def put_label(train: Train, context: Context) -> Train:
     draft, label = context.draft, train.label
     if draft.get("train.table"):
         text = f"{label.how}; if their numbers are meant: train.label={label.rival}" if label.rival else label.how
-        evidence = Evidence(rivals=(f"train.label={label.rival}",) if label.rival else ())
+        evidence = Counted(rivals=(f"train.label={label.rival}",) if label.rival else ())
         value = label.column if isinstance(label.column, str) else list(label.column)
-        blank = marks.blanks(train.cells, label.column, context) if not isinstance(label.column, str) else ""
+        blank = (
+            marks.blanks(train.cells, label.column, context)
+            if not isinstance(label.column, str) and not label.numbers
+            else ""
+        )
         text = f"{text}; {blank}" if blank else text
         draft.put("train.label", value, text, guess=bool(label.rival or blank), evidence=evidence)
         if "train.marks" in draft.given:
@@ -83,14 +95,19 @@ def put_label(train: Train, context: Context) -> Train:
 def put_target(train: Train, tested: bool, context: Context) -> None:
     """Put target, submission.*, metric and classes, once the label is put."""
     given = context.given("target")
-    if given is not None and not isinstance(target_type(given), ClassTarget):
-        return _put_without_classes(target_type(given), tested, context)
+    evidence = None if given else _evidence(train, context)
+    kind, found = (target_type(given), Recognised("")) if given else recognised(evidence)
+    if not isinstance(kind, ClassTarget):
+        return _put_without_classes(train.label, kind, found, tested, context)
+    if train.label.numbers:
+        raise _several_questions(train, context)
     several = train.label.several or _several_rows(train, context)
     counts = class_counts(train)
     draft, label, sample = context.draft, train.label, context.sample
     given = draft.given.get("classes")
     merged = spellings(counts, sample) if isinstance(label.column, str) and not given else None
-    doubt = _amount(names_of := list(counts), train, context)
+    doubt = _doubt(names_of := list(counts), train, context)
+    doubt = doubt or (doubts(evidence) if evidence and not several else "")
     coded = None if given or merged else codes_of(names_of, sample, context)
     mapped = given if isinstance(given, dict) else merged or coded
     names = list(dict.fromkeys(mapped.values())) if mapped else given or list(counts)
@@ -117,10 +134,38 @@ def put_target(train: Train, tested: bool, context: Context) -> None:
     _check_letters(names, context)
 
 
-def _put_without_classes(target: TargetType, tested: bool, context: Context) -> None:
-    """The same of a target that the user has named, and that has no classes."""
+def _evidence(train: Train, context: Context) -> Evidence:
+    """What the label's cells and the sample submission hold, for the kinds of target to recognise themselves by."""
+    label, counts = train.label, class_counts(train)
+    single = isinstance(label.column, str) and not label.several and label.column in train.cells
+    held = train.cells[[label.column] if single else list(label.columns)] if single or label.numbers else None
+    numbers = numbers_in(held) if held is not None and are_numbers(held) else None
+    words_of = words(label.column) if isinstance(label.column, str) else []
+    asked = context.sample.numbers if context.sample else None
+    name = ", ".join(label.columns[:SHOWN]) + ", ..." * (len(label.columns) > SHOWN)
+    return Evidence([*counts], name, words_of, label.several, tuple(counts.values()), numbers, asked)
+
+
+def _several_questions(train: Train, context: Context) -> Undecided:
+    """Columns of a few whole numbers each, which may be numbers, or classes of several questions."""
+    columns = train.label.columns
+    tries = [Try(column, found=", ".join(sort_classes(train.cells[column].unique())[:SHOWN])) for column in columns]
+    what = f"{context.draft.get('train.table')}: the sample submission asks several questions of an image:"
+    remedy = (
+        "If the answers are numbers, say so: target=regression. If they are classes, a competition has one label here: "
+        "make one for each question, each with a sample of its own"
+    )
+    return Undecided(what, tries, remedy, [{"target": "regression"}])
+
+
+def _put_without_classes(label: Label, target: TargetType, found: Recognised, tested: bool, context: Context) -> None:
+    """The same of a target that has no classes: one that the user has named, or that was recognised."""
     draft, sample = context.draft, context.sample
-    draft.put("target", target.spec)
+    rivals = Counted(rivals=(f"target={found.rival}",)) if found.rival else NOTHING
+    draft.put("target", target.spec, found.how, found.guess, rivals)
+    if label.asked_as:
+        renamed = dict(zip(label.columns, label.asked_as, strict=True))
+        draft.put("classes", renamed, "labels on the left are the sample's columns on the right")
     if tested:
         each = sample is not None and len(sample.answers) > 1
         fitting = [name for name, kind in SUBMISSION_KINDS.items() if kind.fits(target) and kind.column_each == each]
@@ -163,18 +208,17 @@ def _check_letters(names: list[str], context: Context) -> None:
         context.questions.append(Undecided(what, tries, remedy))
 
 
-def _amount(names: list[str], train: Train, context: Context) -> str:
-    """What speaks for an amount where classes are taken, else empty. Raises Unsupported where an amount or a text of
-    its own for each image is sure."""
+def _doubt(names: list[str], train: Train, context: Context) -> str:
+    """What speaks for amounts with a unit where classes are taken. Raises Unsupported where that is sure, or where
+    the label is a text of its own for each image."""
     label = train.label
     if label.several or not isinstance(label.column, str) or context.given("target"):
         return ""
     if label.column in train.cells and (text := Texts.signs(train.cells[label.column], label.column)):
         raise Unsupported(Texts.name, text)
-    found = amount(label.column, names, context.sample)
-    if found and found[1]:
-        raise Unsupported("a measure or an amount (regression)", found[0])
-    return f"{found[0]}: it may be an amount, which is no class" if found else ""
+    if signs := Units.signs(label.column, names):
+        raise Unsupported(Units.name, signs)
+    return Units.doubt(label.column, names)
 
 
 def _put_spellings(

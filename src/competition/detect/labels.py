@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from src.competition.detect.marks import ask_about_doubt, is_marked
+from src.competition.detect.numbers import are_measures, are_numbers, numbers_in
 from src.competition.detect.roles import parts_of_column, role_of_word, words
 from src.competition.detect.sample import Sample
 from src.competition.detect.several import SEPARATORS, Label, complete
@@ -14,6 +17,7 @@ from src.competition.sample_submission import class_columns
 from src.targets.label_cells import LIST, NO, YES, is_list, parts_of
 
 HOLDS, NAMED_FOLDS = "the sample's answers are among its values", "its name says that it counts folds"
+SPREADS = {"sd", "std", "stdev", "sem", "se", "var", "variance", "err", "error"}
 FOLDS = {"fold", "folds", "kfold"}
 WORDS = (
     "label",
@@ -39,8 +43,12 @@ def find_label(
     Raises Undecided where the rules disagree.
     """
     free = [column for column in cells if column not in set(used)]
-    strong = [label for label in (_same_columns(cells, free, sample), _named_by_columns(cells, free, sample)) if label]
+    same, named = _same_columns(cells, free, sample), _named_by_columns(cells, free, sample)
+    if same and named and same.numbers and _is_largest(cells, named, same):
+        same, named = replace(same, how=f"{same.how}; {named.column} says which is the largest"), None
+    strong = [label for label in (same, named) if label]
     if not strong and sample is not None and len(sample.answers) > 1:
+        _ask_about_missing(cells, free, sample, table)
         if set(sample.answers) <= set(free):
             ask_about_doubt(cells[list(sample.answers)], table)
             what = f"{table}: the sample submission asks several questions of an image, each with its own answers:"
@@ -58,12 +66,63 @@ def find_label(
     return complete(cells, strong[0], sample) if strong else _by_weak_signs(cells, free, sample, test, table)
 
 
+def _ask_about_missing(cells: pd.DataFrame, free: list[str], sample: Sample, table: str) -> None:
+    """Raises Undecided where the sample asks for numbers, of which the table holds some only."""
+    there = [column for column in sample.answers if column in free]
+    lacking = [column for column in sample.answers if column not in cells]
+    if sample.numbers is None or not there or not lacking or not are_numbers(cells[there]):
+        return
+    tries = [Try(column, found=_some(cells[column])) for column in there]
+    tries += [Try(f"{column}: no column of the table", 0, 0) for column in lacking]
+    what = (
+        f"{table}: of the {len(sample.answers)} numbers that {sample.table.path} asks for, {len(lacking)} are missing:"
+    )
+    remedy = (
+        "Bring the table that has them; or, if they are called otherwise there, name them: train.label=[COLUMN, ...]"
+    )
+    raise Undecided(what, tries, remedy)
+
+
 def _same_columns(cells: pd.DataFrame, free: list[str], sample: Sample | None) -> Label | None:
-    if sample is None or len(sample.answers) < 2 or not set(sample.answers) <= set(free):
+    if sample is None or len(sample.answers) < 2:
         return None
-    if not is_binary(cells[list(sample.answers)]):
+    if not set(sample.answers) <= set(free):
+        return _columns_named_alike(cells, free, sample)
+    asked = cells[list(sample.answers)]
+    if are_numbers(asked):
+        return Label(sample.answers, "the sample submission has the same columns", numbers=True)
+    return Label(sample.answers, "the sample submission has the same columns") if is_binary(asked) else None
+
+
+def _columns_named_alike(cells: pd.DataFrame, free: list[str], sample: Sample) -> Label | None:
+    """Columns of numbers that are called as the sample's, all with the same beginning and end: X4_mean for X4. Where
+    their spread is there too, such as X4_sd, the mean is meant."""
+    if sample.numbers is None:
         return None
-    return Label(sample.answers, "the sample submission has the same columns")
+    first = sample.answers[0]
+    ends = [one.split(first, 1) for one in free if first in one and one != first]
+    found = [(a, z) for a, z in ends if all(f"{a}{name}{z}" in free for name in sample.answers)]
+    found = [(a, z) for a, z in found if not {*words(a), *words(z)} & SPREADS] or found
+    if len(found) != 1:
+        return None
+    before, after = found[0]
+    columns = tuple(f"{before}{name}{after}" for name in sample.answers)
+    if not are_numbers(cells[list(columns)]):
+        return None
+    how = f"the sample submission has the same columns without {before or after!r}"
+    return Label(columns, how, numbers=True, asked_as=sample.answers)
+
+
+def _is_largest(cells: pd.DataFrame, named: Label, votes: Label) -> bool:
+    """Whether a column of classes says in every row which of the numbers is the largest, or one of the largest."""
+    names = [name for name in cells[named.column].unique() if name]
+    columns = class_columns(names, votes.columns)
+    if named.separator or columns is None:
+        return False
+    place = {name: votes.columns.index(column) for name, column in zip(names, columns, strict=True)}
+    numbers = numbers_in(cells[list(votes.columns)])
+    said = cells[named.column].map(lambda cell: place.get(cell, -1)).to_numpy()
+    return bool(((said >= 0) & (numbers[np.arange(len(said)), said] == numbers.max(axis=1))).all())
 
 
 def _named_by_columns(cells: pd.DataFrame, free: list[str], sample: Sample | None) -> Label | None:
@@ -98,8 +157,9 @@ def _by_weak_signs(
     could = [column for column in free if _could_be_label(cells[column])]
     others = [one for one in could if not parts_of_column(str(one), set(cells[one].unique()))]
     could = others if any(not is_binary(cells[[one]]) for one in others) else could  # a class may be called train
+    measures = _measures(cells, free, sample, test)
     if not could:
-        return None
+        return Label(measures[0], "no other column is left") if len(measures) == 1 else None
     listed, folds = could, [column for column in could if _named_like_folds(column)]
     could = [column for column in could if column not in folds] or could
     signs = {
@@ -120,7 +180,7 @@ def _by_weak_signs(
     most = max(weights.values())
     best = [column for column in could if weights[column] == most and most]
     best = _without_twins(cells, best)
-    if len(best) == 1:
+    if len(best) == 1 and (not measures or set(votes[best[0]]) & {"its name", HOLDS}):
         return complete(cells, _named(cells, Label(best[0], " and ".join(votes[best[0]])), sample), sample)
     against = {column: [NAMED_FOLDS] if column in folds else _lacking(cells[column], sample) for column in listed}
     for column in listed:
@@ -136,8 +196,17 @@ def _by_weak_signs(
         )
         for column in ranked
     ]
-    answers = [{"train.label": column} for column in could]
+    tries += [Try(f"{column}: numbers, as the sample answers", 0, 0, _some(cells[column])) for column in measures]
+    answers = [{"train.label": column} for column in (*could, *measures)]
     raise Undecided(f"{table}: several columns could be the label:", tries, "Say which: train.label=COLUMN", answers)
+
+
+def _measures(cells: pd.DataFrame, free: list[str], sample: Sample | None, test: pd.DataFrame | None) -> list[str]:
+    """Columns of fractions that the sample may ask for under another name: it answers with one number, and the test
+    table lacks them."""
+    if sample is None or sample.numbers is None or len(sample.answers) != 1:
+        return []
+    return [column for column in free if (test is None or column not in test) and are_measures(cells[column])]
 
 
 def _named(cells: pd.DataFrame, label: Label, sample: Sample | None) -> Label:

@@ -12,6 +12,7 @@ from src.competition.detect.draft import Draft
 from src.competition.detect.groups import find_groups
 from src.competition.detect.inventory import PARTS, TableFile, read_tables, without_image_notes
 from src.competition.detect.listing import from_names, part_images, same_pattern
+from src.competition.detect.long_form import read_long
 from src.competition.detect.sample import find_sample
 from src.competition.detect.test import find_test, test_folder
 from src.competition.detect.train import Train, from_table
@@ -97,6 +98,7 @@ def _work_out(context: Context) -> pd.DataFrame | None:
     """Every fact of the card; the answers of a labelled test part."""
     draft = context.draft
     context.sample = find_sample(context.tables, context.tree, draft)
+    long = read_long(context)
     check_tasks(context)
     train = None if "train.files" in draft.given else from_table(context)
     test = find_test(train, context)
@@ -107,6 +109,8 @@ def _work_out(context: Context) -> pd.DataFrame | None:
     put_target(train, test is not None, context)
     _groups(train, context)
     labels = _test_labels(test, context)
+    if long:
+        long.finish(context)
     if not context.questions:
         weigh(train, test, context)
     return labels

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+import pandas as pd
+
 from src.competition.detect.draft import Draft
 from src.competition.detect.inventory import TableFile
 from src.competition.detect.undecided import Try, Undecided
@@ -26,6 +29,13 @@ class Sample:
     def values(self) -> list[str]:
         """The different answers that it holds where there is one column of them."""
         return self.table.cells[self.answers[0]].unique().tolist() if len(self.answers) == 1 else []
+
+    @cached_property
+    def numbers(self) -> np.ndarray | None:
+        """(rows, answers) what it answers with, None where that is not numbers alone."""
+        cells = self.table.cells[list(self.answers)]
+        found = [pd.to_numeric(cells[column], errors="coerce").to_numpy(np.float64) for column in cells]
+        return np.stack(found, axis=1) if found and np.isfinite(found).all() else None
 
 
 def find_sample(tables: list[TableFile], tree: Tree, draft: Draft) -> Sample | None:

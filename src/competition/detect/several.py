@@ -25,6 +25,8 @@ class Label:
     separator: str | None = None
     several: bool = False  # more than one may apply
     rival: str = ""  # another column that could be meant as well: the label is a guess
+    numbers: bool = False  # whether its columns hold numbers, and not 0 and 1 for classes
+    asked_as: tuple[str, ...] = ()  # what the sample submission calls these columns, where otherwise
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -33,6 +35,8 @@ class Label:
 
 def complete(cells: pd.DataFrame, label: Label, sample: Sample | None) -> Label:
     """Whether several classes may apply, and how they are separated in a cell."""
+    if label.numbers:
+        return label
     if not isinstance(label.column, str):
         sums = cells[list(label.column)].isin(YES).sum(axis=1)
         return Label(label.column, label.how, several=bool((sums != 1).mean() > FEW))

@@ -18,7 +18,6 @@ from src.competition.detect.sample import Sample
 from src.competition.detect.sniff import NUMBER
 from src.competition.templates import name, stem
 from src.core.errors import Problem
-from src.targets.label_cells import NO, YES
 
 MOST = 0.9  # of the cells must be of a kind for a column to be of it
 LOOKED_AT = 500  # cells
@@ -39,13 +38,14 @@ CORNERS = (
 
 
 class Unsupported(Problem):
-    """The files ask for something else than classes of images."""
+    """The files ask for something else than an answer to each image."""
 
     code = "unsupported-task"
 
     def __init__(self, task: str, signs: str) -> None:
         super().__init__(
-            f"{signs}: this is {task}, which cannot be expressed here yet. Podium sorts images into classes"
+            f"{signs}: this is {task}, which cannot be expressed here yet. Podium answers an image with "
+            "classes, numbers or shares of classes"
         )
 
 
@@ -229,28 +229,6 @@ class Boxes:
         return []
 
 
-class Numbers:
-    """Columns of numbers that the sample repeats: votes, shares, several amounts."""
-
-    name = "a regression, or soft labels, of several columns"
-
-    def signs(self, context: Context) -> str | None:
-        sample = context.sample
-        if sample is None or len(sample.answers) < 2:
-            return None
-        for table in context.tables:
-            if table.role in ("sample", "test") or not set(sample.answers) <= set(table.columns):
-                continue
-            held = table.cells[list(sample.answers)]
-            numeric = all(_numeric(held[column]) for column in held)
-            if numeric and not all(set(held[column].unique()) <= YES | NO for column in held):
-                first = ", ".join(sample.answers[:6])
-                return (
-                    f"the columns {first} of {table.path} hold numbers other than 0 and 1, and the sample asks for them"
-                )
-        return None
-
-
 class Texts:
     """A text of its own for each image: captions, or what is written in them."""
 
@@ -265,11 +243,11 @@ class Texts:
         return f"{column} holds {different} different labels in {len(cells)} rows, such as {cells.iloc[0][:40]!r}"
 
 
-TASKS: tuple[Task, ...] = (LongForm(), SeveralImages(), Pairs(), Masks(), Boxes(), Numbers())
+TASKS: tuple[Task, ...] = (LongForm(), SeveralImages(), Pairs(), Masks(), Boxes())
 
 
 def check_tasks(context: Context) -> None:
-    """Raises Unsupported where the tables and the sample submission ask for something else than classes."""
+    """Raises Unsupported where the tables and the sample submission ask for something else."""
     for task in TASKS:
         signs = task.signs(context)
         if signs:
@@ -314,36 +292,35 @@ class YoloFile:
         )
 
 
-AMOUNT = {"count", "age", "score", "price", "weight", "height", "width", "length", "angle", "temperature", "percent"}
-AMOUNT |= {"percentage", "points", "years", "months", "days", "number", "num", "value", "amount", "area", "distance"}
-AMOUNT |= {"volume", "mass", "biomass", "dose", "popularity", "pawpularity", "yield", "density", "depth", "speed"}
-CLASS = {"label", "class", "category", "species", "breed", "digit", "genre", "id", "type", "variety", "grade", "level"}
 WITH_UNIT = re.compile(r"([+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?)( ?(?:%|[a-zA-Z]{1,3}))?")
-MANY = 20  # whole numbers that are more than the grades or digits of most tasks
+FRACTIONS = 0.1  # of the different cells: so many make amounts of them
 
 
-def amount(column: str, names: list[str], sample: Sample | None) -> tuple[str, bool] | None:
-    """What speaks for an amount in place of classes, and whether it is sure. None where nothing does."""
-    names = _amounts(names)
-    if len(names) < 3:
-        return None
-    values = [float(name) for name in names]
-    fractions = sum(not value.is_integer() for value in values)
-    answers = [value for value in sample.values if NUMBER.fullmatch(value)] if sample else []
-    foreign = [value for value in answers if value not in names and not float(value).is_integer()]
-    held = {*words(column)}
-    if fractions > len(names) / 10:
-        return f"{column} holds {len(names)} different numbers, {fractions} of them fractions", True
-    if foreign and len(names) > MANY:
-        return f"{column} holds {len(names)} different numbers, and the sample answers {foreign[0]}", True
-    spread = len(names) > MANY and not held & CLASS
-    if held & AMOUNT or spread:
-        return f"{column} holds {len(names)} whole numbers from {min(values):g} to {max(values):g}", False
-    return None
+class Units:
+    """Amounts in cells such as 12.5 kg, or 12,5: what the sample submission wants in their place is not told."""
+
+    name = "an amount with a unit or a decimal comma, which must be plain numbers in a table"
+
+    @staticmethod
+    def signs(column: str, names: list[str]) -> str | None:
+        """Asked once the label is known."""
+        numbers = _amounts(names)
+        fractions = sum(not float(number).is_integer() for number in numbers)
+        if len(numbers) < 3 or fractions <= len(numbers) * FRACTIONS:
+            return None
+        return f"{column} holds {len(numbers)} different numbers, {fractions} of them fractions, such as {names[0]!r}"
+
+    @staticmethod
+    def doubt(column: str, names: list[str]) -> str:
+        """The same of whole numbers with a unit, which classes may be called."""
+        numbers = _amounts(names)
+        if len(numbers) < 3 or all(map(NUMBER.fullmatch, names)):
+            return ""
+        return f"{column} holds {len(numbers)} amounts such as {names[0]!r}: they may be numbers, which are no classes"
 
 
 def _amounts(names: list[str]) -> list[str]:
-    """The numbers in cells such as 12.5, 12,5, 40% and 3 kg, all with one unit; none where a cell is something else."""
+    """The numbers in cells such as 12,5, 40% and 3 kg, all with one unit; none where a cell is something else."""
     found = [WITH_UNIT.fullmatch(name) for name in names]
     if None in found or len({match[2] for match in found}) > 1:
         return []

@@ -22,7 +22,7 @@ from src.competition.detect.roles import words
 from src.competition.detect.sniff import COLUMN_WORDS
 from src.competition.detect.train import Train
 from src.competition.submission_kinds import SubmissionKind, kind_class
-from src.targets import target_type
+from src.targets import ClassTarget, target_type
 from src.targets.label_cells import YES, parts_of
 
 SHOWN = 3  # rows that contradict, in a line
@@ -44,6 +44,8 @@ class Reading:
     def numbers_of_labels(self) -> pd.Series:
         """How many labels each training row has."""
         label = self.train.label
+        if label.numbers:
+            return (self.train.cells[list(label.column)] != "").all(axis=1).astype(int)
         if not isinstance(label.column, str):
             return self.train.cells[list(label.column)].isin(YES).sum(axis=1)
         counts = {cell: len(parts_of(cell, label.separator)) for cell in self.labels.unique()}
@@ -155,7 +157,9 @@ def _target(reading: Reading) -> Evidence:
         paths = pd.Series(reading.train.files)
         again = int(paths.duplicated(keep=False).sum())
         return Evidence(again, len(paths), "rows", ("an image has several rows",))
-    return Evidence(one, len(numbers), "rows", ("each has one label",))
+    return Evidence(
+        one, len(numbers), "rows", ("each has one label" if isinstance(kind, ClassTarget) else "each has its numbers",)
+    )
 
 
 def _sample(reading: Reading) -> Evidence:

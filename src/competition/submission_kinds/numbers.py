@@ -34,7 +34,7 @@ class _Numbers(SubmissionKind):
         return math.isfinite(number_in(cell))
 
     def columns(self, p: np.ndarray, d: np.ndarray | None, classes: Classes) -> Sequence[Sequence[str]]:
-        return [[f"{x:.9g}" for x in column.tolist()] for column in p.T]
+        return [[f"{x:.9g}" for x in column.tolist()] for column in classes.target.decide(p).T]
 
     def faults(self, table: pd.DataFrame, answers: Sequence[str], classes: Classes) -> list[str]:
         return number_faults(table, answers, "number")[0]

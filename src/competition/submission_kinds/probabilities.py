@@ -1,6 +1,7 @@
 """Probabilities: of the last of two classes, or a column for each class."""
 
 from collections.abc import Collection, Sequence
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,8 @@ from src.competition.submission_kinds.submission_kind import (
     number_in,
 )
 from src.core.errors import UsageError
-from src.targets import TargetType
+from src.targets import ClassTarget, TargetType
+from src.targets.soft_labels import SoftLabels
 
 TOLERANCE = 1e-6  # of a row's sum
 UNITS = 10**12  # rows that must sum to 1 are printed in twelve decimals
@@ -57,6 +59,7 @@ class Probabilities(SubmissionKind):
 class Columns(Probabilities):
     """A column for each class."""
 
+    targets: ClassVar = (ClassTarget, SoftLabels)
     column_each = True
 
     def sums_to_one(self, target: TargetType) -> bool:

@@ -23,7 +23,7 @@ def residuals(results: RunResults) -> Section:
     blocks: list[Block] = []
     for k, name in enumerate(results.classes):
         blocks += [_scatter(results, k, name), _histogram(off[:, k], k, name)]
-    blocks.append(_worst(results, off))
+    blocks.append(_worst(results))
     blocks += _by_group(results, off)
     return Section("residuals", TITLE, _reading(results, off), tuple(blocks))
 
@@ -47,16 +47,14 @@ def _histogram(off: np.ndarray, k: int, name: str) -> Chart:
     return Chart(f"residuals_{k + 1}", title, f"how far predictions of {name} lie from the truth", draw, table)
 
 
-def _far(results: RunResults, off: np.ndarray) -> np.ndarray:
+def _far(results: RunResults) -> np.ndarray:
     """(rows,) the largest residual of each row, in robust standard deviations of its output's."""
-    middle = np.median(off, axis=0)
-    spread = 1.4826 * np.median(np.abs(off - middle), axis=0)
-    return (np.abs(off - middle) / np.where(spread > 0, spread, np.inf)).max(axis=1)
+    return np.abs(results.held.target.outliers(results.held.targets, results.plain)).max(axis=1)
 
 
-def _worst(results: RunResults, off: np.ndarray) -> Gallery:
+def _worst(results: RunResults) -> Gallery:
     """Rows whose residual is out of the common: hard images, or wrong numbers in the table."""
-    far = _far(results, off)
+    far = _far(results)
     order = np.argsort(-far, kind="stable")
     target, names = results.held.target, results.classes
     truth = [", ".join(row) for row in target.cells(results.held.targets[order], names)]
@@ -98,5 +96,5 @@ def _reading(results: RunResults, off: np.ndarray) -> str:
         parts.append(
             f"{isolated(name)}: {explained:.1%} of the variance is explained, mean residual {off[:, k].mean():+.4g}"
         )
-    count = int((_far(results, off) > FAR).sum())
+    count = int((_far(results) > FAR).sum())
     return "; ".join(parts) + f". {count} of {len(off)} images lie {FAR:g} robust standard deviations off, or more."

@@ -1,0 +1,266 @@
+"""Numbers, recognised by what stands in the tables: never by a column's name alone, and never in silence where a list
+of classes would explain as much."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src import prepare
+from src.competition.card import load_card
+from src.competition.folds import freeze_folds
+from src.competition.samples import load_samples
+from src.submission import writer
+from src.submission.check import check
+from tests.competition.test_odd_hosts import Host
+
+TRAINED, ASKED = [f"a{k:02d}" for k in range(60)], [f"b{k}" for k in range(8)]
+RNG = np.random.default_rng(4)
+FRACTIONS, WHOLE = RNG.uniform(0, 9, 60).round(2), RNG.permutation(np.arange(60) % 45 + 3)
+
+
+def images(host):
+    for id in TRAINED:
+        host.image(f"train/{id}.png")
+    for id in ASKED:
+        host.image(f"test/{id}.png")
+
+
+@pytest.fixture
+def read(tmp_path, monkeypatch, capsys):
+    """Gives prepare a folder of these tables: its exit code, what it printed as JSON, card and samples."""
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path / "home"))
+
+    def run(train, sample, *words, test=None):
+        host = Host(tmp_path / "host")
+        images(host)
+        host.table("train.csv", **train)
+        host.table("sample_submission.csv", **sample)
+        if test:
+            host.table("test.csv", **test)
+        code = prepare.main([str(host.root), "id=c", "--json", *words])
+        told = json.loads(capsys.readouterr().out)
+        card = load_card("c") if code == 0 else None
+        return code, told, card, load_samples(card) if card else None
+
+    return run
+
+
+ONE = [
+    # the label, the sample's answers, whether the kind is a guess
+    ("fractions", {"weight": FRACTIONS}, {"weight": 0}, False),
+    ("another name in the sample", {"yield": FRACTIONS}, {"prediction": 0.5}, False),
+    ("few fractions", {"stars": np.arange(60) % 9 / 2}, {"stars": 0}, True),
+    ("whole numbers, a fraction asked", {"y": WHOLE}, {"y": 7.5}, False),
+    ("many whole numbers with gaps", {"y": WHOLE * 2}, {"y": 0}, True),
+    ("an amount by its name", {"count": WHOLE}, {"count": 0}, True),
+    ("few whole numbers, a fraction asked", {"y": np.arange(60) % 5}, {"y": 2.5}, True),
+]
+
+
+@pytest.mark.parametrize(("label", "asked", "guess"), [row[1:] for row in ONE], ids=[row[0] for row in ONE])
+def test_one_number(read, label, asked, guess):
+    code, told, card, samples = read({"id": TRAINED} | label, {"id": ASKED} | asked)
+    assert code == 0
+    assert (card.target, card.submission.kind, card.metric) == ("regression", "number", "rmse")
+    assert ("target" in told["guesses"]) == guess
+    (values,) = label.values()
+    table = dict(zip(samples.train["id"], samples.targets[:, 0], strict=True))
+    assert table == pytest.approx(dict(zip(TRAINED, values, strict=True)))
+
+
+CLASSES = [
+    ("grades", {"diagnosis": np.arange(60) % 5}, {"diagnosis": 0}, "ordinal"),
+    ("codes of classes, counted from 0", {"y": np.arange(60) % 30}, {"y": 0}, "multiclass"),
+    ("named as labels", {"category_id": (np.arange(60) % 30) * 7}, {"category_id": 0}, "multiclass"),
+    ("two", {"y": np.arange(60) % 2}, {"y": 0.5}, "binary"),
+    ("written with a point", {"y": [f"{k % 4}.0" for k in range(60)]}, {"y": 0}, "multiclass"),
+]
+
+
+@pytest.mark.parametrize(("label", "asked", "kind"), [row[1:] for row in CLASSES], ids=[row[0] for row in CLASSES])
+def test_numbers_that_are_classes(read, label, asked, kind):
+    code, _, card, _ = read({"id": TRAINED} | label, {"id": ASKED} | asked)
+    assert (code, card.target) == (0, kind)
+
+
+def test_a_measure_is_not_passed_over_for_a_class_beside_it(read):
+    colour = [("red", "blue")[k % 2] for k in range(60)]
+    code, told, _, _ = read({"id": TRAINED, "colour": colour, "yield": FRACTIONS}, {"id": ASKED, "prediction": 0.5})
+    assert (code, told["error"]["code"]) == (1, "undecided")
+
+
+SEVERAL = [
+    ("fractions", {"height": np.arange(60), "leaf": FRACTIONS}, {"leaf": 0.3, "height": 1.5}, False),
+    ("whole numbers", {"height": WHOLE, "leaf": WHOLE[::-1]}, {"leaf": 0, "height": 0}, True),
+]
+
+
+@pytest.mark.parametrize(("labels", "asked", "guess"), [row[1:] for row in SEVERAL], ids=[row[0] for row in SEVERAL])
+def test_several_numbers(read, labels, asked, guess):
+    code, told, card, samples = read({"id": TRAINED} | labels, {"id": ASKED} | asked)
+    assert (code, card.target, card.submission.kind) == (0, "regression", "numbers")
+    assert ("target" in told["guesses"]) == guess
+    assert samples.classes == ("leaf", "height")
+    rows = samples.positions(np.array(TRAINED))
+    np.testing.assert_allclose(samples.targets[rows], np.stack([labels["leaf"], labels["height"]], axis=1), rtol=1e-6)
+    (block,) = writer.answers(card, samples, np.array(ASKED), np.arange(16.0).reshape(8, 2))
+    assert block["leaf"].tolist() == [str(2 * k) for k in range(8)] and not check(block, card, samples)
+
+
+def test_a_few_whole_numbers_in_several_columns_are_asked_about(read):
+    table = {"id": TRAINED, "root": np.arange(60) % 4, "vowel": np.arange(60) % 5}
+    sample = {"id": ASKED, "root": 0, "vowel": 0}
+    code, told, _, _ = read(table, sample)
+    assert (code, told["error"]["code"]) == (1, "undecided")
+    code, _, card, _ = read(table, sample, "target=regression")
+    assert (code, card.target, card.submission.kind) == (0, "regression", "numbers")
+
+
+def test_an_odd_cell_among_numbers_is_told_by_its_line(read):
+    values = pd.Series(FRACTIONS).astype(str)
+    values[7] = "soft"
+    code, told, _, _ = read({"id": TRAINED, "weight": values}, {"id": ASKED, "weight": 0})
+    assert (code, told["error"]["code"]) == (1, "bad-label")
+    assert "line 9" in told["error"]["message"]
+
+
+ASPECTS = ["Dry_Green_g", "Dry_Dead_g", "GDM_g"]
+
+
+def columns_of(rows, *names):
+    return dict(zip(names, zip(*rows, strict=True), strict=True))
+
+
+def long_host(host, mark="__", own_test=True):
+    """A row for each image and each of three numbers, in both tables, mixed; the truth by (id, name)."""
+    images(host)
+    truth = {(id, name): round(float(RNG.gamma(2, 9)), 3) for id in TRAINED for name in ASPECTS}
+    rows = [(f"{id}{mark}{name}", f"train/{id}.png", name, "spring", truth[id, name]) for id, name in truth]
+    asked = [(f"{id}{mark}{name}", f"test/{id}.png", name) for id in ASKED for name in reversed(ASPECTS)]
+    rows, asked = ([part[k] for k in RNG.permutation(len(part))] for part in (rows, asked))
+    columns = dict(
+        zip(("sample_id", "image_path", "target_name", "season", "target"), zip(*rows, strict=True), strict=True)
+    )
+    if not own_test:  # the ids alone tell which row is which
+        columns = {"sample_id": columns["sample_id"], "target": columns["target"]}
+    host.table("train.csv", **columns)
+    if own_test:
+        host.table("test.csv", **columns_of(asked, "sample_id", "image_path", "target_name"))
+    host.table("sample_submission.csv", sample_id=[row[0] for row in asked], target=0.0)
+    return truth
+
+
+@pytest.mark.parametrize("own_test", [True, False])
+def test_a_row_for_each_image_and_number(tmp_path, monkeypatch, capsys, own_test):
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path / "home"))
+    host = Host(tmp_path / "host")
+    truth = long_host(host, own_test=own_test)
+    assert prepare.main([str(host.root), "id=c", "--json"]) == 0, capsys.readouterr().err
+    card = load_card("c")
+    samples = load_samples(card)
+    assert (card.target, card.submission.kind, card.submission.rows) == ("regression", "numbers", "{id}__{output}")
+    assert len(samples.train) == len(TRAINED) and set(samples.classes) == set(ASPECTS)
+    for k, path in enumerate(samples.train["path"]):
+        id = path.rpartition("/")[2].removesuffix(".png")
+        assert samples.targets[k] == pytest.approx([truth[id, name] for name in samples.classes])
+    assert sorted(samples.test["path"].str.rpartition("/")[2]) == sorted(f"{id}.png" for id in ASKED)
+    ids = samples.test["id"].to_numpy()
+    predictions = np.arange(3 * len(ids)).reshape(len(ids), 3) / 7
+    blocks = list(writer.answers(card, samples, ids, predictions))
+    path = writer.write_submission(blocks, card, samples, tmp_path / "out", "long")
+    found = pd.read_csv(path)
+    assert found["sample_id"].tolist() == pd.read_csv(card.data / "sample_submission.csv")["sample_id"].tolist()
+    expected = {
+        f"{id}__{name}": predictions[i, k] for i, id in enumerate(ids) for k, name in enumerate(samples.classes)
+    }
+    assert dict(zip(found["sample_id"], found["target"], strict=True)) == pytest.approx(expected)
+    spoilt = found.astype(str)
+    spoilt.loc[3, "target"] = "much"
+    assert any("line 5" in fault for fault in check(spoilt, card, samples))
+    assert check(found.iloc[1:], card, samples)
+
+
+def test_marks_for_each_image_and_class(read):
+    marks = {name: RNG.integers(0, 2, 60) for name in ("C1", "C2", "C3")}
+    rows = [(f"{id}_{name}", id, name) for id in ASKED for name in marks]
+    test = columns_of(rows, "row_id", "image", "prediction_type")
+    sample = {"row_id": [row[0] for row in rows], "fractured": 0.5}
+    code, _, card, samples = read({"image": TRAINED} | marks, sample, test=test)
+    assert (code, card.target, card.submission.kind) == (0, "multilabel", "columns")
+    assert card.submission.rows == "{id}_{output}" and samples.classes == ("C1", "C2", "C3")
+    assert samples.test["id"].tolist() == ASKED
+
+
+def test_two_rows_of_one_image_and_number_are_not_merged(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path / "home"))
+    host = Host(tmp_path / "host")
+    long_host(host)
+    host.edit("train.csv", lambda text: text + text.splitlines()[1] + "\n")
+    assert prepare.main([str(host.root), "id=c", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "undecided"
+
+
+def test_rows_for_classes_that_exclude_each_other(read):
+    marks = {"a": [0, 1] * 30, "b": [1, 0] * 30}
+    sample = {"row": [f"{id}:{name}" for id in ASKED for name in marks], "value": 0.5}
+    code, told, _, _ = read({"id": TRAINED} | marks, sample)
+    assert (code, told["error"]["code"]) == (2, "submission-kind")
+    code, _, card, _ = read({"id": TRAINED} | marks, sample, "target=multilabel")
+    assert (code, card.submission.rows, card.submission.kind) == (0, "{id}:{output}", "columns")
+
+
+def test_a_sample_that_asks_for_a_number_that_no_column_holds(read):
+    sample = {"id": ASKED, "height": 0.5, "leaf": 0.5, "root": 0.5}
+    table = {"id": TRAINED, "height": FRACTIONS, "leaf": FRACTIONS[::-1]}
+    code, told, _, _ = read(table, sample)
+    assert (code, told["error"]["code"]) == (1, "undecided") and "root" in told["error"]["message"]
+    code, told, _, _ = read(
+        {"id": TRAINED, "height": FRACTIONS, "leaf": FRACTIONS[::-1]}, sample, "train.label=[height,leaf]"
+    )
+    assert (code, told["error"]["code"]) == (1, "column-without-target") and "root" in told["error"]["message"]
+
+
+def test_numbers_that_are_all_alike_teach_nothing(read):
+    code, told, _, _ = read({"id": TRAINED, "weight": 2.5}, {"id": ASKED, "weight": 0}, "target=regression")
+    assert (code, told["error"]["code"]) == (1, "one-class")
+
+
+def test_columns_that_the_sample_calls_otherwise(read):
+    held = {f"X{k}_{kind}": RNG.gamma(2, 3, 60) for k in (4, 11) for kind in ("mean", "sd")}
+    beside = {"WORLDCLIM_BIO1": RNG.normal(size=60)}
+    test = {"id": ASKED, "WORLDCLIM_BIO1": RNG.normal(size=8)}
+    code, _, card, samples = read({"id": TRAINED} | beside | held, {"id": ASKED, "X4": 1.5, "X11": 2.5}, test=test)
+    assert (code, card.target, card.submission.kind) == (0, "regression", "numbers")
+    assert card.train.label == ["X4_mean", "X11_mean"] and samples.classes == ("X4", "X11")
+    rows = samples.positions(np.array(TRAINED))
+    np.testing.assert_allclose(samples.targets[rows, 1], held["X11_mean"], rtol=1e-6)
+
+
+def test_folds_of_numbers_share_out_quantiles_within_groups(read, tmp_path):
+    patients = np.arange(60) % 20
+    values = (patients * 10 + RNG.normal(0, 1, 60)).round(2)
+    table = {"id": TRAINED, "patient_id": [f"p{k}" for k in patients], "weight": values}
+    code, _, card, samples = read(table, {"id": ASKED, "weight": 0})
+    assert (code, card.group) == (0, "patient_id")
+    folds = freeze_folds(samples, 4, 0, tmp_path)
+    held = pd.DataFrame({"fold": folds.of_row, "group": samples.train["group"], "value": samples.targets[:, 0]})
+    assert (held.groupby("group")["fold"].nunique() == 1).all()
+    assert np.ptp(held.groupby("fold")["value"].mean()) < 0.7 * values.std()  # 1.0 by groups alone
+
+
+@pytest.mark.parametrize("labels", ["ab", "123"])
+def test_several_rows_of_an_image_that_no_table_answers_are_refused(read, labels):
+    sample = {"id": [f"{id}_{k}" for id in ASKED for k in (1, 2, 3)], "label": 0}
+    code, told, _, _ = read({"id": TRAINED, "label": [labels[k % len(labels)] for k in range(60)]}, sample)
+    assert (code, told["error"]["code"]) == (1, "unsupported-task")
+
+
+def test_a_test_table_that_lists_long_ids_alone(read):
+    rows = [(f"{id}__{name}", round(RNG.gamma(2, 3), 3)) for id in TRAINED for name in "abc"]
+    asked = [f"{id}__{name}" for id in ASKED for name in "abc"]
+    sample = {"sample_id": asked, "target": 0.0}
+    code, _, card, samples = read(columns_of(rows, "sample_id", "target"), sample, test={"sample_id": asked})
+    assert (code, card.submission.rows) == (0, "{id}__{output}")
+    assert samples.test["id"].tolist() == ASKED and samples.classes == ("a", "b", "c")

@@ -204,6 +204,13 @@ class Teach(Section):
 class Probe(Section):
     head: Annotated[Spec, _registered(*PROBE, "auto")] | None = None
     views: Annotated[list[str], Field(min_length=1)] = ["identity", "hflip"]
+    features: str | None = later(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _features_have_a_head(self) -> "Probe":
+        if self.features is not None and self.head is None:
+            raise ValueError("probe.features are for a head to be fitted on: give probe.head=auto, or leave them out")
+        return self
 
     @property
     def off(self) -> bool:

@@ -10,7 +10,7 @@ from src.competition.samples import Samples
 from src.config import run_config
 from src.config.load import merge
 from src.config.schema import Config, Model, check
-from src.core.console import log
+from src.core.console import log, note
 from src.core.paths import Run
 from src.images.decode import image_size
 from src.metrics import Metric
@@ -94,7 +94,7 @@ def _pretrained(model: Model) -> bool:
         log.info(str(found))
     else:
         reason = "are at hand and timm's hub does not answer" if timm.is_model_pretrained(model.name) else "exist"
-        log.info(f"{model.name} begins from scratch: no published weights {reason}")
+        note("from-scratch", f"{model.name} begins from scratch: no published weights {reason}")
     return found is not None
 
 

@@ -24,7 +24,7 @@ from src.competition.plan_record import Facts, note_took, plan_of, write_plan
 from src.config import run_config
 from src.config.request import ALL, Request
 from src.config.schema import Config, seconds_of
-from src.core.console import log, messages_to, show_bars_here
+from src.core.console import log, messages_to, note, show_bars_here
 from src.core.errors import Problem, UsageError
 from src.core.files import read_json, write_json
 from src.core.launch import launched
@@ -52,7 +52,7 @@ def train_within_budget(request: Request, begun: float) -> None:
     if planned.config is None:
         raise Problem(planned.text, code="budget-too-short")
     write_plan(run, planned.facts)
-    log.info(planned.text)
+    note("plan", planned.text)
     if planned.instead:
         _take_over(Run(request.competition, planned.instead), run, planned.config, planned.facts)
     pace = Pace(planned, begun, seconds_of(request.config.budget), len(request.members))
@@ -105,9 +105,10 @@ class Pace:
         alone = work.jobs > 1 and self.folds - len(self.begun) == 1 and work.folds % work.jobs == 1
         ends = now + pace * fold_seconds * (speed.alone if alone else 1.0)
         if self.begun and ends > self.deadline:
-            log.info(
+            note(
+                "fold-left-out",
                 f"fold {fold} is left out: by the pace so far, {pace:.2f} times the planned time, it would end "
-                f"{clock(ends - self.deadline)} beyond the budget. The same command trains it later"
+                f"{clock(ends - self.deadline)} beyond the budget. The same command trains it later",
             )
             self.left_out.append((seed, fold))
             return False
@@ -163,7 +164,7 @@ def _in_fresh_process(work: Callable[..., Any], *values: Any) -> Any:
         while True:
             kind, value = ours.recv()
             if kind == "message":
-                log.info(value)
+                note(*value)
             elif kind == "problem":
                 raise value
             else:
@@ -187,7 +188,7 @@ def _child(work: Callable[..., Any], values: tuple, answer: Connection, parent: 
     end_with(parent)
     show_bars_here()
     try:
-        with messages_to(lambda text: answer.send(("message", text))):
+        with messages_to(lambda text, code: answer.send(("message", (code, text)))):
             found = work(*values)
         answer.send(("result", found))
     except (Problem, OSError) as problem:

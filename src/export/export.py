@@ -12,7 +12,7 @@ import torch
 from src.competition.competition import Competition, open_competition
 from src.config.request import Request
 from src.config.schema import Model
-from src.core.console import log, silenced
+from src.core.console import log, note, silenced
 from src.core.errors import Problem
 from src.core.files import read_json, written_whole
 from src.core.paths import DONE, Run
@@ -52,7 +52,7 @@ def export(request: Request, submission: Path, stored: str = "exact") -> Path:
         differences = _checked(part, file, competition, tables, members)
         size = part.stat().st_size
     models = "one model" if len(members) == 1 else f"{len(members)} models"
-    log.info(f"{file}: {models}, {size / 1e6:.1f} MB. {differences}")
+    note("exported", f"{file}: {models}, {size / 1e6:.1f} MB. {differences}")
     log.info(f"to predict with it: python -m src.export.predict {file} IMAGES")
     return file
 

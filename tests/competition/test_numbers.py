@@ -264,3 +264,14 @@ def test_a_test_table_that_lists_long_ids_alone(read):
     code, _, card, samples = read(columns_of(rows, "sample_id", "target"), sample, test={"sample_id": asked})
     assert (code, card.submission.rows) == (0, "{id}__{output}")
     assert samples.test["id"].tolist() == ASKED and samples.classes == ("a", "b", "c")
+
+
+def test_a_target_may_be_given_with_parameters(read):
+    code, _, card, samples = read(
+        {"id": TRAINED, "weight": FRACTIONS},
+        {"id": ASKED, "weight": 0},
+        "target={name: regression, low: 0, decimals: 1}",
+    )
+    assert (code, card.target, card.metric) == (0, {"name": "regression", "low": 0, "decimals": 1}, "rmse")
+    (block,) = writer.answers(card, samples, np.array(ASKED), np.full((8, 1), 2.3456))
+    assert block["weight"].tolist() == ["2.3"] * 8

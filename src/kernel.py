@@ -6,7 +6,7 @@ Without a flag the folder runs/<competition>/<run>/kernel/ is built: the exporte
 
 from src.config.request import add_run, request_of
 from src.core.cli import Command, CommandLine, Result
-from src.core.console import log
+from src.core.console import note
 from src.core.errors import UsageError
 from src.core.process import run
 from src.submission.cli_options import add_push_flags, message_of, minutes_of
@@ -53,7 +53,7 @@ def work(line: CommandLine) -> Result:
         submission = push(request, folder, message, minutes, again="--again" in flags)
         return result | {"pushed": True, "submission": submission}
     instead = "without --dry-run" if "--push" in flags else "with --push"
-    log.info(f"nothing was sent. To upload, run and submit it: the same command {instead}")
+    note("nothing-sent", f"nothing was sent. To upload, run and submit it: the same command {instead}")
     return result
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from src.core.cli import Command, CommandLine, Result
-from src.core.console import log
+from src.core.console import log, note
 from src.core.errors import UsageError
 from src.core.process import run
 from src.core.suggestions import nearest
@@ -56,7 +56,7 @@ def work(line: CommandLine) -> Result:
         slug = SLUG.fullmatch(source)[1]
         done = prepare(_download(source, name), name, given, slug=slug, fits=_fits, **how)
     preview, card = write_preview(done), done.card
-    log.info(f"next: ./run.sh fold=0..4 competition={card.id}")
+    note("next-command", f"next: ./run.sh fold=0..4 competition={card.id}")
     log.info(f"what was understood, to look at: {preview}")
     folder, facts = competition_folder(card.id), card.model_dump(mode="json", exclude_none=True)
     files = {"card": folder / "card.yaml", "data": folder / "data", "preview": preview}

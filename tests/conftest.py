@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.notes import Notes
 from tests.fixtures.tiny import write_tiny
 
 # A shell's background job ignores Ctrl-C, and so would every process that the tests start and interrupt.
@@ -49,8 +50,18 @@ def messages() -> Iterator[list[str]]:
     from src.core.console import messages_to
 
     lines: list[str] = []
-    with messages_to(lines.append):
+    with messages_to(lambda text, code: lines.append(text)):
         yield lines
+
+
+@pytest.fixture
+def notes() -> Iterator[Notes]:
+    """What this process notes, also shown as ever."""
+    from src.core.console import noted
+
+    found = Notes()
+    with noted(found):
+        yield found
 
 
 @pytest.fixture

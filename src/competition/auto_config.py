@@ -9,7 +9,7 @@ from src.competition.samples import Samples
 from src.config import run_config
 from src.config.load import merge
 from src.config.schema import Config, Model, check
-from src.core.console import log
+from src.core.console import log, note
 from src.core.paths import Run
 from src.images.decode import image_size
 from src.metrics import Metric
@@ -23,6 +23,7 @@ EPOCHS = {"cpu": (6, 40), "gpu": (12, 40)}
 
 def resolve_auto(config: Config, run: Run, samples: Samples, metric: Metric) -> Config:
     """The configuration without any auto. A run that was begun keeps what was chosen then."""
+    config = _with_hub_network(config, run)
     keys = config.undecided
     if run_config.is_stored(run):
         if keys:
@@ -38,6 +39,28 @@ def resolve_auto(config: Config, run: Run, samples: Samples, metric: Metric) -> 
     if config.model.pretrained is False:
         return config
     return _with(config, {PRETRAINED: _pretrained(config.model)})
+
+
+def _with_hub_network(config: Config, run: Run) -> Config:
+    """`model.name=hf-hub:owner/name` as timm's name of that network, its weights and its normalisation.
+
+    A run that was begun with it keeps what was told then, so that it needs the hub no more.
+    """
+    from src.models.hub import HUB, hub_network
+
+    word, own = config.model.name, config.model
+    if not word.startswith(HUB):
+        return config
+    stored = run_config.read(run.folder).model if run_config.is_stored(run) else None
+    if stored and stored.weights == word:
+        told = {"name": stored.name, "args": stored.args | own.args, "mean": stored.mean, "std": stored.std}
+    else:
+        found = hub_network(word)
+        log.info(f"{word} is a {found.architecture}, licence {found.licence}")
+        told = {"name": found.architecture, "args": found.args | own.args}
+        told |= {"mean": own.mean or found.mean, "std": own.std or found.std}
+    told["weights"] = own.weights or word
+    return _with(config, {f"model.{key}": value for key, value in told.items()})
 
 
 def _pretrained(model: Model) -> bool:
@@ -59,7 +82,7 @@ def _pretrained(model: Model) -> bool:
         log.info(str(found))
     else:
         reason = "are at hand and timm's hub does not answer" if timm.is_model_pretrained(model.name) else "exist"
-        log.info(f"{model.name} begins from scratch: no published weights {reason}")
+        note("from-scratch", f"{model.name} begins from scratch: no published weights {reason}")
     return found is not None
 
 

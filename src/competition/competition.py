@@ -21,7 +21,7 @@ from src.competition.quality.ignored_images import Ignored, leave_out, read_igno
 from src.competition.samples import Samples, load_samples, refuse_constant
 from src.competition.sources.data_folder import ensure_data
 from src.config.schema import Config, Data
-from src.core.console import log
+from src.core.console import note
 from src.core.errors import Problem, UsageError
 from src.core.files import sha256_of, write_text
 from src.core.paths import Run, relative_paths, runs_folder
@@ -154,12 +154,12 @@ def _clean_samples(card: Card, data: Data) -> Samples:
     return samples
 
 
-def _tell_own_metric(file: Path, note: Path) -> None:
+def _tell_own_metric(file: Path, known: Path) -> None:
     """Say that a program is run which came with the card: the first time, and whenever it is another one."""
     digest = sha256_of(file) if file.is_file() else ""
-    if digest and not (note.is_file() and note.read_bytes().strip() == digest.encode()):
-        log.info(f"running {file}, the competition's own metric: a program, so look at it if it is not yours")
-        write_text(note, f"{digest}\n")
+    if digest and not (known.is_file() and known.read_bytes().strip() == digest.encode()):
+        note("own-metric", f"running {file}, the competition's own metric: a program, so look at it if it is not yours")
+        write_text(known, f"{digest}\n")
 
 
 def _check(card: Card, samples: Samples) -> None:

@@ -18,7 +18,7 @@ from src.competition.quality.overview import overview
 from src.competition.samples import Samples, load_samples, refuse_constant
 from src.competition.sources import pixel_columns
 from src.competition.sources.data_folder import bring, discard, ensure_data
-from src.core.console import log
+from src.core.console import Note, log, note
 from src.core.errors import Problem, UsageError
 from src.core.files import write_json, write_text, written_whole
 from src.core.paths import competition_folder, runs_folder
@@ -43,7 +43,7 @@ class Prepared:
     facts: dict[str, Fact]
     accounting: Accounting
     overview: dict[str, Any]
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
     @property
     def guesses(self) -> dict[str, Fact]:
@@ -58,7 +58,6 @@ class Prepared:
             "guesses": list(self.guesses),
             "files": self.accounting.to_json(),
             "overview": self.overview,
-            "notes": list(self.notes),
         }
 
 
@@ -113,10 +112,10 @@ def _tells(name: str, key: str, value: Any) -> bool:
 
 def _again(name: str, confirmed: str | Collection[str], anyway: bool = False) -> Prepared:
     """The competition as its card has it."""
-    log.info(f"{card_file(name)} is there already, and is kept")
+    note("card-kept", f"{card_file(name)} is there already, and is kept")
     card = load_card(name)
     for key in confirm(card, confirmed):
-        log.info(f"confirmed: {key}")
+        note("guess-confirmed", f"confirmed: {key}")
     ensure_data(card, anyway)
     tree = Tree(card.data)
     samples = load_samples(card, tree=tree)
@@ -159,7 +158,8 @@ def _new(
     write_text(folder / "card.yaml", found.draft.text(_heading(source.name if source else slug or name)))
     log.info(f"wrote {folder / 'card.yaml'}")
     accounting = account(card, samples, tree)
-    return _format(Prepared(card, samples, found.draft.facts, accounting, looked, tuple(found.notes)))
+    notes = tuple(Note("detected", text) for text in found.notes)
+    return _format(Prepared(card, samples, found.draft.facts, accounting, looked, notes))
 
 
 def _detected(data: Path, given: dict[str, Any], name: str) -> Found:
@@ -264,13 +264,14 @@ def _format(done: Prepared) -> Prepared:
     write_json(runs_folder(card.id) / "overview.json", done.overview)
     log.info(f"  {'files':<11} {done.accounting.summary}")
     if card.test is None:
-        log.info(
+        note(
+            "no-test-images",
             "WARNING: no test images were found, so there will be nothing to submit. "
-            f"If there are some, delete {path} and add test.files=PATTERN or test.table=TABLE here"
+            f"If there are some, delete {path} and add test.files=PATTERN or test.table=TABLE here",
         )
-    done = replace(done, notes=(*done.notes, *done.accounting.lines))
-    for line in done.notes:
-        log.info(f"note: {line}")
+    done = replace(done, notes=(*done.notes, *(Note("files-set-aside", line) for line in done.accounting.lines)))
+    for one in done.notes:
+        note(one.code, f"note: {one.text}")
     for line in format_guesses(card):
-        log.info(line)
+        note("guess", line)
     return done

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from src.competition.samples import TRAIN, VALIDATION, Samples
+from src.core.console import Note
 from src.core.errors import Problem
 from src.core.files import read_csv, written_whole
 from src.targets import Strata
@@ -82,7 +83,7 @@ class Folds:
     count: int
     of_row: np.ndarray
     hash: str
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     barred: np.ndarray | None = None
 
     def rows(self, fold: int | str) -> tuple[np.ndarray, np.ndarray]:
@@ -168,22 +169,34 @@ def _key(samples: Samples, count: int, seed: int, host: bool) -> str:
     return key.hexdigest()[:8]
 
 
-def _notes(samples: Samples, units: np.ndarray, of_row: np.ndarray, count: int) -> list[str]:
+def _notes(samples: Samples, units: np.ndarray, of_row: np.ndarray, count: int) -> list[Note]:
     notes = []
     small = [(name, n) for name, n in zip(samples.classes, samples.counts.tolist(), strict=True) if 0 < n < count]
     if small:
         shown = ", ".join(f"{name} ({n})" for name, n in small[:SHOWN])
         more = f" and {len(small) - SHOWN} more" if len(small) > SHOWN else ""
-        notes.append(
+        text = (
             f"{len(small)} of {len(samples.classes)} classes are smaller than {count} folds, "
             f"so some folds hold none of them: {shown}{more}"
         )
+        notes.append(Note("classes-small", text))
+    # Rows of fold -1 are in no fold, and always trained on.
+    whole = [(samples.counts_in(of_row == fold) == samples.counts) & (samples.counts > 0) for fold in range(count)]
+    unlearned = [f"{samples.classes[k]} (fold {fold})" for fold in range(count) for k in np.flatnonzero(whole[fold])]
+    if unlearned:
+        more = f" and {len(unlearned) - SHOWN} more" if len(unlearned) > SHOWN else ""
+        text = (
+            f"{len(unlearned)} classes lie in one fold alone, and the models that are trained without it cannot know "
+            f"them: {', '.join(unlearned[:SHOWN])}{more}"
+        )
+        notes.append(Note("classes-in-one-fold", text))
     own = of_row >= 0
     sizes = np.bincount(units[own])
     if sizes.max() > 1:
         folds = np.bincount(of_row[own], minlength=count)
-        notes.append(
+        text = (
             f"{(sizes > 1).sum()} groups of 2 to {sizes.max()} rows stay together; "
             f"the folds hold {folds.min()} to {folds.max()} rows"
         )
+        notes.append(Note("groups-together", text))
     return notes

@@ -14,6 +14,7 @@ from src.competition.file_tree import Tree
 from src.competition.label_sources import label_source
 from src.competition.sample_submission import sample_of
 from src.competition.tables import columns_of, need, own_columns, source_table, values
+from src.core.console import Note
 from src.core.errors import Problem, UsageError
 from src.core.wording import plural
 from src.targets import TargetType
@@ -85,7 +86,7 @@ class Samples:
     sample: pd.DataFrame
     target: TargetType
     test_without_image: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def counts(self) -> np.ndarray:
@@ -115,7 +116,7 @@ class Samples:
         """Rows of `train` that carry these ids, in the order asked for."""
         return pd.Index(self.train["id"]).get_indexer(ids)
 
-    def keeping(self, rows: np.ndarray, note: str) -> "Samples":
+    def keeping(self, rows: np.ndarray, note: Note) -> "Samples":
         """The same with these training rows only, (rows,) bool."""
         train = self.train[rows].reset_index(drop=True)
         return replace(self, train=train, targets=self.targets[rows], notes=(*self.notes, note))
@@ -150,12 +151,16 @@ def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None
     train = _tied(train, card, notes)
     if WEIGHT in train:
         ends = f"{train[WEIGHT].min():g} to {train[WEIGHT].max():g}"
-        notes.append(
-            f"rows count by {card.weight or 'the number of their votes'}, {ends}, in loss, metric and intervals"
-        )
+        text = f"rows count by {card.weight or 'the number of their votes'}, {ends}, in loss, metric and intervals"
+        notes.append(Note("rows-weighted", text))
     test, absent = _test(card, tree)
     if absent:
-        notes.append(f"{plural(len(absent), 'test image')} missing, answered from the classes' shares: {_some(absent)}")
+        notes.append(
+            Note(
+                "test-images-missing",
+                f"{plural(len(absent), 'test image')} missing, answered from the classes' shares: {_some(absent)}",
+            )
+        )
     _unnamed(tree, train, test, notes)
     for table in (train, test):
         table["path"] = f"{tree.root.resolve()}/" + table["path"]
@@ -172,7 +177,7 @@ def refuse_constant(card: Card, samples: Samples) -> None:
 
 
 def _labelled(
-    card: Card, source: TrainTable, tree: Tree, part: str, notes: list[str]
+    card: Card, source: TrainTable, tree: Tree, part: str, notes: list[Note]
 ) -> tuple[pd.DataFrame, Any, pd.DataFrame]:
     """The table as the host has it, its labels, and its rows as samples."""
     own = label_source(source.label) if isinstance(source.label, dict) else None
@@ -201,14 +206,19 @@ def _labelled(
     return table, read, rows.assign(part=part, cluster="")
 
 
-def _with_label(table: pd.DataFrame, source: TrainTable, card: Card, part: str, notes: list[str]) -> pd.DataFrame:
+def _with_label(table: pd.DataFrame, source: TrainTable, card: Card, part: str, notes: list[Note]) -> pd.DataFrame:
     """The rows that have a label. Raises Problem for an empty cell, unless the card lets such rows be left out."""
     if isinstance(source.label, str) and not card.target_type.may_be_empty:
         cells = pd.Series(values(table, source.label, source.name))
         missing = cells.isin(source.missing).to_numpy()
         if missing.any():
             held = ", ".join(map(repr, source.missing))
-            notes.append(f"{plural(missing.sum(), 'row')} of {source.name} without a label ({held}): left out")
+            notes.append(
+                Note(
+                    "rows-without-label",
+                    f"{plural(missing.sum(), 'row')} of {source.name} without a label ({held}): left out",
+                )
+            )
             cells, table = cells[~missing], table[~missing]
         empty = (cells.str.strip() == "").to_numpy()
         if empty.any() and source.empty_label == "stop":
@@ -219,19 +229,31 @@ def _with_label(table: pd.DataFrame, source: TrainTable, card: Card, part: str, 
                 code="empty-label",
             )
         if empty.any():
-            notes.append(f"{plural(empty.sum(), 'row')} of {source.name} without a label: left out")
+            notes.append(
+                Note("rows-without-label", f"{plural(empty.sum(), 'row')} of {source.name} without a label: left out")
+            )
             table = table[~empty]
     if isinstance(source.label, list):
         table = labels.with_marks(table, source.label, source.marks)
         missing = table[source.label].isin(source.missing).any(axis=1).to_numpy()
         if missing.any():
             held = ", ".join(map(repr, source.missing))
-            notes.append(f"{plural(missing.sum(), 'row')} of {source.name} with an unknown label ({held}): left out")
+            notes.append(
+                Note(
+                    "rows-without-label",
+                    f"{plural(missing.sum(), 'row')} of {source.name} with an unknown label ({held}): left out",
+                )
+            )
             table = table[~missing]
     if isinstance(source.label, list) and card.target_type.one_class and card.on_conflict != "stop":
         odd = (table[source.label].isin(YES).sum(axis=1) != 1).to_numpy()
         if odd.any():
-            notes.append(f"{plural(odd.sum(), 'row')} of {source.name} with no label or several labels: left out")
+            notes.append(
+                Note(
+                    "rows-without-label",
+                    f"{plural(odd.sum(), 'row')} of {source.name} with no label or several labels: left out",
+                )
+            )
             table = table[~odd]
     return table
 
@@ -253,7 +275,7 @@ def _weights(table: pd.DataFrame, source: TrainTable, column: str) -> np.ndarray
 
 
 def _one_row_an_id(
-    train: pd.DataFrame, targets: np.ndarray, card: Card, notes: list[str]
+    train: pd.DataFrame, targets: np.ndarray, card: Card, notes: list[Note]
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Rows that repeat an id become one: with all their classes where several may apply, else they must agree."""
     repeated = train["id"].duplicated().to_numpy()
@@ -273,7 +295,7 @@ def _one_row_an_id(
     differ = card.target_type.combine(kept, first[again], targets[again])
     train = train[~repeated].reset_index(drop=True)
     if not card.target_type.repeats:
-        notes.append(f"{plural(len(again), 'repeated row')} of the training tables left out")
+        notes.append(Note("rows-repeated", f"{plural(len(again), 'repeated row')} of the training tables left out"))
     if not differ.any():
         return train, kept
     conflicts = np.unique(first[again[differ]])
@@ -285,7 +307,7 @@ def _one_row_an_id(
             "on_conflict: first, on_conflict: majority",
             code="label-conflict",
         )
-    notes.append(f"{text}: {ON_CONFLICT[card.on_conflict]}")
+    notes.append(Note("label-conflict", f"{text}: {ON_CONFLICT[card.on_conflict]}"))
     if card.on_conflict == "majority":
         for row in conflicts:
             kept[row] = card.target_type.majority(targets[first == row])
@@ -296,7 +318,7 @@ def _one_row_an_id(
     return train[whole].reset_index(drop=True), kept[whole]
 
 
-def _tied(train: pd.DataFrame, card: Card, notes: list[str]) -> pd.DataFrame:
+def _tied(train: pd.DataFrame, card: Card, notes: list[Note]) -> pd.DataFrame:
     """Rows that show one image under several ids belong together in the folds."""
     again = train["path"].duplicated(keep=False).to_numpy()
     if not again.any():
@@ -309,12 +331,17 @@ def _tied(train: pd.DataFrame, card: Card, notes: list[str]) -> pd.DataFrame:
                 code="group-conflict",
             )
         return train
-    notes.append(f"{images} images stand in several rows ({again.sum()} in all): each image's rows stay in one fold")
+    notes.append(
+        Note(
+            "images-repeated",
+            f"{images} images stand in several rows ({again.sum()} in all): each image's rows stay in one fold",
+        )
+    )
     return train.assign(group=np.where(again, train["path"], ""))
 
 
 def _with_image(
-    train: pd.DataFrame, targets: np.ndarray, card: Card, notes: list[str]
+    train: pd.DataFrame, targets: np.ndarray, card: Card, notes: list[Note]
 ) -> tuple[pd.DataFrame, np.ndarray]:
     absent = train.pop("absent").to_numpy()
     if not absent.any():
@@ -326,7 +353,7 @@ def _with_image(
             "card",
             code="missing-image",
         )
-    notes.append(f"{text}. Their rows are left out")
+    notes.append(Note("images-missing", f"{text}. Their rows are left out"))
     return train[~absent].reset_index(drop=True), targets[~absent]
 
 
@@ -358,13 +385,13 @@ def _test(card: Card, tree: Tree) -> tuple[pd.DataFrame, list[str]]:
     return rows[~absent].reset_index(drop=True), rows["id"][absent].tolist()
 
 
-def _unnamed(tree: Tree, train: pd.DataFrame, test: pd.DataFrame, notes: list[str]) -> None:
+def _unnamed(tree: Tree, train: pd.DataFrame, test: pd.DataFrame, notes: list[Note]) -> None:
     """Images beside those of the tables that no table names."""
     named = {*train["path"], *test["path"]}
     folders = {path.rpartition("/")[0] for path in named}
     surplus = [path for path in tree.images if path not in named and path.rpartition("/")[0] in folders]
     if surplus:
-        notes.append(f"{plural(len(surplus), 'image')} in no table, not used: {_some(surplus)}")
+        notes.append(Note("images-unused", f"{plural(len(surplus), 'image')} in no table, not used: {_some(surplus)}"))
 
 
 def _some(names: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from src.core.suggestions import nearest_key
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+A_COLOUR = Field(min_length=3, max_length=3)  # red, green, blue
 
 
 def _registered(constant: str, package: str, *further: str) -> AfterValidator:
@@ -103,6 +104,9 @@ class Model(Section):
     pool: Annotated[str, _registered("POOLS", "src.models.pools")]
     head: Annotated[str, _registered("HEADS", "src.models.heads")]
     args: dict[str, Any]
+    channels: Literal[1, 3] = later(3)
+    mean: Annotated[list[Fraction], A_COLOUR] | None = later(None)
+    std: Annotated[list[Annotated[float, Field(gt=0, le=1)]], A_COLOUR] | None = later(None)
 
     @model_validator(mode="before")
     @classmethod
@@ -184,6 +188,7 @@ class Train(Section):
     mixup: NotNegative
     cutmix: NotNegative
     stages: list[Stage]
+    checkpointing: bool = later(False)
 
 
 class Teach(Section):
@@ -199,6 +204,13 @@ class Teach(Section):
 class Probe(Section):
     head: Annotated[Spec, _registered(*PROBE, "auto")] | None = None
     views: Annotated[list[str], Field(min_length=1)] = ["identity", "hflip"]
+    features: str | None = later(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _features_have_a_head(self) -> "Probe":
+        if self.features is not None and self.head is None:
+            raise ValueError("probe.features are for a head to be fitted on: give probe.head=auto, or leave them out")
+        return self
 
     @property
     def off(self) -> bool:

@@ -9,7 +9,8 @@
 
 `work(line)` gets a CommandLine and returns what the command found, as a dictionary. With --json exactly that is
 written to standard output, as one JSON object, and everything for people to standard error. A failure is
-{"error": {"code": ..., "message": ...}}.
+{"error": {"code": ..., "message": ...}}. Beside either stands `notes`: [{"code": ..., "text": ...}], what was noted on
+the way.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.core.console import printable
+from src.core.console import Note, noted, printable
 from src.core.errors import REMEDIES, Problem, UsageError
 from src.core.files import format_size
 from src.core.launch import first_to_tell, launched
@@ -147,11 +148,12 @@ def key_values(words: Collection[str]) -> dict[str, str]:
 
 def ended(work: Callable[[], Result | None], as_json: bool = False, several: bool = False) -> int:
     """Do the work of a command, tell how it ended, and return the exit code."""
-    with _standard_output(as_json) as write:
+    notes: list[Note] = []
+    with _standard_output(as_json) as write, noted(notes):
         code, result = _outcome(work, several)
         # Of processes that a launcher started, the first one writes.
         if as_json and result is not None and launched().rank == 0:
-            write(json.dumps(_jsonable(result), ensure_ascii=False, allow_nan=False))
+            write(json.dumps(_jsonable(result | {"notes": notes}), ensure_ascii=False, allow_nan=False))
     return code
 
 

@@ -1,9 +1,10 @@
 """What people see of the work: messages through `logging`, bars by rich, and one live table for side-by-side folds.
 
 Messages go to the logger `log`, whose handler writes them to standard output; a program that uses Podium may give it
-another. Bars and the table go to standard error; where that is no terminal, a line is written every half minute.
-Nothing here has a thread of its own, for processes are forked off this one, and rich is imported when the first bar or
-table is drawn.
+another. What a program may want to know of has a code, as errors have: `note("cache-remade", "...")`; with --json a
+command's notes stand in its result. Bars and the table go to standard error; where that is no terminal, a line is
+written every half minute. Nothing here has a thread of its own, for processes are forked off this one, and rich is
+imported when the first bar or table is drawn.
 """
 
 import contextlib
@@ -14,9 +15,10 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from src.core.progress_rows import Rows
+from src.core.progress_rows import ProgressRows
 from src.core.progress_table import REDRAW, LiveTable, clock, console_of, uninterrupted
 from src.core.reporter import RowProgress
 
@@ -49,20 +51,47 @@ if not log.handlers:
     log.propagate = False
 
 
-class _Call(logging.Handler):
-    """Hands each message to a function."""
+@dataclass(frozen=True)
+class Note:
+    """A message with a code: a short name in kebab-case that never changes, while its sentence may be mended."""
 
-    def __init__(self, write: Callable[[str], object]) -> None:
+    code: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def note(code: str, text: str) -> None:
+    """A message under a code; under the code "" it is one as any other."""
+    log.info(text, extra={"code": code})
+
+
+class _Call(logging.Handler):
+    """Hands each message to a function, with its code."""
+
+    def __init__(self, write: Callable[[str, str], object]) -> None:
         super().__init__()
         self.write = write
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.write(self.format(record))
+        self.write(self.format(record), getattr(record, "code", ""))
 
 
 @contextlib.contextmanager
-def messages_to(write: Callable[[str], object]) -> Iterator[None]:
-    """Within the block each message is handed to `write` and goes nowhere else."""
+def noted(notes: list[Note]) -> Iterator[None]:
+    """Within the block each note is kept in the list too."""
+    handler = _Call(lambda text, code: notes.append(Note(code, text)) if code else None)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def messages_to(write: Callable[[str, str], object]) -> Iterator[None]:
+    """Within the block each message is handed to `write` with its code, or "", and goes nowhere else."""
     before = log.handlers, log.filters
     log.handlers, log.filters = [_Call(write)], []
     try:
@@ -73,7 +102,7 @@ def messages_to(write: Callable[[str], object]) -> Iterator[None]:
 
 def silenced() -> contextlib.AbstractContextManager[None]:
     """Within the block no message is shown."""
-    return messages_to(lambda text: None)
+    return messages_to(lambda text, code: None)
 
 
 @contextlib.contextmanager
@@ -172,7 +201,7 @@ class ProgressReporter:
     """The table `what` below the messages, of as many rows as are told, or `count`, counted in `unit`s."""
 
     def __init__(self, what: str = "training", unit: str = "step", count: int = 0) -> None:
-        self.rows = Rows(count)
+        self.rows = ProgressRows(count)
         self._view = LiveTable(what) if _bears_table() else _Sum(what, unit)
         self._handlers: list[logging.Handler] = []
 
@@ -214,7 +243,7 @@ class _Sum:
         self.what, self.unit = what, unit
         self._bar: Bar | None = None
 
-    def draw(self, rows: Rows) -> None:
+    def draw(self, rows: ProgressRows) -> None:
         """It begins with the first row, so that what came before counts for no step's time."""
         if self._bar is None:
             if not rows.under_way():

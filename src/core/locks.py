@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from src.core.console import log
+from src.core.console import note
 from src.core.errors import Busy
 
 
@@ -53,7 +53,7 @@ def waiting_lock(path: Path, others: str, tidy: bool = False) -> Iterator[None]:
 
     def after_others(file: IO[str]) -> None:
         if not try_hold(file):
-            log.info(f"waiting for another process that is {others}")
+            note("waiting", f"waiting for another process that is {others}")
             hold(file)
 
     with _held(path, after_others, tidy):

@@ -34,7 +34,7 @@ class Pace:
         return (now - begun) * steps / (last - first) if last > first else None
 
 
-class Rows:
+class ProgressRows:
     """What every row last told, in the order in which they came. count: how many there will be, if more than told."""
 
     def __init__(self, count: int = 0) -> None:

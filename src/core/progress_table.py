@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from src.core.progress_rows import DONE, UNDER_WAY, Rows
+from src.core.progress_rows import DONE, UNDER_WAY, ProgressRows
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -36,7 +36,7 @@ class LiveTable:
         self._live = self._rows = None
         self._due = 0.0
 
-    def draw(self, rows: Rows) -> None:
+    def draw(self, rows: ProgressRows) -> None:
         """Where the last picture is fresh, this does nothing. Between rows other work may want the place for a bar."""
         self._rows = rows
         over = not rows.under_way()
@@ -113,7 +113,7 @@ def uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def drawn(rows: Rows, what: str, width: int, height: int) -> RenderableType:
+def drawn(rows: ProgressRows, what: str, width: int, height: int) -> RenderableType:
     """The table within so many columns and lines. Where not all rows fit, those under way, and how many others."""
     from rich.console import Group
     from rich.constrain import Constrain
@@ -130,7 +130,7 @@ def drawn(rows: Rows, what: str, width: int, height: int) -> RenderableType:
     return Constrain(Group(*lines), max(1, width - ECHO))
 
 
-def _table(rows: Rows, shown: list[str], what: str, width: int, header: bool) -> Table:
+def _table(rows: ProgressRows, shown: list[str], what: str, width: int, header: bool) -> Table:
     from rich.table import Column, Table
 
     facts = list(dict.fromkeys(key for row in shown for key in rows.progress[row].facts))
@@ -164,7 +164,7 @@ def _fitting(heads: dict[str, str], facts: list[str], lines: list[dict[str, Any]
     return kept | {label: max(1, min(kept[label], room))}
 
 
-def _bar_cells(rows: Rows, row: str) -> dict[str, Any]:
+def _bar_cells(rows: ProgressRows, row: str) -> dict[str, Any]:
     progress, state = rows.progress[row], rows.state(row)
     if state not in (UNDER_WAY, DONE):
         return {"bar": None, "left": state}
@@ -172,7 +172,7 @@ def _bar_cells(rows: Rows, row: str) -> dict[str, Any]:
     return {"bar": share, "share": _percent(share), "left": state or clock(rows.left(row))}
 
 
-def _bar_cells_of_all(rows: Rows) -> dict[str, Any]:
+def _bar_cells_of_all(rows: ProgressRows) -> dict[str, Any]:
     total = rows.total()
     share = rows.done() / total if total else 0.0
     return {"bar": share, "share": _percent(share), "left": clock(rows.left_of_all())}

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from src.core.console import log, messages_to
+from src.core.console import messages_to, note
 from src.core.devices import see_only
 from src.core.errors import Problem
 from src.core.process import end_with
@@ -31,8 +31,8 @@ class Pipe:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
-    def message(self, text: str) -> None:
-        self.send("message", text)
+    def message(self, text: str, code: str = "") -> None:
+        self.send("message", code, text)
 
     def show(self, row: str, progress: RowProgress) -> None:
         self.send("show", row, progress)
@@ -138,7 +138,7 @@ def _hear(connection: Connection, process: BaseProcess, reporter: Reporter) -> b
     if kind == "problem":
         raise values[0]
     if kind == "message":
-        log.info(*values)
+        note(*values)
     else:
         getattr(reporter, kind)(*values)
     return True

@@ -9,7 +9,7 @@ from src.evaluation.bootstrap import Answer
 from src.evaluation.comparisons import Comparison, Judged, judged
 from src.evaluation.held_out import Apply, HeldOut
 from src.metrics.decision import Decision
-from src.metrics.rules import PriorDividedOut, Rule
+from src.metrics.rules import NoneOfThem, PriorDividedOut, Rule
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ def choose_decision(
     # Where nothing is below a threshold, no row can be empty.
     plain = replace(plain, never_empty=never_empty and plain.thresholds is not None)
     rules: dict[str, Rule] = {rule.name: rule for rule in metric.rules(shift)}
+    if metric.target.last_is_none and not metric.ignores_prior:
+        rules[NoneOfThem.name] = NoneOfThem()
     candidates: dict[str, Judged] = {plain.name: (None, plain.apply(probabilities))}
 
     def fitted(rule: Rule, rows: np.ndarray | slice = slice(None)) -> Decision:

@@ -13,7 +13,7 @@ import torch
 from src.competition.competition import open_competition
 from src.config.request import Request
 from src.config.schema import Config
-from src.core.console import ProgressReporter, log
+from src.core.console import ProgressReporter, log, note
 from src.core.distributed import ALONE
 from src.core.errors import Problem
 from src.core.files import written_whole
@@ -102,9 +102,10 @@ def find_lr(request: Request) -> float:
             f"no rate from {LOWEST:g} to {HIGHEST:g} made the loss fall: look at {figure}, and at the labels",
             code="no-rate-found",
         )
-    log.info(
+    note(
+        "rate-proposed",
         f"optim.lr={proposed:g} is proposed: a tenth of {lowest:.1e}, where the smoothed loss was lowest. It fell most "
-        f"steeply at {steepest:.1e}. Look at {figure}"
+        f"steeply at {steepest:.1e}. Look at {figure}",
     )
     return proposed
 

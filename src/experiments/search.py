@@ -11,7 +11,7 @@ from functools import partial
 from src.competition.card import load_card
 from src.competition.competition import loaded_once
 from src.config.request import Request
-from src.core.console import ProgressReporter, log
+from src.core.console import ProgressReporter, log, note
 from src.core.errors import Problem
 from src.core.locks import only_one
 from src.core.worker_processes import run_tasks
@@ -47,11 +47,11 @@ def search(space: Space, address: str | None = HERE) -> None:
                 if address is HERE:
                     sides = side_by_side((space.first,), space.trials)
                     at_once = f", {sides.count} at once" if sides.count > 1 else ""
-                    log.info(f"{space.title}: {space.trials} trials{so_far}{at_once}")
+                    note("search-begun", f"{space.title}: {space.trials} trials{so_far}{at_once}")
                     tasks = (partial(train_here, space, measure, sides.count, tried) for tried in _tries(study, space))
                     run_tasks(tasks, sides.count, terminal, sides.gpus)
                 else:
-                    log.info(f"{space.title}: {space.trials} trials{so_far}")
+                    note("search-begun", f"{space.title}: {space.trials} trials{so_far}")
                     trials = OnCluster(study, space, measure)
                     run_on_ray(trials.cells(), address, terminal, watch=trials)
             _compare(study, space)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from src.competition.competition import loaded_once
 from src.config.request import Request
-from src.core.console import ProgressReporter, labelled, log
+from src.core.console import ProgressReporter, labelled, log, note
 from src.core.devices import gpus
 from src.core.errors import Problem
 from src.core.locks import only_one
@@ -91,7 +91,7 @@ def _train_here(plan: Plan, reporter: Reporter) -> dict[str, str]:
     """Why which runs failed: {label: reason}."""
     sides, requests = shared_out(plan.cells)
     at_once = f", {sides.count} at once" if sides.count > 1 else ""
-    log.info(f"{plan.title}: {len(plan.cells)} runs{at_once}")
+    note("sweep-begun", f"{plan.title}: {len(plan.cells)} runs{at_once}")
     _list(plan, reporter)
     with tempfile.TemporaryDirectory() as folder:
         # A file for each, because most of them fail in a process of their own.
@@ -102,7 +102,7 @@ def _train_here(plan: Plan, reporter: Reporter) -> dict[str, str]:
 
 
 def _train_on_ray(plan: Plan, address: str, reporter: Reporter) -> dict[str, str]:
-    log.info(f"{plan.title}: {len(plan.cells)} runs")
+    note("sweep-begun", f"{plan.title}: {len(plan.cells)} runs")
     _list(plan, reporter)
     requests = {cell.label: cell.request for cell in plan.cells}
     problems = run_on_ray(requests.items(), address, reporter)
@@ -124,5 +124,5 @@ def _train_one(cell: Cell, request: Request, reason: Path, reporter: Reporter) -
                 log.info(traceback.format_exc())
             text = str(error) if isinstance(error, Problem) else f"{type(error).__name__}: {error}"
             reason.write_text(text)
-            log.info(f"failed: {text}")
+            note("run-failed", f"failed: {text}")
             reporter.end(cell.label, "failed")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from src.config.request import parse
-from src.core.console import labelled, log
+from src.core.console import labelled, log, note
 from src.core.errors import Problem
 from src.core.files import read_json
 from src.core.paths import DONE, Run
@@ -45,7 +45,7 @@ class Trial:
 
     def begin(self) -> None:
         text = " ".join(f"{axis}={label}" for axis, label in self.cell.values.items())
-        log.info(f"{self.label}: {text}, run {self.run.name}")
+        note("trial-begun", f"{self.label}: {text}, run {self.run.name}")
 
     def poor(self) -> str | None:
         """Note what its logs tell; where it is poor and not at its end, how it stands."""
@@ -77,7 +77,7 @@ class Trial:
         ended = f"{self.measure.name} {score:.4f}" if fate is None else f"{fate}: {reason}"
         best = self.study.done[:1]
         so_far = f"; best so far {best[0].score:.4f}, trial {best[0].number}" if best else ""
-        log.info(f"{self.label}: {ended}{so_far}")
+        note("trial-ended", f"{self.label}: {ended}{so_far}")
         return fate or "done"
 
     @cached_property

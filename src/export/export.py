@@ -12,7 +12,7 @@ import torch
 from src.competition.competition import Competition, open_competition
 from src.config.request import Request
 from src.config.schema import Model
-from src.core.console import log, silenced
+from src.core.console import log, note, silenced
 from src.core.errors import Problem
 from src.core.files import read_json, written_whole
 from src.core.paths import DONE, Run
@@ -25,6 +25,7 @@ from src.images.stream import ImageStream
 from src.inference.members import ViewTables, trained_members
 from src.inference.trained_networks import Member, trained_network
 from src.models.factory import RUN
+from src.models.hub import HUB
 
 PACKAGES = ("torch", "timm", "opencv-python-headless", "numpy")
 # How far the logits that were read back may lie from the stored ones, as a part of the largest. On one machine the same
@@ -51,7 +52,7 @@ def export(request: Request, submission: Path, stored: str = "exact") -> Path:
         differences = _checked(part, file, competition, tables, members)
         size = part.stat().st_size
     models = "one model" if len(members) == 1 else f"{len(members)} models"
-    log.info(f"{file}: {models}, {size / 1e6:.1f} MB. {differences}")
+    note("exported", f"{file}: {models}, {size / 1e6:.1f} MB. {differences}")
     log.info(f"to predict with it: python -m src.export.predict {file} IMAGES")
     return file
 
@@ -93,7 +94,7 @@ def _facts(
 
 def _without_path(model: Model) -> Model:
     """A starting file of this machine is told by its name alone; its weights are long since overwritten."""
-    if not model.weights or model.weights.startswith(RUN):
+    if not model.weights or model.weights.startswith((RUN, HUB)):
         return model
     return model.model_copy(update={"weights": Path(model.weights).name})
 

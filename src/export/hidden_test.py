@@ -24,7 +24,7 @@ from src.competition.samples import Samples, columns_needed, find_files, ids_and
 from src.competition.sources.kaggle_input import competition_at, places, places_of
 from src.competition.tables import need, read_table, source_table
 from src.core.cli import CommandLine, Result
-from src.core.console import log
+from src.core.console import log, note
 from src.core.errors import Problem
 from src.core.files import written_whole
 from src.core.process import run
@@ -95,9 +95,10 @@ def answer_hidden(exported: Exported, card: Card, seconds: float, out: Path) -> 
     test, absent = hidden.samples.test, hidden.absent
     log.info(f"{card.id}: {len(test)} test images, {len(absent)} missing; {len(hidden.samples.sample)} rows to answer")
     if not len(test):
-        log.info(
+        note(
+            "no-test-images",
             f"warning: NONE OF THE TEST IMAGES IS HERE. All {len(absent)} rows are answered by the classes' shares, "
-            f"which is right only where the host swaps the test set in later. The card looks for {card.test.images}"
+            f"which is right only where the host swaps the test set in later. The card looks for {card.test.images}",
         )
     probabilities, decisions, faults = _answered(exported, test["path"], len(absent), seconds)
     ids = np.array([*test["id"], *absent], dtype=object)
@@ -126,7 +127,7 @@ def _answered(
         done += len(part.paths)
         faults += len(part.faults)
         for path, reason in part.faults.items():
-            log.info(f"{path.name}: {reason}: answered by the classes' shares")
+            note("image-broken", f"{path.name}: {reason}: answered by the classes' shares")
     probabilities[done:], decisions[done:] = facts.shares, usual
     return probabilities, decisions, faults
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from src.core.console import log, silenced
+from src.core.console import log, note, silenced
 from src.export.predict import Answers, Exported
 from src.inference.predictor import WARM_UP
 
@@ -56,9 +56,10 @@ def shortened(exported: Exported, looks: int) -> Exported:
     models = max(1, min(models, looks // views))
     fewer = facts.model_copy(update={"views": facts.views[:views], "models": facts.models[:models]})
     if fewer != facts:
-        log.info(
+        note(
+            "views-left-out",
             f"to keep the time limit each image is seen in views {', '.join(fewer.views)} of "
-            f"{', '.join(facts.views)} by {models} of {len(facts.models)} models"
+            f"{', '.join(facts.views)} by {models} of {len(facts.models)} models",
         )
     return Exported(fewer, exported.networks[:models], exported.engine)
 
@@ -82,5 +83,5 @@ def _affordable(exported: Exported, paths: list[Path], end: float, clock: Clock)
     one = seconds(fewest, paths[:TIMED])
     left = SPARE * (end - clock())
     if one > left:
-        log.info(f"warning: even one view by one model takes {one / 60:.1f} min: the answer may come too late")
+        note("too-slow", f"warning: even one view by one model takes {one / 60:.1f} min: the answer may come too late")
     return shortened(exported, affordable_passes(whole, one, passes(exported), left))

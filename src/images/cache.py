@@ -26,7 +26,7 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-from src.core.console import log, silenced
+from src.core.console import log, note, silenced
 from src.core.errors import Problem
 from src.core.files import DamagedFile, MissingFile, damaged, read_json, write_json, written_whole
 from src.core.paths import relative_paths
@@ -90,7 +90,10 @@ class ImageCache:
             raise Problem(f"{folder}: no images were named to be cached", code="no-images")
         size = _size(source)
         if max_gb is not None and size > max_gb * GB:
-            log.info(f"{size / GB:.2f} GB of images, the cache may hold {max_gb:g} GB: they are decoded on demand")
+            note(
+                "decoded-on-demand",
+                f"{size / GB:.2f} GB of images, the cache may hold {max_gb:g} GB: they are decoded on demand",
+            )
             source.check(workers)
             return _judged(source, source, bad)
         file = folder / f"{side}px-{fit}-{_key(folder, source, digests)}.npy"
@@ -258,15 +261,15 @@ def _found(file: Path, source: ImageStream) -> ImageCache | None:
     except (DamagedFile, ValueError, AttributeError):
         size = -1
     if os.fstat(handle.fileno()).st_size != size or cache.rows != len(source):
-        log.info(f"{file} is not whole: it is made anew")
+        note("cache-remade", f"{file} is not whole: it is made anew")
         return None
     if not cache.summed and os.access(file.parent, os.W_OK):
-        log.info(f"{file} was made before caches had checksums: it is made anew")
+        note("cache-remade", f"{file} was made before caches had checksums: it is made anew")
         return None
     cache._held = handle
     if size <= CHECKED_AT_OPEN and not cache.whole():
         cache._damage("is damaged")
-        log.info(f"{file} is damaged: it is made anew")
+        note("cache-remade", f"{file} is damaged: it is made anew")
         return None
     with contextlib.suppress(OSError):  # another user's cache, or one on a read-only mount, can be read
         os.utime(mark)
@@ -276,7 +279,7 @@ def _found(file: Path, source: ImageStream) -> ImageCache | None:
 
 
 def _build(file: Path, source: ImageStream, workers: int | None) -> None:
-    log.info(f"caching {len(source)} images at {source.side} x {source.side} pixels in {file}")
+    note("cache-made", f"caching {len(source)} images at {source.side} x {source.side} pixels in {file}")
     shape = (len(source), source.side, source.side, 3)
     with written_whole(file) as part, part.open("rb+") as out:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}

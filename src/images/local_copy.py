@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from src.core.console import Bar, log
+from src.core.console import Bar, note
 from src.core.errors import UsageError
 from src.core.files import DamagedFile, damaged, read_json, write_json, written_whole
 from src.images.cache_folder import NoRoom, folder_lock, make_room
@@ -62,7 +62,7 @@ def _bear(error: NoRoom | OSError, folder: Path, file: Path) -> None:
         raise error
     why = BEARABLE[error.errno if isinstance(error, OSError) else errno.ENOSPC]
     text = f" ({error.strerror})" if isinstance(error, PermissionError) or _is_read_only(error) else ""
-    log.info(f"{folder} {why} a copy of the image cache{text}: the images are read from {file.parent}")
+    note("no-local-copy", f"{folder} {why} a copy of the image cache{text}: the images are read from {file.parent}")
 
 
 def _is_read_only(error: Exception) -> bool:
@@ -80,7 +80,7 @@ def copied(file: Path, copy: Path, max_gb: float | None, whole: Callable[[Path],
         with folder_lock(copy.parent):
             if not _is_copy(copy, facts):
                 make_room(copy.parent, facts["bytes"], max_gb)
-                log.info(f"copying the image cache to {copy}")
+                note("cache-copied", f"copying the image cache to {copy}")
                 _copy(file, copy, whole)
                 write_json(copy.with_suffix(".json"), facts)
     except (NoRoom, OSError) as error:

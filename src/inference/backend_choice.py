@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from src.core.console import log
+from src.core.console import note
 from src.core.errors import Problem, UsageError
 from src.core.files import DamagedFile, read_json, write_json
 from src.inference.backend_networks import EngineNetworks, hashed, processor
@@ -34,10 +34,12 @@ class Choice:
     agreement: Agreement
     left_out: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
+    def tell(self) -> None:
         own, torchs = self.images_per_second
         text = f"engine: {self.engine}, {own / torchs:.1f} times torch fp32 ({own:.0f} against {torchs:.0f} images/s)"
-        return "; ".join((f"{text}; {self.agreement}", *self.left_out))
+        note("engine-chosen", f"{text}; {self.agreement}")
+        for left_out in self.left_out:
+            note("engine-left-out", f"  {left_out}")
 
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> "Choice":
@@ -67,7 +69,7 @@ def use_engine(
             return
         choice = choose(networks, members, views, min(MOST, asked_images) if free else MOST)
         write_json(file, asdict(choice))
-    log.info(str(choice))
+    choice.tell()
     tables.use(choice.engine)
 
 

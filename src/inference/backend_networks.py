@@ -27,6 +27,7 @@ from src.inference.backends import BACKENDS, Backend, backend_of
 from src.inference.backends.backend import Engine, explain_library_errors
 from src.inference.predictor import view_logits
 from src.inference.trained_networks import Member, trained_network
+from src.models.factory import try_size
 
 CALIBRATION = 128  # training rows of the fold that int8's ranges are taken from; more made no answer better
 
@@ -104,7 +105,10 @@ class EngineNetworks:
 
     def _converted(self, member: Member, engine: Engine) -> Any:
         own = self.competition
-        network, _ = trained_network(own.config, member.folder, len(own.samples.classes), own.target)
+        classes = len(own.samples.classes)
+        network, _ = trained_network(own.config, member.folder, classes, own.target)
+        if self.size != own.config.images.size:
+            try_size(network, own.config.model.name, self.size, classes)
         with _backend_of(engine) as backend:
             return backend.converted(network.eval(), self.size)
 

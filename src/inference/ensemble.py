@@ -8,7 +8,7 @@ import numpy as np
 from src.competition.competition import Competition
 from src.competition.labels import test_answers
 from src.config.request import Request
-from src.core.console import log
+from src.core.console import log, note
 from src.core.errors import Problem, UsageError
 from src.core.paths import runs_folder
 from src.evaluation.blending import Blend, BlendChoice, Tables, choose_blend, plain_mean
@@ -35,7 +35,7 @@ def predict_ensemble(request: Request) -> Path:
     blend, choice, decision = plain_mean(tuple(request.runs), competition.target), None, None
     if held is None:
         _allow_unjudged(competition)
-        log.info("no out-of-fold score: models of fold=all have seen every training row")
+        note("no-score", "no out-of-fold score: models of fold=all have seen every training row")
     else:
         choice = choose_blend(held, tables, fitted=competition.config.predict.blend == "auto", ranks=not likely)
         blend = choice.taken
@@ -47,9 +47,10 @@ def predict_ensemble(request: Request) -> Path:
     if scores:
         log.info(format_scores(scores))
     if not same_folds(runs):
-        log.info(
+        note(
+            "different-folds",
             "the runs have different folds, so that on the test rows what was fitted is applied to the mean answer of "
-            "each run, not fold by fold"
+            "each run, not fold by fold",
         )
     answer = test_answer(runs, blend.apply, decision.decision if decision else None)
     _say_leaderboard(runs, blend, answer)

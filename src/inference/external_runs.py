@@ -9,7 +9,7 @@ import numpy as np
 
 from src.competition.competition import Competition
 from src.config.request import ALL, Request
-from src.core.console import log
+from src.core.console import note
 from src.core.errors import Problem, UsageError
 from src.core.files import DamagedFile, read_json
 from src.core.paths import Run
@@ -92,7 +92,10 @@ class ExternalTables(StoredTables):
         kept = tuple(view for view in views if view in PLAIN or any(_some(member.folder, view) for member in members))
         left = [view for view in views if view not in kept]
         if left:
-            log.info(f"run {self.run.name} was trained elsewhere and brings no tables of {', '.join(left)}: left out")
+            note(
+                "views-missing",
+                f"run {self.run.name} was trained elsewhere and brings no tables of {', '.join(left)}: left out",
+            )
         return kept or PLAIN
 
     def seconds(self, members: list[Member], views: tuple[str, ...]) -> dict[str, float]:
@@ -107,8 +110,9 @@ class ExternalTables(StoredTables):
                 code="missing-seconds",
             )
         if silent:
-            log.info(
-                f"run {self.run.name} does not tell the time of {', '.join(silent)}: the table's is no measurement"
+            note(
+                "time-missing",
+                f"run {self.run.name} does not tell the time of {', '.join(silent)}: the table's is no measurement",
             )
         return {view: max(known, default=0.0) if view in silent else value for view, value in text.items()}
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from src.competition.competition import Competition
 from src.config.request import ALL, Request
-from src.core.console import Bar, log
+from src.core.console import Bar, note
 from src.core.errors import UsageError
 from src.core.locks import only_one
 from src.core.paths import Run
@@ -16,7 +16,7 @@ from src.inference.backend_networks import EngineNetworks
 from src.inference.backends.backend import Engine
 from src.inference.logits_store import NAMES, PARTS, SECONDS, StoredTables, save_logits
 from src.inference.trained_networks import Member
-from src.inference.tta import VIEWS
+from src.inference.tta import PLAIN, VIEWS
 
 Advance = Callable[[int], object]  # told how many images more are done
 
@@ -71,6 +71,16 @@ class ViewTables(StoredTables):
         self.place = "" if engine == self.networks.usual else engine.place
         self.networks.let_go(but=engine)
 
+    def usable(self, members: list[Member], views: tuple[str, ...]) -> tuple[str, ...]:
+        """All of them, but of a probe on brought features: those that were brought."""
+        if self.competition.config.probe.features is None:
+            return views
+        kept = tuple(view for view in views if all(self.file(m, "oof", view).exists() for m in members))
+        if len(kept) < len(views):
+            left_out = ", ".join(view for view in views if view not in kept)
+            note("views-missing", f"{left_out}: left out, for the features that were brought hold no such view")
+        return kept or PLAIN
+
     def missing(
         self, members: list[Member], views: tuple[str, ...], parts: tuple[str, ...] = PARTS
     ) -> dict[tuple[Member, str], tuple[str, ...]]:
@@ -83,7 +93,7 @@ class ViewTables(StoredTables):
         missing = self.missing(members, views, parts)
         if not missing:
             many = f"{len(views)} view{'s' if len(views) > 1 else ''}"
-            log.info(f"all {NAMES[parts]} of {len(members)} models in {many} are stored already")
+            note("stored-already", f"all {NAMES[parts]} of {len(members)} models in {many} are stored already")
             return
         total = sum(len(self.networks.rows(m, part)) for m, part in missing)
         with Bar(total, "predicting", "image") as bar:
@@ -120,7 +130,9 @@ class ViewTables(StoredTables):
         for view in views:
             table = self._load(self.file(member, "oof", view))
             self._save(member, "oof", view, table.id, table.logits, table.meta | {SECONDS: seconds[view]})
-        log.info(f"{', '.join(views)}: stored without its time, so that it was timed on {len(rows)} images now")
+        note(
+            "view-timed", f"{', '.join(views)}: stored without its time, so that it was timed on {len(rows)} images now"
+        )
 
     def _meta(self, member: Member) -> dict[str, Any]:
         """What a table must tell of itself to be this engine's."""

@@ -58,8 +58,8 @@ class NetworkFeatures:
 
     @cached_property
     def weights(self) -> str:
-        """A hash of the network's numbers."""
-        digest = hashlib.sha256()
+        """A hash of the network: its layers, for a pool or a stride has no numbers, and its numbers."""
+        digest = hashlib.sha256(repr(self.network).encode())
         tensors = {**self.network.state_dict(), "mean": self.network.mean, "std": self.network.std}
         for name, tensor in sorted(tensors.items()):
             digest.update(f"{name}{tuple(tensor.shape)}".encode())
@@ -213,9 +213,8 @@ def write_features(path: Path, ids: np.ndarray, features: np.ndarray, meta: dict
         )
 
 
-def read_features(path: Path, ids: np.ndarray) -> np.ndarray:
+def read_features(path: Path, ids: np.ndarray, remedy: str = "delete it, and it is made anew") -> np.ndarray:
     """(len(ids), width) float32, in the order of `ids`. Raises Problem where the file does not hold them all."""
-    remedy = "delete it, and it is made anew"
     held = read_npz(path, ("id", "features"), remedy)
     names, features = held["id"].astype(str), held["features"]
     if features.ndim != 2 or len(features) != len(names) or features.dtype.kind != "f":

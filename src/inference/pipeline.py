@@ -4,7 +4,7 @@ from pathlib import Path
 
 from src.competition.labels import test_answers
 from src.config.request import Request
-from src.core.console import log
+from src.core.console import log, note
 from src.evaluation.decision_choice import DecisionChoice
 from src.inference.ensemble import predict_ensemble
 from src.inference.likely_metrics import format_scores, likely_metrics
@@ -17,7 +17,11 @@ from src.metrics import Rows
 
 
 def predict(request: Request) -> Path:
-    """Write the submission of a run, or of several joined, and return its path. See the command for errors."""
+    """Write the submission of a run, or of several joined, and return its path.
+
+    Raises UsageError where a run does not exist, or its folds cannot answer what is asked for; Problem where weights,
+    stored logits or images are damaged or have changed, or where a network does not fit into memory.
+    """
     return predict_ensemble(request) if request.runs else predict_run(request)
 
 
@@ -28,7 +32,7 @@ def predict_run(request: Request) -> Path:
     log.info(str(one))
     lines = score_lines(competition, oof) if oof else []
     if not oof:
-        log.info("no out-of-fold score: a model of fold=all has seen every training row")
+        note("no-score", "no out-of-fold score: a model of fold=all has seen every training row")
     likely = likely_metrics(competition)
     choice = chosen_decision(competition, oof.held, oof.tta, one.shift()) if oof else None
     score = _score(lines, choice)

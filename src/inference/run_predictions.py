@@ -19,7 +19,7 @@ from src.inference.external_runs import ExternalTables, check_external_run, exis
 from src.inference.logits_store import PARTS, StoredTables
 from src.inference.members import ViewTables, trained_members
 from src.inference.score_table import OutOfFold, held_out, held_out_answers, probabilities
-from src.inference.trained_networks import Member
+from src.inference.trained_networks import Member, refuse_brought_features
 from src.inference.tta import PLAIN, VIEWS, view_names
 
 AUTO = "auto"  # of --tta
@@ -79,6 +79,8 @@ def open_run(request: Request) -> tuple[Run, Competition]:
             f"--export writes weights into one file, and run {run.name} brings logits alone: leave it out",
             code="run-external",
         )
+    if "--export" in request.flags:
+        refuse_brought_features(request.config, run.folder)
     if "--export" in request.flags and request.config.predict.engine not in (AUTO, TORCH):
         raise UsageError(
             f"--export writes a file for torch: leave predict.engine={request.config.predict.engine} out",
@@ -102,7 +104,7 @@ def teacher_logits(request: Request, run: Run, competition: Competition) -> RunA
         members, tables = external_members(run, request, competition.folds.count), ExternalTables(competition, run)
     else:
         members, tables = trained_members(run, request), ViewTables(competition, run)
-        if "--export" not in request.flags:
+        if "--export" not in request.flags and competition.config.probe.features is None:
             auto = request.flags.get("--tta") == AUTO
             use_engine(tables, members, _wanted(request), PLAIN if auto else _views(request))
     folds = sorted({member.fold for member in members if member.fold != ALL})

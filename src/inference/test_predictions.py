@@ -7,7 +7,7 @@ import numpy as np
 
 from src.competition.competition import Competition
 from src.competition.guesses import format_guesses
-from src.core.console import log
+from src.core.console import log, note
 from src.core.paths import submissions_folder
 from src.evaluation.bootstrap import Answer
 from src.evaluation.decision_choice import DecisionChoice, choose_decision
@@ -58,7 +58,7 @@ def write_answers(competition: Competition, name: str, ids: np.ndarray, answer: 
     file = write_submission(rows, card, samples, submissions_folder(card.id), name)
     log.info(f"{file}: {len(rows)} rows, checked against {card.submission.sample or 'the list of test images'}")
     for line in format_guesses(card):
-        log.info(line)
+        note("guess", line)
     return file
 
 

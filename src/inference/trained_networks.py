@@ -14,6 +14,17 @@ from src.models.factory import Network, build
 from src.targets import TargetType
 
 
+def refuse_brought_features(config: Config, folder: Path) -> None:
+    """Raises Problem where a run's network is not at hand, as `probe.features` brings what it saw and not itself."""
+    if config.probe.features is not None:
+        raise Problem(
+            f"{folder} holds a head on the features of probe.features={config.probe.features}, and no network: images, "
+            f"views and sizes that they do not hold cannot be predicted, exported, explained or learned from. "
+            f"Bring features of them, or fit the probe on a network, without probe.features",
+            code="no-network",
+        )
+
+
 @dataclass(frozen=True)
 class Member:
     """One trained fold of one seed; `folder` has its weights."""
@@ -26,8 +37,10 @@ class Member:
 def trained_network(config: Config, folder: Path, classes: int, target: TargetType) -> tuple[Network, str]:
     """The network in a seed's and fold's `folder`, on the CPU, and the SHA-256 of its weights.
 
-    Raises Problem where the file is damaged, or is not the one that training left.
+    Raises Problem where the file is damaged, or is not the one that training left, and where there is no network: a
+    probe on features of another program has a last layer alone.
     """
+    refuse_brought_features(config, folder)
     file, remedy = folder / "model.safetensors", f"delete {folder} and train the fold again"
     network = build(config.model, classes, config.images.size, target, load=False)
     try:

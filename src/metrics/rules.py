@@ -9,6 +9,7 @@ from src.metrics.metric import Metric, OneThreshold, Rows, Rule
 from src.metrics.thresholds import cut_points
 
 TILTS = np.arange(-12, 13) / 8  # powers of the classes' shares
+NONE_PLACES = 41  # shifts of the class that stands for none of the others
 HOTTEST = 10.0  # temperatures lie between one part of it and it
 
 
@@ -68,6 +69,24 @@ class TiltedPrior(Rule):
         shares = np.log((counts + 1) / (len(truth) + len(counts)))
         tilts = [Decision(self.name, metric.target, shift=plain(tilt * shares)) for tilt in sorted(TILTS, key=abs)]
         return max(tilts, key=lambda tilt: metric.objective(truth, *tilt.apply(p), rows))
+
+
+class NoneOfThem(Rule):
+    """How easily the last class, which stands for none of the others, is answered: a shift of its own.
+
+    The places tried are those at which equal numbers of rows turn to it.
+    """
+
+    name = "none of them"
+
+    def fit(self, metric: Metric, truth: np.ndarray, p: np.ndarray, rows: Rows | None = None) -> Decision:
+        strength = metric.target.log_strength(p)
+        behind = strength[:, :-1].max(axis=1) - strength[:, -1]
+        places = np.quantile(behind, np.linspace(0, 1, NONE_PLACES)) if len(behind) else []
+        shifts = [0.0, *sorted((float(place) for place in places), key=abs)]
+        still = (0.0,) * (p.shape[1] - 1)
+        tried = [Decision(self.name, metric.target, shift=(*still, shift)) for shift in shifts]
+        return max(tried, key=lambda one: metric.objective(truth, *one.apply(p), rows))
 
 
 class PriorDividedOut(Rule):

@@ -11,36 +11,52 @@ from torch import nn
 from src.config.schema import Model
 from src.core.errors import Problem, UsageError
 from src.models.heads import HEADS
+from src.models.hub import HUB
 from src.models.pools import POOLS
-from src.models.weights import from_file, from_published
+from src.models.weights import from_file, from_published, from_repository
 from src.models.zoo import register_networks
 from src.targets import TargetType
 
 RUN = "run:"  # model.weights=run:NAME goes on from another run
 SMALL_INPUT = 96  # below this many pixels a stock stem throws away most of the picture
 TINY_INPUT = 40  # and below this nothing can be spared at all
+LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue in gray (ITU-R BT.601)
+GRAY, COLOUR = 1, 3  # channels that a network may see
+# Arguments with which a network of one size is told to take others too.
+OWN_SIZE = ("img_size", "dynamic_img_size", "strict_img_size", "use_naflex")
 
 
 class Network(nn.Module):
     """A backbone with its normalisation: (n, 3, h, w) uint8 in, (n, outputs) logits out.
 
-    Outputs with a unit of their own come out in it: the backbone makes standardised ones, and holds, as buffers that
-    lie among its weights, the mean and standard deviation that turn them back.
+    A backbone of one channel sees the gray of the images. Outputs with a unit of their own come out in it: the
+    backbone makes standardised ones, and holds, as buffers that lie among its weights, the mean and standard deviation
+    that turn them back.
     """
 
-    def __init__(self, backbone: nn.Module, own_unit: int = 0) -> None:
-        """own_unit: the number of outputs, where they have a unit of their own."""
+    def __init__(
+        self, backbone: nn.Module, own_unit: int = 0, channels: int = COLOUR, normalisation: dict | None = None
+    ) -> None:
+        """own_unit: the number of outputs, where they have a unit of their own. channels: that the backbone sees.
+        normalisation: mean and std of red, green and blue, from 0 to 1, where they are not the backbone's own."""
         super().__init__()
-        self.backbone, self.own_unit = backbone, own_unit > 0
+        self.backbone, self.own_unit, self.gray = backbone, own_unit > 0, channels == GRAY
         if own_unit:
             backbone.register_buffer("output_mean", torch.zeros(own_unit))
             backbone.register_buffer("output_unit", torch.ones(own_unit))
-        config = timm.data.resolve_data_config({}, model=backbone)
+        config = timm.data.resolve_data_config({}, model=backbone) | (normalisation or {})
         for name in ("mean", "std"):
-            self.register_buffer(name, torch.tensor(config[name]).view(1, 3, 1, 1) * 255, persistent=False)
+            values = torch.tensor(config[name]).expand(COLOUR)
+            values = values.mean(0, keepdim=True) if self.gray else values
+            self.register_buffer(name, values.view(1, channels, 1, 1) * 255, persistent=False)
+        if self.gray:
+            self.register_buffer("luminance", torch.tensor(LUMINANCE).view(1, COLOUR, 1, 1), persistent=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        outputs = self.backbone((images.float() - self.mean) / self.std)
+        images = images.float()
+        if self.gray:
+            images = (images * self.luminance).sum(1, keepdim=True)
+        outputs = self.backbone((images - self.mean) / self.std)
         if not self.own_unit:
             return outputs
         return outputs.float() * self.backbone.output_unit + self.backbone.output_mean
@@ -49,6 +65,19 @@ class Network(nn.Module):
         """What standardised outputs are turned back by, (outputs,) each."""
         self.backbone.output_mean.copy_(torch.from_numpy(mean))
         self.backbone.output_unit.copy_(torch.from_numpy(unit))
+
+    def save_memory(self, name: str) -> None:
+        """Compute activations again on the way back, in place of keeping them: the same numbers from less memory.
+
+        Raises UsageError for a network that cannot.
+        """
+        try:
+            self.backbone.set_grad_checkpointing(True)
+        except (AttributeError, AssertionError, NotImplementedError, TypeError):
+            raise UsageError(
+                f"train.checkpointing: {name} cannot compute its activations again; set train.checkpointing=false",
+                code="no-checkpointing",
+            ) from None
 
 
 def build(model: Model, classes: int, size: int, target: TargetType | None = None, load: bool = True) -> Network:
@@ -72,24 +101,38 @@ def build(model: Model, classes: int, size: int, target: TargetType | None = Non
             f"model.args.{taken[0]}: this is set elsewhere (see configs/model/resnet18.yaml), not by model.args",
             code="set-elsewhere",
         )
-    arguments = {**model.args, "drop_rate": model.drop_rate}
     try:
-        backbone = _created(model, classes, arguments, load)
+        backbone = _created(model, classes, _arguments(model, size), load)
     except (TypeError, KeyError, ValueError, AssertionError, RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split()) or "the network refuses them"
         raise UsageError(
-            f"model.name={model.name} with model.args={model.args}: {reason}", code="bad-model-args"
+            f"model.name={model.name} with model.args={model.args}, at {size} pixels: {reason}", code="bad-model-args"
         ) from None
     if model.stem == "small" or (model.stem == "auto" and size <= SMALL_INPUT):
         _fit_stem(backbone, size, _has_stock_kernel(model), asked=model.stem == "small")
     POOLS.get(model.pool)(backbone, model.name)
     HEADS.get(model.head)(backbone, model.name)
-    network = Network(backbone, classes if target is not None and target.own_unit else 0)
-    _try_size(network, model.name, size)
+    own_unit = classes if target is not None and target.own_unit else 0
+    normalisation = {key: value for key in ("mean", "std") if (value := getattr(model, key))}
+    network = Network(backbone, own_unit, model.channels, normalisation)
+    try_size(network, model.name, size, classes)
     return network
 
 
+def _arguments(model: Model, size: int) -> dict[str, Any]:
+    """What timm is to make the network with. One that takes a single size is made for this one."""
+    arguments = {**model.args, "drop_rate": model.drop_rate}
+    if model.channels != COLOUR:
+        arguments["in_chans"] = model.channels
+    known = timm.get_pretrained_cfg(model.name)
+    if known and known.fixed_input_size and not any(key in model.args for key in OWN_SIZE):
+        arguments["img_size"] = size
+    return arguments
+
+
 def _created(model: Model, classes: int, arguments: dict[str, Any], load: bool) -> nn.Module:
+    if model.weights and load and model.weights.startswith(HUB):
+        return from_repository(model.name, model.weights, classes, arguments)
     if model.weights and load and not model.weights.startswith(RUN):  # a run's weights are put in fold by fold
         return from_file(model.name, model.weights, classes, arguments)
     if model.pretrained is True and load:
@@ -133,14 +176,29 @@ def _fit_stem(backbone: nn.Module, size: int, keep_kernel: bool, asked: bool) ->
         )
 
 
-def _try_size(network: Network, name: str, size: int) -> None:
+def try_size(network: Network, name: str, size: int, classes: int) -> None:
+    """Raises Problem where the network `name` cannot take images of `size` pixels, UsageError where it does not answer
+    with (n, classes)."""
     network.eval()
     try:
         with torch.no_grad():
-            network(torch.zeros(1, 3, size, size, dtype=torch.uint8))
-    except (RuntimeError, AssertionError, ValueError) as error:
+            answers = network(torch.zeros(1, COLOUR, size, size, dtype=torch.uint8))
+    except (RuntimeError, AssertionError, ValueError, IndexError, ZeroDivisionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise Problem(
-            f"{name} cannot take images of {size} pixels (images.size): {str(error).splitlines()[0]}",
+            f"{name} cannot take images of {size} pixels (images.size): {reason}{_own_size(network)}",
             code="bad-image-size",
         ) from None
+    if not isinstance(answers, torch.Tensor) or answers.shape != (1, classes):
+        shape = tuple(answers.shape) if isinstance(answers, torch.Tensor) else type(answers).__name__
+        raise UsageError(
+            f"{name} answers an image with {shape} where {classes} outputs are asked for: it has no pool or no "
+            f"classifier (see model.args and model.pool)",
+            code="unfit-network",
+        )
     network.train()
+
+
+def _own_size(network: Network) -> str:
+    made_for = (getattr(network.backbone, "pretrained_cfg", None) or {}).get("input_size")
+    return f". It is made for {made_for[-1]}" if made_for else ""

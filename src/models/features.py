@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from src.core.errors import Problem
+from src.models.classifier import classifiers, linear_of, name_within
 from src.models.factory import Network
 
 
@@ -20,7 +21,7 @@ class FeaturesOf(nn.Module):
         super().__init__()
         self.network = network
         self._caught: torch.Tensor | None = None
-        last_layer(network.backbone).register_forward_pre_hook(self._catch)
+        classifiers(network.backbone)[-1].register_forward_pre_hook(self._catch)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         self._caught = None
@@ -37,14 +38,6 @@ class FeaturesOf(nn.Module):
 
     def _catch(self, _: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         self._caught = inputs[0]
-
-
-def last_layer(backbone: nn.Module) -> nn.Module:
-    """The classifier of a timm network or of one of ours."""
-    named = backbone.get_classifier() if hasattr(backbone, "get_classifier") else None
-    if isinstance(named, nn.Module) and any(True for _ in named.parameters()):
-        return named
-    return [module for module in backbone.modules() if isinstance(module, nn.Linear)][-1]
 
 
 @dataclass(frozen=True)
@@ -73,16 +66,15 @@ def without_head(network: Network) -> Head:
     `put_back` is the way back. Raises Problem for a network that does not
     end in one linear layer with a bias.
     """
-    layer = last_layer(network.backbone)
-    name = next(name for name, module in network.backbone.named_modules() if module is layer)
-    linear = isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1))
-    several = not isinstance(getattr(network.backbone, "get_classifier", lambda: layer)(), nn.Module)
-    if not linear or layer.bias is None or several:
+    several = classifiers(network.backbone)
+    layer = linear_of(several[0]) if len(several) == 1 else None
+    if layer is None or layer.bias is None:
         raise Problem(
             "this network does not end in one linear layer, so it has no features that one could be fitted on: "
             "choose another model.name, or model.head=linear",
             code="no-linear-head",
         )
+    name = name_within(network.backbone, layer)
     network.backbone.set_submodule(name, nn.Identity())
     head = Head(name, layer, network.own_unit)
     network.own_unit = False  # features have none

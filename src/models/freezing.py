@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from src.core.errors import UsageError
-from src.models.features import last_layer
+from src.models.classifier import classifiers
 
 NOTHING, TRUNK = "nothing", "trunk"
 
@@ -33,7 +33,7 @@ def _resting(backbone: nn.Module, frozen: str | int) -> Callable[[str], bool]:
     if frozen == NOTHING:
         return lambda name: False
     if frozen == TRUNK:
-        last = {id(module) for module in last_layer(backbone).modules()}
+        last = {id(module) for classifier in classifiers(backbone) for module in classifier.modules()}
         learning = {name for name, module in backbone.named_modules() if id(module) in last}
         return lambda name: name not in learning and name.rpartition(".")[0] not in learning
     names = [*dict(backbone.named_parameters()), *(name for name, _ in _batch_norms(backbone))]

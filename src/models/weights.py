@@ -5,8 +5,7 @@ carries them (so that nobody waits for the hub), and the hub, if it answers with
 """
 
 import pickle
-import subprocess
-import sys
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -20,20 +19,11 @@ from timm.models import load_state_dict
 from torch import nn
 
 from src.core.errors import Problem
+from src.core.files import sha256_of
 from src.models.embedded import embedded_of
+from src.models.hub import HUB, WEIGHTS, cached, obtained, unreachable
 
 HEADS = ("fc", "classifier.6", "classifier", "head.fc", "head")  # timm's and torchvision's names of the last layer
-HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # the first that is there is what timm takes
-PATIENCE = 5.0  # seconds within which the hub must answer; its client tries for most of a minute
-KNOCK = """
-import sys, urllib.error, urllib.request
-try:
-    urllib.request.urlopen(urllib.request.Request(sys.argv[1], method="HEAD")).close()
-except urllib.error.HTTPError:
-    pass  # any answer is an answer
-except Exception:
-    sys.exit(1)
-"""
 
 
 @dataclass(frozen=True)
@@ -50,20 +40,20 @@ class Published:
 
 
 def published(name: str) -> Published | None:
-    """The published weights of the network `name` that can be had now; None where there are none.
+    """The published weights of the network `name`, brought here; None where there are none.
 
-    Waits for the hub for PATIENCE seconds at most, once in a process, and does not ask where HF_HUB_OFFLINE is set.
+    Fetches them from the hub where it answers and sends: see `hub.obtained`.
     """
     if not timm.is_model_pretrained(name):
         return None
     config, embedded = timm.get_pretrained_cfg(name), embedded_of(name)
-    licence = config.license or "not told"
-    if _is_cached(config.hf_hub_id):
-        return Published(name, f"{config.hf_hub_id} in the cache of timm's hub", licence, _from_hub)
+    licence, repository = config.license or "not told", config.hf_hub_id or ""
+    if repository and cached(repository, WEIGHTS):
+        return Published(name, f"{repository} in the cache of timm's hub", licence, _from_cache)
     if embedded:
         return Published(name, f"the package {embedded.package}", embedded.licence, _from_package)
-    if _answers(config.hf_hub_id):
-        return Published(name, f"{config.hf_hub_id} of timm's hub", licence, _from_hub)
+    if repository and obtained(repository, WEIGHTS):
+        return Published(name, f"{repository} of timm's hub", licence, _from_cache)
     return None
 
 
@@ -81,21 +71,8 @@ def weights_or_refusal(name: str) -> Published:
         )
     found = published(name)
     if found is None:
-        raise _unreachable(name, "the hub does not answer")
+        raise unreachable(name, "the hub does not answer")
     return found
-
-
-def _from_hub(name: str, classes: int, arguments: dict[str, Any]) -> nn.Module:
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or _is_cached(timm.get_pretrained_cfg(name).hf_hub_id)
-    try:
-        return timm.create_model(name, pretrained=True, num_classes=classes, **arguments)
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise _unreachable(name, f"they could not be fetched or read ({type(error).__name__})") from None
-    finally:
-        constants.HF_HUB_OFFLINE = before
 
 
 def _from_package(name: str, classes: int, arguments: dict[str, Any]) -> nn.Module:
@@ -104,39 +81,17 @@ def _from_package(name: str, classes: int, arguments: dict[str, Any]) -> nn.Modu
     return timm.create_model(name, pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay, **arguments)
 
 
-def _unreachable(name: str, reason: str) -> Problem:
-    return Problem(
-        f"no pretrained weights for {name}: {reason} and no copy is cached. Either connect to the network once, or "
-        f"bring a file: model.weights=PATH (.safetensors or .pth)",
-        code="weights-unreachable",
-    )
+def _from_cache(name: str, classes: int, arguments: dict[str, Any]) -> nn.Module:
+    file = cached(timm.get_pretrained_cfg(name).hf_hub_id, WEIGHTS)
+    return _begun(name, file, _of_hub(file), classes, arguments)
 
 
-def _is_cached(hub: str | None) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
-    repository, _, revision = (hub or "").partition("@")
-    return bool(repository) and any(
-        isinstance(try_to_load_from_cache(repository, file, revision=revision or None), str) for file in HUB_FILES
-    )
-
-
-def _answers(hub: str | None) -> bool:
-    from huggingface_hub import constants
-
-    if not hub or constants.HF_HUB_OFFLINE:
-        return False
-    repository, _, revision = hub.partition("@")
-    return _knock(f"{constants.ENDPOINT}/{repository}/resolve/{revision or 'main'}/{HUB_FILES[0]}")
-
-
-@cache
-def _knock(address: str) -> bool:
-    """Whether anything is answered, in a process that can be ended: to look a name up has no limit of time."""
-    try:
-        return subprocess.run([sys.executable, "-c", KNOCK, address], timeout=PATIENCE, check=False).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
+def from_repository(name: str, word: str, classes: int, arguments: dict[str, Any]) -> nn.Module:
+    """The network with the weights of `hf-hub:owner/name`. Raises Problem where they cannot be had, as `from_file`."""
+    file = obtained(word.removeprefix(HUB), WEIGHTS)
+    if file is None:
+        raise unreachable(word, "the hub does not answer, or has none in a safe format")
+    return _begun(name, file, _of_hub(file), classes, arguments)
 
 
 def from_file(name: str, path: str, classes: int, arguments: dict[str, Any]) -> nn.Module:
@@ -144,29 +99,49 @@ def from_file(name: str, path: str, classes: int, arguments: dict[str, Any]) -> 
 
     Raises Problem where the file is absent, unsafe, or belongs to another network.
     """
-    state = _read(Path(path).expanduser())
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise Problem(f"model.weights={path}: there is no such file", code="no-such-file")
+    return _begun(name, file, _tensors(file, f"model.weights={path}", "bad-weights-file"), classes, arguments)
+
+
+def _begun(name: str, file: Path, state: dict[str, torch.Tensor], classes: int, arguments: dict[str, Any]) -> nn.Module:
+    """The network with these weights, every one of which must find its place: only the last layer may be another."""
     head = next((head for head in HEADS if f"{head}.weight" in state), None)
     in_file = len(state[f"{head}.weight"]) if head else 0
+    overlay = {"state_dict": state, "num_classes": in_file}
     try:
-        overlay = {"state_dict": state, "num_classes": in_file}
         backbone = timm.create_model(
             name, pretrained=True, num_classes=in_file, pretrained_cfg_overlay=overlay, **arguments
         )
-    except RuntimeError as error:
+    except (RuntimeError, KeyError, AttributeError, IndexError, ValueError) as error:
+        timm.create_model(name, num_classes=classes, **arguments)  # where the arguments are at fault, this tells it
         reason = " ".join(str(error).split())[:200]
-        raise Problem(
-            f"model.weights={path} does not hold the weights of {name}: {reason}", code="weights-mismatch"
-        ) from None
+        raise Problem(f"{file} does not hold the weights of {name}: {reason}", code="weights-mismatch") from None
     if in_file != classes:
         backbone.reset_classifier(classes)
     return backbone
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    if not path.is_file():
-        raise Problem(f"model.weights={path}: there is no such file", code="no-such-file")
+def _of_hub(file: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file of the hub's cache, whose copies are called by their checksums."""
+    remedy = f"delete {file}, so that it is fetched anew"
+    named = file.resolve().name
+    if re.fullmatch(r"[0-9a-f]{64}", named) and _sha256(file.resolve(), file.stat().st_mtime_ns) != named:
+        raise Problem(f"{file} is not what the hub sent: {remedy}", code="weights-damaged")
+    return _tensors(file, str(file), "weights-damaged", remedy)
+
+
+@cache
+def _sha256(file: Path, changed: int) -> str:
+    """changed: when, so that a file of another time is read again."""
+    return sha256_of(file)
+
+
+def _tensors(file: Path, said: str, code: str, remedy: str = "") -> dict[str, torch.Tensor]:
+    """What a file of weights holds. said: the file, in the words of a message."""
     try:
-        state = load_state_dict(str(path), weights_only=True)
+        state = load_state_dict(str(file), weights_only=True)
     except (
         pickle.UnpicklingError,
         SafetensorError,
@@ -176,15 +151,13 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         KeyError,
         AttributeError,
         TypeError,
+        OSError,
     ) as error:
         raise Problem(
-            f"model.weights={path} holds no plain weights (.safetensors, or .pth of tensors only): "
-            f"{type(error).__name__}",
-            code="bad-weights-file",
+            f"{said} holds no plain weights (.safetensors, or .pth of tensors only): {type(error).__name__}"
+            f"{': ' + remedy if remedy else ''}",
+            code=code,
         ) from None
     if not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise Problem(
-            f"model.weights={path} holds more than weights: save the network's state_dict alone",
-            code="bad-weights-file",
-        )
+        raise Problem(f"{said} holds more than weights: save the network's state_dict alone", code=code)
     return state

@@ -21,6 +21,7 @@ from src.core.locks import only_one
 from src.core.paths import DONE, Run
 from src.images.dataset import Feed, PlainRows
 from src.inference.backends.backend import Engine
+from src.inference.brought_features import brought_features
 from src.inference.predictor import view_logits
 from src.inference.trained_networks import Member, trained_network
 from src.models.features import FeaturesOf
@@ -42,6 +43,10 @@ def features_of(competition: Competition, run: Run, member: Member, held_out: np
     held_out: rows of samples.train. test: rows of samples.test. Raises Problem where weights or the store are damaged.
     """
     file, samples = member.folder / "features.npz", competition.samples
+    brought = brought_features(competition)
+    if brought:
+        found = brought.read(PLAIN)
+        return Features(found[held_out], found[len(samples.train) + test])
     ids = samples.train["id"].to_numpy()[held_out], samples.test["id"].to_numpy()[test]
     stored = _stored(file, competition, member, ids)
     if stored:

@@ -12,7 +12,7 @@ from src.competition.competition import Competition, open_competition
 from src.competition.folds import units_of
 from src.competition.run_record import verify
 from src.config.request import ALL, Request
-from src.core.console import log
+from src.core.console import log, note
 from src.core.errors import Problem, UsageError
 from src.core.files import csv_for_people, read_json, sha256_of, write_json, write_text
 from src.core.locks import only_one
@@ -31,7 +31,11 @@ RECORD = "review.json"
 
 
 def review(request: Request) -> Path:
-    """Write tables and galleries into the run's review/ folder, and return it. See the command for errors."""
+    """Write tables and galleries into the run's review/ folder, and return it.
+
+    Raises UsageError where the run does not exist, was trained elsewhere or held out no row; Problem where its folds or
+    weights are other ones by now; Busy where another process reviews it.
+    """
     run = existing_run(request)
     if is_external(run):
         raise UsageError(
@@ -64,19 +68,22 @@ def _unlike(competition: Competition, run: Run, members: list[Member], folder: P
     """Compare the test rows with what one network held out: unlike.csv, unlike.png. None where nothing is compared."""
     samples, member = competition.samples, members[0]
     if competition.card.test is None:
-        log.info(f"{competition.card.id} has no test images: whether they are like the training images is left out")
+        note(
+            "no-test-images",
+            f"{competition.card.id} has no test images: whether they are like the training images is left out",
+        )
         return None
     held_out = drawn(competition.folds.rows(member.fold)[1])
     test = drawn(np.arange(len(samples.test)))
     what = f"fold {member.fold}'s network, its {len(held_out)} held-out images against {len(test)} test images"
     if min(len(held_out), len(test)) < FEWEST:
-        log.info(f"not compared, {what}: {FEWEST} of each are the fewest that tell anything")
+        note("too-few-images", f"not compared, {what}: {FEWEST} of each are the fewest that tell anything")
         return None
     features = features_of(competition, run, member, held_out, test)
     try:
         shift = compare_sets(features.held_out, features.test, units_of(samples.train)[held_out])
     except Problem as problem:  # the labels can be looked at all the same
-        log.info(f"not compared, {what}: {problem}")
+        note("not-compared", f"not compared, {what}: {problem}")
         return None
     rows = samples.test.iloc[test[shift.unlike]]
     table = pd.DataFrame({"id": rows["id"], "suspicion": shift.suspicion.round(4), "file": _files(rows["path"])})
@@ -102,7 +109,7 @@ def _doubted(
     samples, place = competition.samples, folder / "label_issues.csv"
     if not competition.target.doubts_labels:
         target = competition.target
-        log.info(f"no label issues are listed for {target.name} targets: {target.no_doubts}")
+        note("no-label-issues", f"no label issues are listed for {target.name} targets: {target.no_doubts}")
         return place, 0
     rows, folds, probabilities = _held_out_answers(competition, members)
     ids = samples.train["id"].to_numpy()[rows]
@@ -116,7 +123,7 @@ def _doubted(
     text = csv_for_people(table)
     file = _place_for(text, place, written)
     if file != place:
-        log.info(f"{place} was changed since a review wrote it, and is kept")
+        note("file-kept", f"{place} was changed since a review wrote it, and is kept")
     write_text(file, text)
     written[file.name] = sha256_of(file)
     picture = file.with_suffix(".png")

@@ -16,6 +16,7 @@ from src.reporting.compared_runs import Compared, compared_of
 from src.reporting.page.blocks import Block, Chart, Gallery, Page, Section, Table, Tile
 from src.reporting.page.charts import Curve, curves, intervals
 from src.reporting.page.write import write_page
+from src.reporting.probe_floor import is_probe, probe_floor
 from src.reporting.run_results import run_results
 from src.reporting.tiles import in_words, isolated, joined, names_of, pictures
 
@@ -42,6 +43,10 @@ def answer(compared: Compared) -> Section:
         lines.append(
             line | {"low": low, "high": high} | dict(zip(("gain", "gain_low", "gain_high"), text, strict=True))
         )
+    floor = probe_floor(compared.first.competition, held, tuple(tables))
+    if floor and not any(is_probe(subject.run) for subject in compared.subjects.values()):
+        line = {"name": f"probe, run {floor.run}", "series": "plain", "rows": len(held.id), "value": floor.score}
+        lines.append(line | {"low": floor.low, "high": floor.high})
     scores = pd.DataFrame(lines)
     alt = f"{metric.name} of {len(tables)} runs with 95 % intervals"
     chart = Chart(
@@ -49,7 +54,7 @@ def answer(compared: Compared) -> Section:
     )
     shown = scores[["name", "rows", "value"]].rename(columns={"name": "run", "value": metric.name})
     shown["95 % interval"] = [format_interval(*ends) for ends in zip(scores["low"], scores["high"], strict=True)]
-    shown[f"gain over {best}"] = [str(found.get(run, "")) for run in tables]
+    shown[f"gain over {best}"] = [str(found.get(run, "")) for run in shown["run"]]
     table = Table("", f"The same images; the intervals of the gains over {best} hold all at once", shown)
     reading = "; ".join(format_difference(best, run, gain) for run, gain in found.items())
     return Section(

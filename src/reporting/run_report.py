@@ -14,7 +14,11 @@ from src.reporting.sections import SECTIONS
 
 
 def report(request: Request) -> Path:
-    """Write the page of a run, or of several side by side, and return its path. See the command for errors."""
+    """Write the page of a run, or of several side by side, and return its path.
+
+    Raises UsageError where a run does not exist; Problem where runs have other folds, or a table of logits is damaged;
+    Busy where another process writes the page.
+    """
     if request.runs:
         return compare(request)
     with silenced():

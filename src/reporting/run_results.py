@@ -22,6 +22,7 @@ from src.inference.members import trained_members
 from src.inference.score_table import held_out, held_out_answers
 from src.inference.trained_networks import Member
 from src.inference.tta import PLAIN
+from src.reporting.probe_floor import ProbeFloor, is_probe, probe_floor
 
 LOG = "log.csv"
 
@@ -92,6 +93,13 @@ class RunResults:
     def images(self) -> ImageCache | ImageStream:
         """Every image as it was decoded for training: the training rows, then the test rows."""
         return self.competition.images()
+
+    @cached_property
+    def floor(self) -> ProbeFloor | None:
+        """The best probe of the same folds; None for a probe itself, and where there is none."""
+        if self.held is None or is_probe(self.run):
+            return None
+        return probe_floor(self.competition, self.held, (self.run.name,))
 
     def done(self, member: Member) -> dict[str, Any]:
         file = member.folder / DONE

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.core.console import log
+from src.core.console import log, note
 from src.core.files import sha256_of
 from src.core.paths import submissions_folder
 from src.submission import ledger
@@ -22,7 +22,10 @@ def final_two(competition: str, slug: str, higher_is_better: bool) -> list[Entry
     scored = [entry for entry in ledger.read(competition)[0] if entry.status == "COMPLETE"]
     candidates = list({entry.sha256 or entry.ref: entry for entry in scored if entry.oof_score is not None}.values())
     if not candidates:
-        log.info(f"no scored submission to {competition} has an out-of-fold score: there is nothing to choose by")
+        note(
+            "nothing-to-choose",
+            f"no scored submission to {competition} has an out-of-fold score: there is nothing to choose by",
+        )
         return []
     # Where out-of-fold scores are equal, the public score parts them: there is nothing better to go by.
     sign = 1 if higher_is_better else -1
@@ -36,7 +39,7 @@ def final_two(competition: str, slug: str, higher_is_better: bool) -> list[Entry
     best, others = candidates[0], candidates[1:]
     equal = sum(entry.oof_score == best.oof_score for entry in others)
     shared = f", which {equal} more {'has' if equal == 1 else 'have'}" if equal else ""
-    log.info(f"1. {_named(best)}: the best out-of-fold score of {len(candidates)}{shared}")
+    note("final-best", f"1. {_named(best)}: the best out-of-fold score of {len(candidates)}{shared}")
     chosen = [best, *_second(competition, best, others, higher_is_better)]
     _say_public(scored, chosen, higher_is_better)
     log.info(f"Mark them at https://www.kaggle.com/competitions/{slug}/submissions (the kaggle command cannot)")
@@ -47,7 +50,8 @@ def difference(competition: str, one: Entry, other: Entry) -> float | None:
     """How far two submitted files differ, 0 to 1; None where one of them is not here any more.
 
     The share of rows whose answer differs: the answer's text, or the column of the largest probability. For one
-    column of probabilities it is 1 - Spearman's rank correlation, at most 1.
+    column of fractions, and for columns of other numbers than probabilities, it is 1 - Spearman's rank correlation, of
+    several columns the mean, at most 1.
     """
     tables = [_answers(competition, entry) for entry in (one, other)]
     if any(table is None for table in tables) or set(tables[0].index) != set(tables[1].index):
@@ -57,17 +61,18 @@ def difference(competition: str, one: Entry, other: Entry) -> float | None:
         return None
     numbers = [table.apply(pd.to_numeric, errors="coerce") for table in (first, second)]
     numeric = not any(table.isna().any(axis=None) for table in numbers)
-    if numeric and first.shape[1] > 1:
+    shares = numeric and all(((table >= 0) & (table <= 1)).all(axis=None) for table in numbers)
+    if shares and first.shape[1] > 1:
         return float((numbers[0].idxmax(axis=1) != numbers[1].idxmax(axis=1)).mean())
-    if numeric and any((table % 1 != 0).any(axis=None) for table in numbers):
-        rank = numbers[0].iloc[:, 0].corr(numbers[1].iloc[:, 0], method="spearman")
-        return None if pd.isna(rank) else float(min(1.0, 1 - rank))
+    if numeric and (first.shape[1] > 1 or any((table % 1 != 0).any(axis=None) for table in numbers)):
+        ranks = [numbers[0][name].corr(numbers[1][name], method="spearman") for name in first.columns]
+        return None if pd.isna(ranks).any() else float(min(1.0, 1 - sum(ranks) / len(ranks)))
     return float((first != second).any(axis=1).mean())
 
 
 def _second(competition: str, best: Entry, others: Sequence[Entry], higher: bool) -> list[Entry]:
     if not others:
-        log.info("2. none: no other scored submission has an out-of-fold score")
+        note("final-none", "2. none: no other scored submission has an out-of-fold score")
         return []
     noise = (best.oof_low, best.oof_high)
     known_noise = None not in noise
@@ -76,16 +81,17 @@ def _second(competition: str, best: Entry, others: Sequence[Entry], higher: bool
     as_good = f"as good within the noise ({noise[0]:.4f} to {noise[1]:.4f})" if known_noise else "as good"
     if not alike:
         why = "is better than all others by more than its noise" if known_noise else "has no interval"
-        log.info(f"2. {_named(others[0])}: the next best, as the first {why}; it serves as a safeguard")
+        note("final-safeguard", f"2. {_named(others[0])}: the next best, as the first {why}; it serves as a safeguard")
         return [others[0]]
     known = [(distance, e) for e in alike if (distance := difference(competition, best, e)) is not None]
     if not known:
-        log.info(f"2. {_named(alike[0])}: {as_good}; files to compare with are not here any more")
+        note("final-alike", f"2. {_named(alike[0])}: {as_good}; files to compare with are not here any more")
         return [alike[0]]
     distance, second = max(known, key=lambda pair: pair[0])  # of equals the better one, which comes first
-    log.info(
+    note(
+        "final-most-different",
         f"2. {_named(second)}: {as_good}, and of {len(known)} such the one that differs most from the first "
-        f"({distance:.1%} of the answers)"
+        f"({distance:.1%} of the answers)",
     )
     return [second]
 
@@ -97,7 +103,10 @@ def _say_public(scored: Sequence[Entry], chosen: Sequence[Entry], higher: bool) 
     top = (max if higher else min)(public, key=lambda entry: entry.public_score)
     if all(entry.public_score != top.public_score for entry in chosen):
         why = "has no out-of-fold score" if top.oof_score is None else "is not better out of fold"
-        log.info(f"Not {_named(top)}, the best public score: it {why}, and the public part is a smaller sample")
+        note(
+            "public-best-left-out",
+            f"Not {_named(top)}, the best public score: it {why}, and the public part is a smaller sample",
+        )
 
 
 def _named(entry: Entry) -> str:

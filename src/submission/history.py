@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from src.core.console import log
+from src.core.console import Note, log, note
 from src.submission import ledger
 from src.submission.ledger import Entry
 
@@ -24,14 +24,17 @@ def history(competition: str) -> list[Entry]:
     """Tell the competition's submissions, their gaps, and the correlation of out-of-fold and public scores."""
     entries, complaints = ledger.read(competition)
     for complaint in complaints:
-        log.info(f"warning: {complaint}")
+        note("ledger-line-unreadable", f"warning: {complaint}")
     if not entries:
-        log.info(f"no submissions to {competition} yet (python -m src.submit --sync takes in those made by hand)")
+        note(
+            "no-submissions",
+            f"no submissions to {competition} yet (python -m src.submit --sync takes in those made by hand)",
+        )
         return []
     log.info(f"== {competition}")
     log.info(table(entries))
-    for line in (*correlation(entries), *gaps(entries)):
-        log.info(line)
+    for one in (*correlation(entries), *gaps(entries)):
+        note(one.code, one.text)
     return list(entries)
 
 
@@ -56,36 +59,41 @@ def table(entries: Sequence[Entry]) -> str:
     return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
-def correlation(entries: Sequence[Entry]) -> list[str]:
+def correlation(entries: Sequence[Entry]) -> list[Note]:
     """Whether ranking models by their out-of-fold score ranks them as the public leaderboard does."""
     from scipy.stats import spearmanr
 
     pairs = [(e.oof_score, e.public_score) for e in entries if e.oof_score is not None and e.public_score is not None]
     if len(pairs) < FEWEST:
-        return [f"correlation: cannot be told from {len(pairs)} scored submissions ({FEWEST} at least)"]
+        text = f"correlation: cannot be told from {len(pairs)} scored submissions ({FEWEST} at least)"
+        return [Note("correlation-unknown", text)]
     oof, public = np.array(pairs).T
     if np.ptp(oof) == 0 or np.ptp(public) == 0:
-        return ["correlation: cannot be told, all scores of one kind are equal"]
+        return [Note("correlation-unknown", "correlation: cannot be told, all scores of one kind are equal")]
     rank = float(spearmanr(oof, public).statistic)
     # Fisher's z with the standard error of Bonett and Wright (2000) for rank correlations.
     wide = Z95 * math.sqrt((1 + rank**2 / 2) / (len(pairs) - 3))
     middle = math.atanh(max(-0.999, min(0.999, rank)))
     low, high = math.tanh(middle - wide), math.tanh(middle + wide)
     if low > 0:
-        comparison = "a better out-of-fold score goes with a better public one: choose by it"
+        code, comparison = (
+            "correlation-positive",
+            "a better out-of-fold score goes with a better public one: choose by it",
+        )
     elif high < 0:
+        code = "correlation-negative"
         comparison = "WARNING: a better out-of-fold score goes with a worse public one: look for a leak between folds"
     else:
-        comparison = "too uncertain to say that one follows the other"
+        code, comparison = "correlation-uncertain", "too uncertain to say that one follows the other"
+    text = f"correlation: {rank:+.2f} by rank, 95% interval {low:+.2f} to {high:+.2f}, {len(pairs)} pairs; {comparison}"
     spread = _noise(entries)
-    if spread is not None and np.ptp(oof) < Z95 * LARGE_PART * spread:
-        comparison += " (the out-of-fold scores differ by no more than their noise, so their order means little)"
-    return [
-        f"correlation: {rank:+.2f} by rank, 95% interval {low:+.2f} to {high:+.2f}, {len(pairs)} pairs; {comparison}"
-    ]
+    if spread is None or np.ptp(oof) >= Z95 * LARGE_PART * spread:
+        return [Note(code, text)]
+    alike = "  the out-of-fold scores differ by no more than their noise, so their order means little"
+    return [Note(code, text), Note("scores-alike", alike)]
 
 
-def gaps(entries: Sequence[Entry]) -> list[str]:
+def gaps(entries: Sequence[Entry]) -> list[Note]:
     """Which gaps between public and out-of-fold score are noise, and which are a warning.
 
     All submissions share the same test images, so the part of the gap that is common to them is judged once, and
@@ -94,30 +102,33 @@ def gaps(entries: Sequence[Entry]) -> list[str]:
     text = [entry for entry in entries if _gap(entry) is not None]
     noise = _noise(text)
     if not text or noise is None:
-        return ["gap: cannot be judged, no scored submission has an out-of-fold score with its interval"]
+        unknown = "gap: cannot be judged, no scored submission has an out-of-fold score with its interval"
+        return [Note("gap-unknown", unknown)]
     common = float(np.median([_gap(entry) for entry in text]))
-    lines = [f"gap, public minus out of fold: {common:+.4f} in the middle: {_judged(common, noise)}"]
+    lines = [_judged(f"gap, public minus out of fold: {common:+.4f} in the middle", common, noise)]
     for entry in text if len(text) > 2 else ():
         own = _gap(entry) - common
         if abs(own) > Z95 * LARGE_PART * noise:
-            lines.append(f"  {entry.ref or entry.file}: {own:+.4f} beside the others: {_judged(own, noise)}")
+            lines.append(_judged(f"  {entry.ref or entry.file}: {own:+.4f} beside the others", own, noise))
     large, small = Z95 * LARGE_PART * noise, Z95 * SMALL_PART * noise
-    return [
-        *lines,
+    reach = (
         f"  (noise reaches {large:.4f} where the public part has as many images as the training data, and {small:.4f} "
-        "where it has an eighth of them)",
-    ]
+        "where it has an eighth of them)"
+    )
+    return [*lines, Note("", reach)]
 
 
-def _judged(gap: float, noise: float) -> str:
+def _judged(what: str, gap: float, noise: float) -> Note:
     if abs(gap) <= Z95 * LARGE_PART * noise:
-        return "noise"
+        return Note("gap-noise", f"{what}: noise")
     if abs(gap) <= Z95 * SMALL_PART * noise:
-        return "noise if the public part is small, else a sign of a difference; it cannot be told"
-    return (
+        unsure = "noise if the public part is small, else a sign of a difference; it cannot be told"
+        return Note("gap-unsure", f"{what}: {unsure}")
+    warning = (
         "WARNING, more than noise: test images of another kind, a fault in how they are predicted, or, where the "
         "public score is the worse, a leak between folds"
     )
+    return Note("gap-warning", f"{what}: {warning}")
 
 
 def _gap(entry: Entry) -> float | None:

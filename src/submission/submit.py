@@ -4,7 +4,7 @@ from pathlib import Path
 
 from src.competition.card import Card
 from src.competition.samples import load_samples
-from src.core.console import log
+from src.core.console import log, note
 from src.core.errors import Problem, UsageError
 from src.core.files import sha256_of
 from src.core.paths import submissions_folder
@@ -45,7 +45,7 @@ def submit(card: Card, file: Path, message: str, minutes: float, again: bool) ->
             f"submission {mine.ref} arrived, and is not scored after {minutes:g} minutes.\n{later}",
             code="not-scored-yet",
         )
-    log.info(f"submission {mine.ref} arrived. {later}")
+    note("submission-arrived", f"submission {mine.ref} arrived. {later}")
     return mine
 
 
@@ -55,15 +55,18 @@ def rehearse(card: Card, file: Path, message: str) -> None:
     sha256 = sha256_of(file)
     before = ledger.submitted_before(card.id, sha256)
     if before:
-        log.info(f"submitted before, on {before.time[:10]}, as {before.ref or before.token} ({before.status})")
+        note(
+            "submitted-before",
+            f"submitted before, on {before.time[:10]}, as {before.ref or before.token} ({before.status})",
+        )
     where = card.kaggle or f"Kaggle (there is no `kaggle:` in the card of {card.id} yet)"
     message = message or _default_message(file, ledger.facts(card.id, sha256).get("oof_score"))
-    log.info(f"would push {file.name} to {where} with the message {message!r}. Nothing was pushed.")
+    note("nothing-sent", f"would push {file.name} to {where} with the message {message!r}. Nothing was pushed.")
 
 
 def check_file(card: Card, file: Path) -> None:
     checked(file, card, load_samples(card))
-    log.info(f"{file} fits the sample submission of {card.id}")
+    note("file-checked", f"{file} fits the sample submission of {card.id}")
 
 
 def sync(card: Card) -> list[Entry]:
@@ -72,7 +75,10 @@ def sync(card: Card) -> list[Entry]:
     for row in rows:
         scores = f"public {_shown(row.public_score)}  private {_shown(row.private_score)}"
         log.info(f"{row.ref}  {row.status}  {scores}  {row.file}")
-    log.info(f"{card.id}: {f'{len(rows)} rows added to' if rows else 'nothing new for'} {ledger.ledger_file()}")
+    note(
+        "ledger-synced",
+        f"{card.id}: {f'{len(rows)} rows added to' if rows else 'nothing new for'} {ledger.ledger_file()}",
+    )
     return rows
 
 
@@ -99,7 +105,7 @@ def _default_message(file: Path, score: float | None) -> str:
 def tell_score(mine: Submission, oof: float | None) -> None:
     shown = {"public": mine.public_score, "private": mine.private_score, "out of fold": oof}
     text = ", ".join(f"{name} {value:.5g}" for name, value in shown.items() if value is not None)
-    log.info(f"submission {mine.ref} is scored: {text}")
+    note("submission-scored", f"submission {mine.ref} is scored: {text}")
 
 
 def _shown(score: float | None) -> str:

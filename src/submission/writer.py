@@ -132,7 +132,7 @@ def _sound(p: np.ndarray, samples: Samples, key: str, kind: SubmissionKind) -> n
     sound = kind.sound(p, samples.target)
     if not sound.all():
         row = int(np.flatnonzero(~sound)[0])
-        what = kind.sound_told(samples.target)
+        what = kind.sound_name(samples.target)
         key = samples.sample[key].iloc[row]
         raise Problem(
             f"{(~sound).sum()} of {len(p)} predictions are no {what}, the first of id {key!r}: {p[row][:8]}",

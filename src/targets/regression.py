@@ -32,6 +32,7 @@ class Regression(TargetType):
     rank = 4
     parameters: ClassVar = {"low": -math.inf, "high": math.inf, "decimals": -1}
     usual_loss = "mse"
+    usual_probes = ("ridge",)
     own_unit = True
     doubts_labels = True
     parts = ("range", "ranges")

@@ -107,6 +107,7 @@ class TargetType(Configurable):
     sums_to_one: ClassVar[bool] = False  # whether the predictions of a row do
     ordered: ClassVar[bool] = False  # whether neighbours are nearly right
     positive_class: ClassVar[bool] = False  # whether the second of two classes is what is looked for
+    last_is_none: ClassVar[bool] = False  # whether the last class stands for none of the others
 
     @classmethod
     def recognise(cls, evidence: Evidence) -> Recognised | None:
@@ -313,7 +314,7 @@ class ClassTarget(TargetType):
 
     usual_loss = "cross_entropy"
     undecided_rule = "probabilities as they are"
-    page = ("answer", "data", "seen", "learning", "mistakes", "trust", "again")
+    page = ("answer", "data", "seen", "learning", "mistakes", "map", "trust", "again")
     comparison = ("answer", "learning", "flipped", "classes", "differences")
     parts = ("class", "classes")
     may_be_sure = True

@@ -17,7 +17,7 @@ import torch
 
 from src.competition.competition import Competition
 from src.competition.folds import units_of
-from src.core.console import ProgressReporter, log
+from src.core.console import ProgressReporter, note
 from src.core.errors import Problem
 from src.core.files import read_json
 from src.core.locks import only_one
@@ -225,7 +225,10 @@ def report_student_against_teacher(
             changed.append(fold)
     if changed:
         fold = changed[0]
-        log.info(f"fold {fold} of {teacher.name} is not the teacher any more that it was: no score before and after")
+        note(
+            "teacher-changed",
+            f"fold {fold} of {teacher.name} is not the teacher any more that it was: no score before and after",
+        )
         return
     before, after, held_out, fewest = [], [], [], len(seeds)
     for fold in folds:
@@ -241,14 +244,16 @@ def report_student_against_teacher(
     scores = [competition.metric.score(truth, table, rows=known) for table in tables]
     gain = paired_difference(competition.metric, truth, *tables, units, rows=known)
     difference = format_difference(f"the teacher ({teacher.name})", f"the student ({run.name})", gain)
-    log.info(
+    note(
+        "student-and-teacher",
         f"{competition.metric.name} out of fold of the teacher {scores[0]:.4f}, of the student {scores[1]:.4f}, on the "
-        f"same {len(rows)} rows: {difference}"
+        f"same {len(rows)} rows: {difference}",
     )
     if fewest < len(seeds):
-        log.info(
+        note(
+            "uneven-seeds",
             f"note: the student's answers are the mean over {len(seeds)} seeds, the teacher's over {fewest}: some of "
-            f"the difference comes from that"
+            f"the difference comes from that",
         )
 
 

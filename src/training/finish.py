@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from src.core.console import log
+from src.core.console import log, note
 from src.core.files import csv_for_people, damaged, sha256_of, write_json, write_text, written_whole
 from src.core.paths import CHECKPOINT, DONE
 from src.images.dataset import Feed
@@ -70,16 +70,20 @@ def write_fold(
     done |= {"epochs": len(history), "seconds": round(sum(entry["seconds"] for entry in history), 1)}
     done["weights"] = sha256_of(weights)
     if scores is None:
-        log.info(f"{job.name} done: trained on all rows for {len(history)} epochs, so no row is left to score it on")
+        note(
+            "not-scored",
+            f"{job.name} done: trained on all rows for {len(history)} epochs, so no row is left to score it on",
+        )
     else:
         done["best_epoch"] = 1 + best_epoch(competition.metric, [entry["score"] for entry in history])
         done["score"] = scores.score
         _store(job, scores, done["weights"])
         _, held_out = competition.folds.rows(job.fold)
         _mistakes(job, competition.samples.targets[held_out], scores.logits)
-        log.info(
+        note(
+            "fold-done",
             f"{job.name} done: {competition.metric.name} {scores.score:.4f} on {len(held_out)} held-out rows, "
-            f"{done['seconds']:.0f} s"
+            f"{done['seconds']:.0f} s",
         )
     write_json(folder / DONE, done)
     for passing in (folder / BEST, folder / CHECKPOINT):
@@ -112,9 +116,10 @@ def _choose(job: FoldJob, state: State) -> dict[str, float]:
     if job.competition.config.train.keep != "best":
         return {"last_score": scores[-1], "best_score": scores[best]}
     state.answering_network.backbone.load_state_dict(_best(job.folder))
-    log.info(
+    note(
+        "epoch-kept",
         f"{job.name} keeps epoch {best + 1}: {scores[best]:.4f} against {scores[-1]:.4f} at the last. "
-        f"It was chosen on the rows that score it, so the score flatters by up to {abs(scores[best] - scores[-1]):.4f}"
+        f"It was chosen on the rows that score it, so the score flatters by up to {abs(scores[best] - scores[-1]):.4f}",
     )
     return {"last_score": scores[-1], "best_score": scores[best]}
 

@@ -4,7 +4,7 @@ A probe stops there (probe_folds.py); `train.head_init=probe` trains on from it,
 fine-tuning (Kumar et al., 2022).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ from src.competition.competition import Competition
 from src.competition.folds import deal_units, units_of
 from src.config.schema import Config
 from src.core.console import ProgressReporter, log
+from src.core.errors import UsageError
 from src.core.reporter import Reporter, RowProgress
 from src.core.worker_processes import run_tasks
 from src.inference.network_features import NetworkFeatures, check_begins_trained
@@ -45,10 +46,11 @@ class FittedHead:
 
 @dataclass(frozen=True)
 class _Choice:
-    """A kind of head and a strength, with what inner folds tell of it. scale: what its logits are multiplied by."""
+    """A kind of head, fitted without an inner fold, and what that tells of it. scale: what its logits are multiplied
+    by."""
 
     probe: Probe
-    strength: float
+    near: LinearHead
     scale: float
     loss: float
 
@@ -74,12 +76,10 @@ def fit_head(competition: Competition, fold: int | str, features: torch.Tensor, 
     choice = min(
         (_best_strength(one, turned, truth, inner, target, outputs) for one in kinds), key=lambda one: one.loss
     )
-    strengths = choice.probe.strengths
-    path = strengths[: strengths.index(choice.strength) + 1][-2:]  # from the stronger one it is near
-    *_, fitted = choice.probe.path(turned, truth, outputs, path)
+    fitted = choice.probe.refit(turned, truth, outputs, choice.near)
     head = axes.back(fitted.times(choice.scale))
     torch.set_num_threads(before)
-    return FittedHead(choice.probe.name, choice.strength, choice.loss, head)
+    return FittedHead(choice.probe.name, choice.near.strength, choice.loss, head)
 
 
 def _inner_folds(competition: Competition, rows: np.ndarray) -> np.ndarray:
@@ -109,17 +109,19 @@ def _best_strength(
     choices: list[_Choice] = []
     for heads in zip(*paths, strict=True):
         answers = [head.logits(turned[held]).numpy() for head, held in zip(heads, parts, strict=True)]
-        scale, loss = _best_scale(target, known, np.concatenate(answers))
-        choices.append(_Choice(probe, heads[0].strength, scale, loss))
+        scale, loss = _best_scale(target, known, np.concatenate(answers), SCALES if probe.calibrated else (1.0,))
+        choices.append(_Choice(probe, heads[0], scale, loss))
         best = min(choices, key=lambda one: one.loss)
         if best is not choices[-1]:
             break
     return best
 
 
-def _best_scale(target: TargetType, truth: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
+def _best_scale(
+    target: TargetType, truth: np.ndarray, logits: np.ndarray, scales: Iterable[float]
+) -> tuple[float, float]:
     """The factor of the logits whose loss is least, and that loss: prototypes are too sure of themselves."""
-    losses = {float(scale): target.plain_loss(truth, logits * np.float32(scale)) for scale in SCALES}
+    losses = {float(scale): target.plain_loss(truth, logits * np.float32(scale)) for scale in scales}
     scale = min(losses, key=losses.get)
     return scale, losses[scale]
 
@@ -129,6 +131,12 @@ def _best_scale(target: TargetType, truth: np.ndarray, logits: np.ndarray) -> tu
 
 def check_head_init(competition: Competition, network: Network) -> None:
     """Raises Problem or UsageError where train.head_init=probe cannot be. The network is left as it was."""
+    if competition.config.probe.features is not None:
+        raise UsageError(
+            "train.head_init=probe trains the network that makes the features, and probe.features brings them without "
+            "one: leave it out",
+            code="no-network",
+        )
     check_begins_trained(competition.config.model)
     head_kinds(competition.config, competition.target)
     put_back(network, without_head(network))
@@ -156,11 +164,22 @@ def begin_from_probe(job: FoldJob, network: Network) -> None:
         rows, _ = competition.folds.rows(job.fold)
         seen = torch.from_numpy(np.mean([features.read(view)[rows] for view in views], axis=0))
         fitted = fit_head(competition, job.fold, seen, job.threads)
-        head.set(fitted.head.weight, fitted.head.bias)
+        head.set(*_in_units(competition, rows, fitted.head))
     log.info(
         f"{job.name} begins from {fitted.probe} of strength {fitted.strength:g} on frozen features, inner loss "
         f"{fitted.inner_loss:.4f}"
     )
+
+
+def _in_units(competition: Competition, rows: np.ndarray, head: LinearHead) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight and bias of a last layer that is trained on. Where outputs have a unit of their own it makes standardised
+    ones: see Network.set_unit."""
+    target, truth = competition.target, competition.samples.targets[rows]
+    if not target.own_unit:
+        return head.weight, head.bias
+    unit = torch.from_numpy(np.asarray(target.unit(truth), np.float32))
+    mean = torch.from_numpy(np.asarray(target.prior(truth, len(unit)), np.float32))
+    return head.weight / unit[:, None], (head.bias - mean) / unit
 
 
 @contextmanager

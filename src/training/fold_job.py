@@ -24,7 +24,7 @@ class FoldJob:
     """What one fold's training is made of. `epochs` may be fewer than the schedule's: see the fold `all`."""
 
     competition: Competition
-    images: ImageCache
+    images: ImageCache | None  # None: nothing is seen of them
     run: Run
     machine: Machine
     seed: int

@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from src.competition.competition import Competition
-from src.core.console import log
+from src.core.console import note
 from src.core.distributed import Ranks
 from src.core.errors import Problem, UsageError
 from src.core.files import write_text
@@ -17,8 +17,8 @@ from src.images.samplers import Sampler
 from src.losses import Loss, loss_of
 from src.training.distillation import epoch_length, fold_targets
 from src.training.fold_job import FoldJob
+from src.training.learning_rates import rates
 from src.training.mixing import augmented_rows
-from src.training.schedule import rates
 from src.training.stages import Stage, stages_of
 from src.training.teacher import check_distillation
 from src.training.warm_start import earlier_run, is_warm_start
@@ -42,11 +42,15 @@ def check_choices(competition: Competition) -> None:
     corrections += [f"loss.class_weights={config.loss.class_weights}"] if config.loss.class_weights != "none" else []
     corrections += [f"loss.name={loss.name}"] if loss.evens_classes else []
     if len(corrections) > 1:
-        log.info(f"warning: uneven classes are corrected twice, by {' and '.join(corrections)}: keep one of them")
+        note(
+            "corrected-twice",
+            f"warning: uneven classes are corrected twice, by {' and '.join(corrections)}: keep one of them",
+        )
     if corrections and competition.metric.needs == "probabilities":
-        log.info(
+        note(
+            "probabilities-shifted",
             f"warning: {corrections[0]} shifts the probabilities towards rare classes, and {competition.metric.name} "
-            f"scores probabilities: leave it out, or correct for it at prediction"
+            f"scores probabilities: leave it out, or correct for it at prediction",
         )
 
 

@@ -1,7 +1,7 @@
 """Folds whose last layer alone is fitted, on the features that a frozen network has of every image.
 
 What comes of it is a run like any other: the network with its last layer set, and the logits of every view, which here
-are the features times that layer.
+are the features times that layer. With `probe.features` another program brings the features, and the layer is all.
 """
 
 import time
@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from src.competition.competition import Competition
 from src.competition.run_record import save_or_verify
@@ -21,6 +22,7 @@ from src.core.paths import Run
 from src.core.reporter import Reporter
 from src.core.seeding import START, key, seed_all
 from src.inference.backends import TORCH
+from src.inference.brought_features import brought_features
 from src.inference.logits_store import logits_file, save_logits
 from src.inference.network_features import FP32, NetworkFeatures, check_begins_trained
 from src.inference.tta import PLAIN, VIEWS, view_names
@@ -45,25 +47,39 @@ def fit_probes(
             "probe.head is fitted in one process: give this command without a launcher", code="one-process"
         )
     config = competition.config
-    check_begins_trained(config.model)
+    brought = brought_features(competition)
     head_kinds(config, competition.target)
-    network = build(config.model, len(competition.samples.classes), config.images.size, competition.target)
-    parameters = sum(p.numel() for p in network.parameters())
-    without_head(network)
-    images = competition.images()
+    if brought is None:
+        check_begins_trained(config.model)
+        network = build(config.model, len(competition.samples.classes), config.images.size, competition.target)
+        parameters = sum(p.numel() for p in network.parameters())
+        without_head(network)
+        images = competition.images()
+        what = f"{config.model.name}: {parameters / 1e6:.2f} M parameters, frozen, {config.images.size} px"
+    else:
+        brought.check(run)
+        parameters, images, what = brought.width * len(competition.samples.classes), None, "a last layer alone"
     save_or_verify(run, competition)
     fp32 = config.model_copy(update={"train": config.train.model_copy(update={"precision": FP32})})
     machine = choose(fp32, parameters, run.folder / "machine.json", lambda machine: machine)
     threads = cores() if config.machine.threads == "auto" else config.machine.threads
     torch.set_num_threads(threads)
-    what = f"{parameters / 1e6:.2f} M parameters, frozen, {config.images.size} px, on {machine.device}"
-    log.info(f"{config.model.name}: {what}")
+    log.info(f"{what}, on {machine.device}")
     for seed, fold in members:
         job = FoldJob(competition, images, run, machine, seed, fold, 1, threads, None, ALONE)
         with only_one(job.folder, f"{job.name} of run {run.name}"):
             if not run.finished(seed, fold):
                 sweep_parts(job.folder)
                 _ProbeFold(job, reporter).run()
+
+
+class HeadAlone(nn.Module):
+    """In place of a network, where another program brings the features: its backbone is to be the last layer alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Module()
+        self.backbone.head = nn.Identity()
 
 
 class _ProbeFold:
@@ -76,11 +92,17 @@ class _ProbeFold:
         self.rows, self.held_out = competition.folds.rows(job.fold)
         self.learned = view_names(self.config.probe.views)
         self.views = tuple(dict.fromkeys((*PLAIN, *self.learned, *view_names(self.config.predict.views))))
+        self.brought = brought_features(competition)
+        if self.brought:
+            self.learned = self.brought.among(self.learned)
+            self.views = tuple(view for view in self.views if view in self.brought.views)
 
     def run(self) -> None:
         begun, job = time.monotonic(), self.job
         network, head = self._network()
-        features = NetworkFeatures(self.competition, network, self.config.model.name, job.machine.device)
+        features = self.brought or NetworkFeatures(
+            self.competition, network, self.config.model.name, job.machine.device
+        )
         features.ensure(self.views)
         fitting = time.monotonic()
         seen = {view: torch.from_numpy(features.read(view)) for view in self.views}
@@ -95,15 +117,18 @@ class _ProbeFold:
         with written_whole(job.folder / "log.csv") as part:
             pd.DataFrame([entry]).to_csv(part, index=False)
         told = {"head": fitted.probe, "strength": fitted.strength, "inner_loss": fitted.inner_loss}
+        told |= {"features": self.brought.digest} if self.brought else {}
         done = {"probe": told, "feature_seconds": round(fitting - begun, 1)}
         log.info(f"{job.name}: {fitted.probe} of strength {fitted.strength:g}, inner loss {fitted.inner_loss:.4f}")
         write_fold(job, network.backbone, [entry], done, scores)
         self._store(logits, done["weights"])
         self.reporter.end(job.name)
 
-    def _network(self) -> tuple[Network, Head]:
+    def _network(self) -> "tuple[Network | HeadAlone, Head]":
         """The network without its last layer, and that layer. Nothing of either is random but what the head forgets."""
         job, config = self.job, self.config
+        if self.brought:
+            return HeadAlone(), Head("head", nn.Linear(self.brought.width, self.outputs))
         seed_all(key(job.seed, job.fold, START))
         network = build(config.model, self.outputs, config.images.size, self.target)
         network.to(job.machine.torch_device, memory_format=torch.channels_last).eval()

@@ -13,7 +13,7 @@ from src.competition.card import load_card
 from src.competition.competition import Competition, open_competition
 from src.competition.run_record import save_or_verify
 from src.config.request import ALL, Request
-from src.core.console import ProgressReporter, log, silenced
+from src.core.console import ProgressReporter, log, note, silenced
 from src.core.distributed import Ranks, together
 from src.core.errors import Problem, UsageError
 from src.core.files import read_json, sweep_parts
@@ -24,7 +24,7 @@ from src.core.reporter import Reporter, RowProgress, SilentReporter
 from src.core.worker_processes import run_tasks
 from src.inference.backends import check_precision
 from src.inference.tta import view_names
-from src.models.factory import build
+from src.models.factory import build, try_size
 from src.models.freezing import NOTHING, freeze
 from src.submission.sample_layout import layout_of
 from src.training.autotune import Tuner
@@ -44,9 +44,11 @@ Member = tuple[int, int | str]  # a seed, and a fold or `all`
 
 
 def train(request: Request) -> None:
-    """Train the asked folds and seeds; finished ones are skipped, stopped ones go on. See the command for errors.
+    """Train the asked folds and seeds; finished ones are skipped, stopped ones go on.
 
-    Processes that a launcher started train each fold together.
+    Processes that a launcher started train each fold together. Raises UsageError where the configuration asks for what
+    there is not, or differs from the run's; Problem for data that cannot be used, too little memory and a loss that is
+    no number; Busy where another process trains the fold.
     """
     with ProgressReporter() as terminal:
         train_within(request, terminal)
@@ -104,7 +106,10 @@ def _train_asked(request: Request, ranks: Ranks, reporter: Reporter) -> None:
         save_or_verify(run, competition)
     done = [str(fold) for fold in folds if all(run.finished(seed, fold) for seed in request.seeds)]
     if not left:
-        log.info(f"nothing to do: fold {', '.join(done)} of {run.name} {'is' if len(done) == 1 else 'are'} trained")
+        note(
+            "nothing-to-do",
+            f"nothing to do: fold {', '.join(done)} of {run.name} {'is' if len(done) == 1 else 'are'} trained",
+        )
     if folds != (ALL,):  # the model of all rows has no score of its own
         _log_scores(competition, run, request.seeds)
 
@@ -121,6 +126,10 @@ def _train(
     # A throw-away network shows now whether name, weights and size fit, not after the images are decoded.
     network = build(config.model, len(competition.samples.classes), config.images.size, competition.target)
     optimizer_of(config, network)
+    for size in {stage.size for stage in stages_of(config)} - {config.images.size}:
+        try_size(network, config.model.name, size, len(competition.samples.classes))
+    if config.train.checkpointing:
+        network.save_memory(config.model.name)
     for frozen in (*(stage.frozen for stage in stages_of(config)), NOTHING):
         freeze(network.backbone, frozen)
     if config.begins_from_probe:
@@ -140,11 +149,12 @@ def _train(
     last = asked[len(asked) - share.last :]
     alone = sum(member in last for member in members)
     machine = replace(machine, workers=share.workers)
-    log.info(
+    note(
+        "training-begun",
         f"{config.model.name}: {parameters / 1e6:.2f} M parameters, {config.images.size} px, on {machine.device} in "
         f"{machine.precision}, batch {global_batch(config)}"
         f"{_format_share(machine.device, share, len(members) - alone, alone)}"
-        f"{f'; {ranks.count} processes share each batch' if ranks.count > 1 else ''}"
+        f"{f'; {ranks.count} processes share each batch' if ranks.count > 1 else ''}",
     )
     # Only the leader asks what is finished: a network disk may show it to the others later.
     epochs = ranks.broadcast([_epochs(competition, run, *one) for one in members] if ranks.is_main else [])
@@ -211,8 +221,10 @@ def _epochs(competition: Competition, run: Run, seed: int, fold: int | str) -> i
     counted = "best_epoch" if train.keep == "best" else "epochs"
     epochs = [read_json(run.member(seed, f) / "done.json")[counted] for f in folds]
     chosen = round(float(np.median(epochs)))
-    log.info(
-        f"fold all: {chosen} epochs, the median over folds {', '.join(map(str, folds))} ({', '.join(map(str, epochs))})"
+    note(
+        "epochs-of-folds",
+        f"fold all: {chosen} epochs, the median over folds {', '.join(map(str, folds))} "
+        f"({', '.join(map(str, epochs))})",
     )
     return chosen
 
@@ -226,8 +238,8 @@ def _log_opening(competition: Competition, run: Run) -> None:
         f"{len(samples.classes)} classes of {sizes} images; "
         f"{competition.folds.count} folds ({competition.folds.hash}); run {run.name}"
     )
-    for note in (*samples.notes, *competition.folds.notes):
-        log.info(f"note: {note}")
+    for one in (*samples.notes, *competition.folds.notes):
+        note(one.code, f"note: {one.text}")
 
 
 def _log_scores(competition: Competition, run: Run, seeds: tuple[int, ...]) -> None:
@@ -247,5 +259,5 @@ def _log_scores(competition: Competition, run: Run, seeds: tuple[int, ...]) -> N
     )
     text = "  ".join(f"fold {fold} {score:.4f}" for fold, score in zip(folds, scores, strict=True))
     spread = f", over folds {np.mean(scores):.4f} ± {np.std(scores, ddof=1):.4f}" if len(folds) > 1 else ""
-    log.info(f"{competition.metric.name} out of fold: {overall:.4f}{spread}   ({text})")
+    note("out-of-fold", f"{competition.metric.name} out of fold: {overall:.4f}{spread}   ({text})")
     report_student_against_teacher(competition, run, seeds, folds)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from src.core.console import log
+from src.core.console import note
 from src.core.errors import Problem
 from src.training.evaluate import Scores
 from src.training.fold_job import FoldJob
@@ -34,13 +34,14 @@ def after_epoch(job: FoldJob, entry: dict[str, Any], scores: Scores, chance: flo
     if entry["epoch"] != min(math.floor(schedule.warmup_epochs) + 1, job.epochs):
         return
     if entry["loss"] >= 0.99 * chance:
-        log.info(
+        note(
+            "loss-at-chance",
             f"warning: {job.name}: after epoch {entry['epoch']} the loss {entry['loss']:.3f} is still at chance "
-            f"({chance:.3f}). If it stays there, try another optim.lr, or look at the images that augment makes"
+            f"({chance:.3f}). If it stays there, try another optim.lr, or look at the images that augment makes",
         )
     answers = np.unique(job.competition.target.decide_logits(scores.logits), axis=0)
     if len(answers) == 1 and len(scores.logits) > 1:
-        log.info(f"warning: {job.name}: every held-out image gets the same answer, {_named(answers[0], job)}")
+        note("one-answer", f"warning: {job.name}: every held-out image gets the same answer, {_named(answers[0], job)}")
 
 
 def _named(answer: np.ndarray, job: FoldJob) -> str:

@@ -55,6 +55,7 @@ class State:
         self.half = HALF.get(machine.precision)
         self.scaler = torch.amp.GradScaler(machine.device) if machine.precision == "fp16" else None
         self.format = machine.format
+        self.recomputes = config.train.checkpointing
         if machine.device == "cuda":
             torch.backends.cudnn.benchmark = True  # steps have two sizes at most, so the fastest kernels are soon known
         network = network.to(self.device, memory_format=self.format)
@@ -94,7 +95,12 @@ class State:
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradients of a piece of a step; in fp16 scaled, so that small ones are not lost."""
+        # A second way forward on the way back shows the batch norms the same images once more.
+        norms = self._norm_buffers() if self.recomputes else []
+        before = [tensor.clone() for tensor in norms]
         (self.scaler.scale(loss) if self.scaler else loss).backward()
+        for tensor, value in zip(norms, before, strict=True):
+            tensor.copy_(value)
 
     def unshared(self) -> AbstractContextManager[None]:
         """Within it a backward pass adds gradients without the other ranks'."""
@@ -124,6 +130,10 @@ class State:
         networks = [self.plain_network, *([self.ema.module] if self.ema else [])]
         norms = [module for network in networks for module in network.modules() if isinstance(module, _BatchNorm)]
         return [tensor for norm in norms for tensor in (norm.running_mean, norm.running_var) if tensor is not None]
+
+    def _norm_buffers(self) -> list[torch.Tensor]:
+        norms = [module for module in self.plain_network.modules() if isinstance(module, _BatchNorm)]
+        return [tensor for norm in norms for tensor in norm.buffers(recurse=False)]
 
     def save(self, path: Path) -> None:
         """Write a checkpoint: the leader does, of what all ranks know."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from src.competition.competition import Competition
 from src.config import run_config
 from src.config.schema import Config
-from src.core.console import log
+from src.core.console import note
 from src.core.errors import UsageError
 from src.core.paths import Run
 from src.images.cache import ImageCache
@@ -83,9 +83,10 @@ def check_teacher(competition: Competition, run: Run, members: list[tuple[int, i
         )
     train = run_config.read(teacher.folder).train
     if train.keep == "best" or train.patience:
-        log.info(
+        note(
+            "epochs-chosen-by-score",
             f"note: run {name} chose its epochs by their score on the held-out rows, which flatters its score, and may "
-            f"flatter this run's a little"
+            f"flatter this run's a little",
         )
 
 

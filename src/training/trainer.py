@@ -6,7 +6,7 @@ import time
 import numpy as np
 import torch
 
-from src.core.console import log
+from src.core.console import log, note
 from src.core.paths import CHECKPOINT
 from src.core.reporter import EPOCH, Reporter, RowProgress
 from src.core.seeding import ORDER, START, STEP, key, seed_all
@@ -23,9 +23,9 @@ from src.training.evaluate import Scores, best_epoch, evaluate
 from src.training.finish import finish, keep_best
 from src.training.fitted_head import begin_from_probe
 from src.training.fold_job import FoldJob, global_batch
+from src.training.learning_rates import rates, set_rate
 from src.training.logs import line, shown, write_logs
 from src.training.mixing import augmented_rows
-from src.training.schedule import rates, set_rate
 from src.training.schedules import schedule_of
 from src.training.stages import Stage, stage_at, stages_of
 from src.training.state import State
@@ -58,6 +58,8 @@ class FoldTraining:
             network.set_unit(samples.target.prior(seen, len(samples.classes)), samples.target.unit(seen))
         if is_warm_start(config.model):
             load_warm_start(network, job.competition, job.seed, job.fold)
+        if config.train.checkpointing:
+            network.save_memory(config.model.name)
         self.state = State(config, job.machine, network, job.ranks)
         self.device = self.state.device
         self.stepper = Stepper(job, self.state, self.fold_targets.targets)
@@ -88,9 +90,9 @@ class FoldTraining:
         if self.updates:
             step = min(progress.step + 1, self.steps)  # all steps may be done, and only the epoch's end be missing
             at = f"epoch {progress.epoch + 1}/{job.epochs}, step {step}/{self.steps}"
-            log.info(f"{job.name} goes on at {at}{self._handed()}")
+            note("fold-resumed", f"{job.name} goes on at {at}{self._handed()}")
         elif job.teacher:
-            log.info(targets_in_words(job, self.fold_targets))
+            note("teacher-answers", targets_in_words(job, self.fold_targets))
         with StopSignal(once=job.ranks.count == 1) as stop:
             while progress.epoch < job.epochs and not self._stopped_early():
                 self._epoch(stop)
@@ -251,5 +253,8 @@ class FoldTraining:
         better = best_epoch(self.job.competition.metric, [entry["score"] for entry in history])
         if len(history) - 1 - better < patience:
             return False
-        log.info(f"{self.job.name} stops: {patience} epochs without a better {self.job.competition.metric.name}")
+        note(
+            "fold-stopped-early",
+            f"{self.job.name} stops: {patience} epochs without a better {self.job.competition.metric.name}",
+        )
         return True

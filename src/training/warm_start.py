@@ -8,10 +8,12 @@ from src.competition.competition import Competition
 from src.competition.quality.ignored_images import ONLY_TRAINED
 from src.competition.run_record import IGNORED
 from src.competition.tables import read_table
+from src.config import run_config
 from src.config.schema import Model
 from src.core.errors import Problem, UsageError
 from src.core.files import read_json, sha256_of
 from src.core.paths import DONE, Run
+from src.inference.trained_networks import refuse_brought_features
 from src.models.factory import RUN
 
 
@@ -63,6 +65,7 @@ def load_warm_start(network: nn.Module, competition: Competition, seed: int, fol
     folder = run.member(seed_of(run, seed, fold), fold)
     if not run.finished(seed_of(run, seed, fold), fold):
         raise Problem(f"model.weights={word}: fold {fold} of {run.name} is not trained yet", code="folds-missing")
+    refuse_brought_features(run_config.read(run.folder), folder)
     file = folder / "model.safetensors"
     try:
         network.backbone.load_state_dict(load_file(file))

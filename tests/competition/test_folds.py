@@ -9,6 +9,7 @@ from src.competition.folds import deal_units, freeze_folds
 from src.competition.samples import Samples
 from src.targets import target_type
 from tests.fixtures.codes import raises
+from tests.fixtures.notes import Notes
 
 
 def samples(targets, group="", cluster="", part="train"):
@@ -61,8 +62,7 @@ def test_classes_of_one_or_two_images_are_dealt_and_told(tmp_path):
     folds = freeze_folds(samples(targets), 5, 0, tmp_path)
     assert np.bincount(folds.of_row).tolist() == [160] * 5
     assert (table(folds, targets, 400).max(axis=0) == 1).all()
-    assert "400 of 400 classes are smaller than 5 folds" in folds.notes[0]
-    assert "c0 (2)" in folds.notes[0]
+    assert Notes(folds.notes).texts("classes-small", 400, 5, "c0 (2)")
 
 
 def test_groups_never_straddle_and_stay_stratified(tmp_path):
@@ -73,7 +73,7 @@ def test_groups_never_straddle_and_stay_stratified(tmp_path):
     assert pd.DataFrame({"g": groups, "f": folds.of_row}).drop_duplicates()["g"].is_unique
     shares = table(folds, targets, 8) / np.bincount(targets)
     assert np.abs(shares - 0.2).max() < 0.02
-    assert any("stay together" in note for note in folds.notes)
+    assert Notes(folds.notes).texts("groups-together", len(np.unique(groups)))
 
 
 def test_clusters_tie_groups_together(tmp_path):

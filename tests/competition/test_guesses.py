@@ -34,21 +34,20 @@ def card_text():
     return (competition_folder("bugs") / "card.yaml").read_text()
 
 
-def test_guesses_are_marked_and_told(bugs, capsys):
+def test_guesses_are_marked_and_told(bugs, notes):
     assert prepare.main([str(bugs)]) == 0
-    text = capsys.readouterr().out
     guesses = set(open_guesses(load_card("bugs")))
     assert {"metric", "submission.header"} <= guesses
     for key in guesses:
-        assert f"guess: {key}=" in text
+        assert len([text for text in notes.texts("guess") if f" {key}=" in text]) == 1
     assert card_text().count("# guess: ") == len(guesses)
-    assert "confirm=all" in text
+    assert notes.texts("guess", "confirm=all")
 
 
-def test_confirm_all_at_once_and_later(bugs, capsys):
+def test_confirm_all_at_once_and_later(bugs, notes):
     assert prepare.main([str(bugs), "confirm=all"]) == 0
     assert open_guesses(load_card("bugs")) == {}
-    assert "guess: " not in capsys.readouterr().out
+    assert not notes.texts("guess")
     first = card_text()
     competition_folder("bugs").joinpath("card.yaml").unlink()
     assert prepare.main([str(bugs)]) == 0
@@ -107,18 +106,18 @@ def test_a_program_is_told_all_of_it(bugs, capsys):
     assert Path(text["preview"]).is_file()
 
 
-def test_every_prediction_repeats_open_guesses(home, tiny, capsys):
+def test_every_prediction_repeats_open_guesses(home, tiny, notes):
     """The CSV itself is the same, confirmed or not."""
     card = competition_folder("tiny") / "card.yaml"
     card.write_text(card.read_text().replace("metric: accuracy", "metric: accuracy  # guess: the usual one"))
     words = ["config=tiny", "fold=0", "train.epochs=1"]
     assert train.main(words) == 0
-    capsys.readouterr()
+    notes.clear()
     assert predict.main(words) == 0
-    assert "guess: metric=accuracy (the usual one)" in capsys.readouterr().out
+    assert notes.take().texts("guess", "metric=accuracy")
     before = {file.name: file.read_bytes() for file in (home / "submissions" / "tiny").glob("*.csv")}
     confirm(load_card("tiny"), "all")
     assert predict.main(words) == 0
-    assert "guess: " not in capsys.readouterr().out
+    assert not notes.texts("guess")
     after = {file.name: file.read_bytes() for file in (home / "submissions" / "tiny").glob("*.csv")}
     assert after == before != {}

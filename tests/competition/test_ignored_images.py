@@ -1,7 +1,6 @@
 """data.ignore: rows are left out or no longer scored, every other row keeps its fold, and a run keeps its rows."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from src.review import main as review
 from src.sweep import main as sweep
 from src.targets import target_type
 from src.train import main as train
-from tests.fixtures.codes import raises
+from tests.fixtures.codes import raises, refused
+from tests.fixtures.notes import Notes, names_it
 from tests.fixtures.older_runs import without_keys
 from tests.fixtures.planted_faults import ROWS, WORDS, planted, write_planted
 
@@ -66,7 +66,7 @@ def test_rows_are_left_out_or_trained_on_and_the_others_keep_their_folds(home):
         assert "0007" in seen and "0007" not in held
         assert not seen & held and seen | held == set(after)
         assert held == {id_ for id_, own in after.items() if own == fold}
-    assert "2 of 60 training rows are left out; 1 are trained on and never scored" in kept.notes[-1]
+    assert Notes(kept.notes).texts("rows-ignored", 2, 60, 1)
 
 
 def test_a_row_that_is_only_trained_on_does_not_show_what_its_group_holds_out(home):
@@ -125,7 +125,7 @@ def test_what_leaves_too_little_is_refused(home):
     with raises("one-class", "mine.csv"):
         left(home, data, "id\n" + "\n".join(f"{row:04d}" for row in range(0, 12, 2)))
     *_, kept, _ = left(home, samples(12, classes=3), "id\n0002\n0005\n0008\n0011\n")
-    assert "no row is left of c2" in kept.notes[-1]
+    assert Notes(kept.notes).texts("rows-ignored", "c2")
     assert kept.classes == ("c0", "c1", "c2"), "the answers keep their columns"
 
 
@@ -151,7 +151,7 @@ def answers(home: Path, run: str, folds: int) -> RunTable:
     return RunTable(run, record(home, run)["folds"], ids, logits)
 
 
-def test_from_wrong_labels_to_a_run_without_them(home, capsys):
+def test_from_wrong_labels_to_a_run_without_them(home, capsys, notes):
     """Train, review, ignore what the review wrote, train again: the wrong labels are gone, all else is where it was."""
     write_planted(home)
     assert train(WORDS) == 0
@@ -162,7 +162,7 @@ def test_from_wrong_labels_to_a_run_without_them(home, capsys):
     capsys.readouterr()
     words = [*WORDS[:-1], f"data.ignore={file}"]
     assert train([*words, "run=planted-reviewed"]) == 0
-    assert f"{len(issues)} of {ROWS} training rows are left out" in capsys.readouterr().out
+    assert notes.texts("rows-ignored", len(issues), ROWS)
     for fold in range(2):
         assert held_out(home, "planted-reviewed", fold) == held_out(home, "planted", fold) - issues
     assert record(home, "planted-reviewed")["folds"] == record(home, "planted")["folds"]
@@ -175,8 +175,9 @@ def test_from_wrong_labels_to_a_run_without_them(home, capsys):
     ]
     assert min(right) > 0.95, "by the true labels, on the images that both runs held out"
 
+    capsys.readouterr()
     assert predict(["run=planted-reviewed"]) == 0
-    assert re.search(rf"out of fold +{ROWS - len(issues)} ", capsys.readouterr().out)
+    assert names_it(capsys.readouterr().out, ROWS - len(issues))
     assert review(["run=planted-reviewed"]) == 0
     assert len(pd.read_csv(home / "submissions" / "tiny" / "planted-reviewed.csv")) == 120
 
@@ -191,16 +192,11 @@ def test_a_run_belongs_to_the_rows_that_were_ignored(tiny, capsys):
     for text in ("id,use\n0003,never\n0009,never\n", "id\n0003\n"):
         write(tiny, text)
         for door, more in ((train, ["fold=2"]), (predict, []), (review, [])):
-            capsys.readouterr()
-            assert door([*words, *more]) == 1
-            message = capsys.readouterr().err
-            assert "mine.csv ignores other rows than when run mine was made" in message
-            assert "run=NEWNAME" in message
+            refused(capsys, door, [*words, *more], "run-ignored-differ", "mine.csv", "run mine", "run=NEWNAME")
     assert kept == {path: path.read_bytes() for path in (tiny / "runs").rglob("*") if path.is_file()}
     shutil.copy(tiny / "runs" / "tiny" / "mine" / "ignored.csv", tiny / "mine.csv")  # as the message advises
     assert train([*words, "fold=2"]) == 0
-    assert train([*SHORT, "run=mine"]) == 2
-    assert "data.ignore was mine.csv, now None" in capsys.readouterr().err
+    refused(capsys, train, [*SHORT, "run=mine"], "run-config-differs", "data.ignore", "mine.csv", "None")
 
 
 def test_a_run_made_before_anything_could_be_ignored_goes_on(tiny):

@@ -248,3 +248,30 @@ def test_folds_of_numbers_share_out_quantiles_within_groups(read, tmp_path):
     held = pd.DataFrame({"fold": folds.of_row, "group": samples.train["group"], "value": samples.targets[:, 0]})
     assert (held.groupby("group")["fold"].nunique() == 1).all()
     assert np.ptp(held.groupby("fold")["value"].mean()) < 0.7 * values.std()  # 1.0 by groups alone
+
+
+@pytest.mark.parametrize("labels", ["ab", "123"])
+def test_several_rows_of_an_image_that_no_table_answers_are_refused(read, labels):
+    sample = {"id": [f"{id}_{k}" for id in ASKED for k in (1, 2, 3)], "label": 0}
+    code, told, _, _ = read({"id": TRAINED, "label": [labels[k % len(labels)] for k in range(60)]}, sample)
+    assert (code, told["error"]["code"]) == (1, "unsupported-task")
+
+
+def test_a_test_table_that_lists_long_ids_alone(read):
+    rows = [(f"{id}__{name}", round(RNG.gamma(2, 3), 3)) for id in TRAINED for name in "abc"]
+    asked = [f"{id}__{name}" for id in ASKED for name in "abc"]
+    sample = {"sample_id": asked, "target": 0.0}
+    code, _, card, samples = read(columns_of(rows, "sample_id", "target"), sample, test={"sample_id": asked})
+    assert (code, card.submission.rows) == (0, "{id}__{output}")
+    assert samples.test["id"].tolist() == ASKED and samples.classes == ("a", "b", "c")
+
+
+def test_a_target_may_be_given_with_parameters(read):
+    code, _, card, samples = read(
+        {"id": TRAINED, "weight": FRACTIONS},
+        {"id": ASKED, "weight": 0},
+        "target={name: regression, low: 0, decimals: 1}",
+    )
+    assert (code, card.target, card.metric) == (0, {"name": "regression", "low": 0, "decimals": 1}, "rmse")
+    (block,) = writer.answers(card, samples, np.array(ASKED), np.full((8, 1), 2.3456))
+    assert block["weight"].tolist() == ["2.3"] * 8

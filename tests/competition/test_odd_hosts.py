@@ -14,6 +14,8 @@ from src import prepare
 from src.competition.card import load_card
 from src.competition.samples import load_samples
 from src.core.paths import competition_folder
+from tests.fixtures.codes import refused
+from tests.fixtures.notes import Notes
 
 INSECTS, PETS = ("bee", "fly", "wasp"), ("cat", "dog")
 CASES = {}
@@ -26,6 +28,7 @@ class Host:
         self.root, self.train, self.test, self.words = root, {}, {}, []
         self.code = self.guess = self.target = self.positive = None
         self.told = ()
+        self.noted = ()
 
     def file(self, path, content):
         path = self.root / path
@@ -638,7 +641,7 @@ def twelve_bits(d):
     d.plain(INSECTS)
     for path in (*d.train, *d.test.values()):
         d.file(path, cv2.imencode(".png", np.full((8, 8), 900, np.uint16))[1].tobytes())
-    d.told = ("nearly black", "16 bits")
+    d.told = ("images-faint",)
 
 
 @case
@@ -779,7 +782,7 @@ def trained_on_and_tested(d):
     d.plain(INSECTS, sample=None)
     d.test = {f"a{k}": f"train/a{k}.png" for k in range(10)}
     d.table("test.csv", id=list(d.test))
-    d.told = ("test.csv are also training images",)
+    d.noted = ("detected", 10, "test.csv")
 
 
 # Reading them
@@ -815,7 +818,8 @@ def test_case(name, tmp_path, capsys):
     assert host.target in (None, card.target)
     assert host.positive in (None, samples.classes[-1])
     for told in host.told:
-        assert (told[1:] not in text) if told.startswith("!") else (told in out.err), (told, out.err)
+        assert (told[1:] not in text) if told.startswith("!") else (told in out.out), (told, out.err)
+    assert not host.noted or Notes(json.loads(out.out)["notes"]).texts(*host.noted), out.err
 
 
 def labels_of(samples):
@@ -859,8 +863,7 @@ def test_one_table_as_source(tmp_path, capsys):
     table.to_csv(tmp_path / "digits.csv", index=False)
     assert prepare.main([str(tmp_path / "digits.csv")]) == 0
     assert len(load_samples(load_card("digits")).train) == 30
-    assert prepare.main([str(host.root / "train.csv"), "id=c"]) == 1
-    assert f"python -m src.prepare {host.root}" in capsys.readouterr().err
+    refused(capsys, prepare.main, [host.root / "train.csv", "id=c"], "no-images", f"src.prepare {host.root}")
     assert prepare.main([str(host.root / "train/a0.png"), "id=d"]) == 2
 
 

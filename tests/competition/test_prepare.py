@@ -28,13 +28,15 @@ from src.competition.quality.image_index import index_images
 from src.competition.samples import load_samples
 from src.competition.sources.archives import unpack
 from src.competition.sources.data_folder import bring
-from src.core import locks
+from src.core.console import messages_to
 from src.core.errors import Busy, Problem
 from src.core.files import read_json
 from src.core.locks import locked, waiting_lock
 from src.core.paths import REPOSITORY, competition_folder, runs_folder
 from tests.fixtures.codes import raises
+from tests.fixtures.codes import refused as command_refused
 from tests.fixtures.layouts import BUILDERS, csv, numbers, picture, save
+from tests.fixtures.notes import Notes, names_it
 from tests.fixtures.warm_python import warm_python
 
 
@@ -59,10 +61,9 @@ def host(tmp_path):
     return folder
 
 
-def refused(capsys, *words, code=1):
-    """What the door says when it stops with this exit code."""
-    assert prepare.main(list(map(str, words))) == code
-    return capsys.readouterr().err
+def refused(capsys, error, *words, names=()):
+    """What the command says when it stops with this error, naming these."""
+    return command_refused(capsys, prepare.main, words, error, *names)
 
 
 # Archives
@@ -157,9 +158,8 @@ def test_a_failed_unpacking_leaves_nothing(tmp_path):
     assert (tmp_path / "mine").is_dir()
 
 
-def test_who_waits_for_a_lock_that_goes_holds_the_new_one(tmp_path, monkeypatch):
+def test_who_waits_for_a_lock_that_goes_holds_the_new_one(tmp_path):
     lock, waits, held, done = tmp_path / "c" / "lock", *(threading.Event() for _ in range(3))
-    monkeypatch.setattr(locks.log, "info", lambda line: waits.set())
 
     def second():
         with waiting_lock(lock, "", tidy=True):
@@ -167,7 +167,8 @@ def test_who_waits_for_a_lock_that_goes_holds_the_new_one(tmp_path, monkeypatch)
             done.wait(10)
 
     thread = threading.Thread(target=second)
-    with waiting_lock(lock, "", tidy=True):
+    told = messages_to(lambda text, code: waits.set() if code == "waiting" else None)
+    with told, waiting_lock(lock, "", tidy=True):
         thread.start()
         assert waits.wait(10)
     assert held.wait(10)
@@ -210,34 +211,35 @@ def test_a_source_that_is_none(tmp_path, home, capsys, name, content, code):
 
 def test_help_and_words_that_are_wrong(host, capsys):
     assert prepare.main(["--help"]) == 0
-    assert "usage: python -m src.prepare" in capsys.readouterr().out
-    assert "Did you mean metric?" in refused(capsys, host, "metrik=auc", code=2)
-    assert "unknown flag --fast" in refused(capsys, host, "--fast", code=2)
-    assert "give one SOURCE" in refused(capsys, code=2)
-    assert "given twice" in refused(capsys, host, "metric=auc", "metric=f1", code=2)
-    assert "letters, digits" in refused(capsys, host, "id=../x", code=2)
-    assert "no/such.zip" in refused(capsys, "no/such.zip", code=2)
-    assert "target" in refused(capsys, host, "target=tertiary", code=2)
-    assert "no such table" in refused(capsys, host, "train.table=trian.csv", code=2)
+    assert "python -m src.prepare" in capsys.readouterr().out
+    refused(capsys, "unknown-key", host, "metrik=auc", names=["metric?"])
+    refused(capsys, "unknown-flag", host, "--fast", names=["--fast"])
+    refused(capsys, "one-source")
+    refused(capsys, "given-twice", host, "metric=auc", "metric=f1", names=["metric"])
+    refused(capsys, "bad-name", host, "id=../x", names=["../x"])
+    refused(capsys, "no-such-source", "no/such.zip", names=["no/such.zip"])
+    refused(capsys, "unknown-target", host, "target=tertiary", names=["target"])
+    refused(capsys, "no-such-table", host, "train.table=trian.csv", names=["trian.csv"])
 
 
 def test_the_door_runs_as_a_command(host, home):
     line = [warm_python(), "-m", "src.prepare", str(host), "id=bugs"]
     done = subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, check=False, env=os.environ)
     assert done.returncode == 0, done.stderr
-    assert "next: ./run.sh fold=0..4 competition=bugs" in done.stdout
+    assert "./run.sh fold=0..4 competition=bugs" in done.stdout
     assert (home / "competition" / "bugs" / "card.yaml").is_file()
 
 
-def test_a_card_is_never_overwritten(host, capsys):
+def test_a_card_is_never_overwritten(host, capsys, notes):
     assert prepare.main([str(host)]) == 0
     card = competition_folder("insects") / "card.yaml"
     card.write_text(card.read_text().replace("title: insects", "title: mine"))
     assert prepare.main([str(host)]) == 0
     assert load_card("insects").title == "mine"
-    assert "write metric into it, or delete it" in refused(capsys, host, "metric=macro_f1", code=2)
+    refused(capsys, "card-exists", host, "metric=macro_f1", names=["metric"])
+    notes.clear()
     assert prepare.main(["insects"]) == 0  # a look at what is here
-    assert "is kept" in capsys.readouterr().out
+    assert notes.texts("card-kept", card)
 
 
 def test_what_is_given_wins(host):
@@ -251,38 +253,36 @@ def test_what_is_given_wins(host):
         "ranked",
     )
     assert load_samples(card).classes == ("wasp", "fly", "bee")
-    assert "given on the command line" in (card.folder / "card.yaml").read_text()
+    assert "metric: macro_f1  # given" in (card.folder / "card.yaml").read_text()
 
 
 def test_a_given_template_and_an_empty_folder(host, capsys, tmp_path):
     assert prepare.main([str(host), "train.images=train/{id}.*"]) == 0
     assert load_card("insects").train.images == "train/{id}.*"
     (tmp_path / "empty").mkdir()
-    assert "holds no images" in refused(capsys, tmp_path / "empty")
+    refused(capsys, "no-images", tmp_path / "empty")
 
 
 def test_a_source_that_is_not_what_was_taken(host, tmp_path, capsys):
     other = BUILDERS["grades"](tmp_path / "grades").source
     assert prepare.main([str(host), "id=mine"]) == 0
-    told = refused(capsys, other, "id=mine", code=2)
-    assert f"data came from {host}: delete" in told
-    assert "id=NAME" in told
+    refused(capsys, "data-of-other-source", other, "id=mine", names=[str(host), "id=NAME"])
     csv(host / "train.csv", pd.DataFrame({"id": range(30), "kind": ["bee", "wasp"] * 15}))
-    assert "which has changed since" in refused(capsys, host, "id=mine", code=2)
-    assert "demo-digits is a competition of Podium's own" in refused(capsys, host, "id=demo-digits", code=2)
+    refused(capsys, "data-of-other-source", host, "id=mine", names=[str(host)])
+    refused(capsys, "name-taken", host, "id=demo-digits", names=["demo-digits"])
     by_hand = competition_folder("by_hand") / "data"
     save(by_hand / "train" / "a.png", picture(0, 0))
-    assert "came from elsewhere" in refused(capsys, host, "id=by_hand", code=2)
+    refused(capsys, "data-of-other-source", host, "id=by_hand", names=[str(by_hand)])
     assert (by_hand / "train" / "a.png").is_file()
 
 
-def test_a_source_is_taken_anew_until_there_is_a_card(host, capsys):
+def test_a_source_is_taken_anew_until_there_is_a_card(host, capsys, notes):
     (host / "train" / "7.png").rename(host / "gone.bin")
     folder = competition_folder("insects")
-    assert f"put them into {folder / 'data'}" in refused(capsys, host)
+    refused(capsys, "undecided", host, names=[str(folder / "data")])
     (host / "gone.bin").rename(host / "train" / "7.png")
     assert prepare.main([str(host)]) == 0
-    assert "no card was written yet: it is taken anew" in capsys.readouterr().out
+    assert notes.texts("data-taken-anew")
     assert len(load_samples(load_card("insects")).train) == 30
 
 
@@ -322,7 +322,7 @@ def test_no_card_that_the_next_command_refuses(host, capsys, words, told):
 
 def test_a_column_for_each_class_is_no_label(tmp_path, capsys):
     built = BUILDERS["breeds"](tmp_path / "breeds")
-    assert "set submission.kind to columns" in refused(capsys, built.source, "submission.kind=label", code=2)
+    refused(capsys, "submission-kind", built.source, "submission.kind=label", names=["submission.kind", "columns"])
 
 
 def test_group_none_switches_the_groups_off(tmp_path):
@@ -332,21 +332,19 @@ def test_group_none_switches_the_groups_off(tmp_path):
     assert (load_card("tubes").group, load_card("free").group) == ("PatientID", None)
 
 
-def test_classes_that_differ_in_capitals_are_told_of(host, capsys):
+def test_classes_that_differ_in_capitals_are_told_of(host, notes):
     kinds = [("cat", "Cat", "NA")[k % 3] for k in range(30)]
     csv(host / "train.csv", pd.DataFrame({"id": range(30), "kind": kinds}))
     csv(host / "sample_submission.csv", pd.DataFrame({"id": range(8), "kind": "NA"}))
     assert prepare.main([str(host), "id=merged"]) == 0
-    told = capsys.readouterr().out
-    assert "'cat' (10 rows) and 'Cat' (10 rows) are taken for one class" in told
-    assert "classes=[cat, Cat, NA]" in told
+    assert notes.take().texts("guess", "'cat'", "'Cat'", 10, "classes=[cat, Cat, NA]")
     assert prepare.main([str(host), "id=apart", "classes=[cat, Cat, NA]"]) == 0
     merged, apart = load_card("merged"), load_card("apart")
     assert (load_samples(merged).counts.tolist(), merged.target) == ([10, 20], "binary")
     assert (load_samples(apart).counts.tolist(), apart.target) == ([10, 10, 10], "multiclass")
 
 
-def test_images_that_belong_to_no_part(tmp_path, capsys):
+def test_images_that_belong_to_no_part(tmp_path, capsys, notes):
     folder = tmp_path / "rocks"
     for k in range(30):
         save(folder / "pics" / f"a{k}.png", picture(k % 3, k))
@@ -354,21 +352,20 @@ def test_images_that_belong_to_no_part(tmp_path, capsys):
         save(folder / "later" / f"b{k}.png", picture(k % 3, 50 + k))
     csv(folder / "labels.csv", pd.DataFrame({"name": [f"a{k}.png" for k in range(30)], "rock": ["x", "y", "z"] * 10}))
     assert prepare.main([str(folder)]) == 0
-    told = capsys.readouterr().out
-    assert "WARNING: no test images were found" in told
-    assert "6 files in later/ are images that belong to no part" in told and "test.files='later/{file}'" in told
-    assert told.count("Where a guess is wrong") == 1
+    assert notes.texts("no-test-images")
+    assert notes.texts("files-set-aside", 6, "later/", "test.files='later/{file}'")
+    assert len(notes.take().texts("guess", "confirm=metric")) == 1
     assert prepare.main([str(folder), "id=whole", "test.files=later/{file}"]) == 0
-    assert "belong to no part" not in capsys.readouterr().out
+    assert not notes.texts("files-set-aside", "later/")
     assert load_samples(load_card("whole")).test["id"].tolist() == [f"b{k}.png" for k in range(6)]
-    assert "fits no image" in refused(capsys, folder, "id=wrong", "test.files=never/{file}", code=2)
+    refused(capsys, "pattern-without-files", folder, "id=wrong", "test.files=never/{file}", names=["never/{file}"])
 
 
-def test_small_images_are_told_of_in_the_overview_alone(host, capsys):
+def test_small_images_are_told_of_in_the_overview_alone(host, notes):
     assert prepare.main([str(host)]) == 0
-    assert "images below 32 pixels" in capsys.readouterr().out
+    assert notes.texts("images-small", 32)
     card = load_card("insects")
-    assert not any("pixels" in note for note in inspect(card, load_samples(card)).notes)
+    assert "images-small" not in Notes(inspect(card, load_samples(card)).notes).codes
 
 
 @pytest.mark.parametrize(
@@ -397,7 +394,7 @@ def test_what_parts_the_classes_in_the_sample(host, answers, separator, guessed)
 
 def test_missing_images_show_the_rules(host, capsys):
     (host / "train" / "7.png").unlink()
-    told = refused(capsys, host)
+    told = refused(capsys, "undecided", host)
     assert "train/{id}.png" in told
     assert "29 of 30" in told
     assert "on_bad_image=drop" in told
@@ -410,8 +407,7 @@ def test_two_folders_that_fit_alike(host, capsys):
     for path in (host / "train").iterdir():
         save(host / "masks" / path.name, picture(0, 1))
     (host / "train").rename(host / "images")
-    told = refused(capsys, host)
-    assert "several rules find the images" in told
+    told = refused(capsys, "undecided", host)
     assert "images/{id}.png" in told
     assert "masks/{id}.png" in told
     assert prepare.main([str(host), "train.images=images/{id}.png"]) == 0
@@ -419,7 +415,7 @@ def test_two_folders_that_fit_alike(host, capsys):
 
 def test_two_training_tables(host, capsys):
     (host / "train_more.csv").write_bytes((host / "train.csv").read_bytes())
-    told = refused(capsys, host)
+    told = refused(capsys, "undecided", host)
     assert "train_more.csv" in told
     assert prepare.main([str(host), "train.table=train.csv"]) == 0
 
@@ -429,7 +425,7 @@ def test_table_and_folders_that_disagree(tmp_path, capsys):
     table = pd.read_csv(tmp_path / "paddy" / "train.csv", dtype=str)
     table.loc[3, "label"] = next(name for name in built.classes if name != table["label"][3])
     csv(tmp_path / "paddy" / "train.csv", table)
-    assert "disagree for 1 of 72 images" in refused(capsys, built.source)
+    refused(capsys, "undecided", built.source, names=["1 of 72"])
     assert prepare.main([str(built.source), "train.label=label"]) == 0
 
 
@@ -437,8 +433,7 @@ def test_two_columns_that_could_be_the_label(host, capsys):
     table = pd.read_csv(host / "train.csv").assign(species=["a", "b"] * 15).rename(columns={"kind": "category"})
     csv(host / "train.csv", table)
     csv(host / "sample_submission.csv", pd.DataFrame({"id": range(8), "answer": ""}))
-    told = refused(capsys, host)
-    assert "several columns could be the label" in told
+    refused(capsys, "undecided", host, names=["train.label"])
     assert prepare.main([str(host), "train.label=species"]) == 0
     assert load_samples(load_card("insects")).classes == ("a", "b")
 
@@ -446,26 +441,24 @@ def test_two_columns_that_could_be_the_label(host, capsys):
 def test_ids_of_the_sample_that_no_test_row_has(host, capsys):
     csv(host / "test.csv", pd.DataFrame({"id": range(8), "kind_of_light": "day"}))
     csv(host / "sample_submission.csv", pd.DataFrame({"id": [f"x{k * 7}" for k in range(8)], "kind": "bee"}))
-    assert "are not those of the test table" in refused(capsys, host)
+    refused(capsys, "undecided", host)
 
 
 def test_no_label_anywhere(tmp_path, capsys):
     for k in range(12):
         save(tmp_path / "photos" / f"{hashlib.md5(str(k).encode()).hexdigest()}.png", picture(0, k))
-    told = refused(capsys, tmp_path / "photos")
-    assert "hold no label" in told
-    assert "train.files=PATTERN" in told
+    refused(capsys, "undecided", tmp_path / "photos", names=["train.files=PATTERN"])
 
 
 def test_an_unknown_label_in_the_sample(host, capsys):
     csv(host / "sample_submission.csv", pd.DataFrame({"id": range(8), "kind": ["bee", "ant"] * 4}))
-    assert "'ant' is no class" in refused(capsys, host)
+    refused(capsys, "unknown-class", host, names=["'ant'"])
 
 
 # The look before training
 
 
-def test_the_overview(host, capsys):
+def test_the_overview(host, notes):
     save(host / "train" / "30.png", np.zeros((24, 24, 3), np.uint8))
     (host / "train" / "31.png").write_bytes(b"broken")
     (host / "train" / "32.png").write_bytes((host / "train" / "0.png").read_bytes())
@@ -480,9 +473,7 @@ def test_the_overview(host, capsys):
     assert [path.rpartition("/")[2] for path in facts["blank"]] == ["30.png"]
     doubles = facts["duplicates"]
     assert (doubles["equal_files"], doubles["across_labels"], doubles["between_train_and_test"]) == (2, 1, 1)
-    told = capsys.readouterr().out
-    assert "2 pairs of equal files" in told
-    assert "training will stop at 1 unreadable image" in told
+    assert notes.texts("images-unreadable", 1, "on_bad_image:")
 
 
 def photo(seed, size=96):
@@ -584,11 +575,11 @@ def test_a_look_counts_where_only_the_third_time_is_another(tmp_path, monkeypatc
     monkeypatch.setattr(image_index, "_digest", lambda path: read.append(path) or real(path))
     for _ in range(2):
         index_images(paths, tmp_path / "cache")
-    assert messages == [] and len(read) == (0 if kind == "more than are read again" else 3)
+    assert not messages and len(read) == (0 if kind == "more than are read again" else 3)
     exchanged(paths[2], cv2.imencode(".bmp", photo(9, size=40))[1].tobytes())
     monkeypatch.undo()
     index_images(paths, tmp_path / "cache")
-    assert messages == ["looking at 1 image"]
+    assert len(messages) == 1 and names_it(messages[0], 1)
 
 
 def test_a_look_that_all_share_is_no_cluster():
@@ -644,7 +635,7 @@ def test_extra_rows_that_show_a_held_out_image_are_left_out(tmp_path, home):
     card = load_card("photos")
     samples = inspect(card, load_samples(card, extra=("web",)))
     assert samples.train["id"].tolist()[10:] == ["w2"]
-    assert any("2 extra rows" in note for note in samples.notes)
+    assert Notes(samples.notes).texts("extra-rows-left-out", 2)
 
 
 def test_groups_make_the_score_honest(tmp_path):

@@ -116,14 +116,13 @@ def test_who_comes_while_another_process_sets_it_up_waits(tiny):
     folder = tiny / "competition" / "short"
     folder.mkdir()
     (folder / "card.yaml").write_text(CARD.format(cut="without: [blue]"))
-    said: Queue[str] = Queue()
-    with (folder / "lock").open("a") as lock, messages_to(said.put):
+    said: Queue[tuple[str, str]] = Queue()
+    with (folder / "lock").open("a") as lock, messages_to(lambda *told: said.put(told)):
         fcntl.flock(lock, fcntl.LOCK_EX)
         coming = Thread(target=ensure_data, args=(load_card("short"),))
         coming.start()
-        text = ""
-        while "waiting for another process that is setting up competition/short" not in text:
-            text = said.get(timeout=30)
+        while said.get(timeout=30)[1] != "waiting":
+            pass
         assert not (folder / "data").exists()
     coming.join(30)
     assert (folder / "data" / "train.csv").is_file()

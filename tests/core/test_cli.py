@@ -16,6 +16,7 @@ from src.core.cli import Command, key_values
 from src.core.errors import Problem
 from src.core.paths import REPOSITORY
 from tests.fixtures.codes import raises
+from tests.fixtures.notes import Notes
 from tests.fixtures.tiny import write_tiny
 
 COMMANDS = {
@@ -71,6 +72,7 @@ def test_what_each_command_found_is_one_json_object(home, capfd, monkeypatch):
     words = ["config=tiny", "train.epochs=1", "run=r"]
     code, text = said(capfd, "src.train", *words, "fold=0..2", "machine.jobs=2")
     assert code == 0 and [one["fold"] for one in text["members"]] == [0, 1, 2]
+    assert Notes(text["notes"]).codes.count("fold-done") == 3, "two processes told the first one"
     assert text["mean_score"] == pytest.approx(sum(one["score"] for one in text["members"]) / 3)
 
     code, text = said(capfd, "src.predict", *words, "--tta", "--export")
@@ -89,9 +91,11 @@ def test_what_each_command_found_is_one_json_object(home, capfd, monkeypatch):
     code, text = said(capfd, "src.review", *words)
     assert code == 0 and (Path(text["folder"]) / "review.json").is_file() and "label_issues" in text
     code, text = said(capfd, "src.submit", csv, "--dry-run")
+    notes = Notes(text.pop("notes"))
     assert code == 0 and text == {"competition": "tiny", "file": csv, "pushed": False}
+    assert notes.codes == ["file-checked", "nothing-sent"] and notes.texts("file-checked", csv)
     code, text = said(capfd, "src.submit", "--history", "competition=tiny")
-    assert code == 0 and text == {"competitions": {"tiny": []}}
+    assert code == 0 and text["competitions"] == {"tiny": []}
     code, text = said(capfd, "src.prepare", "tiny")
     assert code == 0 and text["competition"] == "tiny" and text["facts"]["metric"] == "accuracy"
     code, text = said(capfd, "src.sweep", "config=tiny", "train.epochs=1", "optim.lr=1e-2,1e-3", "fold=0")
@@ -190,5 +194,6 @@ def test_codes_are_short_and_in_kebab_case():
     found = set()
     for file in (REPOSITORY / "src").rglob("*.py"):
         found |= set(re.findall(r'\bcode\s*=\s*"([^"]*)"', file.read_text()))
-    assert len(found) > 40
+        found |= set(re.findall(r'\b[Nn]ote\(\s*"([^"]+)"', file.read_text()))
+    assert len(found) > 300
     assert all(re.fullmatch(r"[a-z]+(-[a-z]+){0,5}", code) for code in found)

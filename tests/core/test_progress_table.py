@@ -12,7 +12,7 @@ import pytest
 from src.config.request import parse
 from src.core import progress_table as room
 from src.core.paths import REPOSITORY, Run
-from src.core.progress_rows import Rows
+from src.core.progress_rows import ProgressRows
 from src.core.progress_table import clock, drawn
 from src.core.reporter import EPOCH, PacedReporter, RowProgress, RowReporter
 from src.launchers.ray.cell import train_cell
@@ -56,7 +56,7 @@ def shares(pictures: list[str], row: str) -> list[int]:
     return [int(one[0]) for one in found if one]
 
 
-def told(rows: Rows, width: int = 100, height: int = 30) -> list[str]:
+def told(rows: ProgressRows, width: int = 100, height: int = 30) -> list[str]:
     """The table's lines, as a terminal of this size has them."""
     from rich.console import Console
 
@@ -74,7 +74,7 @@ def at(epoch: str) -> dict[str, str]:
 
 
 def test_the_time_left_is_told_by_what_was_done_here_and_of_late():
-    rows = Rows()
+    rows = ProgressRows()
     rows.show("fold 0", RowProgress(1000), 0)
     rows.show("fold 1", RowProgress(1000), 0)
     assert rows.under_way() == [] and rows.left_of_all() is None
@@ -93,7 +93,7 @@ def test_the_time_left_is_told_by_what_was_done_here_and_of_late():
 
 
 def test_rows_of_which_nothing_is_known_yet_count_like_the_others():
-    rows = Rows(count=10)
+    rows = ProgressRows(count=10)
     assert rows.total() is None
     rows.show("trial 0", RowProgress(100, 50, 0, at("1/2")), 0)
     rows.show("trial 1", RowProgress(300, 50, 0, at("1/2")), 1)
@@ -106,7 +106,7 @@ def test_rows_of_which_nothing_is_known_yet_count_like_the_others():
 
 
 def test_rows_with_nothing_left_to_do_say_nothing_of_the_others():
-    rows = Rows(count=10)
+    rows = ProgressRows(count=10)
     for number in range(5):
         rows.end(f"trained before {number}", "done")
     assert rows.total() == 0
@@ -142,8 +142,8 @@ def test_what_is_told_too_often_is_passed_over():
 # The picture
 
 
-def cells(count: int, going: int) -> Rows:
-    rows = Rows()
+def cells(count: int, going: int) -> ProgressRows:
+    rows = ProgressRows()
     for cell in range(count):
         rows.show(f"cell {cell}", RowProgress(), 0)
     for cell in range(going):
@@ -246,7 +246,7 @@ def test_a_row_alone_needs_no_sum():
 def test_a_burst_of_steps_is_no_burst_of_pictures(monkeypatch, capfd):
     pictures = []
     monkeypatch.setattr(room, "drawn", lambda *_: pictures.append(1) or "picture")
-    view, rows = room.LiveTable("training"), Rows()
+    view, rows = room.LiveTable("training"), ProgressRows()
     for step in range(1000):
         rows.show("fold 0", RowProgress(1000, step, 0, at("1/1")), step)
         view.draw(rows)

@@ -277,3 +277,36 @@ def test_probabilities_of_nought_and_one_stay_probabilities():
 def test_expected_grades():
     p = np.array([[0.5, 0.0, 0.5], [0.2, 0.4, 0.4]])
     np.testing.assert_allclose(expected_grade(p), [1, 1.2])
+
+
+@pytest.mark.parametrize("name", ["accuracy", "map@3"])
+def test_how_easily_none_of_them_is_answered_is_fitted(name):
+    target = target_type({"name": "multiclass", "none_of_them": "new"})
+    generator = np.random.default_rng(5)
+    truth = generator.choice(5, 1500, p=[0.15, 0.15, 0.15, 0.15, 0.4])  # the last is none of the others
+    p = network(generator, truth, 5, 3.0)
+    held = replace(held_out("accuracy", truth), metric=metric(name, target))
+    shy = target.from_strength(target.log_strength(p) - [0, 0, 0, 0, 4.0])
+    found = choose_decision(held, shy)
+    assert found.comparison.taken == "none of them"
+    assert found.decision.shift[:4] == (0, 0, 0, 0) and 2.5 < found.decision.shift[4] < 6
+    nested, fair = held.objective(found.answer), held.objective((p, None))
+    assert held.objective((shy, None)) + 0.05 < nested and nested > fair - 0.03
+    # Of the same numbers without such a class nothing of the kind is tried.
+    plain = choose_decision(replace(held, metric=metric(name, "multiclass")), shy)
+    assert "none of them" not in candidates(plain)
+
+
+@pytest.mark.parametrize("name", ["balanced_accuracy", "macro_f1"])
+def test_a_prior_is_corrected_where_classes_count_alike(name):
+    """Uneven classes and a network that is right of itself: rare classes are answered too seldom for such a score."""
+    generator = np.random.default_rng(2)
+    truth = generator.choice(6, 3000, p=[0.6, 0.2, 0.1, 0.05, 0.03, 0.02])
+    prior = np.log(np.bincount(truth) / len(truth))
+    p = ONE.from_strength(ONE.log_strength(network(generator, truth, 6, 2.5)) + prior)
+    held = held_out(name, truth)
+    found = choose_decision(held, p)
+    assert found.comparison.taken == "tilted prior"
+    assert held.objective(found.answer) > held.objective((p, None)) + 0.02
+    shift = np.array(found.decision.shift)
+    assert (np.diff(shift) >= 0).all() and shift[-1] > shift[0]  # the rarer, the more easily

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from src.inference.backends import BACKENDS, Engine, onnxruntime_backend, openvi
 from src.models.factory import build
 from src.predict import main as predict
 from src.train import main as train
-from tests.fixtures.codes import raises
+from tests.fixtures.codes import raises, refused
 from tests.fixtures.tiny import write_tiny
 
 needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
@@ -83,24 +82,21 @@ def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend_choice, "EACH", 0)
 
 
-def test_a_small_test_set_is_answered_as_the_run_was_trained(trained, capsys):
+def test_a_small_test_set_is_answered_as_the_run_was_trained(trained, notes):
     assert predict(COMMAND) == 0
-    assert "engine:" not in capsys.readouterr().out
+    assert "engine-chosen" not in notes.codes
     assert facts(trained)["engines"] == ["torch fp32"]
     assert not (trained / "runs/tiny/r/engines").exists()
     assert [path.name for path in (trained / MEMBER / "logits").iterdir() if path.is_dir()] == []
 
 
 @pytest.mark.parametrize("name", EITHER)
-def test_a_named_engine_answers_in_tables_of_its_own(trained, capsys, name):
+def test_a_named_engine_answers_in_tables_of_its_own(trained, notes, name):
     assert predict(COMMAND) == 0
     submission = trained / "submissions/tiny/r.csv"
     before, expected = files(trained / MEMBER / "logits"), submission.read_bytes()
-    capsys.readouterr()
     assert predict([*COMMAND, f"predict.engine={name}", "predict.precision=fp32"]) == 0
-    told = capsys.readouterr().out
-    assert f"engine: {name} fp32, " in told and "times torch fp32" in told and "changes 0 % of the answers" in told
-    assert f"views identity, hflip, by {name} fp32" in told
+    assert len(notes.texts("engine-chosen", f"{name} fp32", "torch fp32", "0 %")) == 1
     assert facts(trained)["engines"] == [f"{name} fp32"]
     assert submission.read_bytes() == expected
     own, others = tables(trained / MEMBER / "logits"), tables(trained / MEMBER / f"logits/{name}-fp32")
@@ -114,14 +110,14 @@ def test_a_named_engine_answers_in_tables_of_its_own(trained, capsys, name):
 
 
 @needs_nncf
-def test_int8_is_calibrated_on_the_folds_training_rows_and_kept(trained, capsys, monkeypatch):
+def test_int8_is_calibrated_on_the_folds_training_rows_and_kept(trained, notes, monkeypatch):
     seen, quantise = [], openvino_backend.OpenVino.quantised
     monkeypatch.setattr(
         openvino_backend.OpenVino, "quantised", lambda own, *given: seen.append(given[1]) or quantise(own, *given)
     )
     words = [*COMMAND, "predict.precision=int8", "predict.tolerance=0.3"]
     assert predict(words) == 0
-    assert "engine: openvino int8" in capsys.readouterr().out
+    assert notes.texts("engine-chosen", "openvino int8")
     (cache,) = (trained / "competition/tiny/cache").glob("*.npy")
     squares, (images,) = np.load(cache), seen
     held = tables(trained / MEMBER / "logits/openvino-int8")["oof-identity.npz"]["id"]
@@ -166,7 +162,7 @@ def _made_of(data: bytes) -> str:
 
 
 @needs_nncf
-def test_auto_takes_the_fastest_that_answers_alike_and_remembers_it(trained, capsys, monkeypatch):
+def test_auto_takes_the_fastest_that_answers_alike_and_remembers_it(trained, notes, monkeypatch):
     any_size(monkeypatch)
     speeds = {"torch fp32": 4.0, "torch bf16": 3.0, "openvino fp32": 2.0, "openvino bf16": 2.5, "openvino int8": 1.0}
     measured = Trial.seconds
@@ -177,29 +173,28 @@ def test_auto_takes_the_fastest_that_answers_alike_and_remembers_it(trained, cap
 
     monkeypatch.setattr(Trial, "seconds", timed)
     assert predict([*COMMAND, "predict.tolerance=0.0001"]) == 0
-    told = capsys.readouterr().out
-    assert "engine: openvino fp32, 2.0 times torch fp32" in told
-    assert "not openvino int8: on " in told and "(0.0001 is allowed)" in told
-    choice = next(line for line in told.splitlines() if line.startswith("engine:"))
+    told = notes.take()
+    assert told.texts("engine-chosen", "openvino fp32", "2.0")
+    assert told.texts("engine-left-out", "openvino int8", "0.0001")
 
     with monkeypatch.context() as once:
         once.setattr(Trial, "seconds", lambda *_, **__: pytest.fail("measured again"))
         assert predict([*COMMAND, "predict.tolerance=0.0001"]) == 0
-    told = capsys.readouterr().out
-    assert choice in told
-    assert "stored already" in told
+    again = notes.take()
+    assert again.texts("engine-chosen") == told.texts("engine-chosen")
+    assert again.texts("stored-already")
 
     (kept,) = (trained / "runs/tiny/r/engines").glob("*.json")
     kept.write_text(kept.read_text()[:40])  # it is measured again
     assert predict([*COMMAND, "predict.tolerance=0.0001"]) == 0
-    assert choice in capsys.readouterr().out
+    assert notes.texts("engine-chosen") == told.texts("engine-chosen")
 
 
 @needs_onnxruntime
-def test_onnxruntimes_int8_is_kept_too(trained, capsys, monkeypatch):
+def test_onnxruntimes_int8_is_kept_too(trained, monkeypatch):
     words = [*COMMAND, "predict.engine=onnxruntime", "predict.precision=int8", "predict.tolerance=0.5"]
     assert predict(words) == 0
-    assert "by onnxruntime int8" in capsys.readouterr().out
+    assert facts(trained)["engines"] == ["onnxruntime int8"]
     logits = trained / MEMBER / "logits/onnxruntime-int8"
     answers = tables(logits)
     plain = tables(trained / MEMBER / "logits")["oof-identity.npz"]["logits"]
@@ -217,8 +212,7 @@ def test_an_engine_that_answers_no_number_is_refused(trained, capsys, monkeypatc
     monkeypatch.setattr(
         openvino_backend.OpenVinoNetwork, "forward", lambda network, images: answer(network, images) * float("nan")
     )
-    assert predict([*COMMAND, "predict.engine=openvino", "predict.precision=fp32"]) == 1
-    assert "by at most inf" in capsys.readouterr().err
+    refused(capsys, predict, [*COMMAND, "predict.engine=openvino", "predict.precision=fp32"], "logits-differ", "inf")
 
 
 def failing_after(calls: int, monkeypatch: pytest.MonkeyPatch, name: str = "openvino") -> None:
@@ -239,15 +233,15 @@ def failing_after(calls: int, monkeypatch: pytest.MonkeyPatch, name: str = "open
 
 @pytest.mark.parametrize("name", EITHER)
 @pytest.mark.parametrize("calls", [0, 120])
-def test_an_engine_that_fails_while_it_answers_is_told_in_a_line(trained, capsys, monkeypatch, calls, name):
+def test_an_engine_that_fails_while_it_answers_is_told_in_a_line(trained, capsys, notes, monkeypatch, calls, name):
     failing_after(calls, monkeypatch, name)
     monkeypatch.setattr(openvino_backend, "CHUNK", {"fp32": 1})
     monkeypatch.setattr(onnxruntime_backend, "CHUNK", 1)
-    assert predict([*COMMAND, f"predict.engine={name}", "predict.precision=fp32"]) == 1
-    told = capsys.readouterr()
-    assert (f"engine: {name} fp32" in told.out) == (calls > 0)  # chosen, and then it fails
-    assert re.search(rf"{name} fp32 failed while it answered \(predict.engine=torch .*the device went away", told.err)
-    assert len(told.err.strip().splitlines()) == 1 and not list((trained / "submissions").rglob("*.csv"))
+    names = (f"{name} fp32", "predict.engine=torch", "the device went away")
+    words = [*COMMAND, f"predict.engine={name}", "predict.precision=fp32"]
+    message = refused(capsys, predict, words, "backend-failed" if calls else "logits-differ", *names)
+    assert len(notes.texts("engine-chosen", f"{name} fp32")) == (calls > 0)  # chosen, and then it fails
+    assert "\n" not in message and not list((trained / "submissions").rglob("*.csv"))
 
 
 @needs_openvino
@@ -256,40 +250,38 @@ def test_an_engine_that_lacks_memory_for_answers_under_way_is_told_in_a_line(tra
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(openvino_backend._openvino().AsyncInferQueue, "wait_all", failing)
-    assert predict([*COMMAND, "predict.engine=openvino", "predict.precision=fp32"]) == 1
-    told = capsys.readouterr().err
-    assert re.search(r"openvino fp32 failed while it answered .*: out of memory. A smaller predict.batch", told)
-    assert len(told.strip().splitlines()) == 1
+    words = [*COMMAND, "predict.engine=openvino", "predict.precision=fp32"]
+    message = refused(capsys, predict, words, "logits-differ", "openvino fp32", "predict.batch")
+    assert "\n" not in message
 
 
 @needs_openvino
-def test_an_engine_that_fails_when_it_is_tried_is_left_out(trained, capsys, monkeypatch):
+def test_an_engine_that_fails_when_it_is_tried_is_left_out(trained, notes, monkeypatch):
     failing_after(0, monkeypatch)
     any_size(monkeypatch)
     assert predict([*COMMAND, "predict.precision=fp32"]) == 0
-    assert "not openvino fp32: openvino fp32 failed while it answered" in capsys.readouterr().out
+    assert notes.texts("engine-left-out", "openvino fp32", "went away")
 
 
 @pytest.mark.parametrize("name", INT8)
-def test_an_engine_whose_library_fails_is_left_out(trained, capsys, monkeypatch, name):
+def test_an_engine_whose_library_fails_is_left_out(trained, capsys, notes, monkeypatch, name):
     other = onnxruntime_backend if name == "openvino" else openvino_backend
 
     def failing(*_: object) -> None:
         raise RuntimeError("no kernel\nfor this " + 300 * "x")
 
     monkeypatch.setattr(BACKENDS.get(name), "quantised", failing)
-    assert predict([*COMMAND, f"predict.engine={name}", "predict.precision=int8"]) == 1
-    assert f"{name} int8 cannot run this network: no kernel for this xxx" in (told := capsys.readouterr().err)
-    assert "x" * 201 not in told and not list((trained / "submissions").rglob("*.csv"))
+    words = [*COMMAND, f"predict.engine={name}", "predict.precision=int8"]
+    message = refused(capsys, predict, words, "logits-differ", f"{name} int8", "no kernel for this xxx")
+    assert "x" * 201 not in message and not list((trained / "submissions").rglob("*.csv"))
     any_size(monkeypatch)
     monkeypatch.setattr(other, "find_spec", lambda _: None)
     assert predict(COMMAND) == 0
-    told = capsys.readouterr().out
-    assert "engine: " in told and f"not {name} int8: {name} int8 cannot run this network: no kernel" in told
+    assert notes.texts("engine-chosen") and notes.texts("engine-left-out", f"{name} int8", "no kernel")
 
 
 @needs_nncf
-def test_an_engine_that_fails_at_another_fold_is_left_out(trained, capsys, monkeypatch):
+def test_an_engine_that_fails_at_another_fold_is_left_out(trained, notes, monkeypatch):
     assert train(["config=tiny", "run=r", "fold=1", "train.epochs=6"]) == 0
     made, quantise = [], openvino_backend.OpenVino.quantised
 
@@ -307,62 +299,58 @@ def test_an_engine_that_fails_at_another_fold_is_left_out(trained, capsys, monke
     )
     any_size(monkeypatch)
     assert predict(["config=tiny", "run=r", "fold=0,1", "predict.tolerance=0.5"]) == 0
-    told = capsys.readouterr().out
-    assert "engine: torch fp32, " in told and "not openvino int8: openvino int8 cannot run this network: no ke" in told
+    assert notes.texts("engine-chosen", "torch fp32") and notes.texts("engine-left-out", "openvino int8", "no kernel")
     assert len(made) == 2 and facts(trained)["engines"] == ["torch fp32"]
 
 
 @needs_openvino
 def test_what_answers_otherwise_is_refused(trained, capsys):
-    assert predict([*COMMAND, "predict.engine=openvino", "predict.precision=fp32", "predict.tolerance=1e-12"]) == 1
-    told = capsys.readouterr().err
-    assert "openvino fp32" in told and "(1e-12 is allowed)" in told and "predict.tolerance=" in told
+    words = [*COMMAND, "predict.engine=openvino", "predict.precision=fp32", "predict.tolerance=1e-12"]
+    refused(capsys, predict, words, "logits-differ", "openvino fp32", "1e-12", "predict.tolerance=")
     assert not list((trained / "submissions").rglob("*.csv"))
 
 
-def test_an_absent_package_is_named_with_the_remedy(trained, capsys, monkeypatch):
+def test_an_absent_package_is_named_with_the_remedy(trained, capsys, notes, monkeypatch):
     monkeypatch.setattr(openvino_backend, "find_spec", lambda _: None)
-    assert predict([*COMMAND, "predict.engine=openvino"]) == 2
-    assert "pip install openvino" in capsys.readouterr().err
-    assert predict([*COMMAND, "predict.engine=torch", "predict.precision=int8"]) == 2
-    assert "torch can fp32 and bf16" in capsys.readouterr().err
+    refused(capsys, predict, [*COMMAND, "predict.engine=openvino"], "backend-unavailable", "pip install openvino")
+    words = [*COMMAND, "predict.engine=torch", "predict.precision=int8"]
+    refused(capsys, predict, words, "unsupported-precision", "torch", "fp32", "bf16")
     monkeypatch.setattr(onnxruntime_backend, "find_spec", lambda _: None)
-    assert predict([*COMMAND, "predict.engine=onnxruntime"]) == 2
-    assert "pip install onnxruntime onnx onnxscript" in capsys.readouterr().err
+    words = [*COMMAND, "predict.engine=onnxruntime"]
+    refused(capsys, predict, words, "backend-unavailable", "pip install onnxruntime onnx onnxscript")
     any_size(monkeypatch)
     assert predict(COMMAND) == 0
-    told = capsys.readouterr().out
-    assert "engine: torch " in told and "no openvino int8: the package openvino is not installed" in told
+    assert notes.texts("engine-chosen", "torch") and notes.texts("engine-left-out", "openvino int8")
 
 
 @needs_openvino
-def test_without_nncf_openvino_does_all_but_int8(trained, capsys, monkeypatch):
+def test_without_nncf_openvino_does_all_but_int8(trained, capsys, notes, monkeypatch):
     monkeypatch.setattr(
         openvino_backend, "find_spec", lambda package: None if package == "nncf" else find_spec(package)
     )
-    assert predict([*COMMAND, "predict.engine=openvino", "predict.precision=int8"]) == 2
-    assert "the package nncf is not installed (pip install openvino nncf)" in capsys.readouterr().err
+    words = [*COMMAND, "predict.engine=openvino", "predict.precision=int8"]
+    refused(capsys, predict, words, "backend-unavailable", "nncf", "pip install openvino nncf")
     assert predict([*COMMAND, "predict.engine=openvino"]) == 0
-    told = capsys.readouterr().out
-    assert "no openvino int8: the package nncf is not installed" in told and "by openvino " in told
+    assert notes.texts("engine-left-out", "openvino int8", "nncf")
+    assert facts(trained)["engines"][0].startswith("openvino ")
 
 
 @needs_openvino
-def test_a_package_that_cannot_be_loaded_stops_nobody(trained, capsys, monkeypatch):
+def test_a_package_that_cannot_be_loaded_stops_nobody(trained, capsys, notes, monkeypatch):
     def broken() -> None:
         raise ImportError("libtbb.so.12: cannot open shared object file")
 
     monkeypatch.setattr(openvino_backend, "_openvino", broken)
-    assert predict([*COMMAND, "predict.engine=openvino"]) == 2
-    assert "OpenVINO is installed and cannot be loaded (libtbb.so.12" in capsys.readouterr().err
+    refused(capsys, predict, [*COMMAND, "predict.engine=openvino"], "backend-unavailable", "libtbb.so.12")
     any_size(monkeypatch)
     assert predict(COMMAND) == 0
-    assert "no openvino fp32: OpenVINO is installed and cannot be loaded" in capsys.readouterr().out
+    assert notes.texts("engine-left-out", "openvino fp32", "libtbb.so.12")
 
 
 def test_an_exported_file_is_of_torch(trained, capsys, monkeypatch):
-    assert predict([*COMMAND, "--export", "predict.engine=openvino"]) == 2
-    assert "predict.engine=openvino" in capsys.readouterr().err
+    refused(
+        capsys, predict, [*COMMAND, "--export", "predict.engine=openvino"], "export-engine", "predict.engine=openvino"
+    )
     any_size(monkeypatch)
     assert predict([*COMMAND, "--export"]) == 0
     assert facts(trained)["engines"] == ["torch fp32"]

@@ -177,7 +177,7 @@ def test_training_goes_on_past_the_time_limit_from_the_last_checkpoint(tiny, tmp
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     lines = []
 
-    def hear(line: str) -> None:
+    def hear(line: str, code: str) -> None:
         lines.append(line)
         if "epoch  2/" in line and AtLine.running:
             AtLine.running.stop()
@@ -215,7 +215,7 @@ def test_training_that_fails_leaves_what_it_learned_with_its_exit_code(tiny, tmp
     run, data = Run("tiny", "away"), tiny / "competition" / "tiny" / "data"
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
 
-    def hear(line: str) -> None:
+    def hear(line: str, code: str) -> None:
         if "out of fold" in line:
             (data / "sample_submission.csv").write_text("nothing\n")
 

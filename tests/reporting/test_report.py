@@ -23,7 +23,7 @@ from src.submission import ledger
 from src.train import main as train
 from tests.fixtures.made_up_run import STRANGE, note_prediction, write_many, write_run
 
-SECTIONS = ("answer", "data", "seen", "learning", "mistakes", "trust", "again")
+SECTIONS = ("answer", "data", "seen", "learning", "mistakes", "map", "trust", "again")
 
 
 def folder_of(home: Path, run: str, competition: str = "many") -> Path:

@@ -1,7 +1,9 @@
 """The ledger: no row lost to kills, full disks, other processes or odd bytes; and what is read out of it."""
 
 import csv
+import errno
 import fcntl
+import json
 import random
 import signal
 import subprocess
@@ -109,12 +111,12 @@ def test_fuzz_of_the_file_loses_no_whole_row(home):
         assert {f"t{number}" for number in (*range(6), 7) if number != harmed - 1} <= set(tokens())
 
 
-def test_a_line_that_cannot_be_read_is_named(home, capsys):
+def test_a_line_that_cannot_be_read_is_named(home, notes):
     ledger.append(entry(1))
     with ledger.ledger_file().open("a") as file:
         file.write("what is this\n")
     history.history("cup")
-    assert "ledger.csv, line 3: cannot be read" in capsys.readouterr().out
+    assert notes.texts("ledger-line-unreadable", "ledger.csv", 3)
 
 
 def test_nothing_that_a_terminal_obeys_is_shown(home, capsys):
@@ -165,7 +167,7 @@ def test_a_full_disk_leaves_the_ledger_as_it_was(home):
     limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) + 100},) * 2)\n{WRITER}"
     line = [sys.executable, "-c", limited, "a", "1"]
     done = subprocess.run(line, check=False, capture_output=True, text=True)
-    assert done.returncode == 1 and "No space left" in done.stderr
+    assert done.returncode == 1 and f"[Errno {errno.ENOSPC}]" in done.stderr
     assert written() == before
 
 
@@ -185,6 +187,13 @@ def test_columns_moved_by_hand_are_followed(home):
     assert [each.ref for each in ledger.read()[0]] == ["1", "2"] and ledger.read()[0][0].public_score == 0.5
 
 
+def synced(cup):
+    """What --sync finds new."""
+    code, out, _ = cup.run("--sync", f"competition={SLUG}", "--json")
+    assert code == 0
+    return json.loads(out)["competitions"][SLUG]
+
+
 def test_sync_takes_in_submissions_made_by_hand_on_every_page(cup):
     file = cup.file()
     digest = sha256_of(file)
@@ -193,15 +202,13 @@ def test_sync_takes_in_submissions_made_by_hand_on_every_page(cup):
     for number in range(203):
         cup.server.store(f"old{number}.csv", b"id,label\n", "by hand")
     cup.server.store(kept.name, kept.read_bytes(), "by hand, from our file\nof two lines")
-    code, out, _ = cup.run("--sync", f"competition={SLUG}")
-    assert code == 0 and "204 rows added" in out
+    assert len(synced(cup)) == 204
     entries = cup.entries()
     assert len(entries) == 204 and entries[0].status == "ERROR" and entries[0].file == "old0.csv"
-    assert "Evaluation Exception" in entries[0].reason
+    assert entries[0].reason
     assert (entries[-1].sha256, entries[-1].oof_score, entries[-1].public_score) == (digest, 0.95, 1.0)
-    assert "nothing new" in cup.run("--sync")[1] and len(cup.entries()) == 204
-    code, _, err = cup.run(kept)
-    assert code == 1 and "was submitted before" in err
+    assert synced(cup) == [] and len(cup.entries()) == 204
+    cup.refused("already-submitted", kept)
     assert push.find(SLUG, "", entries[-2].ref).file == "old202.csv"  # one without a token is found by its ref
 
 
@@ -210,48 +217,47 @@ def scored(number, oof, public, half=0.02, **more):
                  public_score=public, **more)  # fmt: skip
 
 
-def told(home, capsys, *entries):
+def told(notes, *entries):
+    """The notes that history makes of these submissions."""
     ledger.ledger_file().unlink(missing_ok=True)
     ledger.append(*entries)
     history.history("cup")
-    return capsys.readouterr().out
+    return notes.take()
 
 
-def test_history_says_what_few_scores_cannot_tell(home, capsys):
-    out = told(home, capsys, *(scored(number, 0.9 + number / 100, 0.9) for number in range(5)))
-    assert "cannot be told from 5 scored submissions" in out
-    assert "no scored submission has an out-of-fold score with its interval" in told(home, capsys, entry(1))
+def test_history_says_what_few_scores_cannot_tell(home, notes):
+    found = told(notes, *(scored(number, 0.9 + number / 100, 0.9) for number in range(5)))
+    assert found.texts("correlation-unknown", 5)
+    assert {"correlation-unknown", "gap-unknown"} == {*told(notes, entry(1)).codes}
     ledger.ledger_file().unlink()
     history.history("cup")
-    assert "no submissions to cup yet" in capsys.readouterr().out
+    assert notes.texts("no-submissions", "cup")
 
 
-def test_history_tells_a_correlation_with_its_interval(home, capsys):
+def test_history_tells_a_correlation_with_its_interval(home, notes):
     rising = [scored(number, 0.5 + number / 20, 0.48 + number / 20) for number in range(8)]
-    out = told(home, capsys, *rising)
-    assert "correlation: +1.00 by rank, 95% interval +" in out and "choose by it" in out
+    assert told(notes, *rising).texts("correlation-positive", "+1.00", 8)
     falling = [scored(number, 0.5 + number / 20, 0.9 - number / 20) for number in range(8)]
-    assert "WARNING: a better out-of-fold score goes with a worse public one" in told(home, capsys, *falling)
+    assert told(notes, *falling).texts("correlation-negative", "-1.00")
     mixed = [scored(number, 0.5 + number / 20, 0.5 + (number * 5 % 8) / 20) for number in range(8)]
-    assert "too uncertain to say" in told(home, capsys, *mixed)
+    assert told(notes, *mixed).texts("correlation-uncertain")
     close = [scored(number, 0.9 + number / 1000, 0.9 + number / 1000) for number in range(8)]
-    assert "differ by no more than their noise" in told(home, capsys, *close)
+    assert {"correlation-positive", "scores-alike"} <= {*told(notes, *close).codes}
 
 
 @pytest.mark.parametrize(
-    ("gap", "comparison"),
-    [(0.02, "in the middle: noise\n"), (-0.05, "it cannot be told"), (-0.2, "WARNING")],
+    ("gap", "code"),
+    [(0.02, "gap-noise"), (-0.05, "gap-unsure"), (-0.2, "gap-warning")],
 )
-def test_history_parts_noise_from_warnings(home, capsys, gap, comparison):
+def test_history_parts_noise_from_warnings(home, notes, gap, code):
     # Half an interval of 0.02: noise is up to sqrt(2) times that, and certainly more than noise is over 3 times it.
-    assert comparison in told(home, capsys, scored(1, 0.9, 0.9 + gap))
+    assert told(notes, scored(1, 0.9, 0.9 + gap)).texts(code, f"{gap:+.4f}")
 
 
-def test_one_submission_apart_from_the_others_is_named(home, capsys):
-    out = told(home, capsys, *(scored(number, 0.9, 0.7 if number == 3 else 0.9) for number in range(5)))
-    line = next(line for line in out.splitlines() if "beside the others" in line)
-    assert line.strip().startswith("3: -0.2000 beside the others: WARNING")
-    assert "+0.0000 in the middle: noise\n" in out
+def test_one_submission_apart_from_the_others_is_named(home, notes):
+    found = told(notes, *(scored(number, 0.9, 0.7 if number == 3 else 0.9) for number in range(5)))
+    assert len(found.texts("gap-warning")) == len(found.texts("gap-warning", 3, "-0.2000")) == 1
+    assert found.texts("gap-noise", "+0.0000")
 
 
 def final_entries(cup):
@@ -266,23 +272,23 @@ def test_the_final_two_are_the_best_and_the_one_that_differs_most(cup):
     final_entries(cup)
     code, out, _ = cup.run("--final")
     assert code == 0
-    assert "1. f1.csv (ref 1, out of fold 0.9500" in out and "2. f3.csv (ref 3" in out and "40.0% of the answers" in out
-    assert "Not f4.csv (ref 4" in out and "it is not better out of fold" in out
+    assert cup.notes.texts("final-best", "f1.csv", "0.9500")
+    assert cup.notes.texts("final-most-different", "f3.csv", "40.0%")
+    assert cup.notes.texts("public-best-left-out", "f4.csv")
     assert f"competitions/{SLUG}/submissions" in out
 
 
-def test_the_final_two_where_lower_is_better(home, capsys):
+def test_the_final_two_where_lower_is_better(home, notes):
     ledger.append(scored(1, 0.5, 0.5), scored(2, 0.3, 0.6), scored(3, 0.4, 0.2), entry(4, public_score=0.1))
     chosen = final.final_two("cup", "cup", higher_is_better=False)
     assert [each.ref for each in chosen] == ["2", "3"]
-    out = capsys.readouterr().out
-    assert "better than all others by more than its noise" in out and "it has no out-of-fold score" in out
+    assert notes.texts("final-safeguard", "f3.csv") and notes.texts("public-best-left-out", 4)
     ledger.ledger_file().unlink()
     ledger.append(entry(4, public_score=0.1))
-    assert final.final_two("cup", "cup", True) == [] and "nothing to choose by" in capsys.readouterr().out
+    assert final.final_two("cup", "cup", True) == [] and notes.texts("nothing-to-choose")
 
 
-CLASSES, PROBABILITY, SET = ("id", "a", "b"), ("id", "p"), ("id", "set")
+CLASSES, PROBABILITY, SET, SIZES = ("id", "a", "b"), ("id", "p"), ("id", "set"), ("id", "width", "height")
 
 
 def ranks(step):
@@ -295,6 +301,7 @@ def ranks(step):
         ([CLASSES, ("x", 0.9, 0.1), ("y", 0.4, 0.6)], [CLASSES, ("y", 0.6, 0.4), ("x", 0.7, 0.3)], 0.5),
         (ranks(0.1), ranks(0.05), 0.0),
         (ranks(0.1), ranks(-0.05), 1.0),
+        ([SIZES, ("x", 9, 1), ("y", 8, 2), ("z", 7, 3)], [SIZES, ("x", 90, 1), ("y", 80, 5), ("z", 70, 4)], 0.25),
         ([SET, ("x", "a b"), ("y", "")], [SET, ("x", "a"), ("y", "")], 0.5),
         ([PROBABILITY, ("x", 1)], [PROBABILITY, ("z", 1)], None),
     ],
@@ -310,16 +317,16 @@ def test_how_far_two_submissions_differ(home, first, second, expected):
 
 
 @pytest.mark.parametrize("interval", [{"oof_low": 0.93, "oof_high": 0.97}, {}], ids=["interval", "no interval"])
-def test_of_equal_scores_none_is_called_the_worse(home, capsys, interval):
+def test_of_equal_scores_none_is_called_the_worse(home, notes, interval):
     for ref, public in enumerate((0.80, 0.90, 0.90), 1):
         scores = {"oof_score": 0.95, "public_score": public, "sha256": f"{ref}{ref}"}
         ledger.append(
             Entry(competition="cup", ref=str(ref), file=f"f{ref}.csv", status="COMPLETE", **scores, **interval)
         )
     chosen = final.final_two("cup", "cup", higher_is_better=True)
-    out = capsys.readouterr().out
     assert [each.ref for each in chosen] == ["2", "3"], "of equals the better public scores"
-    assert "which 2 more have" in out and "\nNot " not in out and "next best" not in out
+    assert notes.texts("final-best", 2)
+    assert not notes.texts("public-best-left-out") and not notes.texts("final-safeguard")
 
 
 def test_cells_that_a_spreadsheet_would_compute_are_defused_and_read_back(home):

@@ -6,7 +6,6 @@ import hashlib
 import importlib.metadata
 import json
 import random
-import re
 import shutil
 import signal
 import socket
@@ -22,6 +21,7 @@ from src.submission.kaggle.command import Call, Failed
 from tests.fixtures.kaggle_cup import SLUG, digits_cup, write_table  # noqa: F401 (the fixture `cup`)
 from tests.fixtures.kaggle_server import TOKEN, USER
 from tests.fixtures.kaggle_words import prints
+from tests.fixtures.notes import names_it
 from tests.fixtures.warm_kaggle import warm_kaggle
 
 
@@ -34,10 +34,10 @@ def test_a_push_is_checked_uploaded_scored_and_noted(cup):
     file = cup.file(wrong=1)
     cup.noted(file)
     cup.server.looks_until_scored = 2
-    code, out, err = cup.run(file, "-m", "first try")
+    code, _, err = cup.run(file, "-m", "first try")
     assert (code, err) == (0, "")
-    assert "5 submissions left today, 0 used" in out
-    assert "submission 40000000 is scored: public 1, private 0.9, out of fold 0.95" in out
+    assert cup.notes.texts("submissions-left", 5, 0)
+    assert cup.notes.texts("submission-scored", 40000000, 1, 0.9, 0.95)
     [stored] = cup.server.submissions
     assert stored["bytes"] == file.read_bytes()
     assert stored["description"].startswith("first try [podium ")
@@ -175,9 +175,8 @@ def test_busy_answers_are_waited_out_and_the_push_is_made_once(cup):
     cup.server.fault("GetSubmissionLimits", status=503, times=2)
     cup.server.fault("StartSubmissionUpload", status=502)
     cup.server.fault("CreateSubmission", status=429, headers={"Retry-After": "0.2"})
-    code, out, _ = cup.run(cup.file())
-    assert code == 0 and "Kaggle answers 503: asking again" in out
-    assert "Kaggle answered 502 and nothing was submitted: trying again" in out
+    assert cup.run(cup.file())[0] == 0
+    assert cup.notes.texts("asking-again", 503) and cup.notes.texts("trying-again", 502)
     assert len(cup.server.submissions) == 1
 
 
@@ -221,16 +220,16 @@ COULD_NOT = "Could not submit to competition\n"
 )
 def test_a_broken_upload_is_no_refusal_in_the_words_of_either_version(cup, monkeypatch, printed, complained, exit):
     left = prints(monkeypatch, cup.home, "competitions submit", printed, complained, exit, times=2)
-    code, out, _ = cup.run(cup.file())
-    assert code == 0 and out.count("the upload broke off and nothing was submitted: trying again") == 2
+    assert cup.run(cup.file())[0] == 0
+    assert len(cup.notes.texts("trying-again")) == 2
     assert left.read_text() == "" and len(cup.server.submissions) == 1
 
 
 def test_an_upload_that_dies_is_told_while_it_is_sent_again(cup):
     cup.server.fault("PUT", drop="mid", times=2)
-    code, out, _ = cup.run(cup.file())
-    assert code == 0 and len(cup.server.submissions) == 1
-    assert re.findall(r"sends it again \(attempt (\d)\)", out) == ["2", "3"]
+    assert cup.run(cup.file())[0] == 0 and len(cup.server.submissions) == 1
+    told = cup.notes.texts("upload-sent-again")
+    assert [names_it(text, attempt) for text, attempt in zip(told, (2, 3), strict=True)] == [True, True]
     assert cup.server.count("StartSubmissionUpload") == 1, "the command itself sent it again"
 
 
@@ -244,8 +243,7 @@ def test_a_server_that_dies_in_the_middle_of_the_upload(cup):
 @pytest.mark.parametrize("fault", [{"drop": "after"}, {"drop": "after", "slow": 0.5}])
 def test_an_answer_lost_after_the_submission_was_stored(cup, fault):
     cup.server.fault("CreateSubmission", **fault)
-    code, out, _ = cup.run(cup.file())
-    assert code == 0 and "it arrived: submission 40000000" in out
+    assert cup.run(cup.file())[0] == 0 and cup.notes.texts("push-arrived", 40000000)
     assert cup.server.count("CreateSubmission") == 1
 
 
@@ -255,8 +253,7 @@ def test_a_push_of_unknown_fate_is_looked_up_before_the_next(cup):
     cup.refused("push-unsure", file)
     assert [entry.status for entry in cup.entries()] == ["PUSHING"]
     cup.server.store(file.name, file.read_bytes(), cup.entries()[0].message)  # it had arrived after all
-    code, out, _ = cup.run(file)
-    assert code == 0 and "had arrived: nothing is pushed now" in out
+    assert cup.run(file)[0] == 0 and cup.notes.texts("earlier-push-arrived")
     assert len(cup.server.submissions) == 1 == cup.server.count("CreateSubmission")
 
 
@@ -328,8 +325,7 @@ def test_a_submission_listed_under_another_name_and_time_is_ours_by_its_token(cu
     assert cup.run(file)[0] == 1
     cup.server.submissions[0] |= {"fileName": "submission (3).csv", "date": "2020-01-01T00:00:00+14:00"}
     cup.server.hidden = False
-    code, out, _ = cup.run(file)
-    assert code == 0 and "nothing is pushed now" in out
+    assert cup.run(file)[0] == 0 and cup.notes.texts("earlier-push-arrived")
     assert cup.server.count("CreateSubmission") == 1 and statuses(cup) == ["COMPLETE"]
 
 
@@ -348,8 +344,7 @@ def test_a_ledger_that_was_lost_hides_no_push(cup, how):
         book.unlink()
     else:
         book.write_bytes(bytes(len(before)) if how == "spoilt" else before)
-    code, out, _ = cup.run(file)
-    assert code == 1 and "it is put back" in out and statuses(cup) == ["PUSHING"]
+    assert cup.run(file)[0] == 1 and cup.notes.texts("ledger-mended", file.name) and statuses(cup) == ["PUSHING"]
     cup.server.lag = 0.0
     cup.run(file)
     assert len(cup.server.submissions) == 1 == cup.server.count("CreateSubmission")
@@ -378,8 +373,8 @@ def test_another_home_is_told_of_a_push_that_is_not_listed_yet(cup, monkeypatch)
     assert cup.run(cup.file(), "--wait=0")[0] == 1
     shutil.move(cup.folder, cup.home / "elsewhere")
     ledger.ledger_file().unlink()
-    _, out, _ = cup.run(cup.file(), "--wait=0")
-    assert "Kaggle counts 1 submissions of today and lists 0" in out
+    cup.run(cup.file(), "--wait=0")
+    assert cup.notes.texts("counts-differ", 1, 0)
 
 
 def test_a_ledger_without_the_count_serves(cup, monkeypatch):
@@ -402,8 +397,7 @@ def test_a_server_that_never_answers_is_not_waited_for_for_ever(cup, monkeypatch
     cup.refused("push-unsure", file)
     cup.server.gate.set()
     wait_for(lambda: cup.server.submissions)  # the slow server stores it at last
-    code, out, _ = cup.run(file)
-    assert code == 0 and "nothing is pushed now" in out
+    assert cup.run(file)[0] == 0 and cup.notes.texts("earlier-push-arrived")
     assert len(cup.server.submissions) == 1
 
 
@@ -419,16 +413,17 @@ def test_a_score_that_does_not_come_in_time_is_fetched_later(cup):
     file = cup.file(wrong=20)
     cup.refused("not-scored-yet", file, "--wait=0.005", names=["40000000", "--sync"])
     cup.server.submissions[0]["looks"] = 0
-    code, out, _ = cup.run("--sync")
-    assert code == 0 and "COMPLETE  public 0  private 0" in out
+    code, out, _ = cup.run("--sync", "--json")
+    [row] = json.loads(out)["competitions"][SLUG]
+    assert code == 0 and (row["status"], row["public_score"], row["private_score"]) == ("COMPLETE", 0, 0)
     assert [entry.status for entry in cup.entries()] == ["COMPLETE"]
-    assert "nothing new" in cup.run("--sync")[1]
+    assert json.loads(cup.run("--sync", "--json")[1])["competitions"][SLUG] == []
 
 
 def test_not_waiting_at_all(cup):
     cup.server.looks_until_scored = 99
-    code, out, _ = cup.run(cup.file(), "--wait=0")
-    assert code == 0 and "submission 40000000 arrived" in out and "--sync" in out
+    assert cup.run(cup.file(), "--wait=0")[0] == 0
+    assert cup.notes.texts("submission-arrived", 40000000, "--sync")
 
 
 def test_successfully_submitted_is_not_believed_without_the_list(cup):
@@ -460,7 +455,7 @@ def test_a_killed_push_keeps_its_lock_until_the_command_ends(cup):
     cup.server.gate.set()
     told = []
     wait_for(lambda: told.append(cup.run(file)) or told[-1][0] == 0)  # when the orphaned command has ended
-    assert "nothing is pushed now" in told[-1][1]
+    assert cup.notes.texts("earlier-push-arrived")
     assert len(cup.server.submissions) == 1
 
 
@@ -473,8 +468,8 @@ def test_two_processes_with_one_file_push_it_once(cup):
 
 
 def test_dry_run_checks_and_asks_nothing_of_kaggle(cup):
-    code, out, _ = cup.run(cup.file(), "--dry-run")
-    assert code == 0 and "fits the sample submission" in out and "Nothing was pushed" in out
+    assert cup.run(cup.file(), "--dry-run")[0] == 0
+    assert cup.notes.codes == ["file-checked", "nothing-sent"]
     assert cup.server.asked == [] and cup.entries() == []
 
 

@@ -74,7 +74,7 @@ def clocked(monkeypatch):
 def tried(kinds, clock, images=MANY, words=None):
     lines: list[str] = []
     config = load("auto", {"train.global_batch": "64"} | (words or {}), "demo-digits")
-    with messages_to(lines.append):
+    with messages_to(lambda text, code: lines.append(text)):
         return faster(config, kinds, images, clock), lines
 
 

@@ -18,8 +18,8 @@ from src.models.freezing import freeze
 from src.models.zoo import register_networks
 from src.targets import target_type
 from src.train import main as train
+from src.training.learning_rates import rates
 from src.training.mixing import augmented_rows, mixing
-from src.training.schedule import rates
 from src.training.schedules import schedule_of
 from src.training.stages import stages_of
 from tests.fixtures.codes import raises

@@ -46,6 +46,8 @@ class LongForm:
         """Let the card's templates take ids apart where the tables are long."""
         facts = context.draft.facts
         for part, (column, mark) in self.columns.items():
+            if part == "test" and context.draft.get("test.table") != context.sample.table.path:
+                continue  # a table of its own lists the test images
             for key in (f"{part}.id", f"{part}.images", *(["group"] if part == "train" else [])):
                 if key not in facts or key in context.draft.given:
                     continue
@@ -70,7 +72,7 @@ def read_long(context: Context) -> LongForm | None:
     if parts is None or len(set(sample.ids)) < len(sample.ids):
         return None
     answers, columns = set(parts.answers), {}
-    tables = []
+    tables, pivot, told = [], None, False
     for table in context.tables:
         wide = None
         if table is sample.table:
@@ -80,17 +82,17 @@ def read_long(context: Context) -> LongForm | None:
         elif table.role == "test":
             wide = _one_row_an_image(table, parts, context)
         else:
-            wide, pivot = _wide(table, sample.answers[0], answers, parts.mark, context)
-            if pivot:
-                context.draft.put("train.pivot", pivot, "the table has a row for each image and each answer")
-                if "{" in pivot["name"]:
-                    columns["train"] = table.columns[0], parts.mark
+            wide, found = _wide(table, sample.answers[0], answers, parts.mark, context)
+            told = told or found is not None or answers <= set(table.columns)
+            pivot = pivot or found
+            if found and "{" in found["name"]:
+                columns["train"] = table.columns[0], parts.mark
         tables.append(wide or table)
     listed = any(table.role == "test" for table in tables)
-    if not listed and "test" not in columns:
+    if not told or (not listed and "test" not in columns):
         return None
-    if listed:
-        columns.pop("test", None)
+    if pivot:
+        context.draft.put("train.pivot", pivot, "the table has a row for each image and each answer")
     context.tables[:] = tables
     wide = next(table for table in tables if table.path == sample.table.path)
     context.sample = Sample(wide, sample.id, tuple(parts.answers))

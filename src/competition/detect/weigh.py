@@ -149,7 +149,7 @@ def _separator(reading: Reading) -> Evidence:
 
 def _target(reading: Reading) -> Evidence:
     """One label a row, or several: the rows that say so, and those that say otherwise."""
-    numbers, kind = reading.numbers_of_labels, target_type(str(reading.fact("target")))
+    numbers, kind = reading.numbers_of_labels, target_type(reading.fact("target"))
     one = int((numbers == 1).sum())
     if kind.repeats:
         if reading.train.label.several:
@@ -191,7 +191,7 @@ def _kind(reading: Reading) -> Evidence:
 
 def _metric(reading: Reading) -> Evidence:
     kind, top = str(reading.fact("submission.kind") or "label"), reading.fact("submission.top") or 5
-    likely = target_type(str(reading.fact("target"))).likely_metrics(kind, int(top))
+    likely = target_type(reading.fact("target")).likely_metrics(kind, int(top))
     others = tuple(f"metric={name}" for name in likely if name != reading.fact("metric"))
     return Evidence(rivals=others)
 

@@ -9,6 +9,7 @@ from src.competition.card import Card
 from src.competition.quality.duplicates import Pairs, clusters, find_pairs
 from src.competition.quality.image_index import ImageIndex, index_images
 from src.competition.samples import TRAIN, VALIDATION, Samples
+from src.core.console import Note
 from src.core.errors import Problem
 
 LISTED = 10
@@ -43,7 +44,9 @@ def inspect(card: Card, samples: Samples, duplicates: bool = True) -> Samples:
     of_entry, shared = clusters(pairs, len(index.paths))
     notes = list(pairs.notes)
     if shared:
-        notes.append(f"{shared} images are so alike that only equal files among them are tied together")
+        notes.append(
+            Note("images-alike", f"{shared} images are so alike that only equal files among them are tied together")
+        )
     names = np.where(of_entry[train] < 0, "", of_entry[train].astype(str)).astype(object)
     return replace(samples, train=samples.train.assign(cluster=names), notes=(*samples.notes, *notes))
 
@@ -59,7 +62,7 @@ def _without_faults(card: Card, samples: Samples, index: ImageIndex, entries: np
             f"on_bad_image: drop in {card.folder / 'card.yaml'}",
             code="bad-image",
         )
-    return samples.keeping(~bad, f"{text}\n  Their rows are left out"), entries[~bad]
+    return samples.keeping(~bad, Note("images-unreadable", f"{text}\n  Their rows are left out")), entries[~bad]
 
 
 def _without_test_faults(card: Card, samples: Samples, index: ImageIndex, entries: np.ndarray) -> Samples:
@@ -77,7 +80,7 @@ def _without_test_faults(card: Card, samples: Samples, index: ImageIndex, entrie
         samples,
         test=samples.test[~bad].reset_index(drop=True),
         test_without_image=(*samples.test_without_image, *samples.test["id"][bad]),
-        notes=(*samples.notes, f"{text}\n  They are answered from the classes' shares"),
+        notes=(*samples.notes, Note("test-images-unreadable", f"{text}\n  They are answered from the classes' shares")),
     )
 
 
@@ -98,6 +101,7 @@ def _without_leaks(samples: Samples, pairs: Pairs, train: np.ndarray, test: np.n
     bad = ~own & (np.isin(train, leaks) | np.isin(train, guarded))
     if not bad.any():
         return samples, train
-    return samples.keeping(~bad, f"{bad.sum()} extra rows show a held-out or test image again and are left out"), train[
-        ~bad
-    ]
+    return samples.keeping(
+        ~bad,
+        Note("extra-rows-left-out", f"{bad.sum()} extra rows show a held-out or test image again and are left out"),
+    ), train[~bad]

@@ -12,6 +12,7 @@ from itertools import combinations
 import numpy as np
 
 from src.competition.quality.image_index import ImageIndex, let_go
+from src.core.console import Note
 
 RADIUS = 10  # bits in which two hashes may differ, of 64
 # First bit, width, and bits in which the part may differ. The last and one more, summed over the parts, pass RADIUS.
@@ -128,7 +129,7 @@ class Pairs:
 
     rows: np.ndarray
     same: np.ndarray
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -149,9 +150,10 @@ def find_pairs(index: ImageIndex) -> Pairs:
     close = close[alike(index.thumb, close)]
     notes = []
     if crowded:
-        notes.append(
+        text = (
             f"{crowded} images look much like more than {CROWD} others; near duplicates among them are not looked for"
         )
+        notes.append(Note("images-alike", text))
     pairs = np.concatenate([equal, close]).reshape(-1, 2)
     return Pairs(np.sort(pairs, axis=1), np.arange(len(pairs)) < len(equal), tuple(notes))
 

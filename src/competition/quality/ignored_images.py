@@ -18,6 +18,7 @@ import pandas as pd
 from src.competition.folds import NEVER, Folds, units_of
 from src.competition.samples import Samples
 from src.competition.tables import read_table
+from src.core.console import Note
 from src.core.errors import Problem, UsageError
 from src.core.files import undefused
 from src.core.paths import home
@@ -91,7 +92,7 @@ def leave_out(samples: Samples, folds: Folds, ignored: Ignored) -> tuple[Samples
     tied = np.isin(units, units[kept & ~untrusted & (folds.of_row >= 0)])
     of_row = np.where(untrusted, NEVER, folds.of_row)
     barred = np.where(untrusted & tied, folds.of_row, NEVER)
-    left = samples.keeping(kept, _note(samples, ignored, kept, untrusted))
+    left = samples.keeping(kept, Note("rows-ignored", _note(samples, ignored, kept, untrusted)))
     folds = replace(folds, of_row=of_row[kept], barred=barred[kept])
     empty = np.setdiff1d(np.arange(folds.count), folds.of_row)
     if len(empty):

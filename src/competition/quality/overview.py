@@ -11,7 +11,7 @@ from src.competition.quality.cleaning import index_samples
 from src.competition.quality.duplicates import SMALLEST, Pairs, clusters, find_pairs
 from src.competition.quality.image_index import ImageIndex
 from src.competition.samples import Samples
-from src.core.console import log
+from src.core.console import Note, log, note
 from src.core.wording import plural
 from src.images.decode import stored_pixels
 
@@ -25,6 +25,7 @@ def overview(card: Card, samples: Samples) -> dict[str, Any]:
     index = index_samples(card, samples)
     train, test = index.of(samples.train["path"]), index.of(samples.test["path"])
     pairs = find_pairs(index)
+    notes = [*samples.notes, *pairs.notes, *_warnings(card, index, train)]
     names, strata = samples.target.parted(samples.targets, samples.classes)
     facts = {
         "competition": card.id,
@@ -39,22 +40,23 @@ def overview(card: Card, samples: Samples) -> dict[str, Any]:
         "blank": [str(path) for path in index.paths[_blank(index)]],
         "duplicates": _duplicates(samples, index, pairs, train, test),
         "groups": _groups(samples),
-        "notes": [*samples.notes, *pairs.notes, *_warnings(card, index, train)],
+        "notes": [one.text for one in notes],
     }
-    _print(facts)
+    _print(facts, notes)
     return facts
 
 
-def _warnings(card: Card, index: ImageIndex, train: np.ndarray) -> list[str]:
+def _warnings(card: Card, index: ImageIndex, train: np.ndarray) -> list[Note]:
     warnings, read = [], index.fault == ""
     if read.any() and (index.size[read].min(axis=1) < SMALLEST).all():
-        warnings.append(f"images below {SMALLEST} pixels: of duplicates only equal files are looked for")
-    warnings += _faint(index)
+        warnings.append(
+            Note("images-small", f"images below {SMALLEST} pixels: of duplicates only equal files are looked for")
+        )
+    warnings += [Note("images-faint", text) for text in _faint(index)]
     bad = int((~read[train]).sum())
     if bad and card.on_bad_image != "drop":
-        warnings.append(
-            f"training will stop at {plural(bad, 'unreadable image')}, unless the card says on_bad_image: drop"
-        )
+        text = f"training will stop at {plural(bad, 'unreadable image')}, unless the card says on_bad_image: drop"
+        warnings.append(Note("images-unreadable", text))
     return warnings
 
 
@@ -143,7 +145,7 @@ def _groups(samples: Samples) -> dict[str, int] | None:
     return {"groups": len(sizes), "smallest": int(sizes.min()), "largest": int(sizes.max())}
 
 
-def _print(facts: dict[str, Any]) -> None:
+def _print(facts: dict[str, Any], notes: list[Note]) -> None:
     images, sizes, doubles = facts["images"], facts["sizes"], facts["duplicates"]
     counts = sorted(facts["classes"].items(), key=lambda item: -item[1])
     shown = [
@@ -187,8 +189,8 @@ def _print(facts: dict[str, Any]) -> None:
         )
     for name, text in rows:
         log.info(f"  {name:<11} {text}")
-    for note in facts["notes"]:
-        log.info(f"  note: {note}")
+    for one in notes:
+        note(one.code, f"  note: {one.text}")
 
 
 def _span(three: list[int]) -> str:

@@ -11,7 +11,7 @@ from src.competition.card import Card, load_card
 from src.competition.file_tree import Tree
 from src.competition.sources import demo_digits, pixel_columns, subset
 from src.competition.sources.archives import SPARE, Bound, existing, is_archive, litter, unpack, unpack_nested
-from src.core.console import log
+from src.core.console import log, note
 from src.core.errors import Problem, UsageError
 from src.core.files import DamagedFile, needed_and_free, read_json, write_json
 from src.core.locks import remove_if_alone, waiting_lock
@@ -102,10 +102,13 @@ def bring(source: Path, folder: Path, again: bool = False, anyway: bool = False)
         return _appear(folder, whole, origin)
     held = _origin(folder)
     if held.get("stamp") == origin["stamp"]:
-        log.info(f"{data} is there already, and is kept")
+        note("data-kept", f"{data} is there already, and is kept")
         lost = held.get("files", 0) - len(Tree(data).files)
         if lost > 0:
-            log.info(f"{plural(lost, 'file')} of {held['files']} missing there: brought back from {source}")
+            note(
+                "files-brought-back",
+                f"{plural(lost, 'file')} of {held['files']} missing there: brought back from {source}",
+            )
             _bring_back(folder, whole)
         return data
     changed = ", which has changed since" if held.get("path") == origin["path"] else ""
@@ -115,7 +118,7 @@ def bring(source: Path, folder: Path, again: bool = False, anyway: bool = False)
             f"{came}: delete {data} to take {source} anew, or choose another name for this competition, id=NAME",
             code="data-of-other-source",
         )
-    log.info(f"{came}, and no card was written yet: it is taken anew")
+    note("data-taken-anew", f"{came}, and no card was written yet: it is taken anew")
     return _appear(folder, whole, origin)
 
 
@@ -135,9 +138,9 @@ def origin_of(source: Path) -> dict[str, str | int]:
 
 def _origin(folder: Path) -> dict[str, str | int]:
     """What is known of where `folder`/data came from; nothing where it was put there by hand."""
-    note = folder / "data" / ORIGIN
+    file = folder / "data" / ORIGIN
     try:
-        return read_json(note)
+        return read_json(file)
     except DamagedFile:
         return {}
 

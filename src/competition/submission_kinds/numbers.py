@@ -21,7 +21,7 @@ class _Numbers(SubmissionKind):
     def sound(self, p: np.ndarray, target: TargetType) -> np.ndarray:
         return np.isfinite(p).all(axis=1)
 
-    def sound_told(self, target: TargetType) -> str:
+    def sound_name(self, target: TargetType) -> str:
         return "finite numbers"
 
     def trimmed(self, p: np.ndarray) -> np.ndarray:

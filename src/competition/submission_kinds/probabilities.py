@@ -29,7 +29,7 @@ class Probabilities(SubmissionKind):
         sound = super().sound(p, target)
         return sound & (np.abs(p.sum(axis=1) - 1) < 1e-3) if self.sums_to_one(target) else sound
 
-    def sound_told(self, target: TargetType) -> str:
+    def sound_name(self, target: TargetType) -> str:
         return "probabilities that sum to 1" if self.sums_to_one(target) else "probabilities"
 
     def right(self, numbers: np.ndarray, target: TargetType) -> bool:

@@ -53,7 +53,7 @@ class SubmissionKind(Configurable):
         """(n,) bool: which rows of (n, outputs) predictions can be answered with; NaN never can. Here probabilities."""
         return ((p >= 0) & (p <= 1 + 1e-6)).all(axis=1)
 
-    def sound_told(self, target: TargetType) -> str:
+    def sound_name(self, target: TargetType) -> str:
         """What sound predictions are called."""
         return "probabilities"
 
@@ -117,11 +117,11 @@ def number_faults(
     empty = text == ""
     number, finite = ~np.isnan(values), np.isfinite(values)
     kinds = [("is empty", empty), ("is not a number", ~number & ~empty), ("is not finite", number & ~finite)]
-    kinds += [(told, finite & wrong(values)) for told, wrong in further]
+    kinds += [(fault, finite & wrong(values)) for fault, wrong in further]
     faults = []
-    for told, mask in kinds:
+    for fault, mask in kinds:
         cells = np.argwhere(mask)
-        faults += [f"line {r + 2}: {answers[c]} {told} ({text[r, c]!r})" for r, c in cells[:LISTED].tolist()]
+        faults += [f"line {r + 2}: {answers[c]} {fault} ({text[r, c]!r})" for r, c in cells[:LISTED].tolist()]
         if len(cells) > LISTED:
-            faults.append(f"cells where the {what} {told}: {len(cells)} in all")
+            faults.append(f"cells where the {what} {fault}: {len(cells)} in all")
     return faults, values

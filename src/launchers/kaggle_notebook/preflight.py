@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from src.core.console import log
+from src.core.console import note
 from src.core.errors import Problem
 from src.submission.kaggle import command
 from src.submission.kaggle.errors import SITE, explained, none_left, rules_not_accepted, until_midnight
@@ -26,9 +26,10 @@ def look_ahead(slug: str) -> None:
     if limits.lifetime and not limits.left:
         raise none_left(limits).error()
     if limits.today and not limits.left:
-        log.info(
+        note(
+            "no-submissions-left",
             f"warning: none of today's {limits.today} submissions is left. The notebook runs now; should it be ready "
-            f"before 00:00 UTC, in {until_midnight()}, give the same command again after that"
+            f"before 00:00 UTC, in {until_midnight()}, give the same command again after that",
         )
 
 

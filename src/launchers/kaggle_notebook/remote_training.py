@@ -19,7 +19,7 @@ from typing import Any
 
 from src.competition.sources.kaggle_input import competition_at, places, places_of
 from src.core.cli import CommandLine, Result
-from src.core.console import log
+from src.core.console import log, note
 from src.core.errors import Problem, UsageError
 from src.core.files import DamagedFile, read_json
 from src.core.paths import Run
@@ -60,7 +60,10 @@ def train_remotely(parts: Path, data: Path, seconds: float, out: Path) -> None:
             f"the command above failed with exit code {code}; what was learned before is in {out / FILE}",
             code="training-failed",
         )
-    log.info("all of it is done" if code == 0 else "the time is up: the run goes on from its last checkpoint")
+    if code == 0:
+        note("all-done", "all of it is done")
+    else:
+        note("time-up", "the time is up: the run goes on from its last checkpoint")
 
 
 def _asked(parts: Path) -> dict[str, Any]:

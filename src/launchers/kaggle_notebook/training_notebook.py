@@ -10,7 +10,7 @@ from src.competition.card import load_card
 from src.config import load as configs
 from src.config.request import Request
 from src.config.schema import Config, check
-from src.core.console import log
+from src.core.console import log, note
 from src.core.errors import Problem, UsageError
 from src.core.files import write_json, write_text
 from src.core.paths import REPOSITORY, Run, home
@@ -40,20 +40,20 @@ def train_there(request: Request, dry: bool = False) -> None:
     _check_config(request.config)
     user = request.config.kernel.user or kernels.user_name()
     if _complete(request, run):
-        log.info(f"nothing to do: {run.name} is trained and exported")
+        note("nothing-to-do", f"nothing to do: {run.name} is trained and exported")
         return
     with only_user(run.folder / FOLDER) as lock:
         for _ in range(MOST_TURNS):
             folder = build(request, run, user)
             log.info(f"{folder.path}: {format_size(folder.path)}; {request.config.kernel.hours:g} hours at Kaggle")
             if dry:
-                log.info("nothing was sent: the same command without --dry-run trains there")
+                note("nothing-sent", "nothing was sent: the same command without --dry-run trains there")
                 return
             _run_session(Session(slug, folder, run, request, lock))
             if _complete(request, run):
-                log.info(f"to answer the test set at Kaggle: python -m src.kernel run={run.name} --push")
+                note("next-command", f"to answer the test set at Kaggle: python -m src.kernel run={run.name} --push")
                 return
-            log.info("going on from there")
+            note("next-session", "going on from there")
     raise Problem(f"not done after {MOST_TURNS} notebooks: give the same command again to go on", code="not-finished")
 
 
@@ -88,7 +88,7 @@ def _run_session(session: Session) -> None:
     except (NoOutput, NotBegun) as problem:
         kernels.forget(session.record, kernels.KERNEL)
         raise failed or problem from None
-    log.info(f"brought here: {_format(session.request, session.run)}")
+    note("brought-here", f"brought here: {_format(session.request, session.run)}")
     if not failed and code not in (0, STOPPED):
         failed = Problem(f"training failed there (exit code {code}){_log(session)}", code="training-failed")
     elif (

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from src.config.request import Request
-from src.core.console import log, messages_to
+from src.core.console import Note, log, messages_to
 from src.core.errors import Busy, Problem, UsageError
 from src.core.files import MissingFile, read_csv
 from src.core.paths import DONE, Run
@@ -30,8 +30,8 @@ class BoardReporter:
     def __init__(self, board: Any, label: str) -> None:
         self.board, self.label = board, label
 
-    def message(self, text: str) -> None:
-        self.board.tell.remote(self.label, text)
+    def message(self, text: str, code: str) -> None:
+        self.board.tell.remote(self.label, Note(code, text))
 
     def show(self, row: str, progress: RowProgress) -> None:
         self.board.show.remote(row, progress)

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from src.config.request import Request
-from src.core.console import ProgressReporter, log
+from src.core.console import ProgressReporter, log, note
 from src.core.errors import Problem
 from src.core.paths import Run, has_learned, home
 from src.core.reporter import Reporter, RowProgress
@@ -194,9 +194,9 @@ class Work:
         messages, rows = self.ray.get(self.board.take.remote())
         for label, progress in rows.items():
             self.reporter.show(label, progress)
-        for label, text in messages:
-            lines = [line if line.startswith(label) else f"{label} | {line}" for line in text.splitlines()]
-            log.info("\n".join(lines))
+        for label, told in messages:
+            lines = [line if line.startswith(label) else f"{label} | {line}" for line in told.text.splitlines()]
+            note(told.code, "\n".join(lines))
         heard = {
             label for label, _ in messages
         }  # only they have new epochs: storage that is slow is not read for nothing

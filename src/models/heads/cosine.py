@@ -6,11 +6,15 @@ from torch import nn
 
 from src.core.errors import UsageError
 from src.losses.arcface import COSINE_SCALE
+from src.models.classifier import classifiers, linear_of, name_within
 from src.models.heads import HEADS
 
 
 class Cosine(nn.Module):
-    """A last layer of directions: logits are the scaled cosine between features and each class."""
+    """A last layer of directions: logits are the scaled cosine between features and each class.
+
+    (n, width) -> (n, classes), or (n, width, 1, 1) -> (n, classes, 1, 1) in the place of a 1x1 convolution.
+    """
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
@@ -18,15 +22,20 @@ class Cosine(nn.Module):
         nn.init.xavier_uniform_(self.weight)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return COSINE_SCALE * F.linear(F.normalize(features.float()), F.normalize(self.weight))
+        directions, classes = F.normalize(features.float()), F.normalize(self.weight)
+        if features.ndim == 4:
+            return COSINE_SCALE * F.conv2d(directions, classes[:, :, None, None])
+        return COSINE_SCALE * F.linear(directions, classes)
 
 
 @HEADS.register("cosine")
 def cosine(backbone: nn.Module, name: str) -> None:
-    """Raises UsageError for a network whose last layer is not one linear layer called fc."""
-    last = getattr(backbone, "fc", None)
-    if not isinstance(last, nn.Linear):
-        raise UsageError(
-            f"model.head=cosine: {name} does not end in one linear layer; a ResNet does", code="unfit-network"
-        )
-    backbone.fc = Cosine(last.in_features, last.out_features)
+    """Raises UsageError for a network whose classifier is not one linear layer."""
+    for classifier in classifiers(backbone):
+        last = linear_of(classifier)
+        if last is None:
+            raise UsageError(
+                f"model.head=cosine: {name} does not end in one linear layer; a ResNet does", code="unfit-network"
+            )
+        classes, width = last.weight.shape[:2]
+        backbone.set_submodule(name_within(backbone, last), Cosine(width, classes))

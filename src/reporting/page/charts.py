@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.colors import hsv_to_rgb, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
@@ -36,6 +37,8 @@ STYLE = {
 NAMED = {colour.lower(): f"var(--c{number})" for number, colour in enumerate(COLOURS)}
 NAMED |= {INK: "var(--ink)", RULE: "var(--rule)"}
 NAMED_CLASSES = 150  # up to which each stands at the edge of the matrix; more would be a smear, and take a minute
+NAMED_POINTS = 10  # classes that are named among points
+GOLDEN = 0.618034
 WIDTH, HEIGHT = 4.3, 3.0  # inches: 310 points, which a telephone shows a little larger than they are
 
 
@@ -65,13 +68,17 @@ def svg_of(draw: Callable[[], Figure], name: str) -> str:
 
 @dataclass(frozen=True)
 class Curve:
-    """label: in the legend; empty for none. colour, line: which of the colours and kinds of line, counted from 0."""
+    """label: in the legend; empty for none. colour, line: which of the colours and kinds of line, counted from 0.
+
+    marked: whether a curve of one or two points shows them.
+    """
 
     x: Sequence[float]
     y: Sequence[float]
     label: str
     colour: int = 0
     line: int = 0
+    marked: bool = True
 
 
 def curves(lines: Sequence[Curve], xlabel: str, ylabel: str, log: bool = False) -> Callable[[], Figure]:
@@ -83,7 +90,7 @@ def curves(lines: Sequence[Curve], xlabel: str, ylabel: str, log: bool = False) 
         for one in lines:
             again, colour = divmod(one.colour, len(COLOURS))
             style = {"color": COLOURS[colour], "linestyle": LINES[(one.line + again) % len(LINES)], "linewidth": 1.4}
-            (drawn,) = place.plot(one.x, one.y, marker="o" if len(one.x) < 3 else None, **style)
+            (drawn,) = place.plot(one.x, one.y, marker="o" if one.marked and len(one.x) < 3 else None, **style)
             if one.label:
                 named[one.label] = drawn
         if log:
@@ -184,6 +191,41 @@ def points(sets: dict[str, tuple[np.ndarray, np.ndarray]], xlabel: str, ylabel: 
         return figure
 
     return draw
+
+
+def class_map(
+    x: np.ndarray, y: np.ndarray, codes: np.ndarray, names: Sequence[str], crossed: Sequence[bool]
+) -> Callable[[], Figure]:
+    """Points in the colour of their class, those that are `crossed` under a cross. codes: (n,) int, -1 for no class.
+
+    The classes with the most crosses, and of equals the most points, have their names at their middle.
+    """
+
+    def draw() -> Figure:
+        figure, place = _empty(height=3.8)
+        wrong = np.asarray(crossed, dtype=bool)
+        colours = np.array([_hue(code, len(names)) for code in codes])
+        place.scatter(x, y, s=6, c=colours, linewidths=0, alpha=0.75)
+        place.scatter(x[wrong], y[wrong], s=12, marker="x", c=INK, linewidths=0.7)
+        place.set_xticks([])
+        place.set_yticks([])
+        known = np.unique(codes[codes >= 0])
+        order = sorted(known, key=lambda k: (-wrong[codes == k].sum(), -(codes == k).sum(), k))[:NAMED_POINTS]
+        fonts = families([names[k] for k in order])
+        for k in order:
+            middle = np.median(x[codes == k]), np.median(y[codes == k])
+            style = {"ha": "center", "va": "center", "fontsize": 7, "fontfamily": fonts, "parse_math": False}
+            place.text(*middle, legible(names[k], fonts, 24), **style)
+        return figure
+
+    return draw
+
+
+def _hue(code: int, count: int) -> str:
+    """A class's colour: neighbouring numbers are far apart on the wheel."""
+    if code < 0 or count <= len(COLOURS):
+        return COLOURS[code] if code >= 0 else RULE
+    return to_hex(hsv_to_rgb((code * GOLDEN % 1, 0.75, (0.85, 0.65)[code % 2])))
 
 
 def class_bars(table: pd.DataFrame, xlabel: str) -> Callable[[], Figure]:

@@ -225,5 +225,5 @@ def _doubts(done: Prepared) -> Iterable[str]:
         yield "no test images were found: there will be nothing to submit"
     if unreadable := done.overview["unreadable"]:
         yield f"{plural(len(unreadable), 'image')} cannot be read, such as {next(iter(unreadable))}"
-    yield from done.notes
+    yield from map(str, done.notes)
     yield from done.overview["notes"]

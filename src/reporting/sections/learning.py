@@ -4,19 +4,22 @@ import numpy as np
 import pandas as pd
 
 from src.evaluation.bootstrap import bootstrap_interval
+from src.reporting.figures import COLOURS
 from src.reporting.page.blocks import Block, Chart, Section, Text
 from src.reporting.page.charts import Curve, curves
+from src.reporting.probe_floor import ProbeFloor
 from src.reporting.run_results import RunResults
 from src.reporting.sections import SECTIONS
 
 TITLE = "Learning"
 RISE = 0.05  # the share by which the held-out loss must rise above its lowest to be called a rise
+BLACK = len(COLOURS) - 1
 BOTH = "training solid, held out dashed"
 
 
 @SECTIONS.register("learning")
 def learning(results: RunResults) -> Section:
-    log, metric = results.log, results.competition.metric
+    log, metric, floor = results.log, results.competition.metric, results.floor
     if log.empty:
         return Section("learning", TITLE, "This run was trained elsewhere and brings no logs.", ())
     blocks: list[Block] = [
@@ -24,10 +27,12 @@ def learning(results: RunResults) -> Section:
     ]
     if "train_score" in log:
         title = f"{metric.name}: {BOTH}"
-        blocks.append(_chart(log, "score", title, metric.name, ["train_score", "score"], metric.higher_is_better))
+        blocks.append(
+            _chart(log, "score", title, metric.name, ["train_score", "score"], metric.higher_is_better, floor)
+        )
     elif "score" in log:
         title = f"Held-out {metric.name}"
-        blocks.append(_chart(log, "score", title, metric.name, ["score"], metric.higher_is_better))
+        blocks.append(_chart(log, "score", title, metric.name, ["score"], metric.higher_is_better, floor))
     for column, title, unit in (
         ("lr", "Learning rate", "learning rate"),
         ("seconds", "Time of an epoch's steps", "seconds"),
@@ -39,8 +44,16 @@ def learning(results: RunResults) -> Section:
     return Section("learning", TITLE, _reading(results, log), tuple(blocks))
 
 
-def _chart(log: pd.DataFrame, name: str, title: str, unit: str, columns: list[str], highest: bool = False) -> Chart:
-    """A colour each fold; a kind of line each column, or each seed where there is one column."""
+def _chart(
+    log: pd.DataFrame,
+    name: str,
+    title: str,
+    unit: str,
+    columns: list[str],
+    highest: bool = False,
+    floor: ProbeFloor | None = None,
+) -> Chart:
+    """A colour each fold; a kind of line each column, or each seed where there is one column. floor: a level line."""
     columns = [column for column in columns if column in log]
     folds, seeds = list(dict.fromkeys(log["fold"])), list(dict.fromkeys(log["seed"]))
     lines = []
@@ -52,6 +65,11 @@ def _chart(log: pd.DataFrame, name: str, title: str, unit: str, columns: list[st
     numbers = log[["seed", "fold", "epoch", *columns]]
     alt = "; ".join(_course(log, column, highest) for column in columns)
     text = f"{title}; a kind of line each seed" if len(columns) == 1 and len(seeds) > 1 else title
+    if floor:
+        ends = [log["epoch"].min(), log["epoch"].max()]
+        lines.append(Curve(ends, [floor.score] * 2, "the probe", BLACK, 2, marked=False))
+        numbers = numbers.assign(probe=floor.score)
+        alt, text = f"{alt}; a level line: {floor}", f"{text}; the level line is the {floor}"
     return Chart(name, text, alt, curves(lines, "epoch", unit, log=name == "loss"), numbers)
 
 

@@ -13,10 +13,12 @@ from src.metrics import Rows
 from src.reporting.other_runs import runs_of, submitted_of
 from src.reporting.page.blocks import Chart, Section, Table
 from src.reporting.page.charts import intervals
+from src.reporting.probe_floor import ProbeFloor
 from src.reporting.run_results import RunResults
 from src.reporting.sections import SECTIONS
 
 TEST = "test, answers known"
+PROBE = "probe, run"
 
 
 @SECTIONS.register("answer")
@@ -70,6 +72,9 @@ def score_table(results: RunResults) -> pd.DataFrame:
             lines.append(
                 (name, candidate, int(rows.sum()), metric.score(targets, shown, rows=held.rows.at(rows)), low, high)
             )
+    if results.floor:
+        floor = results.floor
+        lines.append((f"{PROBE} {floor.run}", "plain", len(held.id), floor.score, floor.low, floor.high))
     lines += _test_lines(results, candidates)
     return pd.DataFrame(lines, columns=["name", "series", "rows", "value", "low", "high"])
 
@@ -80,6 +85,8 @@ def _who_answered(results: RunResults, scores: pd.DataFrame) -> str:
     text += " that never saw it" + (" together" if seeds > 1 else "")
     if (scores["name"] == TEST).any():
         text += f"; test images by all {len(results.members)} networks together"
+    if results.floor:
+        text += f"; {PROBE} {results.floor.run}: the same held-out images, by a head on frozen features"
     return f"{text}; {results.held.target.plain_rule}, before any decision rule"
 
 
@@ -123,11 +130,22 @@ def _reading(results: RunResults, scores: pd.DataFrame, submitted: pd.DataFrame)
         gain = paired_difference(metric, held.targets, results.plain, results.tta, held.groups, rows=held.rows)
         difference = format_difference("the plain view", f"TTA of {len(results.views)} views", gain)
         text += f" {difference[0].upper()}{difference[1:]}."
+    if results.floor:
+        text += f" {_against(results, results.floor)}"
     known = submitted.dropna(subset="public") if len(submitted) else submitted
     if len(known):
         best = known["public"].max() if metric.higher_is_better else known["public"].min()
         text += f" Best public score of this run: {best:.4f}."
     return text
+
+
+def _against(results: RunResults, floor: ProbeFloor) -> str:
+    """The run beside the floor, on the same images in the plain view."""
+    metric, held = results.competition.metric, results.held
+    gain = paired_difference(metric, held.targets, floor.answers, results.plain, held.groups, rows=held.rows)
+    more = f", the best of {floor.others + 1} probes" if floor.others else ""
+    difference = format_difference("the probe", "this run", gain)
+    return f"The floor, a head on frozen features: {floor}{more}; in the plain view {difference}."
 
 
 def _folds(results: RunResults) -> str:

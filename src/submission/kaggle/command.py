@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from src.core.console import log, printable
+from src.core.console import note, printable
 from src.core.errors import Problem, UsageError
 
 LISTENER = Path(__file__).resolve().parent / "listener"
@@ -42,7 +42,7 @@ NO_ANSWER = re.compile(
 )
 
 
-Note = dict[str, Any]  # what the listener noted of one question or answer
+Exchange = dict[str, Any]  # what the listener noted of one question or answer
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Call:
     @property
     def last(self) -> dict[str, Any]:
         """The last note: a question without a "status" got no answer. Empty where nothing was noted."""
-        return next((note for note in reversed(self.answers) if "method" in note), {})
+        return next((one for one in reversed(self.answers) if "method" in one), {})
 
     @property
     def refusal(self) -> dict[str, Any]:
@@ -112,9 +112,9 @@ class Call:
         return max(usual, retry_after(self.refusal))
 
 
-def retry_after(note: dict[str, Any]) -> float:
+def retry_after(exchange: Exchange) -> float:
     """The seconds that a noted answer asks to wait; 0 where it asks nothing."""
-    asked = str(note.get("retry_after", ""))
+    asked = str(exchange.get("retry_after", ""))
     return float(asked) if re.fullmatch(r"\d{1,9}(\.\d+)?", asked) else 0.0
 
 
@@ -166,7 +166,10 @@ def clean(text: str) -> str:
 
 
 def run(
-    *words: str, seconds: float = READ_SECONDS, hold: Sequence[int] = (), heard: Callable[[Note], None] | None = None
+    *words: str,
+    seconds: float = READ_SECONDS,
+    hold: Sequence[int] = (),
+    heard: Callable[[Exchange], None] | None = None,
 ) -> Call:
     """Run `kaggle WORDS` once.
 
@@ -196,19 +199,22 @@ def run(
                             process.kill()
                             out, err = process.communicate()
                             return Call(words, None, *_decoded(out, err), _noted(notes))
-                    for note in _noted(notes)[reported:] if heard else ():
+                    for exchange in _noted(notes)[reported:] if heard else ():
                         reported += 1
-                        heard(note)
+                        heard(exchange)
             except BaseException:
                 process.kill()
                 raise
         return Call(words, process.returncode, *_decoded(out, err), _noted(notes))
 
 
-def tell_upload(note: Note) -> None:
+def tell_upload(exchange: Exchange) -> None:
     """Tells that an upload broke off and is sent again, which the command does for minutes without a word."""
-    if "upload_attempt" in note:
-        log.info(f"the upload broke off: the kaggle command sends it again (attempt {note['upload_attempt']})")
+    if "upload_attempt" in exchange:
+        note(
+            "upload-sent-again",
+            f"the upload broke off: the kaggle command sends it again (attempt {exchange['upload_attempt']})",
+        )
 
 
 def _decoded(out: bytes, err: bytes) -> tuple[str, str]:
@@ -239,7 +245,7 @@ def ask(*words: str, seconds: float = READ_SECONDS) -> Call:
         if pause > LONGEST_PAUSE:
             break
         why = f"answers {call.status}" if call.busy else "does not respond"
-        log.info(f"Kaggle {why}: asking again in {pause:.0f} s")
+        note("asking-again", f"Kaggle {why}: asking again in {pause:.0f} s")
         time.sleep(pause)
     if call.exit != 0:
         raise Failed(call)
@@ -260,7 +266,7 @@ def submit(
     file: Path | NotebookVersion,
     message: str,
     hold: Sequence[int] = (),
-    heard: Callable[[Note], None] | None = None,
+    heard: Callable[[Exchange], None] | None = None,
 ) -> Call:
     """Run `kaggle competitions submit` once, whatever comes of it."""
     # --key=value, so that a message that begins with a dash is still a message.

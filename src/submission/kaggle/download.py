@@ -19,12 +19,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from src.core.console import log, silenced
+from src.core.console import log, note, silenced
 from src.core.errors import Problem
 from src.core.files import needed_and_free
 from src.core.locks import locked
 from src.submission.kaggle import command
-from src.submission.kaggle.command import Call, Failed, Note, ask, checked_slug
+from src.submission.kaggle.command import Call, Exchange, Failed, ask, checked_slug
 from src.submission.kaggle.errors import SITE, Reason, explain, rules_not_accepted
 
 LOOK_SECONDS = 0.25
@@ -147,7 +147,10 @@ def download(slug: str, folder: Path) -> Path:
         begun_earlier = archive.path.exists()
         fault = _fetched(slug, archive, lock)
         if fault and begun_earlier:
-            log.info(f"{archive.path.name}, which an earlier start left, does not become a whole zip: fetching it anew")
+            note(
+                "fetched-anew",
+                f"{archive.path.name}, which an earlier start left, does not become a whole zip: fetching it anew",
+            )
             fault = _fetched(slug, archive, lock)
     if fault:
         raise Problem(
@@ -155,7 +158,7 @@ def download(slug: str, folder: Path) -> Path:
             f"Give the same command again; or fetch it by hand from {SITE}/competitions/{slug}/data and give its path.",
             code="damaged-archive",
         )
-    log.info(f"{archive.path} is here and whole: {archive.size / 1e6:.1f} MB")
+    note("downloaded", f"{archive.path} is here and whole: {archive.size / 1e6:.1f} MB")
     return archive.path
 
 
@@ -194,7 +197,7 @@ def _fetch(slug: str, archive: Partial, lock: int) -> None:
         pauses.pop(0)
         broken = "the download broke off" if have or begun else "no answer"
         what = f"Kaggle answers {call.status}" if call.busy else broken
-        log.info(f"{what}: going on from {have / 1e6:.1f} MB in {pause:.0f} s")
+        note("download-resumed", f"{what}: going on from {have / 1e6:.1f} MB in {pause:.0f} s")
         time.sleep(pause)
 
 
@@ -206,21 +209,21 @@ def _run(slug: str, archive: Partial, lock: int) -> Call:
     except Stalled:
         return Call(words, None, "", "", ())
     except _LongPause as long:
-        return Call(words, 1, "", "", (long.note,))
+        return Call(words, 1, "", "", (long.exchange,))
 
 
 class _LongPause(Exception):
     """The server asks for a pause that is not waited for."""
 
-    def __init__(self, note: Note) -> None:
+    def __init__(self, exchange: Exchange) -> None:
         super().__init__("a long pause")
-        self.note = note
+        self.exchange = exchange
 
 
-def _check_pause(note: Note) -> None:
+def _check_pause(exchange: Exchange) -> None:
     """Raises _LongPause: the command itself would wait as long as the server asks, without a word."""
-    if command.retry_after(note) > command.LONGEST_PAUSE:
-        raise _LongPause(note)
+    if command.retry_after(exchange) > command.LONGEST_PAUSE:
+        raise _LongPause(exchange)
 
 
 def _fault(archive: Partial) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from src.core.console import log, silenced
+from src.core.console import log, note, silenced
 from src.core.errors import Problem
 from src.core.files import DamagedFile, MissingFile, read_json, write_json
 from src.submission.kaggle import command
@@ -156,11 +156,11 @@ def push_once(
     noted = _noted(record).get(kind.name, {})
     same = noted.get("contents") == contents and noted.get("address") == address
     if same and now is not None and noted.get("version") is not None and now <= noted["version"]:
-        log.info(f"{kind.name} {address}: version {noted['version']} is at Kaggle already")
+        note("at-kaggle-already", f"{kind.name} {address}: version {noted['version']} is at Kaggle already")
         return noted["version"]
     new, now = now is None, now or 0
     if same and noted.get("version") is None and now == noted.get("before", now) + 1:
-        log.info(f"{kind.name} {address}: an earlier push had arrived, as version {now}")
+        note("earlier-push-arrived", f"{kind.name} {address}: an earlier push had arrived, as version {now}")
         return _note(record, kind, address, contents, now - 1, now)
     lag = command.LAG_SECONDS - (time.time() - noted.get("since", 0.0))
     # Another version of a dataset costs nothing; another run of a notebook takes its hours of the week's GPU.
@@ -199,7 +199,7 @@ def _sent(words: tuple[str, ...], size: int, hold: Sequence[int]) -> Call:
         if not passing or usual is None or call.pause(usual) > command.LONGEST_PAUSE:
             return replace(call, attempts=attempt)
         what = f"Kaggle answers {BUSY}" if call.status == BUSY else "the upload broke off"
-        log.info(f"{what}: trying again in {call.pause(usual):.0f} s")
+        note("trying-again", f"{what}: trying again in {call.pause(usual):.0f} s")
         time.sleep(call.pause(usual))
     raise AssertionError("the last attempt returns")
 
@@ -223,13 +223,13 @@ def _arrived(kind: Kind, slug: str, call: Call, address: str, before: int) -> bo
     refused = call.status is not None and call.status < command.SERVER_FAULT and call.status != 408
     looks = (0.0,) if said or refused else LOOKS
     if not (said or refused):
-        log.info(f"the answer to the push of the {kind.name} was lost: looking whether it arrived")
+        note("answer-lost", f"the answer to the push of the {kind.name} was lost: looking whether it arrived")
     # After a refusal too: the command repeats by itself what got no answer, and is then told that it is there.
     for wait in looks:
         time.sleep(wait)
         with explained(slug):
             if (kind.version(address) or 0) > before:
-                log.info("it arrived")
+                note("push-arrived", "it arrived")
                 return True
     if said:
         reason = clean(said[1])
@@ -332,7 +332,7 @@ def await_run(slug: str, address: str, version: int, hours: float) -> None:
         with silenced():
             status, why = run_state(address)
         if status != before:
-            log.info(f"notebook {address} version {version}: {(status or 'unknown').lower()}")
+            note("notebook-status", f"notebook {address} version {version}: {(status or 'unknown').lower()}")
         before = status
         if status != "COMPLETE" and status not in FAILED:
             return None
@@ -407,7 +407,7 @@ def fetch_output(slug: str, address: str, name: str, folder: Path, whole: Callab
             if not _passing(failed.call):
                 break
         if pause is not None:
-            log.info(f"{name} of {address} did not come: fetching it again in {pause:.0f} s")
+            note("trying-again", f"{name} of {address} did not come: fetching it again in {pause:.0f} s")
             time.sleep(pause)
     raise fault
 
@@ -430,7 +430,7 @@ def _until(slug: str, poll: Callable[[], T | None], seconds: float) -> T | None:
                 goes_on = "What is at Kaggle goes on there; the same command looks for it again."
                 raise explain(slug, failed.call).error(more=goes_on) from None
             if not lapsed:
-                log.info("Kaggle does not respond; still waiting, the notebook keeps running")
+                note("no-response", "Kaggle does not respond; still waiting, the notebook keeps running")
             lapsed = True
         if time.monotonic() - begun > seconds:
             return None

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from src.core.console import log
+from src.core.console import log, note
 from src.core.errors import Problem
 from src.core.files import sha256_of
 from src.core.locks import locked
@@ -100,7 +100,7 @@ def submit_once(
         if entry and not before:
             raise AlreadySubmitted(entry, file.name)
         if entry:
-            log.info("an earlier push of these bytes had arrived: nothing is pushed now")
+            note("earlier-push-arrived", "an earlier push of these bytes had arrived: nothing is pushed now")
         else:
             limits = check_allowance(slug)
             _tell_hidden(competition, limits)
@@ -128,13 +128,16 @@ def check_allowance(slug: str) -> Limits | None:
         facts = command.competition(slug) if limits == Limits() else None
     if limits.left > 0:
         noun = "submission" if limits.left == 1 else "submissions"
-        log.info(f"{limits.left} {noun} left today, {limits.today} used; the day ends (UTC) in {until_midnight()}")
+        note(
+            "submissions-left",
+            f"{limits.left} {noun} left today, {limits.today} used; the day ends (UTC) in {until_midnight()}",
+        )
         return limits
     if limits != Limits():
         raise none_left(limits).error(NotPushed)
     if facts is not None and not facts["entered"]:
         raise rules_not_accepted(slug).error(NotPushed)
-    log.info("Kaggle does not tell how many submissions are left")
+    note("submissions-left-unknown", "Kaggle does not tell how many submissions are left")
     return None
 
 
@@ -168,7 +171,7 @@ def send(
         if usual is None or not passing or pause > command.LONGEST_PAUSE or time.monotonic() + pause > end:
             raise _not_pushed(slug, call, file).error(NotPushed)
         trouble = f"Kaggle answered {call.status}" if call.busy else "the upload broke off"
-        log.info(f"{trouble} and nothing was submitted: trying again in {pause:.0f} s")
+        note("trying-again", f"{trouble} and nothing was submitted: trying again in {pause:.0f} s")
         time.sleep(pause)
     raise AssertionError("the last attempt returns or raises")
 
@@ -224,7 +227,7 @@ def _tell_hidden(competition: str, limits: Limits | None) -> None:
     listed = sum(each.ref != "" and each.time.startswith(today) for each in ledger.read(competition)[0])
     if limits and limits.today > listed:
         more = "a push from elsewhere may be on its way"
-        log.info(f"Kaggle counts {limits.today} submissions of today and lists {listed}: {more}")
+        note("counts-differ", f"Kaggle counts {limits.today} submissions of today and lists {listed}: {more}")
 
 
 def _new_entry(competition: str, sha256: str, file: Path | NotebookVersion, message: str, counted: int | None) -> Entry:
@@ -263,7 +266,7 @@ def _unsure_push(competition: str, slug: str, entry: Entry) -> Entry | None:
     Raises Unsure as long as that cannot be known: within LAG_SECONDS, and where Kaggle counts more submissions than
     its list explains.
     """
-    log.info("an earlier push of these bytes was cut off: looking whether it arrived")
+    note("push-cut-off", "an earlier push of these bytes was cut off: looking whether it arrived")
     lag = command.LAG_SECONDS - ledger.seconds_since(entry.time)
     for wait in LOOKS if lag > 0 else ():
         time.sleep(wait)
@@ -278,7 +281,7 @@ def _unsure_push(competition: str, slug: str, entry: Entry) -> Entry | None:
             f"it is not known whether the earlier push of {entry.file} arrived. {evidence.text} Nothing was pushed.\n"
             f"{when}Look at {_page(slug)}, or give the same command again later. To push it all the same: --again"
         )
-    log.info(f"it did not arrive. {evidence.text}")
+    note("push-not-arrived", f"it did not arrive. {evidence.text}")
     ledger.append(replace(entry, time=ledger.now(), status=NOT_PUSHED, reason="cut off, and not in Kaggle's list"))
     return None
 
@@ -354,14 +357,14 @@ def _not_pushed(slug: str, call: Call, file: Path | NotebookVersion) -> Reason:
 
 def _look_up(slug: str, call: Call, token: str, counted: float | None) -> str:
     """The ref of a submission that may have arrived. Raises Unsure where it isn't seen."""
-    log.info("the answer to the push was lost: looking whether it arrived")
+    note("answer-lost", "the answer to the push was lost: looking whether it arrived")
     text = ""
     try:
         for wait in LOOKS:
             time.sleep(wait)
             mine = find(slug, token, "")
             if mine:
-                log.info(f"it arrived: submission {mine.ref}")
+                note("push-arrived", f"it arrived: submission {mine.ref}")
                 return mine.ref
         text = "" if counted is None else f" {_count_told(counted, command.limits(slug).total)}"
     except Failed as failed:

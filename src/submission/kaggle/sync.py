@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO
 
-from src.core.console import log
+from src.core.console import note
 from src.core.files import sha256_of
 from src.core.paths import submissions_folder
 from src.submission import ledger
@@ -107,5 +107,8 @@ def restore(competition: str, lock: IO[str]) -> None:
         except (ValueError, TypeError):
             continue
         if entry.token and entry.token not in known:
-            log.info(f"the ledger does not tell the push of {entry.file} on {entry.time[:10]} any more: it is put back")
+            note(
+                "ledger-mended",
+                f"the ledger does not tell the push of {entry.file} on {entry.time[:10]} any more: it is put back",
+            )
             ledger.append(entry)

@@ -29,6 +29,10 @@ class Logistic(Probe):
         """(..., directions) -> (..., outputs): how the directions make the outputs."""
         return values
 
+    def gathered(self, weight: torch.Tensor) -> torch.Tensor:
+        """(outputs, width) -> (directions, width), what `spread` made the weights of."""
+        return weight
+
     def curvature(self, outputs: int) -> float:
         """Of the loss in a logit, where all classes are as likely."""
         return (outputs - 1) / outputs**2
@@ -39,9 +43,23 @@ class Logistic(Probe):
     def path(
         self, features: torch.Tensor, truth: torch.Tensor, outputs: int, strengths: tuple[float, ...]
     ) -> Iterator[LinearHead]:
-        variances = features.square().mean(0)
-        weight = torch.zeros(self.directions(outputs), features.shape[1])
-        bias = torch.zeros(outputs)
+        weight, bias = torch.zeros(self.directions(outputs), features.shape[1]), torch.zeros(outputs)
+        yield from self._path(features, truth, strengths, weight, bias)
+
+    def refit(self, features: torch.Tensor, truth: torch.Tensor, outputs: int, near: LinearHead) -> LinearHead:
+        (fitted,) = self._path(features, truth, (near.strength,), self.gathered(near.weight), near.bias)
+        return fitted
+
+    def _path(
+        self,
+        features: torch.Tensor,
+        truth: torch.Tensor,
+        strengths: tuple[float, ...],
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+    ) -> Iterator[LinearHead]:
+        """Each fit begins where the one before it ended, the first at these numbers."""
+        outputs, variances = len(bias), features.square().mean(0)
         for strength in strengths:
             scale = (self.curvature(outputs) * variances + strength).rsqrt()
             penalty = strength * scale.square()
@@ -95,3 +113,6 @@ class Grades(Logistic):
 
     def spread(self, values: torch.Tensor, outputs: int) -> torch.Tensor:
         return values * torch.linspace(-1, 1, outputs)
+
+    def gathered(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight[-1:]

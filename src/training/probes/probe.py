@@ -32,6 +32,7 @@ class Probe(Configurable):
     """A way to fit a linear head. strengths: of its regularisation, the strongest first; one is chosen nested."""
 
     strengths: ClassVar[tuple[float, ...]]
+    calibrated: ClassVar[bool] = True  # whether logits may be multiplied, to be as sure as they are right
 
     @abstractmethod
     def path(
@@ -42,6 +43,11 @@ class Probe(Configurable):
         features: (n, width) float32 on their principal axes, which turn features of deviation 1 without stretching
         them: the columns are nearly uncorrelated. truth: as the kind of target has it.
         """
+
+    def refit(self, features: torch.Tensor, truth: torch.Tensor, outputs: int, near: LinearHead) -> LinearHead:
+        """The head of the strength of `near`, which was fitted on some of these rows: where a fit may begin."""
+        (fitted,) = self.path(features, truth, outputs, (near.strength,))
+        return fitted
 
 
 class PrincipalAxes:

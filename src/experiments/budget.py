@@ -20,6 +20,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
+from src.competition.card import load_card
 from src.competition.plan_record import Facts, note_took, plan_of, write_plan
 from src.config import run_config
 from src.config.request import ALL, Request
@@ -48,6 +49,7 @@ def train_within_budget(request: Request, begun: float) -> None:
         train(request)
         return
     check_plannable(request)
+    load_card(request.competition)  # a misspelt name is told at once
     planned = _in_fresh_process(_plan, request, begun)
     if planned.config is None:
         raise Problem(planned.text, code="budget-too-short")

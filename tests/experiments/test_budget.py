@@ -136,7 +136,7 @@ def test_a_budget_is_a_time_and_part_of_the_name():
         with pytest.raises(ValueError):
             seconds_of(word)
     assert parse(["competition=tiny", "budget=20m"]).run != parse(["competition=tiny", "budget=60m"]).run
-    assert parse(["competition=tiny"]).config.budget is None
+    assert parse(["competition=tiny"]).config.budget == "10m"
     assert parse(["competition=tiny", "train.epochs=3"]).config.budget is None
     plain = load("demo-digits", {})
     assert plain.budget is None and plain.hash() == load("demo-digits", {"budget": "null"}).hash()

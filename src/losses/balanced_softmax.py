@@ -15,10 +15,7 @@ class BalancedSoftmax(CrossEntropy):
     def begin(self, rows: TrainingRows) -> None:
         super().begin(rows)
         counts = shown(rows.counts)
-        prior = torch.log(torch.tensor(counts / counts.sum(), dtype=torch.float32))
-        self._priors = {torch.device("cpu"): prior}
+        self.prior = torch.log(torch.tensor(counts / counts.sum(), dtype=torch.float32))
 
     def moved(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        if logits.device not in self._priors:
-            self._priors[logits.device] = self._priors[torch.device("cpu")].to(logits.device)
-        return logits + self._priors[logits.device]
+        return logits + self.on(logits.device, "prior", self.prior)

@@ -51,7 +51,7 @@ class Loss(Configurable):
     def begin(self, rows: TrainingRows) -> None:
         """Before the first call."""
         self.rows = rows
-        self._copies: dict[torch.device, torch.Tensor | None] = {}
+        self._copies: dict[tuple[str, torch.device], torch.Tensor] = {}
 
     def __call__(self, logits: torch.Tensor, targets: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
         """The mean loss of these rows; rows: (n,) what each weighs in it, about 1, None for alike."""
@@ -80,10 +80,13 @@ class Loss(Configurable):
         return len(targets)
 
     def _weights_on(self, device: torch.device) -> torch.Tensor | None:
-        """Copied to each device once: it would wait for every copy."""
-        if device not in self._copies:
-            self._copies[device] = None if self.rows.weights is None else self.rows.weights.to(device)
-        return self._copies[device]
+        return None if self.rows.weights is None else self.on(device, "weights", self.rows.weights)
+
+    def on(self, device: torch.device, name: str, values: torch.Tensor | np.ndarray | float) -> torch.Tensor:
+        """What stays the same in every step, copied to each device once: a GPU would wait for every copy."""
+        if (name, device) not in self._copies:
+            self._copies[name, device] = torch.as_tensor(values).to(device)
+        return self._copies[name, device]
 
 
 def class_weights(kind: str, counts: np.ndarray, beta: float) -> torch.Tensor | None:
@@ -131,7 +134,7 @@ class NumberLoss(Loss):
         return self._of_cells(logits, targets).mean(dim=1)
 
     def _of_cells(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        unit = torch.as_tensor(self.rows.unit, dtype=logits.dtype, device=logits.device)
+        unit = self.on(logits.device, "unit", self.rows.unit).to(logits.dtype)
         return self.of_errors((logits - targets.to(logits.dtype)) / unit)
 
     def of_errors(self, errors: torch.Tensor) -> torch.Tensor:

@@ -57,7 +57,7 @@ def test_a_run_on_features_of_another_program(tiny, mine):
     assert load_file(member / "model.safetensors")["head.weight"].shape == (3, WIDTH)
     assert not list(tiny.glob("competition/tiny/cache/*.npy"))  # no image was seen
     assert predict(["run=p", "--tta"]) == 0 and report(["run=p"]) == 0
-    (file,) = (tiny / "submissions/tiny").glob("*.csv")
+    file = tiny / "submissions/tiny/p.csv"
     answers = pd.read_csv(file, dtype=str).merge(tables(tiny)[1], on="image_id")
     assert (answers["colour_x"] == answers["colour_y"]).mean() > 0.9
     drawn = pd.read_csv(tiny / "runs/tiny/p/report/map.csv")
@@ -135,7 +135,7 @@ def test_ridge_fits_numbers_in_their_own_unit(tiny):
     words = ["config=tiny", "probe.head=auto", "probe.features=mine.npz", "data.sampler=plain", "fold=0..2", "run=r"]
     assert train(words) == 0 and predict(["run=r"]) == 0
     assert read_json(tiny / "runs/tiny/r/seed0/fold0/done.json")["probe"]["head"] == "ridge"
-    (file,) = (tiny / "submissions/tiny").glob("*.csv")
+    file = tiny / "submissions/tiny/r.csv"
     found = pd.read_csv(file, dtype={"image_id": str}).set_index("image_id").loc[test_rows["image_id"]].to_numpy()
     off = np.abs(found - numbers[len(train_rows) :]).mean(axis=0)
     assert off[0] < 100 and off[1] < 0.05

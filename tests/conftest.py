@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 
 os.environ.update(HF_HUB_OFFLINE="1", NO_ALBUMENTATIONS_UPDATE="1", OMP_NUM_THREADS="1")
 
@@ -13,9 +12,6 @@ import pytest
 
 from tests.fixtures.tiny import write_tiny
 
-# Hundreds of processes import the same modules: they are compiled once, not by each.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
 # A shell's background job ignores Ctrl-C, and so would every process that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -143,9 +143,19 @@ class Optim(Section):
 class Schedule(Section):
     name: ScheduleName
     warmup_epochs: NotNegative
+    warmup_steps: Annotated[int, Field(ge=0)] | None = later(None)
     step_epochs: Positive
     decay: Annotated[float, Field(gt=0, le=1)]
     patience: Annotated[int, Field(ge=0)]
+
+    def of_steps(self, steps: int) -> "Schedule":
+        """The section with its warm-up in epochs of so many steps."""
+        if self.warmup_steps is None:
+            return self
+        return self.model_copy(update={"warmup_epochs": self.warmup_steps / steps, "warmup_steps": None})
+
+
+Frozen = Literal["nothing", "trunk"] | Positive  # a number: of the first groups of layers
 
 
 class Stage(Section):
@@ -153,7 +163,7 @@ class Stage(Section):
 
     epochs: Positive
     lr: Annotated[float, Field(gt=0)] | None = None
-    frozen: Literal["nothing", "trunk"] = "nothing"
+    frozen: Frozen = "nothing"
     size: Annotated[int, Field(ge=8)] | None = None
     augment: Augment | None = None
     sampler: Annotated[Spec, _registered(*SAMPLER)] | None = None
@@ -168,7 +178,9 @@ class Train(Section):
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     keep: Literal["last", "best"]
     patience: Annotated[int, Field(ge=0)]
-    frozen: Literal["nothing", "trunk"]
+    frozen: Frozen
+    head_init: Literal["random", "probe"] = later("random")
+    hold_norms: bool = later(False)
     mixup: NotNegative
     cutmix: NotNegative
     stages: list[Stage]
@@ -254,6 +266,16 @@ class Config(Section):
         return tuple(key for key in AUTO_KEYS if self.value(key) == "auto")
 
     @property
+    def begins_from_probe(self) -> bool:
+        """Whether training begins with a last layer that is fitted on frozen features."""
+        return self.train.head_init == "probe"
+
+    @property
+    def only_probe(self) -> bool:
+        """Whether nothing is trained but the last layer, on frozen features."""
+        return not self.probe.off and not self.begins_from_probe
+
+    @property
     def epochs(self) -> int:
         """All epochs: of the stages where there are any."""
         return sum(stage.epochs for stage in self.train.stages) or self.train.epochs
@@ -265,6 +287,7 @@ class Config(Section):
     def identity(self) -> dict[str, Any]:
         """The keys that decide what is learned: a run folder belongs to exactly one such set."""
         off = {name for name, section in self if isinstance(section, Section) and section.off}
+        off -= {"probe"} if self.begins_from_probe else set()
         return self.model_dump(exclude={*FREE_SECTIONS, *off})
 
     def hash(self) -> str:

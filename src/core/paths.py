@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+CHECKPOINT = "checkpoint.pt"
 DONE = "done.json"  # written last in a member's folder, so its existence means that all else is there
 
 
@@ -42,7 +43,7 @@ def relative_paths(paths: Iterable[str | Path], folder: Path) -> Iterator[str]:
 
 def has_learned(folder: Path) -> bool:
     """Whether a fold of the run in `folder` has a checkpoint or is done: then it belongs to its configuration."""
-    return any(folder.glob("seed*/*/checkpoint.pt")) or any(folder.glob(f"seed*/*/{DONE}"))
+    return any(folder.glob(f"seed*/*/{CHECKPOINT}")) or any(folder.glob(f"seed*/*/{DONE}"))
 
 
 @dataclass(frozen=True)

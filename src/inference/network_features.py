@@ -10,7 +10,8 @@ that the features depend on. Features of other programs come in files of the sam
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -81,13 +82,16 @@ class NetworkFeatures:
     def file(self, part: str, view: str) -> Path:
         return self.folder / f"{part}-{view}.npz"
 
-    def ensure(self, views: tuple[str, ...]) -> None:
-        """Compute what is not kept yet, in one pass over the images."""
-        if self._missing(views):
+    def ensure(self, views: tuple[str, ...], told: Callable[[int], None] | None = None) -> None:
+        """Compute what is not kept yet, in one pass over the images.
+
+        told: called with the number of images of each batch; without it a bar is drawn.
+        """
+        if self.missing(views):
             with waiting_lock(self.folder / "lock", f"computing features in {self.folder}"):
-                missing = self._missing(views)  # another process may have computed them while this one waited
+                missing = self.missing(views)  # another process may have computed them while this one waited
                 if missing:
-                    self._compute(missing)
+                    self._compute(missing, told)
 
     def read(self, view: str) -> np.ndarray:
         """(rows, width) float32 of the training rows, then the test rows. Raises Problem where a file is damaged."""
@@ -95,7 +99,8 @@ class NetworkFeatures:
         ids = {TRAIN: samples.train["id"].to_numpy(), TEST: samples.test["id"].to_numpy()}
         return np.concatenate([read_features(self.file(part, view), ids[part]) for part in ids])
 
-    def _missing(self, views: tuple[str, ...]) -> tuple[str, ...]:
+    def missing(self, views: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of the views whose features are not kept."""
         return tuple(view for view in views if not all(self._current(part, view) for part in (TRAIN, TEST)))
 
     def _current(self, part: str, view: str) -> bool:
@@ -105,7 +110,7 @@ class NetworkFeatures:
             return False  # it is only a copy of what can be made again
         return meta.get("view_version") == VIEWS.origin(view)
 
-    def _compute(self, views: tuple[str, ...]) -> None:
+    def _compute(self, views: tuple[str, ...], told: Callable[[int], None] | None) -> None:
         competition, size = self.competition, self.competition.config.images.size
         images = PlainRows(competition.images(), size)
         feed = Feed(images, self.workers, torch.device(self.device))
@@ -113,9 +118,9 @@ class NetworkFeatures:
         rows, batch = np.arange(count + len(competition.samples.test)), competition.config.predict.batch
         begun = time.monotonic()
         engine, ready = self._fastest(feed, rows[:batch], len(rows) * len(views))
-        with Bar(len(rows), "features", "image") as bar:
+        with nullcontext() if told else Bar(len(rows), "features", "image") as bar:
             autocast = partial(backend_of(engine).autocast, engine)
-            found = view_logits(ready, feed, rows, views, batch, autocast, bar.update)
+            found = view_logits(ready, feed, rows, views, batch, autocast, told or bar.update)
         passes = len(rows) * len(views) / (time.monotonic() - begun)
         log.info(f"features of {self.name} at {size} px, {len(views)} views, by {engine}: {passes:.0f} images/s")
         facts = {"network": self.name, "size": size, "engine": engine.name, "precision": engine.precision}

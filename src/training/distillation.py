@@ -21,7 +21,7 @@ from src.core.console import ProgressReporter, log
 from src.core.errors import Problem
 from src.core.files import read_json
 from src.core.locks import only_one
-from src.core.paths import DONE, Run
+from src.core.paths import CHECKPOINT, DONE, Run
 from src.core.reporter import Reporter, RowProgress
 from src.core.worker_processes import run_tasks
 from src.evaluation.bootstrap import format_difference, paired_difference
@@ -41,7 +41,7 @@ FOLDER = "teacher"
 
 def predict_teachers(work: list[FoldJob], share: Share) -> None:
     """Let the teachers of these folds answer, as many at once as train; a fold under way keeps the answers it has."""
-    asking = [job for job in work if job.teacher and not (job.folder / "checkpoint.pt").exists()]
+    asking = [job for job in work if job.teacher and not (job.folder / CHECKPOINT).exists()]
     if not asking:
         return
     with ProgressReporter(what="the teacher answers", unit="image") as terminal:

@@ -15,7 +15,7 @@ from torch import nn
 
 from src.core.console import log
 from src.core.files import csv_for_people, damaged, sha256_of, write_json, write_text, written_whole
-from src.core.paths import DONE
+from src.core.paths import CHECKPOINT, DONE
 from src.images.dataset import Feed
 from src.inference.logits_store import logits_file, save_logits
 from src.training.distillation import FoldTargets, forget, teacher_summary
@@ -82,7 +82,7 @@ def write_fold(
             f"{done['seconds']:.0f} s"
         )
     write_json(folder / DONE, done)
-    for passing in (folder / BEST, folder / "checkpoint.pt"):
+    for passing in (folder / BEST, folder / CHECKPOINT):
         passing.unlink(missing_ok=True)
     forget(job)
 

@@ -5,14 +5,12 @@ are the features times that layer.
 """
 
 import time
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 
 from src.competition.competition import Competition
-from src.competition.folds import deal_units, units_of
 from src.competition.run_record import save_or_verify
 from src.core.console import log
 from src.core.distributed import ALONE, Ranks
@@ -28,17 +26,11 @@ from src.inference.network_features import FP32, NetworkFeatures, check_begins_t
 from src.inference.tta import PLAIN, VIEWS, view_names
 from src.models.factory import Network, build
 from src.models.features import Head, without_head
-from src.targets import TargetType
 from src.training.evaluate import Scores
 from src.training.finish import write_fold
+from src.training.fitted_head import fit_head, head_kinds
 from src.training.fold_job import FoldJob
 from src.training.machine import choose, cores
-from src.training.probes import LinearHead, PrincipalAxes, Probe, probes_of
-
-ENOUGH = 2000  # inner held-out rows that tell one strength from another
-SMALL = 2e8  # multiplications of a pass up to which a second core costs more than it brings
-INNER = 5  # inner folds, where the outer ones leave none
-SCALES = 2.0 ** np.arange(-4, 1.5, 0.5)  # by which logits are tried to be multiplied
 
 
 def fit_probes(
@@ -54,7 +46,7 @@ def fit_probes(
         )
     config = competition.config
     check_begins_trained(config.model)
-    probes_of(config.probe.head, competition.target)
+    head_kinds(config, competition.target)
     network = build(config.model, len(competition.samples.classes), config.images.size, competition.target)
     parameters = sum(p.numel() for p in network.parameters())
     without_head(network)
@@ -74,16 +66,6 @@ def fit_probes(
                 _ProbeFold(job, reporter).run()
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """A kind of head and a strength, with what inner folds tell of it. scale: what its logits are multiplied by."""
-
-    probe: Probe
-    strength: float
-    scale: float
-    loss: float
-
-
 class _ProbeFold:
     """The fit of one fold of one seed."""
 
@@ -92,7 +74,6 @@ class _ProbeFold:
         self.competition, self.config, self.target = competition, competition.config, competition.target
         self.outputs = len(competition.samples.classes)
         self.rows, self.held_out = competition.folds.rows(job.fold)
-        self.truth = torch.from_numpy(competition.samples.targets)
         self.learned = view_names(self.config.probe.views)
         self.views = tuple(dict.fromkeys((*PLAIN, *self.learned, *view_names(self.config.predict.views))))
 
@@ -103,18 +84,19 @@ class _ProbeFold:
         features.ensure(self.views)
         fitting = time.monotonic()
         seen = {view: torch.from_numpy(features.read(view)) for view in self.views}
-        choice, fitted = self._fit(torch.stack([seen[view][self.rows] for view in self.learned]).mean(0))
-        head.set(fitted.weight, fitted.bias)
+        features_mean = torch.stack([seen[view][self.rows] for view in self.learned]).mean(0)
+        fitted = fit_head(self.competition, job.fold, features_mean, job.threads)
+        head.set(fitted.head.weight, fitted.head.bias)
         network.backbone.set_submodule(head.name, head.layer)
-        logits = {view: fitted.logits(table).numpy() for view, table in seen.items()}
+        logits = {view: fitted.head.logits(table).numpy() for view, table in seen.items()}
         seconds, scores = time.monotonic() - fitting, self._scores(logits[PLAIN[0]])
         entry = self._entry(logits[PLAIN[0]], scores, seconds)
         job.folder.mkdir(parents=True, exist_ok=True)
         with written_whole(job.folder / "log.csv") as part:
             pd.DataFrame([entry]).to_csv(part, index=False)
-        told = {"head": choice.probe.name, "strength": choice.strength, "inner_loss": choice.loss}
+        told = {"head": fitted.probe, "strength": fitted.strength, "inner_loss": fitted.inner_loss}
         done = {"probe": told, "feature_seconds": round(fitting - begun, 1)}
-        log.info(f"{job.name}: {choice.probe.name} of strength {choice.strength:g}, inner loss {choice.loss:.4f}")
+        log.info(f"{job.name}: {fitted.probe} of strength {fitted.strength:g}, inner loss {fitted.inner_loss:.4f}")
         write_fold(job, network.backbone, [entry], done, scores)
         self._store(logits, done["weights"])
         self.reporter.end(job.name)
@@ -126,53 +108,6 @@ class _ProbeFold:
         network = build(config.model, self.outputs, config.images.size, self.target)
         network.to(job.machine.torch_device, memory_format=torch.channels_last).eval()
         return network, without_head(network)
-
-    def _fit(self, features: torch.Tensor) -> tuple[_Choice, LinearHead]:
-        """The head of the kind and strength that does best on inner folds, fitted on all training rows.
-
-        features: (training rows, width), the mean over the views, which is overwritten.
-        """
-        small = features.numel() * self.outputs < SMALL
-        torch.set_num_threads(1 if small else self.job.threads)
-        axes = PrincipalAxes(features.clone())
-        turned, truth, inner = axes.turned(features), self.truth[self.rows], self._inner_folds()
-        probes = probes_of(self.config.probe.head, self.target)
-        choice = min((self._chosen(probe, turned, truth, inner) for probe in probes), key=lambda one: one.loss)
-        strengths = choice.probe.strengths
-        path = strengths[: strengths.index(choice.strength) + 1][-2:]  # from the stronger one it is near
-        *_, fitted = choice.probe.path(turned, truth, self.outputs, path)
-        return choice, axes.back(fitted.times(choice.scale))
-
-    def _inner_folds(self) -> np.ndarray:
-        """(training rows,) the inner fold of each: the other outer folds, so that groups stay together."""
-        found = self.competition.folds.of_row[self.rows]
-        if len(np.unique(found[found >= 0])) > 1:
-            return found
-        samples = self.competition.samples
-        strata = self.target.strata(samples.targets[self.rows])
-        return deal_units(strata, units_of(samples.train)[self.rows], INNER, self.config.data.fold_seed)
-
-    def _chosen(self, probe: Probe, turned: torch.Tensor, truth: torch.Tensor, inner: np.ndarray) -> _Choice:
-        """The strength with the least loss on inner held-out rows, of as many inner folds as it takes.
-
-        From the strongest on, until it gets worse.
-        """
-        parts, scored = [], 0
-        for fold in np.unique(inner[inner >= 0]):
-            if scored < ENOUGH:
-                parts.append(torch.from_numpy(inner == fold))
-                scored += int(parts[-1].sum())
-        known = torch.cat([truth[held] for held in parts]).numpy()
-        paths = [probe.path(turned[~held], truth[~held], self.outputs, probe.strengths) for held in parts]
-        choices: list[_Choice] = []
-        for heads in zip(*paths, strict=True):
-            answers = [head.logits(turned[held]).numpy() for head, held in zip(heads, parts, strict=True)]
-            scale, loss = _best_scale(self.target, known, np.concatenate(answers))
-            choices.append(_Choice(probe, heads[0].strength, scale, loss))
-            best = min(choices, key=lambda one: one.loss)
-            if best is not choices[-1]:
-                break
-        return best
 
     def _scores(self, logits: np.ndarray) -> Scores | None:
         if not len(self.held_out):
@@ -201,10 +136,3 @@ class _ProbeFold:
             for part, made in (("oof", table[self.held_out]), ("test", table[count:])):
                 if len(made):
                     save_logits(logits_file(job.folder, part, view, None), ids[part], made, samples.classes, own)
-
-
-def _best_scale(target: TargetType, truth: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
-    """The factor of the logits whose loss is least, and that loss: prototypes are too sure of themselves."""
-    losses = {float(scale): target.plain_loss(truth, logits * np.float32(scale)) for scale in SCALES}
-    scale = min(losses, key=losses.get)
-    return scale, losses[scale]

@@ -19,20 +19,23 @@ from src.core.errors import Problem, UsageError
 from src.core.files import read_json, sweep_parts
 from src.core.locks import only_one
 from src.core.memory import explain_out_of_memory
-from src.core.paths import DONE, Run
+from src.core.paths import CHECKPOINT, DONE, Run
 from src.core.reporter import Reporter, RowProgress, SilentReporter
 from src.core.worker_processes import run_tasks
 from src.inference.backends import check_precision
 from src.inference.tta import view_names
 from src.models.factory import build
+from src.models.freezing import NOTHING, freeze
 from src.submission.sample_layout import layout_of
 from src.training.autotune import Tuner
 from src.training.distillation import epoch_length, predict_teachers, report_student_against_teacher
 from src.training.evaluate import stored_answers
+from src.training.fitted_head import check_head_init, compute_features
 from src.training.fold_job import FoldJob, global_batch
 from src.training.machine import Share, choose, share_out
 from src.training.preflight import check_choices, check_shared, check_steps, check_writable
 from src.training.probe_folds import fit_probes
+from src.training.stages import stages_of
 from src.training.state import optimizer_of
 from src.training.teacher import check_teacher, teacher_of
 from src.training.trainer import FoldTraining
@@ -91,7 +94,7 @@ def _train_asked(request: Request, ranks: Ranks, reporter: Reporter) -> None:
     check_writable(run)
     wanted = [(seed, fold) for seed in request.seeds for fold in folds]
     left = ranks.broadcast([member for member in wanted if not run.finished(*member)])
-    if left and not competition.config.probe.off:
+    if left and competition.config.only_probe:
         fit_probes(left, competition, run, ranks, reporter)
     elif left:
         _train(left, wanted, competition, run, ranks, reporter)
@@ -118,6 +121,10 @@ def _train(
     # A throw-away network shows now whether name, weights and size fit, not after the images are decoded.
     network = build(config.model, len(competition.samples.classes), config.images.size, competition.target)
     optimizer_of(config, network)
+    for frozen in (*(stage.frozen for stage in stages_of(config)), NOTHING):
+        freeze(network.backbone, frozen)
+    if config.begins_from_probe:
+        check_head_init(competition, network)
     with ranks.main_first():
         images, teacher = competition.images(), teacher_of(competition)
         if ranks.is_main:
@@ -148,6 +155,8 @@ def _train(
     ]
     if ranks.is_main:
         predict_teachers(work, share)
+        if config.begins_from_probe and not all((job.folder / CHECKPOINT).exists() for job in work):
+            compute_features(competition, network, machine.device, share)
     ranks.barrier()
     if ranks.count > 1:
         check_steps(work, ranks)

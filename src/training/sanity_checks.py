@@ -30,7 +30,8 @@ def stop_on_nan(loss_sum: float, name: str, epoch: int, step: int) -> None:
 
 def after_epoch(job: FoldJob, entry: dict[str, Any], scores: Scores, chance: float) -> None:
     """Once, at the first epoch after warm-up: a loss still at chance, or one answer for every image."""
-    if entry["epoch"] != min(math.floor(job.competition.config.schedule.warmup_epochs) + 1, job.epochs):
+    schedule = job.competition.config.schedule.of_steps(entry["steps"])
+    if entry["epoch"] != min(math.floor(schedule.warmup_epochs) + 1, job.epochs):
         return
     if entry["loss"] >= 0.99 * chance:
         log.info(

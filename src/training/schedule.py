@@ -14,7 +14,7 @@ def rates(config: Config, stages: list[Stage], steps: int) -> Curve:
 
     Raises Problem where the schedule gives another number of rates than there are steps, or what is no rate.
     """
-    schedule, curves = schedule_of(config.schedule), []
+    schedule, curves = schedule_of(config.schedule.of_steps(steps)), []
     for peak, epochs in _spans(config, stages):
         curve = schedule.curve(peak, epochs, steps)
         if curve.lr.shape != (epochs * steps,) or not (np.isfinite(curve.lr) & (curve.lr >= 0)).all():

@@ -2,22 +2,18 @@
 
 from dataclasses import dataclass
 
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
-
 from src.config.schema import Augment, Config
 from src.images.samplers import Sampler, sampler_of
-from src.models.features import last_layer
 
 
 @dataclass(frozen=True)
 class Stage:
-    """`lr` is None where the schedule of the stage before goes on."""
+    """`lr` is None where the schedule of the stage before goes on. frozen: see models/freezing.py."""
 
     first: int
     epochs: int
     lr: float | None
-    frozen: bool
+    frozen: str | int
     size: int
     augment: Augment
     sampler: Sampler
@@ -29,7 +25,7 @@ def stages_of(config: Config) -> list[Stage]:
         first=0,
         epochs=config.epochs,
         lr=None,
-        frozen=config.train.frozen == "trunk",
+        frozen=config.train.frozen,
         size=config.images.size,
         augment=config.augment,
         sampler=sampler_of(config.data.sampler, config.data.sampler_exponent),
@@ -44,7 +40,7 @@ def stages_of(config: Config) -> list[Stage]:
                 first=first,
                 epochs=asked.epochs,
                 lr=asked.lr,
-                frozen=asked.frozen == "trunk",
+                frozen=asked.frozen,
                 size=asked.size or config.images.size,
                 augment=asked.augment or config.augment,
                 sampler=sampler_of(asked.sampler or config.data.sampler, exponent),
@@ -56,16 +52,3 @@ def stages_of(config: Config) -> list[Stage]:
 
 def stage_at(stages: list[Stage], epoch: int) -> Stage:
     return next(stage for stage in reversed(stages) if stage.first <= epoch)
-
-
-def freeze(backbone: nn.Module, frozen: bool) -> None:
-    """Let only the last layer learn, or all of it."""
-    backbone.requires_grad_(not frozen)
-    last_layer(backbone).requires_grad_(True)
-
-
-def hold_norms(backbone: nn.Module) -> None:
-    """A frozen trunk's batch norms keep their running statistics too."""
-    for module in backbone.modules():
-        if isinstance(module, _BatchNorm):
-            module.eval()

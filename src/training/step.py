@@ -4,6 +4,7 @@ from contextlib import nullcontext
 
 import numpy as np
 import torch
+from torch import nn
 
 from src.core.errors import Problem
 from src.core.memory import fits, largest_batch
@@ -13,12 +14,11 @@ from src.training import sanity_checks
 from src.training.fold_job import FoldJob, global_batch
 from src.training.loss_meter import LossMeter, StepLoss
 from src.training.mixing import mixing
-from src.training.stages import hold_norms
 from src.training.state import State
 
 
 class Stepper:
-    """Takes the steps of one fold; `frozen` says whether the trunk rests in them."""
+    """Takes the steps of one fold; `resting` are the batch norms whose statistics rest in them."""
 
     def __init__(self, job: FoldJob, state: State, targets: np.ndarray) -> None:
         """targets: of every row of the image cache that a step may hold."""
@@ -29,7 +29,7 @@ class Stepper:
         self.criterion = loss_of(self.config.loss, samples.counts_in(rows), target, target.unit(samples.targets[rows]))
         self.normalizer = self.criterion.normalizer
         self.mix = mixing(self.config.train, len(samples.classes))
-        self.frozen = False
+        self.resting: list[nn.Module] = []
         self.loss_meter = LossMeter(state.device, self._count)
 
     def take(self, images: torch.Tensor, rows: torch.Tensor, updates: int) -> None:
@@ -40,8 +40,8 @@ class Stepper:
         """
         state, progress, ranks = self.state, self.state.progress, self.job.ranks
         state.network.train()
-        if self.frozen:
-            hold_norms(state.plain_network.backbone)
+        for norm in self.resting:
+            norm.eval()
         truth = self.targets[rows]
         images, targets = self.mix(images, _sent(truth, images.device))
         known = truth if targets.ndim == truth.ndim else targets  # what is summed here keeps no GPU waiting

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from src.core.console import log
+from src.core.paths import CHECKPOINT
 from src.core.reporter import EPOCH, Reporter, RowProgress
 from src.core.seeding import ORDER, START, STEP, key, seed_all
 from src.core.stop_signal import StopSignal
@@ -14,17 +15,19 @@ from src.images.augment import Augmentation
 from src.images.dataset import AugmentedSteps, Feed, PlainRows, Step
 from src.images.samplers import Drawn, epoch_steps, steps_per_epoch
 from src.models.factory import build
+from src.models.freezing import freeze
 from src.training import sanity_checks
 from src.training.distillation import fold_targets, targets_in_words
 from src.training.distributed_loader import DistributedLoader
 from src.training.evaluate import Scores, best_epoch, evaluate
 from src.training.finish import finish, keep_best
+from src.training.fitted_head import begin_from_probe
 from src.training.fold_job import FoldJob, global_batch
 from src.training.logs import line, shown, write_logs
 from src.training.mixing import augmented_rows
 from src.training.schedule import rates, set_rate
 from src.training.schedules import schedule_of
-from src.training.stages import Stage, freeze, stage_at, stages_of
+from src.training.stages import Stage, stage_at, stages_of
 from src.training.state import State
 from src.training.step import Stepper
 from src.training.warm_start import is_warm_start, load_warm_start
@@ -51,6 +54,10 @@ class FoldTraining:
             network.set_unit(samples.target.prior(seen, len(samples.classes)), samples.target.unit(seen))
         if is_warm_start(config.model):
             load_warm_start(network, job.competition, job.seed, job.fold)
+        self.checkpoint = job.folder / CHECKPOINT
+        begun = job.ranks.broadcast(self.checkpoint.exists())
+        if config.begins_from_probe and not begun and job.ranks.is_main:  # the others get the leader's numbers
+            begin_from_probe(job, network)
         self.state = State(config, job.machine, network, job.ranks)
         self.device = self.state.device
         self.stepper = Stepper(job, self.state, self.fold_targets.targets)
@@ -60,9 +67,8 @@ class FoldTraining:
         self.scores: Scores | None = None  # of the last epoch, on the held-out rows
         self.kept_at, self.keeping = time.monotonic(), 0.0  # when a checkpoint was written, and the seconds it took
         self.plain_feed = Feed(PlainRows(job.images, config.images.size), job.machine.workers, self.device)
-        self.checkpoint = job.folder / "checkpoint.pt"
         self.state.progress.threads, self.state.progress.ranks = job.threads, job.ranks.count
-        if job.ranks.broadcast(self.checkpoint.exists()):
+        if begun:
             self.state.restore(self.checkpoint)
         self.ranks_before = self.state.progress.ranks
         if self.ranks_before != job.ranks.count or job.machine.device != "cpu":
@@ -117,14 +123,13 @@ class FoldTraining:
     def _enter(self, stage: Stage) -> None:
         """Make ready for a stage: what it freezes, shows and draws."""
         job, data = self.job, self.job.competition.samples
-        freeze(self.state.plain_network.backbone, stage.frozen)
+        self.stepper.resting = freeze(self.state.plain_network.backbone, stage.frozen, self.config.train.hold_norms)
         self.state.share_gradients()
         load_side = self.config.images.load_side()
         augmentation = Augmentation(stage.augment.transforms, stage.size, load_side)
         only = augmented_rows(stage.augment.only, data.targets, data.classes, data.target, self.fold_targets.answered)
         feed = Feed(AugmentedSteps(job.images, augmentation, only), job.machine.workers, self.device)
         self.feed = DistributedLoader(feed, job.ranks, stage.size)
-        self.stepper.frozen = stage.frozen
         self.stage = stage
 
     def _epoch(self, stop: StopSignal) -> None:

@@ -68,12 +68,15 @@ def _trained(trial: Trial, name: str, factor: float) -> Figures:
     seconds = podium(home, "src.train", f"run={run.name}", "fold=0", f"seed={seed}", *words)
     podium(home, "src.predict", f"run={run.name}", f"seed={seed}")
     done = read_json(folder / f"seed{seed}" / "fold0" / "done.json")
-    test = _accuracy(home / "submissions" / NAME / f"{run.name}.csv", home / "competition" / NAME / "data" / "test.csv")
+    test = accuracy_of(
+        home / "submissions" / NAME / f"{run.name}.csv", home / "competition" / NAME / "data" / "test.csv"
+    )
     shutil.rmtree(folder)
     return {"seconds": seconds, "test": test, "valid": done["score"], "training": done["seconds"]}
 
 
-def _accuracy(answers: Path, truth: Path) -> float:
+def accuracy_of(answers: Path, truth: Path) -> float:
+    """Of a submission, held against a table of labels."""
     text, known = (_labels(file) for file in (answers, truth))
     return sum(text[key] == label for key, label in known.items()) / len(known)
 

@@ -24,16 +24,16 @@ class Trial:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table: two sides of a row, compared by one figure.
+    """One line of the table: two sides of a row, compared by one figure, or one side and its goal.
 
     goal: how many times better than the peer Podium is to be; for `difference`, by how much the figure is to be
-    greater. provided: a figure whose mean must be no lower than the peer's for the goal to count. beside: a figure
-    that is told too.
+    greater; without a peer, what the figure itself is to reach. provided: a figure whose mean must be no lower than
+    the peer's for the goal to count. beside: a figure that is told too.
     """
 
     title: str
     figure: str
-    peer: str
+    peer: str | None
     goal: float
     side: str = PODIUM
     less_is_better: bool = False

@@ -6,7 +6,7 @@ from statistics import mean, median
 from scipy import stats
 
 from tests.bench.record import Results
-from tests.bench.row import Figures, Line, Row
+from tests.bench.row import PODIUM, Figures, Line, Row
 
 HEAD = ("what", "figure", "Podium", "against", "theirs", "Podium's advantage", "goal")
 
@@ -33,15 +33,38 @@ def line_cells(row: Row, results: Results) -> list[tuple[str, ...]]:
 
 
 def _cells(row: Row, line: Line, results: Results, absent: str | None) -> tuple[str, ...]:
+    if line.peer is None:
+        return _alone(row, line, results, absent)
     own, theirs = results.of(row.name, line.side), results.of(row.name, line.peer)
     told = [_format(line, figures) or _reason(results, row, side, absent) for side, figures in
             ((line.side, own), (line.peer, theirs))]  # fmt: skip
     shared = sorted(own.keys() & theirs.keys())
     pairs = [(own[k], theirs[k]) for k in shared]
     advantage, reached = _compared(line, pairs) if pairs else ("", "")
-    side = "" if line.side == "Podium" else f"{line.side.removeprefix('Podium, ')}: "
-    goal = "better" if line.difference else f"{line.goal:g}"
-    return (line.title, line.figure, side + told[0], line.peer, told[1], advantage, f"{goal} {reached}".strip())
+    goal = f"{line.goal:g}" if not line.difference else f"{line.goal:+g}" if line.goal else "better"
+    return (
+        line.title,
+        line.figure,
+        _of_side(line, told[0]),
+        line.peer,
+        told[1],
+        advantage,
+        f"{goal} {reached}".strip(),
+    )
+
+
+def _alone(row: Row, line: Line, results: Results, absent: str | None) -> tuple[str, ...]:
+    """The cells of a line that has a goal and no peer; the median of the repeats is held against it."""
+    own = results.of(row.name, line.side)
+    text = _format(line, own) or _reason(results, row, line.side, absent)
+    middle = median(one[line.figure] for one in own.values()) if own else None
+    reached = middle is not None and (middle <= line.goal if line.less_is_better else middle >= line.goal)
+    goal = f"{line.goal:g}" if middle is None else f"{line.goal:g} {_verdict(reached)}"
+    return (line.title, line.figure, _of_side(line, text), "-", "-", "", goal)
+
+
+def _of_side(line: Line, text: str) -> str:
+    return text if line.side == PODIUM else f"{line.side.removeprefix('Podium, ')}: {text}"
 
 
 def _format(line: Line, measured: dict[int, Figures]) -> str:

@@ -19,12 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import timm
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from timm.models import register_model
 from torch import nn
 
 from src.core.paths import REPOSITORY
+from src.models.zoo import register_networks
 from src.models.zoo.resnet8 import resnet8
 from src.predict import main as predict
 from src.train import main as train
@@ -148,6 +150,18 @@ def test_mixed_batches_stages_and_a_teacher(tiny):
     alone("one", *words)
     told = together(tiny, "two", *words)
     assert "2 processes share each batch" in told
+    assert_same(tiny, "one", "two")
+
+
+def test_a_head_fitted_on_features_and_layers_that_rest(tiny):
+    """The leader fits the head, the others begin with the same numbers."""
+    register_networks()
+    torch.manual_seed(3)
+    save_file(timm.create_model("resnet8", norm_layer="groupnorm1").state_dict(), tiny / "own.safetensors")
+    words = [*GROUPS, f"model.pretrained={tiny / 'own.safetensors'}", "model.stem=stock", "fold=0"]
+    words += ["train.head_init=probe", "train.frozen=2", "train.epochs=2"]
+    together(tiny, "two", *words)
+    alone("one", *words)
     assert_same(tiny, "one", "two")
 
 

@@ -1,15 +1,21 @@
 """Stages, schedules, mixing and going on from another run: through the door, read back from what a run leaves."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file
+from timm.models import group_parameters
 
 from src.config.request import parse
+from src.models.freezing import freeze
+from src.models.zoo import register_networks
 from src.targets import target_type
 from src.train import main as train
 from src.training.mixing import augmented_rows, mixing
@@ -79,6 +85,23 @@ def test_a_stage_with_a_rate_of_its_own_begins_the_schedule_anew():
     assert lr == pytest.approx([0.5] * 15 + [0.01] * 3)
 
 
+def test_warm_up_counted_in_steps_leaves_most_of_a_short_stage(tiny):
+    config = parse(
+        [
+            "config=tiny",
+            "train.stages=[{epochs: 1, lr: 0.5}, {epochs: 1, lr: 0.1}]",
+            "schedule.warmup_epochs=9",
+            "schedule.warmup_steps=4",
+        ]
+    ).config
+    lr = rates(config, stages_of(config), 20).lr.reshape(2, 20)
+    assert lr[:, 0] == pytest.approx([0.005, 0.001]) and lr.argmax(1).tolist() == [4, 4]
+    assert (lr[:, 5:].mean(1) > np.array([0.15, 0.03])).all(), "a cosine for the rest"
+    by_epochs = curve("train.epochs=1", "schedule.warmup_epochs=1")
+    assert by_epochs.argmax() == 1, "half an epoch of three steps, at most"
+    assert train([*FOLD, "run=short", "train.epochs=1", "schedule.warmup_steps=1"]) == 0
+
+
 def test_frozen_then_free(tiny):
     """While the trunk rests only the last layer learns, batch norm's statistics included."""
     assert train([*FOLD, "run=start", "train.epochs=1"]) == 0
@@ -92,6 +115,59 @@ def test_frozen_then_free(tiny):
     freed = weights(tiny, "freed")
     assert any(not torch.equal(start[name], freed[name]) for name in start if name.startswith("layer1"))
     assert json.loads((folder(tiny, "freed") / "done.json").read_text())["epochs"] == 2
+
+
+def test_the_first_groups_of_layers_rest(tiny, capsys):
+    """Stem and first stage do not move, the statistics of their batch norms neither; a stage may free them."""
+    assert train([*FOLD, "run=start", "train.epochs=1"]) == 0
+    on = ["model.weights=run:start", "train.ema_decay=0", "optim.weight_decay=0.1"]
+    assert train([*FOLD, *on, "run=rests", "train.epochs=2", "train.frozen=2"]) == 0
+    assert train([*FOLD, *on, "run=freed", "train.stages=[{epochs: 1, frozen: 2}, {epochs: 1, frozen: 1}]"]) == 0
+    start = weights(tiny, "start")
+    for run, resting in (("rests", ("conv1.", "bn1.", "layer1.")), ("freed", ("conv1.", "bn1."))):
+        now = weights(tiny, run)
+        still = {name for name in start if torch.equal(start[name], now[name])}
+        assert still == {name for name in start if name.startswith(resting)}, run
+    capsys.readouterr()
+    for words, code in (
+        (["train.frozen=9"], "too-many-frozen"),
+        (["train.stages=[{epochs: 1, frozen: 0}]"], "bad-value"),
+    ):
+        assert train([*FOLD, "run=wrong", *words, "--json"]) == 2
+        assert json.loads(capsys.readouterr().out)["error"]["code"] == code
+
+
+def test_a_network_without_groups_of_layers_is_told():
+    with raises("no-layer-groups"):
+        freeze(torch.nn.Sequential(torch.nn.Linear(2, 2)), 1)
+
+
+@pytest.mark.parametrize("name", ["resnet8", "vgg11_bn", "tf_efficientnet_lite0", "vit_tiny_patch16_224"])
+def test_no_gradient_goes_through_layers_that_rest(name):
+    register_networks()
+    backbone = timm.create_model(name, num_classes=3)
+    grouped = group_parameters(backbone, backbone.group_matcher(coarse=True), reverse=True)
+    freeze(backbone, 2)
+    backbone.train()
+    images = torch.rand(1, 3, 224, 224)
+    with saving() as kept:
+        backbone(images).sum().backward()
+    moved = {name for name, parameter in backbone.named_parameters() if parameter.grad is not None}
+    assert moved == {name for name, group in grouped.items() if group >= 2}
+    freeze(backbone, "nothing")
+    with saving() as every:
+        backbone(images)
+    assert len(kept) < len(every), "the graph begins after them"
+
+
+@contextmanager
+def saving() -> Iterator[list]:
+    """What a forward pass within it saves for the backward pass."""
+    kept: list = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: kept.append(tensor.shape) or tensor, lambda same: same
+    ):
+        yield kept
 
 
 def test_other_folds_leak_and_are_refused(tiny, capsys):

@@ -12,12 +12,11 @@ from src.competition.sources.archives import unpack
 from src.config import run_config
 from src.core.errors import Problem
 from src.core.files import read_json, sha256_of, written_whole
-from src.core.paths import DONE, Run, runs_folder
+from src.core.paths import CHECKPOINT, DONE, Run, runs_folder
 
 FILE = "run.carried"  # a tar, under a name that Kaggle does not unpack
 ENDED = "ended.json"  # in it: the exit code with which training elsewhere ended
 STOPPED = 130  # of training that was stopped at its time limit
-CHECKPOINT = "checkpoint.pt"
 MEMBER = re.compile(r"seed\d+/(fold\d+|all)")
 SHARED = ("config.yaml", "run.json", "machine.json", "ignored.csv")
 KEPT = ("seed*/*/**/*", "predictions/*.json", "export/*.safetensors", *SHARED)

@@ -3,6 +3,7 @@
 A new one: a file with a class under `@PROBES.register("name")`, here or in PODIUM_HOME/extensions. See Probe.
 """
 
+from src.core.errors import UsageError
 from src.core.registry import Registry, parsed
 from src.targets import TargetType
 from src.training.probes.probe import LinearHead, PrincipalAxes, Probe
@@ -14,8 +15,17 @@ AUTO = "auto"
 
 
 def probes_of(spec: str | dict, target: TargetType) -> list[Probe]:
-    """The kinds of head that `probe.head` asks for; auto: those that the kind of target names."""
+    """The kinds of head that `probe.head` asks for; auto: those that the kind of target names.
+
+    Raises UsageError where it names none.
+    """
     if spec == AUTO:
+        if not target.usual_probes:
+            raise UsageError(
+                f"no head is fitted on frozen features for {target.name} targets: leave probe.head and "
+                f"train.head_init out, or name a head of your own, probe.head=NAME",
+                code="no-probe",
+            )
         return [PROBES.get(name)() for name in target.usual_probes]
     name, given = parsed(spec, "probe.head")
     return [PROBES.get(name)(**given)]

@@ -1,0 +1,189 @@
+"""The last layer of one fold, fitted on what the frozen network sees in the fold's training rows.
+
+A probe stops there (probe_folds.py); `train.head_init=probe` trains on from it, all weights: linear probe first, then
+fine-tuning (Kumar et al., 2022).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+
+from src.competition.competition import Competition
+from src.competition.folds import deal_units, units_of
+from src.config.schema import Config
+from src.core.console import ProgressReporter, log
+from src.core.reporter import Reporter, RowProgress
+from src.core.worker_processes import run_tasks
+from src.inference.network_features import NetworkFeatures, check_begins_trained
+from src.inference.tta import view_names
+from src.models.factory import Network
+from src.models.features import Head, without_head
+from src.targets import TargetType
+from src.training.fold_job import FoldJob
+from src.training.machine import Share, cores
+from src.training.probes import AUTO, LinearHead, PrincipalAxes, Probe, probes_of
+
+ENOUGH = 2000  # inner held-out rows that tell one strength from another
+SMALL = 2e8  # multiplications of a pass up to which a second core costs more than it brings
+INNER = 5  # inner folds, where the outer ones leave none
+SCALES = 2.0 ** np.arange(-4, 1.5, 0.5)  # by which logits are tried to be multiplied
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """A linear head of the kind and strength that did best on inner folds. inner_loss: there."""
+
+    probe: str
+    strength: float
+    inner_loss: float
+    head: LinearHead
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A kind of head and a strength, with what inner folds tell of it. scale: what its logits are multiplied by."""
+
+    probe: Probe
+    strength: float
+    scale: float
+    loss: float
+
+
+def head_kinds(config: Config, target: TargetType) -> list[Probe]:
+    """The kinds of head that are tried. Raises UsageError where there is none for such a target."""
+    return probes_of(config.probe.head or AUTO, target)
+
+
+def fit_head(competition: Competition, fold: int | str, features: torch.Tensor, threads: int) -> FittedHead:
+    """The head of the kind and strength that does best on inner folds, fitted on all training rows of the fold.
+
+    features: (training rows, width) float32, the mean over probe.views, which is overwritten.
+    """
+    samples, target, outputs = competition.samples, competition.target, len(competition.samples.classes)
+    rows, _ = competition.folds.rows(fold)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if features.numel() * outputs < SMALL else threads)
+    axes = PrincipalAxes(features.clone())
+    turned, truth = axes.turned(features), torch.from_numpy(samples.targets)[torch.from_numpy(rows)]
+    inner = _inner_folds(competition, rows)
+    kinds = head_kinds(competition.config, target)
+    choice = min(
+        (_best_strength(one, turned, truth, inner, target, outputs) for one in kinds), key=lambda one: one.loss
+    )
+    strengths = choice.probe.strengths
+    path = strengths[: strengths.index(choice.strength) + 1][-2:]  # from the stronger one it is near
+    *_, fitted = choice.probe.path(turned, truth, outputs, path)
+    head = axes.back(fitted.times(choice.scale))
+    torch.set_num_threads(before)
+    return FittedHead(choice.probe.name, choice.strength, choice.loss, head)
+
+
+def _inner_folds(competition: Competition, rows: np.ndarray) -> np.ndarray:
+    """(training rows,) the inner fold of each: the other outer folds, so that groups stay together."""
+    found = competition.folds.of_row[rows]
+    if len(np.unique(found[found >= 0])) > 1:
+        return found
+    samples = competition.samples
+    strata = competition.target.strata(samples.targets[rows])
+    return deal_units(strata, units_of(samples.train)[rows], INNER, competition.config.data.fold_seed)
+
+
+def _best_strength(
+    probe: Probe, turned: torch.Tensor, truth: torch.Tensor, inner: np.ndarray, target: TargetType, outputs: int
+) -> _Choice:
+    """The strength with the least loss on inner held-out rows, of as many inner folds as it takes.
+
+    From the strongest on, until it gets worse.
+    """
+    parts, scored = [], 0
+    for fold in np.unique(inner[inner >= 0]):
+        if scored < ENOUGH:
+            parts.append(torch.from_numpy(inner == fold))
+            scored += int(parts[-1].sum())
+    known = torch.cat([truth[held] for held in parts]).numpy()
+    paths = [probe.path(turned[~held], truth[~held], outputs, probe.strengths) for held in parts]
+    choices: list[_Choice] = []
+    for heads in zip(*paths, strict=True):
+        answers = [head.logits(turned[held]).numpy() for head, held in zip(heads, parts, strict=True)]
+        scale, loss = _best_scale(target, known, np.concatenate(answers))
+        choices.append(_Choice(probe, heads[0].strength, scale, loss))
+        best = min(choices, key=lambda one: one.loss)
+        if best is not choices[-1]:
+            break
+    return best
+
+
+def _best_scale(target: TargetType, truth: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
+    """The factor of the logits whose loss is least, and that loss: prototypes are too sure of themselves."""
+    losses = {float(scale): target.plain_loss(truth, logits * np.float32(scale)) for scale in SCALES}
+    scale = min(losses, key=losses.get)
+    return scale, losses[scale]
+
+
+# A training that begins with such a head
+
+
+def check_head_init(competition: Competition, network: Network) -> None:
+    """Raises Problem or UsageError where train.head_init=probe cannot be. The network is left as it was."""
+    check_begins_trained(competition.config.model)
+    head_kinds(competition.config, competition.target)
+    head = without_head(network)
+    network.backbone.set_submodule(head.name, head.layer)
+
+
+def compute_features(competition: Competition, network: Network, device: str, share: Share) -> None:
+    """Make the features that the heads of all folds are fitted on, where they are not kept yet."""
+    with _frozen(competition, network, device) as (features, _):
+        missing = features.missing(view_names(competition.config.probe.views))
+        if not missing:
+            return
+        total = len(competition.samples.train) + len(competition.samples.test)
+        with ProgressReporter(what="features", unit="image") as terminal:
+            terminal.show("features", RowProgress(total))
+            # Never in this process where folds are forked off it: what computed with threads cannot be forked.
+            run_tasks([partial(_compute, features, missing, total)], share.jobs, terminal, share.gpus)
+
+
+def begin_from_probe(job: FoldJob, network: Network) -> None:
+    """Give a network, on the CPU, the last layer that is fitted on the training rows of its fold."""
+    competition = job.competition
+    with _frozen(competition, network, "cpu") as (features, head):
+        views = view_names(competition.config.probe.views)
+        features.ensure(views)
+        rows, _ = competition.folds.rows(job.fold)
+        seen = torch.from_numpy(np.mean([features.read(view)[rows] for view in views], axis=0))
+        fitted = fit_head(competition, job.fold, seen, job.threads)
+        head.set(fitted.head.weight, fitted.head.bias)
+    log.info(
+        f"{job.name} begins from {fitted.probe} of strength {fitted.strength:g} on frozen features, inner loss "
+        f"{fitted.inner_loss:.4f}"
+    )
+
+
+@contextmanager
+def _frozen(competition: Competition, network: Network, device: str) -> Iterator[tuple[NetworkFeatures, Head]]:
+    """The features that the network makes without its last layer, and that layer, which is put back at the end."""
+    head = without_head(network)
+    yield NetworkFeatures(competition, network.eval(), competition.config.model.name, device), head
+    network.backbone.set_submodule(head.name, head.layer)
+    network.train()
+
+
+def _compute(features: NetworkFeatures, views: tuple[str, ...], total: int, reporter: Reporter) -> None:
+    threads = features.competition.config.machine.threads
+    torch.set_num_threads(cores() if threads == "auto" else threads)
+    done = 0
+
+    def told(images: int) -> None:
+        nonlocal done
+        done += images
+        reporter.show("features", RowProgress(total, done))
+
+    features.network.to(features.device, memory_format=torch.channels_last)
+    features.ensure(views, told)
+    features.network.to("cpu")
+    reporter.end("features")

@@ -1,5 +1,6 @@
 """A run folder belongs to one configuration: the first command writes it down, every later one is held to it."""
 
+import functools
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -74,6 +75,7 @@ def verify(run: Run, competition: Competition) -> None:
         )
 
 
+@functools.cache  # the code that runs is the one that this process began with
 def commit() -> str:
     """The commit of this code, with + where files differ from it; empty outside of git."""
     try:

@@ -123,7 +123,7 @@ def _png(sheet: Sheet) -> bytes:
     figure = Figure(figsize=(WIDTH / 100, height / 100), dpi=100)
     place = figure.add_axes((0, 0, 1, 1))
     place.set_axis_off()
-    place.imshow(pixels, extent=(0, WIDTH, height, 0), interpolation="nearest", aspect="auto")
+    figure.figimage(pixels, zorder=-1)  # pixel by pixel, below all else
     for x, y, wide, high in sheet.boxes:
         # Behind the texts, and nowhere over an image.
         place.fill_between((x, x + wide), y, y + high, facecolor=MARK, edgecolor=EDGE, linewidth=1)

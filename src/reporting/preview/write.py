@@ -1,5 +1,6 @@
 """The preview as preview.html, which needs nothing else, and as preview.png, for where no browser is."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,18 @@ def write_preview(done: Prepared) -> Path:
 
 
 def _html(values: dict[str, Any]) -> str:
+    style = (HERE.parent / "page" / "page.css").read_text("utf-8") + (HERE / "preview.css").read_text("utf-8")
+    return _template().render(style=Markup(style), most=NAMES, **values)
+
+
+@functools.cache
+def _template() -> jinja2.Template:
     """Names of classes and files are text, and never become a tag."""
     room = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_plain
     )
     room.filters |= {"uri": data_uri, "width": _width, "height": lambda image: _scaled(image)[1]}
-    style = (HERE.parent / "page" / "page.css").read_text("utf-8") + (HERE / "preview.css").read_text("utf-8")
-    return room.get_template("preview.html").render(style=Markup(style), most=NAMES, **values)
+    return room.get_template("preview.html")
 
 
 def _plain(value: Any) -> Any:

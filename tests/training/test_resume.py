@@ -110,10 +110,8 @@ def test_killed_runs_end_with_the_same_bits(tiny, whole):
 
 
 def test_a_kill_between_the_last_step_and_the_end_of_its_epoch(tiny, monkeypatch):
-    words = [word for word in WORDS if not word.startswith("machine.")] + [
-        "machine.checkpoint_minutes=1e-9",
-        "train.epochs=2",
-    ]
+    words = [word for word in WORDS if not word.startswith(("machine.", "train.epochs"))]
+    words += ["machine.checkpoint_minutes=1e-9", "train.epochs=2"]
     assert train([*words, "run=whole"]) == 0
     with monkeypatch.context() as patched:
         patched.setattr(FoldTraining, "_end_epoch", lambda self: (_ for _ in ()).throw(SystemExit("killed")))

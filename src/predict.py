@@ -3,10 +3,12 @@
 Without fold= every trained fold takes part. Views already computed are not computed again.
 """
 
+import time
+
 from src.config.request import add_run, request_of
 from src.core.cli import Command, CommandLine, Result
 from src.core.errors import UsageError
-from src.core.process import imports, run
+from src.core.process import began, imports, run
 
 COMMAND = Command("src.predict", __doc__)
 add_run(COMMAND, "which folds' models take part; all: the one model that was trained on every row")
@@ -61,12 +63,19 @@ def work(line: CommandLine) -> Result:
         folder = frozen_features(request).folder
         return {"competition": request.competition, "features": folder, "files": sorted(folder.glob("*.npz"))}
     with imports():
+        from src.competition.plan_record import PREDICTION, note_took
+        from src.core.paths import Run
         from src.inference.pipeline import predict
+        from src.inference.planned_answer import better_answer
         from src.inference.provenance import facts_of
 
+    begun = began()
     file = predict(request)
     result = facts_of(file, request.competition)
     result |= {"competition": request.competition, "run": request.run, "submission": file}
+    if not request.runs:
+        note_took(Run(request.competition, request.run), PREDICTION, time.monotonic() - begun)
+        result |= better_answer(request, file)
     if "--export" in request.flags:
         from src.export.export import export
 

@@ -6,10 +6,12 @@ Several runs are set side by side: curves over each other, and the images that o
 runs/<competition>/comparisons/<names>/.
 """
 
+import time
+
 from src.config.request import add_run, request_of
 from src.core.cli import Command, CommandLine, Result
 from src.core.errors import UsageError
-from src.core.process import imports, run
+from src.core.process import began, imports, run
 
 COMMAND = Command("src.report", __doc__, files="[RUN RUN ...]")
 add_run(COMMAND, "the folds that the page is about")
@@ -28,9 +30,15 @@ def work(line: CommandLine) -> Result:
     request = request_of(keys, several_runs=True)
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
     with imports():
+        from src.competition.plan_record import PAGE, note_took
+        from src.core.paths import Run
         from src.reporting.run_report import report
 
-    return {"competition": request.competition, "run": request.run, "page": report(request)}
+    begun = began()
+    page = report(request)
+    if not request.runs:
+        note_took(Run(request.competition, request.run), PAGE, time.monotonic() - begun)
+    return {"competition": request.competition, "run": request.run, "page": page}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from src.config.request import add_run, request_of
 from src.core.cli import Command, CommandLine, Result
 from src.core.errors import UsageError
 from src.core.launch import launched
-from src.core.process import imports, run
+from src.core.process import began, imports, run
 from src.launchers.launcher import add_launcher, launcher_of
 
 COMMAND = Command("src.train", __doc__, several=True)
@@ -33,15 +33,23 @@ def work(line: CommandLine) -> Result:
 
         return {"run": request.run, "optim.lr": find_lr(request)}
     with imports():
+        from src.competition.plan_record import plan_of
+        from src.core.paths import Run
         from src.training.run import result_of, train
-    if address:
+    if request.config.budget and not address:
+        with imports():
+            from src.experiments.budget import train_within_budget
+
+        train_within_budget(request, began())
+    elif address:
         with imports():
             from src.launchers.ray.runs import train_on_ray
 
         train_on_ray(request, address)
     else:
         train(request)
-    return result_of(request)
+    plan = plan_of(Run(request.competition, request.run))
+    return result_of(request) | ({"plan": plan} if plan else {})
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from src.competition.plan_record import as_planned, plan_of
 from src.competition.samples import Samples
 from src.config import run_config
 from src.config.load import merge
@@ -22,23 +23,34 @@ EPOCHS = {"cpu": (6, 40), "gpu": (12, 40)}
 
 
 def resolve_auto(config: Config, run: Run, samples: Samples, metric: Metric) -> Config:
-    """The configuration without any auto. A run that was begun keeps what was chosen then."""
+    """The configuration without any auto. A run that was begun, or planned, keeps what was chosen then.
+
+    A budget that nobody has planned by is left out: what needs no training needs no time, and training asks for a plan.
+    """
     config = _with_hub_network(config, run)
     keys = config.undecided
     if run_config.is_stored(run):
-        if keys:
-            stored = run_config.read(run.folder)
-            config = _with(config, {key: stored.value(key) for key in keys})
-        return config
+        return _as_begun(config, run) if keys or config.budget else config
+    plan = plan_of(run) if config.budget else None
+    config = with_values(config, as_planned(config, plan)) if plan else config.model_copy(update={"budget": None})
+    keys = config.undecided
     asked = [key for key in keys if key != PRETRAINED]
     if asked:
         values = {key: value for key, value in _chosen(config, samples, metric).items() if key in asked}
         shown = " ".join(f"{key}={value}" for key, value in values.items())
         log.info(f"chosen for these images and this machine: {shown}")
-        config = _with(config, values)
+        config = with_values(config, values)
     if config.model.pretrained is False:
         return config
-    return _with(config, {PRETRAINED: _pretrained(config.model)})
+    return with_values(config, {PRETRAINED: _pretrained(config.model)})
+
+
+def _as_begun(config: Config, run: Run) -> Config:
+    stored = run_config.read(run.folder)
+    if stored.budget is None:  # a run that is older than budgets, or that was begun without
+        config = config.model_copy(update={"budget": None})
+    config = with_values(config, as_planned(config, plan_of(run)))
+    return with_values(config, {key: stored.value(key) for key in config.undecided})
 
 
 def _with_hub_network(config: Config, run: Run) -> Config:
@@ -60,7 +72,7 @@ def _with_hub_network(config: Config, run: Run) -> Config:
         told = {"name": found.architecture, "args": found.args | own.args}
         told |= {"mean": own.mean or found.mean, "std": own.std or found.std}
     told["weights"] = own.weights or word
-    return _with(config, {f"model.{key}": value for key, value in told.items()})
+    return with_values(config, {f"model.{key}": value for key, value in told.items()})
 
 
 def _pretrained(model: Model) -> bool:
@@ -86,7 +98,8 @@ def _pretrained(model: Model) -> bool:
     return found is not None
 
 
-def _with(config: Config, values: dict[str, Any]) -> Config:
+def with_values(config: Config, values: dict[str, Any]) -> Config:
+    """The configuration with {section.key: value} in place of what it has."""
     tree: Any = config.model_dump()
     for key, value in values.items():
         section, name = key.split(".")
@@ -95,7 +108,7 @@ def _with(config: Config, values: dict[str, Any]) -> Config:
 
 
 def _chosen(config: Config, samples: Samples, metric: Metric) -> dict[str, Any]:
-    place, rows = _place(config.machine.device), len(samples.train)
+    place, rows = place_of(config.machine.device), len(samples.train)
     size = _size(samples, place) if config.images.size == "auto" else config.images.size
     counts = samples.counts[samples.counts > 0]
     # Where probabilities are scored, showing rare classes more often would shift them all.
@@ -111,7 +124,7 @@ def _chosen(config: Config, samples: Samples, metric: Metric) -> dict[str, Any]:
     }
 
 
-def _place(device: str) -> str:
+def place_of(device: str) -> str:
     from src.core.devices import gpus
 
     if device == "auto":
@@ -120,12 +133,16 @@ def _place(device: str) -> str:
 
 
 def _size(samples: Samples, place: str) -> int:
-    """The images' own short side in the middle, a multiple of 8, within what the machine can afford."""
+    """The images' own short side, a multiple of 8, within what the machine can afford."""
+    least, most = (16, 64) if place == "cpu" else (32, 224)
+    return int(np.clip(round(usual_side(samples) / 8) * 8, least, most))
+
+
+def usual_side(samples: Samples) -> float:
+    """The median of the images' short sides in pixels, as some of them tell."""
     paths = samples.train["path"]
     some = paths.iloc[np.linspace(0, len(paths) - 1, min(LOOKED_AT, len(paths))).astype(int)]
-    side = float(np.median([min(image_size(Path(path))) for path in some]))
-    least, most = (16, 64) if place == "cpu" else (32, 224)
-    return int(np.clip(round(side / 8) * 8, least, most))
+    return float(np.median([min(image_size(Path(path))) for path in some]))
 
 
 def _network(size: int, place: str) -> str:

@@ -61,6 +61,17 @@ def load(name: str, overrides: dict[str, str], competition: str | None = None) -
     return check(tree)
 
 
+def given_keys(name: str, overrides: dict[str, str]) -> frozenset[str]:
+    """The keys, as section.name, that configs/NAME.yaml and the words set; the others are as default.yaml says."""
+    layers = [load_tree(config_file(name))] if name != "default" else []
+    return frozenset(
+        f"{section}.{key}" if isinstance(tree, dict) else section
+        for layer in (*layers, from_words(overrides))
+        for section, tree in layer.items()
+        for key in (tree if isinstance(tree, dict) else (section,))
+    )
+
+
 def load_tree(path: Path) -> dict[str, Any]:
     """One YAML file as a plain tree, sections given as a word read in."""
     layer = read_settings(path)

@@ -36,6 +36,7 @@ class Request:
     flags: dict[str, str]
     runs: tuple[str, ...] = ()
     configs: tuple[Config, ...] = ()
+    given: frozenset[str] = frozenset()  # the keys of a new run that are not left as configs/default.yaml has them
 
     @property
     def competition(self) -> str:
@@ -83,12 +84,21 @@ def request_of(keys: dict[str, str], flags: dict[str, str] | None = None, severa
     if run is not None:
         _check_name("run", run)
     if run and not picked["config"] and not (competition and not _configs_of(run, competition)):
-        config = _config_of(run, competition, words)
+        config, given = _config_of(run, competition, words), frozenset()
     else:
         name = picked["config"] or (UNTUNED if competition else DEMO)
-        config = configs.load(name, words, competition)
-        run = run or default_run(name, words)
-    return Request(config, run, _folds(picked["fold"], config.data.folds), _seeds(picked["seed"]), given_flags)
+        config = _without_idle_budget(configs.load(name, words, competition), name, words)
+        run, given = run or default_run(name, words), configs.given_keys("default" if name == UNTUNED else name, words)
+    folds, seeds = _folds(picked["fold"], config.data.folds), _seeds(picked["seed"])
+    return Request(config, run, folds, seeds, given_flags, given=given)
+
+
+def _without_idle_budget(config: Config, name: str, overrides: dict[str, str]) -> Config:
+    """Where the words say how long to train, the time of ten minutes that auto.yaml gives by itself is not meant."""
+    fixed = config.train.epochs != "auto" or config.train.stages or not config.probe.off
+    if name == UNTUNED and "budget" not in overrides and fixed:
+        return config.model_copy(update={"budget": None})
+    return config
 
 
 def default_run(config: str, overrides: dict[str, str]) -> str:

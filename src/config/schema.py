@@ -8,7 +8,7 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from src.core.errors import UsageError
 from src.core.registry import check_name, parsed
@@ -41,6 +41,28 @@ PROBE = "PROBES", "src.training.probes"
 LossName = Annotated[Spec, _registered("LOSSES", "src.losses", "auto")]
 ScheduleName = Annotated[Spec, _registered("SCHEDULES", "src.training.schedules")]
 BackendName = Annotated[str, _registered("BACKENDS", "src.inference.backends", "auto")]
+
+DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+
+
+def seconds_of(budget: str) -> int:
+    """Of a time such as 20m, 90s or 1h30m. Raises ValueError for anything else, and for no time at all."""
+    found = DURATION.fullmatch(budget)
+    seconds = (
+        sum(int(part or 0) * unit for part, unit in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0
+    )
+    if not seconds:
+        raise ValueError("write a time with its unit, such as 20m, 90s or 1h30m")
+    return seconds
+
+
+def _budget(word: Any) -> Any:
+    if word is not None:
+        seconds_of(str(word))  # 20 alone may be minutes or seconds
+    return word
+
+
+Budget = Annotated[str | None, BeforeValidator(_budget)]
 
 # These say how the work is done or looked at, not what is learned: they may change between two commands on one run.
 FREE_SECTIONS = ("machine", "predict", "log", "kernel")
@@ -257,6 +279,7 @@ class Config(Section):
     """One experiment, checked: every key known, every value of its kind."""
 
     competition: str
+    budget: Budget = later(None)
     data: Data
     images: Images
     model: Model

@@ -121,6 +121,15 @@ def labelled(label: str) -> Iterator[None]:
         log.removeFilter(add_label)
 
 
+_speaks = False  # whether this child process shows bars, as its parent shows none meanwhile
+
+
+def show_bars_here() -> None:
+    """Let this child process show its bars itself."""
+    global _speaks  # noqa: PLW0603
+    _speaks = True
+
+
 class Bar:
     """How far work of `total` units is: a bar on a terminal, a line now and then in a log, nothing in a child process,
     whose parent tells."""
@@ -128,7 +137,7 @@ class Bar:
     def __init__(self, total: int | None, what: str, unit: str) -> None:
         self.total, self.what, self.unit, self.done = total, what, unit, 0
         self._begun = self._format = time.monotonic()
-        self._silent = multiprocessing.parent_process() is not None
+        self._silent = multiprocessing.parent_process() is not None and not _speaks
         self._terminal = _can_redraw()
         self._bar: Any = None
 

@@ -11,6 +11,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
@@ -18,8 +19,17 @@ COLLECT_EVERY = (50_000, 20, 100)  # objects made, against Python's own 700: wha
 PR_SET_PDEATHSIG = 1
 
 
+_began: list[float] = []
+
+
+def began() -> float:
+    """When the command that is this process's own work began, by the monotonic clock; now, where it is only a call."""
+    return _began[0] if _began else time.monotonic()
+
+
 def run(main: Callable[[], int]) -> NoReturn:
     """Run a command as this process's own work, and end the process with the exit code that it returns."""
+    _began.append(time.monotonic())
     gc.set_threshold(*COLLECT_EVERY)
     # What was registered first is called last: after threads have ended and everybody else has tidied up.
     codes: list[int] = []

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from src.competition.competition import Competition
+from src.competition.plan_record import left_out
 from src.config.request import ALL, Request
 from src.core.console import Bar, note
 from src.core.errors import UsageError
@@ -30,6 +31,8 @@ def trained_members(run: Run, request: Request) -> list[Member]:
     for seed in request.seeds or trained_seeds(run, count):
         command = f"python -m src.train run={run.name}" + (f" seed={seed}" if seed else "")
         folds = request.folds or run.finished_folds(seed, count) or (ALL,)
+        unplanned = left_out(run, seed)
+        folds = tuple(fold for fold in folds if fold not in unplanned) or folds
         missing = [str(fold) for fold in folds if not run.finished(seed, fold)]
         if missing and request.folds is None:
             raise UsageError(

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from src.competition.card import Card
+from src.competition.plan_record import plan_of
 from src.competition.samples import load_samples
 from src.core.console import log, note
 from src.core.errors import Problem, UsageError
 from src.core.files import sha256_of
-from src.core.paths import submissions_folder
+from src.core.paths import Run, submissions_folder
 from src.metrics import metric
 from src.submission import ledger
 from src.submission.check import checked
@@ -19,7 +20,10 @@ from src.submission.ledger import Entry
 
 
 def latest(competition: str, run: str) -> Path:
-    """The newest CSV of a run, under the name that no later prediction takes over. Raises Problem."""
+    """The newest CSV of a run, under the name that no later prediction takes over. Raises Problem.
+
+    Of a run with a budget it is the probe's where that was better out of fold, and that is told.
+    """
     path = submissions_folder(competition) / f"{run}.csv"
     if not path.is_file():
         raise Problem(
@@ -27,7 +31,12 @@ def latest(competition: str, run: str) -> Path:
             code="no-submission",
         )
     kept = path.with_name(f"{run}-{sha256_of(path)[:8]}.csv")
-    return kept if kept.is_file() else path
+    kept = kept if kept.is_file() else path
+    better = Path((plan_of(Run(competition, run)) or {}).get("submit") or kept)
+    if better.name.startswith(f"{run}-probe-") and better.is_file():
+        log.info(f"the probe of {run} was better out of fold: taking {better}; to push the run's own, name {kept}")
+        return better
+    return kept
 
 
 def submit(card: Card, file: Path, message: str, minutes: float, again: bool) -> Submission:

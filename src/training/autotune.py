@@ -9,11 +9,13 @@ import math
 import multiprocessing
 import platform
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import torch
@@ -27,15 +29,19 @@ from src.core.files import DamagedFile, read_json, write_json
 from src.core.locks import hold
 from src.core.memory import largest_batch
 from src.core.paths import home
+from src.models.freezing import NOTHING, TRUNK, freeze
 from src.training.fold_job import global_batch
 from src.training.machine import CONTIGUOUS, TINY, Machine, Share, cores, share_out
+from src.training.stages import Stage, stages_of
 from src.training.state import State
 from src.training.step import try_batch
 
+TOGETHER_SECONDS = 60  # that processes timed at once wait for each other
 WORTH_SECONDS = 120  # of training; for less nothing is tried
-STEPS = 3  # timed after one that is not, of each kind
-BATCH = 16  # images a step of a trial, at most
-CLEARLY = 1.25  # times as fast must another kind be before it takes the place of the usual one
+STEPS = 3  # timed after one that is not, of each kind, and fewer where they take longer than
+ENOUGH_SECONDS = 4.0
+BATCH = 16  # images a step of a trial where train.batch=auto leaves open how many fit
+CLEARLY = 1.05  # times as fast must another kind be before it takes the place of the usual one: less is noise
 
 Step = Callable[[], object]
 Begin = Callable[[Machine], Step]  # prepares a step of `images_tried` images
@@ -50,7 +56,9 @@ def faster(config: Config, kinds: list[Machine], images: int, begin: Begin) -> M
     usual, batch = kinds[0], images_tried(config)
     if len(kinds) == 1:
         return usual
-    key = f"{config.model.name}, {config.images.size} px, {batch} images; {machine_name()}"
+    stage = longest_stage(config)
+    rests = "" if stage.frozen == NOTHING else f", frozen {stage.frozen}"
+    key = f"{config.model.name}, {stage.size} px{rests}, {batch} images; {machine_name()}"
     known = _known().get(key, {})
     if _absent(kinds, known):
         # The first step of a process is slower than all others; this one has one thread, and training often more.
@@ -75,24 +83,34 @@ def _cores_of(config: Config) -> int:
 
 
 def images_tried(config: Config) -> int:
-    """Images of a trial's step: no more than a piece of a real one, which has to fit into memory."""
+    """Images of a trial's step: a piece of a real one, for convolutions of few images have other favourites."""
     whole, piece = global_batch(config), config.train.batch
-    return min(BATCH, whole, whole if piece == "auto" else piece)
+    return min(whole, BATCH if piece == "auto" else piece)
 
 
-def step_seconds(begin: Begin, kinds: list[Machine]) -> list[float]:
-    """The shortest of a few steps of each kind.
+def longest_stage(config: Config) -> Stage:
+    """The stage that takes the time: where most pixels are seen, and of a frozen trunk a third of the work is done."""
+    return max(stages_of(config), key=lambda stage: stage.epochs * stage.size**2 / (3 if stage.frozen == TRUNK else 1))
 
-    In a fresh process: training forks later, must have started no threads until then, and what was forked cannot
-    start any. Raises Problem where it dies.
+
+def step_seconds(begin: Begin, kinds: list[Machine], at_once: int = 1) -> list[float]:
+    """The shortest of a few steps of each kind; of several processes `at_once`, as folds are trained, their mean.
+
+    In fresh processes: training forks later, must have started no threads until then, and what was forked cannot
+    start any. Raises Problem where one dies.
     """
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=_time, args=(begin, kinds, theirs))
-    child.start()
-    theirs.close()
+    together = context.Barrier(at_once)
+    pipes, children = [], []
+    for _ in range(at_once):
+        ours, theirs = context.Pipe(duplex=False)
+        child = context.Process(target=_time, args=(begin, kinds, theirs, together))
+        child.start()
+        theirs.close()
+        pipes.append(ours)
+        children.append(child)
     try:
-        return ours.recv()
+        return [sum(each) / at_once for each in zip(*(pipe.recv() for pipe in pipes), strict=True)]
     except EOFError:
         raise Problem(
             "trial steps ended without an answer: name train.precision, machine.layout and machine.threads, "
@@ -100,18 +118,22 @@ def step_seconds(begin: Begin, kinds: list[Machine]) -> list[float]:
             code="trial-failed",
         ) from None
     except BaseException:
-        child.kill()
+        for child in children:
+            child.kill()
         raise
     finally:
-        child.join()
+        for child in children:
+            child.join()
 
 
-def _time(begin: Begin, kinds: list[Machine], answer: Connection) -> None:
+def _time(begin: Begin, kinds: list[Machine], answer: Connection, together: Barrier) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the asking process's, which ends this one
     seconds = []
     for kind in kinds:
         torch.set_num_threads(kind.threads or cores())
         step = begin(kind)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait(TOGETHER_SECONDS)
         step()
         seconds.append(_seconds(step, STEPS))
     answer.send(seconds)
@@ -123,6 +145,8 @@ def _seconds(step: Step, steps: int) -> float:
         begun = time.perf_counter()
         step()
         times.append(time.perf_counter() - begun)
+        if sum(times) > ENOUGH_SECONDS:
+            break
     return min(times)
 
 
@@ -213,7 +237,7 @@ class Tuner:
             share = share_out(self.config, machine, self.folds)
             parameters = sum(p.numel() for p in self.network.parameters())
             kinds = open_kinds(self.config, machine, parameters, share)
-            found = faster(self.config, kinds, self.images, partial(_begin, self.config, self.network))
+            found = faster(self.config, kinds, self.images, partial(begin_step, self.config, self.network))
             alone = share.jobs == 1 and self.config.machine.threads == "auto"
             machine = replace(found, threads=found.threads if alone else None)
         if self.config.train.batch == "auto":
@@ -236,5 +260,22 @@ class Tuner:
         return -(-whole // -(-whole // fits))
 
 
-def _begin(config: Config, network: torch.nn.Module, kind: Machine) -> Callable[[], object]:
-    return partial(try_batch, State(config, kind, network, ALONE), config, images_tried(config))
+def begin_step(config: Config, network: torch.nn.Module, kind: Machine) -> Step:
+    """A true step of blank images: a throw-away `network` as its longest stage trains it, update and average too."""
+    stage, state = longest_stage(config), State(config, kind, network, ALONE)
+    return partial(
+        _step, state, config, stage, freeze(state.plain_network.backbone, stage.frozen, config.train.hold_norms)
+    )
+
+
+def _step(state: State, config: Config, stage: Stage, resting: list[torch.nn.Module]) -> None:
+    images = torch.zeros(images_tried(config), 3, stage.size, stage.size, dtype=torch.uint8, device=state.device)
+    state.network.train()
+    for norm in resting:
+        norm.eval()
+    state.backward(state.forward(images).float().logsumexp(1).mean())
+    state.update(config.optim.clip)
+    if state.ema:
+        state.ema.update(state.plain_network, step=1)
+    if state.device.type == "cuda":
+        torch.cuda.synchronize(state.device)

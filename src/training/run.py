@@ -1,5 +1,6 @@
 """One training command: everything is checked before the first epoch, then the folds are trained one by one."""
 
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -11,7 +12,9 @@ import torch
 
 from src.competition.card import load_card
 from src.competition.competition import Competition, open_competition
+from src.competition.plan_record import plan_of
 from src.competition.run_record import save_or_verify
+from src.config import run_config
 from src.config.request import ALL, Request
 from src.core.console import ProgressReporter, log, note, silenced
 from src.core.distributed import Ranks, together
@@ -21,7 +24,7 @@ from src.core.locks import only_one
 from src.core.memory import explain_out_of_memory
 from src.core.paths import CHECKPOINT, DONE, Run
 from src.core.reporter import Reporter, RowProgress, SilentReporter
-from src.core.worker_processes import run_tasks
+from src.core.worker_processes import Task, run_tasks
 from src.inference.backends import check_precision
 from src.inference.tta import view_names
 from src.models.factory import build, try_size
@@ -41,9 +44,10 @@ from src.training.teacher import check_teacher, teacher_of
 from src.training.trainer import FoldTraining
 
 Member = tuple[int, int | str]  # a seed, and a fold or `all`
+MayBegin = Callable[[int, int | str], bool]  # asked when the turn of a seed and fold comes; False leaves it out
 
 
-def train(request: Request) -> None:
+def train(request: Request, may_begin: MayBegin | None = None) -> None:
     """Train the asked folds and seeds; finished ones are skipped, stopped ones go on.
 
     Processes that a launcher started train each fold together. Raises UsageError where the configuration asks for what
@@ -51,7 +55,7 @@ def train(request: Request) -> None:
     no number; Busy where another process trains the fold.
     """
     with ProgressReporter() as terminal:
-        train_within(request, terminal)
+        train_within(request, terminal, may_begin)
 
 
 def result_of(request: Request) -> dict[str, Any]:
@@ -70,16 +74,22 @@ def result_of(request: Request) -> dict[str, Any]:
     }
 
 
-def train_within(request: Request, reporter: Reporter) -> None:
+def train_within(request: Request, reporter: Reporter, may_begin: MayBegin | None = None) -> None:
     """As `train`, told to whoever has the terminal."""
     with together() as ranks, nullcontext() if ranks.is_main else silenced():
-        _train_asked(request, ranks, reporter if ranks.is_main else SilentReporter())
+        _train_asked(request, ranks, reporter if ranks.is_main else SilentReporter(), may_begin)
 
 
-def _train_asked(request: Request, ranks: Ranks, reporter: Reporter) -> None:
+def _train_asked(request: Request, ranks: Ranks, reporter: Reporter, may_begin: MayBegin | None) -> None:
     config, run = request.config, Run(request.competition, request.run)
     view_names(config.predict.views)
     check_precision(config.predict.engine, config.predict.precision)
+    if config.budget and not run_config.is_stored(run) and plan_of(run) is None:
+        raise UsageError(
+            f"budget={config.budget} is planned by ./run.sh and src.train alone: begin run {run.name} with one of "
+            f"them, or give budget=null, and what is auto is chosen without measuring",
+            code="budget-not-planned",
+        )
     with ranks.main_first():
         competition = open_competition(config, run)
     competition = replace(
@@ -99,7 +109,7 @@ def _train_asked(request: Request, ranks: Ranks, reporter: Reporter) -> None:
     if left and competition.config.only_probe:
         fit_probes(left, competition, run, ranks, reporter)
     elif left:
-        _train(left, wanted, competition, run, ranks, reporter)
+        _train(left, wanted, competition, run, ranks, reporter, may_begin)
     if not ranks.is_main:
         return
     if not left:
@@ -115,7 +125,13 @@ def _train_asked(request: Request, ranks: Ranks, reporter: Reporter) -> None:
 
 
 def _train(
-    members: list[Member], asked: list[Member], competition: Competition, run: Run, ranks: Ranks, reporter: Reporter
+    members: list[Member],
+    asked: list[Member],
+    competition: Competition,
+    run: Run,
+    ranks: Ranks,
+    reporter: Reporter,
+    may_begin: MayBegin | None,
 ) -> None:
     """members: what is left of all that is asked for."""
     config = competition.config
@@ -172,9 +188,18 @@ def _train(
         check_steps(work, ranks)
     for job in work:
         reporter.show(job.name, RowProgress(job.epochs * epoch_length(job)))
-    tasks = [(partial(_train_fold, job), (job.seed, job.fold) in last) for job in work]
-    run_tasks([task for task, waits in tasks if not waits], share.jobs, reporter, share.gpus)
-    run_tasks([task for task, waits in tasks if waits], share.last, reporter)
+
+    def tasks(waiting: bool) -> Iterator[Task]:
+        for job in work:
+            if ((job.seed, job.fold) in last) != waiting:
+                continue
+            if may_begin is None or may_begin(job.seed, job.fold):
+                yield partial(_train_fold, job)
+            else:
+                reporter.end(job.name, "left out")
+
+    run_tasks(tasks(waiting=False), share.jobs, reporter, share.gpus)
+    run_tasks(tasks(waiting=True), share.last, reporter)
 
 
 def _format_share(device: str, share: Share, first: int, last: int) -> str:

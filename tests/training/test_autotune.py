@@ -27,6 +27,7 @@ from tests.fixtures.fresh_process import trained
 USUAL = Machine("cpu", "bf16", 0, 8)
 FULL = replace(USUAL, precision="fp32")
 MANY = 10_000_000  # images: hours
+DECIDED = {"data.sampler": "plain", "images.size": "64", "train.epochs": "9"}
 BESIDE = Share(2, 2, 0)
 
 
@@ -46,7 +47,7 @@ class Clock:
         self.note("begun", kind)
         return partial(time.sleep, self.seconds[self.name(kind)])
 
-    def timed(self, kinds: list[Machine]) -> list[float]:
+    def timed(self, kinds: list[Machine], at_once: int = 1) -> list[float]:
         """As another process would tell."""
         for kind in kinds:
             self.note("timed", kind)
@@ -73,14 +74,15 @@ def clocked(monkeypatch):
 
 def tried(kinds, clock, images=MANY, words=None):
     lines: list[str] = []
-    config = load("auto", {"train.global_batch": "64"} | (words or {}), "demo-digits")
+    config = load("auto", DECIDED | {"train.global_batch": "64"} | (words or {}), "demo-digits")
     with messages_to(lambda text, code: lines.append(text)):
         return faster(config, kinds, images, clock), lines
 
 
 def test_the_usual_kind_gives_way_only_to_one_that_is_clearly_faster(home, clocked):
-    assert tried([USUAL, FULL], Clock(home / "a", {"bf16": 0.1, "fp32": 0.09}))[0] == USUAL
-    assert tried([USUAL, FULL], Clock(home / "b", {"bf16": 0.1, "fp32": 0.05}), words={"model": "resnet18"})[0] == FULL
+    assert tried([USUAL, FULL], Clock(home / "a", {"bf16": 0.1, "fp32": 0.098}))[0] == USUAL
+    # A fifth: as much as a network of depthwise convolutions is faster in fp32 on a CPU that is fast in bf16.
+    assert tried([USUAL, FULL], Clock(home / "b", {"bf16": 0.1, "fp32": 0.083}), words={"model": "resnet18"})[0] == FULL
 
 
 def test_what_was_tried_is_told_kept_and_not_tried_again(home, clocked):
@@ -89,7 +91,7 @@ def test_what_was_tried_is_told_kept_and_not_tried_again(home, clocked):
     clock = Clock(home / "first", seconds)
     best, (line,) = tried(kinds, clock)
     assert best == kinds[2] and clock.names() == list(seconds)
-    assert re.search(r"on 16 images.*bf16 channels_last all threads 6\.\d ms", line) and "speeds.json" in line
+    assert re.search(r"on 64 images.*bf16 channels_last all threads 1\.\d ms", line) and "speeds.json" in line
     again = Clock(home / "again", {})
     assert tried(kinds, again) == (best, []) and not again.asked.exists()
     other = Clock(home / "other", seconds)
@@ -149,7 +151,7 @@ def test_what_a_trial_must_be_worth_is_the_time_of_all_cores_once_they_are_warm(
     monkeypatch.setattr(autotune, "cores", lambda: 4)
     clock = SlowAtFirst(home / "asked", {"bf16": 0.02, "fp32": 0.01})
     steps = autotune.WORTH_SECONDS / 0.02 * 4 / share
-    assert bool(tried([USUAL, FULL], clock, images=int(autotune.BATCH * steps))[1]) == some
+    assert bool(tried([USUAL, FULL], clock, images=int(64 * steps))[1]) == some
 
 
 def test_a_short_training_tries_a_step_and_no_more(home):
@@ -179,7 +181,7 @@ def test_only_what_is_open_and_in_doubt_is_tried(monkeypatch, words, usual, para
     assert sorted(seen) == sorted(wanted.split(", "))
 
 
-def slowly(asked, begin, kinds):
+def slowly(asked, begin, kinds, at_once=1):
     """Steps that take a while to be tried; who tries them is noted."""
     with asked.open("a") as file:
         file.write(f"{os.getpid()}\n")

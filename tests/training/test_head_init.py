@@ -96,6 +96,9 @@ def test_folds_side_by_side_have_a_head_each(tiny, words):
     heads = [load_file(member(tiny, *at) / "model.safetensors")["fc.weight"] for at in (("side", 1), ("alone", 1))]
     assert torch.equal(*heads)
     assert not torch.equal(load_file(member(tiny, "side") / "model.safetensors")["fc.weight"], heads[0])
+    assert train([*words, HEAD, *AS_IT_BEGAN, "run=alone", "fold=all"]) == 0
+    every = load_file(tiny / "runs/tiny/alone/seed0/all/model.safetensors")["fc.weight"]
+    assert not torch.equal(every, heads[0]), "fitted on all rows"
 
 
 def test_what_has_no_such_head_is_refused(tiny, words, capsys):

@@ -18,7 +18,7 @@ FILE = "run.carried"  # a tar, under a name that Kaggle does not unpack
 ENDED = "ended.json"  # in it: the exit code with which training elsewhere ended
 STOPPED = 130  # of training that was stopped at its time limit
 MEMBER = re.compile(r"seed\d+/(fold\d+|all)")
-SHARED = ("config.yaml", "run.json", "machine.json", "ignored.csv")
+SHARED = ("config.yaml", "run.json", "machine.json", "ignored.csv", "plan.json")
 KEPT = ("seed*/*/**/*", "predictions/*.json", "export/*.safetensors", *SHARED)
 
 

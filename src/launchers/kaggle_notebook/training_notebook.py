@@ -8,6 +8,7 @@ import yaml
 
 from src.competition.card import load_card
 from src.config import load as configs
+from src.config import run_config
 from src.config.request import Request
 from src.config.schema import Config, check
 from src.core.console import log, note
@@ -37,7 +38,7 @@ def train_there(request: Request, dry: bool = False) -> None:
     """
     card, run = load_card(request.competition), Run(request.competition, request.run)
     slug = slug_of(card)
-    _check_config(request.config)
+    _check_config(request.config, begun=run_config.is_stored(run))
     user = request.config.kernel.user or kernels.user_name()
     if _complete(request, run):
         note("nothing-to-do", f"nothing to do: {run.name} is trained and exported")
@@ -151,8 +152,14 @@ def _for_there(config: Config) -> Config:
     return check(config.model_dump() | {"machine": usual["machine"]})
 
 
-def _check_config(config: Config) -> None:
-    """Files of this machine that the notebook would need and does not get."""
+def _check_config(config: Config, begun: bool) -> None:
+    """Files of this machine that the notebook would need and does not get, and a plan by speeds of this machine."""
+    if config.budget and not begun:
+        raise UsageError(
+            f"budget={config.budget} is planned by ./run.sh and src.train alone: give budget=null, or name a "
+            f"configuration, config=NAME",
+            code="budget-not-planned",
+        )
     if config.model.weights:
         raise UsageError(
             f"model.weights={config.model.weights}: a notebook does not have these weights; train here",

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from src.competition.plan_record import plan_of
 from src.config.request import ALL
 from src.core.files import read_json, read_text
 from src.core.paths import REPOSITORY, home
@@ -26,12 +27,38 @@ def again(results: RunResults) -> Section:
     config = read_text(folder / "config.yaml")
     blocks: list[Block] = [
         Code("In a terminal, from the repository's folder", command(results, origin)),
+        *_plan(results),
         Table("versions", "What it was made with", versions),
         Code("configs/: the whole configuration, as config.yaml of the run", config.strip()),
     ]
     text = f"Commit {origin['commit'] or 'unknown'}, configuration {origin['config_hash']}, folds {origin['folds']}"
     reading = f"{text}: {_how_same(origin['commit'], str(read_json(folder / 'machine.json')['device']))}."
     return Section("again", TITLE, reading, tuple(blocks))
+
+
+def _plan(results: RunResults) -> list[Block]:
+    """What a run with a budget was planned to take, and took; nothing of another run."""
+    facts = plan_of(results.run)
+    if facts is None:
+        return []
+    probe, trial, metric = facts["probe"], facts["scratch"], results.competition.metric.name
+    lines = [("in all", f"{facts['seconds']:.0f} s", f"{sum(facts['took'].values()):.0f} s so far")]
+    for part in dict.fromkeys((*facts["took"], *facts["planned"])):
+        planned, took = (facts[when].get(part) for when in ("planned", "took"))
+        lines.append((part, *("" if one is None else f"{one:.0f} s" for one in (planned, took))))
+    lines += [
+        (f"speed of {one['network']}, {one['size']} px, {one['precision']}", f"{one['step']:.3f} s a step", "")
+        for one in facts["speeds"]
+    ]
+    if probe:
+        lines.append((f"{metric} of the probe, {probe['run']}", "", f"{probe['value']:.4f}"))
+    if trial:
+        lines.append((f"{metric} of fold {trial['fold']} from scratch", "", f"{trial['score']:.4f}"))
+        lines.append((f"{metric} of fold {trial['fold']} of the probe", "", f"{trial['probe']:.4f}"))
+    if facts["left_out"]:
+        lines.append(("folds left out", "", ", ".join(str(fold) for _, fold in facts["left_out"])))
+    title = f"The plan for a budget of {facts['budget']}, and what it took"
+    return [Table("plan", title, pd.DataFrame(lines, columns=["what", "planned", "took"]))]
 
 
 def _how_same(commit: str, device: str) -> str:

@@ -1,0 +1,414 @@
+"""The plan of a run with a budget: the probe, a trial from scratch where that may be better, speeds, and what fits."""
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from src.competition.auto_config import place_of, usual_side, with_values
+from src.competition.competition import loaded_once, open_competition
+from src.competition.plan_record import PAGE, PREDICTION, Facts, choices
+from src.config import load as configs
+from src.config import run_config
+from src.config.request import Request
+from src.config.schema import Config, seconds_of
+from src.core.console import ProgressReporter, log, silenced
+from src.core.files import read_csv, read_json
+from src.core.paths import DONE, Run
+from src.experiments.speed_trials import SpeedTrials
+from src.experiments.time_plan import FEWEST, Speed, Work, largest
+from src.inference.network_features import NetworkFeatures
+from src.inference.pipeline import predict
+from src.inference.provenance import facts_of
+from src.inference.tta import view_names
+from src.models.factory import build
+from src.models.features import without_head
+from src.models.weights import published
+from src.training.fold_job import global_batch
+from src.training.machine import cores, share_out
+from src.training.run import result_of, train_within
+
+FINE_TUNE, SCRATCH, PROBE = "fine-tune", "scratch", "probe"
+STRONG = ("convnext_tiny.fb_in22k_ft_in1k", "resnet50.a1_in1k")  # of a GPU, the first whose weights are at hand
+PROBE_SIZES = (224, 160, 128, 96)  # the first at which the probe takes no more than
+PROBE_SHARE, PROBE_LEAST = 0.1, 20  # of the budget, by torch; seconds, where that is less
+SIZES = {
+    "cpu": list(range(128, 225, 16)),
+    "gpu": list(range(128, 321, 32)),
+}  # fine-tuned at; smaller ones see too little
+FIRST_SIZE = 128  # at which speeds are measured first
+SMALL = 64  # pixels of the usual side, up to which features of photos may say little
+WEAK = 0.5  # of the loss of a guess, from which a probe is weak
+TRIAL_SHARE, TRIAL_LEAST = 0.15, 20  # of the budget for a trial from scratch; seconds, where the probe was quicker
+SCRATCH_EPOCHS = 40  # at most
+SIMPLE = 40  # seconds of training, for less of which a rough measurement is enough
+WORTH_ALL = 0.9  # of a fold's time, which all cores must save to be given to the last one
+MARGIN = 1.1  # what is planned may take so much longer
+PAGE_STARTS, PAGE_ROW = 3, 1e-3  # the page takes as long as a command's start so many times, and for each row more
+
+
+@dataclass(frozen=True)
+class Planned:
+    """config: None where the time is too short for what is asked, as `text` says.
+
+    instead: the run beside this one that has learned already what this one would. after: seconds kept for what follows
+    training. speed: None where nothing is trained.
+    """
+
+    facts: Facts
+    config: Config | None
+    text: str
+    instead: str = ""
+    speed: Speed | None = None
+    work: Work | None = None
+    epochs: int = 0
+    after: float = 0.0
+
+
+class Planner:
+    """One plan of one request. Trains and predicts the probe on its way."""
+
+    def __init__(self, request: Request, begun: float) -> None:
+        self.request, self.config, self.begun = request, request.config, begun
+        self.total = seconds_of(request.config.budget)
+        self.place = place_of(request.config.machine.device)
+        self.took: dict[str, float] = {}
+        self.speeds: list[Speed] = []
+        self.start = (time.monotonic() - begun) / 2  # in which a command begins: two processes began by now
+        cv2.setNumThreads(0)
+
+    def plan(self) -> Planned:
+        unplanned = with_values(self.config.model_copy(update={"budget": None}), {"model.pretrained": False})
+        with loaded_once([unplanned]):
+            with silenced():
+                self.competition = open_competition(unplanned, Run(self.request.competition, self.request.run))
+            self.usual = self.competition.config  # without any auto, from scratch
+            self.trials = SpeedTrials(self.competition, len(self.request.members), self.total)
+            self._mark("competition")
+            self.probe = self._probe()
+            self._mark("probe")
+            by, self.trial = self._family()
+            planned = self._fitting(by)
+        return planned
+
+    # Time
+
+    def _mark(self, part: str) -> None:
+        """What passed since the last mark belongs to this part."""
+        self.took[part] = round(time.monotonic() - self.begun - sum(self.took.values()), 1)
+
+    @property
+    def _left(self) -> float:
+        return self.begun + self.total - time.monotonic()
+
+    def _after(self) -> float:
+        """Seconds of what follows training, but for the images that are predicted."""
+        return self.start + self._page()
+
+    def _page(self) -> float:
+        return PAGE_STARTS * self.start + PAGE_ROW * len(self.competition.samples.train)
+
+    # The probe
+
+    def _probe(self) -> Facts | None:
+        name = self._pretrained_network()
+        if name is None or not self.competition.target.usual_probes:
+            asked = "model.pretrained=false" if self.config.model.pretrained is False else "no weights are at hand"
+            reason = asked if name is None else "this kind of target has no heads for it"
+            log.info(f"no probe first: {reason}")
+            return None
+        config = self._probe_config(name)
+        request = replace(
+            self.request,
+            config=config,
+            run=f"{self.request.run}-probe",
+            seeds=self.request.seeds[:1],
+            flags={"--tta": ""},
+        )
+        with silenced(), ProgressReporter(what="probe") as terminal:
+            train_within(request, terminal)
+        facts: Facts = {"run": request.run, "network": name, "size": config.images.size, "file": None}
+        if self.competition.card.submission:
+            with silenced():
+                file = predict(request)
+            made = facts_of(file, request.competition)
+            facts |= {"file": str(file), **made["score"]}
+        if facts.get("value") is None:
+            facts |= {"value": result_of(request)["mean_score"], "low": None, "high": None}
+        interval = f" ({facts['low']:.4f} to {facts['high']:.4f})" if facts["low"] is not None else ""
+        there = f"; its answer is there: {facts['file']}" if facts["file"] else ""
+        log.info(
+            f"the probe, {name} frozen at {config.images.size} px: {self.competition.metric.name} "
+            f"{facts['value']:.4f}{interval} out of fold after {self.total - self._left:.0f} s{there}"
+        )
+        return facts
+
+    def _pretrained_network(self) -> str | None:
+        """The network whose weights the probe takes: a stronger one on a GPU; None where none may be had."""
+        if self.config.model.pretrained is False:
+            return None
+        embedded = configs.load_tree(configs.config_file("probe"))["model"]["name"]
+        for name in (*(STRONG if self.place == "gpu" else ()), embedded):
+            if published(name):
+                return name
+        return None
+
+    def _probe_config(self, name: str) -> Config:
+        config = configs.load("probe", {}, self.request.competition)
+        same = ("machine", "predict", "log")  # and the same rows, folds and pictures
+        config = config.model_copy(update={section: getattr(self.usual, section) for section in same})
+        values: dict[str, Any] = {"model.name": name, "model.pretrained": True}
+        values |= {f"data.{key}": value for key, value in self.usual.data.model_dump().items() if "sampler" not in key}
+        values |= {f"images.{key}": getattr(self.usual.images, key) for key in ("fit", "prepare")}
+        config = with_values(config, values)
+        begun = self._stored(f"{self.request.run}-probe")
+        if begun:  # by an earlier command that was killed
+            return with_values(config, {"images.size": begun.images.size, "model.name": begun.model.name})
+        views = {*config.probe.views, *config.predict.views}
+        passes = len(views) * (len(self.competition.samples.train) + len(self.competition.samples.test))
+        seconds = self.trials.answer_seconds(config) / self.trials.share(config).jobs
+        most = max(PROBE_LEAST, PROBE_SHARE * self.total)
+        for size in PROBE_SIZES:
+            expected = passes * seconds * (size / config.images.size) ** 2
+            if size <= config.images.size and (expected <= most or size == PROBE_SIZES[-1]):
+                return with_values(config, {"images.size": size})
+        return config
+
+    # Scratch or not
+
+    def _family(self) -> tuple[str, Facts | None]:
+        """How to go on, and the trial that decided it."""
+        if self.config.model.name != "auto":
+            weights = self.config.model.pretrained is not False and not self.config.model.weights
+            return (FINE_TUNE if weights and published(self.config.model.name) else SCRATCH), None
+        if self.probe is None:
+            return SCRATCH, None
+        small = usual_side(self.competition.samples) <= SMALL
+        if not small and not self._is_weak():
+            return FINE_TUNE, None
+        return self._trial(small)
+
+    def _member(self) -> tuple[int, int]:
+        """Of the first fold that is asked for."""
+        return self.request.members[0]
+
+    def _is_weak(self) -> bool:
+        samples, target = self.competition.samples, self.competition.target
+        folder = Run(self.request.competition, self.probe["run"]).member(*self._member())
+        log_file = read_csv(folder / "log.csv")
+        if "held_out_loss" not in log_file:
+            return False
+        chance = target.chance_loss(samples.targets, None, 0.0, len(samples.classes))
+        return float(log_file["held_out_loss"].iloc[-1]) > WEAK * (chance if np.isfinite(chance) else 1.0)
+
+    def _trial(self, small: bool) -> tuple[str, Facts | None]:
+        """One fold from scratch against the probe's, on the same held-out rows."""
+        config, member = self._from_scratch(), self._member()
+        work = self._work(config, folds=1)
+        seconds = min(TRIAL_SHARE * self.total, max(TRIAL_LEAST, 4 * self.took["probe"]))
+        epochs = min(SCRATCH_EPOCHS, self.trials.rough(config).epochs(replace(work, passes=0), seconds))
+        if epochs < FEWEST:
+            return FINE_TUNE, None
+        run = f"{self.request.run}-scratch"
+        begun = self._stored(run)
+        epochs = begun.train.epochs if begun else epochs
+        config = with_values(config, {"train.epochs": epochs})
+        request = replace(self.request, config=config, run=run, seeds=(member[0],), folds=(member[1],), flags={})
+        with silenced(), ProgressReporter(what="trial") as terminal:
+            train_within(request, terminal)
+        own, probes = (self._score(name, member) for name in (run, self.probe["run"]))
+        higher = self.competition.metric.higher_is_better
+        better = own > probes if higher else own < probes
+        why = "the pictures are small" if small else "the probe is weak"
+        log.info(
+            f"{why}: {epochs} epochs of {config.model.name} from scratch reach {own:.4f} on fold {member[1]}, "
+            f"the probe {probes:.4f}: going on {'from scratch' if better else 'from the probe'}"
+        )
+        self._mark("trial from scratch")
+        return (SCRATCH if better else FINE_TUNE), {
+            "run": run,
+            "fold": member[1],
+            "epochs": epochs,
+            "score": own,
+            "probe": probes,
+            "config": config.hash(),
+        }
+
+    def _stored(self, name: str) -> Config | None:
+        run = Run(self.request.competition, name)
+        return run_config.read(run.folder) if run_config.is_stored(run) else None
+
+    def _score(self, run: str, member: tuple[int, int]) -> float:
+        return read_json(Run(self.request.competition, run).member(*member) / DONE)["score"]
+
+    # Configurations
+
+    def _from_scratch(self) -> Config:
+        return with_values(self.usual, {"model.pretrained": False})
+
+    def _fine_tuned(self) -> Config:
+        """The recipe, but for what was set otherwise; of a network that was named, the configuration as it is."""
+        if self.config.model.name != "auto":
+            return with_values(self.usual, {"model.pretrained": True})
+        rows = len(self.competition.folds.rows(self._member()[1])[0])
+        values = {"model.name": self.probe["network"], "model.pretrained": True, "model.stem": "stock"}
+        values |= {key: value for key, value in recipe(rows).items() if key not in self.request.given}
+        return with_values(self.usual, values)
+
+    def _wanted(self, by: str, rows: int) -> tuple[int, int]:
+        """(epochs for which the picture may be made no smaller, epochs at most)"""
+        if by == SCRATCH:
+            return FEWEST, SCRATCH_EPOCHS
+        return 3, 12 if rows < 1000 else 8 if rows < 5000 else 6
+
+    # What fits
+
+    def _work(self, config: Config, folds: int | None = None) -> Work:
+        samples = self.competition.samples
+        folds = folds or len(self.request.members)
+        rows, held = map(len, self.competition.folds.rows(self._member()[1]))
+        test, views = len(samples.test), len(config.predict.views)
+        passes = round(folds * (held * max(0, views - 1) + test * views))
+        share = share_out(config, self.trials.machine(config), folds)
+        return Work(rows, held, passes, folds, share.jobs, global_batch(config))
+
+    def _fitting(self, by: str) -> Planned:
+        config = self._from_scratch() if by == SCRATCH else self._fine_tuned()
+        config = config.model_copy(update={"budget": self.config.budget})
+        work = self._work(config)
+        wanted, most = self._wanted(by, work.rows)
+        free = by == FINE_TUNE and self.config.images.size == "auto"
+        sizes = [
+            size for size in SIZES[self.place] if size <= max(FIRST_SIZE, 2 * usual_side(self.competition.samples))
+        ]
+        sizes = sizes if free else [config.images.size]
+        first = min(sizes, key=lambda size: abs(size - FIRST_SIZE))
+        head = self._head_seconds(config)
+        speed = self.trials.rough(with_values(config, {"images.size": first}), head)
+        speed = speed.at(largest(speed, work, sizes, self._room(), wanted))
+        config = with_values(config, {"images.size": speed.size})
+        if speed.epochs(work, self._room()) < FEWEST:
+            return self._too_short(speed, work)
+        if self.total > 2 * SIMPLE and speed.folds(work, min(wanted, most)) > SIMPLE:
+            self._ready_images(config)
+            self._mark("images")
+            speed, slower = self.trials.precise(config, head)
+            self.speeds += slower
+            size = largest(speed, work, [one for one in sizes if one <= speed.size], self._room(), wanted)
+            speed = speed.at(size)
+            config = with_values(config, {"train.precision": speed.precision, "images.size": size})
+            layout: dict[str, Any] = {"layout": speed.layout}
+            if config.machine.threads == "auto" and work.jobs > 1 and speed.alone > WORTH_ALL:
+                layout["threads"] = self.trials.share(config).threads  # the last fold too
+            config = config.model_copy(update={"machine": config.machine.model_copy(update=layout)})
+        self.speeds.append(speed)
+        self._ready_images(config)
+        self._mark("speeds")
+        epochs = min(most, speed.epochs(work, self._room()))
+        if epochs < FEWEST:
+            return self._too_short(speed, work)
+        config = with_values(config, {"train.epochs": epochs})
+        return self._planned(by, config, speed, work, epochs)
+
+    def _room(self) -> float:
+        """Seconds that training and prediction may be planned to take."""
+        return (self._left - self._after()) / MARGIN
+
+    def _planned(self, by: str, config: Config, speed: Speed, work: Work, epochs: int) -> Planned:
+        instead = ""
+        unplanned = config.model_copy(update={"budget": None})
+        if self.trial and by == SCRATCH and self.trial["config"] == unplanned.hash():
+            instead = self.trial["run"]
+        training, answers = speed.folds(work, epochs), speed.answers(work) + self.start
+        parts = {"training": training, PREDICTION: answers, PAGE: self._page()}
+        facts = self._facts(by, config, speed, parts, epochs)
+        how = "from the probe" if config.train.head_init == PROBE else "with published weights"
+        how = how if config.model.pretrained else f"with {config.model.weights or 'no weights'}"
+        after = answers + parts[PAGE]
+        text = (
+            f"plan for {self.config.budget}: {speed.network} {how}, {speed.size} px, {epochs} epochs, "
+            f"{work.folds} folds: training {training / 60:.1f} min, prediction and page {after / 60:.1f} min; "
+            f"{self._left / 60:.1f} min are left\n"
+            f"measured: {work.batch / speed.step:.0f} images/s a fold, {work.jobs} at once, in {speed.precision}"
+        )
+        return Planned(facts, config, text, instead, speed, work, epochs, after)
+
+    def _too_short(self, speed: Speed, work: Work) -> Planned:
+        """The probe stays the answer, where it may."""
+        self.speeds += [] if speed in self.speeds else [speed]
+        need = self.total - self._room() + speed.answers(work) + speed.folds(work, FEWEST)
+        need_text = (
+            f"{FEWEST} epochs of {speed.network} at {speed.size} px would need about budget={round(need / 60 + 0.5)}m"
+        )
+        if self.probe is None or self.config.model.name != "auto":
+            there = f" The probe's answer is there: {self.probe['file']}" if self.probe else ""
+            text = f"budget={self.config.budget} is too short to train anything: {need_text}.{there}"
+            return Planned({}, None, text)
+        config = self._probe_config_of_run()
+        facts = self._facts(PROBE, config, speed, {}, 1)
+        text = f"plan for {self.config.budget}: the probe stays the answer; {need_text}"
+        return Planned(facts, config, text, self.probe["run"])
+
+    def _probe_config_of_run(self) -> Config:
+        config = self._stored(self.probe["run"])
+        return config.model_copy(update={"budget": self.config.budget})
+
+    def _facts(self, by: str, config: Config, speed: Speed, parts: dict[str, float], epochs: int) -> Facts:
+        return {
+            "budget": self.config.budget,
+            "seconds": self.total,
+            "by": by,
+            "network": config.model.name,
+            "size": config.images.size,
+            "epochs": epochs,
+            "chosen": choices(self.config, config),
+            "probe": self.probe,
+            "scratch": self.trial,
+            "speeds": [vars(one) for one in self.speeds],
+            "planned": {part: round(seconds, 1) for part, seconds in parts.items()},
+            "took": dict(self.took),
+            "left_out": [],
+        }
+
+    # Speeds
+
+    def _head_seconds(self, config: Config) -> float:
+        """Of a fold's first head on one core, as the probe's took on all."""
+        if config.train.head_init != PROBE or self.probe is None:
+            return 0.0
+        run = Run(self.request.competition, self.probe["run"])
+        return cores() * float(read_csv(run.member(*self._member()) / "log.csv")["seconds"].iloc[-1])
+
+    def _ready_images(self, config: Config) -> None:
+        """Decode the images at this size and, where a fold begins with a fitted head, see them through the frozen
+        network: both are kept, and the time that they took is known."""
+        competition = replace(self.competition, config=config)
+        competition.images()
+        if config.train.head_init != PROBE:
+            return
+        network = build(config.model, len(competition.samples.classes), config.images.size, competition.target)
+        without_head(network)
+        device = self.trials.machine(config).device
+        network.to(device, memory_format=torch.channels_last)
+        views = view_names(config.probe.views)
+        torch.set_num_threads(cores() if self.config.machine.threads == "auto" else self.config.machine.threads)
+        NetworkFeatures(competition, network, config.model.name, device).ensure(views)
+
+
+def recipe(rows: int) -> dict[str, Any]:
+    """{key: value} of how a network with weights is fine-tuned on so many rows, from each fold's fitted head."""
+    few = rows < 1000
+    return {
+        "optim.lr": 3e-4 if few else 1e-3,
+        "optim.layer_decay": None,
+        "train.head_init": PROBE,
+        "train.hold_norms": True,
+        "train.frozen": 4 if few else 3,
+        "train.batch": 32,
+        "train.global_batch": 32,
+        "schedule.warmup_epochs": 0.0,
+        "schedule.warmup_steps": 30,
+    }

@@ -1,0 +1,174 @@
+"""A budget: the probe's answer first, then a plan that fits into the time, told, kept and held to."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from src.competition.competition import open_competition
+from src.config import run_config
+from src.config.load import load
+from src.config.request import parse
+from src.config.schema import seconds_of
+from src.core.files import read_json, write_json
+from src.core.paths import Run
+from src.core.reporter import SilentReporter
+from src.experiments.budget import Pace
+from src.experiments.budget_plan import Planned
+from src.experiments.time_plan import Speed, Work, largest
+from src.predict import main as predict
+from src.report import main as report
+from src.submit import main as submit
+from src.train import main as train
+from src.training.run import train_within
+from tests.fixtures.codes import raises
+from tests.fixtures.tiny import write_tiny
+
+HERE = ["competition=tiny", "data.folds=3", "images.size=32", "machine.device=cpu", "machine.threads=1", "run=b"]
+
+
+def of_json(capsys: pytest.CaptureFixture) -> dict:
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory) -> tuple[Path, dict, list[str]]:
+    """A home, the plan, and the words of a run that was trained within its time, but for fold 2."""
+    home = tmp_path_factory.mktemp("planned")
+    write_tiny(home)
+    words = [*HERE, "budget=150s"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PODIUM_HOME", str(home))
+        begun = time.monotonic()
+        assert train([*words, "fold=0..1"]) == 0
+        took = time.monotonic() - begun
+    return home, read_json(home / "runs/tiny/b/plan.json") | {"seen": took}, words
+
+
+@pytest.fixture
+def at_home(planned, monkeypatch):
+    monkeypatch.setenv("PODIUM_HOME", str(planned[0]))
+    return planned
+
+
+def test_the_probe_answers_first_and_the_plan_keeps_to_its_time(at_home):
+    home, plan, _ = at_home
+    probe = plan["probe"]
+    assert Path(probe["file"]).exists() and probe["low"] <= probe["value"] <= probe["high"]
+    assert (home / "runs/tiny/b-probe/seed0/fold1/done.json").exists()
+    assert plan["seconds"] == 150 and set(plan["planned"]) == {"training", "prediction", "page"}
+    assert set(plan["took"]) >= {"competition", "probe", "speeds", "training"}
+    assert plan["seen"] < 150 and sum(plan["planned"].values()) < 150
+    assert plan["scratch"]["fold"] == 0 and plan["by"] in ("scratch", "fine-tune")  # for its pictures are small
+    assert (plan["scratch"]["score"] > plan["scratch"]["probe"]) == (plan["by"] == "scratch")
+    stored = run_config.read(home / "runs/tiny/b")
+    assert stored.budget == "150s" and stored.undecided == () and stored.train.epochs == plan["epochs"]
+
+
+def test_what_follows_finds_the_run_and_keeps_its_plan(at_home, capsys):
+    home, plan, words = at_home
+    before = (home / "runs/tiny/b/config.yaml").read_text()
+    assert train([*words, "fold=0..2", "--json"]) == 0
+    told = of_json(capsys)
+    assert [one["fold"] for one in told["members"]] == [0, 1, 2] and told["plan"]["chosen"] == plan["chosen"]
+    assert (home / "runs/tiny/b/config.yaml").read_text() == before
+    assert predict([*words, "--tta", "--json"]) == 0
+    told = of_json(capsys)
+    own, probe, probe_file = told["score"]["value"], plan["probe"]["value"], plan["probe"]["file"]
+    assert told["submit"] == (told["submission"] if own >= probe else probe_file)
+    assert submit([*words, "--dry-run", "--json"]) == 0
+    assert of_json(capsys)["file"] == told["submit"]
+    plan_file = home / "runs/tiny/b/plan.json"
+    write_json(plan_file, read_json(plan_file) | {"submit": probe_file})
+    assert submit([*words, "--dry-run", "--json"]) == 0
+    assert of_json(capsys)["file"] == probe_file
+    assert report(words) == 0
+    page = (home / "runs/tiny/b/report/report.html").read_text()
+    assert "budget of 150s" in page and f"{probe:.4f}" in page
+    assert set(read_json(home / "runs/tiny/b/plan.json")["took"]) >= {"prediction", "page"}
+    capsys.readouterr()
+    # Other words under this name are another configuration, and are not overruled by the plan.
+    assert train([*words, "fold=0", "optim.lr=0.5", "--json"]) == 2
+    assert of_json(capsys)["error"]["code"] == "run-config-differs"
+    assert train([*HERE, "budget=160s", "fold=0", "--json"]) == 2
+    assert of_json(capsys)["error"]["code"] == "run-config-differs"
+
+
+def test_where_nothing_fits_the_probe_stays_the_answer(tiny, capsys):
+    words = [*HERE, "budget=3s", "fold=0..1"]
+    assert train(words) == 0
+    plan = read_json(tiny / "runs/tiny/b/plan.json")
+    assert plan["by"] == "probe" and plan["planned"] == {}
+    capsys.readouterr()
+    assert predict([*words, "--tta", "--json"]) == 0
+    assert of_json(capsys)["score"]["value"] == pytest.approx(plan["probe"]["value"])
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["budget=20"], "bad-value"),
+        (["budget=0m"], "bad-value"),
+        (["budget=soon"], "bad-value"),
+        (["budget=20m", "train.epochs=3"], "nothing-to-plan"),
+        (["budget=20m", "train.stages=[{epochs: 3}]"], "nothing-to-plan"),
+        (["budget=20m", "fold=all"], "budget-needs-folds"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(tiny, capsys, words, code):
+    assert train([*HERE, *words, "--json"]) == 2
+    assert of_json(capsys)["error"]["code"] == code
+    assert not (tiny / "runs/tiny/b/config.yaml").exists()
+
+
+def test_who_does_not_plan_says_so(tiny):
+    """As a run of a sweep, or a cell on another machine; what trains nothing needs no plan."""
+    with raises("budget-not-planned"):
+        train_within(parse(["competition=tiny", "budget=10m"]), SilentReporter())
+    config = open_competition(parse(["competition=tiny", "budget=10m"]).config, Run("tiny", "none")).config
+    assert config.budget is None and config.undecided == ()
+
+
+def test_a_budget_is_a_time_and_part_of_the_name():
+    assert [seconds_of(word) for word in ("90s", "20m", "1h30m", "1h1m1s")] == [90, 1200, 5400, 3661]
+    for word in ("20", "m", "", "1.5h", "30m1h", "-5m"):
+        with pytest.raises(ValueError):
+            seconds_of(word)
+    assert parse(["competition=tiny", "budget=20m"]).run != parse(["competition=tiny", "budget=60m"]).run
+    assert parse(["competition=tiny"]).config.budget is None
+    assert parse(["competition=tiny", "train.epochs=3"]).config.budget is None
+    plain = load("demo-digits", {})
+    assert plain.budget is None and plain.hash() == load("demo-digits", {"budget": "null"}).hash()
+
+
+SPEED = Speed("net", 100, "fp32", "channels_last", step=1.0, answer=0.01, alone=0.6)
+WORK = Work(rows=640, held=100, passes=2000, folds=5, jobs=2, batch=64)
+
+
+def test_epochs_and_size_are_what_fits():
+    one = SPEED.fold(WORK, 1)
+    assert SPEED.folds(WORK, 1) == pytest.approx(one * 2.6)  # two rounds of two, and one alone
+    for epochs in (2, 7):
+        seconds = SPEED.folds(WORK, epochs) + SPEED.answers(WORK)
+        assert SPEED.epochs(WORK, seconds + 0.01) == epochs == SPEED.epochs(WORK, seconds * 0.99) + 1
+    assert SPEED.at(200).fold(WORK, 5) > 3.5 * SPEED.fold(WORK, 5)
+    seconds = SPEED.folds(WORK, 3) + SPEED.answers(WORK) + 0.01
+    assert largest(SPEED, WORK, [50, 100, 200], seconds, wanted=3) == 100
+    assert largest(SPEED, WORK, [50, 100, 200], seconds / 4, wanted=3) == 50
+
+
+def test_a_fold_that_would_end_too_late_is_left_out(monkeypatch, messages):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    fold = SPEED.fold(WORK, 4)
+    for slower, kept in ((1.0, 5), (1.2, 4), (9.0, 2)):
+        plan = Planned({}, None, "", speed=SPEED, work=WORK, epochs=4)
+        now[0] = 100.0
+        pace = Pace(plan, 100.0, round(SPEED.folds(WORK, 4) * 1.05), 5)
+        began = []
+        for number in range(5):
+            now[0] = 100.0 + number // 2 * fold * slower
+            began.append(pace.may_begin(0, number))
+        assert sum(began) == kept and began[:2] == [True, True]
+        assert [of for _, of in pace.left_out] == [number for number in range(5) if not began[number]]

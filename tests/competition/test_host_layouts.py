@@ -1,6 +1,7 @@
 """Every layout, from the host's files to a scored submission, without a line of code for any of them."""
 
 import csv
+import functools
 import math
 
 import cv2
@@ -18,16 +19,26 @@ from src.core.paths import runs_folder, submissions_folder
 from tests.fixtures.layouts import BUILDERS
 
 
-@pytest.fixture(autouse=True)
-def quiet_home(tmp_path, monkeypatch):
-    monkeypatch.setenv("PODIUM_HOME", str(tmp_path / "home"))
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory):
+    """One home: each layout is a competition of its own in it."""
+    home = tmp_path_factory.mktemp("layouts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PODIUM_HOME", str(home))
+        yield home
 
 
-def prepared(name, tmp_path):
-    """The layout, and what the reader makes of it."""
-    built = BUILDERS[name](tmp_path / "host" / name)
+@functools.cache
+def prepared(name, home):
+    """The layout, once its files are prepared."""
+    built = BUILDERS[name](home / "host" / name)
     assert prepare.main([str(built.source), f"id={name}", *built.prepare]) == 0
-    card = load_card(name)
+    return built
+
+
+def understood(name, home):
+    """The layout, and what the reader makes of it."""
+    built, card = prepared(name, home), load_card(name)
     return built, card, inspect(card, load_samples(card))
 
 
@@ -36,8 +47,8 @@ def test_there_are_layouts():
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_layout(name, tmp_path):
-    built, card, samples = prepared(name, tmp_path)
+def test_layout(name, home, tmp_path):
+    built, card, samples = understood(name, home)
     root = f"{card.data.resolve()}/"
     assert card.target == built.target
     assert list(samples.classes) == built.classes
@@ -75,16 +86,16 @@ def check_folds(built, samples, root, tmp_path):
         assert held.setdefault(group, fold) == fold, f"{group} straddles folds"
 
 
-def test_pixels_become_the_images(tmp_path):
-    built, _, samples = prepared("pixels", tmp_path)
+def test_pixels_become_the_images(home):
+    built, _, samples = understood("pixels", home)
     numbers = np.loadtxt(built.source / "train.csv", delimiter=",", skiprows=1, dtype=int)
     for row in (0, 71):
         image = cv2.imread(samples.train["path"][row], cv2.IMREAD_UNCHANGED)
         assert image.tolist() == numbers[row, 1:].reshape(14, 14).tolist()
 
 
-def test_the_host_s_validation_set_is_known(tmp_path):
-    _, _, samples = prepared("food", tmp_path)
+def test_the_host_s_validation_set_is_known(home, tmp_path):
+    _, _, samples = understood("food", home)
     held = samples.train["part"] == "validation"
     assert held.sum() == 21
     folds = freeze_folds(samples, 5, 0, tmp_path / "folds", host=True)
@@ -93,22 +104,22 @@ def test_the_host_s_validation_set_is_known(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["collection", "subsets", "birds"])
-def test_labels_of_test_images_are_kept_apart(name, tmp_path):
-    built, card, samples = prepared(name, tmp_path)
+def test_labels_of_test_images_are_kept_apart(name, home):
+    built, card, samples = understood(name, home)
     file = card.folder / card.test_labels
     assert not file.is_relative_to(card.data)
     found = labels.test_answers(card, samples.classes, samples.test["id"].to_numpy())
     assert dict(zip(samples.test["id"], [samples.classes[k] for k in found], strict=True)) == built.truth
 
 
-def test_a_column_that_names_a_validation_part(tmp_path):
-    _, card, samples = prepared("subsets", tmp_path)
+def test_a_column_that_names_a_validation_part(home):
+    _, card, samples = understood("subsets", home)
     assert (samples.train["part"] == "validation").sum() == 20
     assert card.validation.label == card.train.label == "species"
 
 
-def test_the_card_is_short_and_says_how(tmp_path):
-    _, card, _ = prepared("grades", tmp_path)
+def test_the_card_is_short_and_says_how(home):
+    _, card, _ = understood("grades", home)
     lines = (card.folder / "card.yaml").read_text().splitlines()
     assert len(lines) <= 22
     assert sum("#" in line for line in lines) >= 12
@@ -129,9 +140,8 @@ def whole_way():
 
 
 @pytest.mark.parametrize("name", whole_way())
-def test_the_whole_way(name, tmp_path):
-    built = BUILDERS[name](tmp_path / "host" / name)
-    assert prepare.main([str(built.source), f"id={name}", *built.prepare]) == 0
+def test_the_whole_way(name, home):
+    built = prepared(name, home)
     words = [f"competition={name}", "run=tiny", "fold=0..1"]
     assert train.main([*words, "config=default", *TINY.split()]) == 0
     assert predict.main(words) == 0

@@ -24,6 +24,7 @@ from src.reporting.comparison_figures import draw_curves
 from src.sweep import main as sweep
 from src.train import main as train
 from tests.fixtures.codes import raises
+from tests.fixtures.tiny import write_tiny
 from tests.fixtures.warm_python import warm_python
 
 SWEEPS = config_names("sweeps")
@@ -247,7 +248,8 @@ def test_a_sweep_loads_its_samples_once(tiny, monkeypatch, jobs):
         return load(*words)
 
     monkeypatch.setattr(competition, "load_samples", noting)
-    assert sweep([*RATES, f"machine.jobs={jobs}"]) == 0
+    words = ["config=tiny", "optim.lr=1e-2,1e-3", "train.epochs=1", "fold=0..1"]
+    assert sweep([*words, f"machine.jobs={jobs}"]) == 0
     assert lines.read_text().splitlines() == [str(os.getpid())]
 
 
@@ -327,25 +329,35 @@ def test_a_stopped_sweep_goes_on(tiny, capsys):
 # What the comparison tells
 
 
-def test_mean_and_spread_are_those_of_the_folds_and_seeds(tiny):
-    assert sweep([*RATES, "fold=0..2", "seed=0,1"]) == 0
-    table, members = summary(tiny), pd.read_csv(report(tiny) / "members.csv")
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory) -> Path:
+    """A home in which two rates were swept over three folds and two seeds: not to be changed."""
+    home = tmp_path_factory.mktemp("swept")
+    write_tiny(home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PODIUM_HOME", str(home))
+        assert sweep([*RATES, "fold=0..2", "seed=0,1"]) == 0
+    return home
+
+
+def test_mean_and_spread_are_those_of_the_folds_and_seeds(swept):
+    table, members = summary(swept), pd.read_csv(report(swept) / "members.csv")
     assert len(members) == 12
     for label, run in (("1e-2", GOOD), ("1e-3", POOR)):
         each = [(fold, seed) for fold in range(3) for seed in range(2)]
-        ends = [pd.read_csv(member(tiny, run, *one) / "log.csv").iloc[-1] for one in each]
+        ends = [pd.read_csv(member(swept, run, *one) / "log.csv").iloc[-1] for one in each]
         expected = {
-            "accuracy": [done(tiny, run, *one)["score"] for one in each],
+            "accuracy": [done(swept, run, *one)["score"] for one in each],
             "held_out_loss": [end["held_out_loss"] for end in ends],
             "train_accuracy": [end["train_score"] for end in ends],
             "train_loss": [end["train_loss"] for end in ends],
-            "seconds": [done(tiny, run, *one)["seconds"] for one in each],
+            "seconds": [done(swept, run, *one)["seconds"] for one in each],
         }
         for column, values in expected.items():
             assert table.loc[label, column] == pytest.approx(np.mean(values), abs=1e-6), column
             assert table.loc[label, f"{column}_sd"] == pytest.approx(np.std(values, ddof=1), abs=1e-6), column
         assert table.loc[label, "members"] == 6
-    text = (report(tiny) / "comparison.md").read_text()
+    text = (report(swept) / "comparison.md").read_text()
     for label in ("1e-2", "1e-3"):
         mean, spread = table.loc[label, "accuracy"], table.loc[label, "accuracy_sd"]
         assert f"| {label} | {mean:.4f} ± {spread:.4f} |" in text
@@ -353,13 +365,12 @@ def test_mean_and_spread_are_those_of_the_folds_and_seeds(tiny):
     assert "6 trained folds and seeds" in text
 
 
-def test_classes_are_counted_over_all_folds_and_seeds(tiny):
-    assert sweep([*RATES, "fold=0..1", "seed=0,1"]) == 0
-    table = pd.read_csv(report(tiny) / "per_class.csv").set_index("class")
+def test_classes_are_counted_over_all_folds_and_seeds(swept):
+    table = pd.read_csv(report(swept) / "per_class.csv").set_index("class")
     for label, run in (("1e-2", GOOD), ("1e-3", POOR)):
         confusions = [
-            pd.read_csv(member(tiny, run, fold, seed) / "confusion.csv", index_col="truth")
-            for fold in range(2)
+            pd.read_csv(member(swept, run, fold, seed) / "confusion.csv", index_col="truth")
+            for fold in range(3)
             for seed in range(2)
         ]
         total = sum(confusions)

@@ -342,15 +342,9 @@ def test_without_a_network_true_tells_both_remedies_and_auto_begins_from_scratch
     with socket.socket() as closed:  # bound, not listening: a port that refuses
         closed.bind(("127.0.0.1", 0))
         hubs = {"gone": f"http://127.0.0.1:{closed.getsockname()[1]}", "silent": silent}
-        command = [
-            sys.executable,
-            "-m",
-            "src.train",
-            "config=tiny",
-            "fold=0",
-            "model=resnet18",
-            "train.epochs=1",
-        ]
+        code = "import sys; from src.models import weights; weights.PATIENCE = 1.0\n"
+        code += "from src.train import main; sys.exit(main(sys.argv[1:]))"
+        command = [sys.executable, "-c", code, "config=tiny", "fold=0", "model=resnet18", "train.epochs=1"]
         begun, started = time.monotonic(), {}
         for name, hub in hubs.items():
             environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}

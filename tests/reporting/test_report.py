@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from src.reporting.sections.trust import trust
 from src.submission import ledger
 from src.train import main as train
 from tests.fixtures.made_up_run import STRANGE, note_prediction, write_many, write_run
+from tests.fixtures.tiny import write_tiny
 
 SECTIONS = ("answer", "data", "seen", "learning", "mistakes", "map", "trust", "again")
 
@@ -62,12 +64,22 @@ def out_of_fold(opened: Competition, folder: Path, view: str = "identity") -> tu
 # A run that was trained
 
 
-@pytest.fixture
-def trained(tiny):
-    """Two folds of the tiny competition, too little trained to be right throughout; predicted and reported."""
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    home = tmp_path_factory.mktemp("reported")
+    write_tiny(home)
     words = ["config=tiny", "train.epochs=1", "optim.lr=1e-3"]
-    assert train([*words, "fold=0..1"]) == 0 and predict(["--tta", *words]) == 0 and report(words) == 0
-    return folder_of(tiny, "tiny+optim.lr=1e-3+train.epochs=1", "tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PODIUM_HOME", str(home))
+        assert train([*words, "fold=0..1"]) == 0 and predict(["--tta", *words]) == 0 and report(words) == 0
+    return home
+
+
+@pytest.fixture
+def trained(once, home):
+    """Two folds of the tiny competition, too little trained to be right throughout; predicted and reported."""
+    shutil.copytree(once, home, dirs_exist_ok=True)
+    return folder_of(home, "tiny+optim.lr=1e-3+train.epochs=1", "tiny")
 
 
 def test_the_page_of_a_trained_run_tells_what_its_folder_holds(trained, capsys):
@@ -110,7 +122,7 @@ def test_every_figure_lies_beside_the_page(trained):
             assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG"), name
 
 
-def test_what_it_says_to_type_trains_the_same_run(trained, tiny, monkeypatch):
+def test_what_it_says_to_type_trains_the_same_run(trained, home):
     lines = html.unescape(
         re.search(
             r"<pre[^>]*>(.*?)</pre>\s*</figure>\s*<figure class=\"wide table\" id=\"figure-versions\"",
@@ -120,10 +132,10 @@ def test_what_it_says_to_type_trains_the_same_run(trained, tiny, monkeypatch):
     )
     copy, run = lines.splitlines()[-2:]
     _, source, goal = copy.split()
-    (tiny / goal).write_text((tiny / source).read_text())
+    (home / goal).write_text((home / source).read_text())
     words = run.removeprefix("./run.sh ").split()
     assert train([word for word in words if word != "fold=0..1"] + ["fold=0"]) == 0
-    again = folder_of(tiny, words[-1].removeprefix("config="), "tiny")
+    again = folder_of(home, words[-1].removeprefix("config="), "tiny")
     same = [json.loads((one / "run.json").read_text())["config_hash"] for one in (trained, again)]
     assert same[0] == same[1]
     assert (again / "seed0/fold0/model.safetensors").read_bytes() == (

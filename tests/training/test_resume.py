@@ -23,6 +23,7 @@ from src.training.machine import Share
 from src.training.trainer import FoldTraining
 from tests.fixtures.codes import raises
 from tests.fixtures.fresh_process import trained
+from tests.fixtures.tiny import write_tiny
 from tests.fixtures.warm_python import KILL, warm_python
 
 # Enough steps to be hit in the middle; a checkpoint after nearly every one, as "every few minutes" is in long runs.
@@ -38,9 +39,20 @@ WORDS = [
 WORDS += ["model.drop_rate=0.3", "model.args.drop_path_rate=0.2"]
 
 
-def start(home: Path, run: str) -> subprocess.Popen:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A home in which a run `whole` was trained and never stopped: not to be changed."""
+    home = tmp_path_factory.mktemp("whole")
+    write_tiny(home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PODIUM_HOME", str(home))
+        assert train([*WORDS, "run=whole"]) == 0
+    return home
+
+
+def start(home: Path, run: str, words: list[str] = WORDS) -> subprocess.Popen:
     environment = {**os.environ, "PODIUM_HOME": str(home)}
-    command = [warm_python(), "-m", "src.train", *WORDS, f"run={run}"]
+    command = [warm_python(), "-m", "src.train", *words, f"run={run}"]
     return subprocess.Popen(
         command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -68,8 +80,7 @@ def wait_for_step(home: Path, run: str, process: subprocess.Popen, epochs: int) 
     pytest.fail(f"training did not reach epoch {epochs}: {process.stdout.read() if process.poll() is not None else ''}")
 
 
-def test_killed_runs_end_with_the_same_bits(tiny):
-    assert train([*WORDS, "run=whole"]) == 0
+def test_killed_runs_end_with_the_same_bits(tiny, whole):
     kills = 0
     for epochs in (0, 3, 4, 9):
         process = start(tiny, "killed")
@@ -89,17 +100,18 @@ def test_killed_runs_end_with_the_same_bits(tiny):
     assert process.returncode == 0, output
     assert "goes on at epoch" in output
 
-    whole, killed = result(tiny, "whole"), result(tiny, "killed")
-    assert whole[0] == killed[0]
-    np.testing.assert_array_equal(whole[1], killed[1])
-    logs = [pd.read_csv(fold(tiny, run) / "log.csv") for run in ("whole", "killed")]
+    true, killed = result(whole, "whole"), result(tiny, "killed")
+    assert true[0] == killed[0]
+    np.testing.assert_array_equal(true[1], killed[1])
+    logs = [pd.read_csv(fold(home, run) / "log.csv") for home, run in ((whole, "whole"), (tiny, "killed"))]
     assert list(logs[1]["epoch"]) == list(range(1, 13))
     same = ["epoch", "steps", "loss", "lr", "held_out_loss", "score"]
     pd.testing.assert_frame_equal(logs[0][same], logs[1][same])
 
 
 def test_a_kill_between_the_last_step_and_the_end_of_its_epoch(tiny, monkeypatch):
-    words = [word for word in WORDS if not word.startswith("machine.")] + ["machine.checkpoint_minutes=1e-9"]
+    words = [word for word in WORDS if not word.startswith(("machine.", "train.epochs"))]
+    words += ["machine.checkpoint_minutes=1e-9", "train.epochs=2"]
     assert train([*words, "run=whole"]) == 0
     with monkeypatch.context() as patched:
         patched.setattr(FoldTraining, "_end_epoch", lambda self: (_ for _ in ()).throw(SystemExit("killed")))
@@ -188,7 +200,7 @@ def test_tensorboard_holds_no_epoch_twice(tiny):
     assert "backbone/conv1/weight" in histograms
 
 
-def test_ctrl_c_keeps_the_step_and_says_how_to_go_on(tiny):
+def test_ctrl_c_keeps_the_step_and_says_how_to_go_on(tiny, whole):
     process = start(tiny, "stopped")
     wait_for_step(tiny, "stopped", process, 1)
     process.send_signal(signal.SIGINT)
@@ -196,18 +208,18 @@ def test_ctrl_c_keeps_the_step_and_says_how_to_go_on(tiny):
     assert process.returncode == 130
     assert "The same command goes on" in output
     assert "Traceback" not in output
-    assert train([*WORDS, "run=whole"]) == 0
     assert train([*WORDS, "run=stopped"]) == 0
-    assert result(tiny, "stopped")[0] == result(tiny, "whole")[0]
+    assert result(tiny, "stopped")[0] == result(whole, "whole")[0]
 
 
 def test_a_second_process_on_the_same_fold_is_refused(tiny, capsys):
+    words = ["config=tiny", "fold=0", "train.epochs=1"]
     with only_one(fold(tiny, "busy"), "fold 0"):
-        process = start(tiny, "busy")
+        process = start(tiny, "busy", words)
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 1
         assert f"pid {os.getpid()}" in output
-    assert train([*WORDS, "run=busy"]) == 0  # and free again when the first one ends
+    assert train([*words, "run=busy"]) == 0  # and free again when the first one ends
 
 
 def test_the_lock_dies_with_its_process(tmp_path):

@@ -149,11 +149,11 @@ def test_forgetting_takes_one_row_of_one_machine(tmp_path):
 
 
 def test_the_door_refuses_an_unknown_row_and_writes_the_table_of_what_there_is(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(door, "workplace", lambda: tmp_path)
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path))
     assert door.main(["no-such-row"]) == 2
     assert "five-folds" in capsys.readouterr().err
     assert door.main(["--table"]) == 0
-    text = (tmp_path / "table.md").read_text()
+    text = (tmp_path / "runs" / "bench" / "table.md").read_text()
     assert len([line for line in text.splitlines() if line.startswith("| ")]) == 2 + sum(
         len(one.lines) for one in door.ROWS.values()
     )
@@ -190,7 +190,7 @@ def test_the_bench_s_home_holds_each_part_once(tmp_path, monkeypatch):
     fresh = [(f"train/fresh{k}.jpg", label) for k, label in enumerate(species)]
     other = [("train/stranger.jpg", "NO SUCH SPECIES")]
     monkeypatch.setenv("PODIUM_DATA", str(archive(tmp_path, [(p, s) for p, s, _ in listed] + fresh + other)))
-    monkeypatch.setattr(photos, "workplace", lambda: tmp_path / "bench")
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path / "bench"))
     data = photos.bench_home() / "competition" / photos.NAME / "data"
     held = {}
     for part in photos.PARTS:
@@ -207,8 +207,7 @@ def test_the_bench_s_home_holds_each_part_once(tmp_path, monkeypatch):
 
 def test_without_the_archive_a_row_says_where_to_put_it(tmp_path, monkeypatch):
     monkeypatch.setenv("PODIUM_DATA", str(tmp_path))
-    monkeypatch.setenv("PODIUM_HOME", str(tmp_path))
-    monkeypatch.setattr(photos, "workplace", lambda: tmp_path / "bench")
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path / "bench"))
     results = results_in(tmp_path)
     assert not measure(five_folds.ROW, results, 1, tmp_path / "work", print)
     assert "butterflies-100.zip" in results.failure("five-folds", PODIUM)

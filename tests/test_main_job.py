@@ -22,7 +22,9 @@ from sklearn.datasets import load_digits
 from src.config.request import parse
 from src.models.factory import build
 from src.predict import main as predict
+from src.reporting.sections.score import TEST
 from src.train import main as train
+from tests.fixtures.notes import names_it
 from tests.fixtures.tiny import COLOURS, write_tiny
 
 CLASSES = sorted(COLOURS)
@@ -174,8 +176,7 @@ def test_the_demo_is_laid_out_as_kaggle_serves_it(demo):
 def test_the_demo_is_written_once(demo):
     before = {path: path.stat().st_mtime_ns for path in (demo / "data").rglob("*")}
     assert len(before) > 800
-    printed = said(train, "config=demo-digits", "run=second", "fold=0", "train.epochs=1")
-    assert "writing" not in printed
+    said(train, "config=demo-digits", "run=second", "fold=0", "train.epochs=1")
     assert {path: path.stat().st_mtime_ns for path in (demo / "data").rglob("*")} == before
 
 
@@ -290,11 +291,11 @@ def test_printed_scores_are_those_of_the_stored_logits(shop):
         assert plain == pytest.approx(log_loss(right, answers), abs=6e-5)
         assert tta == pytest.approx(log_loss(*oof(shop, "shares", ("identity", "hflip"), folds)), abs=6e-5)
     assert len(oof(shop, "shares", ("identity",))[0]) == 45
-    assert f"log_loss out of fold: {log_loss(*oof(shop, 'shares', ('identity',))):.4f}" in shop.trained
+    assert names_it(shop.trained, f"{log_loss(*oof(shop, 'shares', ('identity',))):.4f}")
 
 
 def test_the_printed_test_score_is_that_of_the_answers(shop):
-    rows, plain, tta = figures(shop.predicted, "test, answers known")
+    rows, plain, tta = figures(shop.predicted, TEST)
     right = truth(shop.home, "shares")
     for text, views in ((plain, ("identity",)), (tta, ("identity", "hflip"))):
         answers = averaged(shop, views, FOLDS).reindex(right.index)
@@ -314,7 +315,7 @@ def test_answers_kept_apart_are_for_telling_only(shop):
         printed = said(predict, "--tta", "config=shares")
     finally:
         card.write_text(whole)
-    assert "test, its" not in printed
+    assert not [line for line in printed.splitlines() if line.startswith(TEST)]
     assert shop.latest("shares", "shares").read_bytes() == before
 
 
@@ -414,14 +415,14 @@ def test_some_folds_only(shop):
     assert predict(["--tta", "config=shares", "run=some", "fold=1"]) == 2
 
 
-def test_one_model_on_everything(shop):
-    printed = said(train, "config=shares", "run=everything", "fold=all")
-    assert "no row is left to score it on" in printed
+def test_one_model_on_everything(shop, notes):
+    said(train, "config=shares", "run=everything", "fold=all")
+    assert notes.texts("not-scored")
     printed = said(predict, "--tta", "config=shares", "run=everything", "fold=all")
     assert_mean(shop, ("identity", "hflip"), [(0, "all")], "everything")
     assert not list(shop.member("everything", 0, "all").glob("logits/oof-*"))
-    assert "out of fold " not in printed
-    assert figures(printed, "test, answers known")[0] == 15
+    assert notes.texts("no-score", "fold=all")
+    assert figures(printed, TEST)[0] == 15
     facts = list((shop.home / "runs" / "shares" / "everything" / "predictions").iterdir())
     assert [json.loads(file.read_text())["score"]["value"] for file in facts] == [None]
 

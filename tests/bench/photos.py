@@ -17,7 +17,7 @@ from pathlib import Path
 from src.competition.card import load_card
 from src.competition.sources.data_folder import find_archive
 from src.core.files import write_text
-from src.core.paths import REPOSITORY
+from src.core.paths import home
 
 SPLIT = Path(__file__).parent / "butterflies-20.csv"
 CONFIGS = Path(__file__).parent / "configs"
@@ -39,8 +39,8 @@ Row = tuple[str, str, str]  # the path in the archive, the species, the part
 
 
 def workplace() -> Path:
-    """Where all that the bench makes lies: runs/bench, which git ignores."""
-    return REPOSITORY / "runs" / "bench"
+    """Where all that the bench makes lies: runs/bench in PODIUM_HOME or the repository, which git ignores."""
+    return home() / "runs" / "bench"
 
 
 def split() -> list[tuple[str, str, str]]:

@@ -14,7 +14,8 @@ from torch import nn
 from src.core.memory import explain_out_of_memory, largest_batch, out_of_memory
 from src.predict import main as predict
 from src.train import main as train
-from tests.fixtures.codes import raises
+from tests.fixtures.codes import raises, refused
+from tests.fixtures.notes import names_it
 
 
 class Cramped(nn.Module):
@@ -75,10 +76,8 @@ def farthest(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> fl
 @pytest.mark.parametrize("fits", [5, 1])
 def test_the_message_names_the_largest_batch_and_its_words_work(tiny, room, capsys, fits, fault):
     room(fits, fault=fault)
-    assert train([*WORDS, "train.batch=16", "run=a"]) == 1
-    message = capsys.readouterr().err
-    assert message.startswith("error: ")
-    assert f"the largest batch that fits is {fits}." in message
+    message = refused(capsys, train, [*WORDS, "train.batch=16", "run=a"], "out-of-memory")
+    assert names_it(message, fits)
     advice = re.findall(r"train\.\w+=\d+", message)
     assert advice == [f"train.batch={fits}", "train.global_batch=16"]
     assert train([*WORDS, *advice, "run=b"]) == 0
@@ -184,9 +183,8 @@ def test_a_run_that_has_learned_is_told_how_to_go_on(tiny, room, capsys):
     assert train([*WORDS, "train.batch=16", "run=a"]) == 0
     room(5)
     second = [word.replace("fold=0", "fold=1") for word in WORDS]
-    assert train([*second, "train.batch=16", "run=a"]) == 1
-    message = capsys.readouterr().err
-    assert "run=NAME train.batch=5 train.global_batch=16" in message and "The same command goes on" in message
+    words = "run=NAME train.batch=5 train.global_batch=16"
+    refused(capsys, train, [*second, "train.batch=16", "run=a"], "out-of-memory", words)
     room(1000)
     assert train([*second, "train.batch=16", "run=a"]) == 0
 

@@ -1,6 +1,7 @@
 """Wrong input gives one clear message and the right exit code, and leaves what was there before whole."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -42,14 +43,14 @@ def assert_whole(before: Tree, home: Path) -> None:
 
 @pytest.fixture
 def refused(capsys) -> Callable[..., str]:
-    """Give words to a door and expect its refusal: the exit code, and one message that tells all of this."""
+    """Give words to a door and expect its refusal: the exit code, and one code and message that tell all of this."""
 
     def refuse(door: Callable[[list[str]], int], words: str, code: int, *told: str) -> str:
         capsys.readouterr()
-        assert door(words.split(" ")) == code
-        message = capsys.readouterr().err
-        assert message.startswith("error: ") and message.count("error: ") == 1
-        assert "Traceback" not in message
+        assert door([*words.split(" "), "--json"]) == code
+        out, err = capsys.readouterr()
+        assert err.count("error: ") == 1 and "Traceback" not in err
+        message = ": ".join(json.loads(out)["error"].values())
         for word in told:
             assert word in message, f"{word!r} is not told in: {message}"
         return message
@@ -86,7 +87,7 @@ def edit(file: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
     ("words", "told"),
     [
         ("config=tiny optim.lrr=1e-3", ["optim.lrr", "optim.lr?"]),
-        ("config=tiny epochs=3", ["unknown key epochs", "train.epochs"]),
+        ("config=tiny epochs=3", ["unknown-key", "epochs", "train.epochs"]),
         ("config=tiny train.epochs=ten", ["train.epochs=ten"]),
         ("config=tiny train.epochs=0", ["train.epochs=0", "greater than 0"]),
         ("config=tiny train.epochs=1.5", ["train.epochs=1.5"]),
@@ -95,7 +96,7 @@ def edit(file: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
         ("config=tiny images.fit=squash", ["images.fit=squash", "stretch"]),
         ("config=tiny log.tensorboard=perhaps", ["log.tensorboard=perhaps"]),
         ("config=tiny optim.lr=[1", ["optim.lr=[1"]),
-        ("config=tiny model=resnet19", ["model=resnet19", "Did you mean resnet18?"]),
+        ("config=tiny model=resnet19", ["model=resnet19", "resnet18?"]),
         ("config=tiny model.name=resnet1x", ["model.name=resnet1x", "resnet18"]),
         ("config=tiny optim.name=adamwww", ["optim.name=adamwww"]),
         ("config=tiny augment=lihgt", ["augment=lihgt", "light"]),
@@ -103,9 +104,9 @@ def edit(file: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
         ("config=tiny augment=[{HorizontalFlip:{pp:1}}]", ["HorizontalFlip", "pp"]),
         ("config=tiny predict.views=[identity,sideways]", ["sideways", "hflip"]),
         ("config=tiny images.prepare=[crop_boarder]", ["crop_boarder", "crop_border"]),
-        ("config=tinny", ["config=tinny", "Did you mean tiny?"]),
+        ("config=tinny", ["unknown-config", "config=tinny", "tiny?"]),
         ("competition=tinny", ["competition=tinny", "tiny", "src.prepare"]),
-        ("config=tiny competition=demo-digits", ["config=tiny", "is for competition tiny", "demo-digits"]),
+        ("config=tiny competition=demo-digits", ["config=tiny", "config-of-another-competition", "demo-digits"]),
         ("run=nothing", ["run=nothing", "config=NAME"]),
         ("config=tiny run=../elsewhere", ["run=../elsewhere"]),
         ("config=tiny run=..", ["run=.."]),
@@ -118,7 +119,7 @@ def edit(file: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
         ("config=tiny fold=0,all", ["fold=0,all"]),
         ("config=tiny seed=one", ["seed=one"]),
         ("config=tiny seed=1,1", ["seed=1,1"]),
-        ("config=tiny fold=0 fold=1", ["fold is given twice"]),
+        ("config=tiny fold=0 fold=1", ["given-twice", "fold"]),
         ("config=tiny fold", ["'fold'", "key=value"]),
         ("config=tiny fold=", ["'fold='", "key=value"]),
         ("config=tiny --tta", ["--tta"]),
@@ -137,7 +138,7 @@ def test_a_wrong_word_is_told_before_the_heavy_libraries_load(tiny):
     words = [sys.executable, "-c", code, "config=tiny", "optim.lrr=1"]
     done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2", "False"]
-    assert done.stderr.startswith("error: unknown key optim.lrr")
+    assert done.stderr.startswith("error: ") and "optim.lrr" in done.stderr
 
 
 def test_tta_takes_no_word(trained, refused):
@@ -266,7 +267,7 @@ def test_an_empty_label_is_named_with_its_line(tiny, refused):
 
     edit(data(tiny) / "train.csv", emptied)
     before = tree(tiny)
-    refused(train, "config=tiny", 1, "train.csv", "line 9", "colour", "empty")
+    refused(train, "config=tiny", 1, "train.csv", "line 9", "colour", "empty-label")
     assert_whole(before, tiny)
 
 
@@ -285,7 +286,7 @@ def test_a_table_that_is_missing_or_no_table(tiny, refused):
 
 def test_a_training_table_of_one_class_is_refused(tiny, refused):
     edit(data(tiny) / "train.csv", lambda table: table.assign(colour="blue"))
-    refused(train, "config=tiny", 1, "the label of tiny")
+    refused(train, "config=tiny", 1, "one-class", "tiny")
 
 
 def test_more_folds_than_rows(tiny, refused):
@@ -345,7 +346,7 @@ def test_an_absent_archive_tells_what_to_put_where(tiny, zipped, refused):
 def test_an_archive_that_would_leave_its_folder_is_not_unpacked(tiny, zipped, refused, name):
     write_zip(zipped / "zipped.zip", tiny, **{name: "evil"})
     before = tree(tiny)
-    refused(train, WORDS, 1, "zipped.zip", "leave its folder")
+    refused(train, WORDS, 1, "zipped.zip", "archive-leaves-folder")
     assert_whole(before, tiny)
     assert not list(tiny.parent.rglob("*evil*.txt")) and not Path("/tmp/evil-of-podium.txt").exists()
     assert sorted(path.name for path in zipped.iterdir() if path.name != "lock") == ["card.yaml", "zipped.zip"]
@@ -372,7 +373,7 @@ def test_a_damaged_archive_is_named_and_a_whole_one_then_taken(tiny, zipped, ref
     write_zip(file, tiny, method)
     file.write_bytes(spoil(file.read_bytes()))
     before = tree(tiny)
-    refused(train, WORDS, 1, "zipped.zip", "again")
+    refused(train, WORDS, 1, "zipped.zip", "damaged-archive")
     assert_whole(before, tiny)
     assert not (zipped / "data").exists() and not (zipped / ".data.part").exists()
     write_zip(file, tiny, method)
@@ -424,7 +425,7 @@ def disk(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
 @pytest.mark.parametrize("size", ["4k", "300k", "1600k", "2900k", "3200k", "3600k"])
 def test_training_on_a_full_disk_goes_on_when_there_is_room(tiny, once_trained, refused, size):
     with disk(tiny / "runs", size) as grow:
-        refused(train, "config=tiny", 1, "full", "free")
+        refused(train, "config=tiny", 1, "disk-full")
         files = {path.name: path for path in (tiny / "runs").rglob("*") if path.is_file()}
         assert not [name for name in files if name.endswith(".part")]
         for done in (tiny / "runs").rglob("done.json"):
@@ -440,7 +441,7 @@ def test_no_half_submission_on_a_full_disk(trained, refused):
     expected = (trained / "submissions" / "tiny" / "tiny.csv").read_bytes()
     shutil.rmtree(trained / "submissions" / "tiny")
     with disk(trained / "submissions" / "tiny", "4k") as grow:  # room for one of its two files
-        refused(predict, "--tta config=tiny", 1, "full")
+        refused(predict, "--tta config=tiny", 1, "disk-full")
         assert list((trained / "submissions" / "tiny").iterdir()) == []
         grow("1m")
         assert predict(["--tta", "config=tiny"]) == 0
@@ -451,7 +452,7 @@ def test_no_half_submission_on_a_full_disk(trained, refused):
 def test_the_demo_on_a_full_disk_leaves_no_half_competition(home, refused, size):
     """Its images take some 3.5 MB; with 3700k the cache does not fit any more, or the last images do not."""
     with disk(home / "competition", size) as grow:
-        refused(train, "fold=0 train.epochs=1", 1, "free")
+        refused(train, "fold=0 train.epochs=1", 1, "disk-full")
         digits = home / "competition" / "demo-digits" / "data"
         assert not digits.exists() or all(path.stat().st_size > 60 for path in digits.rglob("*.png"))
         grow("100m")
@@ -467,7 +468,7 @@ def test_a_run_of_other_rows_is_refused(trained, refused):
     edit(table, lambda rows: rows.iloc[1:])
     before = tree(trained)
     for door in (train, predict):
-        message = refused(door, "config=tiny", 1, "run tiny", "other training rows")
+        message = refused(door, "config=tiny", 1, "run tiny", "run-folds-differ")
         assert "name" in message.lower()
     assert_whole(before, trained)
     table.write_bytes(original)
@@ -480,7 +481,7 @@ def test_a_corrected_label_is_another_table(trained, refused):
         return rows
 
     edit(data(trained) / "train.csv", corrected)
-    refused(predict, "config=tiny", 1, "run tiny", "other training rows")
+    refused(predict, "config=tiny", 1, "run tiny", "run-folds-differ")
 
 
 def member(home: Path, fold: int) -> Path:
@@ -496,7 +497,7 @@ def test_damaged_weights_are_named(trained, refused):
     for content in spoilt:
         weights.write_bytes(content)
         before = {path: content for path, content in tree(trained).items() if "vflip" not in path}
-        refused(predict, "--tta config=tiny predict.views=[identity,vflip]", 1, str(weights), "train the fold again")
+        refused(predict, "--tta config=tiny predict.views=[identity,vflip]", 1, str(weights), "weights-")
         assert {path: content for path, content in tree(trained).items() if "vflip" not in path} == before
         assert not list(member(trained, 1).rglob("*vflip*"))
     # The remedy.
@@ -515,7 +516,7 @@ def test_a_damaged_table_of_logits_is_named(trained, refused, table):
     for content in (whole[:middle], b"", b"no table", whole[:200] + b"\x00" * 50 + whole[250:], whole[:-30]):
         file.write_bytes(content)
         before = tree(trained)
-        refused(predict, "--tta config=tiny", 1, str(file), "delete it")
+        refused(predict, "--tta config=tiny", 1, str(file))
         assert_whole(before, trained)
     file.unlink()
     assert predict(["--tta", "config=tiny"]) == 0

@@ -75,10 +75,9 @@ def test_a_loss_that_is_no_number_ends_it():
 # On a network
 
 
-def test_its_proposal_trains(tiny, capsys):
+def test_its_proposal_trains(tiny, notes):
     proposed = find_lr(parse(["config=tiny", "run=look"]))
-    output = capsys.readouterr().out
-    assert f"optim.lr={proposed:g} is proposed" in output
+    assert notes.texts("rate-proposed", f"optim.lr={proposed:g}")
     table = pd.read_csv(tiny / "runs/tiny/look/lr-finder.csv")
     assert table["lr"].is_monotonic_increasing
     assert proposed == pytest.approx(marks(table)[0] / 10, rel=0.05)

@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 import torch
 
-from src.core.errors import Problem
 from src.core.paths import REPOSITORY, relative_paths
 from src.images.cache import ImageCache
 from src.images.dataset import Feed, PlainRows
@@ -31,6 +30,7 @@ from src.images.stream import ImageStream
 from src.predict import main as predict
 from src.train import main as train
 from tests.fixtures.codes import raises
+from tests.fixtures.notes import names_it
 
 SIDE = 16
 
@@ -58,10 +58,17 @@ def files(paths: list[Path]) -> list[str]:
     return sorted(set(os.listdir(paths[0].parent.parent / "cache")) - {"lock"})
 
 
+# The messages of another process, each after its code.
+CODED = (
+    "from src.core.console import messages_to\n"
+    "told = messages_to(lambda text, code: print(code, text, flush=True)); told.__enter__()\n"
+)
+
+
 def other_process(
     paths: list[Path], then: str = "", before: str = "", under: list[str] | None = None, **how
 ) -> subprocess.Popen:
-    """Open the cache of `paths` in a process of its own, which prints what it says, then `ready`.
+    """Open the cache of `paths` in a process of its own, which prints what it says after its code, then `ready`.
 
     under: a command that starts it.
     """
@@ -71,6 +78,7 @@ def other_process(
         before += "local = None\n"
     code = (
         "import sys, time; from pathlib import Path; from src.images.cache import ImageCache\n"
+        f"{CODED}"
         f"{before}"
         f"paths = [Path(path) for path in {[str(path) for path in paths]}]\n"
         f"cache = ImageCache.open(paths[0].parent.parent / 'cache', paths, {SIDE}, 'stretch', local=local, **{how})\n"
@@ -204,10 +212,9 @@ def broken(paths: list[Path]) -> list[Path]:
 
 
 def test_all_broken_images_are_told_together(paths, messages):
-    with pytest.raises(Problem) as problem:
+    with raises("bad-image", "3 of 12") as problem:
         opened(broken(paths))
     text = str(problem.value)
-    assert "3 of 12 images" in text and "Remedy" in text
     for row, reason in ((2, "truncated"), (5, "empty"), (7, "missing")):
         assert any(str(paths[row]) in line and reason in line for line in text.splitlines())
     messages.clear()
@@ -219,9 +226,9 @@ def test_all_broken_images_are_told_together(paths, messages):
 def test_a_long_list_is_cut_after_ten(paths):
     for path in paths[:11]:
         path.write_bytes(b"")
-    with pytest.raises(Problem) as problem:
+    with raises("bad-image", "11 of 12") as problem:
         opened(paths)
-    assert str(problem.value).count(": the file is empty") == 10 and "and 1 more" in str(problem.value)
+    assert sum(str(path) in str(problem.value) for path in paths) == 10
 
 
 def test_broken_images_can_be_left_to_the_caller(paths):
@@ -290,26 +297,23 @@ def flip(file: Path, at: int, count: int = 64) -> None:
 
 
 @pytest.mark.parametrize("at", [0, 60, 128, 4000, 12 * SIDE * SIDE * 3 + 128])
-def test_a_small_cache_that_is_damaged_is_made_anew(paths, at, messages):
+def test_a_small_cache_that_is_damaged_is_made_anew(paths, at, notes):
     """In its header, its pixels or its checksums: the pixels were once all inverted, and 0.897 became 0.210."""
     true = opened(paths).batch(range(12))
-    messages.clear()
     flip(opened(paths).file, at)
     assert np.array_equal(opened(paths).batch(range(12)), true)
-    assert any("made anew" in line for line in messages)
-    messages.clear()
+    assert notes.take().texts("cache-remade")
     opened(paths)
-    assert not messages
+    assert not notes
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"bytes": 1, "images": 12, "faults": []}', "\udcff\0"])
-def test_a_mark_that_is_damaged_makes_the_cache_anew(paths, content, messages):
+def test_a_mark_that_is_damaged_makes_the_cache_anew(paths, content, notes):
     cache = opened(paths)
-    messages.clear()
     true = cache.batch(range(12))
     cache.file.with_suffix(".json").write_bytes(content.encode(errors="surrogateescape"))
     assert np.array_equal(opened(paths).batch(range(12)), true)
-    assert any("made anew" in line for line in messages)
+    assert notes.texts("cache-remade")
 
 
 def test_a_large_cache_is_checked_row_by_row_as_it_is_read(paths, monkeypatch):
@@ -348,14 +352,14 @@ def without_checksums(file: Path) -> None:
     mark.write_text(json.dumps({k: v for k, v in facts.items() if k != "crc32"} | {"bytes": file.stat().st_size}))
 
 
-def test_an_older_cache_is_made_anew_once_and_that_is_said(paths, messages):
+def test_an_older_cache_is_made_anew_once_and_that_is_said(paths, notes):
     cache = opened(paths)
-    messages.clear()
     true = cache.batch(range(12))
     without_checksums(cache.file)
-    for told in (2, 2):
+    notes.clear()
+    for _ in range(2):
         assert np.array_equal(opened(paths).batch(range(12)), true)
-        assert len(messages) == told and "before caches had checksums" in messages[0]
+        assert notes.codes == ["cache-remade", "cache-made"]
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -403,9 +407,9 @@ def test_two_processes_build_once(paths):
     paths[6].unlink()
     os.mkfifo(paths[6])
     first = other_process(paths, workers=1)
-    assert "caching 12 images" in first.stdout.readline()
+    assert first.stdout.readline().startswith("cache-made ")
     second = other_process(paths, workers=1)
-    assert "waiting for another process" in second.stdout.readline()
+    assert second.stdout.readline().startswith("waiting ")
     paths[6].write_bytes(data)
     (one, _), (two, _) = first.communicate(timeout=20), second.communicate(timeout=20)
     assert one == two and one.startswith("ready"), "the second built again, or saw other pixels"
@@ -416,6 +420,7 @@ def test_two_processes_look_at_the_images_once(paths):
     """So do all cells of a cluster that begin together, each on its own machine. The first is held up at one image."""
     code = (
         "import sys; from pathlib import Path; import src.competition.quality.image_index as room\n"
+        f"{CODED}"
         f"paths, real = {[str(path) for path in paths]}, room._one\n"
         "def slow(path, row, fresh): return (row == 6 and sys.stdin.readline(), real(path, row, fresh))\n"
         "room._one = slow\n"
@@ -423,9 +428,9 @@ def test_two_processes_look_at_the_images_once(paths):
     )
     look = {"cwd": REPOSITORY, "text": True, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     first = subprocess.Popen([sys.executable, "-uc", code], **look)
-    assert first.stdout.readline() == "looking at 12 images\n"
+    assert names_it(first.stdout.readline(), 12)
     second = subprocess.Popen([sys.executable, "-uc", code], **look)
-    assert "waiting for another process that is looking" in second.stdout.readline()
+    assert second.stdout.readline().startswith("waiting ")
     (one, _), (two, _) = first.communicate("go on\n", timeout=20), second.communicate("", timeout=20)
     assert one == two
     assert one.startswith("seen")
@@ -445,10 +450,10 @@ def test_a_full_disk_is_told_before_the_work(paths):
     assert files(paths) == []
 
 
-def test_beyond_the_bound_images_are_decoded_on_demand(paths, messages):
+def test_beyond_the_bound_images_are_decoded_on_demand(paths, notes):
     cache = opened(paths)
     stream = opened(paths, max_gb=1e-6, side=SIDE)
-    assert isinstance(stream, ImageStream) and len(stream) == 12 and "on demand" in messages[-1]
+    assert isinstance(stream, ImageStream) and len(stream) == 12 and notes[-1].code == "decoded-on-demand"
     assert np.array_equal(stream.batch([4, 0]), cache.batch([4, 0])) and np.array_equal(stream[-1], cache[-1])
     assert np.array_equal(pickle.loads(pickle.dumps(stream))[3], cache[3])
     assert stream.batch([]).shape == (0, SIDE, SIDE, 3)
@@ -562,9 +567,10 @@ def test_two_machines_of_two_processes_build_once_and_copy_once_each(paths, tmp_
     told = [process.communicate(timeout=60)[0] for process in lot]
     assert all(process.returncode == 0 for process in lot)
     everything = "".join(told)
-    assert everything.count("caching 12 images") == 1
+    assert everything.count("cache-made ") == 1
     for local in set(locals_):
-        assert everything.count(f"copying the image cache to {local}") == 1
+        copied = [line for line in everything.splitlines() if line.startswith("cache-copied ")]
+        assert sum(str(local) in line for line in copied) == 1
         assert len(copies(local)) == 2
     assert len({line for line in everything.splitlines() if line.startswith("ready")}) == 1
     # Copied, it is read from there, and the shared folder is not needed.
@@ -649,7 +655,7 @@ def test_where_the_disk_is_full_the_shared_cache_is_read_and_that_is_said(paths,
     process = other_process(paths, before=before, under=mount, then="print(cache.file)", local=str(small))
     told, _ = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert told.count("has no room for a copy of the image cache") == 1
+    assert told.count("no-local-copy ") == 1
     assert told.splitlines()[-1].startswith(str(paths[0].parent.parent / "cache"))
 
 
@@ -663,7 +669,7 @@ def test_the_folder_of_copies_is_the_user_s_alone(paths, tmp_path):
 
 
 @pytest.mark.parametrize("planted", ["by another user", "as a link"])
-def test_pixels_in_a_folder_that_is_not_the_user_s_are_never_read(paths, tmp_path, monkeypatch, planted, messages):
+def test_pixels_in_a_folder_that_is_not_the_user_s_are_never_read(paths, tmp_path, monkeypatch, planted, notes):
     local = tmp_path / "local"
     copy = opened(paths, local=local).file
     shared = opened(paths)
@@ -678,12 +684,11 @@ def test_pixels_in_a_folder_that_is_not_the_user_s_are_never_read(paths, tmp_pat
         me = os.geteuid() + 1
         (local / OURS).rename(local / f"podium-cache-{me}")
         monkeypatch.setattr(os, "geteuid", lambda: me)
-    messages.clear()
+    notes.clear()
     cache = opened(paths, local=local)
     assert cache.file == shared.file
     assert np.array_equal(cache.batch(range(12)), true)
-    assert len(messages) == 1
-    assert "may not be used for a copy of the image cache (a link, or another user's)" in messages[0]
+    assert notes.codes == ["no-local-copy"]
 
 
 @pytest.mark.parametrize("closed", ["", OURS])
@@ -699,7 +704,7 @@ def test_where_nothing_may_be_written_the_shared_cache_is_read_and_that_is_said(
     told, _ = process.communicate(timeout=30)
     folder.chmod(0o700)
     assert process.returncode == 0
-    assert told.count("may not be used for a copy of the image cache (Permission denied)") == 1
+    assert told.count("no-local-copy ") == 1
     assert told.splitlines()[-1] == str(shared.file)
 
 
@@ -713,13 +718,14 @@ def test_the_folder_may_be_named_by_a_variable_and_must_be_a_whole_path(monkeypa
             local_folder(word)
 
 
-def test_a_training_reads_the_copy(tiny, tmp_path, capsys):
+def test_a_training_reads_the_copy(tiny, tmp_path, notes):
     words = ["config=tiny", "fold=0", "train.epochs=1", f"machine.cache_local={tmp_path / 'local'}"]
     assert train(words) == 0
-    assert f"copying the image cache to {tmp_path / 'local' / OURS / 'tiny'}" in capsys.readouterr().out
+    (copied,) = notes.take().texts("cache-copied")
+    assert str(tmp_path / "local" / OURS / "tiny") in copied
     shutil.rmtree(tiny / "competition" / "tiny" / "cache")
     assert train([*words, "seed=1"]) == 0
-    assert "caching" not in capsys.readouterr().out
+    assert "cache-made" not in notes.codes
 
 
 def test_on_nfs_too_the_cache_used_longest_ago_makes_room(paths, monkeypatch):

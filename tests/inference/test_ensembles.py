@@ -18,13 +18,12 @@ from scipy.stats import rankdata
 from src.config.request import parse
 from src.core.errors import UsageError
 from src.evaluation.blending import Blend
-from src.images.cache import ImageCache
-from src.inference import backend_networks
 from src.metrics.decision import Decision
 from src.predict import main as predict
 from src.review import main as review
 from src.submit import main as submit
 from src.train import main as train
+from tests.fixtures.codes import refused as stopped
 from tests.fixtures.tiny import COLOURS, write_tiny
 
 CLASSES = sorted(COLOURS)
@@ -42,14 +41,14 @@ def said(door: Callable[[list[str]], int], *words: str) -> str:
 
 @pytest.fixture
 def refused(capsys) -> Callable[..., str]:
-    """The one message of a prediction that ends with this exit code, and tells all of this."""
+    """The code and message of a prediction that ends with this exit code, and tells all of this."""
 
     def refuse(code: int, words: str, *told: str) -> str:
         capsys.readouterr()
-        assert predict(words.split(" ")) == code
-        message = capsys.readouterr().err
-        assert message.startswith("error: ")
-        assert "Traceback" not in message
+        assert predict([*words.split(" "), "--json"]) == code
+        out, err = capsys.readouterr()
+        assert err.count("error: ") == 1 and "Traceback" not in err
+        message = ": ".join(json.loads(out)["error"].values())
         for word in told:
             assert word in message, f"{word!r} is not told in: {message}"
         return message
@@ -178,13 +177,14 @@ def test_every_run_and_every_way_is_told_with_its_interval(trained):
     assert float(re.search(rf"^run a +({number})", printed, re.M)[1]) == pytest.approx(loss, abs=6e-5)
 
 
-def test_the_blend_is_submitted_with_its_score(trained):
+def test_the_blend_is_submitted_with_its_score(trained, notes):
     printed = said(predict, "--tta", "runs=a,b,c")
     file = re.search(r"python -m src.submit (\S+)", printed)[1]
     score = facts_in(trained, "a+b+c", printed)["score"]["value"]
-    told = said(submit, file, "--dry-run")
-    assert "fits the sample submission of tiny" in told
-    assert f"'{Path(file).stem}, out of fold {score:.4f}'" in told
+    notes.clear()
+    said(submit, file, "--dry-run")
+    assert notes.codes == ["file-checked", "nothing-sent"]
+    assert notes.texts("nothing-sent", Path(file).stem, f"{score:.4f}")
 
 
 def test_another_order_of_runs_is_the_same_mean_under_another_name(trained):
@@ -207,22 +207,20 @@ def test_each_run_chooses_its_own_views(trained):
 # Nothing is computed twice
 
 
-def test_from_stored_logits_nothing_is_built_or_decoded(trained, monkeypatch):
+def test_from_stored_logits_nothing_is_built_or_decoded(trained, capsys):
     said(predict, "--tta=auto", "runs=a,b,c")
     before = latest(trained, "a+b+c").read_bytes()
 
-    def forbidden(*_: object, **__: object) -> None:
-        raise AssertionError("a network was built, or the images were opened")
-
-    monkeypatch.setattr(backend_networks, "trained_network", forbidden)
-    monkeypatch.setattr(ImageCache, "open", forbidden)
+    for file in (trained / "runs/tiny").rglob("model.safetensors"):
+        file.write_bytes(b"no weights")
+    shutil.rmtree(trained / "competition/tiny/cache")
     for words in (("--tta=auto", "runs=a,b,c"), ("--tta", "runs=a,b,c"), ("runs=a,b",), ("--tta=auto", "run=c")):
         said(predict, *words)
     said(predict, "--tta=auto", "runs=a,b,c")
     assert latest(trained, "a+b+c").read_bytes() == before
     logits_of(trained, "c", 1, "oof-rot90").unlink()
-    with pytest.raises(AssertionError, match="a network was built"):
-        predict(["--tta=auto", "runs=a,b,c"])
+    assert not list((trained / "competition/tiny/cache").glob("*.npy")), "the images were decoded"
+    stopped(capsys, predict, ["--tta=auto", "runs=a,b,c"], "incomplete-models")
 
 
 def changed(file: Path, change: Callable[[dict[str, np.ndarray]], dict]) -> None:
@@ -248,7 +246,7 @@ def test_rows_may_stand_in_any_order_and_none_may_be_missing(trained, refused):
     with np.load(files[0]) as table:
         missing = table["id"][0]
     changed(files[0], lambda arrays: {"id": arrays["id"][1:], "logits": arrays["logits"][1:]})
-    refused(1, "--tta runs=a,b,c", str(files[0]), repr(str(missing)), "delete it")
+    refused(1, "--tta runs=a,b,c", str(files[0]), repr(str(missing)))
     files[0].unlink()
     said(predict, "--tta", "runs=a,b,c")  # the remedy
     assert latest(trained, "a+b+c").read_bytes() == before
@@ -260,14 +258,14 @@ def test_rows_may_stand_in_any_order_and_none_may_be_missing(trained, refused):
 def test_other_folds_are_refused_before_anything_is_computed(trained, refused):
     before = {path for path in (trained / "runs").rglob("*.npz")}
     for runs in ("a,other", "other,a"):
-        refused(1, f"--tta=auto runs={runs}", "stands on other folds", "data.fold_seed")
+        refused(1, f"--tta=auto runs={runs}", "run-folds-differ", "data.fold_seed")
     assert {path for path in (trained / "runs").rglob("*.npz")} == before
 
 
-def test_missing_folds_are_refused_with_a_remedy_that_works(trained, refused):
-    refused(1, "runs=a,few", "run few has no answer to 15 of 45 rows", "predict.shared=true")
+def test_missing_folds_are_refused_with_a_remedy_that_works(trained, refused, notes):
+    refused(1, "runs=a,few", "missing-row", "run few", "15 of 45", "predict.shared=true")
     printed = said(predict, "runs=a,few", "predict.shared=true", *MEAN)
-    assert "the runs have different folds" in printed
+    assert notes.take().texts("different-folds")
     means = [
         mean_of([test_of(trained, run, f, ("identity",)) for f in folds])
         for run, folds in (("a", (0, 1, 2)), ("few", (0, 2)))
@@ -275,20 +273,20 @@ def test_missing_folds_are_refused_with_a_remedy_that_works(trained, refused):
     np.testing.assert_allclose(answers_in(latest(trained, "a+few")), mean_of(means), atol=1e-11)
     facts = facts_in(trained, "a+few", printed)
     printed = said(predict, "runs=a,few", "fold=0,2", *MEAN)
-    assert "different folds" not in printed
+    assert not notes.texts("different-folds")
     # Both times judged on the rows of the two folds that both have.
     assert facts_in(trained, "a+few", printed)["score"] == facts["score"]
     expected = [test_of(trained, run, f, ("identity",)) for run in ("a", "few") for f in (0, 2)]
     np.testing.assert_allclose(answers_in(latest(trained, "a+few")), mean_of(expected), atol=1e-11)
 
 
-def test_models_of_all_rows_have_nothing_to_be_judged_on(trained, refused):
-    refused(1, "runs=a,whole", "run whole has a model of all rows only")
+def test_models_of_all_rows_have_nothing_to_be_judged_on(trained, refused, notes):
+    refused(1, "runs=a,whole", "no-held-out-rows", "run whole")
     refused(2, "--tta=auto run=whole", "--tta=auto", "fold=all", "predict.views")
     shutil.copytree(trained / "runs/tiny/whole", trained / "runs/tiny/twin")
     refused(2, "runs=whole,twin", "predict.blend=mean")
     printed = said(predict, "runs=whole,twin", "predict.blend=mean")
-    assert "no out-of-fold score" in printed
+    assert notes.texts("no-score", "fold=all")
     assert facts_in(trained, "whole+twin", printed)["score"]["value"] is None
 
 
@@ -326,14 +324,14 @@ def hash_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_brought_run_joins_like_any_other(brought):
+def test_a_brought_run_joins_like_any_other(brought, notes):
     said(predict, "runs=a,b", *MEAN)
     said(predict, "runs=a,ext", *MEAN)
     said(predict, "runs=ext,a", *MEAN)
     for name in ("a+ext", "ext+a"):
         np.testing.assert_allclose(answers_in(latest(brought, name)), answers_in(latest(brought, "a+b")), atol=1e-7)
     printed = said(predict, "--tta", "runs=a,ext", *MEAN)
-    assert "run ext was trained elsewhere and brings no tables of hflip: left out" in printed
+    assert notes.texts("views-missing", "ext", "hflip")
     assert facts_in(brought, "a+ext", printed)["each"]["ext"]["views"] == ["identity"]
     printed = said(predict, "run=ext", "competition=tiny", "data.folds=3", *MEAN)
     expected = mean_of([test_of(brought, "b", fold, ("identity",)) for fold in range(3)])
@@ -343,55 +341,52 @@ def test_a_brought_run_joins_like_any_other(brought):
 
 def test_a_brought_run_is_never_trained_over(brought, capsys):
     record = (brought / "runs/tiny/ext/run.json").read_bytes()
-    assert train(["config=tiny", "run=ext", "fold=0", "train.epochs=1"]) == 2
-    assert "was trained elsewhere" in capsys.readouterr().err
+    stopped(capsys, train, ["config=tiny", "run=ext", "fold=0", "train.epochs=1"], "run-external", "ext")
     assert (brought / "runs/tiny/ext/run.json").read_bytes() == record
 
 
 def test_a_brought_run_has_no_network_to_review(brought, capsys):
-    assert review(["run=ext", "competition=tiny", "data.folds=3"]) == 2
-    assert "brings logits alone" in capsys.readouterr().err
+    stopped(capsys, review, ["run=ext", "competition=tiny", "data.folds=3"], "run-external", "ext")
 
 
 def test_what_a_brought_run_lacks_is_named(brought, refused):
     file = logits_of(brought, "ext", 1, "test-identity")
     whole = file.read_bytes()
     file.unlink()
-    refused(1, "runs=a,ext", f"run ext does not bring {file}", "store.py")
+    refused(1, "runs=a,ext", "missing-logits", str(file), "store.py")
     file.write_bytes(whole)
     cases = [
-        (lambda arrays: {"id": arrays["id"][1:], "logits": arrays["logits"][1:]}, ["lacks 1 of 15 rows", "'0501'"]),
-        (lambda arrays: {"id": arrays["id"].astype(int)}, ["int64", "must be text"]),
-        (lambda arrays: {"logits": arrays["logits"] / 0.0}, ["'0501'", "not finite"]),
-        (lambda arrays: {"classes": CLASSES[::-1]}, ["another order"]),
-        (lambda arrays: {"meta": "none"}, ["is no table of logits"]),
+        (lambda arrays: {"id": arrays["id"][1:], "logits": arrays["logits"][1:]}, ["missing-row", "1 of 15", "'0501'"]),
+        (lambda arrays: {"id": arrays["id"].astype(int)}, ["bad-logits", "int64"]),
+        (lambda arrays: {"logits": arrays["logits"] / 0.0}, ["logits-not-finite", "'0501'"]),
+        (lambda arrays: {"classes": CLASSES[::-1]}, ["classes-differ"]),
+        (lambda arrays: {"meta": "none"}, ["damaged-file"]),
     ]
     for change, told in cases:
         with np.errstate(all="ignore"):
             changed(file, change)
-        message = refused(1, "runs=a,ext", str(file), "store.py", *told)
-        assert "delete it" not in message
+        refused(1, "runs=a,ext", str(file), "store.py", *told)
         file.write_bytes(whole)
     shutil.copy(logits_of(brought, "ext", 0, "oof-identity"), logits_of(brought, "ext", 0, "oof-hflip"))
-    refused(1, "--tta runs=a,ext", "does not bring", "test-hflip.npz")
+    refused(1, "--tta runs=a,ext", "missing-logits", "test-hflip.npz")
 
 
 def test_a_brought_run_must_stand_on_these_folds(brought, refused):
     record = brought / "runs/tiny/ext/run.json"
     told = json.loads(record.read_text())["folds"]
     record.write_text('{"folds": "00000000"}')
-    refused(1, "runs=a,ext", "run ext stands on other folds (00000000", told)
+    refused(1, "runs=a,ext", "run-folds-differ", "run ext", "00000000", told)
     record.write_text("{}")
     refused(1, "runs=a,ext", str(record), f'{{"folds": "{told}"}}')
 
 
-def test_a_brought_run_lends_its_views_too(brought, refused):
+def test_a_brought_run_lends_its_views_too(brought, refused, notes):
     for fold in range(3):
         for part in ("oof", "test"):
             shutil.copy(*(logits_of(brought, "ext", fold, f"{part}-{view}") for view in BOTH))
     refused(2, "--tta=auto runs=a,ext predict.budget=9", "oof-identity.npz", "seconds_per_image")
-    printed = said(predict, "--tta=auto", "runs=a,ext", *MEAN)
-    assert "run ext does not tell the time of identity, hflip" in printed
+    said(predict, "--tta=auto", "runs=a,ext", *MEAN)
+    assert notes.texts("time-missing", "ext", "identity", "hflip")
     for fold in range(3):
         for view, seconds in (("identity", 0.5), ("hflip", 0.25)):
             changed(
@@ -444,13 +439,13 @@ def test_ranks_are_made_among_the_answers_of_one_network(home, refused):
                 ranks = np.stack([-order, order], axis=1) * size / 10
                 np.savez(folder / f"{part}-identity.npz", id=list(ids), logits=ranks, classes=["0", "1"], meta="{}")
             test[run, fold] = rankdata(order) / 41
-    printed = said(predict, "runs=x,y")
-    assert "using rank mean (each fold" in printed
+    said(predict, "runs=x,y")
     answers = pd.read_csv(home / "submissions/two/x+y.csv", dtype={"id": str}).set_index("id")["y"]
     expected = np.mean([(test["x", fold] + test["y", fold]) / 2 for fold in range(5)], axis=0)
     np.testing.assert_allclose(answers.loc[[str(5000 + k) for k in range(40)]], expected, atol=1e-9)
     (facts,) = (runs / "blends/x+y/predictions").iterdir()
     assert json.loads(facts.read_text())["decision"] is None
+    assert json.loads(facts.read_text())["blend"]["method"] == "rank mean"
 
 
 # The command line
@@ -506,5 +501,4 @@ def test_other_commands_take_one_run(tiny, capsys):
     for door in (train, submit):
         assert door(["runs=first,second"]) == 2
         assert "run=NAME" in capsys.readouterr().err
-    assert predict(["runs=first,second", "--export"]) == 2
-    assert "one run" in capsys.readouterr().err
+    stopped(capsys, predict, ["runs=first,second", "--export"], "one-run-only")

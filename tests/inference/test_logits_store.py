@@ -117,7 +117,7 @@ def test_a_damaged_file_is_named(path, damage, tmp_path):
 
 def test_a_table_appears_whole_or_not_at_all(path):
     before = path.read_bytes()
-    with pytest.raises(ValueError, match="could not convert"):
+    with pytest.raises(ValueError):
         save_logits(path, IDS, np.array([["x"] * 3] * 4), CLASSES, META)
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]

@@ -20,7 +20,9 @@ from src.launchers.kaggle_notebook.wheel import modules_of
 from src.predict import main as predict
 from src.train import main as train
 from tests.export.test_export import write_shares, write_spots
+from tests.fixtures.codes import refused
 from tests.fixtures.kernel_home import ME, SLUG, USER, address, built, hidden_data, said
+from tests.fixtures.notes import names_it
 from tests.fixtures.offline import Machine
 from tests.fixtures.tiny import CARD, write_tiny
 
@@ -46,8 +48,7 @@ def test_the_notebook_answers_a_hidden_test_set_offline_as_predict_does(shop, tm
     mounted(machine, folder, hidden, "{slug}", SLUG)
     ended = machine.run(folder / "notebook" / "podium.ipynb")
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "2 wheels installed" in ended.stdout and "36 test images, 1 missing; 37 rows" in ended.stdout
-    assert f"{broken.name}: truncated" in ended.stdout and "2 images were missing or broken" in ended.stdout
+    assert all(names_it(ended.stdout, told) for told in (2, 36, 37, broken.name))
     site = next((machine.folder / "venv" / "lib").glob("python*/site-packages"))
     assert (site / "marker.py").exists() and (site / "src" / "export" / "hidden_test.py").exists()
 
@@ -93,12 +94,12 @@ def test_an_input_that_is_not_attached_is_named(shop, tmp_path):
     machine = Machine(tmp_path / "kaggle")
     machine.mount(folder / "dataset", address(folder).split("/")[1])
     ended = machine.run(folder / "notebook" / "podium.ipynb")
-    assert ended.returncode == 1 and "an input is not attached" in ended.stderr
+    assert ended.returncode == 1
     assert f"competitions/{SLUG}" in ended.stderr and not machine.written().exists()
 
 
 @pytest.mark.parametrize("name", ["shares", "spots"])
-def test_probabilities_and_sets_are_answered_as_predict_does(tmp_path, monkeypatch, name):
+def test_probabilities_and_sets_are_answered_as_predict_does(tmp_path, monkeypatch, notes, name):
     """With a fitted temperature, and with fitted thresholds."""
     monkeypatch.setenv("PODIUM_HOME", str(tmp_path))
     write_tiny(tmp_path)
@@ -114,7 +115,8 @@ def test_probabilities_and_sets_are_answered_as_predict_does(tmp_path, monkeypat
     rows = len(pd.read_csv(parts / "submission.csv"))
     shutil.rmtree(tmp_path / "competition" / name / "data" / "test")
     words = [str(parts), str(tmp_path / "competition" / name / "data"), f"out={parts}/shares.csv"]
-    assert "NONE OF THE TEST IMAGES IS HERE" in said(hidden_main, *words)
+    said(hidden_main, *words)
+    assert notes.texts("no-test-images", rows)
     table = pd.read_csv(parts / "shares.csv", dtype=str, keep_default_na=False)
     assert len(table) == rows and len(table.drop(columns=table.columns[0]).drop_duplicates()) == 1
 
@@ -202,7 +204,7 @@ class Clock:
 @pytest.mark.parametrize(
     ("seconds", "views", "models"), [(10_000, 2, 3), (700, 1, 3), (450, 1, 2), (300, 1, 1), (10, 1, 1)]
 )
-def test_views_then_models_are_left_out_until_the_rest_fits(shop, monkeypatch, messages, seconds, views, models):
+def test_views_then_models_are_left_out_until_the_rest_fits(shop, monkeypatch, notes, seconds, views, models):
     """300 images, 0.1 s to read and 0.4 s a look at each: all six looks take 750 s."""
     exported = Exported.open(shop / "runs" / "tiny" / "tiny" / "export" / "tiny.safetensors")
     (image, *_) = sorted((shop / "competition" / "tiny" / "data" / "test").iterdir())
@@ -211,8 +213,8 @@ def test_views_then_models_are_left_out_until_the_rest_fits(shop, monkeypatch, m
     parts = list(answers_in_time(exported, [image] * 300, seconds, clock))
     assert sum(len(part.paths) for part in parts) == 300
     assert clock.looks[-1] == (300, views * models) and clock.looks[1] == (20, 6)
-    assert any("each image is seen in views identity" in line for line in messages) == (views * models < 6)
-    assert any("may come too late" in line for line in messages) == (seconds == 10)
+    assert ("views-left-out" in notes.codes) == (views * models < 6)
+    assert ("too-slow" in notes.codes) == (seconds == 10)
 
 
 def test_a_machine_that_slows_down_later_loses_views_then(shop, monkeypatch):
@@ -232,33 +234,30 @@ def test_a_machine_that_slows_down_later_loses_views_then(shop, monkeypatch):
 def test_what_is_missing_is_told_with_the_remedy(shop, tmp_path, capsys):
     run = shop / "runs" / "tiny" / "tiny"
 
-    def refused(code: int, *words: str) -> str:
-        assert kernel(["config=tiny", *words]) == code
-        return capsys.readouterr().err
+    def stopped(error: str, *words: str, names: tuple[str, ...] = ()) -> None:
+        refused(capsys, kernel, ["config=tiny", *words], error, *names)
 
     (tmp_path / "odd-1-py3-none-any.whl").write_bytes(b"<html>Not found</html>")
-    assert "odd-1-py3-none-any.whl is no whole wheel" in refused(2, ME, f"kernel.wheels={tmp_path}")
-    assert "there is no .whl file" in refused(2, ME, f"kernel.wheels={shop}")
-    assert "there is no such folder" in refused(2, ME, f"kernel.wheels={shop}/nowhere")
-    assert "kernel.hours" in refused(2, ME, "kernel.hours=0")
-    assert "--push and --train" in refused(2, ME, "--push", "--train")
-    assert "when the models are exported" in refused(2, ME, "fold=0")
+    stopped("bad-wheels", ME, f"kernel.wheels={tmp_path}", names=("odd-1-py3-none-any.whl",))
+    stopped("bad-wheels", ME, f"kernel.wheels={shop}", names=(str(shop), ".whl"))
+    stopped("bad-wheels", ME, f"kernel.wheels={shop}/nowhere", names=(f"{shop}/nowhere",))
+    stopped("bad-value", ME, "kernel.hours=0", names=("kernel.hours",))
+    stopped("one-action", ME, "--push", "--train", names=("--push", "--train"))
+    stopped("not-for-kernel", ME, "fold=0", names=("fold=",))
     done = run / "seed0" / "fold1" / "done.json"
     facts = json.loads(done.read_text())
     done.write_text(json.dumps(facts | {"weights": "0" * 64}))
-    assert "before seed0.fold1 was trained anew" in refused(1, ME)
+    stopped("export-outdated", ME, names=("seed0.fold1",))
     (run / "export" / "tiny.safetensors").unlink()
-    assert "python -m src.predict --tta --export run=tiny" in refused(1, ME)
+    stopped("missing-export", ME, names=("python -m src.predict --tta --export run=tiny",))
     (shop / "competition" / "tiny" / "card.yaml").write_text(CARD)
-    assert "tiny is not at Kaggle" in refused(2, ME)
+    stopped("not-at-kaggle", ME, names=("tiny",))
     assert not (run / "kernel").exists()
 
 
 def test_a_package_that_the_image_lacks_is_named_until_its_wheel_is_given(shop, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(folder_module, "AT_KAGGLE", folder_module.AT_KAGGLE - {"timm"})
-    assert kernel(["config=tiny", ME]) == 1
-    text = capsys.readouterr().err
-    assert "not known to have timm" in text and "pip download --no-deps timm" in text
+    refused(capsys, kernel, ["config=tiny", ME], "missing-wheels", "pip download --no-deps timm")
     with zipfile.ZipFile(tmp_path / "timm-1-py3-none-any.whl", "w") as wheel:
         wheel.writestr("timm.py", "")
     assert (built(shop, f"kernel.wheels={tmp_path}") / "dataset" / "timm-1-py3-none-any.whl").exists()

@@ -12,7 +12,9 @@ import yaml
 from src.export.hidden_test import main as hidden
 from src.kernel import main as kernel
 from src.launchers.kaggle_notebook.remote_training import main as away
+from tests.fixtures.codes import refused
 from tests.fixtures.kernel_home import ME, built, hidden_data, said
+from tests.fixtures.notes import names_it
 from tests.fixtures.tiny import CARD
 
 pytest_plugins = ["tests.fixtures.kernel_fixtures"]
@@ -43,7 +45,7 @@ def answered(parts: Path, data: Path, *words: str) -> tuple[str, pd.DataFrame]:
 
 @pytest.mark.parametrize("listed", [False, True], ids=["a table", "a listing"])
 @pytest.mark.parametrize("kept", [0, 2, None], ids=["empty", "two", "no folder"])
-def test_a_test_set_without_images_is_answered_by_the_shares(parts, tmp_path, kept, listed):
+def test_a_test_set_without_images_is_answered_by_the_shares(parts, tmp_path, notes, kept, listed):
     """As a public test set is where the notebook's rerun brings the real one."""
     data = tmp_path / "hidden"
     hidden_data(tmp_path / "home" / "competition" / "tiny" / "data", data, 9)
@@ -56,19 +58,20 @@ def test_a_test_set_without_images_is_answered_by_the_shares(parts, tmp_path, ke
         (data / "test").rmdir()
     text, table = answered(parts, data)
     assert table.shape == (9, 2) and (table["colour"] == "blue").sum() >= 7
-    assert f"{kept or 0} test images, {9 - (kept or 0)} missing; 9 rows" in text
-    assert ("NONE OF THE TEST IMAGES IS HERE" in text) == (not kept)
+    assert names_it(text, kept or 0) and names_it(text, 9 - (kept or 0)) and names_it(text, 9)
+    assert ("no-test-images" in notes.codes) == (not kept)
 
 
-def test_views_are_left_out_where_the_hours_are_short(parts, tmp_path):
+def test_views_are_left_out_where_the_hours_are_short(parts, tmp_path, notes):
     data = tmp_path / "hidden"
     hidden_data(tmp_path / "home" / "competition" / "tiny" / "data", data, 202)
-    text, table = answered(parts, data, "hours=0.00001")
-    assert "each image is seen in views identity of identity, hflip by 1 of 3 models" in text
-    assert "the answer may come too late" in text and len(table) == 202
+    _, table = answered(parts, data, "hours=0.00001")
+    told = notes.take()
+    assert told.texts("views-left-out", "identity", "hflip", 1, 3)
+    assert told.texts("too-slow") and len(table) == 202
     text, table = answered(parts, data, "hours=2")
-    assert "and 102.0 min may be spent" in text or "and 101.9 min may be spent" in text
-    assert "each image is seen" not in text and table["colour"].nunique() == 3
+    assert names_it(text, "102.0") or names_it(text, "101.9")
+    assert not notes.texts("views-left-out") and table["colour"].nunique() == 3
 
 
 def test_files_in_archives_are_unpacked_beside_and_a_metric_of_its_own_travels(shop, tmp_path):
@@ -88,24 +91,22 @@ def test_files_in_archives_are_unpacked_beside_and_a_metric_of_its_own_travels(s
     table.unlink()
     before = sorted(path.name for path in data.iterdir())
     text, packed = answered(parts, data)
-    assert "unpacking test.zip" in text and packed.equals(plain)
+    assert names_it(text, "test.zip") and packed.equals(plain)
     assert sorted(path.name for path in data.iterdir()) == before, "the host's files stay as they are"
 
 
 @pytest.mark.parametrize("door", [hidden, away])
 def test_folders_that_are_not_there_are_named(door, tmp_path, capsys):
-    assert door([str(tmp_path / "nowhere"), str(tmp_path)]) == 2
-    assert f"{tmp_path}/nowhere: there is no such folder" in capsys.readouterr().err
+    refused(capsys, door, [tmp_path / "nowhere", tmp_path], "no-such-folder", f"{tmp_path}/nowhere")
     assert door([str(tmp_path), str(tmp_path), "hours=0"]) == 2
 
 
 def test_a_folder_that_was_not_made_for_training_is_named(tmp_path, capsys):
-    assert away([str(tmp_path), str(tmp_path)]) == 2
-    assert "holds no request.json" in capsys.readouterr().err
+    refused(capsys, away, [tmp_path, tmp_path], "no-request", "request.json")
 
 
 def test_a_card_without_test_images_has_no_notebook(shop, capsys):
     card = yaml.safe_load(CARD) | {"kaggle": "three-colours"}
     del card["test"], card["submission"], card["test_labels"]
     (shop / "competition" / "tiny" / "card.yaml").write_text(yaml.safe_dump(card))
-    assert kernel(["config=tiny", ME]) == 2 and "no test images" in capsys.readouterr().err
+    refused(capsys, kernel, ["config=tiny", ME], "no-test-images", "tiny")

@@ -29,6 +29,7 @@ from tests.fixtures.kaggle_hosting import Kernel, Ran
 from tests.fixtures.kaggle_server import TOKEN
 from tests.fixtures.kaggle_words import prints
 from tests.fixtures.kernel_home import SLUG, USER, loopback
+from tests.fixtures.notes import Notes
 
 ADDRESS = f"{USER}/podium-parts"
 
@@ -36,8 +37,8 @@ ADDRESS = f"{USER}/podium-parts"
 class Pushed:
     """A dataset's and a notebook's folder; `push` lets the Kaggle at hand have one of them."""
 
-    def __init__(self, folder: Path, server, lines: list[str]):
-        self.folder, self.server, self.lines = folder, server, lines
+    def __init__(self, folder: Path, server, notes: Notes):
+        self.folder, self.server, self.notes = folder, server, notes
         self.record = folder / "kernel.json"
         for name in ("dataset", "notebook"):
             (folder / name).mkdir()
@@ -53,24 +54,20 @@ class Pushed:
         folder = self.folder / kind.name
         return push_once(kind, SLUG, folder, ADDRESS, contents, self.record, again=again)
 
-    @property
-    def told(self) -> str:
-        return "\n".join(self.lines)
-
     def runs(self, *runs: Ran) -> None:
         """Kaggle has a notebook of this address that ran so."""
         self.server.kernels[ADDRESS] = Kernel({"text": "{}"}, list(runs))
 
 
 @pytest.fixture
-def pushed(tmp_path, monkeypatch, messages):
+def pushed(tmp_path, monkeypatch, notes):
     with loopback(tmp_path, monkeypatch) as server:
-        yield Pushed(tmp_path, server, messages)
+        yield Pushed(tmp_path, server, notes)
 
 
 def test_the_same_is_pushed_once_and_something_else_as_a_version(pushed):
     assert [pushed.push(DATASET), pushed.push(DATASET), pushed.push(DATASET, "b")] == [1, 1, 2]
-    assert "version 1 is at Kaggle already" in pushed.told and len(pushed.server.datasets[ADDRESS].versions) == 2
+    assert pushed.notes.texts("at-kaggle-already", 1) and len(pushed.server.datasets[ADDRESS].versions) == 2
 
 
 def test_a_push_whose_answer_never_came_is_known_again(pushed):
@@ -80,7 +77,7 @@ def test_a_push_whose_answer_never_came_is_known_again(pushed):
     noted["notebook"]["version"] = None
     pushed.record.write_text(json.dumps(noted))
     assert pushed.push(KERNEL) == 1
-    assert "an earlier push had arrived, as version 1" in pushed.told and pushed.server.count("SaveKernel") == 1
+    assert pushed.notes.texts("earlier-push-arrived", 1) and pushed.server.count("SaveKernel") == 1
 
 
 def test_a_notebook_of_which_it_is_not_known_whether_it_arrived_is_not_pushed_again_at_once(pushed, monkeypatch):
@@ -112,7 +109,7 @@ def test_an_unsure_notebook_is_pushed_again_when_told(pushed):
 
 def test_too_many_requests_are_waited_out(pushed):
     pushed.server.fault("SaveKernel", status=429, headers={"Retry-After": "0.1"})
-    assert pushed.push(KERNEL) == 1 and "Kaggle answers 429: trying again" in pushed.told
+    assert pushed.push(KERNEL) == 1 and pushed.notes.texts("trying-again", 429)
     pushed.server.fault("SaveKernel", status=429, headers={"Retry-After": "7200"})
     with raises("too-many-requests"):
         pushed.push(KERNEL, "b")
@@ -195,8 +192,8 @@ def test_a_lapse_does_not_end_the_wait_for_a_run_unless_it_lasts(pushed, monkeyp
     pushed.server.fault("GetKernelSessionStatus", status=503, times=2)
     pushed.server.fault("GetKernelSessionStatus", drop="before", times=4)  # each of which the command tries again
     await_run(SLUG, ADDRESS, 1, 9)
-    assert sum("does not respond" in line for line in pushed.lines) == 1
-    assert "version 1: running" in pushed.told and "version 1: complete" in pushed.told
+    assert len(pushed.notes.texts("no-response")) == 1
+    assert len(pushed.notes.texts("notebook-status", 1)) == 2, "running, then complete"
     pushed.server.fault("GetKernelSessionStatus", status=503)
     monkeypatch.setattr(kernels, "LAPSE_SECONDS", 0.0)
     with raises("kaggle-fault", "503"):
@@ -223,9 +220,8 @@ def test_a_failed_run_shows_the_end_of_its_log_without_credentials(pushed):
     lines = [{"stream_name": "stdout", "time": 1.0, "data": f"line {n}\n"} for n in range(60)]
     lines.append({"stream_name": "stderr", "data": f"RuntimeError: no GPU, Authorization: Bearer {TOKEN}\n"})
     pushed.runs(Ran("ERROR", json.dumps(lines), why="Your notebook threw an error"))
-    with raises("kernel-run-failed", "version 1", "Your notebook threw an error") as failed:
+    with raises("kernel-run-failed", "version 1", "Your notebook threw an error", "no GPU", "line 59") as failed:
         await_run(SLUG, ADDRESS, 1, 9)
-    assert "RuntimeError: no GPU" in str(failed.value) and "line 59" in str(failed.value)
     assert "line 10\n" not in str(failed.value) and TOKEN not in str(failed.value)
 
 
@@ -241,7 +237,7 @@ def test_an_output_comes_whole_and_once(pushed, tmp_path):
     asked = (SLUG, ADDRESS, "kept.txt", tmp_path / "out", lambda path: path.read_bytes() == b"kept")
     pushed.server.fault("GET", status=503)  # until 2.2.4 the command kept the page that tells of the error
     file = fetch_output(*asked)
-    assert file.read_bytes() == b"kept" and " again in " in pushed.told
+    assert file.read_bytes() == b"kept" and pushed.notes.texts("asking-again", 503)
     assert [path.name for path in file.parent.iterdir()] == ["kept.txt"]
     before = len(pushed.server.asked)
     assert fetch_output(*asked) == file and len(pushed.server.asked) == before
@@ -271,13 +267,13 @@ def test_a_competition_that_takes_nothing_is_told_before(pushed, monkeypatch):
         look_ahead("another")
     competition.daily = 5  # late submissions are taken
     look_ahead(SLUG)
-    assert pushed.lines == []
+    assert not pushed.notes
 
 
 def test_that_none_is_left_today_is_only_said(pushed):
     pushed.server.used_before = 5
     look_ahead(SLUG)
-    assert "none of today's 5 submissions is left" in pushed.told and "before 00:00 UTC, in " in pushed.told
+    assert pushed.notes.texts("no-submissions-left", 5)
 
 
 # What the command prints

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from src.core.console import noted
 from src.core.paths import REPOSITORY
 from src.kernel import main
 from src.submission import ledger
+from tests.fixtures.codes import assert_error
 from tests.fixtures.kaggle_hosting import Kernel, Ran
 from tests.fixtures.kaggle_server import KEY, TOKEN, KaggleServer
 from tests.fixtures.kernel_home import ANSWERS, ME, SLUG, USER, loopback
+from tests.fixtures.notes import Notes
 
 pytest_plugins = ["tests.fixtures.kernel_fixtures"]
 
@@ -26,16 +29,25 @@ class Hosted:
     def __init__(self, home: Path, server: KaggleServer, capsys):
         self.home, self.server, self.capsys = home, server, capsys
         self.run_folder = home / "runs" / "tiny" / "tiny"
+        self.notes = Notes()
 
     def run(self, *words: str) -> tuple[int, str, str]:
         self.capsys.readouterr()
-        code = main(["config=tiny", *words])
+        self.notes.clear()
+        with noted(self.notes):
+            code = main(["config=tiny", *words])
         out, err = self.capsys.readouterr()
         written = [path.read_bytes() for path in self.home.rglob("*") if path.is_file()]
         for secret in (KEY, TOKEN, "signature="):
             assert secret not in out + err
             assert not any(secret.encode() in each for each in written)
         return code, out, err
+
+    def refused(self, error: str, *words: str, names: tuple[str, ...] = ()) -> str:
+        """The message of the error that the command ends with: of this code, and naming these."""
+        code, out, _ = self.run(*words, "--json")
+        assert code == 1, out
+        return assert_error(out, error, *names)
 
     def started(self, *words: str) -> subprocess.Popen:
         """The same as a process of its own."""
@@ -73,11 +85,11 @@ def test_a_failed_run_is_told_and_the_next_one_is_submitted(at_kaggle):
     server = at_kaggle.server
     server.looks_until_ready = server.looks_until_ended = 1
     server.execute = lambda kernel: Ran("ERROR", "RuntimeError: no GPU", why="Your notebook threw an error")
-    code, _, err = at_kaggle.run("--push", "-m", "the first")
-    assert code == 1 and "version 1 failed: Your notebook threw an error" in err and "| RuntimeError: no GPU" in err
+    names = ("version 1", "Your notebook threw an error", "RuntimeError: no GPU")
+    at_kaggle.refused("kernel-run-failed", "--push", "-m", "the first", names=names)
     assert not server.submissions and not at_kaggle.entries()
     server.execute = right
-    code, out, err = at_kaggle.run("--push", "-m", "the first", ME)
+    code, _, err = at_kaggle.run("--push", "-m", "the first", ME)
     assert (code, err) == (0, ""), err
     assert at_kaggle.dataset.private
     (files,) = at_kaggle.dataset.versions
@@ -87,19 +99,20 @@ def test_a_failed_run_is_told_and_the_next_one_is_submitted(at_kaggle):
     assert asked["isPrivate"] and asked["enableGpu"] and not asked.get("enableInternet", False)
     assert asked["competitionDataSources"] == [SLUG] and asked["datasetDataSources"] == list(server.datasets)
     assert asked["machineShape"] == "NvidiaTeslaT4"
-    assert json.loads(asked["text"])["cells"][0]["source"].startswith("# Made by")
+    assert json.loads(asked["text"])["cells"][0]["source"]
     (sent,) = [body for method, body in server.asked if method == "CreateCodeSubmission"]
     assert (sent["kernelOwner"], sent["kernelVersion"], sent["fileName"]) == (USER, 2, "submission.csv")
     assert sent["submissionDescription"].startswith("the first [podium ")
-    assert "version 1 is at Kaggle already" in out, "the dataset"
-    assert "running" in out and "complete" in out and "is scored: public 1, private 1, out of fold" in out
+    assert at_kaggle.notes.texts("at-kaggle-already", 1), "the dataset"
+    assert len(at_kaggle.notes.texts("notebook-status", 2)) == 2, "running, then complete"
+    assert at_kaggle.notes.texts("submission-scored", 1)
     (entry,) = at_kaggle.entries()
     assert (entry.status, entry.public_score, entry.file) == ("COMPLETE", 1.0, f"{asked['slug']} version 2")
     assert entry.runs == "tiny" and entry.views == "identity hflip" and entry.oof_score and entry.config_hash
     # The same once more is refused, and asks nothing of Kaggle.
     before = len(server.asked)
-    code, _, err = at_kaggle.run("--push", ME)
-    assert code == 1 and "was submitted before" in err and "--again" in err and len(server.asked) == before
+    at_kaggle.refused("already-submitted", "--push", ME, names=("--again",))
+    assert len(server.asked) == before
     assert len(list(at_kaggle.run_folder.glob("kernel-*.json"))) == 1
     # With --again the version that is at Kaggle already is submitted once more.
     code, _, err = at_kaggle.run("--push", "--again", ME)
@@ -112,9 +125,11 @@ def test_lost_answers_are_looked_up_and_nothing_is_done_twice(at_kaggle):
     methods = ("CreateDataset", "SaveKernel", "CreateCodeSubmission")
     for method in methods:
         at_kaggle.server.fault(method, status=0, drop="after")
-    code, out, err = at_kaggle.run("--push", ME)
+    code, _, err = at_kaggle.run("--push", ME)
     assert code == 0, err
-    assert out.count("it arrived") >= 2 and [at_kaggle.server.count(method) for method in methods[1:]] == [1, 1]
+    assert len(at_kaggle.notes.texts("push-arrived")) >= 2 and [
+        at_kaggle.server.count(method) for method in methods[1:]
+    ] == [1, 1]
     assert len(at_kaggle.dataset.versions) == len(at_kaggle.kernel.runs) == len(at_kaggle.server.submissions) == 1
 
 
@@ -129,14 +144,13 @@ def test_a_killed_push_keeps_its_folder_until_the_command_ends(at_kaggle):
     door.send_signal(signal.SIGKILL)
     door.wait()
     for words in (("--push",), ("kernel.hours=2",)):
-        code, _, err = at_kaggle.run(ME, *words)
-        assert code == 1 and "kernel is in use by another process" in err and "wait for it, or stop it" in err
+        at_kaggle.refused("busy", ME, *words)
     assert (at_kaggle.run_folder / "kernel" / "notebook" / "podium.ipynb").read_bytes() == before
     server.gate.set()
     wait_for(lambda: at_kaggle.run(ME)[0] == 0)
     server.fault("CreateCodeSubmission", status=400, message="Your Notebook cannot use internet access here.")
-    code, out, err = at_kaggle.run("--push", ME)
-    assert "an earlier push had arrived, as version 1" in out
+    code, _, err = at_kaggle.run("--push", ME)
+    assert at_kaggle.notes.texts("earlier-push-arrived", 1)
     assert len(at_kaggle.dataset.versions) == len(at_kaggle.kernel.runs) == 1
     # What Kaggle has against this notebook is told and noted.
     assert code == 1 and "cannot use internet access" in err and not server.submissions
@@ -163,37 +177,31 @@ def test_a_folder_that_another_process_built_anew_is_not_uploaded(at_kaggle, mon
         "src.launchers.kaggle_notebook.inference_notebook.look_ahead",
         lambda slug: main(["config=tiny", ME, "kernel.hours=3"]),
     )
-    code, _, err = at_kaggle.run("--push", ME)
-    assert code == 1 and "was built anew by another process meanwhile" in err and not at_kaggle.server.datasets
+    at_kaggle.refused("changed-meanwhile", "--push", ME)
+    assert not at_kaggle.server.datasets
 
 
 def test_without_push_and_with_dry_run_nothing_is_sent(at_kaggle):
     for words in ((), ("--push", "--dry-run")):
-        code, out, _ = at_kaggle.run(ME, *words)
-        assert code == 0 and "nothing was sent" in out
+        assert at_kaggle.run(ME, *words)[0] == 0 and at_kaggle.notes.texts("nothing-sent")
     assert at_kaggle.server.asked == []
 
 
 def test_without_credentials_the_remedies_are_told(at_kaggle, monkeypatch):
     monkeypatch.delenv("KAGGLE_KEY")
-    code, _, err = at_kaggle.run()
-    assert code == 1 and "no credentials were found" in err and "kaggle auth login" in err
-    assert "add kernel.user=NAME, your name there" in err
-    code, _, err = at_kaggle.run("--push", ME)
-    assert code == 1 and "no credentials were found" in err
+    at_kaggle.refused("no-credentials", names=("kaggle auth login", "kernel.user=NAME"))
+    at_kaggle.refused("no-credentials", "--push", ME)
 
 
 def test_an_expired_token_is_named(at_kaggle, monkeypatch):
     monkeypatch.delenv("KAGGLE_KEY")
     monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
     at_kaggle.server.token_works = False
-    code, _, err = at_kaggle.run("--push", ME)
-    assert code == 1 and "does not accept your credentials from KAGGLE_API_TOKEN: they are expired" in err
+    at_kaggle.refused("credentials-refused", "--push", ME, names=("KAGGLE_API_TOKEN",))
 
 
 def test_without_a_network_it_is_told(at_kaggle, monkeypatch):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed.getsockname()[1]}")
-        code, _, err = at_kaggle.run("--push", ME)
-    assert code == 1 and "Kaggle cannot be reached: the connection was refused" in err
+        at_kaggle.refused("kaggle-unreachable", "--push", ME)

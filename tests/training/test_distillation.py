@@ -29,6 +29,8 @@ from src.training.distillation import FoldTargets
 from src.training.step import Stepper
 from src.training.trainer import FoldTraining
 from tests.fixtures import fresh_process
+from tests.fixtures.codes import refused
+from tests.fixtures.notes import names_it
 from tests.fixtures.older_runs import without_keys
 from tests.fixtures.tiny import write_tiny
 from tests.fixtures.warm_python import KILL, warm_python
@@ -152,19 +154,16 @@ def test_fold_k_learns_from_the_teachers_fold_k_alone(tiny):
     assert (said == truth(tiny)[said.index]).mean() > 0.9  # the labels outweigh it
 
 
-def test_the_same_seed_teaches_or_else_seed_0(tiny, capsys):
+def test_the_same_seed_teaches_or_else_seed_0(tiny, notes):
     assert train([*PLAIN, "run=base", "fold=0", "seed=1", "train.epochs=8", "loss.smoothing=0"]) == 0
     assert train([*TAUGHT, "fold=0", "seed=1,2", "train.epochs=1"]) == 0
     assert [done(tiny, "student", seed=seed)["teacher"]["seed"] for seed in (1, 2)] == [1, 0]
     assert train([*PLAIN, "run=again", "teach.run=base", "fold=0", "seed=2,3", "train.epochs=1"]) == 0
-    told = capsys.readouterr().out
-    assert told.count("the mean over 2 seeds, the teacher's over 1") == 1
+    assert len(notes.texts("uneven-seeds", 2, 1)) == 1
 
 
 def test_a_fold_that_the_teacher_lacks_is_refused_with_the_command_that_helps(tiny, capsys):
-    assert train([*TAUGHT, "fold=0..2", "train.epochs=1"]) == 2
-    message = capsys.readouterr().err
-    assert "fold 2 of base is not trained" in message
+    message = refused(capsys, train, [*TAUGHT, "fold=0..2", "train.epochs=1"], "folds-missing", "fold 2")
     assert not (tiny / "runs/tiny/student/config.yaml").exists()
     command = re.search(r"python -m src\.train (.*)", message)[1].split()
     assert train(command) == 0
@@ -173,9 +172,7 @@ def test_a_fold_that_the_teacher_lacks_is_refused_with_the_command_that_helps(ti
 
 def test_fold_all_is_taught_by_fold_all(tiny, capsys):
     words = [*TAUGHT, "fold=all", "train.epochs=2", "teach.pseudo=0.5"]
-    assert train(words) == 2
-    message = capsys.readouterr().err
-    assert "fold all of base is not trained" in message
+    message = refused(capsys, train, words, "folds-missing", "fold all")
     assert train(re.search(r"python -m src\.train (.*)", message)[1].split()) == 0
     assert train(words) == 0
     assert done(tiny, "student", "all")["teacher"]["fold"] == "all"
@@ -209,15 +206,14 @@ def test_losses_of_grades_are_refused(tiny, capsys, loss):
     card = tiny / "competition/tiny/card.yaml"
     text = card.read_text().replace("target: multiclass", "target: ordinal\nclasses: [blue, green, red]")
     card.write_text(text.replace("metric: accuracy", "metric: qwk"))
-    assert train([*TAUGHT, "fold=0", f"loss.name={loss}"]) == 2
-    assert f"loss.name={loss} needs true classes" in capsys.readouterr().err
+    refused(capsys, train, [*TAUGHT, "fold=0", f"loss.name={loss}"], "unfit-for-target", f"loss.name={loss}")
 
 
-def test_a_teacher_that_chose_its_epochs_on_the_held_out_rows_is_noted(tiny, capsys):
+def test_a_teacher_that_chose_its_epochs_on_the_held_out_rows_is_noted(tiny, notes):
     assert train([*PLAIN, "run=chosen", "fold=0", "train.epochs=2", "train.keep=best"]) == 0
-    assert "may flatter" not in capsys.readouterr().out
+    assert "epochs-chosen-by-score" not in notes.codes
     assert train([*PLAIN, "run=student", "teach.run=chosen", "fold=0", "train.epochs=1"]) == 0
-    assert "may flatter" in capsys.readouterr().out
+    assert notes.texts("epochs-chosen-by-score", "chosen")
 
 
 def test_a_run_made_before_some_keys_were_there_can_teach(tiny):
@@ -297,7 +293,7 @@ def test_the_teacher_sees_images_as_it_was_trained_on_them(tiny, watched):
     np.testing.assert_allclose(watched.lessons[0][ROWS:], expected, atol=1e-5)
 
 
-def test_sure_images_lengthen_the_epochs_everywhere_alike(tiny, watched, monkeypatch, capsys):
+def test_sure_images_lengthen_the_epochs_everywhere_alike(tiny, watched, monkeypatch, notes):
     ahead, behind = {}, {}
 
     class Counted(ProgressReporter):
@@ -310,11 +306,11 @@ def test_sure_images_lengthen_the_epochs_everywhere_alike(tiny, watched, monkeyp
     words = [*TAUGHT, "fold=0..1", "train.epochs=2", "data.sampler=plain", "teach.pseudo=0.7", "train.batch=4"]
     assert train(words) == 0
     taken = [done(tiny, "student", fold)["teacher"]["test_images"] for fold in range(2)]
-    told = capsys.readouterr().out
+    told = notes.texts("teacher-answers", f"{TEST}")
     expected = 0
     for fold, count in enumerate(taken):
         assert 2 < count <= TEST, "these runs show nothing"
-        assert f"{count} of {TEST} test images are learned from too" in told
+        assert names_it(told[fold], count)
         log = pd.read_csv(member(tiny, "student", fold) / "log.csv")
         assert set(log["steps"]) == {-(-(30 + count) // 4)} != {-(-30 // 4)}
         expected += int(log["steps"].sum())
@@ -342,9 +338,9 @@ def test_the_weighted_sampler_counts_them_to_the_class_that_the_teacher_says(tin
         assert answered == pytest.approx(labelled, rel=0.25)
 
 
-def test_nobody_sure_is_told_and_adds_nothing(tiny, capsys):
+def test_nobody_sure_is_told_and_adds_nothing(tiny, notes):
     assert train([*TAUGHT, "fold=0", "train.epochs=1", "teach.pseudo=1"]) == 0
-    assert "it is nowhere 1 sure of the 15 test images, at most 0.9" in capsys.readouterr().out
+    assert notes.texts("teacher-answers", 15)
     assert done(tiny, "student")["teacher"]["test_images"] == 0
 
 
@@ -379,8 +375,8 @@ def test_several_classes_an_image(tiny, watched, capsys):
     learned = targets[ROWS:][~np.isnan(targets[ROWS:]).any(1)]
     assert len(learned) == done(tiny, "second")["teacher"]["test_images"] > 0
     assert np.maximum(learned, 1 - learned).min() >= 0.6 - 1e-6
-    assert train([*words, "run=third", "teach.run=first", "loss.name=focal"]) == 2
-    assert "loss.name=focal needs true classes" in capsys.readouterr().err
+    words += ["run=third", "teach.run=first", "loss.name=focal"]
+    refused(capsys, train, words, "unfit-for-target", "loss.name=focal")
 
 
 def test_sureness_of_several_is_that_of_the_least_certain():
@@ -392,11 +388,10 @@ def test_sureness_of_several_is_that_of_the_least_certain():
 # Before and after
 
 
-def test_the_score_before_and_after_is_told_of_the_same_rows(tiny, capsys):
+def test_the_score_before_and_after_is_told_of_the_same_rows(tiny, notes):
     swap_words = ["fold=0..1", "train.epochs=1", "optim.lr=1e-9", "train.ema_decay=0"]  # a student that learns nothing
-    capsys.readouterr()
     assert train([*TAUGHT, *swap_words]) == 0
-    line = next(line for line in capsys.readouterr().out.splitlines() if "of the teacher" in line and "rows:" in line)
+    (line,) = notes.take().texts("student-and-teacher")
     competition = opened(PLAIN)
     rows = np.concatenate([competition.folds.rows(fold)[1] for fold in range(2)])
     ids = competition.samples.train["id"].to_numpy()[rows]
@@ -407,14 +402,13 @@ def test_the_score_before_and_after_is_told_of_the_same_rows(tiny, capsys):
     scores = [(answer.argmax(1) == truth_).mean() for answer in (before, after)]
     gain = paired_difference(competition.metric, truth_, before, after, units)
     assert gain.high < 0
-    assert f"teacher {scores[0]:.4f}, of the student {scores[1]:.4f}, on the same 30 rows" in line
+    assert all(names_it(line, told) for told in (f"{scores[0]:.4f}", f"{scores[1]:.4f}", 30))
     assert format_difference("the teacher (base)", "the student (student)", gain) in line
-    assert "the teacher (base) is better than the student (student) by" in line
     assert train([*TAUGHT, *swap_words]) == 0  # nothing to do: told again
-    assert line in capsys.readouterr().out
+    assert notes.take().texts("student-and-teacher") == [line]
     swap(tiny, 1)
     assert train([*TAUGHT, *swap_words]) == 0
-    assert "fold 1 of base is not the teacher any more that it was" in capsys.readouterr().out
+    assert notes.texts("teacher-changed", "fold 1", "base")
     shutil.rmtree(tiny / "runs/tiny/base")
     assert train([*TAUGHT, *swap_words]) == 0  # what is trained needs it no more
 
@@ -422,11 +416,10 @@ def test_the_score_before_and_after_is_told_of_the_same_rows(tiny, capsys):
 def test_the_teacher_belongs_to_what_a_run_is(tiny, capsys):
     words = [*TAUGHT, "fold=0", "train.epochs=1"]
     assert train(words) == 0
-    assert train([*words, "teach.distill=0.7"]) == 2
-    assert "teach.distill was 0.5, now 0.7" in capsys.readouterr().err
+    refused(capsys, train, [*words, "teach.distill=0.7"], "run-config-differs", "teach.distill", "0.5", "0.7")
 
 
-def test_rows_that_are_not_scored_may_not_teach_what_is_scored_here(tiny, capsys):
+def test_rows_that_are_not_scored_may_not_teach_what_is_scored_here(tiny, capsys, notes):
     """data.ignore changes what is held out, and leaves the frozen fold table as it is."""
     held_out = sorted(table(tiny, "base").index)
     files = {"never": tiny / "never.csv", "train": tiny / "train.csv"}
@@ -437,13 +430,12 @@ def test_rows_that_are_not_scored_may_not_teach_what_is_scored_here(tiny, capsys
         assert train([*PLAIN, *short, f"run={use}", f"data.ignore={file}"]) == 0
         assert train([*PLAIN, *short, f"run=of-{use}", "teach.run=base", f"data.ignore={file}"]) == 0
     assert len(table(tiny, "of-never")) == len(held_out) - 2
-    capsys.readouterr()
+    notes.clear()
     assert train([*PLAIN, *short, "run=after-never", "teach.run=never"]) == 0
-    assert f"on the same {len(held_out) - 2} rows" in capsys.readouterr().out
+    assert notes.texts("student-and-teacher", len(held_out) - 2)
     for key, word in (("teach.run", "train"), ("model.weights", "run:train")):
-        assert train([*PLAIN, *short, "run=after-train", f"{key}={word}"]) == 2
-        message = capsys.readouterr().err
-        assert f"{key}={word}: run train trained on rows that its data.ignore keeps from scoring" in message
+        words = [*PLAIN, *short, "run=after-train", f"{key}={word}"]
+        refused(capsys, train, words, "run-ignored-differ", f"{key}={word}", "data.ignore")
         assert train([*PLAIN, *short, f"run=same-{key}", f"{key}={word}", f"data.ignore={files['train']}"]) == 0
 
 
@@ -505,12 +497,10 @@ def test_damaged_answers_are_told(tiny, monkeypatch, capsys):
     assert (member(tiny, "student") / "checkpoint.pt").exists()
     file = member(tiny, "student") / "teacher" / "test.npz"
     file.unlink()
-    assert train(words) == 1  # another teacher's answers may not take their place in the middle of a fold
-    assert f"delete {member(tiny, 'student')} to train this fold from its start" in capsys.readouterr().err
+    # Another teacher's answers may not take their place in the middle of a fold.
+    refused(capsys, train, words, "missing-file", str(member(tiny, "student")))
     file.write_bytes(b"PK no more")
-    assert train(words) == 1
-    assert str(file) in (message := capsys.readouterr().err)
-    assert f"delete {member(tiny, 'student')} to train this fold from its start" in message
+    refused(capsys, train, words, "damaged-file", str(file), str(member(tiny, "student")))
     shutil.rmtree(member(tiny, "student"))
     assert train(words) == 0
 
@@ -518,11 +508,9 @@ def test_damaged_answers_are_told(tiny, monkeypatch, capsys):
 def test_a_changed_teacher_file_is_refused(tiny, capsys):
     file = member(tiny, "base") / "model.safetensors"
     file.write_bytes(weights(tiny, "base", 1))
-    assert train([*TAUGHT, "fold=0"]) == 1
-    assert "was changed after training" in capsys.readouterr().err
+    refused(capsys, train, [*TAUGHT, "fold=0"], "weights-changed", str(file))
     file.write_bytes(b"nothing")
-    assert train([*TAUGHT, "fold=0"]) == 1
-    assert "cannot be used" in capsys.readouterr().err
+    refused(capsys, train, [*TAUGHT, "fold=0"], "weights-damaged", str(file))
 
 
 def test_side_by_side_is_the_same_as_one_by_one(tiny):

@@ -22,7 +22,7 @@ from src.training.learning_rates import rates
 from src.training.mixing import augmented_rows, mixing
 from src.training.schedules import schedule_of
 from src.training.stages import stages_of
-from tests.fixtures.codes import raises
+from tests.fixtures.codes import raises, refused
 
 MULTICLASS = target_type("multiclass")
 
@@ -172,11 +172,11 @@ def saving() -> Iterator[list]:
 
 def test_other_folds_leak_and_are_refused(tiny, capsys):
     assert train([*FOLD, "run=start", "train.epochs=1"]) == 0
-    assert train([*FOLD, "run=other", "data.fold_seed=1", "model.weights=run:start"]) == 2
-    assert "held out here" in capsys.readouterr().err
-    assert train([*FOLD, "run=none", "model.weights=run:nowhere"]) == 2
-    assert train(["config=tiny", "fold=1", "run=late", "model.weights=run:start"]) == 1
-    assert "fold 1 of start is not trained" in capsys.readouterr().err
+    words = [*FOLD, "run=other", "data.fold_seed=1", "model.weights=run:start"]
+    refused(capsys, train, words, "run-folds-differ", "model.weights=run:start")
+    refused(capsys, train, [*FOLD, "run=none", "model.weights=run:nowhere"], "unknown-run", "nowhere")
+    words = ["config=tiny", "fold=1", "run=late", "model.weights=run:start"]
+    refused(capsys, train, words, "folds-missing", "fold 1")
 
 
 def test_sizes_and_augmentation_by_stage(tiny):
@@ -250,12 +250,12 @@ def test_only_chosen_classes_are_augmented(capsys):
     assert "pink" in capsys.readouterr().err
 
 
-def test_two_corrections_at_once_are_told(capsys):
+def test_two_corrections_at_once_are_told(notes):
     words = ["config=tiny", "fold=0", "train.epochs=1"]
     assert train([*words, "loss.class_weights=balanced"]) == 0
-    assert "corrected twice" in capsys.readouterr().out
+    assert notes.take().texts("corrected-twice")
     assert train([*words, "loss.class_weights=balanced", "data.sampler=plain"]) == 0
-    assert "corrected twice" not in capsys.readouterr().out
+    assert not notes.texts("corrected-twice")
 
 
 def test_gem_and_a_cosine_head(tiny, capsys):

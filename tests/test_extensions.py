@@ -72,7 +72,7 @@ def test_a_loss(extended, capsys):
     assert learn("loss.name={name: scaled, scal: 4}", run="t") == 2
     capsys.readouterr()
     assert learn("loss.name=scald", "--json", run="t") == 2
-    assert_error(capsys.readouterr().out, "unknown-loss", "scaled?")
+    assert_error(capsys.readouterr().out, "bad-value", "scaled?")
 
 
 @only("loss")

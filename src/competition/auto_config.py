@@ -11,11 +11,12 @@ from src.config import run_config
 from src.config.load import merge
 from src.config.schema import Config, Model, check
 from src.core.console import log, note
+from src.core.errors import UsageError
 from src.core.paths import Run
 from src.images.decode import image_size
 from src.metrics import Metric
 
-PRETRAINED = "model.pretrained"
+PRETRAINED, POOL = "model.pretrained", "model.pool"
 LOOKED_AT = 200  # images whose size is read
 UNEVEN = 4  # largest to smallest class, from which the sampler helps more than it disturbs
 VISITS = {"cpu": 25_000, "gpu": 400_000}  # images that one fold's training shows in all
@@ -34,12 +35,14 @@ def resolve_auto(config: Config, run: Run, samples: Samples, metric: Metric) -> 
     plan = plan_of(run) if config.budget else None
     config = with_values(config, as_planned(config, plan)) if plan else config.model_copy(update={"budget": None})
     keys = config.undecided
-    asked = [key for key in keys if key != PRETRAINED]
+    asked = [key for key in keys if key not in (PRETRAINED, POOL)]
     if asked:
         values = {key: value for key, value in _chosen(config, samples, metric).items() if key in asked}
         shown = " ".join(f"{key}={value}" for key, value in values.items())
         log.info(f"chosen for these images and this machine: {shown}")
         config = with_values(config, values)
+    if POOL in keys:
+        config = with_values(config, {POOL: usual_pool(config.model)})
     if config.model.pretrained is False:
         return config
     return with_values(config, {PRETRAINED: _pretrained(config.model)})
@@ -96,6 +99,25 @@ def _pretrained(model: Model) -> bool:
         reason = "are at hand and timm's hub does not answer" if timm.is_model_pretrained(model.name) else "exist"
         note("from-scratch", f"{model.name} begins from scratch: no published weights {reason}")
     return found is not None
+
+
+def usual_pool(model: Model) -> str:
+    """The last stages joined, of a network that can; else its own pool."""
+    import timm
+
+    from src.models.pools import POOLS
+    from src.models.zoo import register_networks
+
+    register_networks()
+    if not timm.is_model(model.name):
+        return "stock"  # whoever builds it tells
+    try:
+        POOLS.get("stages")(timm.create_model(model.name, num_classes=2, **model.args), model.name)
+    except (UsageError, TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
+        if isinstance(error, UsageError):
+            log.info(f"{model.name} keeps its own pool: it has no stages that could be joined")
+        return "stock"
+    return "stages"
 
 
 def with_values(config: Config, values: dict[str, Any]) -> Config:

@@ -68,7 +68,15 @@ Budget = Annotated[str | None, BeforeValidator(_budget)]
 FREE_SECTIONS = ("machine", "predict", "log", "kernel")
 # Chosen from the images and the machine where they say auto; train.batch=auto is another matter: it asks the memory.
 REQUEST_WORDS = ("config", "competition", "run", "runs", "fold", "seed")  # words of a command that are no keys
-AUTO_KEYS = ("images.size", "model.name", "data.sampler", "train.epochs", "train.global_batch", "model.pretrained")
+AUTO_KEYS = (
+    "images.size",
+    "model.name",
+    "data.sampler",
+    "train.epochs",
+    "train.global_batch",
+    "model.pretrained",
+    "model.pool",
+)
 
 
 LATER = {"later": True}
@@ -123,7 +131,7 @@ class Model(Section):
     weights: str | None  # a file or run:NAME; goes before published weights
     stem: Literal["auto", "stock", "small"]
     drop_rate: Fraction
-    pool: Annotated[str, _registered("POOLS", "src.models.pools")]
+    pool: Annotated[str, _registered("POOLS", "src.models.pools", "auto")]
     head: Annotated[str, _registered("HEADS", "src.models.heads")]
     args: dict[str, Any]
     channels: Literal[1, 3] = later(3)

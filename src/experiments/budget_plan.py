@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from src.competition.auto_config import place_of, usual_side, with_values
+from src.competition.auto_config import place_of, usual_pool, usual_side, with_values
 from src.competition.competition import loaded_once, open_competition
 from src.competition.plan_record import PAGE, PREDICTION, Facts, choices
 from src.config import load as configs
@@ -33,12 +33,9 @@ from src.training.run import result_of, train_within
 
 FINE_TUNE, SCRATCH, PROBE = "fine-tune", "scratch", "probe"
 STRONG = ("convnext_tiny.fb_in22k_ft_in1k", "resnet50.a1_in1k")  # of a GPU, the first whose weights are at hand
-PROBE_SIZES = (224, 160, 128, 96)  # the first at which the probe takes no more than
-PROBE_SHARE, PROBE_LEAST = 0.1, 20  # of the budget, by torch; seconds, where that is less
-SIZES = {
-    "cpu": list(range(128, 225, 16)),
-    "gpu": list(range(128, 321, 32)),
-}  # fine-tuned at; smaller ones see too little
+PROBE_SIZES = (288, 224, 160, 128, 96)  # the first at which the probe takes no more than
+PROBE_SHARE, PROBE_LEAST = 0.3, 20  # of the budget, by torch; seconds, where that is less
+SIZES = {"cpu": list(range(128, 289, 16)), "gpu": list(range(128, 321, 32))}  # fine-tuned at
 FIRST_SIZE = 128  # at which speeds are measured first
 SMALL = 64  # pixels of the usual side, up to which features of photos may say little
 WEAK = 0.5  # of the loss of a guess, from which a probe is weak
@@ -164,9 +161,11 @@ class Planner:
         values |= {f"data.{key}": value for key, value in self.usual.data.model_dump().items() if "sampler" not in key}
         values |= {f"images.{key}": getattr(self.usual.images, key) for key in ("fit", "prepare")}
         config = with_values(config, values)
+        config = with_values(config, {"model.pool": usual_pool(config.model)})
         begun = self._stored(f"{self.request.run}-probe")
         if begun:  # by an earlier command that was killed
-            return with_values(config, {"images.size": begun.images.size, "model.name": begun.model.name})
+            kept = {f"images.{key}": getattr(begun.images, key) for key in ("size", "load_size")}
+            return with_values(config, kept | {"model.name": begun.model.name, "model.pool": begun.model.pool})
         views = {*config.probe.views, *config.predict.views}
         passes = len(views) * (len(self.competition.samples.train) + len(self.competition.samples.test))
         seconds = self.trials.answer_seconds(config) / self.trials.share(config).jobs
@@ -174,7 +173,7 @@ class Planner:
         for size in PROBE_SIZES:
             expected = passes * seconds * (size / config.images.size) ** 2
             if size <= config.images.size and (expected <= most or size == PROBE_SIZES[-1]):
-                return with_values(config, {"images.size": size})
+                return with_values(config, {"images.size": size, "images.load_size": size})
         return config
 
     # Scratch or not
@@ -254,7 +253,8 @@ class Planner:
         if self.config.model.name != "auto":
             return with_values(self.usual, {"model.pretrained": True})
         rows = len(self.competition.folds.rows(self._member()[1])[0])
-        values = {"model.name": self.probe["network"], "model.pretrained": True, "model.stem": "stock"}
+        begins = self._stored(self.probe["run"]).model
+        values = {"model.name": begins.name, "model.pretrained": True, "model.stem": "stock", "model.pool": begins.pool}
         values |= {key: value for key, value in recipe(rows).items() if key not in self.request.given}
         return with_values(self.usual, values)
 
@@ -281,10 +281,10 @@ class Planner:
         work = self._work(config)
         wanted, most = self._wanted(by, work.rows)
         free = by == FINE_TUNE and self.config.images.size == "auto"
-        sizes = [
-            size for size in SIZES[self.place] if size <= max(FIRST_SIZE, 2 * usual_side(self.competition.samples))
-        ]
-        sizes = sizes if free else [config.images.size]
+        # The head that a fold begins with is worth less at a smaller size, and two epochs do not make up for it.
+        least = self.probe["size"] if self.probe and free else FIRST_SIZE
+        most_side = max(least, 2 * usual_side(self.competition.samples))
+        sizes = [size for size in SIZES[self.place] if least <= size <= most_side] if free else [config.images.size]
         first = min(sizes, key=lambda size: abs(size - FIRST_SIZE))
         head = self._head_seconds(config)
         speed = self.trials.rough(with_values(config, {"images.size": first}), head)

@@ -177,8 +177,8 @@ def _whole_batch(config: Config, machine: Machine) -> Machine:
 
 
 def _finite(criterion: Callable) -> Callable:
-    def watched(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        loss = criterion(logits, targets)
+    def watched(logits: torch.Tensor, targets: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+        loss = criterion(logits, targets, rows)
         if not torch.isfinite(loss):
             raise Diverged
         return loss

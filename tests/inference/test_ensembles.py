@@ -220,7 +220,7 @@ def test_from_stored_logits_nothing_is_built_or_decoded(trained, capsys):
     assert latest(trained, "a+b+c").read_bytes() == before
     logits_of(trained, "c", 1, "oof-rot90").unlink()
     assert not list((trained / "competition/tiny/cache").glob("*.npy")), "the images were decoded"
-    stopped(capsys, predict, ["--tta=auto", "runs=a,b,c"], "incomplete-models")
+    stopped(capsys, predict, ["--tta=auto", "runs=a,b,c"], "weights-damaged")
 
 
 def changed(file: Path, change: Callable[[dict[str, np.ndarray]], dict]) -> None:

@@ -105,3 +105,35 @@ def test_what_cannot_be_probed_is_refused(tiny, probed, capsys):
     assert error(capsys) == "no-linear-head"
     assert train([*probed, "fold=0", "run=odd", "probe.head=logistc", "--json"]) == 2
     assert error(capsys) == "bad-value"
+
+
+def width_of(home: Path) -> int:
+    (file,) = home.glob("competition/tiny/cache/features/*/train-identity.npz")
+    with np.load(file) as table:
+        return table["features"].shape[1]
+
+
+def pool_of(home: Path, run: str) -> str:
+    return yaml.safe_load((home / f"runs/tiny/{run}/config.yaml").read_text())["model"]["pool"]
+
+
+def test_the_last_stages_are_joined_and_exported(tiny, probed):
+    own = timm.create_model("resnet8", num_classes=2)
+    stages = [own.feature_info[at]["num_chs"] for at in range(len(own.feature_info) - 1)][-3:]
+    assert train([*probed, AUTO, "model.pool=auto", "fold=0..1", "run=s"]) == 0
+    assert pool_of(tiny, "s") == "stages"
+    assert width_of(tiny) == own.num_features + sum(stages)
+    assert predict(["run=s", "--tta", "--export"]) == 0  # reads the file back, and fails where it answers otherwise
+    # Fine-tuning begins from that head.
+    assert train([*WORDS, probed[-1], "train.head_init=probe", "model.pool=stages", "fold=0", "train.epochs=1"]) == 0
+
+
+def test_a_network_without_stages_keeps_its_own_pool(tiny, probed, capsys):
+    torch.manual_seed(3)
+    save_file(timm.create_model("test_vit", num_classes=5, img_size=16).state_dict(), tiny / "vit.safetensors")
+    words = [*WORDS, f"model.pretrained={tiny / 'vit.safetensors'}", "model.name=test_vit", AUTO, "fold=0"]
+    assert train([*words, "model.pool=auto", "run=v"]) == 0
+    assert pool_of(tiny, "v") == "stock"
+    capsys.readouterr()
+    assert train([*words, "model.pool=stages", "run=w", "--json"]) == 2
+    assert error(capsys) == "unfit-network"

@@ -5,10 +5,12 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
 
+import tests.gpu.__main__ as script
 from src.core.paths import REPOSITORY
 from tests.gpu.__main__ import run_step, table, write
 from tests.gpu.place import Place
@@ -87,6 +89,25 @@ def test_a_step_that_fails_or_hangs_leaves_the_table_whole(tmp_path, monkeypatch
         child = int((tmp_path / "child").read_text())
         state = Path(f"/proc/{child}/stat")
         assert not state.exists() or state.read_text().split()[2] == "Z"  # ended with the step
+
+
+def test_packages_that_are_missing_come_from_files(tmp_path, monkeypatch, capfd):
+    (tmp_path / "wheels").mkdir()
+    with zipfile.ZipFile(tmp_path / "wheels" / "far_package-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("far_package.py", "ANSWER = 42\n")
+        wheel.writestr("far_package-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: far-package\nVersion: 1.0\n")
+        wheel.writestr(
+            "far_package-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr("far_package-1.0.dist-info/RECORD", "")
+    monkeypatch.setattr(script, "_requirements", lambda: ["far-package==1.0", "nowhere==1.0", "pytest"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("PYTHONPATH", "")
+    script._install(str(tmp_path / "wheels"), tmp_path / "out")
+    code = "import far_package; print(far_package.ANSWER)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "42\n"
+    told = [line for line in capfd.readouterr().out.splitlines() if "nowhere" in line]
+    assert len(told) == 2 and not any("far-package" in line for line in told)
 
 
 def test_without_time_nothing_is_begun(tmp_path, monkeypatch):

@@ -152,7 +152,7 @@ def two_processes(place: Place, tell: Tell) -> None:
     """One fold by two processes; where they would share one GPU that is refused, and told how."""
     words = place.words("two", "train.epochs=1")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
-    command = [*torchrun, "--rdzv-endpoint", "127.0.0.1:0", "-m", "src.train", *words]
+    command = [*torchrun, "--rdzv-endpoint", "127.0.0.1:0", "-m", "src.train", *words, "--json"]
     environment = os.environ | {
         "GLOO_SOCKET_IFNAME": "lo",
         "PYTHONPATH": f"{REPOSITORY}:{os.environ.get('PYTHONPATH', '')}",
@@ -162,7 +162,7 @@ def two_processes(place: Place, tell: Tell) -> None:
     finished = (place.member("two") / "done.json").exists()
     tell(exit=done.returncode, finished=finished)
     if place.cuda and _gpus() < 2:
-        if finished or "launch one for each GPU" not in done.stdout + done.stderr:
+        if finished or "bad-launch" not in done.stdout + done.stderr:
             raise AssertionError("two processes on one GPU were not refused")
         return
     if not finished:

@@ -95,6 +95,12 @@ def build(model: Model, classes: int, size: int, target: TargetType | None = Non
             f"model.name={model.name}: timm knows no such network" + (f". Near: {near}" if near else ""),
             code="unknown-network",
         )
+    odd = [key for key in model.args if not str(key).isidentifier()]
+    if odd:  # YAML reads {ratio:0.1} as a key without a value, and timm leaves out what has none
+        raise UsageError(
+            f"model.args: '{odd[0]}' is no argument's name; write a space after the colon, {{mlp_ratio: 0.1}}",
+            code="bad-model-args",
+        )
     taken = sorted({"drop_rate", "num_classes", "pretrained", "in_chans"} & set(model.args))
     if taken:
         raise UsageError(

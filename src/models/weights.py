@@ -158,6 +158,8 @@ def _tensors(file: Path, said: str, code: str, remedy: str = "") -> dict[str, to
             f"{': ' + remedy if remedy else ''}",
             code=code,
         ) from None
+    if not state:  # timm would look for others
+        raise Problem(f"{said} holds no weights", code=code)
     if not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise Problem(f"{said} holds more than weights: save the network's state_dict alone", code=code)
     return state

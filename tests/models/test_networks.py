@@ -1,6 +1,7 @@
 """Names, files and sizes become networks: with the weights that were asked for, or with a clear refusal."""
 
 import io
+import json
 import os
 import pickle
 import socket
@@ -257,6 +258,19 @@ def legacy(payload: object) -> bytes:
     file = io.BytesIO()
     torch.save(payload, file, _use_new_zipfile_serialization=False)
     return file.getvalue()
+
+
+def test_a_file_without_weights_is_not_taken_for_published_ones(tiny, tmp_path, capsys):
+    file = tmp_path / "empty.pth"
+    torch.save({}, file)
+    assert train(["config=tiny", "fold=0", f"model.weights={file}", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "bad-weights-file"
+
+
+def test_an_argument_without_a_value_is_refused(tiny, capsys):
+    words = ["config=tiny", "fold=0", "model.name=vgg11", "model.args={mlp_ratio:0.05}", "--json"]
+    assert train(words) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "bad-model-args"
 
 
 @pytest.mark.parametrize("kind", ["pickle", "torch", "legacy torch"])

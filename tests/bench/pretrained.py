@@ -46,11 +46,14 @@ def with_budget(trial: Trial) -> Figures:
 
 def with_fastai(trial: Trial) -> Figures:
     data = bench_home(trial.tiny) / "competition" / NAME / "data"
+    before = os.environ.get("HF_HOME")
     os.environ["HF_HOME"] = str(_hub_with_weights(trial.folder))
     try:
         text = peer("fastai_fine_tune.py", data, trial.repeat, 1 if trial.tiny else 3, SIZE)
     finally:
-        del os.environ["HF_HOME"]
+        os.environ.pop("HF_HOME")
+        if before is not None:
+            os.environ["HF_HOME"] = before
     return {"seconds": text["ended"] - text["began"], "test": text["test"], "valid": text["valid"]}
 
 
@@ -85,6 +88,7 @@ def whole_way(trial: Trial, competition: str, words: tuple[str, ...]) -> Figures
     """Train, predict and page, one after the other as ./run.sh does it."""
     home, run = _whole_home(competition), "bench"
     _forget(home, competition, run)
+    shutil.rmtree(home / "competition" / competition / "data", ignore_errors=True)
     asked = [f"run={run}", f"competition={competition}", "fold=0" if trial.tiny else "fold=0..4", *words]
     if trial.tiny:
         asked = [word if not word.startswith("budget=") else "budget=60s" for word in asked]

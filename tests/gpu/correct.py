@@ -1,5 +1,6 @@
 """Steps that must hold: resume after SIGKILL, options of learning, memory, views, export, page, several processes."""
 
+import json
 import math
 import os
 import subprocess
@@ -60,7 +61,6 @@ def options(place: Place, tell: Tell) -> None:
 
 def checkpointing(place: Place, tell: Tell) -> None:
     """Gradient checkpointing: less memory for the same weights."""
-    # resnet8 is ours; whether it can, its own words tell.
     words = ["model.name=resnet18", "train.epochs=1"]
     place.command("src.train", *place.words("all-kept", *words))
     place.command("src.train", *place.words("recomputed", *words, "train.checkpointing=true"))
@@ -95,8 +95,6 @@ def _limit_memory() -> None:
 
 
 def _kept(place: Place, run: str) -> dict:
-    import json
-
     return json.loads((place.home / "runs" / NAME / run / "machine.json").read_text())
 
 

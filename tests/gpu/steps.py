@@ -25,11 +25,11 @@ def _no_gpu(place: Place) -> str | None:
     return None if place.cuda else "it takes a GPU"
 
 
-def _small(place: Place) -> str | None:
+def _tested_elsewhere(place: Place) -> str | None:
     return "tests/core/test_distributed.py does it at this size" if place.tiny else None
 
 
-def _one_gpu(place: Place) -> str | None:
+def _two_gpus(place: Place) -> str | None:
     from src.core.devices import gpus
 
     return None if place.cuda and len(gpus().names) > 1 else "it takes two GPUs"
@@ -47,9 +47,9 @@ STEPS = {
         Step("out of memory", 60, correct.out_of_memory, _no_gpu),
         Step("largest batch", 40, correct.largest_batch),
         Step("views, export, page", 90, correct.predicted),
-        Step("two processes", 60, correct.two_processes, _small),
+        Step("two processes", 60, correct.two_processes, _tested_elsewhere),
         Step("waits for the GPU", 40, correct.synchronisations, _no_gpu),
-        Step("folds side by side", 60, correct.side_by_side, _one_gpu),
+        Step("folds side by side", 60, correct.side_by_side, _two_gpus),
         Step("input", 30, speed.input_pipeline),
         *(Step(f"training {name}", 60, speed.training(name)) for name in speed.NETWORKS),
         Step("compile and layout", 60, speed.variants),

@@ -9,6 +9,7 @@ from src.competition import json_tables
 from src.competition.card import Card, card_file, check_card, load_card
 from src.competition.detect import inventory
 from src.competition.detect.draft import Draft, Fact
+from src.competition.detect.image_facts import put_image_facts
 from src.competition.detect.layout import Found, detect
 from src.competition.file_tree import Tree
 from src.competition.guesses import ALL, CONFIRMED, check_confirmed, confirm, format_guesses, note_reading, read_facts
@@ -23,6 +24,7 @@ from src.core.errors import Problem, UsageError
 from src.core.files import write_json, write_text, written_whole
 from src.core.paths import competition_folder, runs_folder
 from src.images.decode import LFS_REMEDY, is_lfs_pointer
+from src.images.readers import split_key
 from src.metrics import metric
 
 Fits = Callable[[Card, Samples], None]
@@ -144,7 +146,6 @@ def _new(
     for key, value in (("kaggle", slug), ("archive", archive.name if archive.is_file() else None)):
         if value and key not in found.draft.facts:
             found.draft.put(key, value)
-    _confirm(found.draft, confirmed)
     card = check_card(name, found.draft.tree(), "")
     if found.test_labels is not None:
         with written_whole(folder / card.test_labels) as part:
@@ -152,6 +153,9 @@ def _new(
     pixel_columns.ensure_images(card)
     tree = Tree(card.data)
     samples = _checked(card, tree, fits)
+    put_image_facts(found.draft, samples.train["path"].tolist(), samples.test["path"].tolist())
+    _confirm(found.draft, confirmed)
+    card = check_card(name, found.draft.tree(), "")
     looked = overview(card, samples)
     _check_images(card, samples, looked["unreadable"])
     note_reading(name, found.draft.facts)
@@ -196,7 +200,7 @@ def _pointers_among(tree: Tree) -> Problem | None:
 
 
 def _stop_at_pointers(paths: Iterable[Path]) -> None:
-    pointers = [path for path in paths if is_lfs_pointer(path)]
+    pointers = [path for path in paths if split_key(path)[1] is None and is_lfs_pointer(path)]
     if pointers:
         raise Problem(
             f"{pointers[0]} is a Git LFS pointer, and not the file itself"

@@ -4,6 +4,7 @@ Files of 8 bits and up to three colours need none of this. What holds more (16 b
 mapped by a rule of the card, kept in 16 bits, and reaches the network as numbers from 0 to 255 with fractions.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -129,9 +130,15 @@ class PixelFormat:
 STANDARD = PixelFormat()
 
 
+def in_bits(value: float) -> int:
+    """The largest number of as many bits as `value` needs, 8 at least and even: 4095 of 3000."""
+    bits = max(8, math.ceil(math.log2(max(value, 1) + 1)))
+    return 2 ** (bits + bits % 2) - 1
+
+
 def to_levels(pixels: np.ndarray) -> np.ndarray:
-    """Pixels on the scale of a byte: uint8 as they are, uint16 as float32 from 0 to 255."""
-    return pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32) * np.float32(255 / 65535)
+    """Pixels on the scale of a byte: uint16 as float32 from 0 to 255; others are on it already."""
+    return pixels.astype(np.float32) * np.float32(255 / 65535) if pixels.dtype == np.uint16 else pixels
 
 
 def to_shown(pixels: np.ndarray) -> np.ndarray:

@@ -46,6 +46,26 @@ def image_size(path: Path, pixels: PixelFormat = STANDARD) -> tuple[int, int]:
     return width, height
 
 
+def identifying_bytes(path: Path) -> bytes:
+    """What tells this image from another: the bytes of its file, or those that a container has under its key."""
+    held = _held(path, STANDARD.channels)
+    return held if isinstance(held, bytes) else held.data
+
+
+def looks_like_image(path: Path) -> bool:
+    """Whether `path` is worth handing to `read_image`: by its extension, else by its first bytes."""
+    if decode.looks_like_image(path):
+        return True
+    if path.name.startswith("._") or not path.is_file():
+        return False
+    own = reader_of(path)
+    if own:
+        return not own.container
+    with path.open("rb") as file:
+        found = reader_by_content(file.read(START))
+    return found is not None and not found.container
+
+
 def _is_picture(path: Path) -> bool:
     """Whether the name tells a picture, which src/images/decode.py reads; else the content has the word."""
     return suffix_of(str(path)) in SUFFIXES and split_key(path)[1] is None

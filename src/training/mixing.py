@@ -15,7 +15,7 @@ Mix = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 def mixing(train: Train, classes: int) -> Mix:
     """Mixup (Zhang et al., 2018), cutmix (Yun et al., 2019), one of the two by turns, or nothing.
 
-    (n, 3, s, s) uint8 and targets -> float images and (n, classes) shares, or both as they were.
+    (n, channels, s, s) images and targets -> float images and (n, classes) shares, or both as they were.
     """
     if not train.mixup and not train.cutmix:
         return lambda images, targets: (images, targets)

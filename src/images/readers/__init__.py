@@ -3,10 +3,12 @@
 Each kind is one class in one file. A new one: a file with a class under `@READERS.register("name")`, here or in
 PODIUM_HOME/extensions. What photo programs write (JPEG, PNG and so on) is read by src/images/decode.py.
 
-One image of a container is named by the file and its key: `train.h5::ISIC_0015670`.
+A container is named like a folder, one of its images by its key: `train.h5/ISIC_0015670`.
 """
 
 import importlib
+import os
+import re
 from collections.abc import Collection
 from functools import cache
 from pathlib import Path
@@ -16,10 +18,9 @@ from typing import ClassVar
 import numpy as np
 
 from src.core.registry import Registry, extensions_folder
-from src.images.decode import ImageFault
-from src.images.pixel_format import RawImage
+from src.images.decode import SUFFIXES, ImageFault
+from src.images.pixel_format import MOST_CHANNELS, RawImage
 
-KEY = "::"  # between a container and the key of one image in it
 START = 132  # bytes that tell a kind
 
 
@@ -70,9 +71,9 @@ class Reader:
 READERS: Registry[type[Reader]] = Registry("reader", "src.images.readers")
 
 
-def reader_suffixes() -> tuple[str, ...]:
-    """The endings of all kinds."""
-    return tuple(_by_suffix(extensions_folder()))
+def image_suffixes() -> frozenset[str]:
+    """The endings of all kinds of images, pictures among them."""
+    return _suffixes(extensions_folder())
 
 
 def reader_of(path: str | Path) -> Reader | None:
@@ -93,10 +94,11 @@ def reader_by_content(start: bytes) -> Reader | None:
 
 def split_key(path: str | Path) -> tuple[str, str | None]:
     """The file and the key of one image in a container; None for the key of an ordinary file."""
-    file, mark, key = str(path).partition(KEY)
-    if mark and (reader := reader_of(file)) and reader.container:
-        return file, key
-    return str(path), None
+    text = str(path)
+    found = _containers(extensions_folder()).match(text)
+    if found and not os.path.isdir(found[1]):
+        return found[1], found[2]
+    return text, None
 
 
 def keys_of(file: str | Path) -> Collection[str]:
@@ -108,6 +110,17 @@ def keys_of(file: str | Path) -> Collection[str]:
 @cache
 def _keys(file: str, size: int, changed: int) -> Collection[str]:
     return reader_of(file).keys(Path(file))
+
+
+@cache
+def _suffixes(own: Path) -> frozenset[str]:
+    return frozenset([*SUFFIXES, *_by_suffix(own)])
+
+
+@cache
+def _containers(own: Path) -> re.Pattern[str]:
+    endings = [re.escape(suffix) for suffix, reader in _by_suffix(own).items() if reader.container]
+    return re.compile(rf"(.+?(?:{'|'.join(endings)}))/(.+)", re.IGNORECASE | re.DOTALL)
 
 
 @cache
@@ -132,6 +145,15 @@ def in_channels(path: Path, array: np.ndarray, channels: int) -> np.ndarray:
     if ends[1] != channels and (ends[0] == channels or (ends[1] not in (1, 3, 4) and ends[0] < ends[1])):
         return np.moveaxis(array, 0, 2)
     return array
+
+
+def rows_of(name: str, shape: tuple[int, ...], texts: bool = False) -> list[str]:
+    """The keys of the images in an array of a container: itself, or its rows where it is a stack of images.
+
+    texts: whether its cells are encoded images.
+    """
+    stack = len(shape) == 4 or (len(shape) == 3 and shape[0] > MOST_CHANNELS and shape[2] > 4)
+    return [f"{name}/{row}" for row in range(shape[0])] if stack or (texts and len(shape) == 1) else [name]
 
 
 def of_array(path: Path, array: np.ndarray, data: bytes, channels: int) -> RawImage:

@@ -9,7 +9,7 @@ import numpy as np
 
 from src.images.decode import ImageFault
 from src.images.pixel_format import RawImage
-from src.images.readers import READERS, Reader, of_array
+from src.images.readers import READERS, Reader, of_array, rows_of
 
 
 @READERS.register("npy")
@@ -29,7 +29,7 @@ class Npy(Reader):
 
 @READERS.register("npz")
 class Npz(Reader):
-    """`scans.npz::a17` is one array of several; `scans.npz::images/3` is the row 3 of the array `images`."""
+    """`scans.npz/a17` is one array of several; `scans.npz/images/3` is the row 3 of the array `images`."""
 
     suffixes = (".npz",)
     container = True
@@ -41,7 +41,7 @@ class Npz(Reader):
                 raise ImageFault(
                     path,
                     f"it holds {len(arrays.files)} arrays ({names})",
-                    f"name one in the card: {path.name}::{{column}}",
+                    f"name one in the card: {path.name}/{{column}}",
                 )
             return of_array(path, arrays[arrays.files[0]], data, channels)
 
@@ -58,9 +58,7 @@ class Npz(Reader):
 
     def keys(self, path: Path) -> Collection[str]:
         with _opened(path, path) as arrays:
-            names = list(arrays.files)
-            rows = [f"{name}/{row}" for name in names[:1] if len(names) == 1 for row in range(len(arrays[name]))]
-        return frozenset([*names, *rows])
+            return frozenset(key for name in arrays.files for key in rows_of(name, arrays[name].shape))
 
 
 def _opened(path: Path, source: Path | io.BytesIO) -> np.lib.npyio.NpzFile:

@@ -8,14 +8,14 @@ import numpy as np
 
 from src.images.decode import ImageFault
 from src.images.pixel_format import RawImage
-from src.images.readers import READERS, Reader, of_array
+from src.images.readers import READERS, Reader, of_array, rows_of
 
 ENCODED = 1  # dimensions of an array of bytes
 
 
 @READERS.register("hdf5")
 class Hdf5(Reader):
-    """`train.h5::ISIC_0015670` is the dataset of that name, `train.h5::images/12` the row 12 of `images`."""
+    """`train.h5/ISIC_0015670` is the dataset of that name, `train.h5/images/12` the row 12 of `images`."""
 
     suffixes = (".h5", ".hdf5", ".hdf")
     packages = ("h5py",)
@@ -25,7 +25,7 @@ class Hdf5(Reader):
         return start.startswith(b"\x89HDF\r\n\x1a\n")
 
     def read(self, path: Path, data: bytes, channels: int) -> RawImage:
-        raise ImageFault(path, "a container of many images", f"name one in the card: {path.name}::{{column}}")
+        raise ImageFault(path, "a container of many images", f"name one in the card: {path.name}/{{column}}")
 
     def entry(self, path: Path, key: str, channels: int) -> RawImage | bytes:
         h5py = self.library("h5py", path)
@@ -52,9 +52,7 @@ class Hdf5(Reader):
         def note(name: str, node: Any) -> None:
             if not isinstance(node, h5py.Dataset):
                 return
-            found.append(name)
-            if node.ndim in (3, 4) or (node.ndim == 1 and node.dtype.kind == "O"):  # rows of images
-                found.extend(f"{name}/{row}" for row in range(len(node)))
+            found.extend(rows_of(name, node.shape, node.dtype.kind == "O"))
 
         with self._opened(path) as file:
             file.visititems(note)

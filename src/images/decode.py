@@ -138,7 +138,7 @@ def decode(path: Path, at_least: int | None = None) -> np.ndarray:
     Raises ImageFault where the file is missing, empty, truncated, or no image. Damage inside a JPEG that leaves its
     end in place is not seen: the format has no checksum.
     """
-    return read_image(path, at_least).pixels
+    return read_picture(path, at_least).pixels
 
 
 class ReadImage(NamedTuple):
@@ -149,7 +149,7 @@ class ReadImage(NamedTuple):
     data: bytes
 
 
-def read_image(path: Path, at_least: int | None = None) -> ReadImage:
+def read_picture(path: Path, at_least: int | None = None) -> ReadImage:
     """As `decode`, with what else is known of the file once it was read."""
     with faults_of(path):
         data = path.read_bytes()
@@ -157,7 +157,7 @@ def read_image(path: Path, at_least: int | None = None) -> ReadImage:
 
 
 def of_bytes(path: Path, data: bytes, at_least: int | None = None) -> ReadImage:
-    """As `read_image`, of bytes that stand for the file `path`."""
+    """As `read_picture`, of bytes that stand for the file `path`."""
     if not data:
         raise ImageFault(path, "the file is empty (0 bytes)")
     image, size = None, None

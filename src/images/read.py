@@ -20,7 +20,7 @@ def read_image(path: Path, pixels: PixelFormat = STANDARD, at_least: int | None 
     at_least: see `decode.decode`. Raises ImageFault.
     """
     if pixels is STANDARD and _is_picture(path):
-        return decode.read_image(path, at_least)
+        return decode.read_picture(path, at_least)
     held = _held(path, pixels.channels)
     if isinstance(held, RawImage):
         return _mapped(path, held, pixels)

@@ -117,10 +117,7 @@ def open_competition(config: Config, run: Run) -> Competition:
     data = config.data
     samples = _clean_samples(card, data)
     _check(card, samples)
-    measure.check_outputs(samples.classes)
-    if samples.weights is not None and not measure.weighs_rows:
-        text = f"metric {measure.name} cannot weigh rows, and {card.id} has rows that count differently"
-        raise UsageError(f"{text}: take another metric, or leave `weight` out of the card", code="unfit-for-weights")
+    check_metric(measure, samples)
     host = data.validation == "host"
     folds = freeze_folds(samples, data.folds, data.fold_seed, runs_folder(card.id), host=host)
     ignored = read_ignored(data.ignore, samples) if data.ignore else None
@@ -138,6 +135,16 @@ def _for_channels(config: Config, pixels: PixelFormat) -> Config:
         text = f"model.channels={config.model.channels}, and the images have {pixels.channels}: leave it out"
         raise UsageError(text, code="unfit-channels")
     return with_values(config, {"model.channels": pixels.channels})
+
+
+def check_metric(measure: Metric, samples: Samples) -> None:
+    """Raises UsageError where it cannot score these rows."""
+    measure.check_outputs(samples.classes)
+    if samples.weights is not None and not measure.weighs_rows:
+        text = f"metric {measure.name} cannot weigh rows, and those of the training table count differently"
+        raise UsageError(f"{text}: take another metric, or leave `weight` out of the card", code="unfit-for-weights")
+    if why := measure.undefined_for(samples.targets):
+        raise UsageError(f"{why}, so no answer has a score: mend the table, or take another metric", code="no-score")
 
 
 _kept: dict[tuple[object, ...], Samples] | None = None

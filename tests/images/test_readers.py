@@ -188,7 +188,8 @@ def host(folder: Path, save: object) -> None:
     (folder / "train").mkdir(parents=True)
     (folder / "test").mkdir()
     names = [
-        [save(folder / part / f"{part}{k:03d}", k % 2, k + n) for k in range(n)] for part, n in (("train", 48), ("test", 8))
+        [save(folder / part / f"{part}{k:03d}", k % 2, k + n) for k in range(n)]
+        for part, n in (("train", 48), ("test", 8))
     ]
     train, test = (
         [f"{part}{k:03d}" for k in range(len(held))] for part, held in zip(("train", "test"), names, strict=True)

@@ -65,6 +65,13 @@ def verify(run: Run, competition: Competition) -> None:
             f"train with these, or put back those that {run.folder / IGNORED} tells",
             code="run-ignored-differ",
         )
+    if record.get("metadata") != _metadata(competition):
+        names = ", ".join(competition.config.model.columns or ())
+        raise Problem(
+            f"run {run.name} was made with other cells in the columns {names} than there are now: give run=NEWNAME to "
+            f"train on these",
+            code="run-metadata-differs",
+        )
     now = _extensions(competition)
     changed = [name for name, digest in record.get("extensions", now).items() if now.get(name) != digest]
     if changed:
@@ -89,6 +96,7 @@ def _origin(competition: Competition) -> dict[str, Any]:
     return {
         "folds": competition.folds.hash,
         "ignored": _ignored(competition),
+        **({"metadata": _metadata(competition)} if competition.cells is not None else {}),
         "config_hash": competition.config.hash(),
         "extensions": _extensions(competition),
         "commit": commit(),
@@ -120,6 +128,11 @@ def _words(tree: Any) -> Iterator[str]:
     elif isinstance(tree, dict | list | tuple):
         for one in tree.values() if isinstance(tree, dict) else tree:
             yield from _words(one)
+
+
+def _metadata(competition: Competition) -> str | None:
+    """Of the columns that the network sees beside the pictures."""
+    return None if competition.cells is None else competition.samples.metadata.digest
 
 
 def _ignored(competition: Competition) -> str | None:

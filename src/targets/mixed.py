@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from src.core.errors import Problem, UsageError
-from src.targets import TARGETS, Evidence, Recognised
+from src.targets import TARGETS, Evidence, Recognised, boosting
 from src.targets.label_cells import Cells, number_in, sort_classes
 from src.targets.target_type import CLIP, Strata, TargetType
 
@@ -191,6 +191,21 @@ class Mixed(TargetType):
                 shares = found[:, part.at].clip(CLIP)
                 found[:, part.at] = shares / shares.sum(axis=1, keepdims=True)
         return found
+
+    def fit_boosted(
+        self, truth: np.ndarray, answers: np.ndarray, columns: boosting.Columns, weights: np.ndarray | None
+    ) -> boosting.Fitted:
+        """Each part by trees of its own kind."""
+        fitted = [
+            part.target.fit_boosted(part.truth(truth, k), answers[:, part.at], columns, weights)
+            for k, part in enumerate(self.members)
+        ]
+
+        def apply(answers: np.ndarray, columns: boosting.Columns) -> np.ndarray:
+            parts = zip(self.members, fitted, strict=True)
+            return np.concatenate([one(answers[:, part.at], columns) for part, one in parts], axis=1)
+
+        return apply
 
     def plain_loss(self, truth: np.ndarray, logits: np.ndarray) -> float:
         """The mean of the parts' own."""

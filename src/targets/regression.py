@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from src.core.errors import UsageError
-from src.targets import TARGETS
+from src.targets import TARGETS, boosting
 from src.targets.label_cells import Cells, number_in
 from src.targets.target_type import Evidence, Recognised, Strata, TargetType
 
@@ -119,6 +119,12 @@ class Regression(TargetType):
 
     def apply_stack(self, weights: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
         return super().apply_stack(weights, tables).clip(self.low, self.high)
+
+    def fit_boosted(
+        self, truth: np.ndarray, answers: np.ndarray, columns: boosting.Columns, weights: np.ndarray | None
+    ) -> boosting.Fitted:
+        fitted = super().fit_boosted(truth, answers, columns, weights)
+        return lambda answers, columns: fitted(answers, columns).clip(self.low, self.high)
 
     def outliers(self, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
         """In standard deviations, as the median distance gives them: outliers themselves do not count."""

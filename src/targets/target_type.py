@@ -10,7 +10,7 @@ import numpy as np
 
 from src.core.errors import Problem, UsageError
 from src.core.registry import Configurable
-from src.targets import stacking
+from src.targets import boosting, stacking
 from src.targets.label_cells import NO, YES, Cells, sort_classes
 
 CLIP = 1e-15  # Kaggle's: p becomes max(min(p, 1 - 1e-15), 1e-15)
@@ -312,6 +312,14 @@ class TargetType(Configurable):
     def apply_stack(self, weights: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
         """(n, outputs) predictions of the stack."""
         return stacking.apply_ridge(weights, tables)
+
+    # Columns beside the pictures
+
+    def fit_boosted(
+        self, truth: np.ndarray, answers: np.ndarray, columns: boosting.Columns, weights: np.ndarray | None
+    ) -> boosting.Fitted:
+        """Trees that answer from the predictions of networks, (n, outputs), and from columns; weights: (n,) of rows."""
+        return boosting.fit_numbers(self.soft(truth, answers.shape[1]), answers, columns, weights)
 
 
 class ClassTarget(TargetType):

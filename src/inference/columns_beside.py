@@ -1,0 +1,59 @@
+"""The columns beside the pictures at prediction: whether trees over them and the networks' answers are better."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from src.competition.competition import Competition
+from src.core.console import log, note
+from src.core.errors import Problem
+from src.evaluation.boosted_columns import ColumnsChoice, choose_columns
+from src.evaluation.held_out import HeldOut
+from src.targets.boosting import Columns
+
+Join = Callable[[dict[str, np.ndarray]], np.ndarray]  # {run: (rows, outputs)} -> (rows, outputs)
+
+
+def chosen_columns(competition: Competition, held: HeldOut, answers: np.ndarray) -> ColumnsChoice | None:
+    """Whether the columns help the answers to the held-out rows, (rows, outputs); None where none are asked of, or too
+    few rows tell."""
+    metadata = competition.samples.metadata
+    if not metadata or competition.config.predict.metadata == "none":
+        return None
+    rows = competition.samples.positions(held.id)
+    columns = Columns(metadata.of(competition.samples.train)[rows], metadata.is_category)
+    try:
+        choice = choose_columns(held, answers, columns, tuple(column.name for column in metadata.columns))
+    except Problem as problem:  # the pictures answer alone
+        note("metadata-not-judged", f"the columns beside the pictures are not used: {problem}")
+        return None
+    log.info("\n".join(choice.lines))
+    return choice
+
+
+def beside_test(competition: Competition, choice: ColumnsChoice | None, join: Join) -> Join:
+    """How the runs' answers to the test rows are joined, the columns of these rows included where they are taken."""
+    if choice is None or not choice.taken:
+        return join
+    metadata = competition.samples.metadata
+    columns = Columns(metadata.of(competition.samples.test), metadata.is_category)
+    return lambda tables: choice.apply(join(tables), columns)
+
+
+def to_json(competition: Competition, choice: ColumnsChoice) -> dict[str, Any]:
+    """What a submission's note tells of them."""
+    metadata = competition.samples.metadata
+    ways = {
+        one.name: {"score": one.score, "low": one.interval[0], "high": one.interval[1]}
+        for one in choice.comparison.candidates
+    }
+    gain = choice.trees.gain
+    return {
+        "columns": [column.name for column in metadata.columns],
+        "digest": metadata.digest,
+        "taken": choice.comparison.taken,
+        "ways": ways,
+        "gain": {"value": gain.value, "low": gain.low, "high": gain.high, "real": gain.real},
+        "importance": choice.importance,
+    }

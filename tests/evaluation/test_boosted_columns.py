@@ -20,6 +20,7 @@ KINDS = {
     "soft_labels": "kl_divergence",
 }
 MIXED = {"name": "mixed", "columns": {"a": ["x", "y"], "b": "regression"}}
+LAPLACE = {"name": "laplace", "spread": "sure"}
 BOUNDED = {"name": "bounded", "low": -6, "high": 6}
 
 
@@ -38,6 +39,8 @@ def truth_and_answers(kind, value, picture):
     two = np.stack([1 - p[:, 0], p[:, 0]], axis=1)
     if kind == "regression" or (isinstance(kind, dict) and kind["name"] == "bounded"):
         return value[:, None].astype(np.float32), picture[:, None]
+    if kind is LAPLACE:
+        return value[:, None].astype(np.float32), np.stack([picture, np.full(ROWS, 1.5)], axis=1)
     if kind == "multilabel":
         return np.stack([value > 0, value < -1], axis=1).astype(np.float32), p
     if kind == "soft_labels":
@@ -52,14 +55,15 @@ def chosen(kind, told: float, seed: int = 0):
     rng = np.random.default_rng(seed)
     columns, value, picture = made(rng, told)
     truth, answers = truth_and_answers(kind, value, picture)
-    name = KINDS.get(kind if isinstance(kind, str) else "", "mixed" if kind is MIXED else "rmse")
+    of_parameters = {"mixed": "mixed", "bounded": "rmse", "laplace": "laplace_log_likelihood"}
+    name = KINDS[kind] if isinstance(kind, str) else of_parameters[kind["name"]]
     ids = np.array([f"{k}" for k in range(ROWS)])
     held = HeldOut(metric(name, kind), ids, truth, np.arange(ROWS) % 3, np.full(ROWS, ""))
     return choose_columns(held, answers, columns, NAMES), held, answers, columns
 
 
 @pytest.mark.parametrize(
-    "kind", [*KINDS, BOUNDED, MIXED], ids=lambda kind: kind if isinstance(kind, str) else kind["name"]
+    "kind", [*KINDS, BOUNDED, MIXED, LAPLACE], ids=lambda kind: kind if isinstance(kind, str) else kind["name"]
 )
 def test_what_the_columns_tell_is_found(kind):
     choice, held, answers, columns = chosen(kind, 1.0)

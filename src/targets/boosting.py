@@ -26,6 +26,11 @@ class Columns:
         """Those of these rows."""
         return Columns(self.cells[rows], self.is_category)
 
+    def plus(self, numbers: np.ndarray) -> "Columns":
+        """The same with further columns of numbers, (n, more)."""
+        more = np.zeros(numbers.shape[1], dtype=bool)
+        return Columns(np.concatenate([self.cells, numbers], axis=1), np.append(self.is_category, more))
+
 
 def fit_numbers(truth: np.ndarray, answers: np.ndarray, columns: Columns, weights: np.ndarray | None) -> Fitted:
     """truth: (n, outputs) numbers. What the answers lack is learned, output by output, and added to them."""
@@ -69,9 +74,7 @@ def fit_marks(truth: np.ndarray, answers: np.ndarray, columns: Columns, weights:
 
     def asked(answers: np.ndarray, columns: Columns, k: int) -> tuple[np.ndarray, Columns]:
         others = answers if answers.shape[1] <= MANY else answers[:, :0]
-        numbers = np.zeros(others.shape[1], dtype=bool)
-        beside = Columns(np.concatenate([others, columns.cells], axis=1), np.append(numbers, columns.is_category))
-        return np.stack([1 - answers[:, k], answers[:, k]], axis=1), beside
+        return np.stack([1 - answers[:, k], answers[:, k]], axis=1), columns.plus(others)
 
     classes = range(truth.shape[1])
     models = [fit_classes(truth[:, k].astype(np.int64), *asked(answers, columns, k), weights) for k in classes]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from src.evaluation.boosted_columns import ALONE, BOOSTED, choose_columns
+from src.evaluation.boosted_columns import ALONE, BOOSTED, Beside, choose_columns
 from src.evaluation.held_out import HeldOut
 from src.metrics import metric
 from src.targets.boosting import Columns
@@ -59,7 +59,7 @@ def chosen(kind, told: float, seed: int = 0):
     name = KINDS[kind] if isinstance(kind, str) else of_parameters[kind["name"]]
     ids = np.array([f"{k}" for k in range(ROWS)])
     held = HeldOut(metric(name, kind), ids, truth, np.arange(ROWS) % 3, np.full(ROWS, ""))
-    return choose_columns(held, answers, columns, NAMES), held, answers, columns
+    return choose_columns(held, answers, Beside(columns), NAMES), held, answers, columns
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_what_the_columns_tell_is_found(kind):
     # Test rows: what was fitted on all rows, of a category that no row has, and of missing cells, too.
     cells = columns.cells[:4].copy()
     cells[:2] = [[np.nan, 0, 0.0], [0.1, np.nan, np.nan]]
-    found = choice.apply(answers[:4], Columns(cells, columns.is_category))
+    found = choice.apply(answers[:4], Beside(Columns(cells, columns.is_category)))
     assert found.shape == answers[:4].shape and np.isfinite(found).all()
     if held.target.sums_to_one:
         assert np.allclose(found.sum(axis=1), 1)
@@ -82,7 +82,7 @@ def test_what_the_columns_tell_is_found(kind):
 def test_columns_that_tell_nothing_are_left_out():
     choice, _, answers, columns = chosen("binary", 0.0)
     assert choice.comparison.taken == ALONE and choice.answer is answers
-    assert choice.apply(answers, columns) is answers
+    assert choice.apply(answers, Beside(columns)) is answers
     assert {one.name for one in choice.comparison.candidates} == {ALONE, BOOSTED}
 
 
@@ -101,7 +101,7 @@ def test_a_class_that_a_fold_lacks():
     held = HeldOut(
         metric("log_loss", "multiclass"), np.arange(ROWS).astype(str), truth, np.arange(ROWS) % 2, np.full(ROWS, "")
     )
-    choice = choose_columns(held, answers, columns, NAMES)
+    choice = choose_columns(held, answers, Beside(columns), NAMES)
     assert choice.taken and np.isfinite(choice.answer).all() and np.allclose(choice.answer.sum(axis=1), 1)
 
 
@@ -110,4 +110,17 @@ def test_what_trees_cannot_be_fitted_for():
     few = np.arange(20)
     held = HeldOut(metric("rmse", "regression"), few.astype(str), value[few, None], few % 2, np.full(20, ""))
     with raises("too-few-rows"):
-        choose_columns(held, picture[few, None], columns.at(few), NAMES)
+        choose_columns(held, picture[few, None], Beside(columns.at(few)), NAMES)
+
+
+def test_features_of_the_pictures():
+    """What the networks' answer has lost stands in their features: the trees find it there."""
+    rng = np.random.default_rng(0)
+    columns, _, _ = made(rng, 0.0)
+    features = rng.normal(size=(ROWS, 50)) * np.linspace(2, 0.1, 50)
+    value = features[:, 0] + features[:, 1]
+    ids = np.arange(ROWS).astype(str)
+    held = HeldOut(metric("rmse", "regression"), ids, value[:, None], np.arange(ROWS) % 3, np.full(ROWS, ""))
+    answers = features[:, :1]
+    assert not choose_columns(held, answers, Beside(columns), NAMES).taken
+    assert choose_columns(held, answers, Beside(columns, features), NAMES).taken

@@ -18,6 +18,7 @@ from src.targets.target_type import CLIP, Strata, TargetType
 NUMBER, CLASSES, LABELS = "regression", "multiclass", "multilabel"
 KINDS = (NUMBER, CLASSES, "ordinal", LABELS)  # that may stand beside each other
 FEWEST = 3  # rows that a class has on average, where a column's words are classes
+ODD = 0.1  # of a column's cells, which may be no numbers where the others are: they are told by their line
 SEPARATOR = " "  # of several labels in a cell, where the card says nothing else
 
 
@@ -98,7 +99,7 @@ class Mixed(TargetType):
         kinds: dict[str, Any] = {}
         for column, cells in evidence.columns.items():
             names = sort_classes({*cells} - {""})
-            words = any(not _is_number(name) for name in names)
+            words = np.mean([not _is_number(cell) for cell in cells]) > ODD
             if not 1 < len(names) <= len(cells) / FEWEST and words:
                 return None
             kinds[column] = names if words else None
@@ -106,7 +107,7 @@ class Mixed(TargetType):
             return None
         for column, cells in evidence.columns.items():
             if kinds[column] is None:
-                names = sort_classes({*cells})
+                names = sort_classes({cell for cell in cells if _is_number(cell)})
                 fractions = any(float(name) % 1 for name in names)
                 kinds[column] = NUMBER if fractions or len(names) > len(cells) / FEWEST else names
         held = {column: NUMBER if kind == NUMBER else f"{len(kind)} classes" for column, kind in kinds.items()}

@@ -24,6 +24,7 @@ class SoftLabels(TargetType):
     rank = 5
     parameters: ClassVar = {"weigh_votes": True}
     usual_loss = "kl_divergence"
+    usual_probes = ("logistic",)
     sums_to_one = True
     parts = ("class", "classes")
 

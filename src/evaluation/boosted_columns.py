@@ -1,16 +1,17 @@
 """What the columns beside the pictures add: boosted trees over out-of-fold answers and columns, judged nested."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from src.core.errors import Problem
+from src.evaluation.bootstrap import gains
 from src.evaluation.comparisons import Candidate, Comparison, judged
 from src.evaluation.held_out import HeldOut
 from src.targets.boosting import Columns
 
-ALONE, BOOSTED = "picture alone", "boosted trees"
+ALONE, BOOSTED, BLIND = "picture alone", "boosted trees", "trees without columns"
 MOST_OUTPUTS = 100  # classes up to which trees are fitted: each wants trees of its own
 FEWEST = 50  # held-out rows without which nothing is fitted
 AXES = 32  # of the features, that the trees are given
@@ -65,7 +66,8 @@ class ColumnsChoice:
 
 
 def choose_columns(held: HeldOut, answers: np.ndarray, beside: Beside, names: tuple[str, ...]) -> ColumnsChoice:
-    """Judge the trees against the pictures alone, (rows, outputs) predictions; each fold by trees of the others.
+    """Judge the trees against the pictures alone, (rows, outputs) predictions; each fold by trees of the others. They
+    are taken where they are better than the pictures, and than trees that see no columns.
 
     beside: of the held-out rows; names: of its columns. Raises Problem where there are too many outputs or too few rows
     for trees.
@@ -78,9 +80,14 @@ def choose_columns(held: HeldOut, answers: np.ndarray, beside: Beside, names: tu
     kept = [(rows, _fit(held, answers, beside, others)) for others, rows in held.splits()]
     nested = _nested(kept, answers, beside)
     every = _fit(held, answers, beside, np.arange(len(answers)))
+    # Trees of the answers alone may make them surer or less sure: a gain over these is the columns' own.
+    nothing = Beside(beside.columns.none())
+    blind = _nested([(rows, _fit(held, answers, nothing, others)) for others, rows in held.splits()], answers, nothing)
     candidates = {ALONE: (None, (answers, None)), BOOSTED: ((every(answers, beside), None), (nested, None))}
-    comparison = judged(held, ALONE, candidates)
-    taken = comparison.taken == BOOSTED
+    comparison = judged(held, ALONE, candidates, beside={BLIND: (None, (blind, None))})
+    (own,) = gains(held.metric, held.targets, (blind, None), [(nested, None)], held.groups, rows=held.rows)
+    taken = comparison.taken == BOOSTED and own.real
+    comparison = replace(comparison, taken=BOOSTED if taken else ALONE)
     whole, importance = held.objective((nested, None)), {}
     for k, name in enumerate(names):
         shuffled = [held.objective((_nested(kept, answers, _shuffled(beside, k, s)), None)) for s in range(SHUFFLES)]

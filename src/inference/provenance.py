@@ -54,7 +54,7 @@ def write_facts(
     if metadata:
         facts["metadata"] = metadata
     if blend:
-        facts |= {"blend": blend.to_json(), "each": dict(zip(facts["runs"], each, strict=True))}
+        facts |= {"blend": blend.to_json(), "alone": blend.alone, "each": dict(zip(facts["runs"], each, strict=True))}
     write_json(folder / f"{file.stem}.json", facts)
 
 

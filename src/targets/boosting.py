@@ -26,6 +26,10 @@ class Columns:
         """Those of these rows."""
         return Columns(self.cells[rows], self.is_category)
 
+    def none(self) -> "Columns":
+        """The same rows, of which nothing is known."""
+        return Columns(self.cells[:, :0], self.is_category[:0])
+
     def plus(self, numbers: np.ndarray) -> "Columns":
         """The same with further columns of numbers, (n, more)."""
         more = np.zeros(numbers.shape[1], dtype=bool)

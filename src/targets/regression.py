@@ -7,8 +7,9 @@ import numpy as np
 
 from src.core.errors import UsageError
 from src.targets import TARGETS, boosting
+from src.targets.evidence import Evidence, Recognised
 from src.targets.label_cells import Cells, number_in
-from src.targets.target_type import Evidence, Recognised, Strata, TargetType
+from src.targets.target_type import Strata, TargetType
 
 MOST_BINS, ROWS_A_BIN = 20, 10  # of the quantiles that folds are stratified by
 SHOWN_BINS = 6  # ranges that a reader is shown
@@ -110,6 +111,9 @@ class Regression(TargetType):
             ends = f"{held.min():.4g} to {held.max():.4g}" if len(held) else "none"
             names.append(ends if len(outputs) == 1 else f"{outputs[output]} {ends}")
         return tuple(names), strata
+
+    def constant_outputs(self, truth: np.ndarray, outputs: tuple[str, ...]) -> list[str]:
+        return [outputs[k] for k in np.flatnonzero(np.ptp(truth, axis=0) == 0)]
 
     def predictions(self, logits: np.ndarray) -> np.ndarray:
         return logits.astype(np.float64).clip(self.low, self.high)

@@ -103,7 +103,7 @@ def test_a_branch_of_the_network(reef, capsys):
     found = said(capsys)
     assert found["score"]["value"] < ALONE and rmse(reef, found["submission"]) < ALONE
     # Both runs joined: fitted weights find which one knows more.
-    words = ["runs=alone,with", "competition=reef", "predict.metadata=none", "run=both", "--json"]
+    words = ["runs=alone,with", "competition=reef", "predict.metadata=none", "--json"]
     assert predict(words) == 0
     blend = said(capsys)["blend"]
     assert blend["method"] != "plain mean"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from src.core.errors import Problem
-from src.evaluation.bootstrap import gains
+from src.evaluation.bootstrap import Gain, gains
 from src.evaluation.comparisons import Candidate, Comparison, judged
 from src.evaluation.held_out import HeldOut
 from src.targets.boosting import Columns
@@ -36,12 +36,13 @@ Apply = Callable[[np.ndarray, Beside], np.ndarray]  # (n, outputs) answers and w
 
 @dataclass(frozen=True)
 class ColumnsChoice:
-    """answer: (rows, outputs) the nested out-of-fold predictions to go on with. importance: {column: the loss of score
+    """own: the gain of the trees over trees that see no columns. answer: (rows, outputs) the nested out-of-fold predictions to go on with. importance: {column: the loss of score
     where its cells are shuffled}, of the trees, whether or not they are taken. fitted: on all held-out rows; None
     where the pictures alone answer better, or as well."""
 
     answer: np.ndarray
     comparison: Comparison
+    own: Gain
     importance: dict[str, float]
     fitted: Apply | None
 
@@ -62,7 +63,11 @@ class ColumnsChoice:
     def lines(self) -> tuple[str, ...]:
         """The table to print, with what each column is worth."""
         worth = ", ".join(f"{name} {value:+.4f}" for name, value in self.importance.items())
-        return (*self.comparison.lines, f"the trees lose where a column is shuffled: {worth}")
+        lines = self.comparison.lines
+        if self.trees.gain.real and not self.own.real:
+            told = "trees without columns gain as much, so that the gain is none of the columns'"
+            lines = (*lines[:-1], f"using {ALONE}: {told}")
+        return (*lines, f"the trees lose where a column is shuffled: {worth}")
 
 
 def choose_columns(held: HeldOut, answers: np.ndarray, beside: Beside, names: tuple[str, ...]) -> ColumnsChoice:
@@ -93,7 +98,7 @@ def choose_columns(held: HeldOut, answers: np.ndarray, beside: Beside, names: tu
         shuffled = [held.objective((_nested(kept, answers, _shuffled(beside, k, s)), None)) for s in range(SHUFFLES)]
         importance[name] = float(whole - np.mean(shuffled))
     importance = dict(sorted(importance.items(), key=lambda pair: -pair[1]))
-    return ColumnsChoice(nested if taken else answers, comparison, importance, every if taken else None)
+    return ColumnsChoice(nested if taken else answers, comparison, own, importance, every if taken else None)
 
 
 def _fit(held: HeldOut, answers: np.ndarray, beside: Beside, rows: np.ndarray) -> Apply:

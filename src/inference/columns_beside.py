@@ -74,12 +74,13 @@ def to_json(competition: Competition, choice: ColumnsChoice) -> dict[str, Any]:
         one.name: {"score": one.score, "low": one.interval[0], "high": one.interval[1]}
         for one in choice.comparison.candidates
     }
-    gain = choice.trees.gain
+    gain, own = choice.trees.gain, choice.own
     return {
         "columns": [column.name for column in metadata.columns],
         "digest": metadata.digest,
         "taken": choice.comparison.taken,
         "ways": ways,
         "gain": {"value": gain.value, "low": gain.low, "high": gain.high, "real": gain.real},
+        "gain_of_columns": {"value": own.value, "low": own.low, "high": own.high, "real": own.real},
         "importance": choice.importance,
     }

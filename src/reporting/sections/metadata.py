@@ -55,4 +55,5 @@ def _reading(results: RunResults, judged: dict[str, Any] | None) -> str:
     text += f"(95 % interval {format_interval(gain['low'], gain['high'])}). "
     if judged["taken"] == BOOSTED:
         return text + "The trees answered the test rows."
-    return text + "The gain may be luck, so that the pictures alone answered the test rows."
+    why = "Trees that see no columns gain as much" if gain["real"] else "The gain may be luck"
+    return f"{text}{why}, so that the pictures alone answered the test rows."

@@ -36,9 +36,9 @@ Apply = Callable[[np.ndarray, Beside], np.ndarray]  # (n, outputs) answers and w
 
 @dataclass(frozen=True)
 class ColumnsChoice:
-    """own: the gain of the trees over trees that see no columns. answer: (rows, outputs) the nested out-of-fold predictions to go on with. importance: {column: the loss of score
-    where its cells are shuffled}, of the trees, whether or not they are taken. fitted: on all held-out rows; None
-    where the pictures alone answer better, or as well."""
+    """answer: (rows, outputs) the nested out-of-fold predictions to go on with. own: the gain of the trees over trees
+    that see no columns. importance: {column: the loss of score where its cells are shuffled}, of the trees, whether or
+    not they are taken. fitted: on all held-out rows; None where the pictures alone answer better, or as well."""
 
     answer: np.ndarray
     comparison: Comparison

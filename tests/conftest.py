@@ -77,3 +77,10 @@ def tiny(home: Path) -> Path:
     """A home with competition `tiny` and configs/tiny.yaml in it: three colours, trained in seconds."""
     write_tiny(home)
     return home
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages without their figures, which take most of the time; the tables of their numbers are written as ever."""
+    monkeypatch.setattr("src.reporting.page.write.png_and_svg_of", lambda draw, name: (b"", "<svg></svg>"))
+    monkeypatch.setattr("src.reporting.page.write.png_of", lambda draw: b"")

@@ -201,6 +201,7 @@ def test_every_ready_sweep_runs_at_toy_size(tiny, name):
     if "model.weights" in file:
         assert train(["config=tiny", "run=before", "fold=1", "model.stem=stock", "train.epochs=4"]) == 0
         words += [f"model.weights={member(tiny, 'before', 1) / 'model.safetensors'}"]
+    words += ["train.stages=[{epochs: 1, size: 24}, {epochs: 1, size: 32}]"] if "train.stages" in file else []
     plan = plan_of(words)
     assert sweep(words) == 0
     table = pd.read_csv(plan.folder / "summary.csv")
@@ -301,8 +302,8 @@ def test_the_same_sweep_twice_at_once_is_refused(tiny, capsys):
 
 
 def test_a_stopped_sweep_goes_on(tiny, capsys):
-    words = ["config=tiny", "optim.lr=1e-2,1e-3", "train.epochs=40", "fold=0", "machine.jobs=2"]
-    runs = [member(tiny, f"tiny+optim.lr={rate}+train.epochs=40") for rate in ("1e-2", "1e-3")]
+    words = ["config=tiny", "optim.lr=1e-2,1e-3", "train.epochs=16", "fold=0", "machine.jobs=2"]
+    runs = [member(tiny, f"tiny+optim.lr={rate}+train.epochs=16") for rate in ("1e-2", "1e-3")]
     process = subprocess.Popen(
         [warm_python(), "-m", "src.sweep", *words],
         cwd=REPOSITORY,
@@ -323,7 +324,7 @@ def test_a_stopped_sweep_goes_on(tiny, capsys):
     assert not any((run / "done.json").exists() for run in runs), "stopped too late to show anything"
     assert sweep(words) == 0
     assert capsys.readouterr().out.count("goes on at epoch") == 2
-    assert [len(pd.read_csv(run / "log.csv")) for run in runs] == [40, 40]
+    assert [len(pd.read_csv(run / "log.csv")) for run in runs] == [16, 16]
 
 
 # What the comparison tells

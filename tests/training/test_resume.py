@@ -30,7 +30,7 @@ from tests.fixtures.warm_python import KILL, warm_python
 WORDS = [
     "config=tiny",
     "fold=0",
-    "train.epochs=12",
+    "train.epochs=8",
     "train.batch=4",
     "machine.checkpoint_minutes=0.0005",
     "log.tensorboard=true",
@@ -82,7 +82,7 @@ def wait_for_step(home: Path, run: str, process: subprocess.Popen, epochs: int) 
 
 def test_killed_runs_end_with_the_same_bits(tiny, whole):
     kills = 0
-    for epochs in (0, 3, 4, 9):
+    for epochs in (0, 3, 4):
         process = start(tiny, "killed")
         if epochs:
             wait_for_step(tiny, "killed", process, epochs)
@@ -94,7 +94,7 @@ def test_killed_runs_end_with_the_same_bits(tiny, whole):
         process.wait()
         assert not (fold(tiny, "killed") / "done.json").exists(), "killed too late to test anything"
         kills += 1
-    assert kills == 4
+    assert kills == 3
     process = start(tiny, "killed")
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
@@ -104,7 +104,7 @@ def test_killed_runs_end_with_the_same_bits(tiny, whole):
     assert true[0] == killed[0]
     np.testing.assert_array_equal(true[1], killed[1])
     logs = [pd.read_csv(fold(home, run) / "log.csv") for home, run in ((whole, "whole"), (tiny, "killed"))]
-    assert list(logs[1]["epoch"]) == list(range(1, 13))
+    assert list(logs[1]["epoch"]) == list(range(1, 9))
     same = ["epoch", "steps", "loss", "lr", "held_out_loss", "score"]
     pd.testing.assert_frame_equal(logs[0][same], logs[1][same])
 
@@ -196,7 +196,7 @@ def test_tensorboard_holds_no_epoch_twice(tiny):
         epochs += [event.step for event in events.Scalars("loss")]
         histograms |= set(events.Tags()["histograms"])
         assert {"loss", "held_out_loss", "score", "lr"} <= set(events.Tags()["scalars"])
-    assert sorted(epochs) == list(range(1, 13))
+    assert sorted(epochs) == list(range(1, 9))
     assert "backbone/conv1/weight" in histograms
 
 

@@ -144,7 +144,7 @@ class Submission(Facts):
 
     sample: Inside | None = None
     kind: str | dict[str, Any]
-    id: str | None = None  # the sample's column of ids: its first, unless given
+    id: str | None = None  # the sample's column of ids, or a template of several: its first, unless given
     header: list[str] | None = None
     separator: str = Field(",", min_length=1, max_length=1)
     encoding: str = "utf-8"
@@ -167,6 +167,8 @@ class Submission(Facts):
     def _rows_of_a_sample(self) -> "Submission":
         if self.rows is not None and (self.sample is None or set(fields(self.rows)) != {"id", "output"}):
             raise ValueError("rows is a template of {id} and {output}, the ids of a sample: give both")
+        if self.rows is not None and not kind_class(self.kind).column_each:
+            raise ValueError(f"kind {self.kind} has one answer for an image, and rows asks for several: take columns")
         return self
 
 

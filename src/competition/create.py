@@ -7,6 +7,7 @@ from typing import Any
 
 from src.competition import json_tables
 from src.competition.card import AUTO, NONE, Card, card_file, check_card, load_card
+from src.competition.competition import check_metric
 from src.competition.detect import inventory
 from src.competition.detect.draft import Draft, Evidence, Fact
 from src.competition.detect.layout import Found, detect
@@ -228,7 +229,7 @@ def _checked(card: Card, tree: Tree, fits: Fits | None) -> Samples:
     measure = metric(card.metric, card.target_type, card.folder)
     samples = load_samples(card, tree=tree)
     refuse_constant(card, samples)
-    measure.check_outputs(samples.classes)
+    check_metric(measure, samples)
     test_answers(card, samples.classes, samples.test["id"].to_numpy())
     if fits:
         fits(card, samples)

@@ -37,7 +37,9 @@ def predict_ensemble(request: Request) -> Path:
         _allow_unjudged(competition)
         note("no-score", "no out-of-fold score: models of fold=all have seen every training row")
     else:
-        choice = choose_blend(held, tables, fitted=competition.config.predict.blend == "auto", ranks=not likely)
+        asked = competition.config.predict.blend
+        plain = "best run" if asked == "best" else "plain mean"
+        choice = choose_blend(held, tables, fitted=asked != "mean", ranks=not likely, plain=plain)
         blend = choice.taken
         log.info("\n".join([*choice.comparison.lines, *_spreads(held, tables, choice), *_differences(held, tables)]))
         decision, likely = _decision(runs, held, choice, likely)

@@ -48,7 +48,7 @@ TAUGHT = [*PLAIN, "run=student", "teach.run=base"]
 def trained(tmp_path_factory) -> Path:
     """The tiny competition, with a run `base` that is sure of what it learned, folds 0 and 1."""
     home = tmp_path_factory.mktemp("taught")
-    write_tiny(home)
+    write_tiny(home, side=8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PODIUM_HOME", str(home))
         assert train([*PLAIN, "run=base", "fold=0..1", "train.epochs=8", "loss.smoothing=0"]) == 0

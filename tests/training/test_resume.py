@@ -39,11 +39,17 @@ WORDS = [
 WORDS += ["model.drop_rate=0.3", "model.args.drop_path_rate=0.2"]
 
 
+@pytest.fixture
+def tiny(home: Path) -> Path:
+    write_tiny(home, side=8)
+    return home
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     """A home in which a run `whole` was trained and never stopped: not to be changed."""
     home = tmp_path_factory.mktemp("whole")
-    write_tiny(home)
+    write_tiny(home, side=8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PODIUM_HOME", str(home))
         assert train([*WORDS, "run=whole"]) == 0

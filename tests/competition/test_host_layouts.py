@@ -28,6 +28,16 @@ def home(tmp_path_factory):
         yield home
 
 
+# tests/reporting/test_preview.py looks at what is drawn.
+DRAWN = ("cactus", "grades", "sets", "drivers", "pixels", "food", "dirty")
+
+
+@pytest.fixture(autouse=True)
+def _some_previews_are_drawn(request):
+    if "name" in request.fixturenames and request.node.callspec.params.get("name") in DRAWN:
+        request.getfixturevalue("drawn_preview")
+
+
 @functools.cache
 def prepared(name, home):
     """The layout, once its files are prepared."""

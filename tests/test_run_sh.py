@@ -268,7 +268,7 @@ def test_one_fold_from_another_folder_with_a_relative_path(real, tmp_path):
     register_networks()
     torch.save(timm.create_model("resnet8", num_classes=3).state_dict(), elsewhere / "start.pth")
     words = [str(REPOSITORY / "run.sh"), "fold=0", "config=tiny", "run=there", "model.weights=start.pth"]
-    done = subprocess.run(words, cwd=elsewhere, env=real, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(words, cwd=elsewhere, env=real, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     sample = pd.read_csv(tmp_path / "competition" / "tiny" / "data" / "sample_submission.csv", dtype=str)
     ours = pd.read_csv(tmp_path / "submissions" / "tiny" / "there.csv", dtype=str)
@@ -305,7 +305,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(real, tmp_path):
     warm = f'[ "$1" = -m ] && exec {warm_python()} "$@"\nexec {sys.executable} "$@"\n'
     executable(tmp_path / "warm" / "bin" / "python", f"#!/bin/bash\n{warm}")
     again = real | {"VIRTUAL_ENV": str(tmp_path / "warm")}
-    done = subprocess.run(words, env=again, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(words, env=again, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     steps = [int(step) for step in re.findall(r"\d+/10, \w+ (\d+)/30", done.stdout)]
     assert max(steps) > 1, "the steps since the last epoch's end were lost"

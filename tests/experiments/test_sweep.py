@@ -309,8 +309,8 @@ def test_the_same_sweep_twice_at_once_is_refused(tiny, capsys):
 
 
 def test_a_stopped_sweep_goes_on(tiny, capsys):
-    words = ["config=tiny", "optim.lr=1e-2,1e-3", "train.epochs=16", "fold=0", "machine.jobs=2"]
-    runs = [member(tiny, f"tiny+optim.lr={rate}+train.epochs=16") for rate in ("1e-2", "1e-3")]
+    words = ["config=tiny", "optim.lr=1e-2,1e-3", "train.epochs=24", "fold=0", "machine.jobs=2"]
+    runs = [member(tiny, f"tiny+optim.lr={rate}+train.epochs=24") for rate in ("1e-2", "1e-3")]
     process = subprocess.Popen(
         [warm_python(), "-m", "src.sweep", *words],
         cwd=REPOSITORY,
@@ -319,19 +319,19 @@ def test_a_stopped_sweep_goes_on(tiny, capsys):
         stderr=subprocess.STDOUT,
         text=True,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not all((run / "checkpoint.pt").exists() for run in runs):
         assert time.monotonic() < deadline
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 130, output
     assert "The same command goes on" in output
     assert not any((run / "done.json").exists() for run in runs), "stopped too late to show anything"
     assert sweep(words) == 0
     assert capsys.readouterr().out.count("goes on at epoch") == 2
-    assert [len(pd.read_csv(run / "log.csv")) for run in runs] == [16, 16]
+    assert [len(pd.read_csv(run / "log.csv")) for run in runs] == [24, 24]
 
 
 # What the comparison tells

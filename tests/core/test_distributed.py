@@ -31,7 +31,6 @@ from src.models.zoo.resnet8 import resnet8
 from src.predict import main as predict
 from src.train import main as train
 from src.training import preflight
-from tests.fixtures.warm_python import KILL, warm_python
 
 LIMIT = 300  # seconds that any of these may take before it counts as hanging
 # A group norm looks at each image alone: the batch may be split. SGD, because Adam's first steps blow the last digits
@@ -282,10 +281,8 @@ def test_what_one_process_began_two_go_on_with(tiny):
 
 def started(home: Path, *words: str) -> subprocess.Popen:
     """As the pages tell it, on two processors in place of two GPUs."""
-    launcher = Path(sys.executable).with_name("torchrun")
-    torchrun = [warm_python(), str(launcher), "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
+    torchrun = [str(Path(sys.executable).with_name("torchrun")), "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
     environment = {**os.environ, "PODIUM_HOME": str(home), "GLOO_SOCKET_IFNAME": "lo"}
-    environment["PYTHON_EXEC"] = str(warm_python())  # torchrun starts its ranks with it
     command = [*torchrun, "--rdzv-endpoint", "127.0.0.1:0", "-m", "src.train", *words]
     files = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=REPOSITORY, env=environment, **files)
@@ -306,7 +303,7 @@ def test_a_rank_that_is_killed_ends_the_launch_and_one_process_goes_on(tiny, cap
         in_the_middle(tiny, "killed", [launcher])
         ranks = ranks_of(launcher)
         assert sorted(ranks) == [0, 1]
-        os.kill(ranks[1], KILL)
+        os.kill(ranks[1], signal.SIGKILL)
         output, _ = launcher.communicate(timeout=LIMIT)
     finally:
         launcher.kill()

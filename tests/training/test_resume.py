@@ -21,8 +21,9 @@ from src.train import main as train
 from src.training import machine
 from src.training.machine import Share
 from src.training.trainer import FoldTraining
-from tests.fixtures.codes import raises
+from tests.fixtures.codes import raises, refused
 from tests.fixtures.fresh_process import trained
+from tests.fixtures.notes import Notes, names_it
 from tests.fixtures.tiny import write_tiny
 from tests.fixtures.warm_python import KILL, warm_python
 
@@ -52,7 +53,7 @@ def whole(tmp_path_factory) -> Path:
 
 def start(home: Path, run: str, words: list[str] = WORDS) -> subprocess.Popen:
     environment = {**os.environ, "PODIUM_HOME": str(home)}
-    command = [warm_python(), "-m", "src.train", *words, f"run={run}"]
+    command = [warm_python(), "-m", "src.train", *words, f"run={run}", "--json"]
     return subprocess.Popen(
         command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -98,7 +99,8 @@ def test_killed_runs_end_with_the_same_bits(tiny, whole):
     process = start(tiny, "killed")
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
-    assert "goes on at epoch" in output
+    (told,) = Notes(json.loads(output.splitlines()[-1])["notes"]).texts("fold-resumed")
+    assert names_it(told, "fold 0")
 
     true, killed = result(whole, "whole"), result(tiny, "killed")
     assert true[0] == killed[0]
@@ -166,7 +168,7 @@ def test_a_signal_while_the_last_epoch_is_kept_ends_the_command(tiny, monkeypatc
     assert train(words) == 0 and (fold(tiny, "stopped") / "done.json").exists()
 
 
-def test_a_kill_between_the_last_epoch_and_what_is_made_of_it(tiny, monkeypatch, capsys):
+def test_a_kill_between_the_last_epoch_and_what_is_made_of_it(tiny, monkeypatch, messages):
     words = ["config=tiny", "fold=0", "train.epochs=2"]
     monkeypatch.setattr("src.training.trainer.CHEAP", 60)
     assert train([*words, "run=whole"]) == 0
@@ -174,9 +176,9 @@ def test_a_kill_between_the_last_epoch_and_what_is_made_of_it(tiny, monkeypatch,
         patched.setattr("src.training.trainer.finish", lambda *_: (_ for _ in ()).throw(SystemExit("killed")))
         with pytest.raises(SystemExit):
             train([*words, "run=killed"])
-    capsys.readouterr()
+    messages.clear()
     assert train([*words, "run=killed"]) == 0
-    assert "epoch 2/2   loss" not in capsys.readouterr().out, "no epoch is trained again"
+    assert not any(names_it(line, "2/2") and names_it(line, "loss") for line in messages), "no epoch is trained again"
     whole, killed = result(tiny, "whole"), result(tiny, "killed")
     assert whole[0] == killed[0]
     np.testing.assert_array_equal(whole[1], killed[1])
@@ -206,7 +208,7 @@ def test_ctrl_c_keeps_the_step_and_says_how_to_go_on(tiny, whole):
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "The same command goes on" in output
+    assert json.loads(output.splitlines()[-1])["error"]["code"] == "stopped"
     assert "Traceback" not in output
     assert train([*WORDS, "run=stopped"]) == 0
     assert result(tiny, "stopped")[0] == result(whole, "whole")[0]
@@ -248,26 +250,29 @@ def test_a_damaged_checkpoint_is_named(tiny, capsys):
     assert str(folder / "checkpoint.pt") in capsys.readouterr().err
 
 
-def test_finished_folds_are_skipped_and_other_settings_refused(tiny, capsys):
+def test_finished_folds_are_skipped_and_other_settings_refused(tiny, capsys, notes):
     assert train(["config=tiny", "fold=0", "run=once"]) == 0
     before = json.loads((fold(tiny, "once") / "done.json").read_text())
     assert train(["config=tiny", "fold=0", "run=once"]) == 0
-    assert "nothing to do" in capsys.readouterr().out
+    assert notes.texts("nothing-to-do", 0, "once")
     assert json.loads((fold(tiny, "once") / "done.json").read_text()) == before
-    assert train(["config=tiny", "fold=1", "run=once", "optim.lr=0.5", "train.epochs=4"]) == 2
-    message = capsys.readouterr().err
-    assert "optim.lr was 0.01, now 0.5" in message
-    assert "train.epochs was 3, now 4" in message
+    words = ["config=tiny", "fold=1", "run=once", "optim.lr=0.5", "train.epochs=4"]
+    message = refused(capsys, train, words, "run-config-differs", "run once")
+    assert all(names_it(message, told) for told in ("optim.lr", 0.01, 0.5, "train.epochs", 3, 4))
+
+
+def begun(output: str) -> Notes:
+    return Notes(json.loads(output)["notes"])
 
 
 @pytest.mark.slow  # three trainings in processes of their own
 def test_the_last_fold_has_all_cores_and_the_same_when_it_goes_on_alone(tiny):
     words = ["config=tiny", "fold=0..2", "run=odd", "train.epochs=1", "machine.threads=auto", "model.name=resnet10t"]
-    assert "; 2 folds side by side, one thread each, then 2 threads" in trained(*words, cores=2)
+    assert begun(trained(*words, "--json", cores=2)).texts("training-begun", "2 threads")
     file = tiny / "runs" / "tiny" / "odd" / "seed0" / "fold2" / "model.safetensors"
     whole = file.read_bytes()
     shutil.rmtree(file.parent)
-    assert ", 2 threads\n" in trained(*words, cores=2)
+    assert begun(trained(*words, "--json", cores=2)).texts("training-begun", "2 threads")
     assert file.read_bytes() == whole
 
 

@@ -5,7 +5,7 @@ other folds, and the plain mean is kept unless another way's gain over it is rea
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from src.evaluation.comparisons import Comparison, judged
 from src.evaluation.held_out import HeldOut
 from src.targets import TargetType, stored_target
 
-Method = Literal["plain mean", "weighted mean", "rank mean", "linear stack"]
+Method = Literal["plain mean", "weighted mean", "rank mean", "linear stack"]  # as predictions/*.json keep them
+PLAIN, WEIGHTED, RANKS, STACK = get_args(Method)
 Tables = dict[str, np.ndarray]  # {run: (rows, classes) probabilities}, the same rows in the same order
 STEPS, PATIENCE = 40, 10  # of the climb: weights are multiples of 1/40 at the finest
 
@@ -45,9 +46,9 @@ class Blend:
                 f"the {self.method} needs run {missing[0]}, which is not among {', '.join(tables)}", code="missing-run"
             )
         stack = [tables[run] for run in self.runs]
-        if self.method == "linear stack":
+        if self.method == STACK:
             return self.target.apply_stack(np.array(self.weights), stack)
-        if self.method == "rank mean":
+        if self.method == RANKS:
             stack = [_ranks(table, parts) for table in stack]
         return sum(weight * table for weight, table in zip(self.weights, stack, strict=True))
 
@@ -74,7 +75,7 @@ class BlendChoice:
 
 def plain_mean(runs: tuple[str, ...], target: TargetType) -> Blend:
     """The blend that nothing is fitted for."""
-    return Blend("plain mean", runs, target, (1 / len(runs),) * len(runs))
+    return Blend(PLAIN, runs, target, (1 / len(runs),) * len(runs))
 
 
 def choose_blend(held: HeldOut, tables: Tables, fitted: bool = True, ranks: bool = True) -> BlendChoice:
@@ -90,13 +91,13 @@ def choose_blend(held: HeldOut, tables: Tables, fitted: bool = True, ranks: bool
     for run, table in tables.items():
         singles[f"run {run}"] = (None, (table, None))
     candidates: dict[str, tuple[Answer | None, Answer]] = {}
-    for method in _methods(held, ranks) if fitted else ("plain mean",):
+    for method in _methods(held, ranks) if fitted else (PLAIN,):
         same = _fit(method, held, tables, every).apply(tables, held.folds), None
-        if method in ("plain mean", "rank mean"):
+        if method in (PLAIN, RANKS):
             candidates[method] = None, same
         else:
             candidates[method] = same, held.nested(lambda rows, method=method: _applied(method, held, tables, rows))
-    comparison = judged(held, "plain mean", candidates, beside=singles)
+    comparison = judged(held, PLAIN, candidates, beside=singles)
     return BlendChoice(_fit(comparison.taken, held, tables, every), candidates[comparison.taken][1][0], comparison)
 
 
@@ -120,12 +121,7 @@ def hill_climbing(held: HeldOut, tables: Tables, rows: np.ndarray) -> np.ndarray
 
 def _methods(held: HeldOut, ranks: bool) -> tuple[Method, ...]:
     """Ranks forget what a probability is: they fit scores of order alone, where a row need not sum to 1."""
-    return (
-        "plain mean",
-        "weighted mean",
-        *(("rank mean",) if ranks and held.metric.blends_ranks else ()),
-        "linear stack",
-    )
+    return PLAIN, WEIGHTED, *((RANKS,) if ranks and held.metric.blends_ranks else ()), STACK
 
 
 def _applied(method: Method, held: HeldOut, tables: Tables, rows: np.ndarray) -> Any:
@@ -134,9 +130,9 @@ def _applied(method: Method, held: HeldOut, tables: Tables, rows: np.ndarray) ->
 
 
 def _fit(method: Method, held: HeldOut, tables: Tables, rows: np.ndarray) -> Blend:
-    if method == "weighted mean":
+    if method == WEIGHTED:
         weights = tuple(hill_climbing(held, tables, rows).tolist())
-    elif method == "linear stack":
+    elif method == STACK:
         weights = tuple(
             map(tuple, held.target.fit_stack(held.targets[rows], [table[rows] for table in tables.values()]).tolist())
         )

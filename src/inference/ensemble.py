@@ -11,7 +11,7 @@ from src.config.request import Request
 from src.core.console import log, note
 from src.core.errors import Problem, UsageError
 from src.core.paths import runs_folder
-from src.evaluation.blending import Blend, BlendChoice, Tables, choose_blend, plain_mean
+from src.evaluation.blending import RANKS, Blend, BlendChoice, Tables, choose_blend, plain_mean
 from src.evaluation.bootstrap import Answer, fold_spread, format_difference, paired_difference
 from src.evaluation.decision_choice import DecisionChoice
 from src.evaluation.held_out import HeldOut, RunTable, joined, refuse_other_folds
@@ -109,7 +109,7 @@ def _decision(
     runs: list[RunAnswers], held: HeldOut, choice: BlendChoice, likely: LikelyMetrics
 ) -> tuple[DecisionChoice | None, LikelyMetrics]:
     """Chosen on the nested answers of the blend. Ranks are no probabilities, and want no decision."""
-    if choice.taken.method == "rank mean":
+    if choice.taken.method == RANKS:
         return None, likely
     shifts = [one.shift() for one in runs]
     # What weighted sampling shifted can be divided out of a mean only where all runs were shifted alike.

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -210,8 +211,6 @@ def test_a_source_that_is_none(tmp_path, home, capsys, name, content, code):
 
 
 def test_help_and_words_that_are_wrong(host, capsys):
-    assert prepare.main(["--help"]) == 0
-    assert "python -m src.prepare" in capsys.readouterr().out
     refused(capsys, "unknown-key", host, "metrik=auc", names=["metric?"])
     refused(capsys, "unknown-flag", host, "--fast", names=["--fast"])
     refused(capsys, "one-source")
@@ -253,7 +252,7 @@ def test_what_is_given_wins(host):
         "ranked",
     )
     assert load_samples(card).classes == ("wasp", "fly", "bee")
-    assert "metric: macro_f1  # given" in (card.folder / "card.yaml").read_text()
+    assert re.search(r"^metric: macro_f1 +# given$", (card.folder / "card.yaml").read_text(), re.M)
 
 
 def test_a_given_template_and_an_empty_folder(host, capsys, tmp_path):

@@ -23,6 +23,8 @@ from src.submit import main as submit
 from src.train import main as train
 from src.training.run import train_within
 from tests.fixtures.codes import raises
+from tests.fixtures.notes import names_it
+from tests.fixtures.pages import caption
 from tests.fixtures.tiny import write_tiny
 
 HERE = ["competition=tiny", "data.folds=3", "images.size=32", "machine.device=cpu", "machine.threads=1", "run=b"]
@@ -85,7 +87,7 @@ def test_what_follows_finds_the_run_and_keeps_its_plan(at_home, capsys):
     assert of_json(capsys)["file"] == probe_file
     assert report(words) == 0
     page = (home / "runs/tiny/b/report/report.html").read_text()
-    assert "budget of 150s" in page and f"{probe:.4f}" in page
+    assert names_it(caption(page, "plan"), "150s") and f"{probe:.4f}" in page
     assert set(read_json(home / "runs/tiny/b/plan.json")["took"]) >= {"prediction", "page"}
     capsys.readouterr()
     # Other words under this name are another configuration, and are not overruled by the plan.

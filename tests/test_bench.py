@@ -92,9 +92,9 @@ def test_a_difference_comes_with_its_interval(tmp_path):
 def test_what_failed_or_was_not_run_says_so(tmp_path):
     results = results_in(tmp_path)
     assert cells(LINE, results)["podium"] == f"{NOT_MEASURED}{NOT_RUN}"
-    results.add(Measurement("made-up", PEER, 0, False, "this machine", "", "now", {}, "network | none"))
+    results.add(Measurement("made-up", PEER, 0, False, "this machine", "", "now", {}, "a | b"))
     told = cells(LINE, results)
-    assert told["theirs"] == f"{NOT_MEASURED}network / none" and told["advantage"] == ""
+    assert told["theirs"] == f"{NOT_MEASURED}a / b" and told["advantage"] == ""
 
 
 def test_a_stopped_row_measures_only_what_is_missing_and_in_turns(tmp_path):

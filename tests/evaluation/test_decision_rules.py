@@ -11,7 +11,7 @@ from src.evaluation.decision_choice import choose_decision
 from src.metrics import METRICS, metric
 from src.metrics.decision import Decision, expected_grade
 from src.metrics.metric import OneThreshold
-from src.metrics.rules import NoneOfThem, TiltedPrior
+from src.metrics.rules import ClassThresholds, NoneOfThem, PriorDividedOut, TiltedPrior
 from src.metrics.thresholds import cut_points, macro_thresholds, micro_thresholds, sample_thresholds
 from src.targets import TARGETS, ClassTarget, target_type
 from tests.fixtures.codes import raises
@@ -128,7 +128,7 @@ def test_the_samplers_prior_is_divided_out():
     np.testing.assert_allclose(ONE.prior_shift(targets, np.ones(4000), 4), 0, atol=1e-9)
     for name in ("accuracy", "log_loss", "map@2"):
         found = choose_decision(held_out(name, targets), balanced, shift)
-        assert candidates(found)["prior divided out"].gain.real
+        assert candidates(found)[PriorDividedOut.name].gain.real
         assert found.decision.shift == pytest.approx(tuple(shift))
         expected = balanced * shares / (balanced * shares).sum(axis=1, keepdims=True)
         np.testing.assert_allclose(Decision("x", ONE, shift=tuple(shift)).apply(balanced)[0], expected, atol=0.03)
@@ -193,8 +193,8 @@ def test_on_pure_noise_a_threshold_each_class_is_no_better_than_one():
         generator = np.random.default_rng(seed)
         targets = (generator.random((200, 6)) < 0.3).astype(np.float32)
         found = candidates(choose_decision(held_out("macro_f1", targets), generator.random((200, 6))))
-        same.append(found["a threshold each class"].same_rows - found["one threshold"].same_rows)
-        nested.append(found["a threshold each class"].score - found["one threshold"].score)
+        same.append(found[ClassThresholds.name].same_rows - found[OneThreshold.name].same_rows)
+        nested.append(found[ClassThresholds.name].score - found[OneThreshold.name].score)
     assert min(same) > 0
     assert np.mean(same) > 0.005
     assert np.mean(nested) < 0

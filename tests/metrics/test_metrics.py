@@ -205,7 +205,7 @@ def test_a_competition_brings_its_own_metric(tmp_path):
 @pytest.mark.parametrize(
     ("text", "code", "name"),
     [
-        (None, "no-such-file", "metric: own"),
+        (None, "no-such-file", "own"),
         ("def score(targets, probabilities): return 1", "own-metric-incomplete", "higher_is_better"),
         ("higher_is_better = True", "own-metric-incomplete", "def score"),
         (

@@ -17,6 +17,7 @@ import torch
 import torchvision
 from safetensors.torch import load_file, save_file
 
+from src.config import run_config
 from src.config.load import config_names
 from src.config.request import parse
 from src.config.schema import Model
@@ -381,7 +382,7 @@ def test_without_a_network_true_tells_both_remedies_and_auto_begins_from_scratch
                 process.kill()
                 process.wait()
     assert started["silent"].returncode == 0 and '"from-scratch"' in text["silent"]
-    assert "pretrained: false" in (tiny / "runs/tiny/silent/config.yaml").read_text()
+    assert not run_config.read(tiny / "runs/tiny/silent").model.pretrained
     assert started["gone"].returncode == 1 and text["gone"].count("error: ") == 1
     assert '"weights-unreachable"' in text["gone"] and "model.weights=PATH" in text["gone"]
     assert {path.parent.name for path in tiny.glob("runs/tiny/*/seed*")} == {"silent"}

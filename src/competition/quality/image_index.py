@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from src.core.console import log
+from src.core.console import note
 from src.core.files import DamagedFile, check_zip, read_npz, written_whole
 from src.core.wording import plural
 from src.images.cache_folder import folder_lock
@@ -189,7 +189,7 @@ def index_images(paths: Iterable[str], folder: Path, alone: bool = False) -> Ima
             values[same] = known.facts[key][old[same]]
     todo = np.flatnonzero(~same)
     if len(todo):
-        log.info(f"looking at {plural(len(todo), 'image')}")
+        note("images-looked-at", f"looking at {plural(len(todo), 'image')}")
         faults = each_in_threads(lambda k: _one(paths[todo[k]], int(todo[k]), fresh), len(todo), None, "looking")
         for k, reason in faults.items():
             fresh["fault"][todo[k]] = reason

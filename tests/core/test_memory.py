@@ -130,14 +130,14 @@ def test_auto_takes_the_whole_where_it_fits(tiny, room):
     assert farthest(weights(tiny, "whole"), weights(tiny, "auto")) == 0
 
 
-@pytest.mark.parametrize("phase", ["after an epoch", "at prediction"])
+@pytest.mark.parametrize("phase", ["training", "at prediction"])
 def test_too_many_images_at_once_when_scoring_is_told(tiny, room, capsys, phase):
     """The batch of scoring is another one, predict.batch: it may fail where training fits."""
     if phase == "at prediction":
         assert train([*WORDS, "train.batch=4", "run=a"]) == 0
     room(5, evaluates_anything=False)
     capsys.readouterr()
-    door = train if phase == "after an epoch" else predict
+    door = train if phase == "training" else predict
     words = [*WORDS, "train.batch=4", "run=a"]
     code = door(words)
     message = capsys.readouterr().err

@@ -133,7 +133,7 @@ def test_the_samplers_prior_is_divided_out():
         expected = balanced * shares / (balanced * shares).sum(axis=1, keepdims=True)
         np.testing.assert_allclose(Decision("x", ONE, shift=tuple(shift)).apply(balanced)[0], expected, atol=0.03)
     other = choose_decision(held_out("balanced_accuracy", targets), balanced, shift)
-    assert candidates(other)["prior divided out"].gain.high < 0
+    assert candidates(other)[PriorDividedOut.name].gain.high < 0
     assert other.decision.shift is None, "balanced classes are what this score wants"
 
 

@@ -668,7 +668,7 @@ def test_the_folder_of_copies_is_the_user_s_alone(paths, tmp_path):
     assert (tmp_path / "local" / OURS).stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("planted", ["by another user", "as a link"])
+@pytest.mark.parametrize("planted", ["by another user", "link"])
 def test_pixels_in_a_folder_that_is_not_the_user_s_are_never_read(paths, tmp_path, monkeypatch, planted, notes):
     local = tmp_path / "local"
     copy = opened(paths, local=local).file
@@ -677,7 +677,7 @@ def test_pixels_in_a_folder_that_is_not_the_user_s_are_never_read(paths, tmp_pat
     forged = bytes(SIDE * SIDE * 3)
     copy.write_bytes(copy.read_bytes()[:128] + 12 * forged + 12 * zlib.crc32(forged).to_bytes(4, "little"))
     assert not np.array_equal(opened(paths, local=local).batch(range(12)), true)  # in one's own folder it would count
-    if planted == "as a link":
+    if planted == "link":
         (local / OURS).rename(tmp_path / "elsewhere")
         (local / OURS).symlink_to(tmp_path / "elsewhere")
     else:

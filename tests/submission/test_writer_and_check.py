@@ -568,11 +568,12 @@ def test_the_file_bears_its_hash_and_the_latest_is_a_copy(tmp_path):
 def test_another_file_of_that_name_is_never_overwritten(tmp_path):
     card, samples = one_column("label", ["a", "b"])
     path = write(card, samples, np.eye(2)[[0, 0, 0, 0, 0]], tmp_path)
-    path.write_text("submitted and then edited")
+    edited = "submitted and then edited"
+    path.write_text(edited)
     (tmp_path / "run.csv").unlink()
     with raises("file-in-the-way", path.name):
         write(card, samples, np.eye(2)[[0, 0, 0, 0, 0]], tmp_path)
-    assert path.read_text() == "submitted and then edited" and not (tmp_path / "run.csv").exists()
+    assert path.read_text() == edited and not (tmp_path / "run.csv").exists()
 
 
 def test_nothing_appears_where_the_check_fails(tmp_path):

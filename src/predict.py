@@ -66,7 +66,7 @@ def work(line: CommandLine) -> Result:
         from src.competition.plan_record import PREDICTION, note_took
         from src.core.paths import Run
         from src.inference.pipeline import predict
-        from src.inference.planned_answer import better_answer
+        from src.inference.planned_answer import best_answer
         from src.inference.provenance import facts_of
 
     begun = began()
@@ -75,7 +75,7 @@ def work(line: CommandLine) -> Result:
     result |= {"competition": request.competition, "run": request.run, "submission": file}
     if not request.runs:
         note_took(Run(request.competition, request.run), PREDICTION, time.monotonic() - begun)
-        result |= better_answer(request, file)
+        result |= best_answer(request, file)
     if "--export" in request.flags:
         from src.export.export import export
 

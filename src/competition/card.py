@@ -16,6 +16,8 @@ from src.core.suggestions import did_you_mean
 from src.targets import TargetType, target_type
 from src.targets.label_cells import NO, YES
 
+AUTO, NONE = "auto", "none"  # of a card's metadata
+
 
 class Facts(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
@@ -142,7 +144,7 @@ class Submission(Facts):
 
     sample: Inside | None = None
     kind: str | dict[str, Any]
-    id: str | None = None  # the sample's column of ids: its first, unless given
+    id: str | None = None  # the sample's column of ids, or a template of several: its first, unless given
     header: list[str] | None = None
     separator: str = Field(",", min_length=1, max_length=1)
     encoding: str = "utf-8"
@@ -165,6 +167,8 @@ class Submission(Facts):
     def _rows_of_a_sample(self) -> "Submission":
         if self.rows is not None and (self.sample is None or set(fields(self.rows)) != {"id", "output"}):
             raise ValueError("rows is a template of {id} and {output}, the ids of a sample: give both")
+        if self.rows is not None and not kind_class(self.kind).column_each:
+            raise ValueError(f"kind {self.kind} has one answer for an image, and rows asks for several: take columns")
         return self
 
 
@@ -184,6 +188,7 @@ class Card(Facts):
     `classes` fixes the order of the classes, or maps the labels of the tables to the names of the submission.
     A competition without `test` is a labelled collection: it can be trained on, and has nothing to submit.
     `weight`: the column of the training table that says how much a row counts, in loss, metric and intervals.
+    `metadata`: the columns that training and test table share and that are learned from beside the pictures.
     `on_conflict`: what becomes of an image whose rows have different labels, or whose columns of 0 and 1 tell not one.
     """
 
@@ -201,6 +206,7 @@ class Card(Facts):
     classes: list[str] | dict[str, str] | None = None
     group: str | None = None
     weight: str | None = None
+    metadata: Literal["auto", "none"] | list[str] = NONE
     metric: str | dict[str, Any]
     submission: Submission | None = None
     test_labels: Inside | None = None

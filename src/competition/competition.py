@@ -111,16 +111,23 @@ def open_competition(config: Config, run: Run) -> Competition:
     data = config.data
     samples = _clean_samples(card, data)
     _check(card, samples)
-    measure.check_outputs(samples.classes)
-    if samples.weights is not None and not measure.weighs_rows:
-        text = f"metric {measure.name} cannot weigh rows, and {card.id} has rows that count differently"
-        raise UsageError(f"{text}: take another metric, or leave `weight` out of the card", code="unfit-for-weights")
+    check_metric(measure, samples)
     host = data.validation == "host"
     folds = freeze_folds(samples, data.folds, data.fold_seed, runs_folder(card.id), host=host)
     ignored = read_ignored(data.ignore, samples) if data.ignore else None
     if ignored:  # only now: the frozen folds are those of all rows
         samples, folds = leave_out(samples, folds, ignored)
     return Competition(card, samples, folds, measure, resolve_auto(config, run, samples, measure), ignored)
+
+
+def check_metric(measure: Metric, samples: Samples) -> None:
+    """Raises UsageError where it cannot score these rows."""
+    measure.check_outputs(samples.classes)
+    if samples.weights is not None and not measure.weighs_rows:
+        text = f"metric {measure.name} cannot weigh rows, and those of the training table count differently"
+        raise UsageError(f"{text}: take another metric, or leave `weight` out of the card", code="unfit-for-weights")
+    if why := measure.undefined_for(samples.targets):
+        raise UsageError(f"{why}, so no answer has a score: mend the table, or take another metric", code="no-score")
 
 
 _kept: dict[tuple[object, ...], Samples] | None = None

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from src.competition import json_tables
-from src.competition.card import Card, card_file, check_card, load_card
+from src.competition.card import AUTO, NONE, Card, card_file, check_card, load_card
+from src.competition.competition import check_metric
 from src.competition.detect import inventory
-from src.competition.detect.draft import Draft, Fact
+from src.competition.detect.draft import Draft, Evidence, Fact
 from src.competition.detect.layout import Found, detect
 from src.competition.file_tree import Tree
 from src.competition.guesses import ALL, CONFIRMED, check_confirmed, confirm, format_guesses, note_reading, read_facts
 from src.competition.labels import test_answers
+from src.competition.metadata import asked_columns
 from src.competition.quality.accounting import Accounting, account, unread_lines
 from src.competition.quality.overview import overview
 from src.competition.samples import Samples, load_samples, refuse_constant
@@ -151,7 +153,14 @@ def _new(
             found.test_labels.to_csv(part, index=False)
     pixel_columns.ensure_images(card)
     tree = Tree(card.data)
+    if (
+        card.metadata == NONE
+        and "metadata" not in given
+        and asked_columns(card.model_copy(update={"metadata": AUTO}), tree, [])
+    ):
+        card = card.model_copy(update={"metadata": AUTO})
     samples = _checked(card, tree, fits)
+    card = _put_metadata(card, samples, found.draft)
     looked = overview(card, samples)
     _check_images(card, samples, looked["unreadable"])
     note_reading(name, found.draft.facts)
@@ -220,11 +229,29 @@ def _checked(card: Card, tree: Tree, fits: Fits | None) -> Samples:
     measure = metric(card.metric, card.target_type, card.folder)
     samples = load_samples(card, tree=tree)
     refuse_constant(card, samples)
-    measure.check_outputs(samples.classes)
+    check_metric(measure, samples)
     test_answers(card, samples.classes, samples.test["id"].to_numpy())
     if fits:
         fits(card, samples)
     return samples
+
+
+def _put_metadata(card: Card, samples: Samples, draft: Draft) -> Card:
+    """What was made of the columns beside the pictures, as a fact with its evidence; nothing where none are shared."""
+    found = samples.metadata
+    if found is None or card.metadata != AUTO:
+        return card
+    leaks = [doubt.name for doubt in found.doubts if doubt.leak]
+    if not found and not leaks:
+        return card.model_copy(update={"metadata": NONE})
+    names = [column.name for column in found.columns]
+    how = f"training and test table share {found.text}" if found else "no shared column is taken"
+    left = "; ".join(f"{name} is left out: {why}" for name, why in found.left_out.items())
+    rivals = (f"metadata=[{', '.join([*names, *leaks])}]",) if leaks else ("metadata=none",)
+    against = tuple(doubt.text for doubt in found.doubts if not doubt.leak)
+    evidence = Evidence(signals=(left,) if left else (), against=against, rivals=rivals)
+    draft.put("metadata", AUTO, how, guess=bool(leaks), evidence=evidence)
+    return card
 
 
 def _check_images(card: Card, samples: Samples, faults: dict[str, str]) -> None:

@@ -4,11 +4,13 @@ budget      the time that was given, and `seconds` of it
 by          fine-tune, scratch or probe: how the run learns
 chosen      {key: [what the configuration said, what the plan made of it]}
 probe       the run that was there first: its name, score, interval and file; null where it could not be
-scratch     the trial of a network from scratch: its score and the probe's on the same rows; null without one
+scratch     the trial of a network from scratch: its scores and the probe's on the same rows, and what they promise for
+            the epochs that fit; null without one
 speeds      what was measured here
 planned     {part of the work: seconds}; `took` has the same parts as they went
 left_out    [seed, fold] of each that would have gone beyond the budget
-submit      the CSV of the better one of run and probe out of fold, once both are predicted
+answer      once run and probe are predicted: which of them is handed in, or both joined, and its score out of fold
+submit      the CSV of that answer; null where it is the run's own
 """
 
 from typing import Any

@@ -1,6 +1,7 @@
 """A run folder belongs to one configuration: the first command writes it down, every later one is held to it."""
 
 import functools
+import hashlib
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from src.core.files import damaged, read_json, sha256_of, write_json, write_text
 from src.core.paths import REPOSITORY, Run, has_learned, home
 from src.core.registry import weight_shaping_files
 
+UNKNOWN = "unknown"  # where a record is older than weights of rows
 IGNORED = "ignored.csv"  # the rows that data.ignore named when the run was made
 PACKAGES = ("torch", "timm", "albumentations", "opencv-python-headless", "numpy")
 
@@ -65,6 +67,19 @@ def verify(run: Run, competition: Competition) -> None:
             f"train with these, or put back those that {run.folder / IGNORED} tells",
             code="run-ignored-differ",
         )
+    if (before := record.get("weights", UNKNOWN)) not in (UNKNOWN, _weights(competition)):
+        raise Problem(
+            f"run {run.name} was made with other weights of the rows than there are now "
+            f"({_said(before)}, now {_said(_weights(competition))}): give run=NEWNAME to train with these, or put the "
+            f"card's weight and its column back",
+            code="run-weights-differ",
+        )
+    if record.get("target", learned := competition.target.learned) != learned:
+        raise Problem(
+            f"run {run.name} was made for the target {record['target']}, and the card's is {learned} now: give "
+            f"run=NEWNAME to train for it, or put the card's target back",
+            code="run-target-differs",
+        )
     now = _extensions(competition)
     changed = [name for name, digest in record.get("extensions", now).items() if now.get(name) != digest]
     if changed:
@@ -89,6 +104,8 @@ def _origin(competition: Competition) -> dict[str, Any]:
     return {
         "folds": competition.folds.hash,
         "ignored": _ignored(competition),
+        "weights": _weights(competition),
+        "target": competition.target.learned,
         "config_hash": competition.config.hash(),
         "extensions": _extensions(competition),
         "commit": commit(),
@@ -120,6 +137,16 @@ def _words(tree: Any) -> Iterator[str]:
     elif isinstance(tree, dict | list | tuple):
         for one in tree.values() if isinstance(tree, dict) else tree:
             yield from _words(one)
+
+
+def _weights(competition: Competition) -> str | None:
+    """Of what each training row counts, as numbers; None where all count alike."""
+    weights = competition.samples.weights
+    return None if weights is None else hashlib.sha256(weights.tobytes()).hexdigest()[:16]
+
+
+def _said(weights: str | None) -> str:
+    return "all counted alike" if weights is None else f"weights {weights[:8]}"
 
 
 def _ignored(competition: Competition) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from src.competition.card import Card, Sheet, Submission
-from src.competition.tables import need, read_table
+from src.competition.tables import columns_of, read_table, values
 from src.competition.templates import fill
 from src.core.errors import Problem
 
@@ -26,8 +26,9 @@ def sample_of(card: Card, test_ids: set[str], test: pd.DataFrame, classes: tuple
             code="one-column",
         )
     key = wanted.id or sample.columns[0]
-    ids = need(sample, key, wanted.sample)
-    known = set(long_ids(wanted.rows, test_ids, classes)) if wanted.rows else test_ids
+    ids = pd.Series(values(sample, key, wanted.sample), index=sample.index, dtype=object)
+    asked = card.submission_kind.asked(classes, card.target_type)
+    known = set(long_ids(wanted.rows, test_ids, asked)) if wanted.rows else test_ids
     for wrong, what in (
         (ids.duplicated(), "stands there twice"),
         (~ids.isin(known), f"is no test image of {card.test.name}"),
@@ -39,7 +40,8 @@ def sample_of(card: Card, test_ids: set[str], test: pd.DataFrame, classes: tuple
                 "Mend the card or the file",
                 code="bad-sample-id",
             )
-    _check_answers(card, sample.drop(columns=key).iloc[:, -1], classes)
+    keys = [key] if key in sample else columns_of(key)
+    _check_answers(card, sample.drop(columns=keys).iloc[:, -1], classes)
     return sample
 
 

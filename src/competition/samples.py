@@ -12,8 +12,9 @@ from src.competition import labels, templates
 from src.competition.card import Card, Table, TrainTable
 from src.competition.file_tree import Tree
 from src.competition.label_sources import label_source
+from src.competition.metadata import PREFIX, Metadata, asked_columns, typed
 from src.competition.sample_submission import sample_of
-from src.competition.tables import columns_of, need, own_columns, source_table, values
+from src.competition.tables import all_columns, columns_of, need, own_columns, source_table, values
 from src.core.console import Note
 from src.core.errors import Problem, UsageError
 from src.core.wording import plural
@@ -71,7 +72,7 @@ class Samples:
     """train: columns id, path, group, part (train, validation, or the name of an extra table) and cluster.
     test: columns id, path. Ids are text, paths absolute; an empty group or cluster is a row of its own. Once the
     files were looked at, both have a column digest, a uint64 of the file's bytes. Where rows count differently, train
-    has a column weight.
+    has a column weight. Both have a column of numbers for each of `metadata.columns`.
 
     targets: (rows of train,) int64 indices into `classes`, or (rows of train, classes) float32 where several apply.
     sample: the sample submission, every cell text.
@@ -87,6 +88,7 @@ class Samples:
     target: TargetType
     test_without_image: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
+    metadata: Metadata | None = None
 
     @property
     def counts(self) -> np.ndarray:
@@ -136,8 +138,9 @@ def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None
             code="no-such-table",
         )
     tree, notes = tree or Tree(card.data), []
+    beside = asked_columns(card, tree, notes)
     sources = {TRAIN: card.train, VALIDATION: card.validation} | {name: card.extra[name] for name in extra}
-    parts = {name: _labelled(card, source, tree, name, notes) for name, source in sources.items() if source}
+    parts = {name: _labelled(card, source, tree, name, notes, beside) for name, source in sources.items() if source}
     known = [answers for name, (_, answers, _) in parts.items() if name not in extra]
     classes = labels.class_names(card, known)
     targets = [
@@ -153,7 +156,8 @@ def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None
         ends = f"{train[WEIGHT].min():g} to {train[WEIGHT].max():g}"
         text = f"rows count by {card.weight or 'the number of their votes'}, {ends}, in loss, metric and intervals"
         notes.append(Note("rows-weighted", text))
-    test, absent = _test(card, tree)
+    test, absent = _test(card, tree, beside)
+    metadata = typed(card, train, test, target, card.target_type, len(classes), notes) if beside else None
     if absent:
         notes.append(
             Note(
@@ -165,7 +169,7 @@ def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None
     for table in (train, test):
         table["path"] = f"{tree.root.resolve()}/" + table["path"]
     sample = sample_of(card, {*test["id"], *absent}, test, classes)
-    return Samples(train, test, target, classes, sample, card.target_type, tuple(absent), tuple(notes))
+    return Samples(train, test, target, classes, sample, card.target_type, tuple(absent), tuple(notes), metadata)
 
 
 def refuse_constant(card: Card, samples: Samples) -> None:
@@ -177,9 +181,9 @@ def refuse_constant(card: Card, samples: Samples) -> None:
 
 
 def _labelled(
-    card: Card, source: TrainTable, tree: Tree, part: str, notes: list[Note]
+    card: Card, source: TrainTable, tree: Tree, part: str, notes: list[Note], beside: list[str]
 ) -> tuple[pd.DataFrame, Any, pd.DataFrame]:
-    """The table as the host has it, its labels, and its rows as samples."""
+    """The table as the host has it, its labels, and its rows as samples; beside: the columns of its metadata."""
     own = label_source(source.label) if isinstance(source.label, dict) else None
     specs = own.columns() if own else source.label if isinstance(source.label, list) else columns_of(source.label)
     group = columns_of(card.group) if card.group else []
@@ -188,7 +192,10 @@ def _labelled(
         group = []  # only the training table must have it
     if part != TRAIN and not set(weight) <= own_columns(card.data, source):
         weight = []
-    table = source_table(card.data, source, [*specs, *group, *weight, *columns_needed(source)], tree)
+    if part != TRAIN and beside:
+        has = set(all_columns(card.data, source)) if source.tables else own_columns(card.data, source)
+        beside = [column for column in beside if column in has]
+    table = source_table(card.data, source, [*specs, *group, *weight, *beside, *columns_needed(source)], tree)
     if own:  # from here on a column like any other
         column = f"label from {own.registered}"
         table, source = table.assign(**{column: own.cells(table, card.data)}), source.labelled_by(column)
@@ -203,6 +210,7 @@ def _labelled(
     elif (counted := card.target_type.row_weights(read)) is not None:
         rows[WEIGHT] = counted
     rows["path"], rows["absent"] = find_files(rows["path"], source, tree)
+    rows = rows.assign(**_cells_beside(table, beside))
     return table, read, rows.assign(part=part, cluster="")
 
 
@@ -357,12 +365,17 @@ def _with_image(
     return train[~absent].reset_index(drop=True), targets[~absent]
 
 
-def _test(card: Card, tree: Tree) -> tuple[pd.DataFrame, list[str]]:
+def _cells_beside(table: pd.DataFrame, columns: list[str]) -> dict[str, np.ndarray]:
+    return {PREFIX + column: table[column].to_numpy() for column in columns}
+
+
+def _test(card: Card, tree: Tree, beside: list[str]) -> tuple[pd.DataFrame, list[str]]:
     """The test rows whose image is there, and the ids of the others."""
     if card.test is None:
         return pd.DataFrame({"id": [], "path": []}, dtype=object), []
-    table = source_table(card.data, card.test, columns_needed(card.test), tree)
-    rows = ids_and_paths(card.test, table).drop_duplicates(ignore_index=True)
+    table = source_table(card.data, card.test, [*beside, *columns_needed(card.test)], tree)
+    rows = ids_and_paths(card.test, table).assign(**_cells_beside(table, beside))
+    rows = rows.drop_duplicates(["id", "path"], ignore_index=True)
     repeated = rows["id"][rows["id"].duplicated()]
     if len(repeated):
         raise Problem(

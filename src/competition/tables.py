@@ -145,6 +145,16 @@ def own_columns(data: Path, source: Table) -> set[str]:
     return {column for name in source.tables for column in _header(data / name, source)} | {"row", "row0"}
 
 
+def all_columns(data: Path, source: Table) -> list[str]:
+    """The columns of a table that is no pattern of files, then those that its joins add, as `joined` names them."""
+    columns = [column for name in source.tables for column in _header(data / name, source)]
+    for join in source.join:
+        side = [column for column in _header(data / join.table, join) if column != (join.key or join.by)]
+        prefix = Path(join.table).stem
+        columns += [column if column not in columns else f"{prefix}.{column}" for column in side]
+    return list(dict.fromkeys(columns))
+
+
 def _header(path: Path, sheet: Sheet) -> list[str]:
     if path.suffix.lower() in json_tables.SUFFIXES:
         return read_table(path, sheet).columns.tolist()

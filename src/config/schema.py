@@ -262,7 +262,7 @@ class Predict(Section):
     decide: Literal["auto", "plain"]
     views: Annotated[list[str], Field(min_length=1)]
     budget: Annotated[float, Field(gt=0)] | None
-    blend: Literal["auto", "mean"]
+    blend: Literal["auto", "best", "mean"]
     shared: bool
     size: Annotated[int, Field(ge=8)] | None
     batch: Positive

@@ -1,7 +1,7 @@
 """Several runs become one answer: the plain mean, fitted weights, a mean of ranks or a linear stack, judged nested.
 
 Whatever is fitted on out-of-fold rows looks better there than it is: every way is scored by what was fitted on the
-other folds, and the plain mean is kept unless another way's gain over it is real.
+other folds, and the plain way (the mean, or the best run alone) is kept unless another way's gain over it is real.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from src.evaluation.comparisons import Comparison, judged
 from src.evaluation.held_out import HeldOut
 from src.targets import TargetType, stored_target
 
-Method = Literal["plain mean", "weighted mean", "rank mean", "linear stack"]  # as predictions/*.json keep them
-PLAIN, WEIGHTED, RANKS, STACK = get_args(Method)
+Method = Literal["best run", "plain mean", "weighted mean", "rank mean", "linear stack"]  # as they are stored
+BEST, PLAIN, WEIGHTED, RANKS, STACK = get_args(Method)
 Tables = dict[str, np.ndarray]  # {run: (rows, classes) probabilities}, the same rows in the same order
 STEPS, PATIENCE = 40, 10  # of the climb: weights are multiples of 1/40 at the finest
 
@@ -25,7 +25,7 @@ STEPS, PATIENCE = 40, 10  # of the climb: weights are multiples of 1/40 at the f
 class Blend:
     """How runs are joined, ready for the test rows and for a json file.
 
-    weights: (runs,) that sum to 1, of the means; of a stack
+    weights: (runs,) that sum to 1, of the means, and of the best run all that there is; of a stack
     (classes, runs + 1), each class's factors of the runs' log-odds and its constant.
     """
 
@@ -52,6 +52,12 @@ class Blend:
             stack = [_ranks(table, parts) for table in stack]
         return sum(weight * table for weight, table in zip(self.weights, stack, strict=True))
 
+    @property
+    def alone(self) -> str | None:
+        """The one run whose answer is taken as it is; None where several are joined."""
+        sure = self.method in (BEST, PLAIN, WEIGHTED) and max(self.weights) == 1.0
+        return self.runs[self.weights.index(1.0)] if sure else None
+
     def to_json(self) -> dict[str, Any]:
         return {"method": self.method, "runs": self.runs, "target": self.target.spec, "weights": self.weights}
 
@@ -65,7 +71,7 @@ class Blend:
 class BlendChoice:
     """taken: the blend to use, fitted on all held-out rows. answer: its nested out-of-fold probabilities.
 
-    comparison: every single run, and every way to join them, beside the plain mean.
+    comparison: every single run, and every way to join them, beside the plain way.
     """
 
     taken: Blend
@@ -78,10 +84,13 @@ def plain_mean(runs: tuple[str, ...], target: TargetType) -> Blend:
     return Blend(PLAIN, runs, target, (1 / len(runs),) * len(runs))
 
 
-def choose_blend(held: HeldOut, tables: Tables, fitted: bool = True, ranks: bool = True) -> BlendChoice:
+def choose_blend(
+    held: HeldOut, tables: Tables, fitted: bool = True, ranks: bool = True, plain: Method = PLAIN
+) -> BlendChoice:
     """Judge the ways to join these runs' held-out probabilities. Raises Problem for a single run.
 
     fitted: whether more than the plain mean is tried. ranks: whether the mean of ranks is, where the metric allows it.
+    plain: the way that every other one must really beat, the mean or the best run.
     The networks that made a row's probabilities never saw it, but those of the rows that a fit learns from did: what
     is left of that in the nested scores is small, and the same for every way.
     """
@@ -91,13 +100,13 @@ def choose_blend(held: HeldOut, tables: Tables, fitted: bool = True, ranks: bool
     for run, table in tables.items():
         singles[f"run {run}"] = (None, (table, None))
     candidates: dict[str, tuple[Answer | None, Answer]] = {}
-    for method in _methods(held, ranks) if fitted else (PLAIN,):
+    for method in dict.fromkeys((plain, *(_methods(held, ranks) if fitted else (PLAIN,)))):
         same = _fit(method, held, tables, every).apply(tables, held.folds), None
         if method in (PLAIN, RANKS):
             candidates[method] = None, same
         else:
             candidates[method] = same, held.nested(lambda rows, method=method: _applied(method, held, tables, rows))
-    comparison = judged(held, PLAIN, candidates, beside=singles)
+    comparison = judged(held, plain, candidates, beside=singles)
     return BlendChoice(_fit(comparison.taken, held, tables, every), candidates[comparison.taken][1][0], comparison)
 
 
@@ -130,7 +139,10 @@ def _applied(method: Method, held: HeldOut, tables: Tables, rows: np.ndarray) ->
 
 
 def _fit(method: Method, held: HeldOut, tables: Tables, rows: np.ndarray) -> Blend:
-    if method == WEIGHTED:
+    if method == BEST:
+        merits = [held.objective((table[rows], None), rows) for table in tables.values()]
+        weights = tuple(float(at == np.argmax(merits)) for at in range(len(merits)))
+    elif method == WEIGHTED:
         weights = tuple(hill_climbing(held, tables, rows).tolist())
     elif method == STACK:
         weights = tuple(

@@ -1,11 +1,13 @@
 """A run that keeps to a time: the probe first, then what speeds measured here allow, planned and told before it begins.
 
     budget=20m    1. the probe, a run of its own beside it, with its checked CSV: from then on there is an answer
-                  2. where it is weak, or the pictures are small: one fold from scratch for a slice of the time; the
-                     better score on the same held-out rows decides how to go on
+                  2. where it is weak, or the pictures are small: one fold from scratch, for a few epochs and for
+                     three times as many, in a slice of the time; what the trend of its scores promises, beside the
+                     probe's score on the same held-out rows, decides how to go on
                   3. a few true steps, timed with as many folds at once as will train
                   4. size and epochs, so that training, prediction and page fit with a tenth to spare; plan.json
-                  5. training. A fold that would not end in time is left out, and told
+                  5. training. A fold that would not end in time is left out, and told. So are all others where the
+                     first ones, alone or joined with the probe, do not gain over it
 
 A run that has begun keeps its plan: what is left of it is trained to its end, however long that takes.
 """
@@ -32,6 +34,7 @@ from src.core.launch import launched
 from src.core.paths import Run
 from src.core.process import end_with
 from src.experiments.budget_plan import PROBE, Planned, Planner
+from src.experiments.first_folds import FirstFolds
 from src.training.run import train
 
 OVER = 0.03  # of the budget, by which a fold may end too late and still begin
@@ -58,8 +61,16 @@ def train_within_budget(request: Request, begun: float) -> None:
     if planned.instead:
         _take_over(Run(request.competition, planned.instead), run, planned.config, planned.facts)
     pace = Pace(planned, begun, seconds_of(request.config.budget), len(request.members))
+    first = FirstFolds(run, planned, request.members)
     before = time.monotonic()
-    train(replace(request, config=planned.config), pace.may_begin)
+
+    def may_begin(seed: int, fold: int | str) -> bool:
+        if first.gain():
+            return pace.may_begin(seed, fold)
+        pace.left_out.append((seed, fold))
+        return False
+
+    train(replace(request, config=planned.config), may_begin)
     note_took(run, TRAINING, time.monotonic() - before)
     _tell_end(run, pace)
 

@@ -1,5 +1,6 @@
 """The plan of a run with a budget: the probe, a trial from scratch where that may be better, speeds, and what fits."""
 
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,7 @@ from src.config.schema import Config, seconds_of
 from src.core.console import ProgressReporter, log, silenced
 from src.core.files import read_csv, read_json
 from src.core.paths import DONE, Run
+from src.experiments.learning_curve import lengths, promised
 from src.experiments.speed_trials import SpeedTrials
 from src.experiments.time_plan import FEWEST, Speed, Work, largest
 from src.inference.network_features import NetworkFeatures
@@ -41,6 +43,8 @@ SMALL = 64  # pixels of the usual side, up to which features of photos may say l
 WEAK = 0.5  # of the loss of a guess, from which a probe is weak
 TRIAL_SHARE, TRIAL_LEAST = 0.15, 20  # of the budget for a trial from scratch; seconds, where the probe was quicker
 SCRATCH_EPOCHS = 40  # at most
+RECIPES = {math.inf: "fine-tune"}  # {rows of a fold below which: configs/<name>.yaml}
+PLANNED_KEYS = ("train.epochs", "train.precision")  # not as the recipe has them
 SIMPLE = 40  # seconds of training, for less of which a rough measurement is enough
 WORTH_ALL = 0.9  # of a fold's time, which all cores must save to be given to the last one
 MARGIN = 1.1  # what is planned may take so much longer
@@ -204,34 +208,44 @@ class Planner:
         return float(log_file["held_out_loss"].iloc[-1]) > WEAK * (chance if np.isfinite(chance) else 1.0)
 
     def _trial(self, small: bool) -> tuple[str, Facts | None]:
-        """One fold from scratch against the probe's, on the same held-out rows."""
+        """One fold from scratch against the probe's, on the same held-out rows: what its trend promises for the epochs
+        that fit."""
         config, member = self._from_scratch(), self._member()
-        work = self._work(config, folds=1)
+        work, rough = self._work(config, folds=1), self.trials.rough(config)
         seconds = min(TRIAL_SHARE * self.total, max(TRIAL_LEAST, 4 * self.took["probe"]))
-        epochs = min(SCRATCH_EPOCHS, self.trials.rough(config).epochs(replace(work, passes=0), seconds))
-        if epochs < FEWEST:
+        most = rough.epochs(replace(work, passes=0), seconds)
+        if most < FEWEST:
             return FINE_TUNE, None
-        run = f"{self.request.run}-scratch"
-        begun = self._stored(run)
-        epochs = begun.train.epochs if begun else epochs
-        config = with_values(config, {"train.epochs": epochs})
-        request = replace(self.request, config=config, run=run, seeds=(member[0],), folds=(member[1],), flags={})
-        with silenced(), ProgressReporter(what="trial") as terminal:
-            train_within(request, terminal)
-        own, probes = (self._score(name, member) for name in (run, self.probe["run"]))
+        scores: dict[int, float] = {}
+        name = f"{self.request.run}-scratch"
+        whole = (SCRATCH_EPOCHS,) if most >= SCRATCH_EPOCHS else lengths(most)
+        for run, epochs in zip((f"{name}-short", name)[-len(whole) :], whole, strict=True):
+            begun = self._stored(run)
+            config = with_values(config, {"train.epochs": begun.train.epochs if begun else epochs})
+            request = replace(self.request, config=config, run=run, seeds=(member[0],), folds=(member[1],), flags={})
+            with silenced(), ProgressReporter(what="trial") as terminal:
+                train_within(request, terminal)
+            scores[config.epochs] = self._score(run, member)
+        epochs = max(scores)
+        own, probes = scores[epochs], self._score(self.probe["run"], member)
+        fitting = max(epochs, min(SCRATCH_EPOCHS, rough.epochs(self._work(config), self._room())))
         higher = self.competition.metric.higher_is_better
-        better = own > probes if higher else own < probes
+        promise = promised(scores, fitting, perfect=1.0 if higher else 0.0)
+        better = promise > probes if higher else promise < probes
         why = "the pictures are small" if small else "the probe is weak"
+        trend = f", which promises {promise:.4f} after the {fitting} that fit" if fitting > epochs else ""
         log.info(
-            f"{why}: {epochs} epochs of {config.model.name} from scratch reach {own:.4f} on fold {member[1]}, "
+            f"{why}: {epochs} epochs of {config.model.name} from scratch reach {own:.4f} on fold {member[1]}{trend}; "
             f"the probe {probes:.4f}: going on {'from scratch' if better else 'from the probe'}"
         )
         self._mark("trial from scratch")
         return (SCRATCH if better else FINE_TUNE), {
-            "run": run,
+            "run": name,
             "fold": member[1],
             "epochs": epochs,
             "score": own,
+            "scores": scores,
+            "promised": promise,
             "probe": probes,
             "config": config.hash(),
         }
@@ -281,10 +295,8 @@ class Planner:
         work = self._work(config)
         wanted, most = self._wanted(by, work.rows)
         free = by == FINE_TUNE and self.config.images.size == "auto"
-        # The head that a fold begins with is worth less at a smaller size, and two epochs do not make up for it.
-        least = self.probe["size"] if self.probe and free else FIRST_SIZE
-        most_side = max(least, 2 * usual_side(self.competition.samples))
-        sizes = [size for size in SIZES[self.place] if least <= size <= most_side] if free else [config.images.size]
+        most_side = max(self.probe["size"] if self.probe else FIRST_SIZE, 2 * usual_side(self.competition.samples))
+        sizes = [size for size in SIZES[self.place] if size <= most_side] if free else [config.images.size]
         first = min(sizes, key=lambda size: abs(size - FIRST_SIZE))
         head = self._head_seconds(config)
         speed = self.trials.rough(with_values(config, {"images.size": first}), head)
@@ -399,16 +411,9 @@ class Planner:
 
 
 def recipe(rows: int) -> dict[str, Any]:
-    """{key: value} of how a network with weights is fine-tuned on so many rows, from each fold's fitted head."""
-    few = rows < 1000
-    return {
-        "optim.lr": 3e-4 if few else 1e-3,
-        "optim.layer_decay": None,
-        "train.head_init": PROBE,
-        "train.hold_norms": True,
-        "train.frozen": 4 if few else 3,
-        "train.batch": 32,
-        "train.global_batch": 32,
-        "schedule.warmup_epochs": 0.0,
-        "schedule.warmup_steps": 30,
-    }
+    """{key: value} of how a network with weights is fine-tuned on so many rows, as the recipe's file has it."""
+    tree = configs.load_tree(configs.config_file(next(name for most, name in RECIPES.items() if rows < most)))
+    kept = {section: tree.get(section, {}) for section in ("augment", "optim", "probe", "schedule", "train")}
+    values = {f"{section}.{key}": value for section, keys in kept.items() for key, value in keys.items()}
+    values.setdefault("train.global_batch", values["train.batch"])
+    return {key: value for key, value in values.items() if key not in PLANNED_KEYS}

@@ -22,7 +22,7 @@ from src.competition.file_tree import Tree
 from src.competition.sample_submission import sample_of
 from src.competition.samples import Samples, columns_needed, find_files, ids_and_paths
 from src.competition.sources.kaggle_input import competition_at, places, places_of
-from src.competition.tables import need, read_table, source_table
+from src.competition.tables import read_table, source_table, values
 from src.core.cli import CommandLine, Result
 from src.core.console import log, note
 from src.core.errors import Problem
@@ -77,10 +77,10 @@ def _rows(card: Card, tree: Tree) -> pd.DataFrame:
         table = source_table(card.data, card.test, columns_needed(card.test), tree)
         rows = ids_and_paths(card.test, table).drop_duplicates(ignore_index=True)
     wanted = card.submission
-    if not listed or wanted is None or wanted.sample is None:
+    if not listed or wanted is None or wanted.sample is None or wanted.rows:
         return rows
     sample = read_table(card.data / wanted.sample, Sheet(separator=wanted.separator, encoding=wanted.encoding))
-    ids = need(sample, wanted.id or sample.columns[0], wanted.sample)
+    ids = pd.Series(values(sample, wanted.id or sample.columns[0], wanted.sample), dtype=object)
     unseen = ids[~ids.isin(rows["id"])].drop_duplicates()
     # The path is one that no file has: find_files calls it missing.
     return pd.concat([rows, pd.DataFrame({"id": unseen, "path": ""}, dtype=object)], ignore_index=True)

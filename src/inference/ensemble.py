@@ -11,7 +11,7 @@ from src.config.request import Request
 from src.core.console import log, note
 from src.core.errors import Problem, UsageError
 from src.core.paths import runs_folder
-from src.evaluation.blending import RANKS, Blend, BlendChoice, Tables, choose_blend, plain_mean
+from src.evaluation.blending import BEST, PLAIN, RANKS, Blend, BlendChoice, Tables, choose_blend, plain_mean
 from src.evaluation.bootstrap import Answer, fold_spread, format_difference, paired_difference
 from src.evaluation.decision_choice import DecisionChoice
 from src.evaluation.held_out import HeldOut, RunTable, joined, refuse_other_folds
@@ -37,7 +37,9 @@ def predict_ensemble(request: Request) -> Path:
         _allow_unjudged(competition)
         note("no-score", "no out-of-fold score: models of fold=all have seen every training row")
     else:
-        choice = choose_blend(held, tables, fitted=competition.config.predict.blend == "auto", ranks=not likely)
+        asked = competition.config.predict.blend
+        plain = BEST if asked == "best" else PLAIN
+        choice = choose_blend(held, tables, fitted=asked != "mean", ranks=not likely, plain=plain)
         blend = choice.taken
         log.info("\n".join([*choice.comparison.lines, *_spreads(held, tables, choice), *_differences(held, tables)]))
         decision, likely = _decision(runs, held, choice, likely)

@@ -50,7 +50,7 @@ def write_facts(
     if likely:
         facts["likely"] = {name: None if isnan(value) else value for name, value in likely.items()}
     if blend:
-        facts |= {"blend": blend.to_json(), "each": dict(zip(facts["runs"], each, strict=True))}
+        facts |= {"blend": blend.to_json(), "alone": blend.alone, "each": dict(zip(facts["runs"], each, strict=True))}
     write_json(folder / f"{file.stem}.json", facts)
 
 

@@ -22,8 +22,8 @@ class BinaryCrossEntropy(Loss):
     def mean(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
         return cells_of(logits, targets, weights, self.smoothing).mean()
 
-    def per_row(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return cells_of(logits, targets, None, self.smoothing).mean(dim=1)
+    def per_row(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+        return cells_of(logits, targets, weights, self.smoothing).mean(dim=1)
 
 
 def cells_of(

@@ -18,9 +18,9 @@ class CrossEntropy(Loss):
         logits = self.moved(logits, targets)
         return F.cross_entropy(logits, targets, weights, label_smoothing=self.smoothing)
 
-    def per_row(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def per_row(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
         logits = self.moved(logits, targets)
-        return F.cross_entropy(logits, targets, label_smoothing=self.smoothing, reduction="none")
+        return F.cross_entropy(logits, targets, weights, label_smoothing=self.smoothing, reduction="none")
 
     def moved(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """What losses that differ from it in their logits alone do to them."""

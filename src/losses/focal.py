@@ -25,8 +25,16 @@ class Focal(Loss):
 
     def mean(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
         if not self.one_class:
-            right = torch.where(targets > 0.5, logits, -logits).sigmoid()
-            return cells_of(logits, targets, weights, self.smoothing, (1 - right) ** self.gamma).mean()
+            return self._cells(logits, targets, weights).mean()
+        return self.per_row(logits, targets, weights).mean()
+
+    def per_row(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+        if not self.one_class:
+            return self._cells(logits, targets, weights).mean(dim=1)
         log_p = logits.log_softmax(1)
         losses = -((1 - log_p.exp()) ** self.gamma) * log_p * shares_of(logits, targets)
-        return (losses if weights is None else losses * weights).sum(1).mean()
+        return (losses if weights is None else losses * weights).sum(1)
+
+    def _cells(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+        right = torch.where(targets > 0.5, logits, -logits).sigmoid()
+        return cells_of(logits, targets, weights, self.smoothing, (1 - right) ** self.gamma)

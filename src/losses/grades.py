@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from src.losses import LOSSES
-from src.losses.loss import Loss, shares_of, weighted_mean
+from src.losses.loss import Loss, by_class, shares_of
 from src.targets import ClassTarget, TargetType
 
 
@@ -18,10 +18,13 @@ class Ordinal(Loss):
     def fits(cls, target: TargetType) -> bool:
         return isinstance(target, ClassTarget) and target.ordered
 
-    def mean(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    def per_row(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
         above, truth = (_above(shares) for shares in (logits.softmax(1), shares_of(logits, targets)))
         losses = F.binary_cross_entropy(above.clamp(1e-6, 1 - 1e-6), truth.clamp(0, 1), reduction="none").sum(1)
-        return weighted_mean(losses, targets, weights)
+        return by_class(losses, targets, weights)
+
+    def mean(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+        return self.per_row(logits, targets, weights).mean()
 
 
 @LOSSES.register("smooth_l1")
@@ -34,11 +37,14 @@ class SmoothL1(Loss):
     def fits(cls, target: TargetType) -> bool:
         return isinstance(target, ClassTarget) and target.ordered
 
-    def mean(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    def per_row(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
         grades = torch.arange(logits.shape[1], device=logits.device, dtype=logits.dtype)
         truth = (shares_of(logits, targets) * grades).sum(1)
         losses = F.smooth_l1_loss((logits.softmax(1) * grades).sum(1), truth, reduction="none")
-        return weighted_mean(losses, targets, weights)
+        return by_class(losses, targets, weights)
+
+    def mean(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+        return self.per_row(logits, targets, weights).mean()
 
 
 def _above(shares: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """The base class of the training losses, and what several of them need."""
 
+import inspect
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -55,22 +56,27 @@ class Loss(Configurable):
 
     def __call__(self, logits: torch.Tensor, targets: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
         """The mean loss of these rows; rows: (n,) what each weighs in it, about 1, None for alike."""
+        weights = self._weights_on(logits.device)
         if rows is None:
-            return self.mean(logits.float(), targets, self._weights_on(logits.device))
-        return (self.per_row(logits.float(), targets) * rows).mean()
+            return self.mean(logits.float(), targets, weights)
+        given = () if weights is None else (weights,)
+        return (self.per_row(logits.float(), targets, *given) * rows).mean()
 
     def mean(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
         """The same of float32 logits. weights: of the classes, where the configuration asks for some."""
         raise NotImplementedError(f"{type(self).__name__} defines no mean")
 
     def per_row(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """(n,) the losses whose mean is meant, where the card has weights of rows; without weights of classes."""
+        """(n,) the losses whose mean is meant, where the card has weights of rows. A third parameter, `weights`, takes
+        those of the classes: without it the two do not go together."""
         raise NotImplementedError(f"{type(self).__name__} defines no per_row")
 
     @property
     def weighs_rows(self) -> bool:
-        """Whether rows may weigh differently in it."""
-        return type(self).per_row is not Loss.per_row
+        """Whether rows may weigh differently in it, by weights of classes as well where some are asked for."""
+        own = type(self).per_row
+        both = len(inspect.signature(own).parameters) > 3
+        return own is not Loss.per_row and (both or self.rows.weights is None)
 
     def normalizer(self, targets: torch.Tensor) -> float:
         """By what the mean over these rows is divided: their number, or the sum of their classes' weights.
@@ -111,11 +117,11 @@ def shares_of(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return targets.to(logits.dtype) if targets.ndim == 2 else F.one_hot(targets, logits.shape[1]).to(logits.dtype)
 
 
-def weighted_mean(losses: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
-    """Of (n,) losses, each by the weight of its row's class; divided by the number of rows."""
+def by_class(losses: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """(n,) losses, each times the weight of its row's class."""
     if weights is None:
-        return losses.mean()
-    return (losses * (targets @ weights if targets.ndim == 2 else weights[targets])).mean()
+        return losses
+    return losses * (targets @ weights if targets.ndim == 2 else weights[targets])
 
 
 class NumberLoss(Loss):

@@ -93,6 +93,10 @@ class Metric(Configurable):
     def check_outputs(self, outputs: tuple[str, ...]) -> None:
         """Raises UsageError where the parameters do not fit the classes."""
 
+    def undefined_for(self, truth: np.ndarray) -> str:
+        """Why no answer whatever has a score where this is the truth; empty where some has."""
+        return ""
+
     # To be written
 
     def value(self, truth: np.ndarray, answers: np.ndarray, rows: Rows | None) -> float:

@@ -9,12 +9,13 @@ from src.metrics import METRICS, metric
 from src.metrics.metric import Metric, Rows, Statistic
 from src.targets.mixed import Mixed
 
-USUAL, OF_NUMBERS = "balanced_accuracy", "r2"
+USUAL = {"regression": "r2", "multiclass": "balanced_accuracy", "ordinal": "qwk", "multilabel": "sample_f1"}
 
 
 @METRICS.register("mixed")
 class MixedMetric(Metric):
-    """metrics: {column: its metric}; balanced_accuracy of classes and r2 of numbers where it is not named.
+    """metrics: {column: its metric}; where it is not named, balanced_accuracy of classes, qwk of grades, sample_f1 of
+    several labels and r2 of numbers.
     weights: {column: how much it counts}, 1 where it is not named."""
 
     targets: ClassVar = (Mixed,)
@@ -25,9 +26,9 @@ class MixedMetric(Metric):
         if unknown:
             text = f"{unknown[0]} is none of {', '.join(self.target.columns)}"
             raise UsageError(f"metric {self.name}: {text}", code="bad-parameter")
-        usual = [USUAL if part.classes else OF_NUMBERS for part in self.target.members]
-        pairs = zip(self.target.members, usual, strict=True)
-        self.own = [metric(self.metrics.get(part.column, name), part.target) for part, name in pairs]
+        members = self.target.members
+        usual = [self.metrics.get(part.column, USUAL[part.target.registered]) for part in members]
+        self.own = [metric(name, part.target) for name, part in zip(usual, members, strict=True)]
         ways = {one.higher_is_better for one in self.own}
         if len(ways) > 1:
             told = ", ".join(one.name for one in self.own)
@@ -37,20 +38,28 @@ class MixedMetric(Metric):
         if not (self.shares >= 0).all() or not self.shares.any():
             raise UsageError(f"metric {self.name}: weights must be 0 or more, and not all 0", code="bad-parameter")
 
+    def check_outputs(self, outputs: tuple[str, ...]) -> None:
+        for part, one in zip(self.target.members, self.own, strict=True):
+            one.check_outputs(part.classes or (part.column,))
+
+    def undefined_for(self, truth: np.ndarray) -> str:
+        parts = zip(self.target.members, self.own, strict=True)
+        return next((why for part, one in parts if (why := one.undefined_for(part.truth(truth)))), "")
+
     @property
     def quick(self) -> bool:
         return all(one.quick for one in self.own)
 
     def value(self, truth: np.ndarray, answers: np.ndarray, rows: Rows | None) -> float:
-        parts = enumerate(zip(self.target.members, self.own, strict=True))
-        scores = [one.score(part.truth(truth, k), answers[:, part.at], rows=rows) for k, (part, one) in parts]
+        parts = zip(self.target.members, self.own, strict=True)
+        scores = [one.score(part.truth(truth), answers[:, part.at], rows=rows) for part, one in parts]
         return float(np.average(scores, weights=self.shares))
 
     def statistic(self, truth: np.ndarray, answers: np.ndarray, outputs: int) -> Statistic | None:
         found = []
-        for k, (part, one) in enumerate(zip(self.target.members, self.own, strict=True)):
+        for part, one in zip(self.target.members, self.own, strict=True):
             own = one._answers(answers[:, part.at], None)
-            found.append(one.statistic(part.truth(truth, k), own, part.size))
+            found.append(one.statistic(part.truth(truth), own, part.size))
         if any(one is None for one in found):
             return None
         sums = [one.sums if isinstance(one.sums, np.ndarray) else one.sums.toarray() for one in found]

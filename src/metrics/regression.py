@@ -16,7 +16,8 @@ class _OfNumbers(Metric):
     targets: ClassVar = (Regression,)
 
     def value(self, truth: np.ndarray, answers: np.ndarray, rows: Rows | None) -> float:
-        return self.once(truth, answers)
+        why = self.undefined_for(truth)
+        return undefined(why) if why else self.once(truth, answers)
 
     def columns(self, truth: np.ndarray, answers: np.ndarray) -> list[np.ndarray]:
         """(n, outputs) each, float64."""
@@ -36,6 +37,11 @@ class _OfNumbers(Metric):
             return np.where(np.isfinite(scores), scores, np.nan).mean(axis=1)
 
         return Statistic(sums, finish)
+
+
+def _constant(metric: Metric, truth: np.ndarray) -> str:
+    same = (np.ptp(truth, axis=0) == 0).any()
+    return f"{metric.registered}: the truth{' of an output' * (truth.shape[1] > 1)} is constant" if same else ""
 
 
 class _Error(_OfNumbers):
@@ -66,10 +72,8 @@ class MeanAbsoluteError(_Error):
 class MeanAbsolutePercentageError(MeanAbsoluteError):
     """The mean of |truth - answer| / |truth|, as a share and not in percent; NaN where the truth holds 0."""
 
-    def value(self, truth: np.ndarray, answers: np.ndarray, rows: Rows | None) -> float:
-        if (truth == 0).any():
-            return undefined("mape: the truth holds 0")
-        return super().value(truth, answers, rows)
+    def undefined_for(self, truth: np.ndarray) -> str:
+        return "mape: the truth holds 0" if (truth == 0).any() else ""
 
     def columns(self, truth: np.ndarray, answers: np.ndarray) -> list[np.ndarray]:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -96,10 +100,8 @@ class Pinball(MeanAbsoluteError):
 class RootMeanSquaredLogError(RootMeanSquaredError):
     """Of log(1 + x). A prediction below 0 counts as 0; NaN where the truth is -1 or less."""
 
-    def value(self, truth: np.ndarray, answers: np.ndarray, rows: Rows | None) -> float:
-        if (truth <= -1).any():
-            return undefined("rmsle: the truth holds -1 or less")
-        return super().value(truth, answers, rows)
+    def undefined_for(self, truth: np.ndarray) -> str:
+        return "rmsle: the truth holds -1 or less" if (truth <= -1).any() else ""
 
     def columns(self, truth: np.ndarray, answers: np.ndarray) -> list[np.ndarray]:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -111,10 +113,8 @@ class RSquared(_OfNumbers):
     """The share of the variance that is explained, of several outputs the mean over them (mean column R2). NaN where an
     output of the truth is constant."""
 
-    def value(self, truth: np.ndarray, answers: np.ndarray, rows: Rows | None) -> float:
-        if (np.ptp(truth, axis=0) == 0).any():
-            return undefined("r2: the truth is constant")
-        return super().value(truth, answers, rows)
+    def undefined_for(self, truth: np.ndarray) -> str:
+        return _constant(self, truth)
 
     def columns(self, truth: np.ndarray, answers: np.ndarray) -> list[np.ndarray]:
         centred = truth - truth.mean(axis=0)
@@ -145,10 +145,12 @@ class WeightedRSquared(Metric):
                 code="bad-parameter",
             )
 
+    def undefined_for(self, truth: np.ndarray) -> str:
+        return "weighted_r2: the truth is constant" if np.ptp(truth[:, np.array(self.weights) > 0]) == 0 else ""
+
     def value(self, truth: np.ndarray, answers: np.ndarray, rows: Rows | None) -> float:
-        if np.ptp(truth[:, np.array(self.weights) > 0]) == 0:
-            return undefined("weighted_r2: the truth is constant")
-        return self.once(truth, answers)
+        why = self.undefined_for(truth)
+        return undefined(why) if why else self.once(truth, answers)
 
     def statistic(self, truth: np.ndarray, answers: np.ndarray, outputs: int) -> Statistic:
         weights = np.array(self.weights, np.float64)
@@ -170,9 +172,12 @@ class WeightedRSquared(Metric):
 class Pearson(_OfNumbers):
     """Pearson's correlation. NaN where an output of the truth, or of the answers, is constant."""
 
+    def undefined_for(self, truth: np.ndarray) -> str:
+        return _constant(self, truth)
+
     def value(self, truth: np.ndarray, answers: np.ndarray, rows: Rows | None) -> float:
-        if (np.ptp(truth, axis=0) == 0).any() or (np.ptp(answers, axis=0) == 0).any():
-            return undefined("pearson: the truth, or the answers, are constant")
+        if (np.ptp(answers, axis=0) == 0).any():
+            return undefined("pearson: the answers are constant")
         return super().value(truth, answers, rows)
 
     def columns(self, truth: np.ndarray, answers: np.ndarray) -> list[np.ndarray]:
@@ -190,11 +195,16 @@ class Spearman(Metric):
 
     targets: ClassVar = (Regression,)
 
+    def undefined_for(self, truth: np.ndarray) -> str:
+        return _constant(self, truth)
+
     def value(self, truth: np.ndarray, answers: np.ndarray, rows: Rows | None) -> float:
         from scipy.stats import rankdata
 
         answers = self.target.decide(answers)
-        if (np.ptp(truth, axis=0) == 0).any() or (np.ptp(answers, axis=0) == 0).any():
-            return undefined("spearman: the truth, or the answers, are constant")
+        if why := self.undefined_for(truth):
+            return undefined(why)
+        if (np.ptp(answers, axis=0) == 0).any():
+            return undefined("spearman: the answers are constant")
         ranks = zip(rankdata(truth, axis=0).T, rankdata(answers, axis=0).T, strict=True)
         return float(np.mean([np.corrcoef(t, a)[0, 1] for t, a in ranks]))

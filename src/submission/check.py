@@ -10,6 +10,7 @@ from src.competition.card import Card
 from src.competition.samples import Samples
 from src.competition.submission_kinds import Classes
 from src.competition.submission_kinds.submission_kind import LISTED, listed
+from src.competition.tables import columns_of
 from src.core.errors import Problem
 from src.submission.sample_layout import Layout, layout_of
 
@@ -32,9 +33,13 @@ def check(source: Path | pd.DataFrame, card: Card, samples: Samples) -> list[str
     table.columns = header
     if not set(layout.header) <= set(header) or not table.columns.is_unique:
         return faults
-    of_ids = _id_faults(table[layout.id], samples.sample[layout.id])
+    of_ids = _id_faults(layout.ids(table), layout.ids(samples.sample))
     of_kept = [] if of_ids else _kept_faults(table, layout, samples.sample)
-    return faults + of_ids + of_kept + card.submission_kind.faults(table, layout.answers, classes_of(card, samples))
+    kind, classes = card.submission_kind, classes_of(card, samples)
+    if layout.rows is None or of_ids:  # of strange rows nobody knows what they answer
+        return faults + of_ids + of_kept + ([] if layout.rows else kind.faults(table, layout.answers, classes))
+    ids, asked = layout.asked(samples, dict.fromkeys([*samples.test["id"], *samples.test_without_image]))
+    return faults + of_kept + kind.long_faults(table, layout.answers, ids.tolist(), asked, classes)
 
 
 def checked(source: Path | pd.DataFrame, card: Card, samples: Samples, name: str = "") -> None:
@@ -72,7 +77,9 @@ def _plainly_right(path: Path, layout: Layout, card: Card, samples: Samples) -> 
     Where anything is odd the answer is no, and the cells are read as text, to name what is wrong. The answers are read
     without a dtype: left to itself pandas makes numbers only of a column of numbers, told to it would of True as well.
     """
-    ids, kind = samples.sample[layout.id], card.submission_kind
+    ids, kind = layout.ids(samples.sample), card.submission_kind
+    if layout.rows and kind.sums_to_one(samples.target):  # over rows that may lie apart
+        return False
     if not kind.numbers or (ids == "").any() or ids.duplicated().any():
         return False
     options = {"sep": card.submission.separator, "encoding": card.submission.encoding, "header": None}
@@ -105,7 +112,7 @@ def _answers_all(
         return False
     return right(answers.to_numpy(np.float64)) and all(
         np.array_equal(block[name].to_numpy(dtype=object), sample[name].to_numpy(dtype=object))
-        for name in (layout.id, *layout.kept)
+        for name in dict.fromkeys((*columns_of(layout.id), *layout.kept))
     )
 
 

@@ -10,15 +10,18 @@ from src.competition.card import Card
 from src.competition.sample_submission import class_columns, long_ids
 from src.competition.samples import Samples
 from src.competition.submission_kinds import SUBMISSION_KINDS
+from src.competition.tables import columns_of, values
 from src.core.errors import Problem, UsageError
 
 
 @dataclass(frozen=True)
 class Layout:
-    """header: every column, as the sample has them. kept: those that are copied from it, such as an index.
+    """header: every column, as the sample has them. id: the column of the ids, or the template that makes them of
+    several. kept: the columns that are copied from the sample, such as an index.
 
     answers: the one answer column, or for kind `columns` one a class, in the order of the classes. rows: where the
-    sample has a row for each image and output, how their ids are made, see Submission; then there is one answer column.
+    sample has a row for each image and output, how their ids are made, see Submission; then there is one answer column,
+    unless the kind has more. questions: what such a row may ask for.
     """
 
     header: tuple[str, ...]
@@ -26,14 +29,19 @@ class Layout:
     answers: tuple[str, ...]
     kept: tuple[str, ...]
     rows: str | None = None
+    questions: tuple[str, ...] = ()
+
+    def ids(self, table: pd.DataFrame) -> pd.Series:
+        """(n,) of a table that has the sample's columns."""
+        return pd.Series(values(table, self.id, "the submission"), dtype=object)
 
     def asked(self, samples: Samples, ids: Iterable[str]) -> tuple[pd.Series, np.ndarray | None]:
-        """(rows of the sample,) each: the id of its image, and the number of the output that it asks for, None where
-        a row asks for all. ids: those of the images that there may be."""
-        found = samples.sample[self.id]
+        """(rows of the sample,) each: the id of its image, and the number of the question that it asks, None where a
+        row asks for all. ids: those of the images that there may be."""
+        found = self.ids(samples.sample)
         if self.rows is None:
             return found, None
-        known = long_ids(self.rows, ids, samples.classes)
+        known = long_ids(self.rows, ids, self.questions)
         asked = [known.get(one, (one, 0)) for one in found]
         return pd.Series([one for one, _ in asked], dtype=object), np.array([k for _, k in asked], dtype=np.int64)
 
@@ -42,22 +50,27 @@ def layout_of(card: Card, samples: Samples) -> Layout:
     """Read the sample's columns. Raises UsageError or Problem where card, classes and sample do not fit together."""
     _check_kind(card, samples.classes)
     header, key = list(samples.sample.columns), card.submission.id or samples.sample.columns[0]
-    if key not in header:
+    keys = [key] if key in header else columns_of(key)
+    if not set(keys) <= set(header):
         raise UsageError(
             f"the card's submission id is {key!r}, but the sample has the columns {_format(header)}",
             code="missing-column",
         )
-    others = [name for name in header if name != key]
-    rows = card.submission.rows
-    if card.submission_kind.column_each and rows is None:
-        answers = _class_columns(card.submission_kind.asked(samples.classes, samples.target), others)
+    others = [name for name in header if name not in keys]
+    rows, kind = card.submission.rows, card.submission_kind
+    questions = kind.asked(samples.classes, samples.target)
+    each = questions if rows is None else kind.long_columns(samples.classes, samples.target)
+    if kind.column_each and each is not None:
+        answers = _class_columns(each, others)
     else:
         answers = (_answer_column(card, samples, others),)
-    _check_kept(card, samples, [name for name in others if name not in answers])
-    return Layout(tuple(header), key, answers, tuple(name for name in others if name not in answers), rows)
+    kept = tuple(name for name in others if name not in answers)
+    _check_kept(card, samples, kept)
+    kept = (*(name for name in keys if name != key), *kept)
+    return Layout(tuple(header), key, answers, kept, rows, questions)
 
 
-def _check_kept(card: Card, samples: Samples, kept: list[str]) -> None:
+def _check_kept(card: Card, samples: Samples, kept: Sequence[str]) -> None:
     """A column of one number in every row, beside answers that are numbers, asks for what no output answers."""
     if not card.submission_kind.column_each or not samples.target.own_unit:
         return
@@ -82,13 +95,6 @@ def _check_kind(card: Card, classes: tuple[str, ...]) -> None:
             code="submission-kind",
         )
     kind.check_classes(classes)
-    if card.submission.rows is not None and (not kind.column_each or not kind.alike or kind.sums_to_one(target)):
-        raise UsageError(
-            f"the sample has a row for each image and output (submission.rows), and {target.name} targets with kind "
-            f"{kind.registered} have answers that depend on each other: say target: multilabel if the classes of an "
-            "image are independent",
-            code="submission-kind",
-        )
 
 
 def _class_columns(classes: tuple[str, ...], columns: list[str]) -> tuple[str, ...]:

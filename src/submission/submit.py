@@ -1,5 +1,6 @@
 """What the command `python -m src.submit` does: check and push a file, or look at what was pushed."""
 
+import re
 from pathlib import Path
 
 from src.competition.card import Card
@@ -22,7 +23,7 @@ from src.submission.ledger import Entry
 def latest(competition: str, run: str) -> Path:
     """The newest CSV of a run, under the name that no later prediction takes over. Raises Problem.
 
-    Of a run with a budget it is the probe's where that was better out of fold, and that is told.
+    Of a run with a budget it is the probe's, or that of both joined, where that was better out of fold; that is told.
     """
     path = submissions_folder(competition) / f"{run}.csv"
     if not path.is_file():
@@ -33,8 +34,9 @@ def latest(competition: str, run: str) -> Path:
     kept = path.with_name(f"{run}-{sha256_of(path)[:8]}.csv")
     kept = kept if kept.is_file() else path
     better = Path((plan_of(Run(competition, run)) or {}).get("submit") or kept)
-    if better.name.startswith(f"{run}-probe-") and better.is_file():
-        log.info(f"the probe of {run} was better out of fold: taking {better}; to push the run's own, name {kept}")
+    own = re.fullmatch(rf"{re.escape(run)}(-[0-9a-f]{{8}})?\.csv", better.name)
+    if not own and better.is_file():
+        log.info(f"better out of fold than {run} alone: taking {better}; to push the run's own, name {kept}")
         return better
     return kept
 

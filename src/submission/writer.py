@@ -52,7 +52,7 @@ def answers(
     absent = wanted.isin(set(samples.test_without_image) - set(ids)).to_numpy()
     rows = _rows(ids, wanted, absent)
     shares = samples.shares
-    p = _sound(np.asarray(probabilities, np.float64)[rows], samples, layout.id, kind)
+    p = _sound(np.asarray(probabilities, np.float64)[rows], samples, layout.ids(samples.sample), kind)
     p[absent] = shares
     d = None if decisions is None else samples.target.indicators(np.asarray(decisions)[rows], len(samples.classes))
     if d is not None:
@@ -60,9 +60,12 @@ def answers(
 
     def text(some: slice) -> pd.DataFrame:
         table = samples.sample.iloc[some].copy()
-        columns = kind.columns(p[some], None if d is None else d[some], classes)
-        if outputs is not None:
-            columns = [np.array(columns, dtype=object)[outputs[some], np.arange(len(table))]]
+        decided = None if d is None else d[some]
+        columns = (
+            kind.columns(p[some], decided, classes)
+            if outputs is None
+            else kind.long_cells(p[some], decided, outputs[some], classes)
+        )
         for name, cells in zip(layout.answers, columns, strict=True):
             table[name] = cells
         return table
@@ -125,7 +128,7 @@ def _rows(ids: np.ndarray, wanted: pd.Series, absent: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _sound(p: np.ndarray, samples: Samples, key: str, kind: SubmissionKind) -> np.ndarray:
+def _sound(p: np.ndarray, samples: Samples, ids: pd.Series, kind: SubmissionKind) -> np.ndarray:
     """The same predictions, once they are known to be some that can be written."""
     if p.ndim != 2 or p.shape[1] != len(samples.classes):
         raise Problem(f"predictions of shape {p.shape} do not fit {len(samples.classes)} classes", code="shapes-differ")
@@ -133,7 +136,7 @@ def _sound(p: np.ndarray, samples: Samples, key: str, kind: SubmissionKind) -> n
     if not sound.all():
         row = int(np.flatnonzero(~sound)[0])
         what = kind.sound_name(samples.target)
-        key = samples.sample[key].iloc[row]
+        key = ids.iloc[row]
         raise Problem(
             f"{(~sound).sum()} of {len(p)} predictions are no {what}, the first of id {key!r}: {p[row][:8]}",
             code="bad-predictions",

@@ -1,6 +1,7 @@
 """Numbers in a range, which the network answers by their place in it: truth and predictions are in their own unit."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,10 @@ class Bounded(Regression):
         if not (math.isfinite(self.low) and math.isfinite(self.high)):
             told = f"{{name: {self.registered}, low: 1, high: 100}}"
             raise UsageError(f"target {self.name} needs low and high: {told}", code="bad-parameter")
+
+    @property
+    def learned(self) -> dict[str, Any]:
+        return super().learned | {"low": self.low, "high": self.high}
 
     @classmethod
     def recognise(cls, evidence: Evidence) -> None:

@@ -1,7 +1,7 @@
-"""Several targets of different kinds, one for each of the label columns: classes of its own, or a number.
+"""Several targets of different kinds, one for each of the label columns: classes, grades, labels, or a number.
 
-Truth is (n, parts) float32, the number of the class or the number itself. One network answers all: predictions are
-(n, outputs), the probabilities of each part's classes and its numbers beside each other.
+Truth is (n, columns) float32: of one class its number, of several labels 0 or 1 for each, of a number itself. One
+network answers all: predictions are (n, outputs), those of the parts beside each other.
 """
 
 from dataclasses import dataclass
@@ -10,35 +10,47 @@ from typing import Any, ClassVar
 import numpy as np
 
 from src.core.errors import Problem, UsageError
+from src.core.registry import parsed
 from src.targets import TARGETS, Evidence, Recognised
-from src.targets.label_cells import Cells, number_in, sort_classes
+from src.targets.label_cells import Cells, number_in, parts_of, sort_classes
 from src.targets.target_type import CLIP, Strata, TargetType
 
-NUMBER = "regression"
+NUMBER, CLASSES, LABELS = "regression", "multiclass", "multilabel"
+KINDS = (NUMBER, CLASSES, "ordinal", LABELS)  # that may stand beside each other
 FEWEST = 3  # rows that a class has on average, where a column's words are classes
+SEPARATOR = " "  # of several labels in a cell, where the card says nothing else
 
 
 @dataclass(frozen=True)
 class Part:
-    """One of the targets. classes: their names, None of a number. at: its outputs among those of the network."""
+    """One of the targets. classes: their names, None of a number. at: its outputs among those of the network. held: its
+    columns in truth and decisions."""
 
     column: str
     classes: tuple[str, ...] | None
     at: slice
+    held: slice
     target: TargetType
 
     @property
     def size(self) -> int:
         return self.at.stop - self.at.start
 
-    def truth(self, truth: np.ndarray, k: int) -> np.ndarray:
-        """Its truth as its own kind of target has it: (n,) int64, or (n, 1)."""
-        return truth[:, k : k + 1] if self.classes is None else truth[:, k].astype(np.int64)
+    @property
+    def several(self) -> bool:
+        """Whether a row may have several of its classes."""
+        return self.classes is not None and not self.target.one_class
+
+    def truth(self, truth: np.ndarray) -> np.ndarray:
+        """Its truth, or decisions, as its own kind of target has them: (n,) int64, or (n, columns)."""
+        own = truth[:, self.held]
+        return own if self.classes is None or self.several else own[:, 0].astype(np.int64)
 
 
 @TARGETS.register("mixed")
 class Mixed(TargetType):
-    """columns: {label column: the list of its classes, or regression}, in the order of the card's `train.label`."""
+    """columns: {label column: what it is}, in the order of the card's `train.label`: the list of its classes,
+    regression, or a kind with its parameters, {name: ordinal, classes: [0, 1, 2]}."""
 
     rank = 6
     parameters: ClassVar = {"columns": dict}
@@ -49,19 +61,34 @@ class Mixed(TargetType):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        made, at = [], 0
+        made, at, held = [], 0, 0
         for column, kind in self.columns.items():
-            if kind != NUMBER and not (isinstance(kind, list) and len({*map(str, kind)}) > 1):
-                text = f"{column} must be a list of two classes or more, or {NUMBER}"
-                raise UsageError(f"target {self.name}: {text}", code="bad-parameter")
-            classes = None if kind == NUMBER else tuple(dict.fromkeys(map(str, kind)))
-            target = TARGETS.get(NUMBER if classes is None else "multiclass")()
+            classes, target = self._kind(column, kind)
             size = 1 if classes is None else len(classes)
-            made.append(Part(column, classes, slice(at, at + size), target))
-            at += size
+            width = size if classes is None or not target.one_class else 1
+            made.append(Part(column, classes, slice(at, at + size), slice(held, held + width), target))
+            at, held = at + size, held + width
         if len(made) < 2:
             raise UsageError(f"target {self.name}: columns must name two label columns or more", code="bad-parameter")
         self.members = tuple(made)
+
+    def _kind(self, column: str, kind: Any) -> tuple[tuple[str, ...] | None, TargetType]:
+        """The classes and the target of a column. Raises UsageError where they make no part."""
+        name, own = parsed({"name": CLASSES, "classes": kind} if isinstance(kind, list) else kind, f"{column}")
+        classes = own.pop("classes", None)
+        right = isinstance(classes, list) and len({*map(str, classes)}) > 1
+        if name not in KINDS or (classes is not None if name == NUMBER else not right):
+            text = (
+                f"{column} must be a list of two classes or more, {NUMBER}, or "
+                f"{{name: {' or '.join(KINDS[1:])}, classes: [...]}}"
+            )
+            raise UsageError(f"target {self.name}: {text}", code="bad-parameter")
+        target = TARGETS.get(name)(**own)
+        return (None if name == NUMBER else tuple(dict.fromkeys(map(str, classes)))), target
+
+    @property
+    def learned(self) -> dict[str, Any]:
+        return super().learned | {"columns": self.columns}
 
     @classmethod
     def recognise(cls, evidence: Evidence) -> Recognised | None:
@@ -95,18 +122,24 @@ class Mixed(TargetType):
         if tuple(cells.columns) != tuple(self.columns):
             text = f"the card's label is {list(cells.columns)}, and its target names {list(self.columns)}"
             raise Problem(f"{text}: name the same columns in the same order", code="columns-differ")
-        truth = np.empty((len(cells.text[0]), len(cells.columns)), np.float32)
-        for k, (part, text) in enumerate(zip(self.members, cells.text, strict=True)):
+        truth = np.zeros((len(cells.text[0]), self.members[-1].held.stop), np.float32)
+        for part, text in zip(self.members, cells.text, strict=True):
             known = {name: code for code, name in enumerate(part.classes or ())}
             for row, cell in enumerate(text):
                 if part.classes is None:
-                    truth[row, k] = number_in(cell, part.column, row, cells)
-                elif cell in known:
-                    truth[row, k] = known[cell]
+                    truth[row, part.held] = number_in(cell, part.column, row, cells)
+                elif part.several:
+                    for label in parts_of(cell, cells.separator or SEPARATOR):
+                        truth[row, part.held.start + self._code(part, known, label, row, cells)] = 1
                 else:
-                    told = f"{part.column} is {cell!r}, none of {', '.join(part.classes[:6])}"
-                    raise Problem(f"{cells.place(row)}: {told}: mend it, or the card's target", code="unknown-class")
+                    truth[row, part.held] = self._code(part, known, cell, row, cells)
         return truth
+
+    def _code(self, part: Part, known: dict[str, int], label: str, row: int, cells: Cells) -> int:
+        if label not in known:
+            told = f"{part.column} is {label!r}, none of {', '.join(part.classes[:6])}"
+            raise Problem(f"{cells.place(row)}: {told}: mend it, or the card's target", code="unknown-class")
+        return known[label]
 
     def outputs(self, given: Any, columns: tuple[str, ...], listed: bool, parts: Any) -> tuple[str, ...]:
         """Of a number its column, of a class column=class."""
@@ -118,84 +151,82 @@ class Mixed(TargetType):
 
     def strata(self, truth: np.ndarray) -> Strata:
         """Those of each part: a row belongs to as many as there are parts."""
-        found = [part.target.strata(part.truth(truth, k)) for k, part in enumerate(self.members)]
-        before = np.cumsum([0, *(one.count for one in found)])
-        rows = np.stack([one.rows for one in found], axis=1).ravel()
-        labels = np.stack([one.labels + start for one, start in zip(found, before[:-1], strict=True)], axis=1).ravel()
-        return Strata(rows, labels, int(before[-1]), one_each=False)
+        return _beside([part.target.strata(part.truth(truth)) for part in self.members])
 
     def parted(self, truth: np.ndarray, outputs: tuple[str, ...]) -> tuple[tuple[str, ...], Strata]:
         """Classes of each part, and ranges of numbers."""
-        names, rows, labels = [], [], []
-        for k, part in enumerate(self.members):
-            own, strata = part.target.parted(part.truth(truth, k), part.classes or (part.column,))
-            rows.append(strata.rows)
-            labels.append(strata.labels + len(names))
-            names += [f"{part.column} {name}" for name in own]
-        rows, labels = np.concatenate(rows), np.concatenate(labels)
-        order = np.argsort(rows, kind="stable")
-        return tuple(names), Strata(rows[order], labels[order], len(names), one_each=False)
+        found = [part.target.parted(part.truth(truth), part.classes or (part.column,)) for part in self.members]
+        names = [f"{part.column} {one}" for part, (own, _) in zip(self.members, found, strict=True) for one in own]
+        return tuple(names), _beside([strata for _, strata in found])
 
     def counts(self, truth: np.ndarray, outputs: int) -> np.ndarray:
-        parts = enumerate(self.members)
-        return np.concatenate([part.target.counts(part.truth(truth, k), part.size) for k, part in parts])
+        return np.concatenate([part.target.counts(part.truth(truth), part.size) for part in self.members])
 
     def constant(self, truth: np.ndarray, outputs: int) -> bool:
         """Whether one of the parts is."""
-        return any(np.ptp(column) == 0 for column in truth.T)
+        return any(part.target.constant(part.truth(truth), part.size) for part in self.members)
 
     def prior(self, truth: np.ndarray, outputs: int) -> np.ndarray:
         return self.soft(truth, outputs).mean(axis=0, dtype=np.float64)
 
     def unit(self, truth: np.ndarray) -> np.ndarray:
         """The standard deviation of numbers; 1 of classes, whose outputs are logits."""
-        parts = enumerate(self.members)
-        return np.concatenate([part.target.unit(part.truth(truth, k)) * np.ones(part.size) for k, part in parts])
+        return np.concatenate([part.target.unit(part.truth(truth)) * np.ones(part.size) for part in self.members])
 
     def stand_in(self, outputs: int, never_empty: bool) -> np.ndarray:
-        return np.zeros((1, len(self.members)), np.float32)
+        return np.zeros((1, self.members[-1].held.stop), np.float32)
 
     def soft(self, truth: np.ndarray, outputs: int) -> np.ndarray:
-        parts = enumerate(self.members)
-        found = [part.target.soft(part.truth(truth, k), part.size) for k, part in parts]
+        found = [part.target.soft(part.truth(truth), part.size) for part in self.members]
         return np.concatenate(found, axis=1).astype(np.float32)
 
     def cells(self, truth: np.ndarray, outputs: tuple[str, ...]) -> list[tuple[str, ...]]:
         """Of truth, or of predictions, each part with its class or number."""
-        if truth.shape[1] == len(outputs) != len(self.members):
+        if truth.shape[1] == len(outputs) != self.members[-1].held.stop:
             truth = self.decide(truth)
-        texts = [self.texts(truth, k) for k in range(len(self.members))]
+        texts = [self.texts(truth, part) for part in self.members]
         names = [part.column for part in self.members]
         return [tuple(f"{a} {b}" for a, b in zip(names, row, strict=True)) for row in zip(*texts, strict=True)]
 
-    def texts(self, answers: np.ndarray, k: int) -> list[str]:
-        """(n,) what the part says, of (n, parts) truth or decisions."""
-        classes = self.members[k].classes
-        if classes is None:
-            return [f"{x:.9g}" for x in answers[:, k].tolist()]
-        return [classes[int(code)] for code in answers[:, k]]
+    def texts(self, answers: np.ndarray, part: Part) -> list[str]:
+        """(n,) what is answered to a part, of decisions."""
+        own = part.truth(answers)
+        if part.classes is None:
+            return [f"{x:.9g}" for x in own[:, 0].tolist()]
+        if part.several:
+            return [SEPARATOR.join(np.array(part.classes, dtype=object)[row > 0]) for row in own]
+        return [part.classes[code] for code in own]
 
     def predictions(self, logits: np.ndarray) -> np.ndarray:
         found = [part.target.predictions(logits[:, part.at]) for part in self.members]
         return np.concatenate(found, axis=1)
 
     def decide(self, predictions: np.ndarray) -> np.ndarray:
-        """(n, parts): the likeliest class, or the number."""
-        found = [part.target.decide(predictions[:, part.at]).reshape(-1) for part in self.members]
-        return np.stack(found, axis=1).astype(np.float64)
+        """(n, columns) as truth is: the likeliest class, the labels that apply, or the number."""
+        found = [part.target.decide(predictions[:, part.at]) for part in self.members]
+        return np.concatenate([one.reshape(len(one), -1) for one in found], axis=1).astype(np.float64)
 
     def apply_stack(self, weights: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
         found = super().apply_stack(weights, tables)
         for part in self.members:
             if part.classes is not None:
-                shares = found[:, part.at].clip(CLIP)
-                found[:, part.at] = shares / shares.sum(axis=1, keepdims=True)
+                shares = found[:, part.at].clip(CLIP, 1)
+                found[:, part.at] = shares if part.several else shares / shares.sum(axis=1, keepdims=True)
         return found
 
     def plain_loss(self, truth: np.ndarray, logits: np.ndarray) -> float:
         """The mean of the parts' own."""
-        parts = [(part.target, part.truth(truth, k), logits[:, part.at].copy()) for k, part in enumerate(self.members)]
-        return float(np.mean([target.plain_loss(own, told) for target, own, told in parts]))
+        parts = self.members
+        return float(np.mean([one.target.plain_loss(one.truth(truth), logits[:, one.at].copy()) for one in parts]))
+
+
+def _beside(found: list[Strata]) -> Strata:
+    """Strata of several targets as those of one, in the order of the rows."""
+    before = np.cumsum([0, *(one.count for one in found)])
+    rows = np.concatenate([one.rows for one in found])
+    labels = np.concatenate([one.labels + start for one, start in zip(found, before[:-1], strict=True)])
+    order = np.argsort(rows, kind="stable")
+    return Strata(rows[order], labels[order], int(before[-1]), one_each=False)
 
 
 def _is_number(text: str) -> bool:

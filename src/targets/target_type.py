@@ -128,6 +128,11 @@ class TargetType(Configurable):
         """The metrics that competitions have with such a submission, the usual one first; top: of how many ranks."""
         raise UsageError(f"no metric is usual for {self.name} targets: set metric=NAME", code="no-usual-metric")
 
+    @property
+    def learned(self) -> dict[str, Any]:
+        """What of it decides the weights that are learned, for the record of a run: here its usual loss alone."""
+        return {"loss": self.usual_loss}
+
     # From the table
 
     @abstractmethod
@@ -192,9 +197,13 @@ class TargetType(Configurable):
         """(outputs,) the prediction where there is no image: what is usual in these rows."""
         return truth.mean(axis=0, dtype=np.float64)
 
+    def start(self, truth: np.ndarray, outputs: int) -> np.ndarray:
+        """(outputs,) the logits that a network begins with where outputs have a unit of their own: those of `prior`."""
+        return self.prior(truth, outputs)
+
     def unit(self, truth: np.ndarray) -> np.ndarray | float:
         """(outputs,) what differences of predictions are measured in: the standard deviation of these rows where
-        outputs have a unit of their own. A network then learns what lies so many of them above `prior`."""
+        outputs have a unit of their own. A network then learns what lies so many of them above `start`."""
         if not self.own_unit:
             return 1.0
         spread = truth.std(axis=0, dtype=np.float64)

@@ -27,9 +27,11 @@ from src.targets import TargetType
 from src.training.fold_job import FoldJob
 from src.training.machine import Share, cores
 from src.training.probes import AUTO, LinearHead, PrincipalAxes, Probe, probes_of
+from src.training.probes.probe import given
 
 ENOUGH = 2000  # inner held-out rows that tell one strength from another
 SMALL = 2e8  # multiplications of a pass up to which a second core costs more than it brings
+REPEATS = 8  # of a row that weighs 1, where rows count differently
 INNER = 5  # inner folds, where the outer ones leave none
 SCALES = 2.0 ** np.arange(-4, 1.5, 0.5)  # by which logits are tried to be multiplied
 
@@ -71,12 +73,16 @@ def fit_head(competition: Competition, fold: int | str, features: torch.Tensor, 
     torch.set_num_threads(1 if features.numel() * outputs < SMALL else threads)
     axes = PrincipalAxes(features.clone())
     turned, truth = axes.turned(features), torch.from_numpy(samples.targets)[torch.from_numpy(rows)]
+    weights = None
+    if samples.weights is not None:
+        weights = torch.from_numpy(samples.weights[rows] / samples.weights[rows].mean()).float()
     inner = _inner_folds(competition, rows)
     kinds = head_kinds(competition.config, target)
     choice = min(
-        (_best_strength(one, turned, truth, inner, target, outputs) for one in kinds), key=lambda one: one.loss
+        (_best_strength(one, turned, truth, weights, inner, target, outputs) for one in kinds),
+        key=lambda one: one.loss,
     )
-    fitted = choice.probe.refit(turned, truth, outputs, choice.near)
+    fitted = choice.probe.refit(turned, truth, outputs, choice.near, *given(weights))
     head = axes.back(fitted.times(choice.scale))
     torch.set_num_threads(before)
     return FittedHead(choice.probe.name, choice.near.strength, choice.loss, head)
@@ -93,7 +99,13 @@ def _inner_folds(competition: Competition, rows: np.ndarray) -> np.ndarray:
 
 
 def _best_strength(
-    probe: Probe, turned: torch.Tensor, truth: torch.Tensor, inner: np.ndarray, target: TargetType, outputs: int
+    probe: Probe,
+    turned: torch.Tensor,
+    truth: torch.Tensor,
+    weights: torch.Tensor | None,
+    inner: np.ndarray,
+    target: TargetType,
+    outputs: int,
 ) -> _Choice:
     """The strength with the least loss on inner held-out rows, of as many inner folds as it takes.
 
@@ -105,16 +117,29 @@ def _best_strength(
             parts.append(torch.from_numpy(inner == fold))
             scored += int(parts[-1].sum())
     known = torch.cat([truth[held] for held in parts]).numpy()
-    paths = [probe.path(turned[~held], truth[~held], outputs, probe.strengths) for held in parts]
+    counted = slice(None) if weights is None else _as_often(torch.cat([weights[held] for held in parts]).numpy())
+
+    def begun(seen: torch.Tensor) -> Iterator[LinearHead]:
+        own = None if weights is None else weights[seen] / weights[seen].mean()
+        return probe.path(turned[seen], truth[seen], outputs, probe.strengths, *given(own))
+
+    paths = [begun(~held) for held in parts]
     choices: list[_Choice] = []
     for heads in zip(*paths, strict=True):
         answers = [head.logits(turned[held]).numpy() for head, held in zip(heads, parts, strict=True)]
-        scale, loss = _best_scale(target, known, np.concatenate(answers), SCALES if probe.calibrated else (1.0,))
+        scales = SCALES if probe.calibrated else (1.0,)
+        scale, loss = _best_scale(target, known[counted], np.concatenate(answers)[counted], scales)
         choices.append(_Choice(probe, heads[0], scale, loss))
         best = min(choices, key=lambda one: one.loss)
         if best is not choices[-1]:
             break
     return best
+
+
+def _as_often(weights: np.ndarray) -> np.ndarray:
+    """Rows, each as often as it weighs, to one part in REPEATS: any loss of these is a weighted one."""
+    ends, count = np.cumsum(weights), REPEATS * len(weights)
+    return np.searchsorted(ends, (np.arange(count) + 0.5) * ends[-1] / count)
 
 
 def _best_scale(
@@ -178,7 +203,7 @@ def _in_units(competition: Competition, rows: np.ndarray, head: LinearHead) -> t
     if not target.own_unit:
         return head.weight, head.bias
     unit = torch.from_numpy(np.asarray(target.unit(truth), np.float32))
-    mean = torch.from_numpy(np.asarray(target.prior(truth, len(unit)), np.float32))
+    mean = torch.from_numpy(np.asarray(target.start(truth, len(unit)), np.float32))
     return head.weight / unit[:, None], (head.bias - mean) / unit
 
 

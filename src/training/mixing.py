@@ -4,27 +4,45 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from src.config.schema import Train
 from src.core.errors import UsageError
 from src.targets import TargetType
 
-Mix = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+Mixed = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
+Mix = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], Mixed]
+LEAST = 1e-12  # stands for the weight of a pair of which neither counts
 
 
 def mixing(train: Train, classes: int) -> Mix:
     """Mixup (Zhang et al., 2018), cutmix (Yun et al., 2019), one of the two by turns, or nothing.
 
-    (n, 3, s, s) uint8 and targets -> float images and (n, classes) shares, or both as they were.
+    (n, 3, s, s) uint8, targets and (n,) weights of the rows, or None -> float images, (n, classes) shares and the
+    weights of the pairs; or all as they were. A pair of which a share s is the row a and 1 - s the row b weighs
+    s w_a + (1 - s) w_b, and its target is that of each row by its part of it: what counts nothing teaches nothing.
     """
     if not train.mixup and not train.cutmix:
-        return lambda images, targets: (images, targets)
+        return lambda images, targets, weights=None: (images, targets, weights)
     from torchvision.transforms import v2
 
-    kinds = [v2.MixUp(alpha=train.mixup, num_classes=classes)] if train.mixup else []
-    kinds += [v2.CutMix(alpha=train.cutmix, num_classes=classes)] if train.cutmix else []
-    pick = v2.RandomChoice(kinds)
-    return lambda images, targets: pick(images.float(), targets)
+    def pick(count: int) -> v2.Transform:
+        kinds = [v2.MixUp(alpha=train.mixup, num_classes=count)] if train.mixup else []
+        kinds += [v2.CutMix(alpha=train.cutmix, num_classes=count)] if train.cutmix else []
+        return v2.RandomChoice(kinds)
+
+    plain, weighing = pick(classes), pick(classes + 1)
+
+    def mix(images: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> Mixed:
+        if weights is None:
+            return *plain(images.float(), targets), None
+        shares = F.one_hot(targets, classes) if targets.ndim == 1 else targets
+        beside = torch.cat([shares.float() * weights[:, None], weights[:, None]], dim=1)
+        mixed, beside = weighing(images.float(), beside)
+        weights = beside[:, -1]
+        return mixed, beside[:, :-1] / weights.clamp(min=LEAST)[:, None], weights
+
+    return mix
 
 
 def augmented_rows(

@@ -16,6 +16,7 @@ from src.images.augment import Augmentation
 from src.images.samplers import Sampler
 from src.losses import Loss, loss_of
 from src.training.distillation import epoch_length, fold_targets
+from src.training.fitted_head import head_kinds
 from src.training.fold_job import FoldJob
 from src.training.learning_rates import rates
 from src.training.mixing import augmented_rows
@@ -61,9 +62,11 @@ def _check_weighing(competition: Competition, loss: Loss) -> None:
     """Raises UsageError where rows are to count differently and something would count them alike."""
     config = competition.config
     unfit = [] if loss.weighs_rows else [f"loss.name={loss.name}"]
-    unfit += [f"loss.class_weights={config.loss.class_weights}"] if config.loss.class_weights != "none" else []
-    unfit += ["train.mixup or train.cutmix"] if config.train.mixup or config.train.cutmix else []
-    unfit += [f"probe.head={config.probe.head}"] if config.probe.head else []
+    if unfit and config.loss.class_weights != "none":
+        unfit = [f"loss.class_weights={config.loss.class_weights} with loss.name={loss.name}"]
+    if config.probe.head or config.begins_from_probe:
+        kinds = head_kinds(config, competition.target)
+        unfit += [f"probe.head={one.name}" for one in kinds if not one.weighs_rows]
     if unfit:
         raise UsageError(
             f"{unfit[0]} cannot weigh rows, and those of {competition.card.id} count differently (the card's weight or "

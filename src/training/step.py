@@ -27,7 +27,8 @@ class Stepper:
         self.targets = torch.from_numpy(targets)
         target = job.competition.target
         self.criterion = loss_of(self.config.loss, samples.counts_in(rows), target, target.unit(samples.targets[rows]))
-        self.normalizer = self.criterion.normalizer
+        # Of rows that count differently the mean is over their number: their weights are 1 on average.
+        self.normalizer = self.criterion.normalizer if samples.weights is None else len
         self.weights = None  # of the rows, whose mean over those that are learned from is 1
         if samples.weights is not None:
             weights = np.ones(len(targets))  # what a teacher answers counts as a row does on average
@@ -48,13 +49,13 @@ class Stepper:
         for norm in self.resting:
             norm.eval()
         truth = self.targets[rows]
-        images, targets = self.mix(images, _sent(truth, images.device))
+        weights = None if self.weights is None else _sent(self.weights[rows], images.device)
+        images, targets, weights = self.mix(images, _sent(truth, images.device), weights)
         known = truth if targets.ndim == truth.ndim else targets  # what is summed here keeps no GPU waiting
         if ranks.index:  # the leader goes on in the stream, as a single process would
             torch.manual_seed(torch.initial_seed() + ranks.index)
         whole, losses = self.normalizer(known), []
-        weights = () if self.weights is None else (_sent(self.weights[rows], images.device),)
-        pieces = self._pieces(images, targets, known, *weights)
+        pieces = self._pieces(images, targets, known, *(() if weights is None else (weights,)))
         for left, (part, answers, counted, *weighed) in zip(reversed(range(len(pieces))), pieces, strict=True):
             # Gradients are added up over the ranks once a step, with the last piece.
             with state.unshared() if left else nullcontext():

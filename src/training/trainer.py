@@ -55,7 +55,7 @@ class FoldTraining:
             begin_from_probe(job, network)
         if samples.target.own_unit:
             seen = samples.targets[self.rows]
-            network.set_unit(samples.target.prior(seen, len(samples.classes)), samples.target.unit(seen))
+            network.set_unit(samples.target.start(seen, len(samples.classes)), samples.target.unit(seen))
         if is_warm_start(config.model):
             load_warm_start(network, job.competition, job.seed, job.fold)
         if config.train.checkpointing:

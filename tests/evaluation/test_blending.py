@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from src.evaluation.blending import PLAIN, RANKS, STACK, WEIGHTED, Blend, choose_blend, hill_climbing
+from src.evaluation.blending import BEST, PLAIN, RANKS, STACK, WEIGHTED, Blend, choose_blend, hill_climbing
 from src.evaluation.held_out import HeldOut, RunTable, joined
 from src.metrics import metric
 from src.targets import target_type
@@ -57,6 +57,17 @@ def test_the_plain_mean_is_kept_where_it_is_as_good(name):
             np.testing.assert_allclose(choice.answer, sum(tables.values()) / 3)
     assert kept >= 14
     assert flattered >= 14, "on the rows of the fit the weights look better"
+
+
+def test_the_best_run_stays_alone_unless_joining_really_gains():
+    targets, tables = runs(3, {"good": 2.0})
+    tables["noise"] = np.random.default_rng(1).permutation(tables["good"])
+    alone = choose_blend(held_out("accuracy", targets), tables, plain=BEST)
+    assert alone.taken.alone == "good" and candidates(alone)[BEST].gain is None
+    np.testing.assert_allclose(alone.answer, tables["good"])
+    targets, tables = runs(3, {"one": 1.0, "other": 1.0})
+    both = choose_blend(held_out("accuracy", targets), tables, plain=BEST)
+    assert both.taken.alone is None and both.comparison.candidate.gain.real
 
 
 def test_what_runs_of_pure_noise_promise_is_not_kept():

@@ -1,6 +1,7 @@
 """A budget: the probe's answer first, then a plan that fits into the time, told, kept and held to."""
 
 import json
+import math
 import time
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from src.core.files import read_json, write_json
 from src.core.paths import Run
 from src.core.reporter import SilentReporter
 from src.experiments.budget import Pace
-from src.experiments.budget_plan import Planned
+from src.experiments.budget_plan import Planned, recipe
+from src.experiments.first_folds import FirstFolds
+from src.experiments.learning_curve import lengths, promised
 from src.experiments.time_plan import Speed, Work, largest
+from src.inference.planned_answer import PROBE_ALONE, RUN_ALONE
 from src.predict import main as predict
 from src.report import main as report
 from src.submit import main as submit
@@ -77,8 +81,12 @@ def test_what_follows_finds_the_run_and_keeps_its_plan(at_home, capsys):
     assert (home / "runs/tiny/b/config.yaml").read_text() == before
     assert predict([*words, "--tta", "--json"]) == 0
     told = of_json(capsys)
-    own, probe, probe_file = told["score"]["value"], plan["probe"]["value"], plan["probe"]["file"]
-    assert told["submit"] == (told["submission"] if own >= probe else probe_file)
+    probe, probe_file, what = plan["probe"]["value"], plan["probe"]["file"], told["answer"]["what"]
+    own, other = (sum(score_of(home, run, fold) for fold in (0, 1)) for run in ("b", "b-probe"))
+    single = {RUN_ALONE: told["submission"], PROBE_ALONE: probe_file}
+    assert told["submit"] == single.get(what, told["submit"]) and Path(told["submit"]).is_file()
+    assert (own >= other or what != RUN_ALONE) and (other >= own or what != PROBE_ALONE)
+    assert (told["submit"] in single.values()) == (what in single)
     assert submit([*words, "--dry-run", "--json"]) == 0
     assert of_json(capsys)["file"] == told["submit"]
     plan_file = home / "runs/tiny/b/plan.json"
@@ -95,6 +103,21 @@ def test_what_follows_finds_the_run_and_keeps_its_plan(at_home, capsys):
     assert of_json(capsys)["error"]["code"] == "run-config-differs"
     assert train([*HERE, "budget=160s", "fold=0", "--json"]) == 2
     assert of_json(capsys)["error"]["code"] == "run-config-differs"
+
+
+def score_of(home: Path, run: str, fold: int) -> float:
+    return read_json(home / f"runs/tiny/{run}/seed0/fold{fold}/done.json")["score"]
+
+
+def test_no_fold_begins_where_the_first_ones_gain_nothing(at_home, notes):
+    home, plan, _ = at_home
+    config, members = run_config.read(home / "runs/tiny/b"), [(0, 0), (0, 1), (0, 2)]
+    same = Planned(plan | {"by": "fine-tune"}, config, "")
+    assert not FirstFolds(Run("tiny", "b-probe"), same, members).gain() and notes.texts("no-gain", 0, 1)
+    assert FirstFolds(Run("tiny", "not-begun"), same, members).gain()
+    trained, probe = (score_of(home, run, 0) for run in ("b", "b-probe"))
+    gain = FirstFolds(Run("tiny", "b"), same, members[:1]).gain()
+    assert gain or trained <= probe
 
 
 def test_where_nothing_fits_the_probe_stays_the_answer(tiny, capsys):
@@ -158,6 +181,25 @@ def test_epochs_and_size_are_what_fits():
     seconds = SPEED.folds(WORK, 3) + SPEED.answers(WORK) + 0.01
     assert largest(SPEED, WORK, [50, 100, 200], seconds, wanted=3) == 100
     assert largest(SPEED, WORK, [50, 100, 200], seconds / 4, wanted=3) == 50
+
+
+def test_a_longer_training_is_promised_by_the_trend_of_two():
+    assert [lengths(epochs) for epochs in (2, 7, 8, 11, 40)] == [(2,), (7,), (2, 6), (2, 8), (10, 30)]
+    assert promised({4: 0.8, 12: 0.9}, 36, 1.0) == pytest.approx(0.9 + 0.1 * (1 - 0.5 ** (math.log(3) / math.log(3))))
+    assert promised({4: 0.2, 12: 0.9}, 24, 1.0) == pytest.approx(0.95)  # no steeper than half for twice the epochs
+    assert promised({4: 0.8, 12: 0.6}, 36, 0.0) == pytest.approx(0.45)  # an error is better where it is less
+    for flat in ({12: 0.9}, {4: 0.95, 12: 0.9}, {4: 1.0, 12: 1.0}, {4: 3.0, 12: 4.0}):
+        assert promised(flat, 36, 1.0) == flat[12]
+    assert promised({4: 0.8, 12: 0.9}, 12, 1.0) == 0.9
+
+
+def test_the_recipe_of_a_plan_is_the_files():
+    file = load("fine-tune", {"competition": "tiny"})
+    for key, value in recipe(10_000).items():
+        section, name = key.split(".")
+        found = file.model_dump()[section][name]
+        assert found == value or (key == "train.global_batch" and value == file.train.batch)
+    assert recipe(10_000)["train.head_init"] == "probe" and "train.epochs" not in recipe(10_000)
 
 
 def test_a_fold_that_would_end_too_late_is_left_out(monkeypatch, messages):

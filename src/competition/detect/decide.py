@@ -174,8 +174,9 @@ def _put_without_classes(label: Label, target: TargetType, found: Recognised, te
         if sample is not None:
             draft.put("submission.sample", sample.table.path)
             context.put_sheet("submission", sample.table.sheet.model_copy(update={"header": True}))
-            if sample.id != sample.table.columns[0]:
-                draft.put("submission.id", sample.id, "its column of ids")
+            if sample.named:
+                told = "two columns together tell its rows apart" if sample.key else "its column of ids"
+                draft.put("submission.id", sample.named, told)
         told = f"{len(sample.answers)} columns" if each else "one column beside the id"
         draft.put("submission.kind", fitting[0], told)
     usual = usual_metric(target, draft.get("submission.kind") or "", 1)
@@ -262,8 +263,9 @@ def _submission(train: Train, names: list[str], context: Context) -> None:
     if sample is not None:
         draft.put("submission.sample", sample.table.path)
         context.put_sheet("submission", sample.table.sheet.model_copy(update={"header": True}))
-        if sample.id != sample.table.columns[0]:
-            draft.put("submission.id", sample.id, "its column of ids")
+        if sample.named:
+            told = "two columns together tell its rows apart" if sample.key else "its column of ids"
+            draft.put("submission.id", sample.named, told)
     draft.put("submission.kind", choice.value, choice.how, choice.guess)
     form = kind_class(draft.get("submission.kind"))
     if "label_separator" in form.parameters and (separator != " " or parted.guess):

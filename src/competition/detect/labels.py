@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from src.competition.detect.draft import flow
 from src.competition.detect.marks import ask_about_doubt, is_marked
 from src.competition.detect.numbers import are_measures, are_numbers, numbers_in
 from src.competition.detect.roles import parts_of_column, role_of_word, words
@@ -18,6 +19,7 @@ from src.targets.label_cells import LIST, NO, YES, is_list, parts_of
 
 HOLDS, NAMED_FOLDS = "the sample's answers are among its values", "its name says that it counts folds"
 SPREADS = {"sd", "std", "stdev", "sem", "se", "var", "variance", "err", "error"}
+SURE = {"confidence", "sigma", "uncertainty", "spread", "scale", "deviation", *SPREADS}  # of a number that is answered
 FOLDS = {"fold", "folds", "kfold"}
 WORDS = (
     "label",
@@ -74,7 +76,12 @@ def _ask_about_missing(cells: pd.DataFrame, free: list[str], sample: Sample, tab
     remedy = (
         "Bring the table that has them; or, if they are called otherwise there, name them: train.label=[COLUMN, ...]"
     )
-    raise Undecided(what, tries, remedy)
+    answers = []
+    if len(there) == len(lacking) == 1 and {*words(lacking[0])} & SURE:
+        target = flow({"name": "laplace", "spread": lacking[0]})
+        remedy += f"; or, if {lacking[0]} is the standard deviation of {there[0]}: target='{target}'"
+        answers = [{"train.label": there[0], "target": target}]
+    raise Undecided(what, tries, remedy, answers)
 
 
 def _same_columns(cells: pd.DataFrame, free: list[str], sample: Sample | None) -> Label | None:

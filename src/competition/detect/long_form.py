@@ -20,6 +20,7 @@ from src.competition.templates import literal, stem
 MOST_ANSWERS = 100  # of an image
 LOOKED_AT = 500  # ids
 FEWEST = 1.5  # rows an image
+PAIR = "/"  # between the two columns that tell the rows of a sample apart
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,15 @@ def read_long(context: Context) -> LongForm | None:
     """Put a wide sample and wide tables in the place of long ones; None where the sample is not long, or cannot be
     told apart for sure: what is found otherwise then refuses it."""
     sample = context.sample
-    if sample is None or len(sample.answers) != 1 or not sample.ids or context.given("submission.rows"):
+    if sample is None or not sample.ids or context.given("submission.rows"):
+        return None
+    pair = _two_columns(sample, context)
+    return _read_pairs(sample, *pair, context) if pair else _read_ids(sample, context)
+
+
+def _read_ids(sample: Sample, context: Context) -> LongForm | None:
+    """The same of a sample whose ids name image and answer."""
+    if len(sample.answers) != 1:
         return None
     few = sample.ids[:LOOKED_AT]
     if sum(stem(one) in context.tree.by_stem for one in few) > len(few) / 2:
@@ -99,6 +108,47 @@ def read_long(context: Context) -> LongForm | None:
     how = f"a row for each image and each of {', '.join(parts.answers[:3])}{', ...' * (len(answers) > 3)}"
     context.draft.put("submission.rows", "{id}" + literal(parts.mark) + "{output}", how)
     return LongForm(columns)
+
+
+def _two_columns(sample: Sample, context: Context) -> tuple[str, str, str] | None:
+    """The column of a sample that names images, each in several rows, the one that names the answer, and the answers'
+    own; None where another column tells the rows apart, or these do not."""
+    table = sample.table
+    if len(table.columns) != 3 or any(table.cells[one].is_unique for one in table.columns):
+        return None
+    image = _image_column(table, context)
+    for name in table.columns if image is not None else ():
+        held = table.cells[name].nunique()
+        if name != image and 1 < held <= MOST_ANSWERS and not table.cells[[image, name]].duplicated().any():
+            (value,) = {*table.columns} - {image, name}
+            return image, name, value
+    return None
+
+
+def _read_pairs(sample: Sample, image: str, name: str, value: str, context: Context) -> LongForm | None:
+    """The same of a sample whose rows are told apart by an image and the name of an answer, in two columns."""
+    table, tables, told, pivot = sample.table, [], False, None
+    keys, names = table.cells[image].tolist(), table.cells[name].tolist()
+    answers = set(names)
+    for other in context.tables:
+        wide = found = None
+        if other is table:
+            wide = _pivoted(table, image, keys, names, table.cells[value].tolist())
+        elif other.role != "test":
+            wide, found = _wide(other, value, answers, PAIR, context)
+            told = told or found is not None or answers <= set(other.columns)
+        pivot = pivot or found
+        tables.append(wide or other)
+    if not told:
+        return None
+    if pivot:
+        context.draft.put("train.pivot", pivot, "the table has a row for each image and each answer")
+    context.tables[:] = tables
+    wide = next(one for one in tables if one.path == table.path)
+    key = f"{{{image}}}{PAIR}{{{name}}}"
+    context.sample = Sample(wide, image, tuple(dict.fromkeys(names)), key)
+    context.draft.put("submission.rows", f"{{id}}{PAIR}{{output}}", f"a row for each {image} and {name}")
+    return LongForm({})
 
 
 def _parts(ids: list[str], is_image: Callable[[str], bool]) -> Parts | None:

@@ -15,11 +15,18 @@ from src.core.errors import UsageError
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample submission. `id`: its column of ids; `answers`: the columns to be filled in."""
+    """One sample submission. `id`: its column of ids; `answers`: the columns to be filled in. `key`: how the ids of its
+    rows are made, where that takes several columns."""
 
     table: TableFile
     id: str
     answers: tuple[str, ...]
+    key: str = ""
+
+    @property
+    def named(self) -> str:
+        """What the card must say of the ids; empty where they stand in the first column."""
+        return self.key or ("" if self.id == self.table.columns[0] else self.id)
 
     @cached_property
     def ids(self) -> list[str]:

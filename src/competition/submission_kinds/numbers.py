@@ -11,6 +11,7 @@ from src.competition.submission_kinds import SUBMISSION_KINDS
 from src.competition.submission_kinds.submission_kind import Classes, SubmissionKind, number_faults, number_in
 from src.core.errors import UsageError
 from src.targets import TargetType
+from src.targets.laplace import Laplace
 from src.targets.regression import Regression
 
 
@@ -56,4 +57,5 @@ class Number(_Numbers):
 class Numbers(_Numbers):
     """A column for each number, under its name."""
 
+    targets: ClassVar = (Regression, Laplace)
     column_each = True

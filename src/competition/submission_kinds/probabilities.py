@@ -8,6 +8,7 @@ import pandas as pd
 
 from src.competition.submission_kinds import SUBMISSION_KINDS
 from src.competition.submission_kinds.submission_kind import (
+    LISTED,
     Classes,
     SubmissionKind,
     listed,
@@ -45,14 +46,8 @@ class Probabilities(SubmissionKind):
         return printed(p, self.sums_to_one(classes.target)) if d is None else d.astype(int).astype(str).T
 
     def faults(self, table: pd.DataFrame, answers: Sequence[str], classes: Classes) -> list[str]:
-        faults, values = number_faults(table, answers, "probability", (("is outside 0 to 1", _outside),))
-        if self.sums_to_one(classes.target):
-            total = values.sum(axis=1)
-            off = np.flatnonzero(np.abs(total - 1) > TOLERANCE)  # a row with NaN is named above already
-            faults += listed(
-                off, "rows that do not sum to 1", lambda row: f"the row sums to {total[row]:.9g} instead of 1"
-            )
-        return faults
+        faults, values = probability_faults(table, answers)
+        return faults + (sum_faults(values) if self.sums_to_one(classes.target) else [])
 
 
 @SUBMISSION_KINDS.register("columns")
@@ -64,6 +59,18 @@ class Columns(Probabilities):
 
     def sums_to_one(self, target: TargetType) -> bool:
         return target.sums_to_one
+
+    def long_faults(
+        self, table: pd.DataFrame, answers: Sequence[str], ids: Sequence[str], asked: np.ndarray, classes: Classes
+    ) -> list[str]:
+        faults, values = probability_faults(table, answers)
+        if faults or not self.sums_to_one(classes.target):
+            return faults
+        number, first = np.unique(np.asarray(ids, dtype=object).astype(str), return_inverse=True)
+        total = np.bincount(first, values[:, 0])
+        off = np.flatnonzero(np.abs(total - 1) > TOLERANCE)
+        told = [f"the rows of {number[k]!r} sum to {total[k]:.9g} instead of 1" for k in off[:LISTED].tolist()]
+        return told + ([f"images whose rows do not sum to 1: {len(off)} in all"] if len(off) > LISTED else [])
 
 
 @SUBMISSION_KINDS.register("probability")
@@ -82,6 +89,18 @@ class Probability(Probabilities):
 
     def columns(self, p: np.ndarray, d: np.ndarray | None, classes: Classes) -> Sequence[Sequence[str]]:
         return super().columns(p, d, classes)[1:]
+
+
+def probability_faults(table: pd.DataFrame, answers: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """The cells that hold no probability, and (n, answers) float64 of all."""
+    return number_faults(table, answers, "probability", (("is outside 0 to 1", _outside),))
+
+
+def sum_faults(values: np.ndarray) -> list[str]:
+    """The rows that do not sum to 1; one with NaN is named elsewhere."""
+    total = values.sum(axis=1)
+    off = np.flatnonzero(np.abs(total - 1) > TOLERANCE)
+    return listed(off, "rows that do not sum to 1", lambda row: f"the row sums to {total[row]:.9g} instead of 1")
 
 
 def _outside(values: np.ndarray) -> np.ndarray:

@@ -35,7 +35,6 @@ class SubmissionKind(Configurable):
 
     targets: ClassVar[tuple[type[TargetType], ...]] = (ClassTarget,)
     column_each: ClassVar[bool] = False  # a column for each class, where others have one column beside the id
-    alike: ClassVar[bool] = True  # whether a cell is judged in the same way whichever column it stands in
     numbers: ClassVar[bool] = False  # whether the answers are numbers: see `right`
     positive_class: ClassVar[bool] = False  # whether the answer is the probability of the last of two classes
 
@@ -49,6 +48,24 @@ class SubmissionKind(Configurable):
     def asked(self, names: tuple[str, ...], target: TargetType) -> tuple[str, ...]:
         """What there is a column for, where there is one for each: here the network's outputs."""
         return names
+
+    def long_columns(self, names: tuple[str, ...], target: TargetType) -> tuple[str, ...] | None:
+        """What the answer columns stand for where the sample has a row for each image and each of `asked`; None where
+        there is one column."""
+        return None
+
+    def long_cells(
+        self, p: np.ndarray, d: np.ndarray | None, asked: np.ndarray, classes: Classes
+    ) -> Sequence[Sequence[str]]:
+        """`columns` of such a sample. asked: (n,) which of `asked` each row asks for."""
+        cells = np.array(self.columns(p, d, classes), dtype=object)
+        return [cells[asked, np.arange(len(asked))]]
+
+    def long_faults(
+        self, table: pd.DataFrame, answers: Sequence[str], ids: Sequence[str], asked: np.ndarray, classes: Classes
+    ) -> list[str]:
+        """`faults` of such a file. ids: (n,) the image of each row."""
+        return self.faults(table, answers, classes)
 
     def sums_to_one(self, target: TargetType) -> bool:
         """Whether the numbers of a row must."""

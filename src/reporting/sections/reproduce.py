@@ -52,13 +52,22 @@ def _plan(results: RunResults) -> list[Block]:
     ]
     if probe:
         lines.append((f"{metric} of the probe, {probe['run']}", "", f"{probe['value']:.4f}"))
+    if facts.get("answer"):
+        lines.append((f"{metric} of the answer to hand in: {facts['answer']['what']}", "", _interval(facts["answer"])))
     if trial:
         lines.append((f"{metric} of fold {trial['fold']} from scratch", "", f"{trial['score']:.4f}"))
+        if "promised" in trial:  # the trials of older plans had no trend
+            lines.append(("what its trend promises for the epochs that fit", "", f"{trial['promised']:.4f}"))
         lines.append((f"{metric} of fold {trial['fold']} of the probe", "", f"{trial['probe']:.4f}"))
     if facts["left_out"]:
         lines.append(("folds left out", "", ", ".join(str(fold) for _, fold in facts["left_out"])))
     title = f"The plan for a budget of {facts['budget']}, and what it took"
     return [Table("plan", title, pd.DataFrame(lines, columns=["what", "planned", "took"]))]
+
+
+def _interval(score: dict[str, Any]) -> str:
+    sure = "" if score["low"] is None else f" ({score['low']:.4f} to {score['high']:.4f})"
+    return f"{score['value']:.4f}{sure}"
 
 
 def same_bits(commit: str, device: str) -> bool:

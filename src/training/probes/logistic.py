@@ -40,14 +40,30 @@ class Logistic(Probe):
     def loss(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(logits, truth)
 
+    def row_losses(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """(n,) whose mean is `loss`."""
+        return F.cross_entropy(logits, truth, reduction="none")
+
     def path(
-        self, features: torch.Tensor, truth: torch.Tensor, outputs: int, strengths: tuple[float, ...]
+        self,
+        features: torch.Tensor,
+        truth: torch.Tensor,
+        outputs: int,
+        strengths: tuple[float, ...],
+        weights: torch.Tensor | None = None,
     ) -> Iterator[LinearHead]:
         weight, bias = torch.zeros(self.directions(outputs), features.shape[1]), torch.zeros(outputs)
-        yield from self._path(features, truth, strengths, weight, bias)
+        yield from self._path(features, truth, strengths, weight, bias, weights)
 
-    def refit(self, features: torch.Tensor, truth: torch.Tensor, outputs: int, near: LinearHead) -> LinearHead:
-        (fitted,) = self._path(features, truth, (near.strength,), self.gathered(near.weight), near.bias)
+    def refit(
+        self,
+        features: torch.Tensor,
+        truth: torch.Tensor,
+        outputs: int,
+        near: LinearHead,
+        weights: torch.Tensor | None = None,
+    ) -> LinearHead:
+        (fitted,) = self._path(features, truth, (near.strength,), self.gathered(near.weight), near.bias, weights)
         return fitted
 
     def _path(
@@ -57,18 +73,25 @@ class Logistic(Probe):
         strengths: tuple[float, ...],
         weight: torch.Tensor,
         bias: torch.Tensor,
+        weights: torch.Tensor | None,
     ) -> Iterator[LinearHead]:
         """Each fit begins where the one before it ended, the first at these numbers."""
         outputs, variances = len(bias), features.square().mean(0)
         for strength in strengths:
             scale = (self.curvature(outputs) * variances + strength).rsqrt()
             penalty = strength * scale.square()
-            found, bias = self._fitted(features * scale, truth, penalty, weight / scale, bias)
+            found, bias = self._fitted(features * scale, truth, penalty, weight / scale, bias, weights)
             weight = found * scale
             yield LinearHead(self.spread(weight.T, outputs).T.contiguous(), bias, strength)
 
     def _fitted(
-        self, seen: torch.Tensor, truth: torch.Tensor, penalty: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+        self,
+        seen: torch.Tensor,
+        truth: torch.Tensor,
+        penalty: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        weights: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         weight, bias = weight.clone().requires_grad_(), bias.clone().requires_grad_()
         optimizer = torch.optim.LBFGS(
@@ -78,7 +101,8 @@ class Logistic(Probe):
         def objective() -> torch.Tensor:
             optimizer.zero_grad()
             logits = self.spread(F.linear(seen, weight), len(bias)) + bias
-            value = self.loss(logits, truth) + 0.5 * (penalty * weight.square()).sum()
+            loss = self.loss(logits, truth) if weights is None else (self.row_losses(logits, truth) * weights).mean()
+            value = loss + 0.5 * (penalty * weight.square()).sum()
             value.backward()
             return value
 
@@ -94,7 +118,10 @@ class OneAgainstRest(Logistic):
         return 0.25
 
     def loss(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        return F.binary_cross_entropy_with_logits(logits, truth.float(), reduction="none").sum(1).mean()
+        return self.row_losses(logits, truth).mean()
+
+    def row_losses(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        return F.binary_cross_entropy_with_logits(logits, truth.float(), reduction="none").sum(1)
 
 
 @PROBES.register("grades")

@@ -1,5 +1,6 @@
 """The base class of the heads that are fitted on frozen features."""
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,13 +42,31 @@ class Probe(Configurable):
         """A head for each of these strengths, in their order.
 
         features: (n, width) float32 on their principal axes, which turn features of deviation 1 without stretching
-        them: the columns are nearly uncorrelated. truth: as the kind of target has it.
+        them: the columns are nearly uncorrelated. truth: as the kind of target has it. A fifth parameter, `weights`,
+        takes what rows count, (n,) of mean 1: without it rows must count alike.
         """
 
-    def refit(self, features: torch.Tensor, truth: torch.Tensor, outputs: int, near: LinearHead) -> LinearHead:
+    @property
+    def weighs_rows(self) -> bool:
+        """Whether rows may count differently in it."""
+        return "weights" in inspect.signature(self.path).parameters
+
+    def refit(
+        self,
+        features: torch.Tensor,
+        truth: torch.Tensor,
+        outputs: int,
+        near: LinearHead,
+        weights: torch.Tensor | None = None,
+    ) -> LinearHead:
         """The head of the strength of `near`, which was fitted on some of these rows: where a fit may begin."""
-        (fitted,) = self.path(features, truth, outputs, (near.strength,))
+        (fitted,) = self.path(features, truth, outputs, (near.strength,), *given(weights))
         return fitted
+
+
+def given(weights: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+    """The last argument of a `path`, where there is one."""
+    return () if weights is None else (weights,)
 
 
 class PrincipalAxes:

@@ -16,12 +16,24 @@ class Ridge(Probe):
     calibrated = False
 
     def path(
-        self, features: torch.Tensor, truth: torch.Tensor, outputs: int, strengths: tuple[float, ...]
+        self,
+        features: torch.Tensor,
+        truth: torch.Tensor,
+        outputs: int,
+        strengths: tuple[float, ...],
+        weights: torch.Tensor | None = None,
     ) -> Iterator[LinearHead]:
-        middle, mean = features.mean(0), truth.double().mean(0)
-        centred, count = (features - middle).double(), len(features)
-        variances, axes = torch.linalg.eigh(centred.T @ centred / count)
-        along = axes.T @ (centred.T @ (truth.double() - mean)) / count
+        shares = None if weights is None else (weights / weights.sum())[:, None]
+        middle, mean = _mean(features, shares), _mean(truth.double(), shares)
+        centred = (features - middle).double()
+        counted, of = (centred, len(features)) if shares is None else (centred * shares, 1)
+        variances, axes = torch.linalg.eigh(centred.T @ counted / of)
+        along = axes.T @ (counted.T @ (truth.double() - mean)) / of
         for strength in strengths:
             weight = (axes @ (along / (variances.clamp(min=0) + strength)[:, None])).T.float()
             yield LinearHead(weight, mean.float() - weight @ middle, strength)
+
+
+def _mean(table: torch.Tensor, shares: torch.Tensor | None) -> torch.Tensor:
+    """Of the rows, each by its share."""
+    return table.mean(0) if shares is None else (table * shares.to(table.dtype)).sum(0)

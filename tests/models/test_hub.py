@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import os
 import socket
 import threading
@@ -21,24 +20,12 @@ from src.models.factory import build
 from src.predict import main as predict
 from src.train import main as train
 from tests.fixtures.codes import raises
+from tests.fixtures.hub_cache import own_cache, put
 from tests.models.test_networks import model
 
 SMALL = "test_resnet"  # 0.5 M parameters; timm's hub has it as timm/test_resnet.r160_in1k
 OF_TIMM = "timm/test_resnet.r160_in1k"
 WORDS = ["config=tiny", "fold=0", "train.epochs=1", "train.ema_decay=0", "optim.lr=1e-12", "model.stem=stock"]
-
-
-def put(folder: Path, repository: str, **files: bytes | dict) -> Path:
-    """A repository as the hub's cache holds it, its files by the name's stem. Returns the snapshot's folder."""
-    place = folder / f"models--{repository.replace('/', '--')}"
-    snapshot = place / "snapshots" / ("0" * 40)
-    snapshot.mkdir(parents=True)
-    (place / "refs").mkdir()
-    (place / "refs" / "main").write_text("0" * 40)
-    names = {"model": "model.safetensors", "config": "config.json", "README": "README.md", "bin": "pytorch_model.bin"}
-    for stem, content in files.items():
-        (snapshot / names[stem]).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-    return snapshot
 
 
 def tensors(network: torch.nn.Module) -> bytes:
@@ -48,9 +35,8 @@ def tensors(network: torch.nn.Module) -> bytes:
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> Path:
     """An empty cache of the hub."""
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     hub._knock.cache_clear()
-    return tmp_path / "hub"
+    return own_cache(monkeypatch, tmp_path / "hub")
 
 
 # Damaged and foreign files

@@ -8,7 +8,6 @@ import pytest
 import timm
 import torch
 import yaml
-from huggingface_hub import constants
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_sample_image
@@ -18,6 +17,7 @@ from src.models.embedded import EMBEDDED, renamed
 from src.models.factory import build
 from src.train import main as train
 from tests.fixtures.codes import raises
+from tests.fixtures.hub_cache import own_cache
 from tests.models.test_networks import model
 
 NETWORK = "tf_efficientnet_lite0"
@@ -87,7 +87,7 @@ def test_the_hubs_cache_goes_first_and_a_named_file_before_it(tiny, monkeypatch,
     (hub / "snapshots" / ("0" * 40)).mkdir(parents=True)
     save_file(cached.state_dict(), hub / "snapshots" / ("0" * 40) / "model.safetensors")
     save_file(own.state_dict(), tiny / "own.safetensors")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tiny / "hub"))
+    own_cache(monkeypatch, tiny / "hub")
     words = [*WORDS[:2], "model.name=resnet10t", "model.stem=stock", *WORDS[3:], "fold=0"]
     for run, asked, source in (
         ("auto", "auto", cached),

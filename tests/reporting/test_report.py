@@ -343,16 +343,13 @@ def test_a_map_tells_what_it_shows(home, monkeypatch):
     write_run("some", skill=3.0)
     results = run_results(parse(["run=some"]))
     missed = surest_mistakes(results)["answer"].str.startswith("not ").head(6)
-    monkeypatch.setattr(
-        "src.reporting.sections.mistakes.heat_of", lambda _, rows, labels: ([np.ones((2, 2))] * len(rows), "")
-    )
+    heat = np.ones((2, 2))
+    monkeypatch.setattr("src.reporting.sections.mistakes.heat_of", lambda _, rows, labels: ([heat] * len(rows), ""))
     (gallery,) = [block for block in mistakes(results).blocks if getattr(block, "name", "") == "mistakes"]
     told = [tile.alt[1].replace(tile.classes[-1], "") for tile in gallery.tiles]
     assert len(set(zip(told, missed, strict=True))) == len(set(told)) == 2
     lines = [len(tile.lines) for tile in gallery.tiles]
-    monkeypatch.setattr(
-        "src.reporting.sections.mistakes.heat_of", lambda _, rows, labels: ([np.zeros((2, 2))] * len(rows), "")
-    )
+    heat[:] = 0
     (gallery,) = [block for block in mistakes(results).blocks if getattr(block, "name", "") == "mistakes"]
     assert [len(tile.lines) for tile in gallery.tiles] == [one + 1 for one in lines]
     assert all(tile.classes[-1] in tile.lines[-1] for tile in gallery.tiles)

@@ -20,7 +20,7 @@ from src.submission.kaggle import command, sync
 from src.submission.kaggle.command import Call, Failed
 from tests.fixtures.kaggle_cup import SLUG, digits_cup, write_table  # noqa: F401 (the fixture `cup`)
 from tests.fixtures.kaggle_server import TOKEN, USER
-from tests.fixtures.kaggle_words import prints
+from tests.fixtures.kaggle_words import aged, prints
 from tests.fixtures.notes import names_it
 from tests.fixtures.warm_kaggle import warm_kaggle
 
@@ -255,11 +255,6 @@ def test_a_push_of_unknown_fate_is_looked_up_before_the_next(cup):
     cup.server.store(file.name, file.read_bytes(), cup.entries()[0].message)  # it had arrived after all
     assert cup.run(file)[0] == 0 and cup.notes.texts("earlier-push-arrived")
     assert len(cup.server.submissions) == 1 == cup.server.count("CreateSubmission")
-
-
-def aged(monkeypatch):
-    """As if the push had been cut off so long ago that Kaggle's list no longer lags."""
-    monkeypatch.setattr(command, "LAG_SECONDS", 0.0)
 
 
 def statuses(cup):

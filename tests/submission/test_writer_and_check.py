@@ -284,6 +284,12 @@ KINDS = {
 }
 
 
+def rows_at_a_time(monkeypatch, count):
+    """As of a table too long to be held as text."""
+    for module in (table_module, check_module):
+        monkeypatch.setattr(module, "BLOCK", count)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_written_by_and_by_are_those_of_one_table(tmp_path, kind, monkeypatch):
     sample, classes, facts = KINDS[kind]
@@ -291,8 +297,7 @@ def test_rows_written_by_and_by_are_those_of_one_table(tmp_path, kind, monkeypat
     p = probabilities(5, len(classes))
     [whole] = answers(card, samples, IDS, p)
     wanted = whole.to_csv(index=False, lineterminator="\n").encode(card.submission.encoding)
-    monkeypatch.setattr(table_module, "BLOCK", 2)
-    monkeypatch.setattr(check_module, "BLOCK", 2)
+    rows_at_a_time(monkeypatch, 2)
     assert [len(block) for block in answers(card, samples, IDS, p)] == [2, 2, 1]
     path = write(card, samples, p, tmp_path)
     assert path.read_bytes() == wanted and check(path, card, samples) == []
@@ -309,7 +314,7 @@ def test_rows_written_by_and_by_are_those_of_one_table(tmp_path, kind, monkeypat
     ],
 )
 def test_a_fault_is_found_wherever_it_stands(tmp_path, old, new, fault, monkeypatch):
-    monkeypatch.setattr(check_module, "BLOCK", 2)
+    rows_at_a_time(monkeypatch, 2)
     card, samples = competition("columns", ["a", "b"], {"id": IDS, "a": "0", "b": "0"})
     text = "id,a,b\n" + "".join(f"{key},1,0\n" for key in IDS)
     assert faults(tmp_path, card, samples, text) == []
@@ -318,8 +323,7 @@ def test_a_fault_is_found_wherever_it_stands(tmp_path, old, new, fault, monkeypa
 
 def test_many_rows_are_never_all_text_at_once(tmp_path, monkeypatch):
     """30,000 rows of ten cells take 19 MB as text."""
-    monkeypatch.setattr(table_module, "BLOCK", 500)
-    monkeypatch.setattr(check_module, "BLOCK", 500)
+    rows_at_a_time(monkeypatch, 500)
     ids, classes = [f"{row:05d}" for row in range(30_000)], list("abcdefghij")
     card, samples = competition("columns", classes, {"id": ids, **dict.fromkeys(classes, "0")})
     p = probabilities(len(ids), len(classes))
@@ -506,7 +510,7 @@ def test_the_quick_way_and_the_way_by_text_agree_on_rows(tmp_path, monkeypatch, 
 
 def both_ways(tmp_path, card, samples, text, monkeypatch, block):
     """Whether a file has no fault, on which the quick check and the check by text must agree."""
-    monkeypatch.setattr(check_module, "BLOCK", block)
+    rows_at_a_time(monkeypatch, block)
     quick = faults(tmp_path, card, samples, text)
     monkeypatch.setattr(check_module, "_plainly_right", lambda *_: False)
     assert quick == faults(tmp_path, card, samples, text)

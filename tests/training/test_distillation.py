@@ -31,6 +31,7 @@ from src.training.step import Stepper
 from src.training.trainer import FoldTraining
 from tests.fixtures import fresh_process
 from tests.fixtures.codes import refused
+from tests.fixtures.killed import killed_at
 from tests.fixtures.notes import names_it
 from tests.fixtures.older_runs import without_keys
 from tests.fixtures.tiny import write_tiny
@@ -474,12 +475,10 @@ def test_killed_folds_end_with_the_same_bits_even_if_the_teacher_was_trained_ane
     assert not (member(tiny, "killed") / "teacher").exists()  # its answers are not kept
 
 
-def test_a_fold_that_never_began_asks_anew(tiny, monkeypatch):
+def test_a_fold_that_never_began_asks_anew(tiny):
     """The name is still free, and its teacher may be another one now."""
-    with monkeypatch.context() as patched:
-        patched.setattr(FoldTraining, "run", lambda self: (_ for _ in ()).throw(SystemExit("killed")))
-        with pytest.raises(SystemExit):
-            train([*TAUGHT, "fold=0", "train.epochs=1"])
+    with killed_at(FoldTraining, "run"):
+        train([*TAUGHT, "fold=0", "train.epochs=1"])
     assert (member(tiny, "student") / "teacher" / "train.npz").exists()
     swap(tiny, 0)
     assert train([*TAUGHT, "fold=0", "train.epochs=1"]) == 0
@@ -488,12 +487,10 @@ def test_a_fold_that_never_began_asks_anew(tiny, monkeypatch):
     assert weights(tiny, "student") == weights(tiny, "fresh")
 
 
-def test_damaged_answers_are_told(tiny, monkeypatch, capsys):
+def test_damaged_answers_are_told(tiny, capsys):
     words = [*(word.replace("=0.002", "=1e-9") for word in LONG), "run=student"]  # a checkpoint after every step
-    with monkeypatch.context() as patched:
-        patched.setattr(FoldTraining, "_end_epoch", lambda self: (_ for _ in ()).throw(SystemExit("killed")))
-        with pytest.raises(SystemExit):
-            train(words)
+    with killed_at(FoldTraining, "_end_epoch"):
+        train(words)
     assert (member(tiny, "student") / "checkpoint.pt").exists()
     file = member(tiny, "student") / "teacher" / "test.npz"
     file.unlink()

@@ -18,11 +18,12 @@ from src.config.load import load
 from src.core.locks import only_one
 from src.core.paths import REPOSITORY
 from src.train import main as train
-from src.training import machine
+from src.training import machine, trainer
 from src.training.machine import Share
 from src.training.trainer import FoldTraining
 from tests.fixtures.codes import raises, refused
 from tests.fixtures.fresh_process import trained
+from tests.fixtures.killed import killed_at
 from tests.fixtures.notes import Notes, names_it
 from tests.fixtures.tiny import write_tiny
 from tests.fixtures.warm_python import KILL, warm_python
@@ -111,29 +112,30 @@ def test_killed_runs_end_with_the_same_bits(tiny, whole):
     pd.testing.assert_frame_equal(logs[0][same], logs[1][same])
 
 
-def test_a_kill_between_the_last_step_and_the_end_of_its_epoch(tiny, monkeypatch):
+def test_a_kill_between_the_last_step_and_the_end_of_its_epoch(tiny):
     words = [word for word in WORDS if not word.startswith(("machine.", "train.epochs"))]
     words += ["machine.checkpoint_minutes=1e-9", "train.epochs=2"]
     assert train([*words, "run=whole"]) == 0
-    with monkeypatch.context() as patched:
-        patched.setattr(FoldTraining, "_end_epoch", lambda self: (_ for _ in ()).throw(SystemExit("killed")))
-        with pytest.raises(SystemExit):
-            train([*words, "run=killed"])
+    with killed_at(FoldTraining, "_end_epoch"):
+        train([*words, "run=killed"])
     progress = torch.load(fold(tiny, "killed") / "checkpoint.pt", weights_only=True)["progress"]
     assert (progress["epoch"], progress["step"]) == (0, 8), "every step of the epoch is in the checkpoint"
     assert train([*words, "run=killed"]) == 0
     assert result(tiny, "killed")[0] == result(tiny, "whole")[0]
 
 
+def checkpoints_are_dear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with large weights on a slow disk: a checkpoint is worth its time after hours alone."""
+    monkeypatch.setattr(trainer, "CHEAP", 0)
+    monkeypatch.setattr(trainer, "WORTH", 1e6)
+
+
 def test_large_checkpoints_are_not_written_at_every_epochs_end(tiny, monkeypatch):
     words = ["config=tiny", "fold=0", "train.epochs=4"]
     assert train([*words, "run=whole"]) == 0
-    with monkeypatch.context() as patched:
-        patched.setattr("src.training.trainer.CHEAP", 0)
-        patched.setattr("src.training.trainer.WORTH", 1e6)
-        patched.setattr("src.training.trainer.finish", lambda *_: (_ for _ in ()).throw(SystemExit("killed")))
-        with pytest.raises(SystemExit):
-            train([*words, "run=killed"])
+    with monkeypatch.context() as patched, killed_at(trainer, "finish"):
+        checkpoints_are_dear(patched)
+        train([*words, "run=killed"])
     assert torch.load(fold(tiny, "killed") / "checkpoint.pt", weights_only=True)["progress"]["epoch"] == 1
     assert train([*words, "run=killed"]) == 0
     assert result(tiny, "killed")[0] == result(tiny, "whole")[0]
@@ -142,10 +144,8 @@ def test_large_checkpoints_are_not_written_at_every_epochs_end(tiny, monkeypatch
 def test_the_best_epoch_so_far_is_always_in_the_checkpoint(tiny, monkeypatch):
     """Else a life that finds another best one would take the weights that the one before had put aside."""
     words = ["config=tiny", "fold=0", "train.epochs=4", "train.keep=best", "run=killed"]
-    monkeypatch.setattr("src.training.trainer.CHEAP", 0)
-    monkeypatch.setattr("src.training.trainer.WORTH", 1e6)
-    monkeypatch.setattr("src.training.trainer.finish", lambda *_: (_ for _ in ()).throw(SystemExit("killed")))
-    with pytest.raises(SystemExit):
+    checkpoints_are_dear(monkeypatch)
+    with killed_at(trainer, "finish"):
         train(words)
     kept = torch.load(fold(tiny, "killed") / "checkpoint.pt", weights_only=True)["progress"]["epoch"]
     scores = pd.read_csv(fold(tiny, "killed") / "log.csv")["score"]
@@ -170,12 +170,10 @@ def test_a_signal_while_the_last_epoch_is_kept_ends_the_command(tiny, monkeypatc
 
 def test_a_kill_between_the_last_epoch_and_what_is_made_of_it(tiny, monkeypatch, messages):
     words = ["config=tiny", "fold=0", "train.epochs=2"]
-    monkeypatch.setattr("src.training.trainer.CHEAP", 60)
+    monkeypatch.setattr(trainer, "CHEAP", 60)
     assert train([*words, "run=whole"]) == 0
-    with monkeypatch.context() as patched:
-        patched.setattr("src.training.trainer.finish", lambda *_: (_ for _ in ()).throw(SystemExit("killed")))
-        with pytest.raises(SystemExit):
-            train([*words, "run=killed"])
+    with killed_at(trainer, "finish"):
+        train([*words, "run=killed"])
     messages.clear()
     assert train([*words, "run=killed"]) == 0
     assert not any(names_it(line, "2/2") and names_it(line, "loss") for line in messages), "no epoch is trained again"

@@ -87,7 +87,7 @@ def find_lr(request: Request, ends: tuple[float, float] = (LOWEST, HIGHEST)) -> 
     """
     run = Run(request.competition, request.run)
     with tempfile.TemporaryDirectory() as place:
-        job = _rehearsal(request, run, Path(place))
+        job = _rehearsal(request, run, Path(place), ends)
         predict_teachers([job], Share(1, job.threads, job.machine.workers))
         with ProgressReporter(what="learning rates") as terminal:
             table = tried(LearningRateTest(job, terminal).losses, ends)
@@ -154,7 +154,7 @@ def _left_valley(table: pd.DataFrame) -> bool:
     return fall > noise and climb > max(CLIMB * fall, noise)
 
 
-def _rehearsal(request: Request, run: Run, place: Path) -> DryRunJob:
+def _rehearsal(request: Request, run: Run, place: Path, ends: tuple[float, float]) -> DryRunJob:
     competition = open_competition(request.config, run)
     check_choices(competition)
     config, fold = competition.config, (request.folds or (0,))[0]
@@ -166,7 +166,7 @@ def _rehearsal(request: Request, run: Run, place: Path) -> DryRunJob:
     machine = choose(config, parameters, record, partial(_whole_batch, config))
     share = share_out(config, machine, 1)
     machine = replace(machine, workers=share.workers)
-    log.info(f"{STEPS} steps of {config.model.name} on {machine.device}, at rates from {LOWEST:g} to {HIGHEST:g}")
+    log.info(f"{STEPS} steps of {config.model.name} on {machine.device}, at rates from {ends[0]:g} to {ends[1]:g}")
     images = competition.images()
     teacher = teacher_of(competition)
     return DryRunJob(

@@ -19,7 +19,7 @@ from src.models import hub
 from src.models.factory import build
 from src.predict import main as predict
 from src.train import main as train
-from tests.fixtures.codes import raises
+from tests.fixtures.codes import raises, refused
 from tests.fixtures.hub_cache import own_cache, put
 from tests.models.test_networks import model
 
@@ -51,8 +51,8 @@ def test_a_broken_download_is_told_before_anything_is_trained(tiny, cache, capsy
     file = put(cache, OF_TIMM, model=content(tensors(timm.create_model(SMALL)))) / "model.safetensors"
     with raises("weights-damaged", str(file)):
         build(model(name=SMALL, pretrained=True), 3, 64)
-    assert train([*WORDS, f"model.name={SMALL}", "model.pretrained=auto"]) == 1
-    assert "delete" in capsys.readouterr().err and not list(tiny.glob("runs/tiny/*/seed*/fold*/log.csv"))
+    refused(capsys, train, [*WORDS, f"model.name={SMALL}", "model.pretrained=auto"], "weights-damaged", str(file))
+    assert not list(tiny.glob("runs/tiny/*/seed*/fold*/log.csv"))
 
 
 def test_flipped_bytes_are_found_by_the_checksum_that_the_cache_calls_its_copies_by(cache):

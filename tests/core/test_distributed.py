@@ -358,20 +358,20 @@ def test_one_rank_s_problem_is_told_once_and_ends_all(tiny):
 
 
 def test_a_problem_of_all_is_told_once(tiny):
-    for number, (code, said, words) in enumerate(
+    for number, (code, error, name, word) in enumerate(
         [
-            (2, "Did you mean optim.lr?", ["optim.lrr=1"]),
-            (2, "optim.name=adamx", ["optim.name=adamx"]),
-            (1, "the loss is nan", ["optim.lr=1e30"]),
-            (2, "a step of 1 images cannot be shared by 2 processes", ["train.batch=1"]),
-            (2, "machine.jobs=2", ["machine.jobs=2"]),
-            (2, "--find-lr works in one process", ["--find-lr"]),
+            (2, "unknown-key", "optim.lr?", "optim.lrr=1"),
+            (2, "unknown-name", "optim.name=adamx", "optim.name=adamx"),
+            (1, "loss-not-finite", "fold 0", "optim.lr=1e30"),
+            (2, "batch-too-small", "train.batch", "train.batch=1"),
+            (2, "bad-jobs", "machine.jobs=2", "machine.jobs=2"),
+            (2, "launched-twice", "--find-lr", "--find-lr"),
         ]
     ):
-        codes, told = failed(tiny, f"lot{number}", "config=tiny", f"run=r{number}", *words)
+        codes, told = failed(tiny, f"lot{number}", "config=tiny", f"run=r{number}", word, "--json")
         assert codes == [code, code], told
-        assert told.count("error: ") == 1, told
-        assert said in told
+        assert told.count("error: ") == 1 and error_codes(told) == [error], told
+        assert name in told
         assert "Traceback" not in told
 
 

@@ -6,6 +6,7 @@ No file of the package is written. The files are those of src/README.md.
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +18,7 @@ from tests.fixtures.codes import assert_error
 from tests.fixtures.recipes import recipe
 
 KINDS = ("network", "loss", "sampler", "schedule", "view", "prepare step", "backend", "label source")
-KINDS += ("fit", "pool", "head", "submission kind")
+KINDS += ("fit", "pool", "head", "submission kind", "reader")
 EXTENSIONS = {kind: recipe(kind.capitalize()) for kind in KINDS}
 MEMBER = Path("runs/tiny/r/seed0/fold0")
 
@@ -129,6 +130,18 @@ def test_a_prepare_step(extended):
     write(extended, "prepare step", "= 7", "= 9")
     assert learn("images.prepare=[red_only]", run="s") == 0
     assert {int(np.load(file)[0, 0, 0, 2]) for file in (extended / "competition/tiny/cache").glob("*.npy")} == {7, 9}
+
+
+@only("reader")
+def test_a_reader(extended):
+    data = extended / "competition/tiny/data"
+    for file in [*data.glob("train/*.png"), *data.glob("test/*.png")]:
+        (file.parent / f"{file.stem}.flat").write_bytes(cv2.imread(str(file)).tobytes())
+        file.unlink()
+    card = extended / "competition/tiny/card.yaml"
+    card.write_text(card.read_text().replace(".png", ".flat"))
+    assert learn() == 0
+    assert len(logits(extended)) == 15
 
 
 @only("backend")

@@ -13,7 +13,7 @@ from src.config.schema import Config, Model, check
 from src.core.console import log, note
 from src.core.errors import UsageError
 from src.core.paths import Run
-from src.images.decode import image_size
+from src.images.read import image_size
 from src.metrics import Metric
 
 PRETRAINED, POOL = "model.pretrained", "model.pool"

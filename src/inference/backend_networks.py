@@ -107,6 +107,7 @@ class EngineNetworks:
         own = self.competition
         classes = len(own.samples.classes)
         network, _ = trained_network(own.config, member.folder, classes, own.target)
+        network.input_dtype = own.card.pixel_format.tensor_dtype
         if self.size != own.config.images.size:
             try_size(network, own.config.model.name, self.size, classes)
         with _backend_of(engine) as backend:

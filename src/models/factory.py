@@ -8,7 +8,7 @@ import timm
 import torch
 from torch import nn
 
-from src.config.schema import Model
+from src.config.schema import COLOUR, GRAY, Model
 from src.core.errors import Problem, UsageError
 from src.models.heads import HEADS
 from src.models.hub import HUB
@@ -21,15 +21,15 @@ RUN = "run:"  # model.weights=run:NAME goes on from another run
 SMALL_INPUT = 96  # below this many pixels a stock stem throws away most of the picture
 TINY_INPUT = 40  # and below this nothing can be spared at all
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue in gray (ITU-R BT.601)
-GRAY, COLOUR = 1, 3  # channels that a network may see
 # Arguments with which a network of one size is told to take others too.
 OWN_SIZE = ("img_size", "dynamic_img_size", "strict_img_size", "use_naflex")
 
 
 class Network(nn.Module):
-    """A backbone with its normalisation: (n, 3, h, w) uint8 in, (n, outputs) logits out.
+    """A backbone with its normalisation: (n, channels, h, w) in, as bytes or floats from 0 to 255;
+    (n, outputs) logits out.
 
-    A backbone of one channel sees the gray of the images. Outputs with a unit of their own come out in it: the
+    A backbone of one channel sees the gray of colours. Outputs with a unit of their own come out in it: the
     backbone makes standardised ones, and holds, as buffers that lie among its weights, the mean and standard deviation
     that turn them back.
     """
@@ -38,15 +38,19 @@ class Network(nn.Module):
         self, backbone: nn.Module, own_unit: int = 0, channels: int = COLOUR, normalisation: dict | None = None
     ) -> None:
         """own_unit: the number of outputs, where they have a unit of their own. channels: that the backbone sees.
-        normalisation: mean and std of red, green and blue, from 0 to 1, where they are not the backbone's own."""
+        normalisation: mean and std of each channel, from 0 to 1, where they are not the backbone's own; of channels
+        other than colours these are the mean over its colours."""
         super().__init__()
         self.backbone, self.own_unit, self.gray = backbone, own_unit > 0, channels == GRAY
+        self.planes, self.input_dtype = COLOUR if self.gray else channels, torch.uint8
         if own_unit:
             backbone.register_buffer("output_mean", torch.zeros(own_unit))
             backbone.register_buffer("output_unit", torch.ones(own_unit))
         config = timm.data.resolve_data_config({}, model=backbone) | (normalisation or {})
         for name in ("mean", "std"):
-            values = torch.tensor(config[name]).expand(COLOUR)
+            values = torch.tensor(config[name])
+            if len(values) != self.planes:
+                values = values.mean(0, keepdim=True).expand(self.planes)
             values = values.mean(0, keepdim=True) if self.gray else values
             self.register_buffer(name, values.view(1, channels, 1, 1) * 255, persistent=False)
         if self.gray:
@@ -188,7 +192,7 @@ def try_size(network: Network, name: str, size: int, classes: int) -> None:
     network.eval()
     try:
         with torch.no_grad():
-            answers = network(torch.zeros(1, COLOUR, size, size, dtype=torch.uint8))
+            answers = network(torch.zeros(1, network.planes, size, size, dtype=torch.uint8))
     except (RuntimeError, AssertionError, ValueError, IndexError, ZeroDivisionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise Problem(

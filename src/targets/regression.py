@@ -111,6 +111,9 @@ class Regression(TargetType):
             names.append(ends if len(outputs) == 1 else f"{outputs[output]} {ends}")
         return tuple(names), strata
 
+    def constant_outputs(self, truth: np.ndarray, outputs: tuple[str, ...]) -> list[str]:
+        return [outputs[k] for k in np.flatnonzero(np.ptp(truth, axis=0) == 0)]
+
     def predictions(self, logits: np.ndarray) -> np.ndarray:
         return logits.astype(np.float64).clip(self.low, self.high)
 

@@ -193,6 +193,10 @@ class TargetType(Configurable):
         """Whether these rows are all alike, so that nothing can be learned."""
         return bool((truth == truth[:1]).all())
 
+    def constant_outputs(self, truth: np.ndarray, outputs: tuple[str, ...]) -> list[str]:
+        """The names of outputs that are the same in every row, where others are not: nothing is learned of them."""
+        return []
+
     def prior(self, truth: np.ndarray, outputs: int) -> np.ndarray:
         """(outputs,) the prediction where there is no image: what is usual in these rows."""
         return truth.mean(axis=0, dtype=np.float64)

@@ -125,7 +125,8 @@ def try_batch(state: State, config: object, batch: int) -> None:
     """One forward and backward pass over `batch` blank images; the network and its gradients are left as they were."""
     network = state.network
     before = {name: value.clone() for name, value in network.named_buffers()}
-    images = torch.zeros(batch, 3, config.images.size, config.images.size, dtype=torch.uint8, device=state.device)
+    shape = batch, config.model.planes, config.images.size, config.images.size
+    images = torch.zeros(shape, dtype=torch.uint8, device=state.device)
     try:
         with state.unshared():  # other ranks may try another batch
             network.train()

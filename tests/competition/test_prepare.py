@@ -252,7 +252,7 @@ def test_what_is_given_wins(host):
         "ranked",
     )
     assert load_samples(card).classes == ("wasp", "fly", "bee")
-    assert re.search(r"^metric: macro_f1 +# given$", (card.folder / "card.yaml").read_text(), re.M)
+    assert re.search(r"^metric: macro_f1 +# given\b", (card.folder / "card.yaml").read_text(), re.M)
 
 
 def test_a_given_template_and_an_empty_folder(host, capsys, tmp_path):

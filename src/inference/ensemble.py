@@ -23,8 +23,6 @@ from src.inference.score_table import held_out
 from src.inference.test_predictions import chosen_decision, same_folds, test_answer, write_answers
 from src.metrics import Rows
 
-RANKS = "rank mean"  # of a blend: ranks are no probabilities
-
 
 def predict_ensemble(request: Request) -> Path:
     """Write the submission of request.runs and return its path. What concerns the whole (predict.blend, .decide,

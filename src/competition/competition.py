@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from src.competition.auto_config import resolve_auto, with_values
+from src.competition.bags import bags_of
 from src.competition.card import Card, load_card
 from src.competition.folds import Folds, freeze_folds, units_of
 from src.competition.labels import test_answers
@@ -26,6 +27,7 @@ from src.core.console import note
 from src.core.errors import Problem, UsageError
 from src.core.files import sha256_of, write_text
 from src.core.paths import Run, relative_paths, runs_folder
+from src.images.bags import BagImages
 from src.images.cache import ImageCache
 from src.images.fits import version_of
 from src.images.local_copy import local_folder
@@ -34,6 +36,8 @@ from src.images.prepare_steps import versions_of
 from src.images.stream import ImageStream
 from src.metrics import Metric, Rows, metric
 from src.targets import TargetType
+
+USUAL_BAG, MOST_SLOTS = "mean", 8  # of model.bag, and of images.bag_size at most, where they are not said
 
 
 @dataclass(frozen=True)
@@ -87,14 +91,17 @@ class Competition:
         """Of the cells: logits of other ones are stale."""
         return None if self.cells is None else hashlib.sha256(self.cells.tobytes()).hexdigest()[:16]
 
-    def images(self, size: int | None = None) -> ImageCache | ImageStream:
+    def images(self, size: int | None = None) -> ImageCache | ImageStream | BagImages:
         """Every image decoded for networks that see `size` pixels (None: as trained).
 
         Raises Problem listing those that cannot be.
         """
-        wanted = self.config.images
+        wanted, bags = self.config.images, bags_of(self.samples.train, self.samples.test)
         paths = [*self.samples.train["path"], *self.samples.test["path"]]
-        return ImageCache.open(
+        digests = np.concatenate([self.samples.train["digest"], self.samples.test["digest"]]).tolist()
+        if bags is not None:
+            paths, digests = [path for bag in bags for path in bag.paths], [one for bag in bags for one in bag.digests]
+        images = ImageCache.open(
             self.card.folder / "cache",
             paths,
             wanted.load_side(size),
@@ -102,9 +109,13 @@ class Competition:
             tuple(wanted.prepare),
             max_gb=self.config.machine.cache_max_gb,
             local=local_folder(self.config.machine.cache_local),
-            digests=np.concatenate([self.samples.train["digest"], self.samples.test["digest"]]).tolist(),
+            digests=digests,
             pixels=self.card.pixel_format,
         )
+        if bags is None:
+            return images
+        ends = np.cumsum([0, *(len(bag.paths) for bag in bags)])
+        return BagImages(images, ends, wanted.bag_size)
 
 
 def cells_beside(samples: Samples, model: Model) -> np.ndarray | None:
@@ -150,8 +161,24 @@ def open_competition(config: Config, run: Run) -> Competition:
     ignored = read_ignored(data.ignore, samples) if data.ignore else None
     if ignored:  # only now: the frozen folds are those of all rows
         samples, folds = leave_out(samples, folds, ignored)
-    config = resolve_auto(_for_channels(config, card.pixel_format), run, samples, measure)
+    config = resolve_auto(_for_bags(_for_channels(config, card.pixel_format), samples), run, samples, measure)
     return Competition(card, samples, folds, measure, config, ignored)
+
+
+def _for_bags(config: Config, samples: Samples) -> Config:
+    """The configuration whose network joins the images of a bag. Raises UsageError where there are no bags to join."""
+    bags = bags_of(samples.train, samples.test)
+    if bags is None:
+        usual = {"model.bag": "auto", "images.bag_size": None}
+        asked = [name for name, value in usual.items() if config.value(name) != value]
+        if asked:
+            text = f"{asked[0]}: each answer of {config.competition} has one image: leave it out"
+            raise UsageError(text, code="no-bags")
+        return config
+    values = {"model.bag": USUAL_BAG} if config.model.bag == "auto" else {}
+    if config.images.bag_size is None:
+        values["images.bag_size"] = min(MOST_SLOTS, max(len(bag.paths) for bag in bags))
+    return with_values(config, values) if values else config
 
 
 def _for_channels(config: Config, pixels: PixelFormat) -> Config:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from src.competition import labels, templates
+from src.competition.bags import BAG, FILES, ROWS, find_bags, image_paths, merge_rows, note_sizes, with_bags
 from src.competition.card import Card, Table, TrainTable
 from src.competition.file_tree import Tree
 from src.competition.label_sources import label_source
@@ -156,7 +157,10 @@ def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None
     train = pd.concat([rows for _, _, rows in parts.values()], ignore_index=True)
     if WEIGHT in train:  # a table without votes counts each row once
         train[WEIGHT] = train[WEIGHT].fillna(1.0)
-    train, target = _one_row_an_id(train, np.concatenate(targets), card, notes)
+    target = np.concatenate(targets)
+    if card.bag == ROWS:
+        train, target = merge_rows(train, target, card.train.name)
+    train, target = _one_row_an_id(train, target, card, notes)
     train, target = _with_image(train, target, card, notes)
     if same := card.target_type.constant_outputs(target, classes):
         notes.append(Note("output-constant", f"{', '.join(same[:LISTED])}: the same in every training row"))
@@ -175,8 +179,13 @@ def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None
             )
         )
     _unnamed(tree, train, test, notes)
+    root = f"{tree.root.resolve()}/"
     for table in (train, test):
-        table["path"] = f"{tree.root.resolve()}/" + table["path"]
+        table["path"] = root + table["path"]
+        if BAG in table:
+            table[BAG] = [tuple(root + path for path in bag) for bag in table[BAG]]
+    if BAG in train:
+        note_sizes(card, train, notes)
     sample = sample_of(card, {*test["id"], *absent}, test, classes)
     return Samples(train, test, target, classes, sample, card.target_type, tuple(absent), tuple(notes), metadata)
 
@@ -218,9 +227,24 @@ def _labelled(
         rows[WEIGHT] = _weights(table, source, card.weight) if weight else 1.0
     elif (counted := card.target_type.row_weights(read)) is not None:
         rows[WEIGHT] = counted
-    rows["path"], rows["absent"] = find_files(rows["path"], source, tree)
+    rows = _with_files(rows, source, tree, card)
     rows = rows.assign(**_cells_beside(table, beside))
     return table, read, rows.assign(part=part, cluster="")
+
+
+def _with_files(rows: pd.DataFrame, source: Table, tree: Tree, card: Card) -> pd.DataFrame:
+    """The rows with the paths of their files, and whether these are `absent`."""
+    if card.bag != FILES:
+        rows["path"], rows["absent"] = find_files(rows["path"], source, tree)
+        return rows
+    if "*" not in source.images:
+        raise UsageError(
+            f"the card of {card.id}: with bag: files, images is a template that means several files, with a *, such as "
+            f"train/{{id}}/*.png, not {source.images}",
+            code="bad-card",
+        )
+    bags = find_bags(rows["path"], tree)
+    return with_bags(rows.assign(absent=[not bag for bag in bags]), bags)
 
 
 def _with_label(table: pd.DataFrame, source: TrainTable, card: Card, part: str, notes: list[Note]) -> pd.DataFrame:
@@ -386,12 +410,15 @@ def _test(card: Card, tree: Tree, beside: list[str]) -> tuple[pd.DataFrame, list
     rows = ids_and_paths(card.test, table).assign(**_cells_beside(table, beside))
     rows = rows.drop_duplicates(["id", "path"], ignore_index=True)
     repeated = rows["id"][rows["id"].duplicated()]
-    if len(repeated):
+    if len(repeated) and card.bag != ROWS:
         raise Problem(
             f"{card.test.name}: the test id {repeated.iloc[0]!r} stands for several images ({len(repeated)} such rows)",
             code="repeated-id",
         )
-    rows["path"], absent = find_files(rows["path"], card.test, tree)
+    rows = _with_files(rows, card.test, tree, card)
+    if card.bag == ROWS:
+        rows, _ = merge_rows(rows, None, card.test.name)
+    absent = rows.pop("absent").to_numpy(bool)
     if absent.any() and card.on_bad_image == "stop":
         raise Problem(
             f"{absent.sum()} of {len(rows)} test images are missing: {_some(rows['path'][absent])}. Put them below "
@@ -409,7 +436,7 @@ def _test(card: Card, tree: Tree, beside: list[str]) -> tuple[pd.DataFrame, list
 
 def _unnamed(tree: Tree, train: pd.DataFrame, test: pd.DataFrame, notes: list[Note]) -> None:
     """Images beside those of the tables that no table names."""
-    named = {*train["path"], *test["path"]}
+    named = {*image_paths(train), *image_paths(test)}
     folders = {path.rpartition("/")[0] for path in named}
     surplus = [path for path in tree.images if path not in named and path.rpartition("/")[0] in folders]
     if surplus:

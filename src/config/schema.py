@@ -116,6 +116,7 @@ class Images(Section):
     load_size: Annotated[int, Field(ge=8)] | None
     fit: Annotated[str, _registered("FITS", "src.images.fits")]
     prepare: list[str]
+    bag_size: Positive | None = later(None)
 
     def load_side(self, size: int | None = None) -> int:
         """Side length in the cache for networks that see `size` pixels (None: as trained).
@@ -137,6 +138,7 @@ class Model(Section):
     metadata: Annotated[str, _registered("BRANCHES", "src.models.branches", "none")] = later("none")
     columns: dict[str, Annotated[int, Field(ge=0)]] | None = later(None)  # {name: categories, 0 of a number}; not given
     channels: Positive = later(3)
+    bag: Annotated[str, _registered("BAGS", "src.models.bags", "auto")] = later("auto")
     mean: list[Fraction] | None = later(None)
     std: list[Annotated[float, Field(gt=0, le=1)]] | None = later(None)
 
@@ -318,6 +320,11 @@ class Config(Section):
     predict: Predict
     log: Log
     kernel: Kernel = Kernel()  # a run's own file may come without it
+
+    @property
+    def planes(self) -> int:
+        """Channels of what the network is given for a row: those of all images of a bag."""
+        return self.model.planes * (self.images.bag_size or 1)
 
     @property
     def undecided(self) -> tuple[str, ...]:

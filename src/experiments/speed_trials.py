@@ -50,7 +50,7 @@ class SpeedTrials:
         network, device = self._network(config), self.machine(config).torch_device
         network = network.to(device, memory_format=torch.channels_last).eval()
         size = config.images.size
-        images = torch.zeros(batch, config.model.planes, size, size, dtype=torch.uint8, device=device)
+        images = torch.zeros(batch, config.planes, size, size, dtype=torch.uint8, device=device)
         images = images.contiguous(memory_format=torch.channels_last)
         torch.set_num_threads(self.share(config).threads)
         with torch.inference_mode():

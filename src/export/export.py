@@ -44,6 +44,11 @@ def export(request: Request, submission: Path, stored: str = "exact") -> Path:
     text = read_json(run.folder / "predictions" / f"{submission.stem}.json")
     with silenced():
         competition = open_competition(request.config, run)
+    if competition.config.images.bag_size:
+        raise Problem(
+            "an exported file answers one image, and the answers of this run have several: predict with the run itself",
+            code="export-of-bags",
+        )
     members = trained_members(run, request)
     tables = ViewTables(competition, run)
     facts = _facts(competition, run, members, text, tables, stored)

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from src.core.errors import Problem
+from src.images.bags import BagImages, apart, joined
 from src.images.cache import ImageCache
 from src.images.pixel_format import to_levels
 from src.images.stream import resized
@@ -37,12 +38,25 @@ class AugmentedSteps(Dataset):
         self.images, self.augmentation, self.only = images, augmentation, only
 
     def __getitem__(self, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
+        if isinstance(self.images, BagImages):
+            return to_tensor(self._bags(step)), torch.from_numpy(step.rows)
         images = self.images.batch(step.rows)
         made = self.augmentation(images, step.key)
         if self.only is not None:
             for i in np.flatnonzero(~self.only[step.rows]):
                 made[i] = to_levels(resized(images[i], self.augmentation.size))
         return to_tensor(made), torch.from_numpy(step.rows)
+
+    def _bags(self, step: Step) -> np.ndarray:
+        """Each image of a bag is augmented by itself; a place without one stays black."""
+        slots = self.images.slots
+        images = apart(self.images.drawn(step.rows, step.key), slots)
+        made = self.augmentation(images, step.key)
+        kept = np.zeros(len(images), bool) if self.only is None else np.repeat(~self.only[step.rows], slots)
+        for i in np.flatnonzero(kept):
+            made[i] = to_levels(resized(images[i], self.augmentation.size))
+        made[~images.any(axis=(1, 2, 3))] = 0
+        return joined(made.reshape(-1, slots, *made.shape[1:]))
 
 
 class PlainRows(Dataset):

@@ -109,6 +109,7 @@ class EngineNetworks:
         classes = len(own.samples.classes)
         network, _ = trained_network(own.config, member.folder, classes, own.target)
         network.input_dtype = own.card.pixel_format.tensor_dtype
+        network.slots = own.config.images.bag_size or 1
         if self.size != own.config.images.size:
             try_size(network, own.config.model.name, self.size, classes)
         with _backend_of(engine) as backend:

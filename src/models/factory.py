@@ -10,6 +10,8 @@ from torch import nn
 
 from src.config.schema import COLOUR, GRAY, Model
 from src.core.errors import Problem, UsageError
+from src.models.bag_head import bag_head, pool_bags, split
+from src.models.bags import AUTO as SINGLE
 from src.models.classifier import JOINED
 from src.models.heads import HEADS
 from src.models.hub import HUB
@@ -33,7 +35,8 @@ class Network(nn.Module):
 
     With columns beside the pictures (n, columns) float32 cells come in too, and the backbone's features go through its
     `joined` layer. Without them all cells are missing: of pictures of which nothing else is known, as those that a
-    size is tried with. A backbone of one channel sees the gray of colours. Outputs with a unit of their own come
+    size is tried with. One that pools bags is given their images beside each other in the channels. A backbone of
+    one channel sees the gray of colours. Outputs with a unit of their own come
     out in it: the backbone makes standardised ones, and holds, as buffers that lie among its weights, the mean and
     standard deviation that turn them back.
     """
@@ -46,7 +49,9 @@ class Network(nn.Module):
         other than colours these are the mean over its colours."""
         super().__init__()
         self.backbone, self.own_unit, self.gray = backbone, own_unit > 0, channels == GRAY
-        self.planes, self.input_dtype = COLOUR if self.gray else channels, torch.uint8
+        self.planes, self.slots, self.input_dtype = COLOUR if self.gray else channels, 1, torch.uint8
+        bags = bag_head(backbone)
+        self.bags = bags.bags if bags is not None else None
         if own_unit:
             backbone.register_buffer("output_mean", torch.zeros(own_unit))
             backbone.register_buffer("output_unit", torch.ones(own_unit))
@@ -66,12 +71,14 @@ class Network(nn.Module):
         return getattr(self.backbone, JOINED, None)
 
     def forward(self, images: torch.Tensor, cells: torch.Tensor | None = None) -> torch.Tensor:
-        images = images.float()
+        count, images = len(images), images.float()
+        if self.bags is not None:
+            images, self.bags.there = split(images, self.planes)
         if self.gray:
             images = (images * self.luminance).sum(1, keepdim=True)
         outputs = self.backbone((images - self.mean) / self.std)
         if self.joined is not None:
-            cells = self.joined.nothing_known.expand(len(images), -1) if cells is None else cells
+            cells = self.joined.nothing_known.expand(count, -1) if cells is None else cells
             outputs = self.joined(outputs, cells)
         if not self.own_unit:
             return outputs
@@ -134,6 +141,8 @@ def build(model: Model, classes: int, size: int, target: TargetType | None = Non
         _fit_stem(backbone, size, _has_stock_kernel(model), asked=model.stem == "small")
     POOLS.get(model.pool)(backbone, model.name)
     HEADS.get(model.head)(backbone, model.name)
+    if model.bag != SINGLE:
+        pool_bags(backbone, model.name, model.bag)
     if model.columns:
         join_columns(backbone, model.name, model.metadata, list(model.columns.values()))
     own_unit = classes if target is not None and target.own_unit else 0

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from src.core.errors import Problem
+from src.models.bag_head import bag_head
 from src.models.classifier import JOINED, classifiers, linear_of, name_within
 from src.models.factory import Network
 from src.models.joined import Joined
@@ -22,7 +23,8 @@ class FeaturesOf(nn.Module):
         super().__init__()
         self.network = network
         self._caught: torch.Tensor | None = None
-        classifiers(network.backbone)[-1].register_forward_pre_hook(self._catch)
+        last, bags = classifiers(network.backbone)[-1], bag_head(network.backbone)
+        (bags.layer if bags is not None and last is bags else last).register_forward_pre_hook(self._catch)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         self._caught = None

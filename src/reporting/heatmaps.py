@@ -19,6 +19,8 @@ def heat_of(results: RunResults, rows: np.ndarray, labels: np.ndarray) -> tuple[
     if is_external(results.run):
         return [None] * len(rows), "this run was trained elsewhere and brings no network"
     config, heats = results.competition.config, [None] * len(rows)
+    if config.images.bag_size:
+        return heats, "an answer of this run has several images, and a map shows one"
     plain = PlainRows(results.images, config.images.size)
     folds = results.held.folds[rows]
     try:

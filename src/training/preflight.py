@@ -32,6 +32,9 @@ def check_choices(competition: Competition) -> None:
     if (config.train.mixup or config.train.cutmix) and not competition.target.mixes:
         text = f"train.mixup and train.cutmix cannot mix the truth of {competition.target.name} targets: leave them out"
         raise UsageError(text, code="unfit-for-target")
+    if (config.train.mixup or config.train.cutmix) and config.images.bag_size:
+        text = "train.mixup and train.cutmix would mix the images of two bags place by place: leave them out"
+        raise UsageError(text, code="unfit-for-bags")
     if samples.weights is not None:
         _check_weighing(competition, loss)
     stages = stages_of(config)

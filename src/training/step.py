@@ -132,7 +132,7 @@ def try_batch(state: State, config: object, batch: int) -> None:
     """One forward and backward pass over `batch` blank images; the network and its gradients are left as they were."""
     network = state.network
     before = {name: value.clone() for name, value in network.named_buffers()}
-    shape = batch, config.model.planes, config.images.size, config.images.size
+    shape = batch, config.planes, config.images.size, config.images.size
     images = torch.zeros(shape, dtype=torch.uint8, device=state.device)
     try:
         with state.unshared():  # other ranks may try another batch

@@ -134,7 +134,7 @@ class FoldTraining:
         augmentation = Augmentation(stage.augment.transforms, stage.size, load_side, pixels)
         only = augmented_rows(stage.augment.only, data.targets, data.classes, data.target, self.fold_targets.answered)
         feed = Feed(AugmentedSteps(job.images, augmentation, only), job.machine.workers, self.device)
-        self.feed = DistributedLoader(feed, job.ranks, stage.size, pixels)
+        self.feed = DistributedLoader(feed, job.ranks, stage.size, self.config.planes, pixels.tensor_dtype)
         self.stage = stage
 
     def _epoch(self, stop: StopSignal) -> None:

@@ -8,6 +8,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
+from src.competition.bags import image_paths
 from src.competition.card import Card
 from src.competition.detect.roles import is_figures, is_masks, without_mask
 from src.competition.file_tree import Tree
@@ -146,10 +147,10 @@ def account(card: Card, samples: Samples, tree: Tree) -> Accounting:
     def file_of(path: str) -> str:
         return split_key(path)[0].removeprefix(root)
 
-    test = set(map(file_of, samples.test["path"]))
+    test = set(map(file_of, image_paths(samples.test)))
     parts: dict[str, set[str]] = defaultdict(set)
-    for path, part in zip(samples.train["path"], samples.train["part"], strict=True):
-        parts[part].add(file_of(path))
+    for part, rows in samples.train.groupby("part", sort=False):
+        parts[part] = set(map(file_of, image_paths(rows)))
     used = {
         BOTH: test & parts[TRAIN],
         TRAINED: parts[TRAIN],

@@ -1,10 +1,12 @@
 """Samples after a look at their images: the unreadable ones dealt with, near duplicates tied together."""
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
+from src.competition.bags import BAG, DIGESTS, image_paths, with_bags
 from src.competition.card import Card
 from src.competition.quality.duplicates import Pairs, clusters, find_pairs
 from src.competition.quality.image_index import ImageIndex, index_images
@@ -17,7 +19,9 @@ LISTED = 10
 
 def index_samples(card: Card, samples: Samples) -> ImageIndex:
     """A look at every training and test image, kept in the competition's cache/ folder."""
-    return index_images([*samples.train["path"], *samples.test["path"]], card.folder / "cache", card.pixel_format)
+    return index_images(
+        [*image_paths(samples.train), *image_paths(samples.test)], card.folder / "cache", card.pixel_format
+    )
 
 
 def inspect(card: Card, samples: Samples, duplicates: bool = True) -> Samples:
@@ -29,12 +33,15 @@ def inspect(card: Card, samples: Samples, duplicates: bool = True) -> Samples:
     is held out or tested.
     """
     index = index_samples(card, samples)
+    if BAG in samples.train:
+        samples = _with_readable_bags(card, samples, index)
     train, test = index.of(samples.train["path"]), index.of(samples.test["path"])
-    samples = replace(
-        samples,
-        train=samples.train.assign(digest=index.digest[train]),
-        test=samples.test.assign(digest=index.digest[test]),
-    )
+    if BAG not in samples.train:
+        samples = replace(
+            samples,
+            train=samples.train.assign(digest=index.digest[train]),
+            test=samples.test.assign(digest=index.digest[test]),
+        )
     samples, train = _without_faults(card, samples, index, train)
     samples = _without_test_faults(card, samples, index, test)
     if not duplicates:
@@ -49,6 +56,41 @@ def inspect(card: Card, samples: Samples, duplicates: bool = True) -> Samples:
         )
     names = np.where(of_entry[train] < 0, "", of_entry[train].astype(str)).astype(object)
     return replace(samples, train=samples.train.assign(cluster=names), notes=(*samples.notes, *notes))
+
+
+def _with_readable_bags(card: Card, samples: Samples, index: ImageIndex) -> Samples:
+    """Bags without the images that cannot be read, but for those that hold nothing else. Raises Problem where the card
+    wants every image."""
+    tables, lost = {}, 0
+    for part, table in (("train", samples.train), ("test", samples.test)):
+        if BAG not in table:  # an empty test part
+            tables[part] = table.assign(digest=np.zeros(len(table), np.uint64))
+            continue
+        entries = index.of(image_paths(table))
+        parts = np.split(entries, np.cumsum([len(bag) for bag in table[BAG]])[:-1])
+        readable = [one[index.fault[one] == ""] for one in parts]
+        whole = [good if len(good) else one[:1] for good, one in zip(readable, parts, strict=True)]
+        lost += sum(len(one) - len(held) for one, held in zip(parts, whole, strict=True))
+        if lost and card.on_bad_image == "stop":
+            bad = entries[index.fault[entries] != ""]
+            raise Problem(
+                f"{len(bad)} images of bags cannot be read:\n{_listed(index, bad)}\nPut whole files in their place, or "
+                f"leave them out: on_bad_image: drop in {card.folder / 'card.yaml'}",
+                code="bad-image",
+            )
+        digests = [tuple(index.digest[one].tolist()) for one in whole]
+        column = pd.Series(digests, dtype=object, index=table.index)
+        held = with_bags(table, [tuple(index.paths[one]) for one in whole])
+        tables[part] = held.assign(digest=np.array(list(map(_digest, digests)), np.uint64), **{DIGESTS: column})
+    notes = samples.notes
+    if lost:
+        notes = (*notes, Note("images-unreadable", f"{lost} images of bags cannot be read and are left out"))
+    return replace(samples, **tables, notes=notes)
+
+
+def _digest(digests: tuple[int, ...]) -> int:
+    """One for all images of a bag."""
+    return int.from_bytes(hashlib.md5(str(digests).encode(), usedforsecurity=False).digest()[:8], "big")
 
 
 def _without_faults(card: Card, samples: Samples, index: ImageIndex, entries: np.ndarray) -> tuple[Samples, np.ndarray]:

@@ -12,6 +12,6 @@ def traced(network: nn.Module, size: int) -> ExportedProgram:
 
     Raises whatever torch's tracer raises.
     """
-    example = torch.zeros(2, network.planes, size, size, dtype=network.input_dtype)
+    example = torch.zeros(2, network.planes * network.slots, size, size, dtype=network.input_dtype)
     with torch.no_grad():
         return torch.export.export(network, (example,), dynamic_shapes=({0: Dim("n", max=MOST)},))

@@ -1,0 +1,67 @@
+"""Several images of one answer, as one image of many channels: first those of the first image, then of the second.
+
+A place that a bag does not fill is black, and the network leaves it out; see models/bag_head.py.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from src.images.cache import ImageCache
+from src.images.stream import ImageStream
+
+
+class BagImages:
+    """As an ImageCache, with a row for each bag: (side, side, slots * channels). Pickles small.
+
+    ends: (bags + 1,), where each bag begins in `images`. slots: images of a bag that are seen at once.
+    """
+
+    def __init__(self, images: ImageCache | ImageStream, ends: np.ndarray, slots: int) -> None:
+        self.images, self.ends, self.slots = images, ends, slots
+        self.faults: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.batch([range(len(self))[index]])[0]
+
+    def batch(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(n, side, side, slots * channels); of larger bags images that are spread evenly."""
+        return self._filled([self._spread(row) for row in rows])
+
+    def drawn(self, rows: Sequence[int] | np.ndarray, key: tuple[int, ...]) -> np.ndarray:
+        """As `batch`, of larger bags a random choice, in order, which belongs to `key`."""
+        generator = np.random.default_rng((*key, 1))
+        return self._filled([self._chosen(row, generator) for row in rows])
+
+    def _spread(self, row: int) -> np.ndarray:
+        first, count = self.ends[row], self.ends[row + 1] - self.ends[row]
+        if count <= self.slots:
+            return first + np.arange(count)
+        return first + np.linspace(0, count - 1, self.slots).round().astype(np.int64)
+
+    def _chosen(self, row: int, generator: np.random.Generator) -> np.ndarray:
+        first, count = self.ends[row], self.ends[row + 1] - self.ends[row]
+        return first + np.sort(generator.permutation(count)[: self.slots])
+
+    def _filled(self, members: list[np.ndarray]) -> np.ndarray:
+        found = self.images.batch(np.concatenate(members) if members else [])
+        counts = np.array([len(one) for one in members], np.int64)
+        made = np.zeros((len(members), self.slots, *found.shape[1:]), found.dtype)
+        made[np.repeat(np.arange(len(members)), counts), np.concatenate([np.arange(count) for count in counts])] = found
+        return joined(made)
+
+
+def joined(images: np.ndarray) -> np.ndarray:
+    """(n, slots, h, w, channels) -> (n, h, w, slots * channels)."""
+    bags, slots, height, width, channels = images.shape
+    return images.transpose(0, 2, 3, 1, 4).reshape(bags, height, width, slots * channels)
+
+
+def apart(images: np.ndarray, slots: int) -> np.ndarray:
+    """(n, h, w, slots * channels) -> (n * slots, h, w, channels)."""
+    bags, height, width, held = images.shape
+    parts = images.reshape(bags, height, width, slots, held // slots).transpose(0, 3, 1, 2, 4)
+    return np.ascontiguousarray(parts).reshape(bags * slots, height, width, held // slots)

@@ -1,0 +1,29 @@
+"""How the features of several images become those of their bag: `model.bag=attention`.
+
+Each is one class. A new one: a file with a class under `@BAGS.register("name")`, here or in PODIUM_HOME/extensions.
+"""
+
+import torch
+from torch import nn
+
+from src.core.registry import Registry
+
+AUTO = "auto"  # of model.bag: images are seen one by one, and bags by their mean
+
+
+class BagPool(nn.Module):
+    """(n, slots, width) features, and (n, slots) bool, which of them are images -> (n, width).
+
+    At least one image of each bag is there. Weights are parameters of its own: its network's last layer is found as
+    the only linear one.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, features: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+
+BAGS: Registry[type[BagPool]] = Registry("bag", "src.models.bags", shapes_weights=True)

@@ -1,0 +1,185 @@
+"""Several images of one answer: from card to CSV, and that attention finds the one that counts."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from src.config.schema import Model
+from src.images.bags import BagImages, apart, joined
+from src.images.cache import ImageCache
+from src.images.stream import ImageStream
+from src.models.bags import BAGS
+from src.models.factory import build
+from src.predict import main as predict
+from src.report import main as report
+from src.train import main as train
+from tests.fixtures.codes import refused
+
+NET = ["model.name=resnet8", "model.pretrained=false", "images.size=16", "images.load_size=16", "data.folds=2"]
+NET += [
+    "train.batch=8",
+    "machine.threads=1",
+    "machine.device=cpu",
+    "train.precision=fp32",
+    "augment.transforms=[HorizontalFlip]",
+]
+CARD = """\
+title: Bags
+bag: {bag}
+train: {{table: train.csv, id: animal, images: "{train}", label: kind}}
+test: {{table: {test_table}, id: animal, images: "{test}"}}
+target: binary
+metric: accuracy
+submission: {{sample: sample_submission.csv, kind: label}}
+"""
+
+
+def picture(rng: np.random.Generator, sign: bool) -> np.ndarray:
+    image = rng.integers(30, 90, (16, 16, 3)).astype(np.uint8)
+    if sign:
+        image[3:13, 3:13, 2] = 250
+    return image
+
+
+def write_bags(home: Path, bag: str, animals: int = 48, tests: int = 8, most: int = 5) -> pd.Series:
+    """Animals of one to five pictures, of which at most one holds the sign. Returns the truth of the test part."""
+    folder, rng = home / "competition/bags", np.random.default_rng(0)
+    tables: dict[str, list] = {"train": [], "test": []}
+    for part, count in (("train", animals), ("test", tests)):
+        (folder / "data" / part).mkdir(parents=True)
+        for k in range(count):
+            size, kind = 1 + int(rng.integers(most)) if k else most, k % 2
+            signed = int(rng.integers(size)) if kind else -1
+            for at in range(size):
+                name = f"{part}{k}-{at + 8}.png"  # 8, 9, 10, ...
+                cv2.imwrite(str(folder / "data" / part / name), picture(rng, at == signed))
+                tables[part].append((f"{part}{k}", name, "yes" if kind else "no"))
+    frames = {part: pd.DataFrame(rows, columns=["animal", "picture", "kind"]) for part, rows in tables.items()}
+    answers = frames["test"].drop_duplicates("animal").set_index("animal")["kind"]
+    if bag == "files":
+        frames = {part: table.drop_duplicates("animal").drop(columns="picture") for part, table in frames.items()}
+    frames["train"].to_csv(folder / "data/train.csv", index=False)
+    frames["test"].drop(columns="kind").to_csv(folder / "data/test.csv", index=False)
+    pd.DataFrame({"animal": answers.index, "kind": "no"}).to_csv(folder / "data/sample_submission.csv", index=False)
+    end = "{animal}-*.png" if bag == "files" else "{picture}"
+    card = CARD.format(bag=bag, train=f"train/{end}", test=f"test/{end}", test_table="test.csv")
+    (folder / "card.yaml").write_text(card)
+    return answers
+
+
+def logits(home: Path, run: str = "r") -> np.ndarray:
+    with np.load(home / f"runs/bags/{run}/seed0/fold0/logits/oof-identity.npz") as table:
+        return table["logits"]
+
+
+def learn(run: str, *words: str, folds: str = "0", epochs: int = 2) -> int:
+    return train([f"fold={folds}", "competition=bags", f"run={run}", f"train.epochs={epochs}", *NET, *words])
+
+
+def test_places_and_images(tmp_path):
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{k}.png" for k in range(9)]
+    for k, path in enumerate(paths):
+        cv2.imwrite(str(path), np.full((8, 8, 3), 10 + k, np.uint8))
+    images = ImageCache.open(tmp_path / "cache", paths, 8, "stretch")
+    bags = BagImages(images, np.array([0, 1, 7, 9]), 3)
+    seen = bags.batch([0, 1, 2])
+    assert seen.shape == (3, 8, 8, 9)
+    assert seen[:, 0, 0, ::3].tolist() == [[10, 0, 0], [11, 13, 16], [17, 18, 0]]  # evenly of six; black where none is
+    drawn = {tuple(bags.drawn([1], (0, step))[0, 0, 0, ::3]) for step in range(20)}
+    assert len(drawn) > 5 and all(list(one) == sorted(set(one)) for one in drawn)
+    assert (bags.drawn([1], (0, 3)) == bags.drawn([1], (0, 3))).all()
+    many = rng.integers(0, 255, (4, 8, 8, 9)).astype(np.uint8)
+    assert (joined(apart(many, 3).reshape(4, 3, 8, 8, 3)) == many).all()
+    assert isinstance(BagImages(ImageStream(paths, 8, "stretch"), bags.ends, 3).batch([1]), np.ndarray)
+
+
+@pytest.mark.parametrize("pool", ["mean", "max", "first", "attention"])
+def test_a_network_of_a_bag_is_that_of_its_images(pool):
+    torch.manual_seed(0)
+    plain = {"pretrained": False, "weights": None, "stem": "auto", "drop_rate": 0.0, "pool": "stock", "head": "linear"}
+    network = build(Model(name="resnet8", args={}, bag=pool, **plain), 2, 16).eval()
+    images = torch.randint(1, 255, (3, 3, 16, 16), dtype=torch.uint8)
+    bag = torch.cat([images.reshape(1, 9, 16, 16), torch.zeros(1, 3, 16, 16, dtype=torch.uint8)], dim=1)
+    features = []
+    head = network.backbone.fc
+    hook = head.register_forward_pre_hook(lambda _, held: features.append(held[0]))
+    with torch.no_grad():
+        alone, together = network(images), network(bag)
+    hook.remove()
+    each = features[0]
+    assert torch.allclose(each, features[1], atol=1e-5)
+    expected = {"mean": each.mean(0), "max": each.amax(0), "first": each[0]}.get(pool, each.mean(0))
+    assert torch.allclose(together[0], head.layer(expected), atol=1e-5)  # attention begins as the mean
+    assert alone.shape == (3, 2)
+    dark = torch.zeros(1, 6, 16, 16, dtype=torch.uint8)
+    with torch.no_grad():
+        assert torch.allclose(network(dark), network(dark[:, :3]), atol=1e-6)
+
+
+@pytest.mark.parametrize("bag", ["files", "rows"])
+def test_from_card_to_csv(home, bag, capsys):
+    answers = write_bags(home, bag)
+    assert learn("r", "model.bag=attention", "optim.lr=1e-2", folds="0..1", epochs=12) == 0
+    capsys.readouterr()
+    assert predict(["competition=bags", "run=r", "--tta", "--json"]) == 0
+    found = pd.read_csv(json.loads(capsys.readouterr().out)["submission"]).set_index("animal")["kind"]
+    assert found.index.tolist() == answers.index.tolist()
+    assert (found == answers).mean() >= 0.85
+    if bag == "files":
+        return
+    assert report(["competition=bags", "run=r"]) == 0
+    refused(capsys, predict, ["competition=bags", "run=r", "--export"], "export-of-bags")
+    refused(capsys, train, ["fold=0", "competition=bags", "run=m", *NET, "train.mixup=0.2"], "unfit-for-bags")
+
+
+def test_attention_beats_the_mean_where_one_of_five_counts(home):
+    write_bags(home, "files", animals=64)
+    losses = {}
+    for pool in ("mean", "attention"):
+        assert learn(pool, f"model.bag={pool}", "optim.lr=1e-2", epochs=10) == 0
+        losses[pool] = pd.read_csv(home / f"runs/bags/{pool}/seed0/fold0/log.csv").iloc[-1]
+    assert losses["attention"]["score"] >= losses["mean"]["score"] + 0.1
+
+
+def test_a_smaller_bag_size_and_the_same_bits_again(home):
+    write_bags(home, "rows")
+    for run in ("r", "again"):
+        assert learn(run, "images.bag_size=2", epochs=1) == 0
+    assert (logits(home) == logits(home, "again")).all()
+    weights = load_file(home / "runs/bags/r/seed0/fold0/model.safetensors")
+    assert weights["fc.layer.weight"].shape[0] == 2
+
+
+def test_wrong_bags_are_told(home, capsys):
+    write_bags(home, "rows")
+    folder = home / "competition/bags"
+    words = ["fold=0", "competition=bags", "run=w", "train.epochs=1", *NET]
+    table = pd.read_csv(folder / "data/train.csv")
+    spoilt = table.copy()
+    spoilt.loc[1, "kind"] = "yes" if spoilt.loc[1, "kind"] == "no" else "no"
+    spoilt.to_csv(folder / "data/train.csv", index=False)
+    refused(capsys, train, words, "bag-labels-differ", "train0")
+    table.to_csv(folder / "data/train.csv", index=False)
+    broken = folder / "data/train/train0-9.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n")
+    refused(capsys, train, words, "bad-image", "train0-9.png")
+    card = folder / "card.yaml"
+    card.write_text(card.read_text() + "on_bad_image: drop\n")
+    assert learn("w", epochs=1) == 0  # the others of the bag are there
+    card.write_text(card.read_text().replace("bag: rows", "bag: files"))
+    refused(capsys, train, ["fold=0", "competition=bags", "run=v", *NET], "bad-card", "*")
+    card.write_text(card.read_text().replace("bag: files\n", ""))
+    refused(capsys, train, ["fold=0", "competition=bags", "run=v", *NET], "repeated-id")
+
+
+def test_bags_are_refused_where_there_are_none(tiny, capsys):
+    for word in ("model.bag=max", "images.bag_size=3"):
+        refused(capsys, train, ["fold=0", "config=tiny", "run=x", word], "no-bags")
+    assert "attention" in BAGS

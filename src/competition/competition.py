@@ -72,8 +72,9 @@ class Competition:
                 digest.update(f"{name}\0{text}\0".encode())
         return digest.hexdigest()[:16]
 
-    def images(self, size: int | None = None) -> ImageCache | ImageStream:
-        """Every image decoded for networks that see `size` pixels (None: as trained).
+    def images(self, size: int | None = None, once: bool = False) -> ImageCache | ImageStream:
+        """Every image decoded for networks that see `size` pixels (None: as trained). once: for one look at them no
+        cache is written, but one that is there is read.
 
         Raises Problem listing those that cannot be.
         """
@@ -88,6 +89,7 @@ class Competition:
             max_gb=self.config.machine.cache_max_gb,
             local=local_folder(self.config.machine.cache_local),
             digests=np.concatenate([self.samples.train["digest"], self.samples.test["digest"]]).tolist(),
+            build=not once,
         )
 
 

@@ -45,7 +45,7 @@ class Head:
     """The last layer of a network, and its name there. own_unit: whether the network turns its outputs into a unit."""
 
     name: str
-    layer: nn.Linear | nn.Conv2d
+    layer: nn.Module  # nn.Linear or nn.Conv2d, as a network begins
     own_unit: bool = False
 
     @property

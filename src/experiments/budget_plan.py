@@ -178,7 +178,7 @@ class Planner:
         widest = ENLARGED * usual_side(self.competition.samples)
         for size in PROBE_SIZES:
             expected = passes * seconds * (size / config.images.size) ** 2
-            if size <= config.images.size and (size <= widest and expected <= most or size == PROBE_SIZES[-1]):
+            if size <= config.images.size and ((size <= widest and expected <= most) or size == PROBE_SIZES[-1]):
                 return with_values(config, {"images.size": size, "images.load_size": size})
         return config
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-MARK = "labels"  # the end of a tensor's name by which such a layer is known in a file of weights
+MARK = "labels_of_stored"  # the end of a tensor's name by which such a layer is known in a file of weights
 LEAST = 1e-6  # of all votes, what a class without any is given
 
 
@@ -32,7 +32,7 @@ class Neighbours(nn.Module):
         flat = features.flatten(1).float()
         directions = F.normalize((flat - self.mean) @ self.turn)
         nearness = (directions @ self.stored.T / self.temperature + self.votes).softmax(1)
-        shares = nearness @ F.one_hot(self.labels, self.classes).to(nearness.dtype)
+        shares = nearness @ F.one_hot(self.labels_of_stored, self.classes).to(nearness.dtype)
         logits = self.scale * (shares + LEAST).log()
         return logits[:, :, None, None] if features.ndim == 4 else logits
 

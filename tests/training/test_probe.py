@@ -85,7 +85,7 @@ def test_the_nearest_images_vote(tiny, probed, capsys):
     done = read_json(tiny / "runs/tiny/n/seed0/fold0/done.json")
     assert done["probe"]["head"] == "neighbours" and done["score"] > 0.8
     with safe_open(tiny / "runs/tiny/n/seed0/fold0/model.safetensors", "pt") as file:
-        assert file.get_tensor("fc.labels").shape == (30,)  # every training image of the fold
+        assert file.get_tensor("fc.labels_of_stored").shape == (30,)  # every training image of the fold
     assert predict(["run=n", "--tta", "--export"]) == 0  # reads the file back, and fails where it answers otherwise
     by_features = stored(tiny, "n", "oof-identity")
     shutil.rmtree(tiny / "runs/tiny/n/seed0/fold0/logits")

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from src.core.errors import UsageError
 from src.models.features import Head
-from src.models.neighbours import Neighbours
+from src.models.neighbours import MARK, Neighbours
 from src.training.probes import PROBES
 from src.training.probes.probe import PrincipalAxes, Probe
 
@@ -46,7 +46,7 @@ class StoredImages:
         if self.axes:
             turn, mean = self.axes.axes / self.axes.deviation[:, None], self.axes.mean
         layer = Neighbours(*turn.shape, len(self.labels), self.outputs)
-        tensors = {"mean": mean, "turn": turn, "stored": self.stored, "votes": self.votes, "labels": self.labels}
+        tensors = {"mean": mean, "turn": turn, "stored": self.stored, "votes": self.votes, MARK: self.labels}
         numbers = {"temperature": torch.tensor(self.strength), "scale": torch.tensor(self.scale)}
         layer.load_state_dict(tensors | numbers)
         return layer

@@ -22,7 +22,8 @@ def held(kind: str) -> int:
 
 
 @pytest.mark.skipif(not REFS.exists(), reason="no /proc/self/clear_refs to forget the peak of memory with")
-@pytest.mark.parametrize("head", ["prototypes", pytest.param("logistic", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["prototypes", "logistic"])
 def test_many_features_are_fitted_in_little_memory(head):
     generator = np.random.default_rng(0)
     truth, fold = generator.integers(0, CLASSES, ROWS), generator.integers(0, FOLDS, ROWS)
@@ -30,7 +31,7 @@ def test_many_features_are_fitted_in_little_memory(head):
     features[torch.arange(ROWS), torch.from_numpy(truth)] += 9.0
     target = target_type("multiclass")
     competition = SimpleNamespace(
-        samples=SimpleNamespace(targets=truth, classes=tuple(map(str, range(CLASSES)))),
+        samples=SimpleNamespace(targets=truth, weights=None, classes=tuple(map(str, range(CLASSES)))),
         target=target,
         config=SimpleNamespace(probe=SimpleNamespace(head=head)),
         folds=SimpleNamespace(of_row=fold, rows=lambda of: (np.flatnonzero(fold != of), np.flatnonzero(fold == of))),

@@ -13,6 +13,7 @@ from src.core.errors import UsageError
 from src.core.files import read_settings
 from src.core.paths import REPOSITORY, competition_folder, home
 from src.core.suggestions import did_you_mean
+from src.images.pixel_format import COLOURS, MOST_CHANNELS, STANDARD, PixelFormat
 from src.targets import TargetType, target_type
 from src.targets.label_cells import NO, YES
 
@@ -67,6 +68,31 @@ class Pixels(Facts):
 
     columns: str
     shape: list[int]  # height, width, and 3 where there are colours
+
+
+class ImageFacts(Facts):
+    """How the numbers in the files become pixels, where they are more than 8 bits of up to three colours.
+
+    channels: that each file holds; one is shown as three equal ones. values: what becomes black and white, `type`,
+    `window`, `own` or [low, high]; see PixelFormat. bits: 8 or 16, of what is kept. nan: what stands for numbers that
+    are none.
+    """
+
+    channels: int = Field(COLOURS, ge=1, le=MOST_CHANNELS)
+    values: Literal["type", "window", "own"] | tuple[float, float] = "type"
+    bits: Literal[8, 16] = 16
+    nan: float | None = None
+
+    @field_validator("values")
+    @classmethod
+    def _rising(cls, value: str | tuple[float, float]) -> str | tuple[float, float]:
+        if not isinstance(value, str) and not value[0] < value[1]:
+            raise ValueError(f"write the smaller number first, [low, high], not {list(value)}")
+        return value
+
+    @property
+    def pixels(self) -> PixelFormat:
+        return PixelFormat(COLOURS if self.channels == 1 else self.channels, self.bits, self.values, self.nan)
 
 
 class Pivot(Facts):
@@ -203,6 +229,7 @@ class Card(Facts):
     extra: dict[str, TrainTable] = {}
     test: Table | None = None
     target: str | dict[str, Any]
+    image: ImageFacts | None = None
     classes: list[str] | dict[str, str] | None = None
     group: str | None = None
     weight: str | None = None
@@ -239,6 +266,11 @@ class Card(Facts):
         return submission_kind(self.submission) if self.submission else None
 
     @property
+    def pixel_format(self) -> PixelFormat:
+        """How the numbers in the files become pixels."""
+        return self.image.pixels if self.image else STANDARD
+
+    @property
     def folder(self) -> Path:
         return competition_folder(self.id)
 
@@ -247,7 +279,7 @@ class Card(Facts):
         return self.folder / "data"
 
 
-KINDS = (Card, TrainTable, Pivot, Join, Pixels, Submission, Cut)
+KINDS = (Card, TrainTable, ImageFacts, Pivot, Join, Pixels, Submission, Cut)
 
 
 def card_file(competition: str) -> Path | None:

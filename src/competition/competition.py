@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from src.competition.auto_config import resolve_auto
+from src.competition.auto_config import resolve_auto, with_values
 from src.competition.card import Card, load_card
 from src.competition.folds import Folds, freeze_folds, units_of
 from src.competition.labels import test_answers
@@ -20,7 +21,7 @@ from src.competition.quality.cleaning import inspect
 from src.competition.quality.ignored_images import Ignored, leave_out, read_ignored
 from src.competition.samples import Samples, load_samples, refuse_constant
 from src.competition.sources.data_folder import ensure_data
-from src.config.schema import Config, Data
+from src.config.schema import Config, Data, Model
 from src.core.console import note
 from src.core.errors import Problem, UsageError
 from src.core.files import sha256_of, write_text
@@ -28,6 +29,7 @@ from src.core.paths import Run, relative_paths, runs_folder
 from src.images.cache import ImageCache
 from src.images.fits import version_of
 from src.images.local_copy import local_folder
+from src.images.pixel_format import COLOURS, STANDARD, PixelFormat
 from src.images.prepare_steps import versions_of
 from src.images.stream import ImageStream
 from src.metrics import Metric, Rows, metric
@@ -66,11 +68,24 @@ class Competition:
 
     def _images_hash(self, of_files: Callable[[pd.DataFrame], Iterable[int]]) -> str:
         images = self.config.images
-        digest = hashlib.sha256(json.dumps([version_of(images.fit), versions_of(images.prepare)]).encode())
+        recipe: list[Any] = [version_of(images.fit), versions_of(images.prepare)]
+        if self.card.pixel_format != STANDARD:
+            recipe.append(self.card.pixel_format.to_json())
+        digest = hashlib.sha256(json.dumps(recipe).encode())
         for table in (self.samples.train, self.samples.test):
             for name, text in zip(relative_paths(table["path"], self.card.folder), of_files(table), strict=True):
                 digest.update(f"{name}\0{text}\0".encode())
         return digest.hexdigest()[:16]
+
+    @cached_property
+    def cells(self) -> np.ndarray | None:
+        """(rows of `images`, columns) float32, what the network sees beside each picture; None where it sees none."""
+        return cells_beside(self.samples, self.config.model)
+
+    @property
+    def cells_hash(self) -> str | None:
+        """Of the cells: logits of other ones are stale."""
+        return None if self.cells is None else hashlib.sha256(self.cells.tobytes()).hexdigest()[:16]
 
     def images(self, size: int | None = None, once: bool = False) -> ImageCache | ImageStream:
         """Every image decoded for networks that see `size` pixels (None: as trained). once: for one look at them no
@@ -90,7 +105,25 @@ class Competition:
             local=local_folder(self.config.machine.cache_local),
             digests=np.concatenate([self.samples.train["digest"], self.samples.test["digest"]]).tolist(),
             build=not once,
+            pixels=self.card.pixel_format,
         )
+
+
+def cells_beside(samples: Samples, model: Model) -> np.ndarray | None:
+    """(training rows, then test rows; columns) float32, what a network sees beside each picture; None where it sees
+    none. Raises Problem where it was made for other columns than there are."""
+    metadata = samples.metadata
+    if not model.columns:
+        return None
+    held = {column.name: len(column.categories) for column in metadata.columns} if metadata else {}
+    if held != model.columns:
+        told = ", ".join(model.columns)
+        raise Problem(
+            f"the network sees the columns {told}, and the card's metadata are now {', '.join(held) or 'none'}, or "
+            "have other categories: put the card and its tables back, or train anew",
+            code="run-metadata-differs",
+        )
+    return np.concatenate([metadata.of(samples.train), metadata.of(samples.test)]).astype(np.float32)
 
 
 def _size(path: str) -> int:
@@ -119,7 +152,18 @@ def open_competition(config: Config, run: Run) -> Competition:
     ignored = read_ignored(data.ignore, samples) if data.ignore else None
     if ignored:  # only now: the frozen folds are those of all rows
         samples, folds = leave_out(samples, folds, ignored)
-    return Competition(card, samples, folds, measure, resolve_auto(config, run, samples, measure), ignored)
+    config = resolve_auto(_for_channels(config, card.pixel_format), run, samples, measure)
+    return Competition(card, samples, folds, measure, config, ignored)
+
+
+def _for_channels(config: Config, pixels: PixelFormat) -> Config:
+    """The configuration whose network sees the channels that the images have."""
+    if pixels.channels == config.model.planes:
+        return config
+    if config.model.channels != COLOURS:
+        text = f"model.channels={config.model.channels}, and the images have {pixels.channels}: leave it out"
+        raise UsageError(text, code="unfit-channels")
+    return with_values(config, {"model.channels": pixels.channels})
 
 
 def check_metric(measure: Metric, samples: Samples) -> None:

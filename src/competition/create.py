@@ -10,6 +10,7 @@ from src.competition.card import AUTO, NONE, Card, card_file, check_card, load_c
 from src.competition.competition import check_metric
 from src.competition.detect import inventory
 from src.competition.detect.draft import Draft, Evidence, Fact
+from src.competition.detect.image_facts import put_image_facts
 from src.competition.detect.layout import Found, detect
 from src.competition.file_tree import Tree
 from src.competition.guesses import ALL, CONFIRMED, check_confirmed, confirm, format_guesses, note_reading, read_facts
@@ -25,6 +26,7 @@ from src.core.errors import Problem, UsageError
 from src.core.files import write_json, write_text, written_whole
 from src.core.paths import competition_folder, runs_folder
 from src.images.decode import LFS_REMEDY, is_lfs_pointer
+from src.images.readers import split_key
 from src.metrics import metric
 
 Fits = Callable[[Card, Samples], None]
@@ -146,7 +148,6 @@ def _new(
     for key, value in (("kaggle", slug), ("archive", archive.name if archive.is_file() else None)):
         if value and key not in found.draft.facts:
             found.draft.put(key, value)
-    _confirm(found.draft, confirmed)
     card = check_card(name, found.draft.tree(), "")
     if found.test_labels is not None:
         with written_whole(folder / card.test_labels) as part:
@@ -160,7 +161,10 @@ def _new(
     ):
         card = card.model_copy(update={"metadata": AUTO})
     samples = _checked(card, tree, fits)
-    card = _put_metadata(card, samples, found.draft)
+    _put_metadata(card, samples, found.draft)
+    put_image_facts(found.draft, samples.train["path"].tolist(), samples.test["path"].tolist())
+    _confirm(found.draft, confirmed)
+    card = check_card(name, found.draft.tree(), "")
     looked = overview(card, samples)
     _check_images(card, samples, looked["unreadable"])
     note_reading(name, found.draft.facts)
@@ -205,7 +209,7 @@ def _pointers_among(tree: Tree) -> Problem | None:
 
 
 def _stop_at_pointers(paths: Iterable[Path]) -> None:
-    pointers = [path for path in paths if is_lfs_pointer(path)]
+    pointers = [path for path in paths if split_key(path)[1] is None and is_lfs_pointer(path)]
     if pointers:
         raise Problem(
             f"{pointers[0]} is a Git LFS pointer, and not the file itself"
@@ -236,14 +240,14 @@ def _checked(card: Card, tree: Tree, fits: Fits | None) -> Samples:
     return samples
 
 
-def _put_metadata(card: Card, samples: Samples, draft: Draft) -> Card:
+def _put_metadata(card: Card, samples: Samples, draft: Draft) -> None:
     """What was made of the columns beside the pictures, as a fact with its evidence; nothing where none are shared."""
     found = samples.metadata
     if found is None or card.metadata != AUTO:
-        return card
+        return
     leaks = [doubt.name for doubt in found.doubts if doubt.leak]
     if not found and not leaks:
-        return card.model_copy(update={"metadata": NONE})
+        return
     names = [column.name for column in found.columns]
     how = f"training and test table share {found.text}" if found else "no shared column is taken"
     left = "; ".join(f"{name} is left out: {why}" for name, why in found.left_out.items())
@@ -251,7 +255,6 @@ def _put_metadata(card: Card, samples: Samples, draft: Draft) -> Card:
     against = tuple(doubt.text for doubt in found.doubts if not doubt.leak)
     evidence = Evidence(signals=(left,) if left else (), against=against, rivals=rivals)
     draft.put("metadata", AUTO, how, guess=bool(leaks), evidence=evidence)
-    return card
 
 
 def _check_images(card: Card, samples: Samples, faults: dict[str, str]) -> None:

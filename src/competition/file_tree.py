@@ -1,5 +1,6 @@
 """The files below a competition's data/ folder, walked once."""
 
+import contextlib
 import os
 from collections import defaultdict
 from functools import cached_property
@@ -8,7 +9,9 @@ from pathlib import Path
 
 from src.competition.templates import alike, name, stem, without_extension
 from src.core.errors import Problem
-from src.images.decode import HEIC_SUFFIXES, SUFFIXES, ImageFault, image_size, looks_like_image, suffix_of
+from src.images.decode import HEIC_SUFFIXES, SUFFIXES, ImageFault, suffix_of
+from src.images.read import image_size, looks_like_image
+from src.images.readers import keys_of, reader_of
 
 TRIED = 5  # files of a kind, or without an ending in one folder, that are opened to see what they are
 
@@ -62,13 +65,15 @@ class Tree:
 
     @cached_property
     def known(self) -> frozenset[str]:
-        return frozenset(self.files)
+        """All that a path of a card may name: files, and images in containers."""
+        return frozenset([*self.files, *self.held])
 
     @cached_property
     def images(self) -> list[str]:
         """Files that look like images: by extension, or without one by the content of the first in their folder.
 
-        HEIC and AVIF count where they can be read here: where the library is missing, they are of an unread kind.
+        HEIC, AVIF and arrays count where they can be read here: where the library is missing, or an array is no
+        picture, they are of an unread kind.
         """
         doubtful: dict[str, list[str]] = defaultdict(list)
         bare: dict[str, list[str]] = defaultdict(list)
@@ -77,6 +82,9 @@ class Tree:
             lower = path.lower()
             if lower.endswith((*HEIC_SUFFIXES, ".avif")):
                 doubtful[".avif" if lower.endswith(".avif") else "heic"].append(path)
+            elif reader := reader_of(path):
+                if not reader.container:
+                    doubtful[f"{path.rpartition('/')[0]}/{suffix_of(path)}"].append(path)
             elif lower.endswith(SUFFIXES) or ("?" in path and suffix_of(path) in SUFFIXES):
                 found.append(path)
             elif "." not in name(path):
@@ -84,7 +92,20 @@ class Tree:
         more = [path for paths in bare.values() for path in self._images_among(paths)]
         for paths in doubtful.values():
             more += paths if any(map(self._opens, paths[:TRIED])) else []
+        more += self.held
         return sorted(found + more) if more else found
+
+    @cached_property
+    def held(self) -> list[str]:
+        """The images in containers, each as a path below its file; those of a file that cannot be read are left out."""
+        found = []
+        for path in self.files:
+            reader = reader_of(path)
+            if reader and reader.container:
+                with contextlib.suppress(ImageFault):
+                    keys = [f"{path}/{key}" for key in keys_of(self.root / path)]
+                    found += keys if any(map(self._opens, sorted(keys)[:TRIED])) else []
+        return sorted(found)
 
     def _images_among(self, paths: list[str]) -> list[str]:
         """Of the files without an ending in one folder: all or none where the first ones agree, else each by itself."""

@@ -151,6 +151,8 @@ def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None
         train[WEIGHT] = train[WEIGHT].fillna(1.0)
     train, target = _one_row_an_id(train, np.concatenate(targets), card, notes)
     train, target = _with_image(train, target, card, notes)
+    if same := card.target_type.constant_outputs(target, classes):
+        notes.append(Note("output-constant", f"{', '.join(same[:LISTED])}: the same in every training row"))
     train = _tied(train, card, notes)
     if WEIGHT in train:
         ends = f"{train[WEIGHT].min():g} to {train[WEIGHT].max():g}"

@@ -20,7 +20,7 @@ from urllib.parse import unquote
 import pandas as pd
 
 from src.core.errors import Problem
-from src.images.decode import SUFFIXES
+from src.images.readers import image_suffixes
 
 _FIELD = re.compile(r"\{\{|\}\}|\{([^{}:]+)(?::([^{}]*))?\}")
 _ENDING = re.compile(r"((?<=\d)\.0+|\.[a-z][a-z0-9]{1,4})$")
@@ -67,7 +67,7 @@ def stem(path: str) -> str:
 
 def without_extension(path: str) -> str:
     head, dot, tail = path.partition("?")[0].rpartition(".")  # a downloader may have kept 12.jpg?width=300
-    return head if head and dot + tail.lower() in SUFFIXES else path
+    return head if head and dot + tail.lower() in image_suffixes() else path
 
 
 def alike(text: str) -> str:

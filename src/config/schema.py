@@ -17,7 +17,7 @@ from src.core.suggestions import nearest_key
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
-A_COLOUR = Field(min_length=3, max_length=3)  # red, green, blue
+GRAY, COLOUR = 1, 3  # channels that a network sees of ordinary pictures
 
 
 def _registered(constant: str, package: str, *further: str) -> AfterValidator:
@@ -134,9 +134,24 @@ class Model(Section):
     pool: Annotated[str, _registered("POOLS", "src.models.pools", "auto")]
     head: Annotated[str, _registered("HEADS", "src.models.heads")]
     args: dict[str, Any]
-    channels: Literal[1, 3] = later(3)
-    mean: Annotated[list[Fraction], A_COLOUR] | None = later(None)
-    std: Annotated[list[Annotated[float, Field(gt=0, le=1)]], A_COLOUR] | None = later(None)
+    metadata: Annotated[str, _registered("BRANCHES", "src.models.branches", "none")] = later("none")
+    columns: dict[str, Annotated[int, Field(ge=0)]] | None = later(None)  # {name: categories, 0 of a number}; not given
+    channels: Positive = later(3)
+    mean: list[Fraction] | None = later(None)
+    std: list[Annotated[float, Field(gt=0, le=1)]] | None = later(None)
+
+    @property
+    def planes(self) -> int:
+        """Channels of the images that the network is given: of one that sees gray those of a colour."""
+        return COLOUR if self.channels == GRAY else self.channels
+
+    @model_validator(mode="after")
+    def _each_channel(self) -> "Model":
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if values is not None and len(values) != self.planes:
+                raise ValueError(f"{name} has {len(values)} numbers, and there are {self.planes} channels")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -260,6 +275,7 @@ class Machine(Section):
 
 class Predict(Section):
     decide: Literal["auto", "plain"]
+    metadata: Literal["auto", "none"] = "auto"  # a run's own file may come without it
     views: Annotated[list[str], Field(min_length=1)]
     budget: Annotated[float, Field(gt=0)] | None
     blend: Literal["auto", "best", "mean"]

@@ -50,7 +50,7 @@ class SpeedTrials:
         network, device = self._network(config), self.machine(config).torch_device
         network = network.to(device, memory_format=torch.channels_last).eval()
         size = config.images.size
-        images = torch.zeros(batch, 3, size, size, dtype=torch.uint8, device=device)
+        images = torch.zeros(batch, config.model.planes, size, size, dtype=torch.uint8, device=device)
         images = images.contiguous(memory_format=torch.channels_last)
         torch.set_num_threads(self.share(config).threads)
         with torch.inference_mode():
@@ -105,9 +105,10 @@ class SpeedTrials:
     def _augment_seconds(self, config: Config) -> float:
         """Of one image, read from memory and augmented by one thread."""
         paths = self.competition.samples.train["path"].iloc[:FEW].tolist()
-        side = config.images.load_side()
-        images = ImageStream(paths, side, config.images.fit, tuple(config.images.prepare)).batch(range(len(paths)))
-        augmentation = Augmentation(config.augment.transforms, config.images.size, side)
+        side, pixels = config.images.load_side(), self.competition.card.pixel_format
+        stream = ImageStream(paths, side, config.images.fit, tuple(config.images.prepare), pixels)
+        images = stream.batch(range(len(paths)))
+        augmentation = Augmentation(config.augment.transforms, config.images.size, side, pixels)
         return _quickest(lambda: augmentation(images, (0, 0)), 2) / len(paths)
 
 

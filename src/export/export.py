@@ -21,6 +21,7 @@ from src.export.networks import probe_logits
 from src.export.predict import Exported, Logits
 from src.images import decode as decoder
 from src.images.file_batches import file_batches
+from src.images.pixel_format import STANDARD
 from src.images.stream import ImageStream
 from src.inference.members import ViewTables, trained_members
 from src.inference.trained_networks import Member, trained_network
@@ -78,6 +79,7 @@ def _facts(
             fit=config.images.fit,
             prepare=config.images.prepare,
             decoder=decoder.VERSION,
+            format=None if competition.card.pixel_format == STANDARD else competition.card.pixel_format.to_json(),
         ),
         views=text["views"],
         batch=config.predict.batch,
@@ -122,7 +124,9 @@ def _checked(part: Path, file: Path, competition: Competition, tables: ViewTable
     facts = exported.facts
     test = competition.samples.test[: facts.batch]
     pixels = facts.images
-    stream = ImageStream(list(map(Path, test["path"])), pixels.load_side, pixels.fit, pixels.prepare)
+    stream = ImageStream(
+        list(map(Path, test["path"])), pixels.load_side, pixels.fit, pixels.prepare, competition.card.pixel_format
+    )
     (batch,) = file_batches(stream, pixels.size, len(test))
     if batch.faults:
         raise next(iter(batch.faults.values()))

@@ -34,6 +34,7 @@ class Pixels(Section):
     fit: str
     prepare: list[str]
     decoder: int
+    format: dict[str, Any] | None = None  # of the pixels, see PixelFormat.to_json; None for ordinary pictures
 
 
 class OneModel(Section):

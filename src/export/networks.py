@@ -21,6 +21,7 @@ def probe_logits(network: Network, size: int) -> torch.Tensor:
     """(2, classes) float32 on the CPU: what a network says in single precision of a slope and of its mirror image."""
     y, x = np.mgrid[:size, :size]
     slope = np.stack([255 * x // size, 255 * y // size, 255 * x * y // size**2]).astype(np.uint8)
+    slope = slope[np.arange(network.planes) % len(slope)]
     images = torch.from_numpy(np.stack([slope, 255 - slope[:, ::-1]])).to(network.mean.device)
     rows = np.arange(2)
     return torch.from_numpy(

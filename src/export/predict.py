@@ -26,8 +26,9 @@ from src.evaluation.averaging import mean_predictions
 from src.export.export_file import Facts, read_export
 from src.export.networks import engine_for, network_of
 from src.images import decode as decoder
-from src.images.decode import looks_like_image
 from src.images.file_batches import FileBatch, file_batches
+from src.images.pixel_format import PixelFormat
+from src.images.read import looks_like_image
 from src.images.stream import ImageStream
 from src.inference.backends.backend import Engine
 from src.inference.predictor import view_logits
@@ -91,7 +92,8 @@ class Exported:
         """
         paths = [Path(path) for path in paths]
         pixels = self.facts.images
-        stream = ImageStream(paths, pixels.load_side, pixels.fit, pixels.prepare)
+        form = PixelFormat.from_json(pixels.format)
+        stream = ImageStream(paths, pixels.load_side, pixels.fit, pixels.prepare, form)
         for part in file_batches(stream, pixels.size, batch or self.facts.batch, workers):
             if part.faults and bad == "stop":
                 raise next(iter(part.faults.values()))

@@ -15,27 +15,39 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the netwo
 import albumentations as A
 
 from src.core.errors import UsageError
+from src.images.pixel_format import STANDARD, PixelFormat, to_levels
 from src.images.stream import resized
 
 
 class Augmentation:
-    """The transforms of `augment`, for networks that see `size` x `size` pixels."""
+    """The transforms of `augment`, for networks that see `size` x `size` pixels.
 
-    def __init__(self, transforms: list[str | dict[str, Any]], size: int, load_size: int | None = None) -> None:
+    Pixels of 16 bits pass through them as float32 from 0 to 1, as the library wants it.
+    """
+
+    def __init__(
+        self,
+        transforms: list[str | dict[str, Any]],
+        size: int,
+        load_size: int | None = None,
+        pixels: PixelFormat = STANDARD,
+    ) -> None:
         """Images come in at `load_size` pixels, by default `size`. Raises UsageError for what cannot work."""
-        self.size = size
+        self.size, self.pixels = size, pixels
         self.compose = A.Compose([_built(entry, size) for entry in transforms], strict=True)
         side = load_size or size
-        made = _tried(self.compose, np.zeros((side, side, 3), np.uint8))
-        if made.dtype != np.uint8 or made.ndim != 3 or made.shape[2] != 3:
+        blank = _for_library(np.zeros((side, side, pixels.channels), pixels.dtype))
+        made = _tried(self.compose, blank)
+        if made.dtype != blank.dtype or made.ndim != 3 or made.shape[2] != pixels.channels:
             raise UsageError(
-                f"augment must end in a colour image of bytes, not in {made.dtype} of shape {made.shape}: leave out "
-                f"Normalize, ToFloat and the like, the network normalises by itself",
+                f"augment must end in an image of {pixels.channels} channels and {blank.dtype}, not in {made.dtype} of "
+                f"shape {made.shape}: leave out Normalize, ToFloat and the like, the network normalises by itself",
                 code="bad-augment",
             )
 
     def __call__(self, images: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
-        """(n, h, w, 3) uint8 -> (n, size, size, 3) uint8, with the random stream that belongs to `key`."""
+        """(n, h, w, channels) -> (n, size, size, channels), with the random stream that belongs to `key`: uint8, or of
+        deeper pixels float32 from 0 to 255."""
         # One generator for all transforms: with set_random_seed each would get the same stream, and two flips
         # of p=0.5 would always fall together.
         generator = np.random.default_rng(key)
@@ -43,8 +55,12 @@ class Augmentation:
         return np.stack([self._one(image) for image in images])
 
     def _one(self, image: np.ndarray) -> np.ndarray:
-        image = self.compose(image=image)["image"]
-        return resized(image, self.size)
+        made = resized(self.compose(image=_for_library(image))["image"], self.size)
+        return made if made.dtype == np.uint8 else made.clip(0, 1) * np.float32(255)
+
+
+def _for_library(image: np.ndarray) -> np.ndarray:
+    return image if image.dtype == np.uint8 else to_levels(image) / np.float32(255)
 
 
 def _built(entry: str | dict[str, Any], size: int) -> A.BasicTransform | A.BaseCompose:
@@ -82,7 +98,8 @@ def _tried(transform: A.BasicTransform | A.BaseCompose, image: np.ndarray) -> np
     except Exception as error:  # the library has kinds of its own, and each means that this list cannot work
         reason = " ".join(str(error).split())[:200] or "it cannot be run by itself"
         raise UsageError(
-            f"augment: {type(transform).__name__} on {image.shape[0]} pixels: {reason}", code="bad-augment"
+            f"augment: {type(transform).__name__} on {image.shape[0]} pixels of {image.shape[2]} channels: {reason}",
+            code="bad-augment",
         ) from None
 
 

@@ -34,6 +34,7 @@ from src.images import decode
 from src.images.cache_folder import GB, folder_lock, make_room, opened_shared
 from src.images.fits import version_of
 from src.images.local_copy import copied, own_folder
+from src.images.pixel_format import STANDARD, PixelFormat
 from src.images.prepare_steps import versions_of
 from src.images.stream import ImageStream, each_in_threads
 
@@ -44,14 +45,21 @@ SUM = np.dtype("<u4")  # of a checksum in the file
 
 
 class ImageCache:
-    """Squares (side, side, 3) uint8, read from the cache. Pickles small; each process maps the file for itself.
+    """Squares (side, side, channels), read from the cache. Pickles small; each process maps the file for itself.
 
     `faults` tells the rows whose image could not be used and why; these rows are black. `summed`: whether the file
     holds the checksums of its rows; older ones do not.
     """
 
-    def __init__(self, file: Path, rows: int, faults: dict[int, str], summed: bool = True) -> None:
-        self.file, self.rows, self.faults, self.summed = file, rows, faults, summed
+    def __init__(
+        self,
+        file: Path,
+        rows: int,
+        faults: dict[int, str],
+        summed: bool = True,
+        dtype: np.dtype = STANDARD.dtype,
+    ) -> None:
+        self.file, self.rows, self.faults, self.summed, self.dtype = file, rows, faults, summed, dtype
         self._held: BinaryIO | None = None
         self._squares: np.ndarray | None = None
         self._sums: np.ndarray | None = None
@@ -72,6 +80,7 @@ class ImageCache:
         local: Path | None = None,
         digests: Sequence[int] | None = None,
         build: bool = True,
+        pixels: PixelFormat = STANDARD,
     ) -> "ImageCache | ImageStream":
         """The squares of the images `paths`, one row each, in this order; built on the first call, by all cores.
 
@@ -87,7 +96,7 @@ class ImageCache:
         `bad="report"` returns with their rows in `faults`, for the caller to decide about.
         Raises Problem where the disk is too small, UsageError for a wrong `side`, `fit` or `prepare`.
         """
-        source = ImageStream(paths, side, fit, prepare)
+        source = ImageStream(paths, side, fit, prepare, pixels)
         if not paths:
             raise Problem(f"{folder}: no images were named to be cached", code="no-images")
         size = _size(source)
@@ -120,11 +129,11 @@ class ImageCache:
         return self.rows
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Row `index` as (side, side, 3) uint8 RGB, a copy. Raises DamagedFile."""
+        """Row `index` as (side, side, channels), a copy. Raises DamagedFile."""
         return self.batch([range(self.rows)[index]])[0]
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Rows `indices` as (n, side, side, 3) uint8 RGB, a copy. Raises DamagedFile."""
+        """Rows `indices` as (n, side, side, channels), a copy. Raises DamagedFile."""
         rows = np.asarray(indices, np.int64)
         squares = self._map()[rows]
         if self._sums is not None:
@@ -172,10 +181,10 @@ class ImageCache:
         head = io.BytesIO(os.pread(descriptor, HEAD, 0))
         np.lib.format.read_magic(head)
         shape, _, kind = np.lib.format.read_array_header_1_0(head)
-        if kind != np.uint8 or len(shape) != 4 or shape[0] != self.rows:
+        if kind != self.dtype or len(shape) != 4 or shape[0] != self.rows:
             raise ValueError("its header")
         mapped = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
-        squares = np.frombuffer(mapped, np.uint8, math.prod(shape), head.tell()).reshape(shape)
+        squares = np.frombuffer(mapped, kind, math.prod(shape), head.tell()).reshape(shape)
         if not self.summed:
             return squares, None
         return squares, np.frombuffer(mapped, SUM, self.rows, len(mapped) - self.rows * SUM.itemsize)
@@ -197,6 +206,7 @@ class ImageCache:
 def _key(folder: Path, source: ImageStream, digests: Sequence[int] | None) -> str:
     """A hash of all that the pixels depend on. Names count from the folder's parent, so that both can be moved."""
     recipe = [decode.VERSION, cv2.__version__, source.side, version_of(source.fit), versions_of(source.prepare)]
+    recipe += [] if source.pixels == STANDARD else [source.pixels.to_json()]
     digest = hashlib.sha256(json.dumps(recipe).encode())
     of_files = _sizes_and_times(source) if digests is None else map(str, digests)
     for name, text in zip(relative_paths(source.paths, folder.parent), of_files, strict=True):
@@ -235,7 +245,7 @@ def _copied(cache: ImageCache, copy: Path, max_gb: float | None) -> bool:
     """Whether there is a copy now. A cache that proves damaged when its copy is read does not count any more."""
 
     def whole(part: Path) -> bool:
-        return ImageCache(part, cache.rows, {}, cache.summed).whole()
+        return ImageCache(part, cache.rows, {}, cache.summed, cache.dtype).whole()
 
     try:
         return copied(cache.file, copy, max_gb, whole)
@@ -246,7 +256,11 @@ def _copied(cache: ImageCache, copy: Path, max_gb: float | None) -> bool:
 
 
 def _size(source: ImageStream) -> int:
-    return len(source) * (source.side * source.side * 3 + SUM.itemsize)
+    return len(source) * (_row_bytes(source) + SUM.itemsize)
+
+
+def _row_bytes(source: ImageStream) -> int:
+    return source.side * source.side * source.pixels.channels * source.pixels.dtype.itemsize
 
 
 def _found_silently(file: Path, source: ImageStream) -> ImageCache | None:
@@ -261,7 +275,7 @@ def _found(file: Path, source: ImageStream) -> ImageCache | None:
         handle = opened_shared(file)
         facts = read_json(mark)
         faults = {int(row): reason for row, reason in facts["faults"].items()}
-        cache = ImageCache(file, facts["images"], faults, summed="crc32" in facts)
+        cache = ImageCache(file, facts["images"], faults, "crc32" in facts, source.pixels.dtype)
         size = facts["bytes"]
     except (FileNotFoundError, MissingFile):
         return None
@@ -287,12 +301,12 @@ def _found(file: Path, source: ImageStream) -> ImageCache | None:
 
 def _build(file: Path, source: ImageStream, workers: int | None) -> None:
     note("cache-made", f"caching {len(source)} images at {source.side} x {source.side} pixels in {file}")
-    shape = (len(source), source.side, source.side, 3)
+    shape = (len(source), source.side, source.side, source.pixels.channels)
     with written_whole(file) as part, part.open("rb+") as out:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        header = {"descr": source.pixels.dtype.str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(out, header)
         out.flush()
-        start, row_bytes = out.tell(), source.side * source.side * 3
+        start, row_bytes = out.tell(), _row_bytes(source)
         out.truncate(start + len(source) * row_bytes)  # rows never written are black
         sums = np.full(len(source), zlib.crc32(bytes(row_bytes)), SUM)
 

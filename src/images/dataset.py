@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from src.core.errors import Problem
 from src.images.cache import ImageCache
+from src.images.pixel_format import to_levels
 from src.images.stream import resized
 
 if TYPE_CHECKING:  # who only predicts does without albumentations
@@ -29,7 +30,7 @@ class Step:
 
 
 class AugmentedSteps(Dataset):
-    """A step -> ((n, 3, size, size) uint8 images, rows). Batches are made whole: one random stream each."""
+    """A step -> ((n, channels, size, size) images, rows). Batches are made whole: one random stream each."""
 
     def __init__(self, images: ImageCache, augmentation: Augmentation, only: np.ndarray | None = None) -> None:
         """only: (rows of the cache,) bool, the rows that are augmented; None: every one."""
@@ -40,12 +41,12 @@ class AugmentedSteps(Dataset):
         made = self.augmentation(images, step.key)
         if self.only is not None:
             for i in np.flatnonzero(~self.only[step.rows]):
-                made[i] = resized(images[i], self.augmentation.size)
+                made[i] = to_levels(resized(images[i], self.augmentation.size))
         return to_tensor(made), torch.from_numpy(step.rows)
 
 
 class PlainRows(Dataset):
-    """Rows -> ((n, 3, size, size) uint8 images, rows), as they are."""
+    """Rows -> ((n, channels, size, size) images, rows), as they are."""
 
     def __init__(self, images: ImageCache, size: int) -> None:
         self.images, self.size = images, size
@@ -111,9 +112,9 @@ class Feed:
 
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:
-    """(n, h, w, 3) uint8 -> (n, 3, h, w) uint8."""
+    """(n, h, w, channels) -> (n, channels, h, w): uint8 as it is, anything deeper as float32 from 0 to 255."""
     # The memory stays as it is, channels last: the layout that convolutions are fastest in.
-    return torch.from_numpy(images).permute(0, 3, 1, 2)
+    return torch.from_numpy(to_levels(images)).permute(0, 3, 1, 2)
 
 
 def _begin(_: int) -> None:

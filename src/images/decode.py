@@ -138,7 +138,7 @@ def decode(path: Path, at_least: int | None = None) -> np.ndarray:
     Raises ImageFault where the file is missing, empty, truncated, or no image. Damage inside a JPEG that leaves its
     end in place is not seen: the format has no checksum.
     """
-    return read_image(path, at_least).pixels
+    return read_picture(path, at_least).pixels
 
 
 class ReadImage(NamedTuple):
@@ -149,10 +149,15 @@ class ReadImage(NamedTuple):
     data: bytes
 
 
-def read_image(path: Path, at_least: int | None = None) -> ReadImage:
+def read_picture(path: Path, at_least: int | None = None) -> ReadImage:
     """As `decode`, with what else is known of the file once it was read."""
-    with _faults_of(path):
+    with faults_of(path):
         data = path.read_bytes()
+    return of_bytes(path, data, at_least)
+
+
+def of_bytes(path: Path, data: bytes, at_least: int | None = None) -> ReadImage:
+    """As `read_picture`, of bytes that stand for the file `path`."""
     if not data:
         raise ImageFault(path, "the file is empty (0 bytes)")
     image, size = None, None
@@ -168,7 +173,7 @@ def read_image(path: Path, at_least: int | None = None) -> ReadImage:
 
 def image_size(path: Path) -> tuple[int, int]:
     """(width, height) in pixels of what `decode(path)` gives, from the header alone. Raises ImageFault."""
-    with _faults_of(path):
+    with faults_of(path):
         if path.stat().st_size == 0:
             raise ImageFault(path, "the file is empty (0 bytes)")
         with Image.open(path, formats=_formats(path)) as image:
@@ -233,8 +238,18 @@ def _jpeg(path: Path, data: bytes, at_least: int | None) -> tuple[np.ndarray | N
     return _opencv(data, flags, exif), size
 
 
-def _png(path: Path, data: bytes) -> np.ndarray | None:
-    """The PNG through OpenCV; None where Pillow has to read it. Raises ImageFault if cut off or damaged."""
+class _Chunks(NamedTuple):
+    """A PNG without the chunks that change no pixel. names: of all its chunks."""
+
+    data: bytes
+    names: set[bytes]
+    exif: bytes
+    depth: int
+    colour: int
+
+
+def _chunks(path: Path, data: bytes) -> _Chunks:
+    """What a PNG is made of. Raises ImageFault if it is cut off, damaged or too large."""
     view, at, names, exif, kept = memoryview(data), len(PNG), set(), b"", [PNG]
     while b"IEND" not in names:
         length, name = struct.unpack_from(">I4s", data, at) if at + 8 <= len(data) else (0, b"")
@@ -251,11 +266,23 @@ def _png(path: Path, data: bytes) -> np.ndarray | None:
             exif = data[at + 8 : end - 4]
         names.add(name)
         at = end
-    width, height, _depth, colour = struct.unpack_from(">IIBB", data, len(PNG) + 8)
+    width, height, depth, colour = struct.unpack_from(">IIBB", data, len(PNG) + 8)
     _check_size(path, width, height)
-    if colour >= 4 or names & {b"tRNS", b"acTL"}:  # alpha, transparency, animation
+    return _Chunks(b"".join(kept), names, exif, depth, colour)
+
+
+def _png(path: Path, data: bytes) -> np.ndarray | None:
+    """The PNG through OpenCV; None where Pillow has to read it. Raises ImageFault if cut off or damaged."""
+    found = _chunks(path, data)
+    if found.colour >= 4 or found.names & {b"tRNS", b"acTL"}:  # alpha, transparency, animation
         return None
-    return _opencv(b"".join(kept), RGB, exif)
+    return _opencv(found.data, RGB, found.exif)
+
+
+def deep_png(path: Path, data: bytes) -> np.ndarray | None:
+    """A PNG of 16 bits as it is stored, in OpenCV's order of colours; None where it has fewer. Raises ImageFault."""
+    found = _chunks(path, data)
+    return _opencv(found.data, cv2.IMREAD_UNCHANGED, found.exif) if found.depth == 16 else None
 
 
 def _opencv(data: bytes, flags: int, exif: bytes) -> np.ndarray | None:
@@ -269,7 +296,7 @@ def _check_size(path: Path, width: int, height: int) -> None:
 
 
 def _with_pillow(path: Path, data: bytes) -> np.ndarray:
-    with _faults_of(path), Image.open(io.BytesIO(data), formats=_formats(path, data)) as image:
+    with faults_of(path), Image.open(io.BytesIO(data), formats=_formats(path, data)) as image:
         image.load()
         # Pillow takes every CMYK JPEG as inverted; only those with Adobe's marker are.
         plain_ink = image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info
@@ -315,7 +342,7 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _faults_of(path: Path) -> Iterator[None]:
+def faults_of(path: Path) -> Iterator[None]:
     """Turn what the file system and Pillow raise into an ImageFault; its readers raise whatever broken data lead to."""
     try:
         yield

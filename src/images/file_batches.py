@@ -16,7 +16,8 @@ from src.images.stream import ImageStream, resized
 
 @dataclass(frozen=True)
 class FileBatch:
-    """rows: (n,) of the stream. images: (n, 3, size, size) uint8. faults: by place in the batch, where it is black."""
+    """rows: (n,) of the stream. images: (n, channels, size, size), as a network gets them. faults: by place in the
+    batch, where it is black."""
 
     rows: np.ndarray
     images: torch.Tensor
@@ -42,7 +43,7 @@ def file_batches(stream: ImageStream, size: int, batch: int, workers: int | None
             made = [square.result() for square in now]
             faults = {place: fault for place, fault in enumerate(made) if isinstance(fault, ImageFault)}
             for place in faults:
-                made[place] = np.zeros((size, size, 3), np.uint8)
+                made[place] = resized(stream.blank(1)[0], size)
             yield FileBatch(np.arange(start, start + len(made)), to_tensor(np.stack(made)), faults)
     finally:
         pool.shutdown(cancel_futures=True)

@@ -10,27 +10,38 @@ import numpy as np
 
 from src.core.console import Bar
 from src.core.errors import UsageError
-from src.images.decode import ImageFault, decode, image_size
+from src.images.decode import ImageFault
 from src.images.fits import FITS, fitted
+from src.images.pixel_format import STANDARD, PixelFormat, resize
 from src.images.prepare_steps import check_steps, prepared
+from src.images.read import image_size, read_image
 
 
 def resized(image: np.ndarray, size: int) -> np.ndarray:
-    """An image (h, w, 3) uint8, of the cache or augmented, as the network sees it: (size, size, 3) uint8."""
+    """An image (h, w, channels), of the cache or augmented, as the network sees it: (size, size, channels), of the same
+    type."""
     if image.shape[:2] == (size, size):
         return image
     shrinks = image.shape[0] >= size and image.shape[1] >= size
-    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return resize(image, (size, size), cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 class ImageStream:
-    """Squares (side, side, 3) uint8 of the files `paths`, decoded on demand. Pickles; safe in workers and threads.
+    """Squares (side, side, channels) of the files `paths`, decoded on demand, in the type that `pixels` has: uint8 with
+    3 channels unless a card says otherwise. Pickles; safe in workers and threads.
 
     `faults` tells the rows known to be unusable and why (see `check`); they are black. Any other row whose file
     turns out to be broken raises ImageFault when it is asked for.
     """
 
-    def __init__(self, paths: Sequence[Path | str], side: int, fit: str, prepare: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path | str],
+        side: int,
+        fit: str,
+        prepare: Sequence[str] = (),
+        pixels: PixelFormat = STANDARD,
+    ) -> None:
         """Paths may be text: a million Path objects are half a gigabyte.
 
         Raises UsageError where `side`, `fit` or a name in `prepare` can not be."""
@@ -41,22 +52,27 @@ class ImageStream:
         FITS.get(fit)
         check_steps(prepare)
         self.paths, self.side, self.fit, self.prepare = list(paths), side, fit, tuple(prepare)
+        self.pixels = pixels
         self.faults: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Row `index` as (side, side, 3) uint8 RGB. Raises ImageFault."""
+        """Row `index` as (side, side, channels). Raises ImageFault."""
         index = range(len(self))[index]
         if index in self.faults:
-            return np.zeros((self.side, self.side, 3), np.uint8)
+            return self.blank(1)[0]
         return self._square(index)
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Rows `indices` as (n, side, side, 3) uint8 RGB. Raises ImageFault."""
+        """Rows `indices` as (n, side, side, channels). Raises ImageFault."""
         rows = [self[index] for index in indices]
-        return np.stack(rows) if rows else np.zeros((0, self.side, self.side, 3), np.uint8)
+        return np.stack(rows) if rows else self.blank(0)
+
+    def blank(self, rows: int) -> np.ndarray:
+        """So many black squares."""
+        return np.zeros((rows, self.side, self.side, self.pixels.channels), self.pixels.dtype)
 
     def fault(self, index: int) -> str | None:
         """What is wrong with the image of row `index`, decoded whole to see; None if nothing is."""
@@ -69,12 +85,13 @@ class ImageStream:
     def check(self, workers: int | None = None) -> None:
         """Read the header of every file and note the unusable ones in `faults`."""
         self.faults = each_in_threads(
-            lambda row: image_size(Path(self.paths[row])), len(self), workers, "checking images"
+            lambda row: image_size(Path(self.paths[row]), self.pixels), len(self), workers, "checking images"
         )
 
     def _square(self, index: int) -> np.ndarray:
         # Where a preparation may crop, twice the side is read, so that half of the image still fills the square.
-        image = decode(Path(self.paths[index]), at_least=self.side * (2 if self.prepare else 1))
+        at_least = self.side * (2 if self.prepare else 1)
+        image = read_image(Path(self.paths[index]), self.pixels, at_least).pixels
         return fitted(prepared(image, self.prepare), self.side, self.fit)
 
 

@@ -76,7 +76,8 @@ class EngineNetworks:
         """As `view_logits`, of rows of the image cache."""
         batch = self.competition.config.predict.batch
         autocast = partial(backend_of(engine).autocast, engine)
-        return view_logits(ready, self._images(), rows, views, batch, autocast, progress, seconds)
+        cells = self.competition.cells
+        return view_logits(ready, self._images(), rows, views, batch, autocast, progress, seconds, cells)
 
     def weights(self, member: Member) -> str:
         """The SHA-256 of a member's weights."""
@@ -107,6 +108,7 @@ class EngineNetworks:
         own = self.competition
         classes = len(own.samples.classes)
         network, _ = trained_network(own.config, member.folder, classes, own.target)
+        network.input_dtype = own.card.pixel_format.tensor_dtype
         if self.size != own.config.images.size:
             try_size(network, own.config.model.name, self.size, classes)
         with _backend_of(engine) as backend:

@@ -8,10 +8,12 @@ import timm
 import torch
 from torch import nn
 
-from src.config.schema import Model
+from src.config.schema import COLOUR, GRAY, Model
 from src.core.errors import Problem, UsageError
+from src.models.classifier import JOINED
 from src.models.heads import HEADS
 from src.models.hub import HUB
+from src.models.joined import Joined, join_columns
 from src.models.pools import POOLS
 from src.models.weights import from_file, from_published, from_repository
 from src.models.zoo import register_networks
@@ -21,42 +23,56 @@ RUN = "run:"  # model.weights=run:NAME goes on from another run
 SMALL_INPUT = 96  # below this many pixels a stock stem throws away most of the picture
 TINY_INPUT = 40  # and below this nothing can be spared at all
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue in gray (ITU-R BT.601)
-GRAY, COLOUR = 1, 3  # channels that a network may see
 # Arguments with which a network of one size is told to take others too.
 OWN_SIZE = ("img_size", "dynamic_img_size", "strict_img_size", "use_naflex")
 
 
 class Network(nn.Module):
-    """A backbone with its normalisation: (n, 3, h, w) uint8 in, (n, outputs) logits out.
+    """A backbone with its normalisation: (n, channels, h, w) in, as bytes or floats from 0 to 255;
+    (n, outputs) logits out.
 
-    A backbone of one channel sees the gray of the images. Outputs with a unit of their own come out in it: the
-    backbone makes standardised ones, and holds, as buffers that lie among its weights, the mean and standard deviation
-    that turn them back.
+    With columns beside the pictures (n, columns) float32 cells come in too, and the backbone's features go through its
+    `joined` layer. Without them all cells are missing: of pictures of which nothing else is known, as those that a
+    size is tried with. A backbone of one channel sees the gray of colours. Outputs with a unit of their own come
+    out in it: the backbone makes standardised ones, and holds, as buffers that lie among its weights, the mean and
+    standard deviation that turn them back.
     """
 
     def __init__(
         self, backbone: nn.Module, own_unit: int = 0, channels: int = COLOUR, normalisation: dict | None = None
     ) -> None:
         """own_unit: the number of outputs, where they have a unit of their own. channels: that the backbone sees.
-        normalisation: mean and std of red, green and blue, from 0 to 1, where they are not the backbone's own."""
+        normalisation: mean and std of each channel, from 0 to 1, where they are not the backbone's own; of channels
+        other than colours these are the mean over its colours."""
         super().__init__()
         self.backbone, self.own_unit, self.gray = backbone, own_unit > 0, channels == GRAY
+        self.planes, self.input_dtype = COLOUR if self.gray else channels, torch.uint8
         if own_unit:
             backbone.register_buffer("output_mean", torch.zeros(own_unit))
             backbone.register_buffer("output_unit", torch.ones(own_unit))
         config = timm.data.resolve_data_config({}, model=backbone) | (normalisation or {})
         for name in ("mean", "std"):
-            values = torch.tensor(config[name]).expand(COLOUR)
+            values = torch.tensor(config[name])
+            if len(values) != self.planes:
+                values = values.mean(0, keepdim=True).expand(self.planes)
             values = values.mean(0, keepdim=True) if self.gray else values
             self.register_buffer(name, values.view(1, channels, 1, 1) * 255, persistent=False)
         if self.gray:
             self.register_buffer("luminance", torch.tensor(LUMINANCE).view(1, COLOUR, 1, 1), persistent=False)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    @property
+    def joined(self) -> Joined | None:
+        """The last layer that sees columns too, where there is one."""
+        return getattr(self.backbone, JOINED, None)
+
+    def forward(self, images: torch.Tensor, cells: torch.Tensor | None = None) -> torch.Tensor:
         images = images.float()
         if self.gray:
             images = (images * self.luminance).sum(1, keepdim=True)
         outputs = self.backbone((images - self.mean) / self.std)
+        if self.joined is not None:
+            cells = self.joined.nothing_known.expand(len(images), -1) if cells is None else cells
+            outputs = self.joined(outputs, cells)
         if not self.own_unit:
             return outputs
         return outputs.float() * self.backbone.output_unit + self.backbone.output_mean
@@ -118,6 +134,8 @@ def build(model: Model, classes: int, size: int, target: TargetType | None = Non
         _fit_stem(backbone, size, _has_stock_kernel(model), asked=model.stem == "small")
     POOLS.get(model.pool)(backbone, model.name)
     HEADS.get(model.head)(backbone, model.name)
+    if model.columns:
+        join_columns(backbone, model.name, model.metadata, list(model.columns.values()))
     own_unit = classes if target is not None and target.own_unit else 0
     normalisation = {key: value for key in ("mean", "std") if (value := getattr(model, key))}
     network = Network(backbone, own_unit, model.channels, normalisation)
@@ -188,7 +206,7 @@ def try_size(network: Network, name: str, size: int, classes: int) -> None:
     network.eval()
     try:
         with torch.no_grad():
-            answers = network(torch.zeros(1, COLOUR, size, size, dtype=torch.uint8))
+            answers = network(torch.zeros(1, network.planes, size, size, dtype=torch.uint8))
     except (RuntimeError, AssertionError, ValueError, IndexError, ZeroDivisionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise Problem(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from src.images.pixel_format import STANDARD, PixelFormat, to_shown
 from src.images.stream import ImageStream
 from src.reporting.figures import save
 from src.reporting.fonts import families, legible
@@ -21,14 +22,14 @@ class Picture:
     lines: tuple[str, ...]
 
 
-def write_gallery(path: Path, title: str, pictures: Sequence[Picture]) -> None:
+def write_gallery(path: Path, title: str, pictures: Sequence[Picture], pixels: PixelFormat = STANDARD) -> None:
     """Write the first 24 pictures as a PNG, whole or not at all. Raises Problem for an image that is none."""
-    save(draw_gallery(title, pictures[:MOST]), path)
+    save(draw_gallery(title, pictures[:MOST], pixels), path)
 
 
-def draw_gallery(title: str, pictures: Sequence[Picture]) -> Figure:
+def draw_gallery(title: str, pictures: Sequence[Picture], pixels: PixelFormat = STANDARD) -> Figure:
     """The pictures in rows of six, each whole within a square; there must be at least one."""
-    images = ImageStream([picture.file for picture in pictures], SIDE, "pad")
+    images = ImageStream([picture.file for picture in pictures], SIDE, "pad", pixels=pixels)
     fonts = families([line for picture in pictures for line in picture.lines])
     across, down = min(ACROSS, len(pictures)), ceil(len(pictures) / ACROSS)
     figure = Figure(figsize=(max(6, 2.2 * across), 0.6 + 2.75 * down), layout="constrained")
@@ -37,7 +38,7 @@ def draw_gallery(title: str, pictures: Sequence[Picture]) -> Figure:
     for place in grid.flat:
         place.set_axis_off()
     for number, (place, picture) in enumerate(zip(grid.flat, pictures, strict=False)):
-        place.imshow(images[number])
+        place.imshow(to_shown(images[number]))
         under = "\n".join(legible(line, fonts) for line in picture.lines)
         # Not as a formula: a class may be called $1.
         place.text(

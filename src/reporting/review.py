@@ -91,7 +91,7 @@ def _unlike(competition: Competition, run: Run, members: list[Member], folder: P
     first = zip(rows["path"], rows["id"], shift.suspicion, strict=True)
     pictures = [Picture(Path(path), (str(id_), f"{p:.2f}")) for path, id_, p in itertools.islice(first, MOST)]
     title = f"{run.name}: the test images most unlike the training images, and how surely they are told from them"
-    write_gallery(folder / "unlike.png", title, pictures)
+    write_gallery(folder / "unlike.png", title, pictures, competition.card.pixel_format)
     log.info(f"is the test set like the training set? {what}:")
     for line in shift.lines(samples.test["id"].to_numpy()[test]):
         log.info(f"  {line}")
@@ -133,7 +133,8 @@ def _doubted(
         pictures = [
             Picture(Path(path), message) for path, message in itertools.islice(zip(paths, lines, strict=True), MOST)
         ]
-        write_gallery(picture, f"{folder.parent.name}: the labels that look wrong, the most doubtful first", pictures)
+        title = f"{folder.parent.name}: the labels that look wrong, the most doubtful first"
+        write_gallery(picture, title, pictures, competition.card.pixel_format)
         log.info(f"written to {folder}: {file.name}, {picture.name}")
     return file, len(table)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from src.images.pixel_format import to_shown
 from src.reporting.page.pictures import shown
 from src.reporting.run_results import RunResults
 
@@ -14,7 +15,7 @@ SIDE = 112  # pixels of a picture in the page, at most
 
 def pictures(results: RunResults, rows: Sequence[int] | np.ndarray, side: int = SIDE) -> list[np.ndarray]:
     """(h, w, 3) uint8 of each row: of samples.train, or, counted on from there, of samples.test."""
-    return [shown(image, side) for image in results.images.batch(np.asarray(rows, dtype=np.int64))]
+    return [shown(to_shown(image), side) for image in results.images.batch(np.asarray(rows, dtype=np.int64))]
 
 
 def names_of(results: RunResults, row: int) -> tuple[str, ...]:

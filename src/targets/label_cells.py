@@ -73,5 +73,9 @@ def number_in(cell: str, column: str, row: int, cells: Cells) -> float:
         number = math.nan
     if not abs(number) <= LARGEST:
         what = repr(cell) if cell.strip() else "empty"
-        raise Problem(f"{cells.place(row)}: {column} is {what}, and must be a finite number", code="bad-label")
+        raise Problem(
+            f"{cells.place(row)}: {column} is {what}, and must be a finite number: mend it, or leave such rows out, "
+            f"train.missing=[{cell!r}]",
+            code="bad-label",
+        )
     return number

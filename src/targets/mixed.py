@@ -11,23 +11,25 @@ import numpy as np
 
 from src.core.errors import Problem, UsageError
 from src.core.registry import parsed
-from src.targets import TARGETS, Evidence, Recognised
+from src.targets import TARGETS, Evidence, Recognised, boosting
 from src.targets.label_cells import Cells, number_in, parts_of, sort_classes
 from src.targets.target_type import CLIP, Strata, TargetType
 
 NUMBER, CLASSES, LABELS = "regression", "multiclass", "multilabel"
 KINDS = (NUMBER, CLASSES, "ordinal", LABELS)  # that may stand beside each other
 FEWEST = 3  # rows that a class has on average, where a column's words are classes
+ODD = 0.1  # of a column's cells, which may be no numbers where the others are: they are told by their line
 SEPARATOR = " "  # of several labels in a cell, where the card says nothing else
 
 
 @dataclass(frozen=True)
 class Part:
-    """One of the targets. classes: their names, None of a number. at: its outputs among those of the network. held: its
-    columns in truth and decisions."""
+    """One of the targets. classes: their names, None of a number. codes: {cell of the table: number of its class}. at:
+    its outputs among those of the network. held: its columns in truth and decisions."""
 
     column: str
     classes: tuple[str, ...] | None
+    codes: dict[str, int]
     at: slice
     held: slice
     target: TargetType
@@ -50,7 +52,8 @@ class Part:
 @TARGETS.register("mixed")
 class Mixed(TargetType):
     """columns: {label column: what it is}, in the order of the card's `train.label`: the list of its classes,
-    regression, or a kind with its parameters, {name: ordinal, classes: [0, 1, 2]}."""
+    regression, or a kind with its parameters, {name: ordinal, classes: [0, 1, 2]}. Where the submission calls classes
+    otherwise than the table: classes: {cell: name}."""
 
     rank = 6
     parameters: ClassVar = {"columns": dict}
@@ -63,20 +66,24 @@ class Mixed(TargetType):
         super().__init__(**given)
         made, at, held = [], 0, 0
         for column, kind in self.columns.items():
-            classes, target = self._kind(column, kind)
+            names, target = self._kind(column, kind)
+            classes = None if names is None else tuple(dict.fromkeys(names.values()))
+            codes = {cell: classes.index(name) for cell, name in (names or {}).items()}
             size = 1 if classes is None else len(classes)
             width = size if classes is None or not target.one_class else 1
-            made.append(Part(column, classes, slice(at, at + size), slice(held, held + width), target))
+            made.append(Part(column, classes, codes, slice(at, at + size), slice(held, held + width), target))
             at, held = at + size, held + width
         if len(made) < 2:
             raise UsageError(f"target {self.name}: columns must name two label columns or more", code="bad-parameter")
         self.members = tuple(made)
 
-    def _kind(self, column: str, kind: Any) -> tuple[tuple[str, ...] | None, TargetType]:
-        """The classes and the target of a column. Raises UsageError where they make no part."""
+    def _kind(self, column: str, kind: Any) -> tuple[dict[str, str] | None, TargetType]:
+        """{cell: class} and the target of a column. Raises UsageError where they make no part."""
         name, own = parsed({"name": CLASSES, "classes": kind} if isinstance(kind, list) else kind, f"{column}")
         classes = own.pop("classes", None)
-        right = isinstance(classes, list) and len({*map(str, classes)}) > 1
+        names = classes if isinstance(classes, dict) else {one: one for one in classes or ()}
+        names = {str(cell): str(name) for cell, name in names.items()}
+        right = len({*names.values()}) > 1
         if name not in KINDS or (classes is not None if name == NUMBER else not right):
             text = (
                 f"{column} must be a list of two classes or more, {NUMBER}, or "
@@ -84,7 +91,7 @@ class Mixed(TargetType):
             )
             raise UsageError(f"target {self.name}: {text}", code="bad-parameter")
         target = TARGETS.get(name)(**own)
-        return (None if name == NUMBER else tuple(dict.fromkeys(map(str, classes)))), target
+        return (None if name == NUMBER else names), target
 
     @property
     def learned(self) -> dict[str, Any]:
@@ -98,7 +105,7 @@ class Mixed(TargetType):
         kinds: dict[str, Any] = {}
         for column, cells in evidence.columns.items():
             names = sort_classes({*cells} - {""})
-            words = any(not _is_number(name) for name in names)
+            words = np.mean([not _is_number(cell) for cell in cells]) > ODD
             if not 1 < len(names) <= len(cells) / FEWEST and words:
                 return None
             kinds[column] = names if words else None
@@ -106,7 +113,7 @@ class Mixed(TargetType):
             return None
         for column, cells in evidence.columns.items():
             if kinds[column] is None:
-                names = sort_classes({*cells})
+                names = sort_classes({cell for cell in cells if _is_number(cell)})
                 fractions = any(float(name) % 1 for name in names)
                 kinds[column] = NUMBER if fractions or len(names) > len(cells) / FEWEST else names
         held = {column: NUMBER if kind == NUMBER else f"{len(kind)} classes" for column, kind in kinds.items()}
@@ -124,22 +131,22 @@ class Mixed(TargetType):
             raise Problem(f"{text}: name the same columns in the same order", code="columns-differ")
         truth = np.zeros((len(cells.text[0]), self.members[-1].held.stop), np.float32)
         for part, text in zip(self.members, cells.text, strict=True):
-            known = {name: code for code, name in enumerate(part.classes or ())}
             for row, cell in enumerate(text):
                 if part.classes is None:
                     truth[row, part.held] = number_in(cell, part.column, row, cells)
                 elif part.several:
                     for label in parts_of(cell, cells.separator or SEPARATOR):
-                        truth[row, part.held.start + self._code(part, known, label, row, cells)] = 1
+                        truth[row, part.held.start + self._code(part, label, row, cells)] = 1
                 else:
-                    truth[row, part.held] = self._code(part, known, cell, row, cells)
+                    truth[row, part.held] = self._code(part, cell, row, cells)
         return truth
 
-    def _code(self, part: Part, known: dict[str, int], label: str, row: int, cells: Cells) -> int:
-        if label not in known:
-            told = f"{part.column} is {label!r}, none of {', '.join(part.classes[:6])}"
-            raise Problem(f"{cells.place(row)}: {told}: mend it, or the card's target", code="unknown-class")
-        return known[label]
+    def _code(self, part: Part, label: str, row: int, cells: Cells) -> int:
+        if label not in part.codes:
+            told = f"{part.column} is {label!r}, none of {', '.join([*part.codes][:6])}"
+            text = f"{cells.place(row)}: {told}: mend it, or the card's target; or leave such rows out, train.missing"
+            raise Problem(f"{text}=[{label!r}]", code="unknown-class")
+        return part.codes[label]
 
     def outputs(self, given: Any, columns: tuple[str, ...], listed: bool, parts: Any) -> tuple[str, ...]:
         """Of a number its column, of a class column=class."""
@@ -213,6 +220,20 @@ class Mixed(TargetType):
                 shares = found[:, part.at].clip(CLIP, 1)
                 found[:, part.at] = shares if part.several else shares / shares.sum(axis=1, keepdims=True)
         return found
+
+    def fit_boosted(
+        self, truth: np.ndarray, answers: np.ndarray, columns: boosting.Columns, weights: np.ndarray | None
+    ) -> boosting.Fitted:
+        """Each part by trees of its own kind."""
+        fitted = [
+            part.target.fit_boosted(part.truth(truth), answers[:, part.at], columns, weights) for part in self.members
+        ]
+
+        def apply(answers: np.ndarray, columns: boosting.Columns) -> np.ndarray:
+            parts = zip(self.members, fitted, strict=True)
+            return np.concatenate([one(answers[:, part.at], columns) for part, one in parts], axis=1)
+
+        return apply
 
     def plain_loss(self, truth: np.ndarray, logits: np.ndarray) -> float:
         """The mean of the parts' own."""

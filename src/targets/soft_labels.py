@@ -5,11 +5,12 @@ from typing import ClassVar
 import numpy as np
 
 from src.core.errors import Problem
-from src.targets import TARGETS, Evidence, Recognised
+from src.targets import TARGETS, Evidence, Recognised, boosting
 from src.targets.label_cells import Cells, number_in
 from src.targets.target_type import CLIP, Coding, Strata, TargetType
 
 SUM = 0.01  # of how much 1 a row of a sample may lack: 0.1667 six times is none
+SOUND = 0.9  # of the rows hold votes, where the others are mistakes
 CONSTANT = 1e-3  # by how much of it sums that are one may differ
 
 
@@ -23,16 +24,21 @@ class SoftLabels(TargetType):
     rank = 5
     parameters: ClassVar = {"weigh_votes": True}
     usual_loss = "kl_divergence"
+    usual_probes = ("logistic",)
     sums_to_one = True
     parts = ("class", "classes")
 
     @classmethod
     def recognise(cls, evidence: Evidence) -> Recognised | None:
-        """Columns of numbers that no row has below 0, and that sum to one constant, or that the sample answers with
-        shares that sum to 1."""
+        """Columns of numbers that hardly a row has below 0, and that sum to one constant, or that the sample answers
+        with shares that sum to 1. A few odd rows are told by their line."""
         numbers, asked = evidence.numbers, evidence.asked
-        if numbers is None or numbers.shape[1] < 2 or not (numbers >= 0).all():
+        if numbers is None or numbers.shape[1] < 2:
             return None
+        sound = (numbers >= 0).all(axis=1) & (numbers.sum(axis=1) > 0)
+        if sound.mean() < SOUND:
+            return None
+        numbers = numbers[sound]
         totals = numbers.sum(axis=1)
         constant = bool(np.ptp(totals) <= CONSTANT * totals.max()) and totals.min() > 0
         shares = asked is not None and asked.shape[1] == numbers.shape[1]
@@ -95,6 +101,17 @@ class SoftLabels(TargetType):
     def apply_stack(self, weights: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
         shares = super().apply_stack(weights, tables).clip(CLIP)
         return shares / shares.sum(axis=1, keepdims=True)
+
+    def fit_boosted(
+        self, truth: np.ndarray, answers: np.ndarray, columns: boosting.Columns, weights: np.ndarray | None
+    ) -> boosting.Fitted:
+        fitted = super().fit_boosted(truth, answers, columns, weights)
+
+        def apply(answers: np.ndarray, columns: boosting.Columns) -> np.ndarray:
+            shares = fitted(answers, columns).clip(CLIP)
+            return shares / shares.sum(axis=1, keepdims=True)
+
+        return apply
 
     def plain_loss(self, truth: np.ndarray, logits: np.ndarray) -> float:
         """The Kullback-Leibler divergence."""

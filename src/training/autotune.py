@@ -269,7 +269,8 @@ def begin_step(config: Config, network: torch.nn.Module, kind: Machine) -> Step:
 
 
 def _step(state: State, config: Config, stage: Stage, resting: list[torch.nn.Module]) -> None:
-    images = torch.zeros(images_tried(config), 3, stage.size, stage.size, dtype=torch.uint8, device=state.device)
+    shape = images_tried(config), config.model.planes, stage.size, stage.size
+    images = torch.zeros(shape, dtype=torch.uint8, device=state.device)
     state.network.train()
     for norm in resting:
         norm.eval()

@@ -10,13 +10,14 @@ import torch
 
 from src.core.distributed import Ranks
 from src.images.dataset import Feed, Step
+from src.images.pixel_format import STANDARD, PixelFormat
 
 
 class DistributedLoader:
-    """Gives what `feed` gives for the same steps: ((n, 3, size, size) uint8 images on the device, rows)."""
+    """Gives what `feed` gives for the same steps: ((n, channels, size, size) images on the device, rows)."""
 
-    def __init__(self, feed: Feed, ranks: Ranks, size: int) -> None:
-        self.feed, self.ranks, self.size = feed, ranks, size
+    def __init__(self, feed: Feed, ranks: Ranks, size: int, pixels: PixelFormat = STANDARD) -> None:
+        self.feed, self.ranks, self.size, self.pixels = feed, ranks, size, pixels
 
     def __call__(self, steps: list[Step]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         index, count = self.ranks.index, self.ranks.count
@@ -31,9 +32,9 @@ class DistributedLoader:
                 yield self._handed(made if owner == index else None, owner, step), torch.from_numpy(step.rows)
 
     def _handed(self, made: torch.Tensor | None, owner: int, step: Step) -> torch.Tensor:
-        shape = len(step.rows), self.size, self.size, 3
+        shape = len(step.rows), self.size, self.size, self.pixels.channels
         if made is None:
-            pixels = torch.empty(shape, dtype=torch.uint8, device=self.feed.device)
+            pixels = torch.empty(shape, dtype=self.pixels.tensor_dtype, device=self.feed.device)
         else:
             pixels = made.permute(0, 2, 3, 1).contiguous()  # as it lies in memory, so nothing is copied
         return self.ranks.broadcast_tensor(pixels, owner).permute(0, 3, 1, 2)

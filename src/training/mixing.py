@@ -18,8 +18,8 @@ LEAST = 1e-12  # stands for the weight of a pair of which neither counts
 def mixing(train: Train, classes: int) -> Mix:
     """Mixup (Zhang et al., 2018), cutmix (Yun et al., 2019), one of the two by turns, or nothing.
 
-    (n, 3, s, s) uint8, targets and (n,) weights of the rows, or None -> float images, (n, classes) shares and the
-    weights of the pairs; or all as they were. A pair of which a share s is the row a and 1 - s the row b weighs
+    (n, channels, s, s) images, targets and (n,) weights of the rows, or None -> float images, (n, classes) shares and
+    the weights of the pairs; or all as they were. A pair of which a share s is the row a and 1 - s the row b weighs
     s w_a + (1 - s) w_b, and its target is that of each row by its part of it: what counts nothing teaches nothing.
     """
     if not train.mixup and not train.cutmix:

@@ -36,7 +36,7 @@ def check_choices(competition: Competition) -> None:
         _check_weighing(competition, loss)
     stages = stages_of(config)
     for stage in stages:
-        Augmentation(stage.augment.transforms, stage.size, config.images.load_side())
+        Augmentation(stage.augment.transforms, stage.size, config.images.load_side(), competition.card.pixel_format)
         augmented_rows(stage.augment.only, samples.targets, samples.classes, samples.target)
     if is_warm_start(config.model):
         earlier_run("model.weights", config.model.weights, competition)

@@ -56,6 +56,8 @@ class FoldTraining:
         if samples.target.own_unit:
             seen = samples.targets[self.rows]
             network.set_unit(samples.target.start(seen, len(samples.classes)), samples.target.unit(seen))
+        if network.joined is not None:
+            network.joined.branch.learn(job.competition.cells[self.rows])
         if is_warm_start(config.model):
             load_warm_start(network, job.competition, job.seed, job.fold)
         if config.train.checkpointing:
@@ -128,10 +130,11 @@ class FoldTraining:
         self.stepper.resting = freeze(self.state.plain_network.backbone, stage.frozen, self.config.train.hold_norms)
         self.state.share_gradients()
         load_side = self.config.images.load_side()
-        augmentation = Augmentation(stage.augment.transforms, stage.size, load_side)
+        pixels = job.competition.card.pixel_format
+        augmentation = Augmentation(stage.augment.transforms, stage.size, load_side, pixels)
         only = augmented_rows(stage.augment.only, data.targets, data.classes, data.target, self.fold_targets.answered)
         feed = Feed(AugmentedSteps(job.images, augmentation, only), job.machine.workers, self.device)
-        self.feed = DistributedLoader(feed, job.ranks, stage.size)
+        self.feed = DistributedLoader(feed, job.ranks, stage.size, pixels)
         self.stage = stage
 
     def _epoch(self, stop: StopSignal) -> None:

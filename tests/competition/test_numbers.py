@@ -205,8 +205,11 @@ def test_two_rows_of_one_image_and_number_are_not_merged(tmp_path, monkeypatch, 
 def test_rows_for_classes_that_exclude_each_other(read):
     marks = {"a": [0, 1] * 30, "b": [1, 0] * 30}
     sample = {"row": [f"{id}:{name}" for id in ASKED for name in marks], "value": 0.5}
-    code, told, _, _ = read({"id": TRAINED} | marks, sample)
-    assert (code, told["error"]["code"]) == (2, "submission-kind")
+    code, _, card, samples = read({"id": TRAINED} | marks, sample)
+    assert (code, card.target, card.submission.kind) == (0, "binary", "columns")
+    (block,) = writer.answers(card, samples, np.array(ASKED), np.tile([0.25, 0.75], (8, 1)))
+    assert set(block["value"][:2].astype(float)) == {0.25, 0.75} and not check(block, card, samples)
+    assert check(block.assign(value="0.75"), card, samples)
     code, _, card, _ = read({"id": TRAINED} | marks, sample, "target=multilabel")
     assert (code, card.submission.rows, card.submission.kind) == (0, "{id}:{output}", "columns")
 
@@ -255,6 +258,85 @@ def test_several_rows_of_an_image_that_no_table_answers_are_refused(read, labels
     sample = {"id": [f"{id}_{k}" for id in ASKED for k in (1, 2, 3)], "label": 0}
     code, told, _, _ = read({"id": TRAINED, "label": [labels[k % len(labels)] for k in range(60)]}, sample)
     assert (code, told["error"]["code"]) == (1, "unsupported-task")
+
+
+PAIRED = [(id, name) for id in ASKED for name in ("height", "leaf")][::-1]
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_two_columns_tell_the_rows_apart(read, long):
+    table = {"id": TRAINED, "height": FRACTIONS, "leaf": FRACTIONS[::-1]}
+    if long:
+        rows = [(id, name, table[name][k]) for k, id in enumerate(TRAINED) for name in ("leaf", "height")]
+        table = columns_of(rows, "id", "question", "value")
+    code, _, card, samples = read(table, columns_of(PAIRED, "id", "question") | {"value": 0.5})
+    assert (code, card.target, card.submission.kind) == (0, "regression", "numbers")
+    assert (card.submission.id, card.submission.rows) == ("{id}/{question}", "{id}/{output}")
+    row = samples.positions(np.array(TRAINED[:1]))[0]
+    truth = dict(zip(samples.classes, samples.targets[row], strict=True))
+    assert truth == pytest.approx({"height": FRACTIONS[0], "leaf": FRACTIONS[-1]}, rel=1e-6)
+    ids = samples.test["id"].to_numpy()
+    assert set(ids) == set(ASKED)
+    (block,) = writer.answers(card, samples, ids, np.arange(16.0).reshape(8, 2))
+    assert block[["id", "question"]].apply(tuple, axis=1).tolist() == PAIRED and not check(block, card, samples)
+    expected = {(id, samples.classes[k]): str(2 * i + k) for i, id in enumerate(ids) for k in (0, 1)}
+    assert {(a, b): value for a, b, value in block.itertuples(index=False)} == expected
+
+
+def test_a_column_that_may_be_the_spread_of_a_number(read):
+    table, sample = {"id": TRAINED, "FVC": WHOLE}, {"id": ASKED, "FVC": 20, "Confidence": 100}
+    code, told, _, _ = read(table, sample)
+    assert (code, told["error"]["code"]) == (1, "undecided")
+    assert "{name: laplace, spread: Confidence}" in told["error"]["message"]
+    code, _, card, samples = read(table, sample, "train.label=FVC", "target={name: laplace, spread: Confidence}")
+    assert (code, card.metric, card.submission.kind) == (0, "laplace_log_likelihood", "numbers")
+    (block,) = writer.answers(card, samples, np.array(ASKED), np.tile([2500.0, 210.0], (8, 1)))
+    assert block["Confidence"].tolist() == ["210"] * 8 and not check(block, card, samples)
+
+
+UNDEFINED = [("rmsle", FRACTIONS - 5), ("mape", np.where(np.arange(60) == 7, 0, FRACTIONS + 1))]
+
+
+@pytest.mark.parametrize(("metric", "values"), UNDEFINED)
+def test_a_metric_that_has_no_score_for_such_numbers_is_refused(read, metric, values):
+    code, told, _, _ = read({"id": TRAINED, "y": values}, {"id": ASKED, "y": 0.5}, f"metric={metric}")
+    assert (code, told["error"]["code"]) == (2, "no-score")
+
+
+VOTES = np.random.default_rng(5).multinomial(9, [0.3, 0.3, 0.4], 60).astype(str)
+ODD_VOTES = np.where((np.arange(60)[:, None] == 4) & (np.arange(3) == 0), "-1", VOTES)
+WITH_WORDS = np.where(np.arange(60) < 20, "unknown", FRACTIONS.astype(str))
+WITH_NAN = np.where(np.arange(60) == 5, "nan", FRACTIONS.astype(str))
+KINDS = ["cat", "dog"] * 30
+TWICE = {"id": [id for id in ASKED for _ in "abc"], "question": [*"abc"] * 8, "value": 0.5}
+BAD = [
+    # the training columns, the sample's, the code, what the message names
+    ("a word for many that lack", {"y": WITH_WORDS}, {"y": 0.5}, "bad-label", "train.missing=['unknown']"),
+    ("a vote below 0", dict(zip("pqr", ODD_VOTES.T, strict=True)), dict.fromkeys("pqr", 1 / 3), "bad-label", "line 6"),
+    (
+        "decimal commas",
+        {"y": [f"{x:.2f}".replace(".", ",") for x in FRACTIONS]},
+        {"y": 0.5},
+        "unsupported-task",
+        "comma",
+    ),
+    ("no number beside classes", {"y": WITH_NAN, "x": KINDS}, {"y": 0.5, "x": "cat"}, "bad-label", "line 7"),
+    ("a constant question", {"y": FRACTIONS, "x": "cat"}, {"y": 0.5, "x": "cat"}, "one-class", "x is 'cat'"),
+    ("an answer without a column", {"a": FRACTIONS, "b": FRACTIONS}, TWICE, "undecided", "c: no column"),
+    ("columns of other names", {"a": FRACTIONS, "b": FRACTIONS}, {"y": 0.5, "z": 0.5}, "undecided", "asks for y, z"),
+]
+
+
+@pytest.mark.parametrize(("columns", "asked", "error", "named"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
+def test_bad_targets_are_told_in_a_line(read, columns, asked, error, named):
+    code, told, _, _ = read({"id": TRAINED} | columns, {"id": ASKED} | asked)
+    assert (code, told["error"]["code"]) == (1, error)
+    assert named in told["error"]["message"]
+
+
+def test_one_of_several_numbers_that_never_changes_is_noted(read):
+    code, told, _, _ = read({"id": TRAINED, "y": 2.5, "x": FRACTIONS}, {"id": ASKED, "y": 0.5, "x": 0.5})
+    assert code == 0 and "output-constant" in {note["code"] for note in told["notes"]}
 
 
 def test_a_test_table_that_lists_long_ids_alone(read):

@@ -32,7 +32,7 @@ from src.predict import main as predict
 from src.train import main as train
 from src.training import preflight
 
-LIMIT = 60  # seconds that any of these may take before it counts as hanging
+LIMIT = 300  # seconds that any of these may take before it counts as hanging
 # A group norm looks at each image alone: the batch may be split. SGD, because Adam's first steps blow the last digits
 # of a gradient up to whole steps.
 GROUPS = ["config=tiny", "model.args.norm_layer=groupnorm1", "optim.name=sgd", "optim.lr=0.05", "train.batch=7"]

@@ -21,6 +21,7 @@ from src.launchers.ray.runs import Nobody, Work
 from src.launchers.ray.storage import storage_held
 from src.training.run import train_within
 from tests.fixtures.terminal_screen import seen
+from tests.fixtures.warm_python import warm_python
 
 WORK = """
 import threading, time
@@ -260,7 +261,8 @@ def test_a_burst_of_steps_is_no_burst_of_pictures(monkeypatch, capfd):
 
 def test_folds_side_by_side(tiny):
     log = tiny / "log"
-    found = seen(["-m", "src.train", "config=tiny", "fold=0..1", "train.epochs=12", "machine.jobs=2"], out=log)
+    words = ["-m", "src.train", "config=tiny", "fold=0..1", "train.epochs=12", "machine.jobs=2"]
+    found = seen(words, out=log, python=warm_python())
     assert found.code == 0 and found.cursor and found.last == ""
     for row in ("fold 0", "fold 1", "all"):
         per_cent = shares(found.pictures, row)

@@ -422,7 +422,7 @@ def test_two_processes_look_at_the_images_once(paths):
         "import sys; from pathlib import Path; import src.competition.quality.image_index as room\n"
         f"{CODED}"
         f"paths, real = {[str(path) for path in paths]}, room._one\n"
-        "def slow(path, row, fresh): return (row == 6 and sys.stdin.readline(), real(path, row, fresh))\n"
+        "def slow(path, row, *more): return (row == 6 and sys.stdin.readline(), real(path, row, *more))\n"
         "room._one = slow\n"
         "look = room.index_images(paths, Path(paths[0]).parent.parent / 'cache'); print('seen', look.hash.sum())"
     )

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from src.images import decode as decoder
-from src.images.decode import ImageFault, decode, image_size, looks_like_image, read_image
+from src.images.decode import ImageFault, decode, image_size, looks_like_image, read_picture
 from tests.fixtures.codes import raises
 
 # pytest undoes what src.images.decode sets at import.
@@ -307,7 +307,7 @@ def test_reduced_jpeg(tmp_path, at_least, factor):
     exif = Image.Exif()
     exif[0x0112] = 6
     path = saved(tmp_path / "a.jpg", photo(640, 480), quality=95, exif=exif)
-    image, size, _ = read_image(path, at_least)
+    image, size, _ = read_picture(path, at_least)
     assert size == (640, 480)
     assert image.shape == (640 // factor, 480 // factor, 3)
     full = cv2.resize(decode(path), image.shape[1::-1], interpolation=cv2.INTER_AREA)

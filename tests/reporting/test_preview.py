@@ -20,6 +20,9 @@ from tests.fixtures.layouts import COLOURS, csv, picture, save
 STRANGE = ["<b>bold</b>", "蝶々 butterfly", "فراشة", "a$b_{c}", "é" * 60]
 
 
+pytestmark = pytest.mark.usefixtures("drawn_preview")
+
+
 @pytest.fixture(autouse=True)
 def _home(tmp_path, monkeypatch):
     monkeypatch.setenv("PODIUM_HOME", str(tmp_path / "home"))

@@ -22,12 +22,6 @@ from tests.fixtures.kaggle_cup import SLUG, digits_cup, write_table  # noqa: F40
 from tests.fixtures.kaggle_server import TOKEN, USER
 from tests.fixtures.kaggle_words import prints
 from tests.fixtures.notes import names_it
-from tests.fixtures.warm_kaggle import warm_kaggle
-
-
-@pytest.fixture(autouse=True)
-def warm(monkeypatch):
-    monkeypatch.setattr(command, "executable", warm_kaggle)
 
 
 def test_a_push_is_checked_uploaded_scored_and_noted(cup):

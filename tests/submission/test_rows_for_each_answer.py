@@ -19,7 +19,9 @@ GRADES = ["Normal", "Moderate", "Severe"]
 KINDS = {"shade": ["dark", "light"], "grade": {"name": "ordinal", "classes": [0, 1, 2]}, "size": "regression"}
 KINDS["marks"] = {"name": "multilabel", "classes": ["cat", "dog", "owl"]}
 MIXED = {"name": "mixed", "columns": KINDS}
-PLACES = {"name": "mixed", "columns": dict.fromkeys(["left", "right"], GRADES)}
+TABLE = {"Normal/Mild": "Normal", "Moderate": "Moderate", "Severe": "Severe"}  # cells of the table, sample's names
+SEVERITY = {"name": "ordinal", "classes": TABLE}
+PLACES = {"name": "mixed", "columns": {"left": SEVERITY, "right": SEVERITY}}
 
 
 @pytest.fixture
@@ -109,8 +111,9 @@ def test_probabilities_of_several_questions_in_rows(opened, tmp_path):
     """As RSNA 2024, lumbar spine: a row for each study and place, a column for each severity."""
     sample = long_sample(["left", "right"], **dict.fromkeys(GRADES, 1 / 3))
     submission = {"sample": "sample.csv", "kind": "mixed_probabilities", "rows": "{id}__{output}"}
-    columns = {"left": GRADES * 4, "right": GRADES[::-1] * 4}
+    columns = {"left": [*TABLE] * 4, "right": [*TABLE][::-1] * 4}
     card, samples = opened(columns, sample, target=PLACES, metric="mixed", submission=submission)
+    assert samples.targets[:3].tolist() == [[0, 2], [1, 1], [2, 0]]
     p = card.target_type.predictions(LOGITS[:, :6])
     path, table = written(card, samples, p, tmp_path)
     assert table["row_id"].tolist() == sample["row_id"].tolist() and list(table.columns) == ["row_id", *GRADES]

@@ -120,7 +120,8 @@ def test_page_and_review(home, kind):
     assert review([f"config={kind}", "run=r"]) == 0
 
 
-def test_a_notebook_answers_as_the_run_did(home, kind, tmp_path):
+def test_a_notebook_answers_as_the_run_did(home, kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("PODIUM_HOME", str(home))  # which the notebook's program sets for itself
     (file,) = (home / f"runs/{kind}/r/export").glob("*.safetensors")
     shutil.copy(file, tmp_path / "model.safetensors")
     shutil.copy(home / f"competition/{kind}/card.yaml", tmp_path)

@@ -18,6 +18,7 @@ from src.predict import main as predict
 from src.report import main as report
 from src.targets import target_type
 from src.train import main as train
+from src.training.probes import probes_of
 from tests.competition.test_odd_hosts import Host
 
 CONFIG = """\
@@ -185,3 +186,14 @@ def test_metrics_and_losses_by_their_definitions():
         assert loss(*sent).item() == pytest.approx(values.mean(), rel=1e-5)
         weighed = loss(*sent, torch.from_numpy(weights / weights.mean())).item()
         assert weighed == pytest.approx(values[rows].mean(), rel=1e-5)
+
+
+def test_a_head_on_frozen_features_learns_shares():
+    rng, target = np.random.default_rng(4), target_type("soft_labels")
+    features = torch.from_numpy(rng.normal(size=(400, 5)).astype(np.float32))
+    shares = (features @ torch.from_numpy(rng.normal(size=(5, 3)).astype(np.float32))).softmax(1)
+    (probe,) = probes_of("auto", target)
+    *_, head = probe.path(features, shares, 3, probe.strengths)
+    found = target.predictions(head.logits(features).numpy())
+    assert entropy(shares.numpy(), found, axis=1).mean() < 0.01
+    assert probe.weighs_rows

@@ -35,6 +35,7 @@ from src.targets import ClassTarget, Evidence, Recognised, TargetType, doubts, r
 from src.targets.label_cells import YES, parts_of, sort_classes
 
 UNSAID = {"unknown", "unk", "todo", "tbd", "unsure", "uncertain", "unspecified", "not labeled", "not labelled"}
+MANY = 20  # different cells are more than the classes of most questions
 FILLERS = {99, 999, 9999, 255, -1, -9, -99, -999, -9999}  # numbers that stand for none
 SHOWN = 6  # columns or values, in a line
 WESTERN = ("cp1252", "latin-1")
@@ -150,7 +151,15 @@ def _evidence(train: Train, context: Context) -> Evidence:
 def _several_questions(train: Train, context: Context) -> Undecided:
     """Columns of a few whole numbers each, which may be numbers, or classes of several questions."""
     held = {column: sort_classes(train.cells[column].unique()) for column in train.label.columns}
-    tries = [Try(column, found=", ".join(names[:SHOWN])) for column, names in held.items()]
+    for column, names in held.items():
+        if len(names) == 1:
+            text = (
+                f"{column} is {names[0]!r} in every row, and the sample submission asks for it: nothing can be learned"
+            )
+            raise Problem(f"{text}: mend the table", code="one-class")
+    measured = [column for column, names in held.items() if len(names) > MANY]
+    held |= dict.fromkeys(measured, "regression")
+    tries = [Try(column, found=", ".join(train.cells[column].unique()[:SHOWN])) for column in held]
     mixed = flow({"name": "mixed", "columns": held})
     what = f"{context.draft.get('train.table')}: the sample submission asks several questions of an image:"
     remedy = f"If the answers are numbers, say so: target=regression. If they are classes: target='{mixed}'"
@@ -214,10 +223,10 @@ def _doubt(names: list[str], train: Train, context: Context) -> str:
     label = train.label
     if label.several or not isinstance(label.column, str) or context.given("target"):
         return ""
-    if label.column in train.cells and (text := Texts.signs(train.cells[label.column], label.column)):
-        raise Unsupported(Texts.name, text)
     if signs := Units.signs(label.column, names):
         raise Unsupported(Units.name, signs)
+    if label.column in train.cells and (text := Texts.signs(train.cells[label.column], label.column)):
+        raise Unsupported(Texts.name, text)
     return Units.doubt(label.column, names)
 
 

@@ -114,6 +114,12 @@ def _refuse(paths: list[str], context: Context) -> NoReturn:
         what = "no images are left to train on: all belong to other parts, by the names of their folders:"
     elif any(is_masks(part) for path in context.tree.images for part in path.split("/")[:-1]):
         what = f"no table and no folder gives {len(paths)} images a label, and masks lie beside them (segmentation?):"
+    sample = context.sample
+    held = {column for table in context.tables if sample and table is not sample.table for column in table.columns}
+    lacking = [column for column in sample.answers if column not in held] if sample else []
+    if lacking:
+        shown = ", ".join(lacking[:SHOWN]) + ", ..." * (len(lacking) > SHOWN)
+        what = f"{sample.table.path} asks for {shown}, which no other table has; {what}"
     raise Undecided(what, tries, remedy)
 
 

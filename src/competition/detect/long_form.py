@@ -98,6 +98,8 @@ def _read_ids(sample: Sample, context: Context) -> LongForm | None:
                 columns["train"] = table.columns[0], parts.mark
         tables.append(wide or table)
     listed = any(table.role == "test" for table in tables)
+    if not told:
+        _ask_about_lacking(sample, answers, context)
     if not told or (not listed and "test" not in columns):
         return None
     if pivot:
@@ -140,6 +142,7 @@ def _read_pairs(sample: Sample, image: str, name: str, value: str, context: Cont
         pivot = pivot or found
         tables.append(wide or other)
     if not told:
+        _ask_about_lacking(sample, answers, context)
         return None
     if pivot:
         context.draft.put("train.pivot", pivot, "the table has a row for each image and each answer")
@@ -188,6 +191,22 @@ def _wide(
     if names or set(tails) == answers:
         raise _not_one_row(table, image or first, names[0] if names else first)
     return None, None
+
+
+def _ask_about_lacking(sample: Sample, answers: set[str], context: Context) -> None:
+    """Raises Undecided where a training table has columns for some of the answers only."""
+    for table in context.tables:
+        there = [one for one in table.columns if one in answers]
+        lacking = sorted(answers - set(there))
+        if table is sample.table or table.role == "test" or not there or len(lacking) > len(there):
+            continue
+        tries = [Try(one, found=", ".join(table.cells[one].unique()[:3])) for one in there]
+        tries += [Try(f"{one}: no column of the table") for one in lacking]
+        what = (
+            f"{table.path}: of the {len(answers)} answers that {sample.table.path} asks for, it lacks {len(lacking)}:"
+        )
+        remedy = "Bring the table that has them; or write the card by hand, with train.label and submission.rows"
+        raise Undecided(what, tries, remedy)
 
 
 def _not_one_row(table: TableFile, image: str, name: str) -> Undecided:

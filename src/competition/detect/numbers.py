@@ -6,6 +6,7 @@ import pandas as pd
 from src.competition.detect.marks import is_marked
 from src.targets.label_cells import NO, YES
 
+HALF, MANY, MARKS = 0.5, 20, 2  # of the cells; different numbers; words that stand for none
 MOST = 0.9  # of the cells must be numbers: an odd one is told by its line, and makes no words of the others
 
 
@@ -17,12 +18,23 @@ def numbers_in(cells: pd.DataFrame) -> np.ndarray:
 
 
 def are_numbers(cells: pd.DataFrame) -> bool:
-    """Whether nearly all cells of each column are numbers, and not all of them marks of yes, no and doubt."""
+    """Whether nearly all cells of each column are numbers, and not all of them marks of yes, no and doubt. Many
+    measurements with a word for those that lack, such as unknown, are numbers, too."""
     if not len(cells) or not cells.shape[1]:
         return False
     if all(set(cells[column].unique()) <= YES | NO or is_marked(cells[column]) for column in cells):
         return False
-    return bool((np.isfinite(numbers_in(cells)).mean(axis=0) >= MOST).all())
+    values = numbers_in(cells)
+    return all(_are_numbers(cells[column], values[:, k]) for k, column in enumerate(cells))
+
+
+def _are_numbers(cells: pd.Series, values: np.ndarray) -> bool:
+    there = np.isfinite(values)
+    if there.mean() >= MOST:
+        return True
+    held = np.unique(values[there])
+    measured = len(held) > MANY and (held % 1 != 0).mean() > 1 - MOST
+    return bool(measured and there.mean() >= HALF and cells[~there].nunique() <= MARKS)
 
 
 def are_measures(cells: pd.Series) -> bool:

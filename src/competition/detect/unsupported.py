@@ -42,25 +42,31 @@ class Unsupported(Problem):
 
     code = "unsupported-task"
 
-    def __init__(self, task: str, signs: str) -> None:
-        super().__init__(
-            f"{signs}: this is {task}, which cannot be expressed here yet. Podium answers an image with "
-            "classes, numbers or shares of classes"
+    def __init__(self, task: str, signs: str, remedy: str = "") -> None:
+        """remedy: where a card can express it, and only the files do not tell how."""
+        cannot = (
+            "which cannot be expressed here yet. Podium answers an image with classes, numbers or shares of classes"
         )
+        super().__init__(f"{signs}: this is {task}, {remedy or cannot}")
 
 
 class Task(Protocol):
-    """A task that is recognised: its name, and what in the files shows it."""
+    """A task that is recognised: its name, and what in the files shows it. remedy: see Unsupported."""
 
     name: str
+    remedy: str = ""
 
     def signs(self, context: Context) -> str | None: ...
 
 
-class LongForm:
+class LongForm(Task):
     """Several rows of the sample submission for one image, one a question: IMG_1_left, IMG_1_right."""
 
     name = "a submission in long form"
+    remedy = (
+        "and the files do not tell which answer of the training table a row asks for. Write the card by hand: "
+        "submission.rows and submission.id tell how a row's id is made (competition/README.md)"
+    )
 
     def signs(self, context: Context) -> str | None:
         sample = context.sample
@@ -113,7 +119,7 @@ class LongForm:
         return None
 
 
-class SeveralImages:
+class SeveralImages(Task):
     """One answer for several images, such as those of a patient, a folder or an animal."""
 
     name = "one answer for several images"
@@ -149,7 +155,7 @@ class SeveralImages:
         return None
 
 
-class Pairs:
+class Pairs(Task):
     """A question about two images at once."""
 
     name = "a comparison of pairs of images"
@@ -165,7 +171,7 @@ class Pairs:
         return None
 
 
-class Masks:
+class Masks(Task):
     """Masks as lists of runs."""
 
     name = "segmentation with masks (run-length encoding)"
@@ -185,7 +191,7 @@ class Masks:
         return None
 
 
-class Boxes:
+class Boxes(Task):
     """Places of things in an image, asked for by the sample submission or told by a table."""
 
     name = "detection of boxes"
@@ -251,7 +257,7 @@ def check_tasks(context: Context) -> None:
     for task in TASKS:
         signs = task.signs(context)
         if signs:
-            raise Unsupported(task.name, signs)
+            raise Unsupported(task.name, signs, task.remedy)
 
 
 def check_box_files(context: Context) -> None:

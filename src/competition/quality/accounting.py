@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any
 
 from src.competition.card import Card
@@ -12,7 +13,9 @@ from src.competition.detect.roles import is_figures, is_masks, without_mask
 from src.competition.file_tree import Tree
 from src.competition.samples import TRAIN, VALIDATION, Samples
 from src.competition.templates import stem
-from src.images.decode import HEIC_REMEDY, HEIC_SUFFIXES, looks_like_image, reads_heic, suffix_of
+from src.images.decode import HEIC_REMEDY, HEIC_SUFFIXES, reads_heic, suffix_of
+from src.images.read import looks_like_image
+from src.images.readers import reader_of, split_key
 
 BOTH, TABLE = "training images and test images at once", "tables"
 UNUSED = "tables that the card does not use"
@@ -39,8 +42,8 @@ UNREAD = {
     **dict.fromkeys((".jxl", ".jxr", ".wdp", ".bpg", ".qoi", ".psd", ".xcf", ".svg", ".eps", ".ico", ".tga"), PICTURE),
     **dict.fromkeys((".exr", ".hdr", ".dds", ".pcx", ".ras", ".sgi", ".fits", ".fit", ".mpo"), PICTURE),
     **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"), PICTURE),
-    **dict.fromkeys((".dcm", ".dicom", ".nii", ".mha", ".mhd", ".nrrd"), "medical images: convert them to PNG"),
-    **dict.fromkeys((".npy", ".npz", ".mat", ".h5", ".hdf5", ".hdf", ".pt", ".pkl", ".pickle"), SERIES),
+    **dict.fromkeys((".mha", ".mhd", ".nrrd"), "medical images: convert them to DICOM, NIfTI or PNG"),
+    **dict.fromkeys((".mat", ".pt", ".pkl", ".pickle"), SERIES),
     **dict.fromkeys((".tfrecord", ".tfrec", ".parquet", ".feather", ".arrow", ".lmdb", ".mdb", ".rec"), SERIES),
     **dict.fromkeys((".mp4", ".avi", ".mov", ".mkv", ".webm"), "films: save their frames as images"),
     ".xml": "where they tell the labels, write these into a .csv; boxes of objects are not read",
@@ -138,10 +141,14 @@ class Accounting:
 def account(card: Card, samples: Samples, tree: Tree) -> Accounting:
     """Sort every file below data/ by what the card and its samples make of it."""
     root = f"{tree.root.resolve()}/"
-    test = {path.removeprefix(root) for path in samples.test["path"]}
+
+    def file_of(path: str) -> str:
+        return split_key(path)[0].removeprefix(root)
+
+    test = set(map(file_of, samples.test["path"]))
     parts: dict[str, set[str]] = defaultdict(set)
     for path, part in zip(samples.train["path"], samples.train["part"], strict=True):
-        parts[part].add(path.removeprefix(root))
+        parts[part].add(file_of(path))
     used = {
         BOTH: test & parts[TRAIN],
         "training images": parts[TRAIN],
@@ -193,7 +200,7 @@ class Unused:
             if without_mask(stem(path)) in self.tree.by_stem:
                 return MASK
             return NO_PART if folder in self.folders else self._aside(folder)
-        if suffix in UNREAD or suffix == ".avif" or path.lower().endswith(".nii.gz"):
+        if suffix in UNREAD or suffix == ".avif" or reader_of(path):
             return f"{suffix}{NOT_READ}"
         if suffix in TABLES:
             return UNUSED
@@ -215,7 +222,7 @@ def _share(name: str, paths: tuple[str, ...], used: bool = False, tested: bool =
     if name.endswith(NOT_READ):
         suffix = name.removesuffix(NOT_READ)
         damaged = suffix == ".avif" or (suffix in HEIC_SUFFIXES and reads_heic())
-        why = "they are damaged" if damaged else UNREAD.get(suffix, "")
+        why = "they are damaged" if damaged else UNREAD.get(suffix) or _unread_array(paths[0])
     elif name == UNNAMED:
         why = f"give them the extension of their kind, such as .jpg (now {paths[0].rpartition('/')[2]})"
     elif name == DEAD:
@@ -224,6 +231,12 @@ def _share(name: str, paths: tuple[str, ...], used: bool = False, tested: bool =
         folder = Counter(path.rpartition("/")[0] for path in paths).most_common(1)[0][0]
         why = f"if they are the test images: test.files='{folder}/{{file}}'"
     return Share(name, paths, used or name == EXTRA, why, name == OTHER)
+
+
+def _unread_array(path: str) -> str:
+    """Why a file of a kind that is read holds no image."""
+    packages = [name for name in getattr(reader_of(path), "packages", ()) if find_spec(name) is None]
+    return f"pip install {' '.join(packages)}, which reads them" if packages else "they hold no pictures"
 
 
 def _tables(card: Card) -> Iterable[str]:

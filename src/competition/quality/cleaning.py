@@ -17,7 +17,7 @@ LISTED = 10
 
 def index_samples(card: Card, samples: Samples) -> ImageIndex:
     """A look at every training and test image, kept in the competition's cache/ folder."""
-    return index_images([*samples.train["path"], *samples.test["path"]], card.folder / "cache")
+    return index_images([*samples.train["path"], *samples.test["path"]], card.folder / "cache", card.pixel_format)
 
 
 def inspect(card: Card, samples: Samples, duplicates: bool = True) -> Samples:

@@ -24,7 +24,10 @@ from src.core.console import log
 from src.core.files import DamagedFile, check_zip, read_npz, written_whole
 from src.core.wording import plural
 from src.images.cache_folder import folder_lock
-from src.images.decode import VERSION, read_image
+from src.images.decode import VERSION
+from src.images.pixel_format import STANDARD, PixelFormat, to_shown
+from src.images.read import identifying_bytes, read_image
+from src.images.readers import split_key
 from src.images.stream import each_in_threads
 
 READ = ("stamp", "digest", "hash", "size", "fault")
@@ -151,7 +154,7 @@ class ImageIndex:
         return np.concatenate(facts)
 
 
-def index_images(paths: Iterable[str], folder: Path, alone: bool = False) -> ImageIndex:
+def index_images(paths: Iterable[str], folder: Path, pixels: PixelFormat = STANDARD, alone: bool = False) -> ImageIndex:
     """Look at these images; what `folder` holds of an earlier index, of files that have not changed since, is kept.
 
     alone: whether no other process looks meanwhile; whoever has something to look at sees to that first.
@@ -160,7 +163,8 @@ def index_images(paths: Iterable[str], folder: Path, alone: bool = False) -> Ima
     stamps = np.fromiter((fact for path in paths for fact in stamp_of(path)), np.int64, 3 * len(paths)).reshape(-1, 3)
     file, beside = folder / "look.npz", f"{folder.parent}/"
     names = [path.removeprefix(beside) for path in paths]
-    known = read_index(file, RULE)
+    rule = RULE if pixels == STANDARD else f"{RULE} {pixels.to_json()}"
+    known = read_index(file, rule)
     old = np.full(len(paths), -1) if known is None else known.places(names)
     same, touched = old >= 0, np.zeros(len(paths), bool)
     if known is not None:
@@ -175,7 +179,7 @@ def index_images(paths: Iterable[str], folder: Path, alone: bool = False) -> Ima
             with folder_lock(folder, "look"):
                 for part in folder.glob(f".{file.name}.*.part"):
                     part.unlink()  # of one that was killed
-                return index_images(paths, folder, alone=True)
+                return index_images(paths, folder, pixels, alone=True)
         except OSError as error:
             if not same.all() or error.errno not in READ_ONLY:
                 raise
@@ -190,11 +194,13 @@ def index_images(paths: Iterable[str], folder: Path, alone: bool = False) -> Ima
     todo = np.flatnonzero(~same)
     if len(todo):
         log.info(f"looking at {plural(len(todo), 'image')}")
-        faults = each_in_threads(lambda k: _one(paths[todo[k]], int(todo[k]), fresh), len(todo), None, "looking")
+        faults = each_in_threads(
+            lambda k: _one(paths[todo[k]], int(todo[k]), fresh, pixels), len(todo), None, "looking"
+        )
         for k, reason in faults.items():
             fresh["fault"][todo[k]] = reason
     if alone and (len(todo) or touched.any()):
-        write_index(file, RULE, names, fresh | {"stamp": stamps})
+        write_index(file, rule, names, fresh | {"stamp": stamps})
     return ImageIndex(np.array(paths, dtype=object), **fresh)
 
 
@@ -234,8 +240,9 @@ def perceptual(gray: np.ndarray) -> int:
     return int.from_bytes(np.packbits(low > np.median(low)).tobytes(), "big")
 
 
-def _one(path: str, row: int, fresh: dict[str, np.ndarray]) -> None:
-    image, size, data = read_image(Path(path), DECODED_SIDE)
+def _one(path: str, row: int, fresh: dict[str, np.ndarray], pixels: PixelFormat) -> None:
+    image, size, data = read_image(Path(path), pixels, DECODED_SIDE)
+    image = to_shown(image)
     fresh["digest"][row] = _digest_of(data)
     fresh["size"][row] = size
     fresh["thumb"][row] = cv2.resize(image, (THUMB_SIDE, THUMB_SIDE), interpolation=cv2.INTER_AREA)
@@ -244,7 +251,7 @@ def _one(path: str, row: int, fresh: dict[str, np.ndarray]) -> None:
 
 
 def _digest(path: str) -> int:
-    return _digest_of(Path(path).read_bytes())
+    return _digest_of(identifying_bytes(Path(path)))
 
 
 def _digest_of(data: bytes) -> int:
@@ -252,5 +259,5 @@ def _digest_of(data: bytes) -> int:
 
 
 def stamp_of(path: str) -> tuple[int, int, int]:
-    facts = os.stat(path)
+    facts = os.stat(split_key(path)[0])
     return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns

@@ -14,6 +14,7 @@ from src.competition.samples import Samples
 from src.core.console import Note, log, note
 from src.core.wording import plural
 from src.images.decode import stored_pixels
+from src.images.readers import reader_of, split_key
 
 SHOWN = 5
 FAINT = 32  # of 255: the mean level of an image that is nearly black, or so far below white
@@ -68,7 +69,7 @@ def _faint(index: ImageIndex) -> list[str]:
     for which, name in ((dark & flat, "black"), (light & flat, "white")):
         if len(read) and which.mean() > 0.5:
             first = Path(index.paths[read[int(which.argmax())]])
-            held = stored_pixels(first)
+            held = stored_pixels(first) if reader_of(first) is None and split_key(first)[1] is None else None
             text = f"{which.sum()} of {len(read)} images are nearly {name}"
             if held is None:
                 return [text]

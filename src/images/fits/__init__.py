@@ -1,7 +1,7 @@
 """How a picture becomes a square: `images.fit=pad`.
 
-Each is one function of an image (height, width, 3) uint8 and a side to (side, side, 3) uint8. A new one: a file with a
-function under `@FITS.register("name")`, here or in PODIUM_HOME/extensions.
+Each is one function of an image (height, width, channels), uint8 or uint16, and a side to (side, side, channels). A new
+one: a file with a function under `@FITS.register("name")`, here or in PODIUM_HOME/extensions.
 """
 
 from collections.abc import Callable
@@ -17,13 +17,14 @@ FITS: Registry[Fit] = Registry("fit", "src.images.fits", shapes_weights=True)
 
 
 def fitted(image: np.ndarray, side: int, fit: str) -> np.ndarray:
-    """`image` (height, width, 3) uint8 as (side, side, 3) uint8. Raises UsageError for an unknown `fit`, and Problem
-    where a user's own makes no such square."""
+    """`image` (height, width, channels) as (side, side, channels), of the same type. Raises UsageError for an unknown
+    `fit`, and Problem where a user's own makes no such square."""
     square = FITS.get(fit)(image, side)
-    if square.dtype != np.uint8 or square.shape != (side, side, 3):
+    wanted = (side, side, image.shape[2])
+    if square.dtype != image.dtype or square.shape != wanted:
         raise Problem(
             f"images.fit: {fit} made an array of {square.dtype} and shape {square.shape}, and must make "
-            f"({side}, {side}, 3) uint8",
+            f"{wanted} {image.dtype}",
             code="fit-output",
         )
     return square

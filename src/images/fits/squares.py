@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from src.images.fits import FITS
+from src.images.pixel_format import resize
 
 
 @FITS.register("stretch")
@@ -28,7 +29,7 @@ def pad(image: np.ndarray, side: int) -> np.ndarray:
     scale = side / max(height, width)
     inner = _resized(image, max(1, round(width * scale)), max(1, round(height * scale)))
     top, left = (side - inner.shape[0]) // 2, (side - inner.shape[1]) // 2
-    square = np.zeros((side, side, 3), np.uint8)
+    square = np.zeros((side, side, image.shape[2]), image.dtype)
     square[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
     return square
 
@@ -37,7 +38,7 @@ def _resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
     # Each axis by what it needs: area averages without aliasing but only shrinks well, cubic only enlarges well.
     small = min(image.shape[1], width), min(image.shape[0], height)
     if small != image.shape[1::-1]:
-        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+        image = resize(image, small, cv2.INTER_AREA)
     if small != (width, height):
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+        image = resize(image, (width, height), cv2.INTER_CUBIC)
     return np.ascontiguousarray(image)

@@ -1,11 +1,13 @@
 """What is done to a whole image once, before it is cached: `images.prepare=[crop_border, square_pad]`.
 
-Each is one function from HWC uint8 RGB to HWC uint8 RGB. A new one: a file with a function under
+Each is one function from HWC uint8 RGB to HWC uint8 RGB; one that can, works on other channels and on uint16 too, and
+gives back what it was given. A new one: a file with a function under
 `@PREPARE_STEPS.register("name")`, here or in PODIUM_HOME/extensions.
 """
 
 from collections.abc import Callable, Sequence
 
+import cv2
 import numpy as np
 
 from src.core.errors import Problem, UsageError
@@ -20,11 +22,18 @@ PREPARE_STEPS: Registry[PrepareStep] = Registry("prepare step", "src.images.prep
 def prepared(image: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """An image after the steps of these names, in order. Raises Problem where one makes no image of it."""
     for name in names:
-        image = PREPARE_STEPS.get(name)(image)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        before, step = image, PREPARE_STEPS.get(name)
+        try:
+            image = step(before)
+        except cv2.error:
+            raise Problem(
+                f"images.prepare: {name} cannot work on {before.shape[2]} channels of {before.dtype}: leave it out",
+                code="unfit-prepare-step",
+            ) from None
+        if image.dtype != before.dtype or image.ndim != 3 or image.shape[2] != before.shape[2] or not image.size:
             raise Problem(
                 f"images.prepare: {name} made an array of {image.dtype} and shape {image.shape}, and must make "
-                f"(height, width, 3) uint8",
+                f"(height, width, {before.shape[2]}) {before.dtype}",
                 code="prepare-step-output",
             )
     return image

@@ -12,13 +12,13 @@ TOLERANCE = 10
 @PREPARE_STEPS.register("crop_border")
 def crop_border(image: np.ndarray) -> np.ndarray:
     """Cut a dark border away, as around the round field of fundus and microscope pictures."""
-    return _crop(image, (0, 0, 0))
+    return _crop(image, (0,) * image.shape[2])
 
 
 @PREPARE_STEPS.register("crop_white_border")
 def crop_white_border(image: np.ndarray) -> np.ndarray:
     """Cut a white border away, as around scans and cut-out objects."""
-    return _crop(image, (255, 255, 255))
+    return _crop(image, (_white(image),) * image.shape[2])
 
 
 @PREPARE_STEPS.register("crop_uniform_border")
@@ -35,7 +35,7 @@ def square_pad(image: np.ndarray) -> np.ndarray:
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2
     bottom, right = side - height - top, side - width - left
-    return cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+    return np.pad(image, ((top, bottom), (left, right), (0, 0)))
 
 
 @PREPARE_STEPS.register("clahe")
@@ -56,9 +56,14 @@ def ben_graham(image: np.ndarray) -> np.ndarray:
     return cv2.addWeighted(image, 4, cv2.GaussianBlur(image, (0, 0), sigma), -4, 128)
 
 
-def _crop(image: np.ndarray, border: tuple[float, float, float]) -> np.ndarray:
+def _white(image: np.ndarray) -> int:
+    return np.iinfo(image.dtype).max
+
+
+def _crop(image: np.ndarray, border: tuple[float, ...]) -> np.ndarray:
     """The smallest part of `image` that holds every pixel unlike `border`; all of it where there is no such pixel."""
-    low, high = np.array(border) - TOLERANCE, np.array(border) + TOLERANCE
+    apart = TOLERANCE * _white(image) / 255
+    low, high = np.array(border) - apart, np.array(border) + apart
     left, top, width, height = cv2.boundingRect(cv2.bitwise_not(cv2.inRange(image, low, high)))
     if width == 0 or height == 0:
         return image

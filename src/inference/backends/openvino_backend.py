@@ -64,7 +64,7 @@ class OpenVino(Backend):
             raise Problem(
                 f"OpenVINO cannot run this network: {' '.join(str(error).split())[:200]}", code="backend-failed"
             ) from None
-        model.reshape([-1, 3, size, size])
+        model.reshape([-1, network.planes, size, size])
         steps = ov.preprocess.PrePostProcessor(model)
         # As the images lie in memory: no copy turns them around.
         steps.input().tensor().set_layout(ov.Layout("NHWC"))

@@ -48,7 +48,7 @@ def _shrunk(images: torch.Tensor) -> torch.Tensor:
 
 def _scaled(images: torch.Tensor, side: int) -> torch.Tensor:
     scaled = F.interpolate(images.float(), size=(side, side), mode="bilinear", align_corners=False, antialias=True)
-    return scaled.round().clamp(0, 255).to(images.dtype)
+    return scaled.clamp(0, 255) if images.is_floating_point() else scaled.round().clamp(0, 255).to(images.dtype)
 
 
 VIEWS.register("identity")(lambda images: images)

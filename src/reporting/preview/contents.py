@@ -12,7 +12,8 @@ from src.competition.detect.draft import Fact, flow
 from src.competition.guesses import CONFIRMED
 from src.competition.quality.accounting import Share
 from src.core.wording import plural
-from src.images.decode import decode
+from src.images.pixel_format import PixelFormat, to_shown
+from src.images.read import read_image
 from src.images.stream import each_in_threads
 from src.reporting.page.pictures import shown
 from src.targets import Strata
@@ -93,7 +94,7 @@ def contents_of(done: Prepared) -> Contents:
     root = f"{card.data.resolve()}/"
     tested = samples.test.iloc[:TESTS]
     paths = [samples.train["path"].iloc[row] for held in rows.values() for row in held]
-    images = _read([*paths, *tested["path"]])
+    images = _read([*paths, *tested["path"]], card.pixel_format)
 
     def train_tile(row: int, of: int) -> Tile:
         sample = samples.train.iloc[row]
@@ -154,13 +155,13 @@ def _spread(count: int, wanted: int) -> list[int]:
     return sorted(set(np.linspace(0, count - 1, min(wanted, count)).astype(int).tolist())) if count else []
 
 
-def _read(paths: Iterable[str]) -> dict[str, np.ndarray]:
+def _read(paths: Iterable[str], pixels: PixelFormat) -> dict[str, np.ndarray]:
     """Small images by path; those that cannot be read are left out."""
     paths = sorted(set(paths))
     found: dict[str, np.ndarray] = {}
 
     def one(place: int) -> None:
-        image = decode(Path(paths[place]), at_least=SIDE)
+        image = to_shown(read_image(Path(paths[place]), pixels, SIDE).pixels)
         height, width = image.shape[:2]
         if max(height, width) > 4 * min(height, width):  # of a strip, its middle
             side = 4 * min(height, width)

@@ -8,6 +8,7 @@ import yaml
 
 from src.config.schema import Augment
 from src.images.augment import Augmentation
+from src.images.pixel_format import to_shown
 from src.inference.external_runs import is_external
 from src.reporting.page.blocks import Block, Code, Gallery, Section, Text, Tile
 from src.reporting.page.pictures import shown
@@ -54,11 +55,12 @@ def _pipelines(results: RunResults) -> Iterator[tuple[Augment, int]]:
 def _shown(
     results: RunResults, rows: np.ndarray, images: np.ndarray, augment: Augment, size: int, number: int
 ) -> list[Block]:
-    augmentation = Augmentation(augment.transforms, size, images.shape[1])
+    pixels = results.competition.card.pixel_format
+    augmentation = Augmentation(augment.transforms, size, images.shape[1], pixels)
     made = [augmentation(images, (0, number, time)) for time in range(TIMES)]
     tiles = tuple(
         Tile(
-            tuple(shown(image, SIDE) for image in (images[k], *(batch[k] for batch in made))),
+            tuple(shown(to_shown(image), SIDE) for image in (images[k], *(batch[k] for batch in made))),
             (f"id {id_of(results, row)} as it is", *(f"augmented, draw {time + 1}" for time in range(TIMES))),
             (joined(names_of(results, row)), "as it is, then five draws"),
             names_of(results, row),

@@ -17,7 +17,7 @@ STEPS = 60
 
 @PROBES.register("logistic")
 class Logistic(Probe):
-    """One class of several: softmax."""
+    """One class of several, or their shares: softmax."""
 
     strengths = (0.25, 0.064, 0.016, 0.004, 0.001, 0.00025)
 

@@ -39,6 +39,12 @@ class StoredImages:
         return replace(self, axes=axes)
 
     def put(self, head: Head) -> Head:
+        if head.joined is not None:
+            raise UsageError(
+                "probe.head=neighbours: neighbours are found by what the network sees, without columns beside it: "
+                "choose another head, or leave model.metadata out",
+                code="unfit-probe",
+            )
         return replace(head, layer=self._layer())
 
     def _layer(self) -> Neighbours:

@@ -1,0 +1,167 @@
+"""How the numbers that a file holds become pixels: which range of them is black to white, and how many channels.
+
+Files of 8 bits and up to three colours need none of this. What holds more (16 bits, floating point, several bands) is
+mapped by a rule of the card, kept in 16 bits, and reaches the network as numbers from 0 to 255 with fractions.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+
+COLOURS = 3  # channels of what is shown; a gray file has three equal ones
+MOST_CHANNELS = 64
+OWN_SHARES = (0.5, 99.5)  # percentiles of a file's own values that `own` takes for black and white
+AT_ONCE = 4  # channels that OpenCV resizes together
+
+Values = Literal["type", "window", "own"] | tuple[float, float]
+
+
+class RawImage(NamedTuple):
+    """What a reader finds in a file, or in one image of a container.
+
+    values: (height, width, channels) of any real type. low, high: what the type, or the bits that are in use, can hold;
+    None for floating point. window: black and white by the file's own word. inverted: whether small values are bright.
+    data: the bytes that tell this image from another.
+    """
+
+    values: np.ndarray
+    data: bytes
+    low: float | None = None
+    high: float | None = None
+    window: tuple[float, float] | None = None
+    inverted: bool = False
+
+
+class Unfit(Exception):
+    """An image that the rule of the card does not fit. The text is a reason, for a list."""
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """The rule of one competition.
+
+    channels: of the pixels, 3 also where files are gray. bits: 8 or 16, of what is kept. values: what becomes black and
+    white: `type`, the range of the file's type; `window`, what a DICOM file names; `own`, of each file its own range;
+    or (low, high). nan: what stands for numbers that are none; without it such a file is unusable.
+    """
+
+    channels: int = COLOURS
+    bits: Literal[8, 16] = 8
+    values: Values = "type"
+    nan: float | None = None
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the pixels as they are kept."""
+        return np.dtype(np.uint8 if self.bits == 8 else np.uint16)
+
+    @property
+    def tensor_dtype(self) -> torch.dtype:
+        """Of the images as a network gets them: uint8, or float32 from 0 to 255."""
+        return torch.uint8 if self.bits == 8 else torch.float32
+
+    @property
+    def largest(self) -> int:
+        return 2**self.bits - 1
+
+    def to_json(self) -> dict[str, Any]:
+        values = self.values if isinstance(self.values, str) else list(self.values)
+        return {"channels": self.channels, "bits": self.bits, "values": values, "nan": self.nan}
+
+    @classmethod
+    def from_json(cls, tree: dict[str, Any] | None) -> "PixelFormat":
+        if tree is None:
+            return STANDARD
+        values = tree["values"]
+        return cls(**tree | {"values": values if isinstance(values, str) else tuple(values)})
+
+    def pixels(self, raw: RawImage) -> np.ndarray:
+        """(height, width, channels) of `dtype`. Raises Unfit where the rule does not fit what the file holds."""
+        values = self._with_channels(raw.values)
+        if values.dtype == np.uint8 and self.values == "type" and not raw.inverted:
+            return values if self.bits == 8 else values.astype(np.uint16) * 257
+        low, high = reversed(self._range(raw)) if raw.inverted else self._range(raw)
+        scaled = values.astype(np.float32)
+        if (odd := ~np.isfinite(scaled)).any():
+            if self.nan is None:
+                raise Unfit(
+                    f"{odd.sum()} of {odd.size} values are no numbers; where that means something, the card may say "
+                    "what they count as: image.nan"
+                )
+            scaled[odd] = self.nan
+        scaled = (scaled - np.float32(low)) / np.float32(high - low)
+        return np.rint(scaled.clip(0, 1) * self.largest).astype(self.dtype)
+
+    def _with_channels(self, values: np.ndarray) -> np.ndarray:
+        held = values.shape[2]
+        if held == 1 and self.channels == COLOURS:
+            return np.repeat(values, COLOURS, axis=2)
+        if held != self.channels:
+            raise Unfit(f"it holds {held} channels, and the card says image.channels: {self.channels}")
+        return values
+
+    def _range(self, raw: RawImage) -> tuple[float, float]:
+        """What becomes black and white, before an inversion."""
+        if self.values == "type":
+            if raw.high is None:
+                raise Unfit(
+                    f"values of type {raw.values.dtype} have no range of their own: say one in the card, "
+                    "image.values: [low, high]"
+                )
+            return raw.low, raw.high
+        if self.values == "window":
+            if raw.window is None:
+                raise Unfit("it names no window, and the card says image.values: window")
+            return raw.window
+        if self.values == "own":
+            finite = raw.values[np.isfinite(raw.values)] if raw.values.dtype.kind == "f" else raw.values
+            low, high = np.percentile(finite, OWN_SHARES) if finite.size else (0, 1)
+            return (float(low), float(high)) if high > low else (float(low), float(low) + 1)
+        low, high = self.values
+        if raw.high is not None and raw.high < high and raw.values.dtype.kind in "ui" and raw.high <= 255 < high:
+            raise Unfit(f"it holds 8 bits, which cannot reach {high:g}, the card's image.values")
+        return low, high
+
+
+STANDARD = PixelFormat()
+
+
+def in_bits(value: float) -> int:
+    """The largest number of as many bits as `value` needs, 8 at least and even: 4095 of 3000."""
+    bits = max(8, math.ceil(math.log2(max(value, 1) + 1)))
+    return 2 ** (bits + bits % 2) - 1
+
+
+def to_levels(pixels: np.ndarray) -> np.ndarray:
+    """Pixels on the scale of a byte: uint16 as float32 from 0 to 255; others are on it already."""
+    return pixels.astype(np.float32) * np.float32(255 / 65535) if pixels.dtype == np.uint16 else pixels
+
+
+def to_shown(pixels: np.ndarray) -> np.ndarray:
+    """(..., height, width, channels) of any format as (..., height, width, 3) uint8, to be looked at.
+
+    Of many channels the first three are red, green and blue; of two the third is their mean.
+    """
+    if pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    elif pixels.dtype != np.uint8:
+        pixels = np.rint(pixels.clip(0, 255)).astype(np.uint8)
+    held = pixels.shape[-1]
+    if held == COLOURS:
+        return pixels
+    if held == 2:
+        return np.concatenate([pixels, pixels.mean(axis=-1, keepdims=True).astype(np.uint8)], axis=-1)
+    return np.ascontiguousarray(pixels[..., :COLOURS]) if held > COLOURS else np.repeat(pixels, COLOURS, axis=-1)
+
+
+def resize(image: np.ndarray, size: tuple[int, int], interpolation: int) -> np.ndarray:
+    """cv2.resize for any number of channels. size: width and height."""
+    held = image.shape[2]
+    if held <= AT_ONCE:
+        return cv2.resize(image, size, interpolation=interpolation).reshape(size[1], size[0], held)
+    parts = [image[:, :, start : start + AT_ONCE] for start in range(0, held, AT_ONCE)]
+    return np.concatenate([resize(np.ascontiguousarray(part), size, interpolation) for part in parts], axis=2)

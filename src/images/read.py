@@ -1,0 +1,121 @@
+"""A file, of whatever kind, as the pixels of its competition: the way from a name to an array."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from src.images import decode
+from src.images.decode import PNG, SUFFIXES, ImageFault, ReadImage, faults_of, suffix_of
+from src.images.pixel_format import STANDARD, PixelFormat, RawImage, Unfit
+from src.images.readers import START, Reader, reader_by_content, reader_of, split_key
+
+DEEP = 65535  # the largest value of 16 bits
+OPACITY = 4  # channels of a picture whose last one is its opacity
+
+
+def read_image(path: Path, pixels: PixelFormat = STANDARD, at_least: int | None = None) -> ReadImage:
+    """The pixels of a file, or of one image of a container, (height, width, channels) of `pixels.dtype`.
+
+    at_least: see `decode.decode`. Raises ImageFault.
+    """
+    if pixels is STANDARD and _is_picture(path):
+        return decode.read_picture(path, at_least)
+    held = _held(path, pixels.channels)
+    if isinstance(held, RawImage):
+        return _mapped(path, held, pixels)
+    reader = _reader(path, held, pixels)
+    if reader is None and pixels is STANDARD:
+        return decode.of_bytes(path, held, at_least)
+    return _mapped(path, _raw(path, held, reader, pixels.channels), pixels)
+
+
+def raw_image(path: Path, channels: int = STANDARD.channels) -> RawImage:
+    """The numbers of a file as they are stored, before any rule. Raises ImageFault."""
+    held = _held(path, channels)
+    if isinstance(held, RawImage):
+        return held
+    return _raw(path, held, reader_of(path) or reader_by_content(held[:START]), channels)
+
+
+def image_size(path: Path, pixels: PixelFormat = STANDARD) -> tuple[int, int]:
+    """(width, height) of what `read_image` gives; of a picture from its header alone. Raises ImageFault."""
+    if _is_picture(path):
+        return decode.image_size(path)
+    height, width = raw_image(path, pixels.channels).values.shape[:2]
+    return width, height
+
+
+def identifying_bytes(path: Path) -> bytes:
+    """What tells this image from another: the bytes of its file, or those that a container has under its key."""
+    held = _held(path, STANDARD.channels)
+    return held if isinstance(held, bytes) else held.data
+
+
+def looks_like_image(path: Path) -> bool:
+    """Whether `path` is worth handing to `read_image`: by its extension, else by its first bytes."""
+    if decode.looks_like_image(path):
+        return True
+    if path.name.startswith("._") or not path.is_file():
+        return False
+    own = reader_of(path)
+    if own:
+        return not own.container
+    with path.open("rb") as file:
+        found = reader_by_content(file.read(START))
+    return found is not None and not found.container
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether the name tells a picture, which src/images/decode.py reads; else the content has the word."""
+    return suffix_of(str(path)) in SUFFIXES and split_key(path)[1] is None
+
+
+def _held(path: Path, channels: int) -> bytes | RawImage:
+    """The bytes of a file, or what a container has under a key. Raises ImageFault."""
+    name, key = split_key(path)
+    file = Path(name)
+    try:
+        with faults_of(file):
+            if key is None:
+                return file.read_bytes()
+            return reader_of(file).entry(file, key, channels)
+    except ImageFault as fault:
+        raise ImageFault(path, fault.reason, fault.remedy) from None
+
+
+def _reader(path: Path, data: bytes, pixels: PixelFormat) -> Reader | None:
+    """None for a picture."""
+    own = reader_of(path) if split_key(path)[1] is None else None
+    found = own or reader_by_content(data[:START])
+    return None if found and found.picture and pixels is STANDARD else found
+
+
+def _raw(path: Path, data: bytes, reader: Reader | None, channels: int) -> RawImage:
+    if not data:
+        raise ImageFault(path, "the file is empty (0 bytes)")
+    with faults_of(path):
+        return reader.read(path, data, channels) if reader else _of_picture(path, data)
+
+
+def _mapped(path: Path, raw: RawImage, pixels: PixelFormat) -> ReadImage:
+    try:
+        made = pixels.pixels(raw)
+    except Unfit as error:
+        raise ImageFault(path, str(error), "correct the card or the file, or take its row out of the table") from None
+    return ReadImage(np.ascontiguousarray(made), made.shape[:2], raw.data)
+
+
+def _of_picture(path: Path, data: bytes) -> RawImage:
+    """A picture at its own depth: PNG keeps 16 bits, all others have 8."""
+    deep = decode.deep_png(path, data) if data.startswith(PNG) else None
+    if deep is None:
+        return RawImage(decode.of_bytes(path, data).pixels, data, 0, 255)
+    values = deep[:, :, None] if deep.ndim == 2 else deep
+    if values.shape[2] == OPACITY:  # laid over white, as of 8 bits
+        values = cv2.cvtColor(values, cv2.COLOR_BGRA2RGBA)
+        opaque = values[:, :, 3:].astype(np.float64) / DEEP
+        values = np.rint(values[:, :, :3] * opaque + DEEP * (1 - opaque)).astype(np.uint16)
+    elif values.shape[2] > 1:
+        values = cv2.cvtColor(values, cv2.COLOR_BGR2RGB)
+    return RawImage(values, data, 0, DEEP)

@@ -1,0 +1,170 @@
+"""Files that are more than pictures of 8 bits: arrays, many bands, medical images, and containers of many images.
+
+Each kind is one class in one file. A new one: a file with a class under `@READERS.register("name")`, here or in
+PODIUM_HOME/extensions. What photo programs write (JPEG, PNG and so on) is read by src/images/decode.py.
+
+A container is named like a folder, one of its images by its key: `train.h5/ISIC_0015670`.
+"""
+
+import importlib
+import os
+import re
+from collections.abc import Collection
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import ClassVar
+
+import numpy as np
+
+from src.core.registry import Registry, extensions_folder
+from src.images.decode import SUFFIXES, ImageFault
+from src.images.pixel_format import MOST_CHANNELS, RawImage
+
+START = 132  # bytes that tell a kind
+
+
+class Reader:
+    """One kind of file. suffixes: in small letters, with their dots. packages: what pip must have installed.
+
+    container: whether a file holds many images, each under a key. picture: whether such files are pictures, unless a
+    card says how their numbers become pixels.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    packages: ClassVar[tuple[str, ...]] = ()
+    container: ClassVar[bool] = False
+    picture: ClassVar[bool] = False
+
+    def begins(self, start: bytes) -> bool:
+        """Whether a file that begins so (its first 132 bytes) is of this kind, whatever it is called."""
+        return False
+
+    def read(self, path: Path, data: bytes, channels: int) -> RawImage:
+        """The image of a file with these bytes; of `channels` channels where its axes allow several readings.
+
+        Raises ImageFault.
+        """
+        raise NotImplementedError
+
+    def entry(self, path: Path, key: str, channels: int) -> RawImage | bytes:
+        """One image of a container, or the bytes of an encoded one. Raises ImageFault."""
+        raise NotImplementedError
+
+    def keys(self, path: Path) -> Collection[str]:
+        """The keys of a container's images."""
+        raise NotImplementedError
+
+    def no_key(self, path: Path, key: str) -> ImageFault:
+        """The error to raise where a container has no such key."""
+        return ImageFault(path, f"it holds no {key!r}", "correct the key, or take its row out of the table")
+
+    def library(self, name: str, path: Path) -> ModuleType:
+        """Import what the reader needs for a file. Raises ImageFault, with what to install."""
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            packages = " ".join(self.packages)
+            raise ImageFault(path, f"{packages} is not installed, which reads it", f"pip install {packages}") from None
+
+
+READERS: Registry[type[Reader]] = Registry("reader", "src.images.readers")
+
+
+def image_suffixes() -> frozenset[str]:
+    """The endings of all kinds of images, pictures among them."""
+    return _suffixes(extensions_folder())
+
+
+def reader_of(path: str | Path) -> Reader | None:
+    """What reads a file, by its name; None for a picture, and for a name that tells nothing."""
+    name = str(path).rpartition("/")[2].lower()
+    if "." not in name:
+        return None
+    known = _by_suffix(extensions_folder())
+    first, _, last = name.rpartition(".")
+    double = f".{first.rpartition('.')[2]}.{last}"  # .nii.gz
+    return known.get(double) or known.get(f".{last}")
+
+
+def reader_by_content(start: bytes) -> Reader | None:
+    """What reads a file that begins so; None where no kind does."""
+    return next((kind() for _, kind in READERS.items() if kind().begins(start)), None)
+
+
+def split_key(path: str | Path) -> tuple[str, str | None]:
+    """The file and the key of one image in a container; None for the key of an ordinary file."""
+    text = str(path)
+    found = _containers(extensions_folder()).match(text)
+    if found and not os.path.isdir(found[1]):
+        return found[1], found[2]
+    return text, None
+
+
+def keys_of(file: str | Path) -> Collection[str]:
+    """The keys of a container. Raises ImageFault where it cannot be read."""
+    facts = Path(file).stat()
+    return _keys(str(file), facts.st_size, facts.st_mtime_ns)
+
+
+@cache
+def _keys(file: str, size: int, changed: int) -> Collection[str]:
+    return reader_of(file).keys(Path(file))
+
+
+@cache
+def _suffixes(own: Path) -> frozenset[str]:
+    return frozenset([*SUFFIXES, *_by_suffix(own)])
+
+
+@cache
+def _containers(own: Path) -> re.Pattern[str]:
+    endings = [re.escape(suffix) for suffix, reader in _by_suffix(own).items() if reader.container]
+    return re.compile(rf"(.+?(?:{'|'.join(endings)}))/(.+)", re.IGNORECASE | re.DOTALL)
+
+
+@cache
+def _by_suffix(_own: Path) -> dict[str, Reader]:
+    """The readers by their endings; those of the user's folder too."""
+    return {suffix: kind() for _, kind in READERS.items() for suffix in kind.suffixes}
+
+
+def in_channels(path: Path, array: np.ndarray, channels: int) -> np.ndarray:
+    """An array of two or three dimensions as (height, width, channels).
+
+    Of three axes the last holds the channels, or the first where that alone has as many as the card says.
+    Raises ImageFault for other arrays.
+    """
+    while array.ndim > 3 and 1 in array.shape:
+        array = array.squeeze(array.shape.index(1))
+    if array.ndim == 2:
+        return array[:, :, None]
+    if array.ndim != 3 or 0 in array.shape:
+        raise ImageFault(path, f"an array of shape {array.shape}, and no picture")
+    ends = array.shape[0], array.shape[2]
+    if ends[1] != channels and (ends[0] == channels or (ends[1] not in (1, 3, 4) and ends[0] < ends[1])):
+        return np.moveaxis(array, 0, 2)
+    return array
+
+
+def rows_of(name: str, shape: tuple[int, ...], texts: bool = False) -> list[str]:
+    """The keys of the images in an array of a container: itself, or its rows where it is a stack of images.
+
+    texts: whether its cells are encoded images.
+    """
+    stack = len(shape) == 4 or (len(shape) == 3 and shape[0] > MOST_CHANNELS and shape[2] > 4)
+    return [f"{name}/{row}" for row in range(shape[0])] if stack or (texts and len(shape) == 1) else [name]
+
+
+def of_array(path: Path, array: np.ndarray, data: bytes, channels: int) -> RawImage:
+    """A plain array as an image: what whole numbers can hold is their range. Raises ImageFault."""
+    kind = array.dtype.kind
+    if kind not in "buif":
+        raise ImageFault(path, f"an array of {array.dtype}, and not of numbers")
+    values = in_channels(path, array, channels)
+    if kind == "b":
+        return RawImage(values.astype(np.uint8), data, 0, 1)
+    if kind == "f":
+        return RawImage(values, data)
+    limits = np.iinfo(array.dtype)
+    return RawImage(values, data, float(limits.min), float(limits.max))

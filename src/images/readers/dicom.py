@@ -1,0 +1,69 @@
+"""DICOM: stored numbers in their own unit, the window of the file, and which end of them is bright."""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from src.images.decode import ImageFault
+from src.images.pixel_format import RawImage
+from src.images.readers import READERS, Reader
+
+CODECS = "pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
+
+
+@READERS.register("dicom")
+class Dicom(Reader):
+    """Rescale slope and intercept (or the modality's table) are applied; frames of gray become channels.
+
+    MONOCHROME1 is turned so that large numbers are bright. See the DICOM standard, part 3, C.7.6.3 and C.11.
+    """
+
+    suffixes = (".dcm", ".dicom")
+    packages = ("pydicom",)
+
+    def begins(self, start: bytes) -> bool:
+        return start[128:132] == b"DICM"
+
+    def read(self, path: Path, data: bytes, channels: int) -> RawImage:
+        pydicom = self.library("pydicom", path)
+        pixels = self.library("pydicom.pixels", path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # many files break rules that change no pixel
+            try:
+                file = pydicom.dcmread(io.BytesIO(data))
+                stored = file.pixel_array
+            except Exception as error:  # broken files raise anything
+                reason = " ".join(str(error).split())
+                if "missing dependencies" in reason or "plugins are missing" in reason:
+                    raise ImageFault(path, "its compression needs further packages", f"pip install {CODECS}") from None
+                raise ImageFault(path, f"no DICOM image that can be read ({reason[:160]})") from None
+            colour = int(file.get("SamplesPerPixel", 1)) > 1
+            kind = str(file.get("PhotometricInterpretation", "MONOCHROME2")).strip()
+            if kind == "PALETTE COLOR":
+                stored, colour = pixels.apply_color_lut(stored, file), True
+                return RawImage(stored, data, 0.0, float(np.iinfo(stored.dtype).max))
+            values = pixels.apply_modality_lut(stored, file)
+        if values.ndim == 3 and not colour:
+            values = np.moveaxis(values, 0, 2)
+        elif values.ndim == 2:
+            values = values[:, :, None]
+        if values.ndim != 3:
+            raise ImageFault(path, f"it holds frames of colours, of shape {values.shape}")
+        bits, signed = int(file.get("BitsStored", 8 * stored.dtype.itemsize)), int(file.get("PixelRepresentation", 0))
+        ends = np.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed else [0, 2**bits - 1], float)
+        slope, intercept = float(file.get("RescaleSlope", 1)), float(file.get("RescaleIntercept", 0))
+        low, high = sorted(ends * slope + intercept)
+        if "ModalityLUTSequence" in file:
+            low, high = 0.0, float(np.iinfo(values.dtype).max)
+        return RawImage(values, data, low, high, _window(file), kind == "MONOCHROME1")
+
+
+def _window(file: object) -> tuple[float, float] | None:
+    """The first window that the file names, as its ends."""
+    centre, width = file.get("WindowCenter"), file.get("WindowWidth")
+    if centre is None or width is None:
+        return None
+    centre, width = (float(one[0] if hasattr(one, "__getitem__") else one) for one in (centre, width))
+    return (centre - width / 2, centre + width / 2) if width > 0 else None

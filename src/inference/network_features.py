@@ -151,6 +151,7 @@ class NetworkFeatures:
 
     def _others(self, asked: str, batch: int) -> Iterator[tuple[Engine, nn.Module]]:
         """The other engines that can run this network here."""
+        self.network.input_dtype = self.competition.card.pixel_format.tensor_dtype
         for name, kind in BACKENDS.items():
             engine, fits = Engine(self.device, FP32, name), self.device in kind.devices and FP32 in kind.precisions
             if name == TORCH or asked not in ("auto", name) or not fits or kind().lacking(self.device, FP32):

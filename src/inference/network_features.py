@@ -112,7 +112,7 @@ class NetworkFeatures:
 
     def _compute(self, views: tuple[str, ...], told: Callable[[int], None] | None) -> None:
         competition, size = self.competition, self.competition.config.images.size
-        images = PlainRows(competition.images(), size)
+        images = PlainRows(competition.images(once=True), size)
         feed = Feed(images, self.workers, torch.device(self.device))
         count = len(competition.samples.train)
         rows, batch = np.arange(count + len(competition.samples.test)), competition.config.predict.batch

@@ -62,7 +62,7 @@ def test_the_plain_mean_is_kept_where_it_is_as_good(name):
 def test_the_best_run_stays_alone_unless_joining_really_gains():
     targets, tables = runs(3, {"good": 2.0})
     tables["noise"] = np.random.default_rng(1).permutation(tables["good"])
-    alone = choose_blend(held_out("accuracy", targets), tables, plain=BEST)
+    alone = choose_blend(held_out("accuracy", targets), tables, fitted=False, plain=BEST)
     assert alone.taken.alone == "good" and candidates(alone)[BEST].gain is None
     np.testing.assert_allclose(alone.answer, tables["good"])
     targets, tables = runs(3, {"one": 1.0, "other": 1.0})

@@ -29,8 +29,10 @@ class BagHead(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         there = self._bags.there
         if there is None:
-            there = torch.ones(len(features), 1, dtype=torch.bool, device=features.device)
-        if len(features) != there.numel():  # places without an image did not go through the network
+            there = torch.ones(features.shape[0], 1, dtype=torch.bool, device=features.device)
+        if (
+            not torch.compiler.is_exporting() and len(features) != there.numel()
+        ):  # places without an image did not go through the network
             spread = features.new_zeros(there.numel(), features.shape[1])
             features = spread.index_copy(0, there.flatten().nonzero()[:, 0], features)
         return self.layer(self.pool(features.reshape(*there.shape, -1), there))

@@ -71,7 +71,7 @@ class Network(nn.Module):
         return getattr(self.backbone, JOINED, None)
 
     def forward(self, images: torch.Tensor, cells: torch.Tensor | None = None) -> torch.Tensor:
-        count, images = len(images), images.float()
+        count, images = images.shape[0], images.float()
         if self.bags is not None:
             images, self.bags.there = split(images, self.planes)
         if self.gray:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from safetensors.numpy import load_file
 
 from src.config.schema import Model
@@ -17,6 +18,7 @@ from src.images.stream import ImageStream
 from src.models.bags import BAGS
 from src.models.factory import build
 from src.predict import main as predict
+from src.prepare import main as prepare
 from src.report import main as report
 from src.train import main as train
 from tests.fixtures.codes import refused
@@ -183,3 +185,21 @@ def test_bags_are_refused_where_there_are_none(tiny, capsys):
     for word in ("model.bag=max", "images.bag_size=3"):
         refused(capsys, train, ["fold=0", "config=tiny", "run=x", word], "no-bags")
     assert "attention" in BAGS
+
+
+@pytest.mark.parametrize("folders", [False, True])
+def test_prepare_reads_the_images_of_a_name_or_a_folder(home, tmp_path, folders):
+    write_bags(tmp_path, "files", animals=20, tests=6)
+    host = tmp_path / "competition/bags/data"
+    if folders:
+        for file in host.glob("*/*.png"):
+            (file.parent / file.name.partition("-")[0]).mkdir(exist_ok=True)
+            file.rename(file.parent / file.name.partition("-")[0] / file.name.partition("-")[2])
+    assert prepare([str(host), "id=pets"]) == 0
+    card = yaml.safe_load((home / "competition/pets/card.yaml").read_text())
+    end = "{animal}/*" if folders else "{animal}-*"
+    assert (
+        card["bag"] == "files" and card["train"]["images"] == f"train/{end}" and card["test"]["images"] == f"test/{end}"
+    )
+    assert (card["train"]["id"], card["train"]["label"], card["test"]["id"]) == ("animal", "kind", "animal")
+    assert train(["fold=0", "competition=pets", "run=r", "train.epochs=1", *NET]) == 0

@@ -14,7 +14,14 @@ from src.competition.detect.draft import Draft
 from src.competition.detect.inventory import TableFile
 from src.competition.detect.parts import Parts
 from src.competition.detect.roles import Role
-from src.competition.detect.rules import Rule, find_joint_rules, find_likely_rules, find_numbered_rules, find_rules
+from src.competition.detect.rules import (
+    Rule,
+    find_bag_rules,
+    find_joint_rules,
+    find_likely_rules,
+    find_numbered_rules,
+    find_rules,
+)
 from src.competition.detect.sample import Sample
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.file_tree import Tree
@@ -84,6 +91,7 @@ def image_column(table: TableFile, context: Context) -> str | None:
     return (
         _naming_column(table, context, find_rules)
         or _naming_column(table, context, find_likely_rules)
+        or _naming_column(table, context, find_bag_rules)
         or _naming_column(table, context, find_numbered_rules)
         or _numbered(table, context)
     )
@@ -97,7 +105,8 @@ def _naming_column(table: TableFile, context: Context, find: Callable[..., list[
         if column in boxes:
             continue
         values = table.cells[column].unique()
-        fewest = _fewest(values) if find is find_rules else 0.5
+        # Several images are those of a name that stands once: a class is a folder of several images as well.
+        fewest = {find_rules: _fewest(values), find_bag_rules: 1.0}.get(find, 0.5)
         if re.search(r"[{}:]", column) or not column or len(values) < fewest * len(table):
             continue
         few = values[:: max(1, len(values) // LOOKED_AT)].tolist()
@@ -107,7 +116,7 @@ def _naming_column(table: TableFile, context: Context, find: Callable[..., list[
             and _joint(table.cells[table.columns].drop_duplicates(column).iloc[:LOOKED_AT], column, context)
         )
         if rules and rules[0].hits >= 0.5 * len(rules[0].files):
-            plain = not re.search(r"[:*]", rules[0].images)
+            plain = find is find_bag_rules or not re.search(r"[:*]", rules[0].images)
             found[column] = len(values) * rules[0].hits // len(rules[0].files), plain, column == wanted
     return max(found, key=found.get, default=None)
 
@@ -143,10 +152,18 @@ def rules_for(cells: pd.DataFrame, column: str, context: Context) -> list[Rule]:
     """Every rule that makes files of a column, where need be together with a column that names their folder."""
     values = cells[column].tolist()
     rules = find_rules(values, column, context.tree)
+    if any(re.search(r"\}[-_ ]\d+\.", rule.images) for rule in rules) and cells[column].is_unique:
+        bags = find_bag_rules(values, column, context.tree)  # a number behind the name: there may be others
+        if bags and bags[0].hits >= max(rule.hits for rule in rules):
+            return bags
     for find in (lambda: _joint(cells, column, context), lambda: find_likely_rules(values, column, context.tree)):
         most = max((rule.hits for rule in rules), default=0)
         if most < len(cells):
             rules = [*rules, *(rule for rule in find() if rule.hits > most)]
+    if 2 * max((rule.hits for rule in rules), default=0) < len(cells):
+        bags = find_bag_rules(values, column, context.tree) if cells[column].is_unique else []
+        if bags and bags[0].hits > max((rule.hits for rule in rules), default=0):
+            return bags
     # Numbers alone agree with many files, such as masks: only where the names say nothing.
     if 2 * max((rule.hits for rule in rules), default=0) < len(cells):
         rules = [*rules, *find_numbered_rules(values, column, context.tree)]

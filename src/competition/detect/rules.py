@@ -5,9 +5,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from src.competition.bags import find_bags
 from src.competition.file_tree import Tree
 from src.competition.templates import CHANGES, alike, literal, name, number, stem, without_extension
 
+MOST_BAGS = 20  # templates of several images that are tried
+SEVERAL = 1.2  # images that an answer has on average, where it has several
 TRIED = 100  # values that a way of changing ids is tried on before all are
 
 Candidates = dict[int, list[tuple[str, str]]]  # row -> folder before the template's end, and file
@@ -22,6 +25,7 @@ class Rule:
     files: tuple[str | None, ...]
     by_likeness: bool = False  # the names are not the ids as they are written
     by_number: bool = False  # nothing but a number is the same
+    images_each: float = 1.0  # on average, where several images have one answer; `files` has the first of each
 
     @property
     def hits(self) -> int:
@@ -75,6 +79,38 @@ def find_numbered_rules(values: list[str], column: str, tree: Tree) -> list[Rule
         field = f"{literal(head)}{{{column}:number{f':0{width}' * (width > 1)}}}{literal(tail)}"
         conversions.append(Conversion(field, lambda value, h=head, w=width, t=tail: f"{h}{number(value).zfill(w)}{t}"))
     return [replace(rule, by_number=True) for rule in _find(values, [conversions], tree)]
+
+
+def find_bag_rules(values: list[str], column: str, tree: Tree) -> list[Rule]:
+    """The same where a cell means several images: all in the folder of that name, or those that are called by it and a
+    number. No image may be meant by two cells."""
+    few = set(values[:: max(1, len(values) // TRIED)])
+    found = {}
+    for path in tree.images:
+        *folders, last = path.split("/")
+        for depth, folder in enumerate(folders):
+            if folder in few:
+                below = "*" if depth == len(folders) - 1 else "**/*"
+                found[f"{literal(''.join(f'{one}/' for one in folders[:depth]))}{{{column}}}/{below}"] = None
+        head = re.fullmatch(r"(.+?)([-_ ])\d+", stem(last))
+        if head and head[1] in few:
+            found[f"{literal(path[: len(path) - len(last)])}{{{column}}}{head[2]}*"] = None
+    rules = []
+    for template in list(found)[:MOST_BAGS]:
+        bags = find_bags((template_of_cell(template, column, value) for value in values), tree)
+        members = [path for bag in dict(zip(values, bags, strict=True)).values() for path in bag]
+        held = [len(bag) for bag in bags if bag]
+        if not held or len(set(members)) < len(members) or sum(held) < SEVERAL * len(held):
+            continue
+        folder = template.partition("{")[0].rpartition("/")[0]
+        files = tuple(bag[0] if bag else None for bag in bags)
+        rules.append(Rule(template, folder and f"{folder}/", files, images_each=sum(held) / len(held)))
+    return sorted(rules, key=lambda rule: -rule.hits)
+
+
+def template_of_cell(template: str, column: str, value: str) -> str:
+    """The template with one cell in it; braces that stand for themselves are single again."""
+    return template.replace(f"{{{column}}}", value).replace("{{", "{").replace("}}", "}")
 
 
 def find_joint_rules(values: list[str], column: str, folders: list[str], by: str, tree: Tree) -> list[Rule]:

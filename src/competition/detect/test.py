@@ -12,7 +12,7 @@ from src.competition.detect.draft import Draft
 from src.competition.detect.inventory import TableFile
 from src.competition.detect.listing import matched, part_images, same_pattern
 from src.competition.detect.sample import Sample
-from src.competition.detect.train import Train, found_by
+from src.competition.detect.train import Train, found_by, put_bags
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.file_tree import common_folder
 from src.competition.templates import literal
@@ -124,6 +124,7 @@ def _with_rule(cells: pd.DataFrame, column: str, what: str, context: Context) ->
     ids = cells[spec].tolist() if spec in cells else templates.fill(spec, cells)
     draft.put("test.images", rule.images, *found_by(rule, cells[column].tolist()))
     context.taken.update(filter(None, rule.files))
+    put_bags(rule, draft)
     files = boxed("test", cells, column, rule.files, draft) or rule.files
     return pd.DataFrame({"id": ids, "path": files}, dtype=object)
 

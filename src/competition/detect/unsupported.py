@@ -5,7 +5,7 @@ where the files do not show the task.
 """
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 from typing import Protocol
 
@@ -122,13 +122,13 @@ class LongForm(Task):
 
 
 class SeveralImages(Task):
-    """One answer for several images, such as those of a patient, a folder or an animal."""
+    """One answer for several rows of images, such as those of a patient; those of a folder are read as a bag."""
 
     name = "one answer for several images"
 
     def signs(self, context: Context) -> str | None:
         sample = context.sample
-        if sample is None or not sample.ids:
+        if sample is None or not sample.ids or context.given("bag"):
             return None
         few = sample.ids[:LOOKED_AT]
         if any(stem(one) in context.tree.by_stem for one in few):
@@ -143,17 +143,6 @@ class SeveralImages(Task):
                     images = table.cells.groupby(column)[context.imaged[table.path]].nunique()
                     if context.imaged[table.path] != column and images[images.index.isin(wanted)].mean() > 1.2:
                         return f"{column} {few[0]!r} of {table.path} stands for several images"
-        folders: dict[str, int] = defaultdict(int)
-        for path in context.tree.images:
-            for part in path.split("/")[:-1]:
-                folders[part] += 1
-        if all(folders.get(one, 0) > 1 for one in few):
-            return (
-                f"{few[0]!r} of {sample.table.path} is a folder of {folders[few[0]]} images: several images of one id"
-            )
-        heads = Counter(re.split(r"[-_]\d+$", name)[0] for name in context.tree.by_stem)
-        if all(one in heads for one in few) and sum(heads[one] > 1 for one in few) > len(few) / 2:
-            return f"{few[0]!r} of {sample.table.path} stands for several images, such as {few[0]}-1"
         return None
 
 

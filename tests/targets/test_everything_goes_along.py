@@ -138,11 +138,13 @@ def test_a_notebook_answers_as_the_run_did(home, kind, tmp_path, monkeypatch):
 
 def test_a_sweep_and_a_blend(home, kind):
     assert sweep([f"config={kind}", "fold=0..1", "train.epochs=1", "optim.lr=0.02,0.005"]) == 0
-    (summary,) = home.glob(f"runs/{kind}/**/summary.csv")
+    (summary,) = home.glob(f"**/{kind}/**/summary.csv")
     table = pd.read_csv(summary)
-    assert len(table) == 2 and table.filter(like="gain").notna().any(axis=None)
-    assert report(["--compare", "r", *table["run"], f"competition={kind}"]) == 0
-    assert predict([f"competition={kind}", f"runs=r,{','.join(table['run'])}"]) == 0
+    assert len(table) == 2 and {"gain", "held_out_loss"} <= set(table.columns)
+    runs = sorted(folder.name for folder in (home / f"runs/{kind}").iterdir() if (folder / "seed0").exists())
+    assert len(runs) == 3
+    assert report([f"runs={','.join(runs)}", f"competition={kind}"]) == 0
+    assert predict([f"competition={kind}", f"runs={','.join(runs)}"]) == 0
     (facts,) = (home / f"runs/{kind}/blends").glob("*/predictions/*.json")
     blend = pd.read_csv(home / f"submissions/{kind}" / json.loads(facts.read_text())["file"])
     assert len(blend) == 10 and list(blend.columns) == list(submitted(home, kind).columns)

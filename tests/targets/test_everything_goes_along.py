@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import subprocess
 import time
 from importlib.util import find_spec
@@ -23,7 +24,6 @@ from src.report import main as report
 from src.review import main as review
 from src.sweep import main as sweep
 from src.train import main as train
-from tests.core.test_distributed import Lot
 from tests.fixtures.warm_python import KILL, warm_python
 from tests.targets.test_regression import write_host
 
@@ -95,7 +95,12 @@ def home(tmp_path_factory):
         yield home
 
 
-@pytest.fixture(scope="module", params=list(KINDS))
+# The others have files of their own, and go this way in full length only.
+QUICK = ("mixed", "spread")
+EACH = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in KINDS]
+
+
+@pytest.fixture(scope="module", params=EACH)
 def kind(request, home):
     """The name of a competition whose run `r` is trained, predicted, exported and reported."""
     name = request.param
@@ -183,6 +188,15 @@ def test_an_engine_gives_the_answers_of_torch(home, kind, engine):
             assert found[column].tolist() == own[column].tolist()
 
 
+def begun(words: list[str], **environment: object) -> subprocess.Popen:
+    """src.train in a process of its own, which threads of this one do not trouble."""
+    given = os.environ | {key: str(value) for key, value in environment.items()}
+    command = [warm_python(), "-m", "src.train", *words]
+    return subprocess.Popen(
+        command, cwd=REPOSITORY, env=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
 def logits(home, name, run):
     with np.load(home / f"runs/{name}/{run}/seed0/fold0/logits/oof-identity.npz") as table:
         return table["id"].tolist(), table["logits"]
@@ -192,8 +206,18 @@ def logits(home, name, run):
 def test_two_processes_train_as_one(home, kind):
     words = [f"config={kind}", "fold=0", "train.global_batch=7", "train.batch=7"]
     assert train([*words, "run=one"]) == 0
-    lot = Lot(home / f"lot-{kind}", [*words, "run=two"])
-    assert lot.codes() == [0, 0], "".join(lot.told)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        shared = {
+            "WORLD_SIZE": 2,
+            "LOCAL_WORLD_SIZE": 2,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": free.getsockname()[1],
+        }
+    shared |= {"GLOO_SOCKET_IFNAME": "lo", "PODIUM_HOME": home}
+    ranks = [begun([*words, "run=two"], **shared, RANK=rank, LOCAL_RANK=rank) for rank in (0, 1)]
+    told = [rank.communicate(timeout=120)[0] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], "".join(told)
     (ids, one), (others, two) = logits(home, kind, "one"), logits(home, kind, "two")
     assert ids == others
     np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-4)
@@ -202,25 +226,22 @@ def test_two_processes_train_as_one(home, kind):
 @pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_bits(home, kind):
     words = [f"config={kind}", "fold=0", "train.epochs=6", "machine.checkpoint_minutes=0.0005"]
-    command = [warm_python(), "-m", "src.train", *words]
-    environment = {**os.environ, "PODIUM_HOME": str(home)}
-    begun = {
-        "cwd": REPOSITORY,
-        "env": environment,
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.STDOUT,
-        "text": True,
-    }
-    assert subprocess.run([*command, "run=whole"], **begun, check=False, timeout=120).returncode == 0
+
+    def ended(run: str) -> int:
+        process = begun([*words, f"run={run}"], PODIUM_HOME=home)
+        process.communicate(timeout=120)
+        return process.returncode
+
+    assert ended("whole") == 0
     folder = home / f"runs/{kind}/killed/seed0/fold0"
-    process, until = subprocess.Popen([*command, "run=killed"], **begun), time.monotonic() + 60
+    process, until = begun([*words, "run=killed"], PODIUM_HOME=home), time.monotonic() + 60
     while not ((folder / "log.csv").exists() and len((folder / "log.csv").read_text().splitlines()) > 2):
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.002)
     process.send_signal(KILL)
     process.wait()
     assert not (folder / "done.json").exists()
-    assert subprocess.run([*command, "run=killed"], **begun, check=False, timeout=120).returncode == 0
+    assert ended("killed") == 0
     whole = home / f"runs/{kind}/whole/seed0/fold0"
     assert (whole / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
     np.testing.assert_array_equal(logits(home, kind, "whole")[1], logits(home, kind, "killed")[1])

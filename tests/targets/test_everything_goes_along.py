@@ -166,9 +166,25 @@ def test_a_teacher(home, kind):
     assert refused(train, *words[:2], "run=pseudo", *words[3:], "teach.pseudo=0.9") == "unfit-for-target"
 
 
+def begun(words: list[str], module: str = "src.train", **environment: object) -> subprocess.Popen:
+    """A command in a process of its own: what starts threads here would keep later folds from being forked off."""
+    given = os.environ | {key: str(value) for key, value in environment.items()}
+    command = [warm_python(), "-m", module, *words]
+    return subprocess.Popen(
+        command, cwd=REPOSITORY, env=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def succeed(words: list[str], module: str = "src.train", **environment: object) -> None:
+    process = begun(words, module, **environment)
+    told, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, told
+
+
 @pytest.mark.slow
 def test_a_search(home, kind):
-    assert sweep(["--search", f"config={kind}", "fold=0", "train.epochs=1", "optim.lr=1e-3..1e-1", "trials=2"]) == 0
+    words = ["--search", f"config={kind}", "fold=0", "train.epochs=1", "optim.lr=1e-3..1e-1", "trials=2"]
+    succeed(words, "src.sweep", PODIUM_HOME=home)
 
 
 ENGINES = [name for name in ("openvino", "onnxruntime") if find_spec(name) is not None]
@@ -179,22 +195,13 @@ ENGINES = [name for name in ("openvino", "onnxruntime") if find_spec(name) is no
 def test_an_engine_gives_the_answers_of_torch(home, kind, engine):
     words = [f"config={kind}", "run=r", "--tta", f"predict.engine={engine}", "predict.precision=fp32"]
     own = submitted(home, kind)
-    assert predict(words) == 0
+    succeed(words, "src.predict", PODIUM_HOME=home)
     found = submitted(home, kind)
     for column in own:
         if own[column].dtype.kind == "f":
             np.testing.assert_allclose(found[column], own[column], rtol=1e-3, atol=1e-4)
         else:
             assert found[column].tolist() == own[column].tolist()
-
-
-def begun(words: list[str], **environment: object) -> subprocess.Popen:
-    """src.train in a process of its own, which threads of this one do not trouble."""
-    given = os.environ | {key: str(value) for key, value in environment.items()}
-    command = [warm_python(), "-m", "src.train", *words]
-    return subprocess.Popen(
-        command, cwd=REPOSITORY, env=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
 
 
 def logits(home, name, run):
@@ -205,7 +212,7 @@ def logits(home, name, run):
 @pytest.mark.slow
 def test_two_processes_train_as_one(home, kind):
     words = [f"config={kind}", "fold=0", "train.global_batch=7", "train.batch=7"]
-    assert train([*words, "run=one"]) == 0
+    succeed([*words, "run=one"], PODIUM_HOME=home)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         shared = {
@@ -226,13 +233,7 @@ def test_two_processes_train_as_one(home, kind):
 @pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_bits(home, kind):
     words = [f"config={kind}", "fold=0", "train.epochs=6", "machine.checkpoint_minutes=0.0005"]
-
-    def ended(run: str) -> int:
-        process = begun([*words, f"run={run}"], PODIUM_HOME=home)
-        process.communicate(timeout=120)
-        return process.returncode
-
-    assert ended("whole") == 0
+    succeed([*words, "run=whole"], PODIUM_HOME=home)
     folder = home / f"runs/{kind}/killed/seed0/fold0"
     process, until = begun([*words, "run=killed"], PODIUM_HOME=home), time.monotonic() + 60
     while not ((folder / "log.csv").exists() and len((folder / "log.csv").read_text().splitlines()) > 2):
@@ -241,7 +242,7 @@ def test_a_killed_run_ends_with_the_same_bits(home, kind):
     process.send_signal(KILL)
     process.wait()
     assert not (folder / "done.json").exists()
-    assert ended("killed") == 0
+    succeed([*words, "run=killed"], PODIUM_HOME=home)
     whole = home / f"runs/{kind}/whole/seed0/fold0"
     assert (whole / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
     np.testing.assert_array_equal(logits(home, kind, "whole")[1], logits(home, kind, "killed")[1])

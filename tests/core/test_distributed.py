@@ -361,7 +361,7 @@ def test_a_problem_of_all_is_told_once(tiny):
     for number, (code, error, name, word) in enumerate(
         [
             (2, "unknown-key", "optim.lr?", "optim.lrr=1"),
-            (2, "unknown-name", "optim.name=adamx", "optim.name=adamx"),
+            (2, "unknown-optimizer", "optim.name=adamx", "optim.name=adamx"),
             (1, "loss-not-finite", "fold 0", "optim.lr=1e30"),
             (2, "batch-too-small", "train.batch", "train.batch=1"),
             (2, "bad-jobs", "machine.jobs=2", "machine.jobs=2"),

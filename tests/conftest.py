@@ -45,6 +45,22 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _previews_without_their_picture() -> Iterator[None]:
+    """Hundreds of folders are prepared, and to draw preview.png takes longer than all the rest. The page is written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("src.reporting.preview.write.picture_of", lambda _: b"")
+        yield
+
+
+@pytest.fixture
+def drawn_preview(monkeypatch: pytest.MonkeyPatch) -> None:
+    """preview.png as users have it."""
+    from src.reporting.preview.picture import picture_of
+
+    monkeypatch.setattr("src.reporting.preview.write.picture_of", picture_of)
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty PODIUM_HOME: competition/, runs/ and submissions/ are made there."""
@@ -77,3 +93,10 @@ def tiny(home: Path) -> Path:
     """A home with competition `tiny` and configs/tiny.yaml in it: three colours, trained in seconds."""
     write_tiny(home)
     return home
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages without their figures, which take most of the time; the tables of their numbers are written as ever."""
+    monkeypatch.setattr("src.reporting.page.write.png_and_svg_of", lambda draw, name: (b"", "<svg></svg>"))
+    monkeypatch.setattr("src.reporting.page.write.png_of", lambda draw: b"")

@@ -12,7 +12,19 @@ LINES = ("-", "--", ":", "-.")
 SHARES = "cividis"  # the colours of shares from 0 to 1: an even ramp, also in grey
 
 
+DPI = 140  # of the files
+
+
+def laid_out(figure: Figure) -> Figure:
+    """The figure with everything in its place. That takes half the time, and savefig would do it for each file."""
+    figure.set_dpi(DPI)
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")
+    return figure
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG, whole or not at all."""
     with written_whole(path) as part:
-        figure.savefig(part, format="png", dpi=140)
+        # Photographs hardly get smaller by more pressing, and it takes longer than to draw them.
+        laid_out(figure).savefig(part, format="png", pil_kwargs={"compress_level": 1})

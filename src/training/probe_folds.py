@@ -26,8 +26,10 @@ from src.inference.brought_features import brought_features
 from src.inference.logits_store import logits_file, save_logits
 from src.inference.network_features import FP32, NetworkFeatures, check_begins_trained
 from src.inference.tta import PLAIN, VIEWS, view_names
+from src.models.classifier import JOINED
 from src.models.factory import Network, build
 from src.models.features import Head, put_back, without_head
+from src.models.joined import Joined
 from src.training.evaluate import Scores
 from src.training.finish import write_fold
 from src.training.fitted_head import fit_head, head_kinds
@@ -54,11 +56,10 @@ def fit_probes(
         network = build(config.model, len(competition.samples.classes), config.images.size, competition.target)
         parameters = sum(p.numel() for p in network.parameters())
         without_head(network)
-        images = competition.images()
         what = f"{config.model.name}: {parameters / 1e6:.2f} M parameters, frozen, {config.images.size} px"
     else:
         brought.check(run)
-        parameters, images, what = brought.width * len(competition.samples.classes), None, "a last layer alone"
+        parameters, what = brought.width * len(competition.samples.classes), "a last layer alone"
     save_or_verify(run, competition)
     fp32 = config.model_copy(update={"train": config.train.model_copy(update={"precision": FP32})})
     machine = choose(fp32, parameters, run.folder / "machine.json", lambda machine: machine)
@@ -66,7 +67,7 @@ def fit_probes(
     torch.set_num_threads(threads)
     log.info(f"{what}, on {machine.device}")
     for seed, fold in members:
-        job = FoldJob(competition, images, run, machine, seed, fold, 1, threads, None, ALONE)
+        job = FoldJob(competition, None, run, machine, seed, fold, 1, threads, None, ALONE)
         with only_one(job.folder, f"{job.name} of run {run.name}"):
             if not run.finished(seed, fold):
                 sweep_parts(job.folder)
@@ -100,16 +101,18 @@ class _ProbeFold:
     def run(self) -> None:
         begun, job = time.monotonic(), self.job
         network, head = self._network()
+        beside = self._beside(head)
         features = self.brought or NetworkFeatures(
             self.competition, network, self.config.model.name, job.machine.device
         )
         features.ensure(self.views)
         fitting = time.monotonic()
         seen = {view: torch.from_numpy(features.read(view)) for view in self.views}
+        if beside is not None:
+            seen = {view: torch.cat([table, beside], dim=1) for view, table in seen.items()}
         features_mean = torch.stack([seen[view][self.rows] for view in self.learned]).mean(0)
         fitted = fit_head(self.competition, job.fold, features_mean, job.threads)
-        head.set(fitted.head.weight, fitted.head.bias)
-        put_back(network, head)
+        put_back(network, fitted.head.put(head))
         logits = {view: fitted.head.logits(table).numpy() for view, table in seen.items()}
         seconds, scores = time.monotonic() - fitting, self._scores(logits[PLAIN[0]])
         entry = self._entry(logits[PLAIN[0]], scores, seconds)
@@ -128,11 +131,24 @@ class _ProbeFold:
         """The network without its last layer, and that layer. Nothing of either is random but what the head forgets."""
         job, config = self.job, self.config
         if self.brought:
-            return HeadAlone(), Head("head", nn.Linear(self.brought.width, self.outputs))
+            model = config.model
+            if not model.columns:
+                return HeadAlone(), Head("head", nn.Linear(self.brought.width, self.outputs))
+            joined = Joined(self.brought.width, self.outputs, model.metadata, list(model.columns.values()))
+            return HeadAlone(), Head(JOINED, joined.layer, joined=joined)
         seed_all(key(job.seed, job.fold, START))
         network = build(config.model, self.outputs, config.images.size, self.target)
         network.to(job.machine.torch_device, memory_format=torch.channels_last).eval()
         return network, without_head(network)
+
+    def _beside(self, head: Head) -> torch.Tensor | None:
+        """(all rows, width) what stands beside each picture's features; None where pictures are seen alone."""
+        if head.joined is None:
+            return None
+        branch, cells = head.joined.branch, self.competition.cells
+        branch.learn(cells[self.rows])
+        with torch.no_grad():
+            return branch(torch.from_numpy(cells).to(branch.mean.device)).cpu()
 
     def _scores(self, logits: np.ndarray) -> Scores | None:
         if not len(self.held_out):

@@ -11,7 +11,7 @@ import pytest
 from src.competition.folds import freeze_folds
 from src.competition.quality.ignored_images import leave_out, read_ignored
 from src.competition.samples import Samples
-from src.core.errors import Problem
+from src.config.request import parse
 from src.evaluation.held_out import RunTable, joined
 from src.predict import main as predict
 from src.review import main as review
@@ -24,6 +24,8 @@ from tests.fixtures.older_runs import without_keys
 from tests.fixtures.planted_faults import ROWS, WORDS, planted, write_planted
 
 SHORT = ["config=tiny", "train.epochs=1"]
+PLANTED = [word for word in WORDS if not word.startswith("run=")]
+MISLED = [*PLANTED, "data.ignore=null"]  # as a sweep over data.ignore calls it
 
 
 def samples(rows: int = 60, classes: int = 2, group: object = "", part: object = "train") -> Samples:
@@ -93,23 +95,22 @@ def test_extra_columns_any_order_and_windows_files_are_read(home):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "code", "names"),
     [
-        ("id\n0004\n9999\n8888\n", ["line 3", "'9999'", "no training image has this id (2 such lines)"]),
-        ("id\n4\n", ["line 2", "'4'", "no training image"]),
-        ("id\n0004\n0005\n0004\n", ["line 4", "'0004'", "earlier line"]),
-        ("id,use\n0004,never\n0005,sometimes\n", ["line 3", "'sometimes'", "never or train"]),
-        ("id,use\n,never\n", ["line 2", "id is empty"]),
-        ("name\n0004\n", ["no column 'id'", "'name'"]),
-        ("id\n", ["names no image"]),
-        ("", ["cannot be read as a table"]),
-        ("id,use\n0004,never,really\n", ["cannot be read as a table"]),
+        ("id\n0004\n9999\n8888\n", "bad-ignore-list", ["line 3", "'9999'", "2 "]),
+        ("id\n4\n", "bad-ignore-list", ["line 2", "'4'"]),
+        ("id\n0004\n0005\n0004\n", "bad-ignore-list", ["line 4", "'0004'"]),
+        ("id,use\n0004,never\n0005,sometimes\n", "bad-ignore-list", ["line 3", "'sometimes'"]),
+        ("id,use\n,never\n", "bad-ignore-list", ["line 2"]),
+        ("name\n0004\n", "missing-column", ["'id'", "'name'"]),
+        ("id\n", "no-rows", []),
+        ("", "unreadable-table", []),
+        ("id,use\n0004,never,really\n", "unreadable-table", []),
     ],
 )
-def test_a_wrong_file_is_told_with_the_row(home, text, told):
-    with pytest.raises(Problem) as caught:
+def test_a_wrong_file_is_told_with_the_row(home, text, code, names):
+    with raises(code, str(home / "mine.csv"), *names):
         read_ignored(write(home, text), samples())
-    assert all(word in str(caught.value) for word in [str(home / "mine.csv"), *told]), caught.value
 
 
 def test_a_missing_file_is_told(home):
@@ -151,23 +152,39 @@ def answers(home: Path, run: str, folds: int) -> RunTable:
     return RunTable(run, record(home, run)["folds"], ids, logits)
 
 
-def test_from_wrong_labels_to_a_run_without_them(home, capsys, notes):
+@pytest.fixture(scope="module")
+def once_trained(tmp_path_factory) -> Path:
+    home = tmp_path_factory.mktemp("planted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PODIUM_HOME", str(home))
+        write_planted(home)
+        assert train(MISLED) == 0
+    return home
+
+
+@pytest.fixture
+def misled(once_trained, home, monkeypatch) -> Path:
+    """A home with a run that was trained with the wrong labels. Reviews draw no galleries."""
+    shutil.copytree(once_trained, home, dirs_exist_ok=True)
+    monkeypatch.setattr("src.reporting.review.write_gallery", lambda path, *_: path.write_bytes(b"not drawn"))
+    return home
+
+
+def test_from_wrong_labels_to_a_run_without_them(misled, capsys, notes):
     """Train, review, ignore what the review wrote, train again: the wrong labels are gone, all else is where it was."""
-    write_planted(home)
-    assert train(WORDS) == 0
-    assert review(["run=planted"]) == 0
-    file = "runs/tiny/planted/review/label_issues.csv"
+    home, first = misled, parse(MISLED).run
+    assert review([f"run={first}"]) == 0
+    file = f"runs/tiny/{first}/review/label_issues.csv"
     issues, truth = set(pd.read_csv(home / file, dtype=str)["id"]), planted(home)
     assert truth.loc[list(issues), "wrong"].mean() >= 0.9
     capsys.readouterr()
-    words = [*WORDS[:-1], f"data.ignore={file}"]
-    assert train([*words, "run=planted-reviewed"]) == 0
+    assert train([*PLANTED, f"data.ignore={file}", "run=planted-reviewed"]) == 0
     assert notes.texts("rows-ignored", len(issues), ROWS)
     for fold in range(2):
-        assert held_out(home, "planted-reviewed", fold) == held_out(home, "planted", fold) - issues
-    assert record(home, "planted-reviewed")["folds"] == record(home, "planted")["folds"]
+        assert held_out(home, "planted-reviewed", fold) == held_out(home, first, fold) - issues
+    assert record(home, "planted-reviewed")["folds"] == record(home, first)["folds"]
 
-    runs = [answers(home, run, 2) for run in ("planted", "planted-reviewed")]
+    runs = [answers(home, run, 2) for run in (first, "planted-reviewed")]
     ids, tables = joined(runs, runs[0].id, runs[0].folds, shared=True)
     assert set(ids) == set(truth.index) - issues
     right = [
@@ -210,13 +227,12 @@ def test_a_run_made_before_anything_could_be_ignored_goes_on(tiny):
     assert predict(["run=old"]) == 0
 
 
-def test_a_sweep_compares_runs_on_the_images_that_both_held_out(home):
+def test_a_sweep_compares_runs_on_the_images_that_both_held_out(misled):
     """The run that ignores the wrong labels is spared them, and must not look better for that."""
-    write_planted(home)
-    truth = planted(home)
+    home, truth = misled, planted(misled)
     wrong = truth.index[truth["wrong"]]
     pd.DataFrame({"id": wrong}).to_csv(home / "wrong.csv", index=False)
-    assert sweep([*WORDS[:-1], "data.ignore=null,wrong.csv"]) == 0
+    assert sweep([*PLANTED, "data.ignore=null,wrong.csv"]) == 0
     folder = next((home / "runs" / "tiny" / "sweeps").iterdir())
     summary = pd.read_csv(folder / "summary.csv", keep_default_na=False).set_index("label")
     members = pd.read_csv(folder / "members.csv", keep_default_na=False)

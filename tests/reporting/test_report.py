@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,18 @@ from src.predict import main as predict
 from src.report import main as report
 from src.reporting.page.charts import Curve, confusion, curves
 from src.reporting.run_results import run_results
+from src.reporting.sections.calibration import calibration, sureness
 from src.reporting.sections.mistakes import mistakes, surest_mistakes
-from src.reporting.sections.reproduce import again
+from src.reporting.sections.reproduce import again, same_bits
 from src.reporting.sections.trust import trust
+from src.reporting.tiles import isolated
 from src.submission import ledger
 from src.train import main as train
 from tests.fixtures.codes import refused
 from tests.fixtures.made_up_run import STRANGE, note_prediction, write_many, write_run
 from tests.fixtures.notes import names_it
+from tests.fixtures.pages import caption, sections
+from tests.fixtures.tiny import write_tiny
 
 SECTIONS = ("answer", "data", "seen", "learning", "mistakes", "map", "trust", "again")
 
@@ -64,12 +69,25 @@ def out_of_fold(opened: Competition, folder: Path, view: str = "identity") -> tu
 # A run that was trained
 
 
-@pytest.fixture
-def trained(tiny):
+WORDS = ["config=tiny", "train.epochs=1", "optim.lr=1e-3"]
+
+
+@pytest.fixture(scope="module")
+def once_trained(tmp_path_factory) -> Path:
     """Two folds of the tiny competition, too little trained to be right throughout; predicted and reported."""
-    words = ["config=tiny", "train.epochs=1", "optim.lr=1e-3"]
-    assert train([*words, "fold=0..1"]) == 0 and predict(["--tta", *words]) == 0 and report(words) == 0
-    return folder_of(tiny, "tiny+optim.lr=1e-3+train.epochs=1", "tiny")
+    home = tmp_path_factory.mktemp("trained")
+    write_tiny(home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PODIUM_HOME", str(home))
+        assert train([*WORDS, "fold=0..1"]) == 0 and predict(["--tta", *WORDS]) == 0 and report(WORDS) == 0
+    return home
+
+
+@pytest.fixture
+def trained(once_trained, home) -> Path:
+    """The run's folder in a home of the test's own."""
+    shutil.copytree(once_trained, home, dirs_exist_ok=True)
+    return folder_of(home, "tiny+optim.lr=1e-3+train.epochs=1", "tiny")
 
 
 def test_the_page_of_a_trained_run_tells_what_its_folder_holds(trained, capsys):
@@ -112,7 +130,7 @@ def test_every_figure_lies_beside_the_page(trained):
             assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG"), name
 
 
-def test_what_it_says_to_type_trains_the_same_run(trained, tiny, monkeypatch):
+def test_what_it_says_to_type_trains_the_same_run(once_trained, trained, home):
     lines = html.unescape(
         re.search(
             r"<pre[^>]*>(.*?)</pre>\s*</figure>\s*<figure class=\"wide table\" id=\"figure-versions\"",
@@ -121,11 +139,11 @@ def test_what_it_says_to_type_trains_the_same_run(trained, tiny, monkeypatch):
         )[1]
     )
     copy, run = lines.splitlines()[-2:]
-    _, source, goal = copy.split()
-    (tiny / goal).write_text((tiny / source).read_text())
+    _, source, goal = copy.replace(str(once_trained), str(home)).split()
+    (home / goal).write_text((home / source).read_text())
     words = run.removeprefix("./run.sh ").split()
     assert train([word for word in words if word != "fold=0..1"] + ["fold=0"]) == 0
-    again = folder_of(tiny, words[-1].removeprefix("config="), "tiny")
+    again = folder_of(home, words[-1].removeprefix("config="), "tiny")
     same = [json.loads((one / "run.json").read_text())["config_hash"] for one in (trained, again)]
     assert same[0] == same[1]
     assert (again / "seed0/fold0/model.safetensors").read_bytes() == (
@@ -133,18 +151,17 @@ def test_what_it_says_to_type_trains_the_same_run(trained, tiny, monkeypatch):
     ).read_bytes()
 
 
-def test_the_review_and_the_ledger_are_told(tiny, capsys):
-    assert train(["config=tiny", "fold=0..2"]) == 0 and predict(["--tta", "config=tiny"]) == 0
-    folder = folder_of(tiny, "tiny", "tiny")
+def test_the_review_and_the_ledger_are_told(trained, undrawn):
+    folder = trained
     (told,) = [json.loads(file.read_text()) for file in (folder / "predictions").glob("*.json")]
     entry = {"competition": "tiny", "file": told["file"], "sha256": told["sha256"], "ref": "7", "status": "COMPLETE"}
-    ledger.append(ledger.Entry(time=ledger.now(), **entry, public_score=0.8765, private_score=0.8123, runs="tiny"))
+    ledger.append(ledger.Entry(time=ledger.now(), **entry, public_score=0.8765, private_score=0.8123, runs=folder.name))
     (folder / "review").mkdir()
     shift = {"auc": 0.7123, "low": 0.6512, "high": 0.7734, "flagged": True}
     shift |= {"seed": 0, "fold": 0, "held_out": 15, "test": 15}
     (folder / "review" / "review.json").write_text(json.dumps({"shift": shift}))
     (folder / "review" / "unlike.csv").write_text("id,suspicion,file\n0505,0.97,x\n0501,0.91,y\n")
-    assert report(["config=tiny"]) == 0
+    assert report(WORDS) == 0
     page = page_of(folder / "report")
     assert "0.8765" in reading(page, "answer") and "0.8123" in text_of(page)
     assert names_it(reading(page, "trust"), "0.712")
@@ -160,7 +177,7 @@ def many(home):
     return home
 
 
-def test_scores_and_mistakes_are_those_of_the_stored_logits(many):
+def test_scores_and_mistakes_are_those_of_the_stored_logits(many, undrawn):
     opened = write_run("some", skill=2.5)
     note_prediction(opened, "some", ("identity", "hflip"), 0.5)
     assert report(["run=some"]) == 0
@@ -193,7 +210,7 @@ def test_scores_and_mistakes_are_those_of_the_stored_logits(many):
     assert names_it(reading(page, "trust"), f"{abs(sure - right):.1%}")
 
 
-def test_no_network_is_run_but_for_the_maps(many, monkeypatch):
+def test_no_network_is_run_but_for_the_maps(many, undrawn):
     """All else is read from the store: without weights only the maps are missing, and the page says so."""
     write_run("some", skill=2.5)
     for file in folder_of(many, "some").glob("seed0/*/model.safetensors"):
@@ -215,7 +232,7 @@ def test_names_are_text_and_nothing_else(many):
     assert "{{ 7 * 7 }}" in page and 'Many <classes> & "names"' in text_of(page)
 
 
-def test_a_run_without_a_mistake_is_not_called_certain(many):
+def test_a_run_without_a_mistake_is_not_called_certain(many, undrawn):
     opened = write_run("some", skill=40)
     assert report(["run=some"]) == 0
     page = page_of(folder_of(many, "some") / "report")
@@ -223,7 +240,7 @@ def test_a_run_without_a_mistake_is_not_called_certain(many):
     assert names_it(reading(page, "answer"), f"{rows / (rows + 1.96**2):.4f}")  # Wilson's
 
 
-def test_what_cannot_be_told_is_no_number(home):
+def test_what_cannot_be_told_is_no_number(home, undrawn):
     """A kappa without a mistake: no draw of the rows tells how far it could be off."""
     write_many(home, classes=5, each=12, target="ordinal")
     card = home / "competition" / "many" / "card.yaml"
@@ -245,15 +262,18 @@ def test_small_gaps_between_sure_and_right_are_luck(home):
         with np.load(file) as stored:
             arrays = dict(stored)
         np.savez(file, **arrays | {"logits": arrays["logits"] * 3})
-    told = {run: trust(run_results(parse([f"run={run}"]))).reading for run in ("honest", "bold")}
-    assert "no more than the luck of 200 images explains" in told["honest"] and "it is too" not in told["honest"]
-    assert "it is too sure by" in told["bold"]
+    results = {run: run_results(parse([f"run={run}"])) for run in ("honest", "bold")}
+    told = {run: trust(one).reading for run, one in results.items()}
+    found = {run: sureness(one, calibration(one)) for run, one in results.items()}
+    assert abs(found["honest"].gap) < found["honest"].reach and found["honest"].error < found["honest"].usual
+    assert names_it(told["honest"], 200) and names_it(told["honest"], f"{found['honest'].reach:.1%}")
+    assert found["bold"].gap > found["bold"].reach and names_it(told["bold"], f"{found['bold'].gap:.1%}")
 
 
 def test_it_promises_the_same_bits_only_where_they_can_be_had(many):
     write_run("some", skill=2.5)
     folder = folder_of(many, "some")
-    origin = json.loads((folder / "run.json").read_text())
+    origin, readings = json.loads((folder / "run.json").read_text()), []
     for commit, device, same in (
         ("abc", "cpu", True),
         ("abc+", "cpu", False),
@@ -265,11 +285,12 @@ def test_it_promises_the_same_bits_only_where_they_can_be_had(many):
         (folder / "machine.json").write_text(json.dumps(machine))
         request = parse(["run=some"])
         told = again(run_results(request))
-        assert ("give the same bits" in told.reading) == same, (commit, device)
+        assert same_bits(commit, device) == same and told.reading not in readings, (commit, device)
+        readings.append(told.reading)
     assert f"export PODIUM_HOME={many}" in told.blocks[0].text
 
 
-def test_only_what_is_alike_stands_beside_the_run(many):
+def test_only_what_is_alike_stands_beside_the_run(many, undrawn):
     for run, folds in (("some", None), ("other", None), ("fewer", (0, 1))):
         note_prediction(write_run(run, skill=2.5, folds=folds), run, ("identity",), 0.5)
     entry = {"competition": "many", "status": "COMPLETE", "time": ledger.now()}
@@ -280,12 +301,12 @@ def test_only_what_is_alike_stands_beside_the_run(many):
     public = table(folder, "runs").set_index("run")["public"]
     assert public["some (this one)"] == 0.71 and public["some + other"] == 0.99 and np.isnan(public["other"])
     assert set(table(folder, "runs_scores")["name"]) == {"some (this one)", "other"}
-    assert "1 of other folds left out" in text_of(page_of(folder))
+    assert names_it(caption(page_of(folder), "runs_scores"), 1), "one run of other folds is left out"
     assert report(["run=fewer"]) == 0
-    assert "fold 2 of 3" in reading(page_of(folder_of(many, "fewer") / "report"), "answer")
+    assert names_it(reading(page_of(folder_of(many, "fewer") / "report"), "answer"), "fold 2")
 
 
-def test_a_class_is_not_called_hard_for_one_bad_draw(many):
+def test_a_class_is_not_called_hard_for_one_bad_draw(many, undrawn):
     opened = write_run("some", skill=4.0)
     folder, samples = folder_of(many, "some"), opened.samples
     worst = samples.classes[12]
@@ -302,7 +323,7 @@ def test_a_class_is_not_called_hard_for_one_bad_draw(many):
     assert names_it(told, worst) and names_it(told, "0 of 9")
 
 
-def test_what_is_learned_is_told_by_loss_and_score(many):
+def test_what_is_learned_is_told_by_loss_and_score(many, undrawn):
     write_run("some", skill=2.5)
     folder = folder_of(many, "some")
     for file in folder.glob("seed0/*/log.csv"):
@@ -337,17 +358,16 @@ def test_a_map_tells_what_it_shows(home, monkeypatch):
     write_run("some", skill=3.0)
     results = run_results(parse(["run=some"]))
     missed = surest_mistakes(results)["answer"].str.startswith("not ").head(6)
-    monkeypatch.setattr(
-        "src.reporting.sections.mistakes.heat_of", lambda _, rows, labels: ([np.ones((2, 2))] * len(rows), "")
-    )
+    heat = np.ones((2, 2))
+    monkeypatch.setattr("src.reporting.sections.mistakes.heat_of", lambda _, rows, labels: ([heat] * len(rows), ""))
     (gallery,) = [block for block in mistakes(results).blocks if getattr(block, "name", "") == "mistakes"]
-    told = [tile.alt[1].startswith("where the network found what speaks for") for tile in gallery.tiles]
-    assert told == list(missed)
-    monkeypatch.setattr(
-        "src.reporting.sections.mistakes.heat_of", lambda _, rows, labels: ([np.zeros((2, 2))] * len(rows), "")
-    )
+    told = [tile.alt[1].replace(isolated(tile.classes[-1]), "") for tile in gallery.tiles]
+    assert len(set(zip(told, missed, strict=True))) == len(set(told)) == 2  # another sentence where it was missed
+    lines = [len(tile.lines) for tile in gallery.tiles]
+    heat[:] = 0
     (gallery,) = [block for block in mistakes(results).blocks if getattr(block, "name", "") == "mistakes"]
-    assert all(tile.lines[-1].startswith("no place in it speaks for") for tile in gallery.tiles)
+    assert [len(tile.lines) for tile in gallery.tiles] == [one + 1 for one in lines]
+    assert all(tile.classes[-1] in tile.lines[-1] for tile in gallery.tiles)
 
 
 def test_grades_keep_their_order(home):
@@ -366,10 +386,10 @@ def test_a_model_of_all_rows_has_a_page_without_a_score(many):
     assert report(["run=some"]) == 0
     page = page_of(folder_of(many, "some") / "report")
     assert not re.search(r"\d\.\d{4}", reading(page, "answer")), "there is no row to score it on"
-    assert all(f'<section id="{key}"' in page for key in SECTIONS)
+    assert sections(page) >= set(SECTIONS)
 
 
-def test_a_run_that_was_trained_elsewhere(many):
+def test_a_run_that_was_trained_elsewhere(many, undrawn):
     opened = write_run("some", skill=2.5)
     folder = folder_of(many, "some")
     (folder / "config.yaml").unlink()
@@ -401,8 +421,6 @@ def test_a_run_that_is_not_there_is_told(many, capsys):
     assert report(["run=nothing"]) == 2
     assert "run=nothing" in capsys.readouterr().err
     refused(capsys, report, ["config=many"], "unknown-run", "many")
-    assert report(["--help"]) == 0
-    assert "python -m src.report" in capsys.readouterr().out
 
 
 # Runs side by side

@@ -40,8 +40,9 @@ def once_trained(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def reviewed(once_trained: Path, home: Path) -> Path:
-    """A home with a trained and reviewed run, which a test may spoil."""
+def reviewed(once_trained: Path, home: Path, monkeypatch) -> Path:
+    """A home with a trained and reviewed run, which a test may spoil; further reviews draw no galleries."""
+    monkeypatch.setattr("src.reporting.review.write_gallery", lambda path, *_: path.write_bytes(b"not drawn"))
     shutil.copytree(once_trained, home, dirs_exist_ok=True)
     return home
 
@@ -73,7 +74,7 @@ def edit_card(home: Path, old: str, new: str) -> None:
 # Is the test set like the training set?
 
 
-def test_a_test_set_that_is_half_unlike_is_told(reviewed, capsys):
+def test_a_test_set_that_is_half_unlike_is_told(once_trained, reviewed, capsys):
     text = told(capsys)
     shift = record(reviewed)["shift"]
     assert shift["flagged"] and shift["low"] > 0.55
@@ -86,7 +87,7 @@ def test_a_test_set_that_is_half_unlike_is_told(reviewed, capsys):
     assert ", ".join(unlike["id"][:10]) in text
     for id_, file in zip(unlike["id"], unlike["file"], strict=True):
         assert not Path(file).is_absolute() and (reviewed / file).stem == id_
-    picture = cv2.imread(str(run_folder(reviewed) / "review" / "unlike.png"))
+    picture = cv2.imread(str(run_folder(once_trained) / "review" / "unlike.png"))
     assert picture.shape[0] > 800 and picture.shape[1] > 1000
 
 
@@ -277,19 +278,18 @@ def test_grades_are_not_doubted(reviewed, capsys, notes):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "what"),
+    ("words", "code", "name"),
     [
-        (["run=nothing"], 2, "there is no such run yet"),
-        (["config=tiny"], 2, "train it first"),
-        (["run=planted", "fold=2"], 2, "folds are 0 to 1"),
-        (["run=planted", "seed=3"], 2, "seed 3"),
-        (["run=planted", "--tta"], 2, "unknown flag --tta"),
-        (["config=tiny", "run=planted"], 2, "data.folds was 2, now 3"),
+        (["run=nothing"], "unknown-run", "nothing"),
+        (["config=tiny"], "unknown-run", "tiny"),
+        (["run=planted", "fold=2"], "bad-fold", "fold=2"),
+        (["run=planted", "seed=3"], "folds-missing", "seed 3"),
+        (["run=planted", "--tta"], "unknown-flag", "--tta"),
+        (["config=tiny", "run=planted"], "run-config-differs", "data.folds"),
     ],
 )
-def test_what_cannot_be_reviewed_is_told(reviewed, capsys, words, code, what):
-    assert review(words) == code
-    assert what in capsys.readouterr().err
+def test_what_cannot_be_reviewed_is_told(reviewed, capsys, words, code, name):
+    refused(capsys, review, words, code, name)
 
 
 def test_a_model_of_all_rows_has_nothing_held_out(tiny, capsys):
@@ -300,17 +300,22 @@ def test_a_model_of_all_rows_has_nothing_held_out(tiny, capsys):
 def test_help_tells_the_files(capsys):
     assert review(["--help"]) == 0
     text = capsys.readouterr().out
-    assert "python -m src.review" in text
     assert all(word in text for word in ("unlike.csv", "label_issues.csv", "data.ignore=PATH"))
 
 
 # What networks see
 
 
-@pytest.mark.parametrize("name", [name for name in config_names("model") if name not in ("vgg16", "vgg19", "vgg19_bn")])
+HEAVY = ("resnet101", "vgg16", "vgg19", "vgg19_bn")  # others of their families are fast
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in HEAVY)) for name in config_names("model")]
+)
 def test_every_network_shows_its_features(name):
     torch.manual_seed(0)
-    config = load("default", {"model": name}, "demo-digits")
+    smaller = {"model.args": "{mlp_ratio: 0.05}"} if name == "vgg16_bn" else {}
+    config = load("default", {"model": name} | smaller, "demo-digits")
     size = {"cnn4": 128, "cnn6": 444}.get(name, 32)
     network = build(config.model, 3, size, load=False).eval()
     images = torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8)

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,6 +25,7 @@ from src.training.machine import CHANNELS_LAST, CONTIGUOUS, TINY, Machine, Share
 from tests.fixtures.codes import raises
 from tests.fixtures.fresh_process import trained
 from tests.fixtures.notes import names_it
+from tests.fixtures.warm_python import warm_python
 
 USUAL = Machine("cpu", "bf16", 0, 8)
 FULL = replace(USUAL, precision="fp32")
@@ -215,6 +217,14 @@ def test_a_torch_without_onednn_trains_in_full_precision(tmp_path, monkeypatch):
     assert choose(config, 10 * TINY, tmp_path / "machine.json", lambda machine: machine).precision == "fp32"
 
 
+@pytest.fixture
+def warm():
+    """Processes for trials that have their libraries imported."""
+    multiprocessing.set_executable(str(warm_python()))
+    yield
+    multiprocessing.set_executable(sys.executable)
+
+
 def noting(where, kind):
     """A step that notes who makes it, with how many threads."""
 
@@ -229,7 +239,7 @@ def dying(kind):
     return partial(os._exit, 9)
 
 
-def test_steps_are_timed_in_another_process_with_the_threads_of_their_kind(tmp_path):
+def test_steps_are_timed_in_another_process_with_the_threads_of_their_kind(tmp_path, warm):
     before = torch.get_num_threads()
     seconds = step_seconds(partial(noting, tmp_path / "who"), [replace(USUAL, threads=3), replace(USUAL, threads=1)])
     who = [tuple(map(int, line.split())) for line in (tmp_path / "who").read_text().splitlines()]
@@ -242,7 +252,7 @@ def sleeping(kind):
     return partial(time.sleep, 600)
 
 
-def test_a_trial_is_given_up_where_training_is_stopped():
+def test_a_trial_is_given_up_where_training_is_stopped(warm):
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -256,7 +266,7 @@ def test_a_trial_is_given_up_where_training_is_stopped():
     assert multiprocessing.active_children() == []
 
 
-def test_a_trial_that_dies_is_told():
+def test_a_trial_that_dies_is_told(warm):
     with raises("trial-failed"):
         step_seconds(dying, [USUAL])
 

@@ -2,9 +2,10 @@
 
 import ast
 import base64
+import functools
 import hashlib
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
@@ -33,39 +34,53 @@ def modules_of(roots: Iterable[str]) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def imported(file: Path) -> Iterator[str]:
+def imported(file: Path) -> tuple[str, ...]:
     """The dotted names that a file imports when it runs; what only type checkers read is left out."""
-    waiting: list[ast.AST] = [ast.parse(file.read_text(encoding="utf-8"), str(file))]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-            waiting += node.orelse
-            continue
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        waiting += ast.iter_child_nodes(node)
+    return _read(file.read_text(encoding="utf-8"))[0]
 
 
 def registered(file: Path) -> list[str]:
     """The modules of the registries that a file opens: they are found by their folder, and imported nowhere by name."""
-    calls = [node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
-    packages = [
-        argument.value
-        for call in calls
-        if ast.unparse(call.func) in ("Registry", "import_all")
-        for argument in call.args[-1:]
-        if isinstance(argument, ast.Constant)
-    ]
+    packages = _read(file.read_text(encoding="utf-8"))[1]
     return [f"{one}.{path.stem}" for one in packages for path in REPOSITORY.joinpath(*one.split(".")).glob("*.py")]
+
+
+@functools.cache
+def _read(source: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What such a source imports, and the packages of its registries. To parse all of Podium takes a second."""
+    names: list[str] = []
+    packages: list[str] = []
+    waiting: list[ast.AST] = [ast.parse(source)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and _name(node.test) == "TYPE_CHECKING":
+            waiting += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Call) and _name(node.func) in ("Registry", "import_all"):
+            packages += [one.value for one in node.args[-1:] if isinstance(one, ast.Constant)]
+        waiting += ast.iter_child_nodes(node)
+    return tuple(names), tuple(packages)
+
+
+def _name(node: ast.expr) -> str:
+    """Of a variable, or of an attribute without its owner; empty for anything else."""
+    return getattr(node, "id", "") or getattr(node, "attr", "")
+
+
+@functools.cache
+def _providers() -> Mapping[str, list[str]]:
+    """The installed packages that bring each module: every file of every package is looked at."""
+    return packages_distributions()
 
 
 def requirements_of(files: Iterable[Path]) -> list[str]:
     """The names, without versions, of the installed packages that these files import."""
     tops = {name.split(".")[0] for file in files for name in imported(file)}
-    known = packages_distributions()
+    known = _providers()
     # Of several packages that bring one module, such as the builds of opencv, the notebook may have any.
     return sorted({known[top][0].lower() for top in tops - {"cv2", "src"} if top in known})
 

@@ -13,7 +13,7 @@ from matplotlib.colors import hsv_to_rgb, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from src.reporting.figures import COLOURS, LINES
+from src.reporting.figures import COLOURS, LINES, laid_out
 from src.reporting.fonts import families, legible
 
 INK, RULE = "#2b2b2b", "#c9c9c9"  # text and lines of the frame
@@ -44,16 +44,25 @@ WIDTH, HEIGHT = 4.3, 3.0  # inches: 310 points, which a telephone shows a little
 
 def png_of(draw: Callable[[], Figure]) -> bytes:
     with matplotlib.rc_context(STYLE):
-        file = io.BytesIO()
-        draw().savefig(file, format="png", dpi=140, facecolor="white")
+        return _png(laid_out(draw()))
+
+
+def png_and_svg_of(draw: Callable[[], Figure], name: str) -> tuple[bytes, str]:
+    """The figure as a file of its own, and as <svg> in the colours and font of the page. name: its own in that page."""
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):  # what it refers to within itself is named by this
+        figure = laid_out(draw())
+        return _png(figure), _svg(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", facecolor="white")
     return file.getvalue()
 
 
-def svg_of(draw: Callable[[], Figure], name: str) -> str:
-    """The figure as <svg>, its colours and font those of the page around it. name: its own in that page."""
-    with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):  # what it refers to within itself is named by this
-        file = io.StringIO()
-        draw().savefig(file, format="svg", transparent=True, metadata={"Date": None})
+def _svg(figure: Figure) -> str:
+    file = io.StringIO()
+    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     text = file.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)

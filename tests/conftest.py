@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 os.environ.update(HF_HUB_OFFLINE="1", NO_ALBUMENTATIONS_UPDATE="1", OMP_NUM_THREADS="1")
 
@@ -30,6 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _had_threads() -> None:
     """Whoever forks a child that wants threads hangs where threads were had before: in every test, not by chance."""
+    if "torch" not in sys.modules:  # no collected test trains
+        return
     import torch
 
     torch.set_num_threads(2)
@@ -48,6 +51,9 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _previews_without_their_picture() -> Iterator[None]:
     """Hundreds of folders are prepared, and to draw preview.png takes longer than all the rest. The page is written."""
+    if "src.prepare" not in sys.modules:  # no collected test prepares
+        yield
+        return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("src.reporting.preview.write.picture_of", lambda _: b"")
         yield

@@ -18,7 +18,7 @@ from tests.fixtures.codes import assert_error
 from tests.fixtures.recipes import recipe
 
 KINDS = ("network", "loss", "sampler", "schedule", "view", "prepare step", "backend", "label source")
-KINDS += ("fit", "pool", "head", "submission kind", "reader")
+KINDS += ("fit", "pool", "head", "branch", "submission kind", "reader")
 EXTENSIONS = {kind: recipe(kind.capitalize()) for kind in KINDS}
 MEMBER = Path("runs/tiny/r/seed0/fold0")
 
@@ -61,6 +61,25 @@ def test_a_network(extended):
         **{"conv.weight": (5, 3, 3, 3), "conv.bias": (5,)},
         **{"fc.weight": (3, 5), "fc.bias": (3,)},
     }
+
+
+@only("branch")
+def test_a_branch(extended):
+    folder = extended / "competition" / "tiny"
+    for name, column in (("train.csv", "image_id"), ("test.csv", "image_id")):
+        source = "sample_submission.csv" if name == "test.csv" else name
+        table = pd.read_csv(folder / "data" / source, dtype=str)
+        table["weight"] = np.linspace(-1, 1, len(table)).round(3)
+        table["site"] = np.where(np.arange(len(table)) % 2, "bay", "cape")
+        (table if name == "train.csv" else table[[column, "weight", "site"]]).to_csv(
+            folder / "data" / name, index=False
+        )
+    card = (folder / "card.yaml").read_text().replace("test: {table: sample_submission.csv", "test: {table: test.csv")
+    (folder / "card.yaml").write_text(card + "metadata: auto\n")
+    assert learn("model.metadata=sure_cells") == 0
+    weights = load_file(extended / MEMBER / "model.safetensors")
+    assert weights["joined.layer.weight"].shape == (3, 64 + 2)  # of resnet8's features; the number and its flag
+    assert np.isfinite(log(extended)["loss"]).all()
 
 
 @only("loss")

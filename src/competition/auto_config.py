@@ -28,7 +28,7 @@ def resolve_auto(config: Config, run: Run, samples: Samples, metric: Metric) -> 
 
     A budget that nobody has planned by is left out: what needs no training needs no time, and training asks for a plan.
     """
-    config = _with_hub_network(config, run)
+    config = _with_columns(_with_hub_network(config, run), samples)
     keys = config.undecided
     if run_config.is_stored(run):
         return _as_begun(config, run) if keys or config.budget else config
@@ -46,6 +46,33 @@ def resolve_auto(config: Config, run: Run, samples: Samples, metric: Metric) -> 
     if config.model.pretrained is False:
         return config
     return with_values(config, {PRETRAINED: _pretrained(config.model)})
+
+
+def _with_columns(config: Config, samples: Samples) -> Config:
+    """The columns that the network sees beside the pictures. Raises UsageError where there are none, or where what is
+    asked for knows pictures alone."""
+    branch, metadata = config.model.metadata, samples.metadata
+    if branch == "none":
+        return with_values(config, {"model.columns": None}) if config.model.columns else config
+    if not metadata:
+        raise UsageError(
+            f"model.metadata={branch}: the card names no columns that training and test table share: write metadata: "
+            "auto, or a list of columns, into it",
+            code="no-metadata",
+        )
+    for key, asked in (
+        ("train.mixup and train.cutmix mix pictures, and columns cannot be mixed", _mixes(config)),
+        ("train.head_init=probe fits a layer on pictures alone", config.begins_from_probe),
+        (f"a probe trains no {branch}: take model.metadata=linear", config.only_probe and branch != "linear"),
+    ):
+        if asked:
+            raise UsageError(f"model.metadata={branch}: {key}", code="unfit-for-metadata")
+    columns = {column.name: len(column.categories) for column in metadata.columns}
+    return with_values(config, {"model.columns": columns})
+
+
+def _mixes(config: Config) -> bool:
+    return bool(config.train.mixup or config.train.cutmix)
 
 
 def _as_begun(config: Config, run: Run) -> Config:

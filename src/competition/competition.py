@@ -21,7 +21,7 @@ from src.competition.quality.cleaning import inspect
 from src.competition.quality.ignored_images import Ignored, leave_out, read_ignored
 from src.competition.samples import Samples, load_samples, refuse_constant
 from src.competition.sources.data_folder import ensure_data
-from src.config.schema import Config, Data
+from src.config.schema import Config, Data, Model
 from src.core.console import note
 from src.core.errors import Problem, UsageError
 from src.core.files import sha256_of, write_text
@@ -77,6 +77,16 @@ class Competition:
                 digest.update(f"{name}\0{text}\0".encode())
         return digest.hexdigest()[:16]
 
+    @cached_property
+    def cells(self) -> np.ndarray | None:
+        """(rows of `images`, columns) float32, what the network sees beside each picture; None where it sees none."""
+        return cells_beside(self.samples, self.config.model)
+
+    @property
+    def cells_hash(self) -> str | None:
+        """Of the cells: logits of other ones are stale."""
+        return None if self.cells is None else hashlib.sha256(self.cells.tobytes()).hexdigest()[:16]
+
     def images(self, size: int | None = None) -> ImageCache | ImageStream:
         """Every image decoded for networks that see `size` pixels (None: as trained).
 
@@ -95,6 +105,23 @@ class Competition:
             digests=np.concatenate([self.samples.train["digest"], self.samples.test["digest"]]).tolist(),
             pixels=self.card.pixel_format,
         )
+
+
+def cells_beside(samples: Samples, model: Model) -> np.ndarray | None:
+    """(training rows, then test rows; columns) float32, what a network sees beside each picture; None where it sees
+    none. Raises Problem where it was made for other columns than there are."""
+    metadata = samples.metadata
+    if not model.columns:
+        return None
+    held = {column.name: len(column.categories) for column in metadata.columns} if metadata else {}
+    if held != model.columns:
+        told = ", ".join(model.columns)
+        raise Problem(
+            f"the network sees the columns {told}, and the card's metadata are now {', '.join(held) or 'none'}, or "
+            "have other categories: put the card and its tables back, or train anew",
+            code="run-metadata-differs",
+        )
+    return np.concatenate([metadata.of(samples.train), metadata.of(samples.test)]).astype(np.float32)
 
 
 def _size(path: str) -> int:

@@ -67,6 +67,13 @@ def verify(run: Run, competition: Competition) -> None:
             f"train with these, or put back those that {run.folder / IGNORED} tells",
             code="run-ignored-differ",
         )
+    if record.get("metadata") != _metadata(competition):
+        names = ", ".join(competition.config.model.columns or ())
+        raise Problem(
+            f"run {run.name} was made with other cells in the columns {names} than there are now: give run=NEWNAME to "
+            f"train on these",
+            code="run-metadata-differs",
+        )
     if (before := record.get("weights", UNKNOWN)) not in (UNKNOWN, _weights(competition)):
         raise Problem(
             f"run {run.name} was made with other weights of the rows than there are now "
@@ -104,6 +111,7 @@ def _origin(competition: Competition) -> dict[str, Any]:
     return {
         "folds": competition.folds.hash,
         "ignored": _ignored(competition),
+        **({"metadata": _metadata(competition)} if competition.cells is not None else {}),
         "weights": _weights(competition),
         "target": competition.target.learned,
         "config_hash": competition.config.hash(),
@@ -137,6 +145,11 @@ def _words(tree: Any) -> Iterator[str]:
     elif isinstance(tree, dict | list | tuple):
         for one in tree.values() if isinstance(tree, dict) else tree:
             yield from _words(one)
+
+
+def _metadata(competition: Competition) -> str | None:
+    """Of the columns that the network sees beside the pictures."""
+    return None if competition.cells is None else competition.samples.metadata.digest
 
 
 def _weights(competition: Competition) -> str | None:

@@ -134,6 +134,8 @@ class Model(Section):
     pool: Annotated[str, _registered("POOLS", "src.models.pools", "auto")]
     head: Annotated[str, _registered("HEADS", "src.models.heads")]
     args: dict[str, Any]
+    metadata: Annotated[str, _registered("BRANCHES", "src.models.branches", "none")] = later("none")
+    columns: dict[str, Annotated[int, Field(ge=0)]] | None = later(None)  # {name: categories, 0 of a number}; not given
     channels: Positive = later(3)
     mean: list[Fraction] | None = later(None)
     std: list[Annotated[float, Field(gt=0, le=1)]] | None = later(None)
@@ -273,6 +275,7 @@ class Machine(Section):
 
 class Predict(Section):
     decide: Literal["auto", "plain"]
+    metadata: Literal["auto", "none"] = "auto"  # a run's own file may come without it
     views: Annotated[list[str], Field(min_length=1)]
     budget: Annotated[float, Field(gt=0)] | None
     blend: Literal["auto", "best", "mean"]

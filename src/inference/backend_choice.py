@@ -57,6 +57,15 @@ def use_engine(
     """
     networks, asked = tables.networks, tables.competition.config.predict
     free = asked.engine == asked.precision == AUTO
+    if tables.competition.cells is not None:
+        if asked.engine != TORCH and not free:
+            raise UsageError(
+                f"predict.engine={asked.engine} is given pictures alone, and this network sees columns beside them: "
+                "give predict.engine=torch, or leave engine and precision out",
+                code="engine-metadata",
+            )
+        if free:
+            return
     as_trained = asked.engine == TORCH and asked.precision in (AUTO, networks.usual.precision)
     if as_trained or (free and networks.usual.device != "cpu"):
         return

@@ -76,7 +76,8 @@ class EngineNetworks:
         """As `view_logits`, of rows of the image cache."""
         batch = self.competition.config.predict.batch
         autocast = partial(backend_of(engine).autocast, engine)
-        return view_logits(ready, self._images(), rows, views, batch, autocast, progress, seconds)
+        cells = self.competition.cells
+        return view_logits(ready, self._images(), rows, views, batch, autocast, progress, seconds, cells)
 
     def weights(self, member: Member) -> str:
         """The SHA-256 of a member's weights."""

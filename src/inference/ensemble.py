@@ -15,12 +15,15 @@ from src.evaluation.blending import Blend, BlendChoice, Tables, choose_blend, pl
 from src.evaluation.bootstrap import Answer, fold_spread, format_difference, paired_difference
 from src.evaluation.decision_choice import DecisionChoice
 from src.evaluation.held_out import HeldOut, RunTable, joined, refuse_other_folds
+from src.inference.columns_beside import beside_test, chosen_columns, to_json
 from src.inference.likely_metrics import LikelyMetrics, format_scores, likely_metrics
 from src.inference.provenance import submit_command, write_facts
 from src.inference.run_predictions import RunAnswers, open_run, teacher_logits
 from src.inference.score_table import held_out
 from src.inference.test_predictions import chosen_decision, same_folds, test_answer, write_answers
 from src.metrics import Rows
+
+RANKS = "rank mean"  # of a blend: ranks are no probabilities
 
 
 def predict_ensemble(request: Request) -> Path:
@@ -32,7 +35,7 @@ def predict_ensemble(request: Request) -> Path:
     competition = runs[0].competition
     likely, scores = likely_metrics(competition), {}
     held, tables = _held_out(runs, competition.config.predict.shared)
-    blend, choice, decision = plain_mean(tuple(request.runs), competition.target), None, None
+    blend, choice, decision, columns = plain_mean(tuple(request.runs), competition.target), None, None, None
     if held is None:
         _allow_unjudged(competition)
         note("no-score", "no out-of-fold score: models of fold=all have seen every training row")
@@ -42,7 +45,9 @@ def predict_ensemble(request: Request) -> Path:
         choice = choose_blend(held, tables, fitted=asked != "mean", ranks=not likely, plain=plain)
         blend = choice.taken
         log.info("\n".join([*choice.comparison.lines, *_spreads(held, tables, choice), *_differences(held, tables)]))
-        decision, likely = _decision(runs, held, choice, likely)
+        columns = chosen_columns(competition, held, choice.answer) if choice.taken.method != RANKS else None
+        choice = replace(choice, answer=columns.answer) if columns else choice
+        decision, likely = _decision(runs, held, choice, likely, boosted=columns is not None and columns.taken)
         scores = likely.scores(held, decision.answer if decision else (choice.answer, None))
     if decision and len(decision.comparison.candidates) > 1:
         log.info("\n".join(decision.comparison.lines))
@@ -54,13 +59,14 @@ def predict_ensemble(request: Request) -> Path:
             "the runs have different folds, so that on the test rows what was fitted is applied to the mean answer of "
             "each run, not fold by fold",
         )
-    answer = test_answer(runs, blend.apply, decision.decision if decision else None)
+    answer = test_answer(runs, beside_test(competition, columns, blend.apply), decision.decision if decision else None)
     _say_leaderboard(runs, blend, answer)
     file = write_answers(competition, request.run, runs[0].test_ids, answer)
-    judged = decision or choice
+    judged = decision or (columns if columns and columns.taken else choice)
     score = (judged.comparison.candidate.score, *judged.comparison.candidate.interval) if judged else None
     folder = runs_folder(request.competition) / "blends" / request.run / "predictions"
-    write_facts(file, folder, runs, score, decision.decision if decision else None, blend, scores)
+    beside = to_json(competition, columns) if columns else None
+    write_facts(file, folder, runs, score, decision.decision if decision else None, blend, scores, beside)
     log.info(submit_command(competition, file))
     return file
 
@@ -108,14 +114,15 @@ def _allow_unjudged(competition: Competition) -> None:
 
 
 def _decision(
-    runs: list[RunAnswers], held: HeldOut, choice: BlendChoice, likely: LikelyMetrics
+    runs: list[RunAnswers], held: HeldOut, choice: BlendChoice, likely: LikelyMetrics, boosted: bool
 ) -> tuple[DecisionChoice | None, LikelyMetrics]:
-    """Chosen on the nested answers of the blend. Ranks are no probabilities, and want no decision."""
-    if choice.taken.method == "rank mean":
+    """Chosen on the nested answers of the blend, to which columns may have been added (boosted). Ranks are no
+    probabilities, and want no decision."""
+    if choice.taken.method == RANKS:
         return None, likely
     shifts = [one.shift() for one in runs]
     # What weighted sampling shifted can be divided out of a mean only where all runs were shifted alike.
-    alike = all(shift is not None and np.array_equal(shift, shifts[0]) for shift in shifts)
+    alike = not boosted and all(shift is not None and np.array_equal(shift, shifts[0]) for shift in shifts)
     shift = shifts[0] if alike else None
     decision = chosen_decision(runs[0].competition, held, choice.answer, shift)
     if decision is None:

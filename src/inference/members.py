@@ -141,6 +141,7 @@ class ViewTables(StoredTables):
         """What a table must tell of itself to be this engine's."""
         meta = {"engine": self.engine.name, "precision": self.engine.precision, "size": self.networks.size}
         meta |= {"weights": self.networks.weights(member)}
+        meta |= {"cells": self.competition.cells_hash} if self.competition.cells is not None else {}
         made_of = self.networks.made_of(member, self.engine)
         return meta | ({"made_of": made_of} if made_of else {})
 
@@ -162,6 +163,7 @@ class ViewTables(StoredTables):
             return False
         meta = self._load(path).meta
         same = "images" not in meta or self.competition.same_images(meta["images"])
+        same &= "cells" not in meta or meta["cells"] == self.competition.cells_hash
         same &= "view" not in meta or {"view": meta["view"]} == _version(view)
         return same and meta.get("made_of") == self.networks.made_of(member, self.engine)
 

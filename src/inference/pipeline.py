@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from src.competition.labels import test_answers
 from src.config.request import Request
 from src.core.console import log, note
+from src.core.errors import UsageError
+from src.evaluation.boosted_columns import ColumnsChoice
 from src.evaluation.decision_choice import DecisionChoice
+from src.inference.columns_beside import beside_test, chosen_columns, to_json
 from src.inference.ensemble import predict_ensemble
 from src.inference.likely_metrics import format_scores, likely_metrics
 from src.inference.provenance import Score, submit_command, write_facts
@@ -34,13 +39,22 @@ def predict_run(request: Request) -> Path:
     if not oof:
         note("no-score", "no out-of-fold score: a model of fold=all has seen every training row")
     likely = likely_metrics(competition)
-    choice = chosen_decision(competition, oof.held, oof.tta, one.shift()) if oof else None
-    score = _score(lines, choice)
+    columns = chosen_columns(competition, oof.held, oof.tta) if oof else None
+    answers, shift = (columns.answer if columns else oof.tta, one.shift()) if oof else (None, None)
+    if columns and columns.taken:
+        shift = None  # the trees learned from the rows as they are
+        _refuse_export(request)
+    choice = chosen_decision(competition, oof.held, answers, shift) if oof else None
+    score = _score(lines, columns, choice)
     if choice:
-        likely, choice = likely.calibrate(choice, oof.held, oof.tta, one.shift())
-    scores = likely.scores(oof.held, choice.answer if choice else (oof.tta, None)) if oof else {}
-    answer = test_answer([one], lambda tables: tables[one.run.name], choice.decision if choice else None)
-    lines += _leaderboard(one)
+        likely, choice = likely.calibrate(choice, oof.held, answers, shift)
+    scores = likely.scores(oof.held, choice.answer if choice else (answers, None)) if oof else {}
+    join = beside_test(competition, columns, lambda tables: tables[one.run.name])
+    answer = test_answer([one], join, choice.decision if choice else None)
+    if columns:
+        trees = columns.trees
+        lines.append(Line("with columns, nested", len(oof.held.id), trees.score, trees.score, trees.interval))
+    lines += _leaderboard(one, answer[0] if columns and columns.taken else None)
     if lines:
         log.info(score_table(competition, lines, len(one.views)))
     if choice and len(choice.comparison.candidates) > 1:
@@ -49,31 +63,40 @@ def predict_run(request: Request) -> Path:
         log.info(format_scores(scores))
     file = write_answers(competition, one.run.name, one.test_ids, answer)
     folder = one.run.folder / "predictions"
-    write_facts(file, folder, [one], score, choice.decision if choice else None, likely=scores)
+    beside = to_json(competition, columns) if columns else None
+    write_facts(file, folder, [one], score, choice.decision if choice else None, likely=scores, metadata=beside)
     log.info(submit_command(competition, file))
     return file
 
 
-def _leaderboard(one: RunAnswers) -> list[Line]:
-    """The score that a leaderboard would show, where the answers are at hand. Printed, never used to choose."""
+def _refuse_export(request: Request) -> None:
+    if "--export" in request.flags:
+        raise UsageError(
+            "--export writes networks alone, and boosted trees over the columns beside the pictures answer better: "
+            "export the networks without them, predict.metadata=none",
+            code="export-metadata",
+        )
+
+
+def _leaderboard(one: RunAnswers, with_columns: np.ndarray | None) -> list[Line]:
+    """The score that a leaderboard would show, where the answers are at hand. Printed, never used to choose.
+
+    with_columns: (rows, outputs) what the columns beside the pictures made of the answers, where they are taken.
+    """
     truth = test_answers(one.competition.card, one.competition.samples.classes, one.test_ids)
     if truth is None:
         return []
-    return [
-        score_line(
-            one.competition,
-            "test, answers known",
-            truth,
-            one.test(PLAIN),
-            one.test(),
-            Rows(one.test_ids, one.test_ids),
-        )
-    ]
+    competition, rows = one.competition, Rows(one.test_ids, one.test_ids)
+    lines = [score_line(competition, "test, answers known", truth, one.test(PLAIN), one.test(), rows)]
+    if with_columns is not None:
+        lines.append(score_line(competition, "the same, with columns", truth, with_columns, with_columns, rows))
+    return lines
 
 
-def _score(lines: list[Line], choice: DecisionChoice | None) -> Score | None:
-    """The out-of-fold score and its interval: with a decision nested, each fold by what was fitted on the others."""
-    if choice:
-        return choice.comparison.candidate.score, *choice.comparison.candidate.interval
+def _score(lines: list[Line], columns: ColumnsChoice | None, choice: DecisionChoice | None) -> Score | None:
+    """The out-of-fold score and its interval: of what was fitted nested, each fold by what was fitted on the others."""
+    fitted = choice or (columns if columns and columns.taken else None)
+    if fitted:
+        return fitted.comparison.candidate.score, *fitted.comparison.candidate.interval
     overall = next((line for line in lines if line.name == OVERALL), None)
     return (overall.tta, *overall.interval) if overall else None

@@ -27,17 +27,22 @@ def view_logits(
     autocast: Callable[[], AbstractContextManager],
     progress: Callable[[int], object] = lambda _: None,
     seconds: dict[str, float] | None = None,
+    cells: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """{view: (len(rows), classes) float32 logits}, in the order of `rows`. `progress` is told the images done.
 
     seconds: where given, each view's seconds per image are put in: making the view and the network's pass, not
-    reading the image, which all views share.
+    reading the image, which all views share. cells: (rows of the feed's images, columns) what the network sees beside
+    each picture, where it sees some.
     """
     network.eval()
 
+    beside: tuple[torch.Tensor, ...] = ()  # the cells of the batch
+
     def answer(seen: torch.Tensor) -> torch.Tensor:
         with autocast():
-            return network(seen.contiguous(memory_format=torch.channels_last)).float()
+            own = (part[: len(seen)] for part in beside)
+            return network(seen.contiguous(memory_format=torch.channels_last), *own).float()
 
     parts: dict[str, list[np.ndarray]] = {view: [] for view in views}
     held: dict[str, list[torch.Tensor]] = {view: [] for view in views}
@@ -50,6 +55,8 @@ def view_logits(
     spent = dict.fromkeys(views, 0.0)
     requests = [rows[start : start + batch] for start in range(0, len(rows), batch)]
     for at, (images, done) in enumerate(feed(requests)):
+        if cells is not None:
+            beside = (torch.from_numpy(cells[np.asarray(done)]).to(images.device),)
         if seconds is not None and at == 0:
             fits(lambda images=images: answer(images[:WARM_UP]).cpu())
         for view in views:

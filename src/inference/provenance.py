@@ -23,10 +23,12 @@ def write_facts(
     decision: Decision | None,
     blend: Blend | None = None,
     likely: dict[str, float] | None = None,
+    metadata: dict[str, Any] | None = None,
 ) -> None:
     """Write `folder`/<file's name>.json. Of several runs the lists hold what any has, `each` tells them apart.
 
-    likely: the score by each metric that may be the right one, while the card's is a guess.
+    likely: the score by each metric that may be the right one, while the card's is a guess. metadata: what the columns
+    beside the pictures brought, where they were judged.
     """
     each = [_of_run(one) for one in runs]
     value, low, high = (None if number is None or isnan(number) else number for number in score or (None,) * 3)
@@ -49,6 +51,8 @@ def write_facts(
     }
     if likely:
         facts["likely"] = {name: None if isnan(value) else value for name, value in likely.items()}
+    if metadata:
+        facts["metadata"] = metadata
     if blend:
         facts |= {"blend": blend.to_json(), "alone": blend.alone, "each": dict(zip(facts["runs"], each, strict=True))}
     write_json(folder / f"{file.stem}.json", facts)

@@ -86,6 +86,12 @@ def open_run(request: Request) -> tuple[Run, Competition]:
             f"--export writes a file for torch: leave predict.engine={request.config.predict.engine} out",
             code="export-engine",
         )
+    if "--export" in request.flags and request.config.model.metadata != "none":
+        raise UsageError(
+            f"--export writes a file that is given pictures alone, and run {run.name} sees columns beside them: "
+            "leave --export out, or train a run with model.metadata=none",
+            code="export-metadata",
+        )
     _views(request)
     check_precision(request.config.predict.engine, request.config.predict.precision)
     competition = open_competition(request.config, run)

@@ -2,12 +2,16 @@
 
 from torch import nn
 
+JOINED = "joined"  # a backbone's module of this name takes the place of its last layer: see Joined
+
 
 def classifiers(backbone: nn.Module) -> list[nn.Module]:
     """The last layers of a timm network or of one of ours: one, or several whose answers it takes the mean of.
 
     A last layer may itself consist of several.
     """
+    if hasattr(backbone, JOINED):
+        return [backbone.get_submodule(JOINED)]
     named = backbone.get_classifier() if hasattr(backbone, "get_classifier") else None
     several = named if isinstance(named, tuple | list | nn.ModuleList) else [named]
     found = [one for one in several if isinstance(one, nn.Module) and any(True for _ in one.parameters())]

@@ -10,8 +10,10 @@ from torch import nn
 
 from src.config.schema import COLOUR, GRAY, Model
 from src.core.errors import Problem, UsageError
+from src.models.classifier import JOINED
 from src.models.heads import HEADS
 from src.models.hub import HUB
+from src.models.joined import Joined, join_columns
 from src.models.pools import POOLS
 from src.models.weights import from_file, from_published, from_repository
 from src.models.zoo import register_networks
@@ -29,9 +31,11 @@ class Network(nn.Module):
     """A backbone with its normalisation: (n, channels, h, w) in, as bytes or floats from 0 to 255;
     (n, outputs) logits out.
 
-    A backbone of one channel sees the gray of colours. Outputs with a unit of their own come out in it: the
-    backbone makes standardised ones, and holds, as buffers that lie among its weights, the mean and standard deviation
-    that turn them back.
+    With columns beside the pictures (n, columns) float32 cells come in too, and the backbone's features go through its
+    `joined` layer. Without them all cells are missing: of pictures of which nothing else is known, as those that a
+    size is tried with. A backbone of one channel sees the gray of colours. Outputs with a unit of their own come
+    out in it: the backbone makes standardised ones, and holds, as buffers that lie among its weights, the mean and
+    standard deviation that turn them back.
     """
 
     def __init__(
@@ -56,11 +60,19 @@ class Network(nn.Module):
         if self.gray:
             self.register_buffer("luminance", torch.tensor(LUMINANCE).view(1, COLOUR, 1, 1), persistent=False)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    @property
+    def joined(self) -> Joined | None:
+        """The last layer that sees columns too, where there is one."""
+        return getattr(self.backbone, JOINED, None)
+
+    def forward(self, images: torch.Tensor, cells: torch.Tensor | None = None) -> torch.Tensor:
         images = images.float()
         if self.gray:
             images = (images * self.luminance).sum(1, keepdim=True)
         outputs = self.backbone((images - self.mean) / self.std)
+        if self.joined is not None:
+            cells = self.joined.nothing_known.expand(len(images), -1) if cells is None else cells
+            outputs = self.joined(outputs, cells)
         if not self.own_unit:
             return outputs
         return outputs.float() * self.backbone.output_unit + self.backbone.output_mean
@@ -122,6 +134,8 @@ def build(model: Model, classes: int, size: int, target: TargetType | None = Non
         _fit_stem(backbone, size, _has_stock_kernel(model), asked=model.stem == "small")
     POOLS.get(model.pool)(backbone, model.name)
     HEADS.get(model.head)(backbone, model.name)
+    if model.columns:
+        join_columns(backbone, model.name, model.metadata, list(model.columns.values()))
     own_unit = classes if target is not None and target.own_unit else 0
     normalisation = {key: value for key in ("mean", "std") if (value := getattr(model, key))}
     network = Network(backbone, own_unit, model.channels, normalisation)

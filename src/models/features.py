@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from src.core.errors import Problem
-from src.models.classifier import classifiers, linear_of, name_within
+from src.models.classifier import JOINED, classifiers, linear_of, name_within
 from src.models.factory import Network
+from src.models.joined import Joined
 
 
 class FeaturesOf(nn.Module):
@@ -42,11 +43,13 @@ class FeaturesOf(nn.Module):
 
 @dataclass(frozen=True)
 class Head:
-    """The last layer of a network, and its name there. own_unit: whether the network turns its outputs into a unit."""
+    """The last layer of a network, and its name there. own_unit: whether the network turns its outputs into a unit.
+    joined: what the layer belongs to, where columns stand beside its features."""
 
     name: str
     layer: nn.Linear | nn.Conv2d
     own_unit: bool = False
+    joined: Joined | None = None
 
     @property
     def width(self) -> int:
@@ -66,6 +69,12 @@ def without_head(network: Network) -> Head:
     `put_back` is the way back. Raises Problem for a network that does not
     end in one linear layer with a bias.
     """
+    if network.joined is not None:
+        joined = network.joined
+        delattr(network.backbone, JOINED)
+        head = Head(JOINED, joined.layer, network.own_unit, joined)
+        network.own_unit = False
+        return head
     several = classifiers(network.backbone)
     layer = linear_of(several[0]) if len(several) == 1 else None
     if layer is None or layer.bias is None:
@@ -83,5 +92,8 @@ def without_head(network: Network) -> Head:
 
 def put_back(network: Network, head: Head) -> None:
     """Undo `without_head`."""
-    network.backbone.set_submodule(head.name, head.layer)
+    if head.joined is not None:
+        network.backbone.add_module(head.name, head.joined)
+    else:
+        network.backbone.set_submodule(head.name, head.layer)
     network.own_unit = head.own_unit

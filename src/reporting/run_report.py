@@ -24,6 +24,8 @@ def report(request: Request) -> Path:
     with silenced():
         results = run_results(request)
     sections = results.competition.target.page
+    if results.competition.samples.metadata:
+        sections = (sections[0], "metadata", *sections[1:])
     run, folder = results.run, results.run.folder / "report"
     with (
         only_one(folder, f"the report of run {run.name}"),

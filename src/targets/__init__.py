@@ -7,8 +7,9 @@ from functools import cache
 from typing import Any
 
 from src.core.registry import Registry, parsed
+from src.targets.evidence import Evidence, Recognised
 from src.targets.label_cells import Cells
-from src.targets.target_type import ClassTarget, Evidence, Labels, Recognised, Strata, TargetType
+from src.targets.target_type import ClassTarget, Labels, Strata, TargetType
 
 __all__ = [
     "TARGETS",

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from src.core.errors import UsageError
-from src.targets import TARGETS, Cells, Strata, TargetType, stacking
+from src.targets import TARGETS, Cells, Strata, TargetType, boosting, stacking
 from src.targets.regression import Regression
 
 ROOT2 = math.sqrt(2)  # a Laplace distribution's standard deviation, in parts of its scale
@@ -74,6 +74,24 @@ class Laplace(TargetType):
 
     def in_words(self, row: tuple[str, ...]) -> str:
         return " ".join(row)
+
+    def fit_boosted(
+        self, truth: np.ndarray, answers: np.ndarray, columns: boosting.Columns, weights: np.ndarray | None
+    ) -> boosting.Fitted:
+        """Trees for the number; its spread becomes so many times the network's as fits rows that trees had not seen."""
+        fitted = boosting.fit_numbers(truth, answers[:, :1], columns, weights)
+        off = np.empty(len(truth))
+        for half in (np.arange(len(truth)) % 2 == 0, np.arange(len(truth)) % 2 == 1):
+            other = None if weights is None else weights[~half]
+            trees = boosting.fit_numbers(truth[~half], answers[~half, :1], columns.at(~half), other)
+            off[half] = np.abs(truth[half] - trees(answers[half, :1], columns.at(half)))[:, 0]
+        factor = ROOT2 * np.average(off, weights=weights) / np.average(answers[:, 1], weights=weights)
+
+        def apply(answers: np.ndarray, columns: boosting.Columns) -> np.ndarray:
+            number = fitted(answers[:, :1], columns)[:, 0].clip(self.low, self.high)
+            return np.stack([number, factor * answers[:, 1]], axis=1)
+
+        return apply
 
     def predictions(self, logits: np.ndarray) -> np.ndarray:
         number, log_spread = logits.astype(np.float64).T

@@ -11,7 +11,7 @@ import numpy as np
 
 from src.core.errors import Problem, UsageError
 from src.core.registry import parsed
-from src.targets import TARGETS, Evidence, Recognised
+from src.targets import TARGETS, Evidence, Recognised, boosting
 from src.targets.label_cells import Cells, number_in, parts_of, sort_classes
 from src.targets.target_type import CLIP, Strata, TargetType
 
@@ -220,6 +220,20 @@ class Mixed(TargetType):
                 shares = found[:, part.at].clip(CLIP, 1)
                 found[:, part.at] = shares if part.several else shares / shares.sum(axis=1, keepdims=True)
         return found
+
+    def fit_boosted(
+        self, truth: np.ndarray, answers: np.ndarray, columns: boosting.Columns, weights: np.ndarray | None
+    ) -> boosting.Fitted:
+        """Each part by trees of its own kind."""
+        fitted = [
+            part.target.fit_boosted(part.truth(truth), answers[:, part.at], columns, weights) for part in self.members
+        ]
+
+        def apply(answers: np.ndarray, columns: boosting.Columns) -> np.ndarray:
+            parts = zip(self.members, fitted, strict=True)
+            return np.concatenate([one(answers[:, part.at], columns) for part, one in parts], axis=1)
+
+        return apply
 
     def plain_loss(self, truth: np.ndarray, logits: np.ndarray) -> float:
         """The mean of the parts' own."""

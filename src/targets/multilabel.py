@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from src.targets import TARGETS, Evidence, Recognised
+from src.targets import TARGETS, Evidence, Recognised, boosting
 from src.targets.label_cells import Cells, parts_of
 from src.targets.single_label import log_ratio
 from src.targets.target_type import CLIP, TINY, ClassTarget, Coding, Labels, Mistakes, Strata
@@ -112,6 +112,11 @@ class MultiLabel(ClassTarget):
 
     def from_reached(self, reached: np.ndarray) -> np.ndarray:
         return reached
+
+    def fit_boosted(
+        self, truth: np.ndarray, answers: np.ndarray, columns: boosting.Columns, weights: np.ndarray | None
+    ) -> boosting.Fitted:
+        return boosting.fit_marks(truth > 0.5, answers, columns, weights)
 
     def prior_shift(self, truth: np.ndarray, weights: np.ndarray, classes: int) -> np.ndarray:
         """The logarithm of a class's true odds over its odds as drawn."""

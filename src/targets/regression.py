@@ -6,9 +6,10 @@ from typing import ClassVar
 import numpy as np
 
 from src.core.errors import UsageError
-from src.targets import TARGETS
+from src.targets import TARGETS, boosting
+from src.targets.evidence import Evidence, Recognised
 from src.targets.label_cells import Cells, number_in
-from src.targets.target_type import Evidence, Recognised, Strata, TargetType
+from src.targets.target_type import Strata, TargetType
 
 MOST_BINS, ROWS_A_BIN = 20, 10  # of the quantiles that folds are stratified by
 SHOWN_BINS = 6  # ranges that a reader is shown
@@ -122,6 +123,12 @@ class Regression(TargetType):
 
     def apply_stack(self, weights: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
         return super().apply_stack(weights, tables).clip(self.low, self.high)
+
+    def fit_boosted(
+        self, truth: np.ndarray, answers: np.ndarray, columns: boosting.Columns, weights: np.ndarray | None
+    ) -> boosting.Fitted:
+        fitted = super().fit_boosted(truth, answers, columns, weights)
+        return lambda answers, columns: fitted(answers, columns).clip(self.low, self.high)
 
     def outliers(self, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
         """In standard deviations, as the median distance gives them: outliers themselves do not count."""

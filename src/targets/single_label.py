@@ -3,6 +3,7 @@
 import numpy as np
 
 from src.core.errors import Problem
+from src.targets import boosting
 from src.targets.label_cells import Cells
 from src.targets.target_type import CLIP, TINY, ClassTarget, Coding, Labels, Mistakes, Strata
 
@@ -94,6 +95,11 @@ class SingleLabel(ClassTarget):
     def from_reached(self, reached: np.ndarray) -> np.ndarray:
         """Of two classes, the second where it reaches its threshold."""
         return reached[:, 1].astype(np.int64)
+
+    def fit_boosted(
+        self, truth: np.ndarray, answers: np.ndarray, columns: boosting.Columns, weights: np.ndarray | None
+    ) -> boosting.Fitted:
+        return boosting.fit_classes(truth, answers, columns, weights)
 
     def prior_shift(self, truth: np.ndarray, weights: np.ndarray, classes: int) -> np.ndarray:
         """The logarithm of a class's true share over its share as drawn. A class without a row is not moved."""

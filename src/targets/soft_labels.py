@@ -5,7 +5,7 @@ from typing import ClassVar
 import numpy as np
 
 from src.core.errors import Problem
-from src.targets import TARGETS, Evidence, Recognised
+from src.targets import TARGETS, Evidence, Recognised, boosting
 from src.targets.label_cells import Cells, number_in
 from src.targets.target_type import CLIP, Coding, Strata, TargetType
 
@@ -101,6 +101,17 @@ class SoftLabels(TargetType):
     def apply_stack(self, weights: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
         shares = super().apply_stack(weights, tables).clip(CLIP)
         return shares / shares.sum(axis=1, keepdims=True)
+
+    def fit_boosted(
+        self, truth: np.ndarray, answers: np.ndarray, columns: boosting.Columns, weights: np.ndarray | None
+    ) -> boosting.Fitted:
+        fitted = super().fit_boosted(truth, answers, columns, weights)
+
+        def apply(answers: np.ndarray, columns: boosting.Columns) -> np.ndarray:
+            shares = fitted(answers, columns).clip(CLIP)
+            return shares / shares.sum(axis=1, keepdims=True)
+
+        return apply
 
     def plain_loss(self, truth: np.ndarray, logits: np.ndarray) -> float:
         """The Kullback-Leibler divergence."""

@@ -3,49 +3,19 @@
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from src.core.errors import Problem, UsageError
 from src.core.registry import Configurable
-from src.targets import stacking
+from src.targets import boosting, stacking
+from src.targets.evidence import Evidence, Recognised
 from src.targets.label_cells import NO, YES, Cells, sort_classes
 
 CLIP = 1e-15  # Kaggle's: p becomes max(min(p, 1 - 1e-15), 1e-15)
 TINY = 1e-300  # stands for a probability of 0 where its logarithm is taken
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What `prepare` knows of a label. names: its classes. words: those of its column's name, in small letters.
-
-    several: whether an image may have several of them. rows: those of each class, where they were counted.
-    numbers: (rows, columns) what the cells hold, NaN where that is no number; None where they hold words.
-    asked: (rows, answers) the numbers that the sample submission holds; None where it holds others or there is none.
-    columns: the cells of each column, where there are several that the sample submission repeats.
-    """
-
-    names: list[str]
-    label: str
-    words: list[str]
-    several: bool
-    rows: tuple[int, ...] = ()
-    numbers: np.ndarray | None = None
-    asked: np.ndarray | None = None
-    columns: dict[str, list[str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Recognised:
-    """Why a label is taken for a kind of target, and whether that is a guess. rival: another kind that it may be.
-    parameters: of the target."""
-
-    how: str
-    guess: bool = False
-    rival: str = ""
-    parameters: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -325,6 +295,14 @@ class TargetType(Configurable):
     def apply_stack(self, weights: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
         """(n, outputs) predictions of the stack."""
         return stacking.apply_ridge(weights, tables)
+
+    # Columns beside the pictures
+
+    def fit_boosted(
+        self, truth: np.ndarray, answers: np.ndarray, columns: boosting.Columns, weights: np.ndarray | None
+    ) -> boosting.Fitted:
+        """Trees that answer from the predictions of networks, (n, outputs), and from columns; weights: (n,) of rows."""
+        return boosting.fit_numbers(self.soft(truth, answers.shape[1]), answers, columns, weights)
 
 
 class ClassTarget(TargetType):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.competition.competition import Competition
+from src.competition.competition import Competition, cells_beside
 from src.competition.folds import units_of
 from src.core.console import ProgressReporter, note
 from src.core.errors import Problem
@@ -89,6 +89,7 @@ def _ask(job: FoldJob, reporter: Reporter) -> None:
             Feed(plain, job.machine.workers, torch.device(engine.device)),
             job.competition.config.predict.batch,
         )
+        cells = cells_beside(samples, teacher.config.model)
         meta = {"run": teacher.run.name, "seed": seed, "fold": job.fold, "weights": weights}
         total, done = teacher_image_count(job), 0
 
@@ -98,7 +99,7 @@ def _ask(job: FoldJob, reporter: Reporter) -> None:
             reporter.show(job.name, RowProgress(total, done, facts={"images": f"{done}/{total}"}))
 
         for part, rows in teacher_rows(job).items():
-            tables = view_logits(network, feed, rows, ("identity",), batch, engine.autocast, advance)
+            tables = view_logits(network, feed, rows, ("identity",), batch, engine.autocast, advance, cells=cells)
             save_logits(_file(job, part), _ids(job, rows), tables["identity"], samples.classes, meta)
         reporter.end(job.name)
 

@@ -37,7 +37,8 @@ def evaluate(job: FoldJob, network: nn.Module, feed: Feed, rows: np.ndarray) -> 
 def _logits(job: FoldJob, network: nn.Module, feed: Feed, rows: np.ndarray) -> np.ndarray:
     """(len(rows), classes) logits of the plain view, known to every rank; each answers its share of the rows."""
     ranks, batch = job.ranks, job.competition.config.predict.batch
-    own = view_logits(network, feed, rows[ranks.index :: ranks.count], ("identity",), batch, job.engine.autocast)
+    mine, autocast = rows[ranks.index :: ranks.count], job.engine.autocast
+    own = view_logits(network, feed, mine, ("identity",), batch, autocast, cells=job.competition.cells)
     parts = ranks.all_gather(own["identity"])
     if len(parts) == 1:
         return parts[0]

@@ -26,8 +26,10 @@ from src.inference.brought_features import brought_features
 from src.inference.logits_store import logits_file, save_logits
 from src.inference.network_features import FP32, NetworkFeatures, check_begins_trained
 from src.inference.tta import PLAIN, VIEWS, view_names
+from src.models.classifier import JOINED
 from src.models.factory import Network, build
 from src.models.features import Head, put_back, without_head
+from src.models.joined import Joined
 from src.training.evaluate import Scores
 from src.training.finish import write_fold
 from src.training.fitted_head import fit_head, head_kinds
@@ -100,12 +102,15 @@ class _ProbeFold:
     def run(self) -> None:
         begun, job = time.monotonic(), self.job
         network, head = self._network()
+        beside = self._beside(head)
         features = self.brought or NetworkFeatures(
             self.competition, network, self.config.model.name, job.machine.device
         )
         features.ensure(self.views)
         fitting = time.monotonic()
         seen = {view: torch.from_numpy(features.read(view)) for view in self.views}
+        if beside is not None:
+            seen = {view: torch.cat([table, beside], dim=1) for view, table in seen.items()}
         features_mean = torch.stack([seen[view][self.rows] for view in self.learned]).mean(0)
         fitted = fit_head(self.competition, job.fold, features_mean, job.threads)
         head.set(fitted.head.weight, fitted.head.bias)
@@ -128,11 +133,24 @@ class _ProbeFold:
         """The network without its last layer, and that layer. Nothing of either is random but what the head forgets."""
         job, config = self.job, self.config
         if self.brought:
-            return HeadAlone(), Head("head", nn.Linear(self.brought.width, self.outputs))
+            model = config.model
+            if not model.columns:
+                return HeadAlone(), Head("head", nn.Linear(self.brought.width, self.outputs))
+            joined = Joined(self.brought.width, self.outputs, model.metadata, list(model.columns.values()))
+            return HeadAlone(), Head(JOINED, joined.layer, joined=joined)
         seed_all(key(job.seed, job.fold, START))
         network = build(config.model, self.outputs, config.images.size, self.target)
         network.to(job.machine.torch_device, memory_format=torch.channels_last).eval()
         return network, without_head(network)
+
+    def _beside(self, head: Head) -> torch.Tensor | None:
+        """(all rows, width) what stands beside each picture's features; None where pictures are seen alone."""
+        if head.joined is None:
+            return None
+        branch, cells = head.joined.branch, self.competition.cells
+        branch.learn(cells[self.rows])
+        with torch.no_grad():
+            return branch(torch.from_numpy(cells).to(branch.mean.device)).cpu()
 
     def _scores(self, logits: np.ndarray) -> Scores | None:
         if not len(self.held_out):

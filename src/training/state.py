@@ -85,13 +85,13 @@ class State:
                 forward_sync_buffers=False,  # the statistics of batch norms are each rank's own
             )
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, classes) fp32 logits, computed in the machine's precision."""
+    def forward(self, images: torch.Tensor, *cells: torch.Tensor) -> torch.Tensor:
+        """(n, classes) fp32 logits, computed in the machine's precision; cells: of the columns, where it sees some."""
         images = images.contiguous(memory_format=self.format)
         if self.half is None:
-            return self.network(images)
+            return self.network(images, *cells)
         with torch.autocast(self.device.type, self.half):
-            return self.network(images).float()
+            return self.network(images, *cells).float()
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradients of a piece of a step; in fp16 scaled, so that small ones are not lost."""

@@ -34,6 +34,8 @@ class Stepper:
             weights = np.ones(len(targets))  # what a teacher answers counts as a row does on average
             weights[: len(samples.weights)] = samples.weights / samples.weights[rows].mean()
             self.weights = torch.from_numpy(weights.astype(np.float32))
+        cells = job.competition.cells
+        self.cells = None if cells is None else torch.from_numpy(cells)
         self.mix = mixing(self.config.train, len(samples.classes))
         self.resting: list[nn.Module] = []
         self.loss_meter = LossMeter(state.device, self._count)
@@ -55,14 +57,16 @@ class Stepper:
         if ranks.index:  # the leader goes on in the stream, as a single process would
             torch.manual_seed(torch.initial_seed() + ranks.index)
         whole, losses = self.normalizer(known), []
-        pieces = self._pieces(images, targets, known, *(() if weights is None else (weights,)))
-        for left, (part, answers, counted, *weighed) in zip(reversed(range(len(pieces))), pieces, strict=True):
+        beside = () if self.cells is None else (_sent(self.cells[rows], images.device),)
+        pieces = self._pieces(images, targets, known, *beside, *(() if weights is None else (weights,)))
+        for left, (part, answers, counted, *more) in zip(reversed(range(len(pieces))), pieces, strict=True):
             # Gradients are added up over the ranks once a step, with the last piece.
+            cells, weighed = more[: len(beside)], more[len(beside) :]
             with state.unshared() if left else nullcontext():
                 normalizer = self.normalizer(counted)
                 losses.append(
                     (
-                        self._forward_backward(part, answers, normalizer / whole, *weighed),
+                        self._forward_backward((part, *cells), answers, normalizer / whole, *weighed),
                         normalizer * len(rows) / whole,
                     )
                 )
@@ -85,20 +89,23 @@ class Stepper:
         return list(zip(*(part.tensor_split(count) for part in parts), strict=True))
 
     def _forward_backward(
-        self, images: torch.Tensor, targets: torch.Tensor, share: float, weights: torch.Tensor | None = None
+        self, seen: tuple[torch.Tensor, ...], targets: torch.Tensor, share: float, weights: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """The mean loss of one piece, its rows by their weights; its gradients are added by its share of the step."""
+        """The mean loss of one piece, its rows by their weights; its gradients are added by its share of the step.
+
+        seen: the images, and the cells of columns beside them.
+        """
         losses: list[torch.Tensor] = []
         share *= self.job.ranks.count  # of the ranks' gradients the mean is taken, and the sum is meant
 
         def attempt() -> None:
-            logits = self.state.forward(images)
+            logits = self.state.forward(*seen)
             loss = self.criterion(logits, targets, weights)
             self.state.backward(loss * share)
             losses.append(loss.detach())
 
         if not fits(attempt):
-            raise Problem(self._batch_that_fits(len(images)), code="out-of-memory")
+            raise Problem(self._batch_that_fits(len(targets)), code="out-of-memory")
         return losses[0]
 
     def _batch_that_fits(self, tried: int) -> str:

@@ -56,6 +56,8 @@ class FoldTraining:
         if samples.target.own_unit:
             seen = samples.targets[self.rows]
             network.set_unit(samples.target.start(seen, len(samples.classes)), samples.target.unit(seen))
+        if network.joined is not None:
+            network.joined.branch.learn(job.competition.cells[self.rows])
         if is_warm_start(config.model):
             load_warm_start(network, job.competition, job.seed, job.fold)
         if config.train.checkpointing:

@@ -18,14 +18,16 @@ from tests.fixtures.tiny import write_tiny
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Half a minute and more each: they begin first, so that no process is left with one of them at the end.
-LONG = ("test_push.py", "test_resume.py", "test_sweep.py", "test_host_layouts.py", "test_report.py", "test_run_sh.py")
-LONG += ("test_backends.py", "test_kernel_folder.py", "test_kernel_hosted.py", "test_kernel_push.py", "test_review.py")
-LONG += ("test_autotune.py", "test_distillation.py", "test_distributed.py", "test_kernel_train.py", "test_search.py")
+# Twenty seconds of processor time and more each, the longest first: they begin before the others, so that no process is
+# left with one of them at the end.
+LONG = ("test_budget.py", "test_sweep.py", "test_backends.py", "test_push.py", "test_run_sh.py", "test_distributed.py")
+LONG += ("test_distillation.py", "test_report.py", "test_networks.py", "test_host_layouts.py", "test_kernel_folder.py")
+LONG += ("test_gpu_script.py", "test_resume.py", "test_review.py", "test_report_page.py", "test_damaged_files.py")
+LONG += ("test_export.py", "test_training.py", "test_kernel_train.py", "test_kernel_hosted.py", "test_search.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONG)
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -254,3 +254,28 @@ def test_every_error_has_a_code():
     assert not [place for place, code in made if not code], "an error without code="
     codes = [word.value for _, code in made for word in code if isinstance(word, ast.Constant)]
     assert not [code for code in codes if not re.fullmatch(r"[a-z]+(-[a-z]+)*", code)]
+
+
+def test_no_test_asserts_a_sentence():
+    """Sentences may be mended freely: a test asserts codes, keys and numbers, or a command that is to be copied.
+
+    A sentence: three plain words in a row, within what is looked for or compared with.
+    """
+    asserted = re.compile(r"""match=[rf]*"([^"\n]*)"|"([^"\n]*)"\s(?:not\s)?in\s|[!=]=\s[rf]*"([^"\n]*)\"""")
+    sentence = re.compile(r"(?<![\w.])[A-Za-z][a-z']*,? [a-z']+,? [a-z']+\b")
+    meant = {
+        "optim.lr 1e-4 to 1e-1 (evenly by factors)",  # a part of what a search is known by: it is stored
+        "out of fold",  # a line of a process far away, which brings no code
+        "python -m src.train with the same words",  # the advice is followed
+        "python -m pytest -k two words",
+    }
+    files = sorted((REPOSITORY / "tests").rglob("test_*.py"))
+    assert len(files) > 60
+    found = {
+        text: f"{file.relative_to(REPOSITORY)}: {text}"
+        for file in files
+        for text in ("".join(parts) for parts in asserted.findall(file.read_text(encoding="utf-8")))
+        if sentence.search(text)
+    }
+    assert not {text: place for text, place in found.items() if text not in meant}
+    assert meant <= found.keys(), "an exception that is no more"

@@ -12,7 +12,7 @@ import pytest
 
 import tests.gpu.__main__ as script
 from src.core.paths import REPOSITORY
-from tests.gpu.__main__ import run_step, table, write
+from tests.gpu.__main__ import LEFT_OUT, run_step, table, write
 from tests.gpu.place import Place
 from tests.gpu.steps import STEPS, Step
 
@@ -112,7 +112,7 @@ def test_packages_that_are_missing_come_from_files(tmp_path, monkeypatch, capfd)
 
 def test_without_time_nothing_is_begun(tmp_path, monkeypatch):
     monkeypatch.setitem(STEPS, "odd", Step("odd", 6, failing))
-    assert run_step("odd", Place(tmp_path, "cpu", True), tmp_path / "log.txt", left=2).status == "left out"
+    assert run_step("odd", Place(tmp_path, "cpu", True), tmp_path / "log.txt", left=2).status == LEFT_OUT
 
 
 @pytest.mark.parametrize("words", [[], ["out", "--huge"], ["out", "devise=cpu"], ["out", "no such step"]])

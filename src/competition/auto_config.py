@@ -98,7 +98,7 @@ def _with_hub_network(config: Config, run: Run) -> Config:
         told = {"name": stored.name, "args": stored.args | own.args, "mean": stored.mean, "std": stored.std}
     else:
         found = hub_network(word)
-        log.info(f"{word} is a {found.architecture}, licence {found.licence}")
+        note("network-of-hub", f"{word} is a {found.architecture}, licence {found.licence}")
         told = {"name": found.architecture, "args": found.args | own.args}
         told |= {"mean": own.mean or found.mean, "std": own.std or found.std}
     told["weights"] = own.weights or word
@@ -114,14 +114,14 @@ def _pretrained(model: Model) -> bool:
     from src.models.zoo import register_networks
 
     if model.weights:
-        log.info(f"{model.name} begins with the weights of {model.weights}")
+        note("weights-found", f"{model.name} begins with the weights of {model.weights}")
         return model.pretrained is True
     register_networks()
     if not timm.is_model(model.name):
         return model.pretrained is True  # whoever builds it tells
     found = weights_or_refusal(model.name) if model.pretrained is True else published(model.name)
     if found:
-        log.info(str(found))
+        note("weights-found", str(found))
     else:
         reason = "are at hand and timm's hub does not answer" if timm.is_model_pretrained(model.name) else "exist"
         note("from-scratch", f"{model.name} begins from scratch: no published weights {reason}")

@@ -87,8 +87,9 @@ class Competition:
         """Of the cells: logits of other ones are stale."""
         return None if self.cells is None else hashlib.sha256(self.cells.tobytes()).hexdigest()[:16]
 
-    def images(self, size: int | None = None) -> ImageCache | ImageStream:
-        """Every image decoded for networks that see `size` pixels (None: as trained).
+    def images(self, size: int | None = None, once: bool = False) -> ImageCache | ImageStream:
+        """Every image decoded for networks that see `size` pixels (None: as trained). once: for one look at them no
+        cache is written, but one that is there is read.
 
         Raises Problem listing those that cannot be.
         """
@@ -103,6 +104,7 @@ class Competition:
             max_gb=self.config.machine.cache_max_gb,
             local=local_folder(self.config.machine.cache_local),
             digests=np.concatenate([self.samples.train["digest"], self.samples.test["digest"]]).tolist(),
+            build=not once,
             pixels=self.card.pixel_format,
         )
 

@@ -209,7 +209,7 @@ def _pointers_among(tree: Tree) -> Problem | None:
 
 
 def _stop_at_pointers(paths: Iterable[Path]) -> None:
-    pointers = [path for path in paths if split_key(path)[1] is None and is_lfs_pointer(path)]
+    pointers = [path for path in paths if split_key(path)[1] is None and is_lfs_pointer(Path(split_key(path)[0]))]
     if pointers:
         raise Problem(
             f"{pointers[0]} is a Git LFS pointer, and not the file itself"

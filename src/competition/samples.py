@@ -18,6 +18,7 @@ from src.competition.tables import all_columns, columns_of, need, own_columns, s
 from src.core.console import Note
 from src.core.errors import Problem, UsageError
 from src.core.wording import plural
+from src.images.regions import split_region
 from src.targets import TargetType
 from src.targets.label_cells import YES
 
@@ -48,6 +49,12 @@ def ids_and_paths(source: Table, table: pd.DataFrame) -> pd.DataFrame:
 
 def find_files(paths: pd.Series, source: Table, tree: Tree) -> tuple[list[str], np.ndarray]:
     """The files that paths stand for, and which of them are missing, (rows,) bool."""
+    parts = [split_region(path) for path in paths]
+    if any(region for _, region in parts):  # the file is looked for, and the part of it stays
+        plain = source.model_copy(update={"images": split_region(source.images)[0]})
+        files, absent = find_files(pd.Series([name for name, _ in parts]), plain, tree)
+        ends = (f"/{region.kind}={region.text}" if region else "" for _, region in parts)
+        return [f"{file}{end}" for file, end in zip(files, ends, strict=True)], absent
     likeness = ":alike}" in source.images
     if "**/" not in source.images and not source.images.endswith(".*") and not likeness:
         return paths.tolist(), np.fromiter((path not in tree.known for path in paths), bool, len(paths))

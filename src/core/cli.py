@@ -151,8 +151,8 @@ def ended(work: Callable[[], Result | None], as_json: bool = False, several: boo
     notes: list[Note] = []
     with _standard_output(as_json) as write, noted(notes):
         code, result = _outcome(work, several)
-        # Of processes that a launcher started, the first one writes.
-        if as_json and result is not None and launched().rank == 0:
+        # Of processes that a launcher started, the first one writes the result, and who tells of an error that.
+        if as_json and result is not None and ("error" in result or launched().rank == 0):
             write(json.dumps(_jsonable(result | {"notes": notes}), ensure_ascii=False, allow_nan=False))
     return code
 
@@ -201,9 +201,11 @@ def _free(error: OSError) -> str:
     return f" (it needs more than the {format_size(shutil.disk_usage(place).free)} that are free there)"
 
 
-def _failed(code: str, message: str, opening: str = "error: ") -> Result:
-    if first_to_tell():
-        print(printable(f"{opening}{message}"), file=sys.stderr, flush=True)
+def _failed(code: str, message: str, opening: str = "error: ") -> Result | None:
+    """What --json writes; None where another process tells."""
+    if not first_to_tell():
+        return None
+    print(printable(f"{opening}{message}"), file=sys.stderr, flush=True)
     return {"error": {"code": code, "message": message}}
 
 

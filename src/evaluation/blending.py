@@ -5,7 +5,7 @@ other folds, and the plain way (the mean, or the best run alone) is kept unless 
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from src.evaluation.comparisons import Comparison, judged
 from src.evaluation.held_out import HeldOut
 from src.targets import TargetType, stored_target
 
-Method = Literal["best run", "plain mean", "weighted mean", "rank mean", "linear stack"]
+Method = Literal["best run", "plain mean", "weighted mean", "rank mean", "linear stack"]  # as they are stored
+BEST, PLAIN, WEIGHTED, RANKS, STACK = get_args(Method)
 Tables = dict[str, np.ndarray]  # {run: (rows, classes) probabilities}, the same rows in the same order
 STEPS, PATIENCE = 40, 10  # of the climb: weights are multiples of 1/40 at the finest
 
@@ -45,16 +46,16 @@ class Blend:
                 f"the {self.method} needs run {missing[0]}, which is not among {', '.join(tables)}", code="missing-run"
             )
         stack = [tables[run] for run in self.runs]
-        if self.method == "linear stack":
+        if self.method == STACK:
             return self.target.apply_stack(np.array(self.weights), stack)
-        if self.method == "rank mean":
+        if self.method == RANKS:
             stack = [_ranks(table, parts) for table in stack]
         return sum(weight * table for weight, table in zip(self.weights, stack, strict=True))
 
     @property
     def alone(self) -> str | None:
         """The one run whose answer is taken as it is; None where several are joined."""
-        sure = self.method in ("best run", "plain mean", "weighted mean") and max(self.weights) == 1.0
+        sure = self.method in (BEST, PLAIN, WEIGHTED) and max(self.weights) == 1.0
         return self.runs[self.weights.index(1.0)] if sure else None
 
     def to_json(self) -> dict[str, Any]:
@@ -80,11 +81,11 @@ class BlendChoice:
 
 def plain_mean(runs: tuple[str, ...], target: TargetType) -> Blend:
     """The blend that nothing is fitted for."""
-    return Blend("plain mean", runs, target, (1 / len(runs),) * len(runs))
+    return Blend(PLAIN, runs, target, (1 / len(runs),) * len(runs))
 
 
 def choose_blend(
-    held: HeldOut, tables: Tables, fitted: bool = True, ranks: bool = True, plain: Method = "plain mean"
+    held: HeldOut, tables: Tables, fitted: bool = True, ranks: bool = True, plain: Method = PLAIN
 ) -> BlendChoice:
     """Judge the ways to join these runs' held-out probabilities. Raises Problem for a single run.
 
@@ -99,9 +100,9 @@ def choose_blend(
     for run, table in tables.items():
         singles[f"run {run}"] = (None, (table, None))
     candidates: dict[str, tuple[Answer | None, Answer]] = {}
-    for method in dict.fromkeys((plain, *(_methods(held, ranks) if fitted else ("plain mean",)))):
+    for method in dict.fromkeys((plain, *(_methods(held, ranks) if fitted else (PLAIN,)))):
         same = _fit(method, held, tables, every).apply(tables, held.folds), None
-        if method in ("plain mean", "rank mean"):
+        if method in (PLAIN, RANKS):
             candidates[method] = None, same
         else:
             candidates[method] = same, held.nested(lambda rows, method=method: _applied(method, held, tables, rows))
@@ -129,12 +130,7 @@ def hill_climbing(held: HeldOut, tables: Tables, rows: np.ndarray) -> np.ndarray
 
 def _methods(held: HeldOut, ranks: bool) -> tuple[Method, ...]:
     """Ranks forget what a probability is: they fit scores of order alone, where a row need not sum to 1."""
-    return (
-        "plain mean",
-        "weighted mean",
-        *(("rank mean",) if ranks and held.metric.blends_ranks else ()),
-        "linear stack",
-    )
+    return PLAIN, WEIGHTED, *((RANKS,) if ranks and held.metric.blends_ranks else ()), STACK
 
 
 def _applied(method: Method, held: HeldOut, tables: Tables, rows: np.ndarray) -> Any:
@@ -143,12 +139,12 @@ def _applied(method: Method, held: HeldOut, tables: Tables, rows: np.ndarray) ->
 
 
 def _fit(method: Method, held: HeldOut, tables: Tables, rows: np.ndarray) -> Blend:
-    if method == "best run":
+    if method == BEST:
         merits = [held.objective((table[rows], None), rows) for table in tables.values()]
         weights = tuple(float(at == np.argmax(merits)) for at in range(len(merits)))
-    elif method == "weighted mean":
+    elif method == WEIGHTED:
         weights = tuple(hill_climbing(held, tables, rows).tolist())
-    elif method == "linear stack":
+    elif method == STACK:
         weights = tuple(
             map(tuple, held.target.fit_stack(held.targets[rows], [table[rows] for table in tables.values()]).tolist())
         )

@@ -36,6 +36,7 @@ from src.training.run import result_of, train_within
 FINE_TUNE, SCRATCH, PROBE = "fine-tune", "scratch", "probe"
 STRONG = ("convnext_tiny.fb_in22k_ft_in1k", "resnet50.a1_in1k")  # of a GPU, the first whose weights are at hand
 PROBE_SIZES = (288, 224, 160, 128, 96)  # the first at which the probe takes no more than
+ENLARGED = 3  # times a picture's own side, beyond which a probe sees nothing more
 PROBE_SHARE, PROBE_LEAST = 0.3, 20  # of the budget, by torch; seconds, where that is less
 SIZES = {"cpu": list(range(128, 289, 16)), "gpu": list(range(128, 321, 32))}  # fine-tuned at
 FIRST_SIZE = 128  # at which speeds are measured first
@@ -174,9 +175,10 @@ class Planner:
         passes = len(views) * (len(self.competition.samples.train) + len(self.competition.samples.test))
         seconds = self.trials.answer_seconds(config) / self.trials.share(config).jobs
         most = max(PROBE_LEAST, PROBE_SHARE * self.total)
+        widest = ENLARGED * usual_side(self.competition.samples)
         for size in PROBE_SIZES:
             expected = passes * seconds * (size / config.images.size) ** 2
-            if size <= config.images.size and (expected <= most or size == PROBE_SIZES[-1]):
+            if size <= config.images.size and ((size <= widest and expected <= most) or size == PROBE_SIZES[-1]):
                 return with_values(config, {"images.size": size, "images.load_size": size})
         return config
 
@@ -295,7 +297,8 @@ class Planner:
         work = self._work(config)
         wanted, most = self._wanted(by, work.rows)
         free = by == FINE_TUNE and self.config.images.size == "auto"
-        most_side = max(self.probe["size"] if self.probe else FIRST_SIZE, 2 * usual_side(self.competition.samples))
+        widest = self.probe["size"] if self.probe else 0
+        most_side = max(FIRST_SIZE, widest, 2 * usual_side(self.competition.samples))
         sizes = [size for size in SIZES[self.place] if size <= most_side] if free else [config.images.size]
         first = min(sizes, key=lambda size: abs(size - FIRST_SIZE))
         head = self._head_seconds(config)

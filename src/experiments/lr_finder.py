@@ -77,19 +77,20 @@ class LearningRateTest(FoldTraining):
             return
 
 
-def find_lr(request: Request) -> float:
+def find_lr(request: Request, ends: tuple[float, float] = (LOWEST, HIGHEST)) -> float:
     """Try rates on one fold (the first that is asked for, else 0), and propose one for optim.lr.
 
     A tenth of the rate where the smoothed loss was lowest (Gugger, 2018) is proposed: where it falls most steeply is
     told too, but is often too high for optimizers that are slow to answer. Writes lr-finder.csv and lr-finder.png into
-    the run's folder, and nothing else: the run's name stays free. Raises Problem where no rate made the loss fall.
+    the run's folder, and nothing else: the run's name stays free. ends: the lowest and the highest rate that is tried.
+    Raises Problem where no rate made the loss fall.
     """
     run = Run(request.competition, request.run)
     with tempfile.TemporaryDirectory() as place:
-        job = _rehearsal(request, run, Path(place))
+        job = _rehearsal(request, run, Path(place), ends)
         predict_teachers([job], Share(1, job.threads, job.machine.workers))
         with ProgressReporter(what="learning rates") as terminal:
-            table = tried(LearningRateTest(job, terminal).losses)
+            table = tried(LearningRateTest(job, terminal).losses, ends)
     lowest, steepest = marks(table)
     proposed = float(f"{lowest / 10:.1e}")
     with written_whole(run.folder / "lr-finder.csv") as part:
@@ -99,7 +100,7 @@ def find_lr(request: Request) -> float:
     start, noise = beginning(table)
     if start - table["smoothed"].iloc[SETTLING:].min() < noise:
         raise Problem(
-            f"no rate from {LOWEST:g} to {HIGHEST:g} made the loss fall: look at {figure}, and at the labels",
+            f"no rate from {ends[0]:g} to {ends[1]:g} made the loss fall: look at {figure}, and at the labels",
             code="no-rate-found",
         )
     note(
@@ -110,13 +111,15 @@ def find_lr(request: Request) -> float:
     return proposed
 
 
-def tried(losses: Callable[[np.ndarray], Iterator[float]]) -> pd.DataFrame:
+def tried(
+    losses: Callable[[np.ndarray], Iterator[float]], ends: tuple[float, float] = (LOWEST, HIGHEST)
+) -> pd.DataFrame:
     """step, lr, loss, and smoothed: the running mean, corrected for its start at nothing (Kingma and Ba, 2015).
 
     `losses` gives the loss at each of the rates it is given. Ends where the loss has left its valley. Raises Problem
     where it is no number before anything could be seen.
     """
-    rates = np.geomspace(LOWEST, HIGHEST, STEPS)
+    rates = np.geomspace(*ends, STEPS)
     lines, mean = [], 0.0
     for step, (rate, loss) in enumerate(zip(rates, losses(rates), strict=False), start=1):
         mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
@@ -151,7 +154,7 @@ def _left_valley(table: pd.DataFrame) -> bool:
     return fall > noise and climb > max(CLIMB * fall, noise)
 
 
-def _rehearsal(request: Request, run: Run, place: Path) -> DryRunJob:
+def _rehearsal(request: Request, run: Run, place: Path, ends: tuple[float, float]) -> DryRunJob:
     competition = open_competition(request.config, run)
     check_choices(competition)
     config, fold = competition.config, (request.folds or (0,))[0]
@@ -163,7 +166,7 @@ def _rehearsal(request: Request, run: Run, place: Path) -> DryRunJob:
     machine = choose(config, parameters, record, partial(_whole_batch, config))
     share = share_out(config, machine, 1)
     machine = replace(machine, workers=share.workers)
-    log.info(f"{STEPS} steps of {config.model.name} on {machine.device}, at rates from {LOWEST:g} to {HIGHEST:g}")
+    log.info(f"{STEPS} steps of {config.model.name} on {machine.device}, at rates from {ends[0]:g} to {ends[1]:g}")
     images = competition.images()
     teacher = teacher_of(competition)
     return DryRunJob(

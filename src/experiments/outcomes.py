@@ -14,10 +14,12 @@ from src.core.errors import Problem
 from src.core.files import read_json, undefused
 from src.core.paths import DONE, Run
 from src.evaluation.bootstrap import gains, picked
+from src.evaluation.held_out import HeldOut
 from src.experiments.sweep_plan import Cell, Plan
 from src.inference.logits_store import aligned, load_logits, logits_file
 from src.metrics import Metric, Rows, metric, metrics_for
 from src.reporting.comparison_table import Outcomes
+from src.reporting.probe_floor import ProbeFloor, probe_floor
 from src.reporting.run_results import log_of
 from src.training.rare_class_scores import rarity_scores
 
@@ -83,6 +85,7 @@ def outcomes_of(plan: Plan, cells: tuple[Cell, ...]) -> Outcomes:
         per_class=per_class,
         gains=_gains(readings, labels, best),
         pick=_pick(readings),
+        floor=_floor(readings, tuple(run.name for run in runs)),
     )
 
 
@@ -179,6 +182,16 @@ def _pick(readings: list[Reading]) -> tuple[float, float, float] | None:
     metric, truth, groups, rows = _truth(readings[0])
     answers = [(reading.probabilities, None) for reading in readings]
     return astuple(picked(metric, truth, answers, groups, rows=rows))
+
+
+def _floor(readings: list[Reading], runs: tuple[str, ...]) -> ProbeFloor | None:
+    """Of the images that all runs held out; None where these are not the same, and where a run is a probe itself."""
+    if not (len(readings) == 1 or _comparable(readings)) or any(one.competition.config.only_probe for one in readings):
+        return None
+    first, opened = readings[0], readings[0].competition
+    metric, truth, groups, known = _truth(first)
+    held = HeldOut(metric, first.ids, truth, opened.folds.of_row[first.rows], groups, known.weights)
+    return probe_floor(opened, held, runs)
 
 
 def _truth(reading: Reading) -> tuple[Metric, np.ndarray, np.ndarray, Rows]:

@@ -11,6 +11,7 @@ from src.export.export_file import PROBE, Facts, OneModel, Tensors
 from src.inference.backends.backend import Engine
 from src.inference.predictor import view_logits
 from src.models.factory import Network, build
+from src.models.neighbours import load_trained
 from src.targets import target_type
 
 PROBE_TOLERANCE = 0.02  # of the largest logit: what another processor or library makes of single precision
@@ -34,7 +35,7 @@ def network_of(path: Path, facts: Facts, model: OneModel, tensors: Tensors, devi
     state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     network = build(facts.model, len(facts.classes), facts.images.trained, target_type(facts.target), load=False)
     try:
-        network.backbone.load_state_dict(state)
+        load_trained(network.backbone, state)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise Problem(

@@ -16,18 +16,24 @@ Clock = Callable[[], float]
 
 
 def answers_in_time(
-    exported: Exported, paths: list[Path], seconds: float, clock: Clock = time.monotonic
+    exported: Exported,
+    paths: list[Path],
+    seconds: float,
+    clock: Clock = time.monotonic,
+    timed: int = TIMED,
+    every: int = ROUND,
 ) -> Iterator[Answers]:
     """The answers in the order of `paths`, within `seconds`: the first images are timed here, and the last views left
     out, then the last models, until the rest fits. Images that cannot be read are answered by the classes' shares.
+    timed: how many images are timed first. every: images between two looks at the clock.
     """
     end = clock() + seconds
-    if len(paths) > TIMED:
-        exported = _affordable(exported, paths, end, clock)
-    for start in range(0, len(paths), ROUND):
+    if len(paths) > timed:
+        exported = _affordable(exported, paths, timed, end, clock)
+    for start in range(0, len(paths), every):
         begun = clock()
-        yield from exported.batches(paths[start : start + ROUND], bad="shares")
-        done = min(start + ROUND, len(paths))
+        yield from exported.batches(paths[start : start + every], bad="shares")
+        done = min(start + every, len(paths))
         needed = (clock() - begun) / (done - start) * (len(paths) - done)
         left = end - clock()
         if needed > left and passes(exported) > 1:
@@ -64,7 +70,7 @@ def shortened(exported: Exported, looks: int) -> Exported:
     return Exported(fewer, exported.networks[:models], exported.engine)
 
 
-def _affordable(exported: Exported, paths: list[Path], end: float, clock: Clock) -> Exported:
+def _affordable(exported: Exported, paths: list[Path], timed: int, end: float, clock: Clock) -> Exported:
     def seconds(one: Exported, few: list[Path]) -> float:
         """What all images would take, told by a few."""
         begun = clock()
@@ -73,14 +79,14 @@ def _affordable(exported: Exported, paths: list[Path], end: float, clock: Clock)
         return (clock() - begun) / len(few) * len(paths)
 
     seconds(exported, paths[:WARM_UP])
-    whole = seconds(exported, paths[:TIMED])
+    whole = seconds(exported, paths[:timed])
     left = SPARE * (end - clock())
-    log.info(f"{TIMED} images timed: all {len(paths)} take {whole / 60:.1f} min, and {left / 60:.1f} min may be spent")
+    log.info(f"{timed} images timed: all {len(paths)} take {whole / 60:.1f} min, and {left / 60:.1f} min may be spent")
     if whole <= left:
         return exported
     with silenced():
         fewest = shortened(exported, 1)
-    one = seconds(fewest, paths[:TIMED])
+    one = seconds(fewest, paths[:timed])
     left = SPARE * (end - clock())
     if one > left:
         note("too-slow", f"warning: even one view by one model takes {one / 60:.1f} min: the answer may come too late")

@@ -79,6 +79,7 @@ class ImageCache:
         max_gb: float | None = None,
         local: Path | None = None,
         digests: Sequence[int] | None = None,
+        build: bool = True,
         pixels: PixelFormat = STANDARD,
     ) -> "ImageCache | ImageStream":
         """The squares of the images `paths`, one row each, in this order; built on the first call, by all cores.
@@ -88,7 +89,8 @@ class ImageCache:
         way, decodes each when it is asked for (opening it reads only the headers). `local` is a folder on a disk of
         this machine: the cache is copied there once, bounded alike, and read from there; see src/images/local_copy.py.
         `digests` are hashes of the files' bytes: the cache is theirs, however often the files are moved or touched.
-        Without them it is that of the files' sizes and times.
+        Without them it is that of the files' sizes and times. With build=False a cache that is there is read, and none
+        is written: for images that are read once.
 
         Unusable images are gathered, never skipped: `bad="raise"` raises a Problem that lists them,
         `bad="report"` returns with their rows in `faults`, for the caller to decide about.
@@ -106,6 +108,11 @@ class ImageCache:
             source.check(workers)
             return _judged(source, source, bad)
         file = folder / f"{side}px-{fit}-{_key(folder, source, digests)}.npy"
+        if not build:
+            cache = _found(file, source)
+            if cache is None:
+                source.check(workers)
+            return _judged(cache or source, source, bad)
         own = own_folder(local, file) if local else None
         shared = partial(_shared, file, source, max_gb, workers)
         if own is None:

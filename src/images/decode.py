@@ -230,11 +230,13 @@ def _jpeg(path: Path, data: bytes, at_least: int | None) -> tuple[np.ndarray | N
     if frame is None or data.find(b"\xff\xd9", at) < 0:
         raise ImageFault(path, f"truncated JPEG (no end marker in {len(data)} bytes)")
     height, width, components = frame
-    _check_size(path, width, height)
+    by = next((by for by in REDUCED if at_least and min(width, height) // by >= at_least), 1)
+    _check_size(path, width // by, height // by)  # what is decoded
     size = (width, height) if orientation(exif) >= 5 else (height, width)
     if components == 4:
+        _check_size(path, width, height)
         return None, size
-    flags = RGB | next((REDUCED[by] for by in REDUCED if at_least and min(width, height) // by >= at_least), 0)
+    flags = RGB | REDUCED.get(by, 0)
     return _opencv(data, flags, exif), size
 
 

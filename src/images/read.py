@@ -1,5 +1,7 @@
 """A file, of whatever kind, as the pixels of its competition: the way from a name to an array."""
 
+import os
+import threading
 from pathlib import Path
 
 import cv2
@@ -9,6 +11,7 @@ from src.images import decode
 from src.images.decode import PNG, SUFFIXES, ImageFault, ReadImage, faults_of, suffix_of
 from src.images.pixel_format import STANDARD, PixelFormat, RawImage, Unfit
 from src.images.readers import START, Reader, reader_by_content, reader_of, split_key
+from src.images.regions import Region, split_region
 
 DEEP = 65535  # the largest value of 16 bits
 OPACITY = 4  # channels of a picture whose last one is its opacity
@@ -19,6 +22,11 @@ def read_image(path: Path, pixels: PixelFormat = STANDARD, at_least: int | None 
 
     at_least: see `decode.decode`. Raises ImageFault.
     """
+    name, region = split_region(path)
+    if region:
+        whole = _last_whole(path, name, pixels)
+        cut = _cut(path, region, whole.pixels)
+        return ReadImage(cut, cut.shape[:2], _identity(whole.data, region))
     if pixels is STANDARD and _is_picture(path):
         return decode.read_picture(path, at_least)
     held = _held(path, pixels.channels)
@@ -32,6 +40,10 @@ def read_image(path: Path, pixels: PixelFormat = STANDARD, at_least: int | None 
 
 def raw_image(path: Path, channels: int = STANDARD.channels) -> RawImage:
     """The numbers of a file as they are stored, before any rule. Raises ImageFault."""
+    name, region = split_region(path)
+    if region:
+        whole = raw_image(Path(name), channels)
+        return whole._replace(values=_cut(path, region, whole.values), data=_identity(whole.data, region))
     held = _held(path, channels)
     if isinstance(held, RawImage):
         return held
@@ -40,6 +52,11 @@ def raw_image(path: Path, channels: int = STANDARD.channels) -> RawImage:
 
 def image_size(path: Path, pixels: PixelFormat = STANDARD) -> tuple[int, int]:
     """(width, height) of what `read_image` gives; of a picture from its header alone. Raises ImageFault."""
+    name, region = split_region(path)
+    if region:
+        width, height = image_size(Path(name), pixels)
+        top, bottom, left, right = _ends(path, region, height, width)
+        return right - left, bottom - top
     if _is_picture(path):
         return decode.image_size(path)
     height, width = raw_image(path, pixels.channels).values.shape[:2]
@@ -48,8 +65,10 @@ def image_size(path: Path, pixels: PixelFormat = STANDARD) -> tuple[int, int]:
 
 def identifying_bytes(path: Path) -> bytes:
     """What tells this image from another: the bytes of its file, or those that a container has under its key."""
-    held = _held(path, STANDARD.channels)
-    return held if isinstance(held, bytes) else held.data
+    name, region = split_region(path)
+    held = _held(Path(name), STANDARD.channels)
+    data = held if isinstance(held, bytes) else held.data
+    return _identity(data, region) if region else data
 
 
 def looks_like_image(path: Path) -> bool:
@@ -64,6 +83,39 @@ def looks_like_image(path: Path) -> bool:
     with path.open("rb") as file:
         found = reader_by_content(file.read(START))
     return found is not None and not found.container
+
+
+def _identity(data: bytes, region: Region) -> bytes:
+    return data + f"/{region.kind}={region.text}".encode()
+
+
+def _ends(path: Path, region: Region, height: int, width: int) -> tuple[int, int, int, int]:
+    try:
+        return region.ends(height, width)
+    except ValueError as error:
+        raise ImageFault(path, str(error), "correct its numbers, or take its row out of the table") from None
+
+
+def _cut(path: Path, region: Region, values: np.ndarray) -> np.ndarray:
+    top, bottom, left, right = _ends(path, region, *values.shape[:2])
+    return np.ascontiguousarray(values[top:bottom, left:right])
+
+
+_last = threading.local()  # the picture that was read last: its boxes stand in rows one after the other
+
+
+def _last_whole(path: Path, name: str, pixels: PixelFormat) -> ReadImage:
+    """A picture of which parts are asked for. Raises ImageFault for the part."""
+    with faults_of(path):
+        facts = os.stat(split_key(name)[0])
+    key = name, facts.st_size, facts.st_mtime_ns, pixels
+    if getattr(_last, "key", None) != key:
+        try:
+            _last.image = read_image(Path(name), pixels)
+        except ImageFault as fault:
+            raise ImageFault(path, fault.reason, fault.remedy) from None
+        _last.key = key
+    return _last.image
 
 
 def _is_picture(path: Path) -> bool:

@@ -11,7 +11,7 @@ from src.config.request import Request
 from src.core.console import log, note
 from src.core.errors import Problem, UsageError
 from src.core.paths import runs_folder
-from src.evaluation.blending import Blend, BlendChoice, Tables, choose_blend, plain_mean
+from src.evaluation.blending import BEST, PLAIN, RANKS, Blend, BlendChoice, Tables, choose_blend, plain_mean
 from src.evaluation.bootstrap import Answer, fold_spread, format_difference, paired_difference
 from src.evaluation.decision_choice import DecisionChoice
 from src.evaluation.held_out import HeldOut, RunTable, joined, refuse_other_folds
@@ -22,8 +22,6 @@ from src.inference.run_predictions import RunAnswers, open_run, teacher_logits
 from src.inference.score_table import held_out
 from src.inference.test_predictions import chosen_decision, same_folds, test_answer, write_answers
 from src.metrics import Rows
-
-RANKS = "rank mean"  # of a blend: ranks are no probabilities
 
 
 def predict_ensemble(request: Request) -> Path:
@@ -41,7 +39,7 @@ def predict_ensemble(request: Request) -> Path:
         note("no-score", "no out-of-fold score: models of fold=all have seen every training row")
     else:
         asked = competition.config.predict.blend
-        plain = "best run" if asked == "best" else "plain mean"
+        plain = BEST if asked == "best" else PLAIN
         choice = choose_blend(held, tables, fitted=asked != "mean", ranks=not likely, plain=plain)
         blend = choice.taken
         log.info("\n".join([*choice.comparison.lines, *_spreads(held, tables, choice), *_differences(held, tables)]))

@@ -112,7 +112,7 @@ class NetworkFeatures:
 
     def _compute(self, views: tuple[str, ...], told: Callable[[int], None] | None) -> None:
         competition, size = self.competition, self.competition.config.images.size
-        images = PlainRows(competition.images(), size)
+        images = PlainRows(competition.images(once=True), size)
         feed = Feed(images, self.workers, torch.device(self.device))
         count = len(competition.samples.train)
         rows, batch = np.arange(count + len(competition.samples.test)), competition.config.predict.batch
@@ -151,6 +151,7 @@ class NetworkFeatures:
 
     def _others(self, asked: str, batch: int) -> Iterator[tuple[Engine, nn.Module]]:
         """The other engines that can run this network here."""
+        self.network.input_dtype = self.competition.card.pixel_format.tensor_dtype
         for name, kind in BACKENDS.items():
             engine, fits = Engine(self.device, FP32, name), self.device in kind.devices and FP32 in kind.precisions
             if name == TORCH or asked not in ("auto", name) or not fits or kind().lacking(self.device, FP32):

@@ -15,6 +15,8 @@ from src.inference.provenance import facts_of
 
 BEST = "best"  # of predict.blend
 
+JOINED, RUN_ALONE, PROBE_ALONE = "both joined", "this run alone", "its probe alone"  # as plan.json keeps them
+
 
 def best_answer(request: Request, file: Path) -> dict[str, Any]:
     """{"submit": the file to hand in}, told in one line; nothing where no plan has a probe beside the run, or one of
@@ -39,7 +41,7 @@ def best_answer(request: Request, file: Path) -> dict[str, Any]:
     if score["value"] is None:
         return {}
     chosen = {None: str(made), run.name: str(file), probe["run"]: probe["file"]}[alone]
-    what = "both joined" if alone is None else "this run alone" if alone == run.name else "its probe alone"
+    what = JOINED if alone is None else RUN_ALONE if alone == run.name else PROBE_ALONE
     log.info(
         f"{facts['metric']} {score['value']:.4f} out of fold: {what}; hand in {chosen}. Again: "
         f"python -m src.predict --tta {runs} predict.blend={BEST}"

@@ -11,6 +11,7 @@ from src.core.errors import Problem
 from src.core.files import read_json, sha256_of
 from src.core.paths import DONE
 from src.models.factory import Network, build
+from src.models.neighbours import load_trained
 from src.targets import TargetType
 
 
@@ -44,7 +45,7 @@ def trained_network(config: Config, folder: Path, classes: int, target: TargetTy
     file, remedy = folder / "model.safetensors", f"delete {folder} and train the fold again"
     network = build(config.model, classes, config.images.size, target, load=False)
     try:
-        network.backbone.load_state_dict(load_file(file))
+        load_trained(network.backbone, load_file(file))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise Problem(f"{file} cannot be used ({type(error).__name__}): {remedy}", code="weights-damaged") from None
     weights = sha256_of(file)

@@ -47,7 +47,7 @@ class Head:
     joined: what the layer belongs to, where columns stand beside its features."""
 
     name: str
-    layer: nn.Linear | nn.Conv2d
+    layer: nn.Module  # nn.Linear or nn.Conv2d, as a network begins
     own_unit: bool = False
     joined: Joined | None = None
 

@@ -13,11 +13,13 @@ MARKS = ("o", "s", "^", "D", "v", "x", "+")
 WRITTEN = 12  # runs up to which the shares are written into the squares
 
 
-def draw_curves(curves: pd.DataFrame, cells: pd.DataFrame, axes: tuple[str, ...], metric: str) -> Figure:
+def draw_curves(
+    curves: pd.DataFrame, cells: pd.DataFrame, axes: tuple[str, ...], metric: str, floor: float | None = None
+) -> Figure:
     """Loss and metric of training rows (unaugmented) and held-out rows by epoch, one line a run.
 
     A line is the mean over folds and seeds; the band behind it reaches from the lowest to the highest of them.
-    Without any train_loss in `curves` the left half is not drawn.
+    Without any train_loss in `curves` the left half is not drawn. floor: the score of a probe, a level line.
     """
     seen = [("train_loss", "train_score", "training rows, not augmented")] if _has(curves, "train_loss") else []
     columns = [*seen, ("held_out_loss", "score", "held-out rows")]
@@ -34,7 +36,9 @@ def draw_curves(curves: pd.DataFrame, cells: pd.DataFrame, axes: tuple[str, ...]
     grid[0, 0].yaxis.set_major_formatter("{x:g}")
     grid[0, 0].yaxis.set_minor_formatter(NullFormatter())
     grid[1, 0].set_ylabel(metric)
-    handles, labels = grid[0, -1].get_legend_handles_labels()
+    if floor is not None:
+        grid[1, -1].axhline(floor, color="black", linestyle="dotted", label="the probe")
+    handles, labels = grid[1, -1].get_legend_handles_labels()
     place = {"loc": "outside lower center", "ncols": 3, "fontsize": "small", "handlelength": 3}
     figure.legend(handles, labels, title=", ".join(axes), **place)
     return figure

@@ -11,6 +11,7 @@ from src.competition.run_record import commit
 from src.core.files import csv_for_people, write_text
 from src.reporting.comparison_figures import draw_classes, draw_curves, most_different
 from src.reporting.figures import save
+from src.reporting.probe_floor import ProbeFloor
 
 NAMED = 12  # classes in the Markdown table
 
@@ -24,6 +25,7 @@ class Outcomes:
     None where the outputs are no classes.
     gains: label, gain, low, high against the best run; None where the runs held out different images. pick: what such a
     best run scores on rows that did not pick it, and its 95 % interval; None as gains.
+    floor: the best probe on the same images; None where there is none beside these runs, or as gains.
     """
 
     metric: str
@@ -35,6 +37,7 @@ class Outcomes:
     per_class: pd.DataFrame | None
     gains: pd.DataFrame | None
     pick: tuple[float, float, float] | None
+    floor: ProbeFloor | None = None
 
     @property
     def scores(self) -> list[str]:
@@ -61,12 +64,19 @@ def write_comparison(
     tables = {"summary": summary, "members": outcomes.members, "curves": outcomes.curves}
     if outcomes.per_class is not None:
         tables["per_class"] = outcomes.per_class
+    floor = outcomes.floor
+    if floor:
+        line = {"run": floor.run, outcomes.metric: floor.score, "low": floor.low, "high": floor.high}
+        tables["floor"] = pd.DataFrame([line])
     for name, table in tables.items():
         write_text(folder / f"{name}.csv", csv_for_people(table))
-    save(draw_curves(outcomes.curves, outcomes.cells, outcomes.axes, outcomes.metric), folder / "curves.png")
+    level = floor.score if floor else None
+    save(draw_curves(outcomes.curves, outcomes.cells, outcomes.axes, outcomes.metric, level), folder / "curves.png")
     if outcomes.per_class is not None:
         save(draw_classes(outcomes.per_class), folder / "per_class.png")
     rows = _format(summary, outcomes)
+    if floor:
+        remarks = (f"The floor on the same images, a head on frozen features: {floor}.", *remarks)
     write_text(folder / "comparison.md", _markdown(title, command, outcomes, rows, absent, remarks))
     return "\n".join([rows.to_string(index=False), *filter(None, [_format_pick(outcomes)]), *remarks])
 

@@ -92,7 +92,7 @@ class RunResults:
     @cached_property
     def images(self) -> ImageCache | ImageStream:
         """Every image as it was decoded for training: the training rows, then the test rows."""
-        return self.competition.images()
+        return self.competition.images(once=True)
 
     @cached_property
     def floor(self) -> ProbeFloor | None:

@@ -83,7 +83,7 @@ def fit_head(competition: Competition, fold: int | str, features: torch.Tensor, 
         key=lambda one: one.loss,
     )
     fitted = choice.probe.refit(turned, truth, outputs, choice.near, *given(weights))
-    head = axes.back(fitted.times(choice.scale))
+    head = fitted.times(choice.scale).off(axes)
     torch.set_num_threads(before)
     return FittedHead(choice.probe.name, choice.near.strength, choice.loss, head)
 
@@ -163,7 +163,12 @@ def check_head_init(competition: Competition, network: Network) -> None:
             code="no-network",
         )
     check_begins_trained(competition.config.model)
-    head_kinds(competition.config, competition.target)
+    if not all(kind.linear for kind in head_kinds(competition.config, competition.target)):
+        raise UsageError(
+            f"train.head_init=probe trains a linear last layer on, and probe.head={competition.config.probe.head} fits "
+            f"another: leave probe.head out",
+            code="no-linear-head",
+        )
     put_back(network, without_head(network))
 
 

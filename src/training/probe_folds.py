@@ -56,11 +56,10 @@ def fit_probes(
         network = build(config.model, len(competition.samples.classes), config.images.size, competition.target)
         parameters = sum(p.numel() for p in network.parameters())
         without_head(network)
-        images = competition.images()
         what = f"{config.model.name}: {parameters / 1e6:.2f} M parameters, frozen, {config.images.size} px"
     else:
         brought.check(run)
-        parameters, images, what = brought.width * len(competition.samples.classes), None, "a last layer alone"
+        parameters, what = brought.width * len(competition.samples.classes), "a last layer alone"
     save_or_verify(run, competition)
     fp32 = config.model_copy(update={"train": config.train.model_copy(update={"precision": FP32})})
     machine = choose(fp32, parameters, run.folder / "machine.json", lambda machine: machine)
@@ -68,7 +67,7 @@ def fit_probes(
     torch.set_num_threads(threads)
     log.info(f"{what}, on {machine.device}")
     for seed, fold in members:
-        job = FoldJob(competition, images, run, machine, seed, fold, 1, threads, None, ALONE)
+        job = FoldJob(competition, None, run, machine, seed, fold, 1, threads, None, ALONE)
         with only_one(job.folder, f"{job.name} of run {run.name}"):
             if not run.finished(seed, fold):
                 sweep_parts(job.folder)
@@ -113,8 +112,7 @@ class _ProbeFold:
             seen = {view: torch.cat([table, beside], dim=1) for view, table in seen.items()}
         features_mean = torch.stack([seen[view][self.rows] for view in self.learned]).mean(0)
         fitted = fit_head(self.competition, job.fold, features_mean, job.threads)
-        head.set(fitted.head.weight, fitted.head.bias)
-        put_back(network, head)
+        put_back(network, fitted.head.put(head))
         logits = {view: fitted.head.logits(table).numpy() for view, table in seen.items()}
         seconds, scores = time.monotonic() - fitting, self._scores(logits[PLAIN[0]])
         entry = self._entry(logits[PLAIN[0]], scores, seconds)

@@ -43,7 +43,10 @@ def with_fastai(trial: Trial) -> Figures:
 def stretch(short: list[Figures], peer_figures: list[Figures]) -> float:
     """By what the recipe's epochs are multiplied to take the peer's time: what is not training stays as it is."""
     if not short or not peer_figures:
-        raise Problem("the recipe and fastai have to be measured before the time that both may take is known")
+        raise Problem(
+            "the recipe and fastai have to be measured before the time that both may take is known",
+            code="not-measured-yet",
+        )
     beside = short[0]["seconds"] - short[0]["training"]
     return max(0.1, (peer_figures[0]["seconds"] - beside) / short[0]["training"])
 

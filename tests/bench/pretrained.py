@@ -80,8 +80,15 @@ def _one_fold(trial: Trial, name: str, *words: str) -> Figures:
     seconds = podium(home, "src.train", *asked) + podium(home, "src.predict", *asked)
     done = read_json(home / "runs" / NAME / run / f"seed{seed}" / "fold0" / "done.json")
     data = home / "competition" / NAME / "data"
-    test = accuracy_of(home / "submissions" / NAME / f"{run}.csv", data / "test.csv")
-    return {"seconds": seconds, "test": test, "valid": done["score"]}
+    valid, file = _handed_in(home / "runs" / NAME / run) or (done["score"], None)
+    test = accuracy_of(Path(file or home / "submissions" / NAME / f"{run}.csv"), data / "test.csv")
+    return {"seconds": seconds, "test": test, "valid": valid}
+
+
+def _handed_in(run: Path) -> tuple[float, str | None] | None:
+    """Of a planned run: the score of the answer that it names, and its file where that is not the run's own."""
+    plan = read_json(run / "plan.json") if (run / "plan.json").exists() else {}
+    return (plan["answer"]["value"], plan["submit"]) if plan.get("answer") else None
 
 
 def whole_way(trial: Trial, competition: str, words: tuple[str, ...]) -> Figures:
@@ -96,7 +103,7 @@ def whole_way(trial: Trial, competition: str, words: tuple[str, ...]) -> Figures
     predicting = podium(home, "src.predict", "--tta", *asked)
     reporting = podium(home, "src.report", *asked)
     (record,) = (home / "runs" / competition / run / "predictions").glob("*.json")
-    score = read_json(record)["score"]["value"]
+    score, _ = _handed_in(home / "runs" / competition / run) or (read_json(record)["score"]["value"], None)
     seconds = training + predicting + reporting
     return {"seconds": seconds, "score": score, "training": training, "predicting": predicting}
 

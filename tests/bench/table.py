@@ -8,6 +8,8 @@ from scipy import stats
 from tests.bench.record import Results
 from tests.bench.row import PODIUM, Figures, Line, Row
 
+REACHED, MISSED, BETTER = "reached", "not reached", "better"
+NOT_MEASURED, NOT_RUN = "not measured: ", "not run yet"
 HEAD = ("what", "figure", "Podium", "against", "theirs", "Podium's advantage", "goal")
 
 
@@ -41,7 +43,7 @@ def _cells(row: Row, line: Line, results: Results, absent: str | None) -> tuple[
     shared = sorted(own.keys() & theirs.keys())
     pairs = [(own[k], theirs[k]) for k in shared]
     advantage, reached = _compared(line, pairs) if pairs else ("", "")
-    goal = f"{line.goal:g}" if not line.difference else f"{line.goal:+g}" if line.goal else "better"
+    goal = f"{line.goal:g}" if not line.difference else f"{line.goal:+g}" if line.goal else BETTER
     return (
         line.title,
         line.figure,
@@ -80,8 +82,8 @@ def _format(line: Line, measured: dict[int, Figures]) -> str:
 
 
 def _reason(results: Results, row: Row, side: str, absent: str | None) -> str:
-    reason = absent or results.failure(row.name, side) or "not run yet"
-    return "not measured: " + " ".join(reason.replace("|", "/").split())[:300]
+    reason = absent or results.failure(row.name, side) or NOT_RUN
+    return NOT_MEASURED + " ".join(reason.replace("|", "/").split())[:300]
 
 
 def _compared(line: Line, pairs: list[tuple[Figures, Figures]]) -> tuple[str, str]:
@@ -99,7 +101,7 @@ def _compared(line: Line, pairs: list[tuple[Figures, Figures]]) -> tuple[str, st
 
 
 def _verdict(good: bool) -> str:
-    return "reached" if good else "not reached"
+    return REACHED if good else MISSED
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

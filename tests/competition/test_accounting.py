@@ -11,6 +11,7 @@ import pytest
 from src import prepare
 from src.competition.card import load_card
 from src.competition.create import prepare as make
+from src.competition.quality import accounting as kinds
 from src.competition.samples import load_samples
 from src.core.paths import competition_folder
 from src.images import decode
@@ -57,9 +58,9 @@ def test_the_numbers_add_up_in_every_layout(tmp_path, name):
     assert {path for share in done.accounting.shares for path in share.paths} == there
     assert done.accounting.total == len(there)
     shares = {share.name: set(share.paths) for share in done.accounting.shares}
-    trained = shares["training images"] | shares.get("images of the host's validation set", set())
+    trained = shares[kinds.TRAINED] | shares.get(kinds.VALIDATED, set())
     broken = {path.removeprefix(f"{data.resolve()}/") for path in done.overview["unreadable"]}
-    assert trained - broken == {*built.train} and shares.get("test images", set()) - broken == {*built.test.values()}
+    assert trained - broken == {*built.train} and shares.get(kinds.TESTED, set()) - broken == {*built.test.values()}
 
 
 def test_each_kind_of_file_has_its_place(insects, capsys):
@@ -72,15 +73,15 @@ def test_each_kind_of_file_has_its_place(insects, capsys):
     os.symlink("nowhere", insects / "fly" / "gone.jpg")
     found, accounting = accounted(insects, **{"train.files": "{label}/{name}.jpg"})
     assert found == {
-        "training images": 36,
-        ".jxl, which is not read": 5,
-        "images set aside as figures": 1,
-        "images by their content, but not by their names": 1,
-        "tables that the card does not use": 1,
-        "links to files that are not there": 1,
-        "other files": 1,
+        kinds.TRAINED: 36,
+        f".jxl{kinds.NOT_READ}": 5,
+        kinds.FIGURE: 1,
+        kinds.UNNAMED: 1,
+        kinds.UNUSED: 1,
+        kinds.DEAD: 1,
+        kinds.OTHER: 1,
     }
-    assert [(share.where, len(share)) for share in accounting.shares if share.name == ".jxl, which is not read"] == [
+    assert [(share.where, len(share)) for share in accounting.shares if share.name == f".jxl{kinds.NOT_READ}"] == [
         ("wasp/", 5)
     ]
     assert not any("README" in line for line in accounting.lines)
@@ -103,7 +104,7 @@ def test_masks_are_told_as_masks(tmp_path):
         save(folder / "masks" / f"{k}.jpg", picture(0, k))
     csv(folder / "train.csv", pd.DataFrame({"id": range(12), "kind": ["a", "b"] * 6}))
     found, _ = accounted(folder, **{"train.images": "train/{id}.jpg"})
-    assert found == {"training images": 12, "tables": 1, "images set aside as masks": 12}
+    assert found == {kinds.TRAINED: 12, kinds.TABLE: 1, kinds.MASK: 12}
 
 
 def test_a_class_may_be_called_with_mask(tmp_path):
@@ -114,9 +115,9 @@ def test_a_class_may_be_called_with_mask(tmp_path):
             save(tmp_path / "faces" / "raw" / name / f"{i}-{name}.jpg", picture(k, 50 + i))
     save(tmp_path / "faces" / "raw" / "drawn" / "0-with_mask_seg.png", picture(0, 1))
     found, _ = accounted(tmp_path / "faces", **{"train.files": "train/{label}/{name}.jpg"})
-    assert found["training images"] == 24
-    assert found["images that belong to no part"] == 24
-    assert found["images set aside as masks"] == 1
+    assert found[kinds.TRAINED] == 24
+    assert found[kinds.NO_PART] == 24
+    assert found[kinds.MASK] == 1
 
 
 def test_what_a_downloader_kept_of_a_link_is_read(insects, capsys):
@@ -136,8 +137,8 @@ def test_heic_is_left_out_aloud_where_no_library_reads_it(insects, monkeypatch):
         (insects / "wasp" / f"y{i}.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(400))
     found, accounting = accounted(insects)
     decode.reads_heic.cache_clear()
-    assert found == {"training images": 36, ".heic, which is not read": 3}
-    assert "wasp/y0.HEIC" in accounting.lines[0] and "pip install" in accounting.lines[0]
+    assert found == {kinds.TRAINED: 36, f".heic{kinds.NOT_READ}": 3}
+    assert "wasp/y0.HEIC" in accounting.lines[0] and "pip install" in accounting.lines[0]  # a command to be copied
 
 
 def test_a_refusal_names_files_that_might_have_been_read(tmp_path, capsys):
@@ -194,7 +195,7 @@ def test_a_class_of_which_nothing_can_be_read(insects):
 def test_dead_links_do_not_stop_the_copy(insects):
     os.symlink("/nowhere/at/all.jpg", insects / "wasp" / "gone.jpg")
     found, _ = accounted(insects)
-    assert found == {"training images": 36, "links to files that are not there": 1}
+    assert found == {kinds.TRAINED: 36, kinds.DEAD: 1}
 
 
 def test_bare_names_beside_a_file_that_is_no_image(tmp_path):
@@ -205,7 +206,7 @@ def test_bare_names_beside_a_file_that_is_no_image(tmp_path):
             (tmp_path / "pets" / name / f"{name}{i}.jpg").rename(tmp_path / "pets" / name / f"{name}{i}")
         (tmp_path / "pets" / name / "LICENSE").write_text("free")
     found, _ = accounted(tmp_path / "pets")
-    assert found == {"training images": 16, "other files": 2}
+    assert found == {kinds.TRAINED: 16, kinds.OTHER: 2}
 
 
 def test_the_same_number_of_files_every_time(insects):

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -210,8 +211,6 @@ def test_a_source_that_is_none(tmp_path, home, capsys, name, content, code):
 
 
 def test_help_and_words_that_are_wrong(host, capsys):
-    assert prepare.main(["--help"]) == 0
-    assert "python -m src.prepare" in capsys.readouterr().out
     refused(capsys, "unknown-key", host, "metrik=auc", names=["metric?"])
     refused(capsys, "unknown-flag", host, "--fast", names=["--fast"])
     refused(capsys, "one-source")
@@ -253,7 +252,7 @@ def test_what_is_given_wins(host):
         "ranked",
     )
     assert load_samples(card).classes == ("wasp", "fly", "bee")
-    assert "metric: macro_f1  # given" in (card.folder / "card.yaml").read_text()
+    assert re.search(r"^metric: macro_f1 +# given\b", (card.folder / "card.yaml").read_text(), re.M)
 
 
 def test_a_given_template_and_an_empty_folder(host, capsys, tmp_path):
@@ -302,27 +301,26 @@ def test_what_is_missing_is_brought_back_from_the_same_source(host, tmp_path, pa
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "error", "names"),
     [
-        (["metric=foo"], "metric 'foo' is unknown"),
-        (["metric=auc"], "auc' cannot judge multiclass"),
-        (["submission.kind=probability", "metric=accuracy"], "there are 3 classes"),
-        (["submission.separator=;"], "one column only, 'id,kind', when it is read with ';'"),
-        (["submission.separator=ab"], "submission.separator: "),
-        (["group=[a, b]"], "group: must be one text, not ['a', 'b']"),
-        (["validation.table=train.csv"], "validation.id is missing: say it, validation.id=..."),
-        (["submission.kind=ranked", "submission.label_separator=e"], "class 'bee' holds 'e'"),
+        (["metric=foo"], "unknown-metric", ["'foo'"]),
+        (["metric=auc"], "unfit-for-target", ["'auc'", "multiclass"]),
+        (["submission.kind=probability", "metric=accuracy"], "submission-kind", [" 3 "]),
+        (["submission.separator=;"], "one-column", ["'id,kind'", "';'"]),
+        (["submission.separator=ab"], "bad-card", ["submission.separator", "'ab'"]),
+        (["group=[a, b]"], "bad-card", ["group", "['a', 'b']"]),
+        (["validation.table=train.csv"], "bad-card", ["validation.id=..."]),
+        (["submission.kind=ranked", "submission.label_separator=e"], "label-separator", ["'bee'", "'e'"]),
     ],
 )
-def test_no_card_that_the_next_command_refuses(host, capsys, words, told):
-    assert prepare.main([str(host), *words]) != 0
-    assert told in capsys.readouterr().err
+def test_no_card_that_the_next_command_refuses(host, capsys, words, error, names):
+    refused(capsys, error, host, *words, names=names)
     assert not (competition_folder("insects") / "card.yaml").exists()
 
 
 def test_a_column_for_each_class_is_no_label(tmp_path, capsys):
     built = BUILDERS["breeds"](tmp_path / "breeds")
-    refused(capsys, "submission-kind", built.source, "submission.kind=label", names=["submission.kind", "columns"])
+    refused(capsys, "submission-kind", built.source, "submission.kind=label", names=["submission.kind"])
 
 
 def test_group_none_switches_the_groups_off(tmp_path):
@@ -517,13 +515,12 @@ def test_the_search_finds_every_pair_within_the_radius():
     assert len(wanted) > 50
 
 
-def test_a_look_is_kept_and_changed_files_are_looked_at_again(tmp_path, messages):
+def test_a_look_is_kept_and_changed_files_are_looked_at_again(tmp_path, notes):
     paths = [jpeg(tmp_path / "data" / f"{k}.jpg", photo(k), 90) for k in range(3)]
-    messages.clear()
     first = index_images(paths, tmp_path / "cache")
     jpeg(tmp_path / "data" / "1.jpg", photo(9, size=80), 90)
     second = index_images(paths, tmp_path / "cache")
-    assert messages == ["looking at 3 images", "looking at 1 image"]
+    assert [re.findall(r"\d+", text) for text in notes.texts("images-looked-at")] == [["3"], ["1"]]
     assert (first.hash == second.hash).tolist() == [True, False, True]
     assert second.size[1].tolist() == [80, 80]
 
@@ -546,27 +543,26 @@ def exchanged(file, content):
     os.replace(f"{file}.new", file)
 
 
-def test_an_image_exchanged_for_one_of_the_same_size_and_time_is_looked_at_again(tmp_path, messages):
+def test_an_image_exchanged_for_one_of_the_same_size_and_time_is_looked_at_again(tmp_path, notes):
     paths = bitmaps(tmp_path / "data")
-    messages.clear()
     first = index_images(paths, tmp_path / "cache")
     exchanged(paths[1], cv2.imencode(".bmp", photo(9, size=40))[1].tobytes())
     second = index_images(paths, tmp_path / "cache")
-    assert messages == ["looking at 3 images", "looking at 1 image"]
+    assert [re.findall(r"\d+", text) for text in notes.texts("images-looked-at")] == [["3"], ["1"]]
     assert (first.digest == second.digest).tolist() == [True, False, True]
     assert (first.hash == second.hash).tolist() == [True, False, True]
 
 
-@pytest.mark.parametrize("kind", ["touched", "of an older version", "more than are read again"])
+@pytest.mark.parametrize("kind", ["touched", "older", "many"])
 def test_a_look_counts_where_only_the_third_time_is_another(tmp_path, monkeypatch, kind, messages):
     """As after a copy to another machine, or a chmod."""
     paths = bitmaps(tmp_path / "data")
     index_images(paths, tmp_path / "cache")
     file = tmp_path / "cache" / "look.npz"
-    if kind == "of an older version":
+    if kind == "older":
         held = dict(np.load(file))
         np.savez(file, **held | {"stamp": held["stamp"][:, :2]})
-    if kind == "more than are read again":
+    if kind == "many":
         monkeypatch.setattr(image_index, "READ_AGAIN", 10)
     for path in paths:
         os.chmod(path, 0o600)
@@ -575,7 +571,7 @@ def test_a_look_counts_where_only_the_third_time_is_another(tmp_path, monkeypatc
     monkeypatch.setattr(image_index, "_digest", lambda path: read.append(path) or real(path))
     for _ in range(2):
         index_images(paths, tmp_path / "cache")
-    assert not messages and len(read) == (0 if kind == "more than are read again" else 3)
+    assert not messages and len(read) == (0 if kind == "many" else 3)
     exchanged(paths[2], cv2.imencode(".bmp", photo(9, size=40))[1].tobytes())
     monkeypatch.undo()
     index_images(paths, tmp_path / "cache")

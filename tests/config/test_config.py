@@ -115,7 +115,7 @@ def test_the_default_holds_every_key_with_its_meaning():
         (["model.pretrained=ture"], ["model.pretrained=ture"]),
         (["optim.args=7"], ["optim.args=7"]),
         (["augment=[7]"], ["augment"]),
-        (["images.prepare=[crop_border"], ["images.prepare", "quote"]),
+        (["images.prepare=[crop_border"], ["images.prepare", "'[a, b]'"]),
         (["predict.views=[]"], ["predict.views"]),
         (["images.size.x=3"], ["images.size"]),
     ],

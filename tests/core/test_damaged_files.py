@@ -47,7 +47,7 @@ from tests.fixtures.warm_python import warm_python
 
 SPOIL: dict[str, Callable[[bytes], bytes]] = {
     "emptied": lambda data: b"",
-    "cut in half": lambda data: data[: len(data) // 2],
+    "halved": lambda data: data[: len(data) // 2],
     "64 bytes flipped": lambda data: flipped(data, len(data) // 2 - 32),
 }
 
@@ -246,10 +246,7 @@ def test_sizes_are_told_so_that_two_can_be_told_apart():
         "1.00 GB",
         "1.50 TB",
     ]
-    assert (
-        needed_and_free(1_500_000_400, 1_500_000_000)
-        == "1,500,000,400 bytes are needed and 1,500,000,000 bytes are free"
-    )
+    assert re.findall(r"\d[\d,]+", needed_and_free(1_500_000_400, 1_500_000_000)) == ["1,500,000,400", "1,500,000,000"]
 
 
 def test_what_a_killed_process_left_is_swept_by_the_next_write(tmp_path):
@@ -622,8 +619,7 @@ def outcome(command: Callable[[list[str]], int], words: str) -> str:
         return "done"
     message = err.getvalue().strip()
     assert message.startswith("error: ") and message.count("error: ") == 1 and "Traceback" not in message, message
-    if "images cannot be read" not in message:  # which lists them, a line each
-        assert len(message.splitlines()) == 1, message
+    assert all(line.startswith("  ") for line in message.splitlines()[1:]), message  # what is listed, a line each
     return message
 
 
@@ -680,7 +676,7 @@ FEW = ("run.json", "fold0/done.json", "fold0/log.csv", "oof-identity.npz", "look
 
 
 @pytest.mark.parametrize(
-    "how", [pytest.param(how, marks=() if how == "cut in half" else pytest.mark.slow) for how in (*SPOIL, *REPLACE)]
+    "how", [pytest.param(how, marks=() if how == "halved" else pytest.mark.slow) for how in (*SPOIL, *REPLACE)]
 )
 @pytest.mark.parametrize("which", ["few", pytest.param("all", marks=pytest.mark.slow)])
 def test_every_file_spoilt_is_a_right_result_or_one_line(everything, right, home, how, which, request):

@@ -7,6 +7,7 @@ that a launcher gives them: they find torch imported, and cost no seconds.
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import socket
@@ -31,6 +32,8 @@ from src.models.zoo.resnet8 import resnet8
 from src.predict import main as predict
 from src.train import main as train
 from src.training import preflight
+from tests.fixtures.codes import error_codes
+from tests.fixtures.notes import Notes, names_it
 
 LIMIT = 300  # seconds that any of these may take before it counts as hanging
 # A group norm looks at each image alone: the batch may be split. SGD, because Adam's first steps blow the last digits
@@ -89,12 +92,12 @@ def _rank(output: Path, environment: dict[str, str], door: Callable, words: list
         os._exit(door(words))
 
 
-def together(home: Path, run: str, *words: str) -> str:
-    """Train with two ranks to the end; what the first one told."""
-    lot = Lot(home / f"lot-{run}", [*words, f"run={run}"])
+def together(home: Path, run: str, *words: str) -> Notes:
+    """Train with two ranks to the end; what the first one noted."""
+    lot = Lot(home / f"lot-{run}", [*words, f"run={run}", "--json"])
     assert lot.codes() == [0, 0], "".join(lot.told)
     assert not lot.told[1].strip(), "the second rank is to be silent"
-    return lot.told[0]
+    return Notes(json.loads(lot.told[0].splitlines()[-1])["notes"])
 
 
 def alone(run: str, *words: str) -> None:
@@ -149,7 +152,7 @@ def test_mixed_batches_stages_and_a_teacher(tiny):
     words = [*GROUPS, *MIXED, "fold=0", "teach.run=teacher", "teach.pseudo=0.4"]
     alone("one", *words)
     told = together(tiny, "two", *words)
-    assert "2 processes share each batch" in told
+    assert told.texts("training-begun", 2)
     assert_same(tiny, "one", "two")
 
 
@@ -172,8 +175,8 @@ def test_weighed_classes_uneven_pieces_and_early_stopping(tiny):
     told = together(tiny, "two", *words)
     for fold in range(2):
         assert_same(tiny, "one", "two", fold)
-        assert told.count(f"fold {fold} done") == 1
-    assert told.count("accuracy out of fold") == 1
+        assert len(told.texts("fold-done", f"fold {fold}")) == 1
+    assert len(told.texts("out-of-fold")) == 1
 
 
 def test_batch_norms_see_a_rank_s_part_and_keep_the_mean(tiny):
@@ -253,17 +256,17 @@ def progress(home: Path, run: str) -> dict:
 
 def test_a_signal_to_one_rank_stops_both_after_the_same_step_and_they_go_on_to_the_same_bits(tiny):
     together(tiny, "whole", *DRAWN)
-    lot = Lot(tiny / "lot", [*DRAWN, "run=stopped"])
+    lot = Lot(tiny / "lot", [*DRAWN, "run=stopped", "--json"])
     in_the_middle(tiny, "stopped", lot.processes)
     for number in (signal.SIGINT, signal.SIGTERM):  # launchers repeat a signal, and send it to a rank's loaders too
         os.killpg(lot.processes[1].pid, number)
     assert lot.codes() == [130, 130], lot.told
-    assert "".join(lot.told).count("The same command goes on") == 1
+    assert error_codes("".join(lot.told)) == ["stopped"]
     assert "Traceback" not in "".join(lot.told)
     kept = progress(tiny, "stopped")
     assert 0 < kept["epoch"] < 8, "stopped too late to show anything"
     assert kept["ranks"] == 2
-    assert "goes on at epoch" in together(tiny, "stopped", *DRAWN)
+    assert together(tiny, "stopped", *DRAWN).texts("fold-resumed", "fold 0")
     assert farthest(tiny, "whole", "stopped") == 0
     assert held_out(tiny, "whole").equals(held_out(tiny, "stopped"))
 
@@ -275,7 +278,7 @@ def test_what_one_process_began_two_go_on_with(tiny):
     lot.processes[0].kill()
     assert lot.codes() == [-signal.SIGKILL]
     assert progress(tiny, "handed")["epoch"] < 10
-    assert "; 1 process began it, now 2" in together(tiny, "handed", *LONG)
+    assert together(tiny, "handed", *LONG).texts("fold-resumed", 1, 2)
     assert_same(tiny, "whole", "handed")
 
 
@@ -295,10 +298,10 @@ def ranks_of(launcher: subprocess.Popen) -> dict[int, int]:
     return {int(word.removeprefix("RANK=")): int(pid) for pid in told for word in told[pid] if word.startswith("RANK=")}
 
 
-def test_a_rank_that_is_killed_ends_the_launch_and_one_process_goes_on(tiny, capsys):
+def test_a_rank_that_is_killed_ends_the_launch_and_one_process_goes_on(tiny, notes):
     """Through torchrun itself."""
     alone("whole", *LONG)
-    launcher = started(tiny, *LONG, "run=killed")
+    launcher = started(tiny, *LONG, "run=killed", "--json")
     try:
         in_the_middle(tiny, "killed", [launcher])
         ranks = ranks_of(launcher)
@@ -308,14 +311,12 @@ def test_a_rank_that_is_killed_ends_the_launch_and_one_process_goes_on(tiny, cap
     finally:
         launcher.kill()
     assert launcher.returncode != 0
-    assert output.count("2 processes share each batch") == 1
-    assert output.count("fold 0   epoch  1/10") == 1
-    assert output.count("another process of this training has ended") == 1, output
+    assert len(re.findall(r"fold 0 .* 1/10 ", output)) == 1, "one rank tells of the epochs"
+    assert error_codes(output) == ["process-lost"], output
     assert not any(Path(f"/proc/{pid}").exists() for pid in ranks.values()), "a rank outlived its launcher"
     assert progress(tiny, "killed")["epoch"] < 10, "killed too late to show anything"
-    capsys.readouterr()
     alone("killed", *LONG)
-    assert "; 2 processes began it, now 1" in capsys.readouterr().out
+    assert notes.texts("fold-resumed", 2, 1)
     assert_same(tiny, "whole", "killed")
     assert list(log(tiny, "killed")["epoch"]) == list(range(1, 11))
 
@@ -348,29 +349,29 @@ def failed(home: Path, name: str, *words: str, door: Callable = train) -> tuple[
 
 def test_one_rank_s_problem_is_told_once_and_ends_all(tiny):
     words = ["config=tiny", "fold=0", "model.name=cramped_second", "train.batch=8", "run=a"]
-    codes, told = failed(tiny, "one", *words)
+    codes, told = failed(tiny, "one", *words, "--json")
     assert codes == [1, 1]
-    assert told.count("error: ") == 1
-    assert "the largest batch that fits is 2." in told
+    assert told.count("error: ") == 1 and error_codes(told) == ["out-of-memory"]
+    assert names_it(told, "train.batch=2")
     assert "Traceback" not in told
     together(tiny, "b", *words[:3], "train.batch=2", "train.global_batch=8")
 
 
 def test_a_problem_of_all_is_told_once(tiny):
-    for number, (code, said, words) in enumerate(
+    for number, (code, error, name, word) in enumerate(
         [
-            (2, "Did you mean optim.lr?", ["optim.lrr=1"]),
-            (2, "optim.name=adamx", ["optim.name=adamx"]),
-            (1, "the loss is nan", ["optim.lr=1e30"]),
-            (2, "a step of 1 images cannot be shared by 2 processes", ["train.batch=1"]),
-            (2, "machine.jobs=2", ["machine.jobs=2"]),
-            (2, "--find-lr works in one process", ["--find-lr"]),
+            (2, "unknown-key", "optim.lr?", "optim.lrr=1"),
+            (2, "unknown-optimizer", "optim.name=adamx", "optim.name=adamx"),
+            (1, "loss-not-finite", "fold 0", "optim.lr=1e30"),
+            (2, "batch-too-small", "train.batch", "train.batch=1"),
+            (2, "bad-jobs", "machine.jobs=2", "machine.jobs=2"),
+            (2, "launched-twice", "--find-lr", "--find-lr"),
         ]
     ):
-        codes, told = failed(tiny, f"lot{number}", "config=tiny", f"run=r{number}", *words)
+        codes, told = failed(tiny, f"lot{number}", "config=tiny", f"run=r{number}", word, "--json")
         assert codes == [code, code], told
-        assert told.count("error: ") == 1, told
-        assert said in told
+        assert told.count("error: ") == 1 and error_codes(told) == [error], told
+        assert name in told
         assert "Traceback" not in told
 
 
@@ -380,28 +381,28 @@ def test_machines_that_share_no_folder_are_told_before_anything_is_trained(tiny,
     alone("a", "config=tiny", "train.epochs=1", "fold=0")
     other = tmp_path_factory.mktemp("other") / "home"
     shutil.copytree(tiny, other)
-    lot = Lot(tiny / "lot", ["config=tiny", "train.epochs=1", "fold=1", "run=a"], homes=(tiny, other))
+    lot = Lot(tiny / "lot", ["config=tiny", "train.epochs=1", "fold=1", "run=a", "--json"], homes=(tiny, other))
     codes, told = lot.codes(), "".join(lot.told)
     assert codes == [1, 1], told
     assert told.count("error: ") == 1
-    assert "all machines must share PODIUM_HOME" in told
+    assert error_codes(told) == ["storage-not-shared"]
     for home in (tiny, other):
         assert not (member(home, "a", 1) / "checkpoint.pt").exists()
 
 
 def test_other_commands_are_not_run_by_several_processes(tiny):
-    codes, told = failed(tiny, "lot", "config=tiny", door=predict)
+    codes, told = failed(tiny, "lot", "config=tiny", "--json", door=predict)
     assert codes == [2, 2]
-    assert told.count("without a launcher") == 1
+    assert error_codes(told) == ["launched-twice"]
 
 
 def test_a_run_in_use_is_refused_once(tiny):
     words = [word for word in LONG if not word.startswith("train.epochs")] + ["train.epochs=200", "run=a"]
     lot = Lot(tiny / "first", words)
     in_the_middle(tiny, "a", lot.processes)
-    codes, told = failed(tiny, "second", *words)
+    codes, told = failed(tiny, "second", *words, "--json")
     assert codes == [1, 1]
     assert told.count("error: ") == 1
-    assert "is at work in another process" in told
+    assert error_codes(told) == ["busy"]
     os.kill(lot.processes[0].pid, signal.SIGINT)
     assert lot.codes() == [130, 130]

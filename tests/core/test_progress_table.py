@@ -227,7 +227,7 @@ def test_a_terminal_that_cannot_go_up_gets_lines():
     words = ["-c", "import src.core.console; src.core.console.LINES_SECONDS = 0.1\n" + work("one", "two")[1]]
     found = seen(words, TERM="dumb")
     assert found.code == 0
-    assert any(re.search(r"^training: \d+ of 80 steps", picture, re.M) for picture in found.pictures)
+    assert any(re.search(r"^training: \d+ \w+ 80 ", picture, re.M) for picture in found.pictures)
 
 
 def test_a_log_gets_a_line_now_and_then():
@@ -268,12 +268,11 @@ def test_folds_side_by_side(tiny):
         per_cent = shares(found.pictures, row)
         assert per_cent == sorted(per_cent) and len(set(per_cent)) > 3 and per_cent[-1] == 100, per_cent
     assert any(re.search(r"^fold 1 +\d+/12 +\d\.\d{4} +[01]\.\d{4} ", picture, re.M) for picture in found.pictures)
-    assert any(
-        re.search(r"^training +epoch +loss +accuracy +images/s +left$", picture, re.M) for picture in found.pictures
-    )
+    heads = [line.split() for line in "\n".join(found.pictures).splitlines() if line.startswith("training ")]
+    assert any({"epoch", "loss", "accuracy", "images/s"} <= set(head) for head in heads)
     lines = log.read_text().splitlines()
     for fold in range(2):
-        assert sum(line.startswith(f"fold {fold}   epoch ") for line in lines) == 12
+        assert sum(bool(re.match(rf"fold {fold} .* \d+/12 ", line)) for line in lines) == 12
     assert all(line.isprintable() for line in lines)
 
 

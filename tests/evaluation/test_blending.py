@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from src.evaluation.blending import Blend, choose_blend, hill_climbing
+from src.evaluation.blending import BEST, PLAIN, RANKS, STACK, WEIGHTED, Blend, choose_blend, hill_climbing
 from src.evaluation.held_out import HeldOut, RunTable, joined
 from src.metrics import metric
 from src.targets import target_type
@@ -38,9 +38,9 @@ def test_the_weights_are_those_of_the_known_mixture():
     weights = [0.6, 0.3, 0.1]
     targets, tables = mixture(0, weights, 6000)
     choice = choose_blend(held_out("log_loss", targets), tables)
-    assert choice.taken.method == "weighted mean"
+    assert choice.taken.method == WEIGHTED
     np.testing.assert_allclose(choice.taken.weights, weights, atol=0.05)
-    assert candidates(choice)["weighted mean"].gain.real
+    assert candidates(choice)[WEIGHTED].gain.real
 
 
 @pytest.mark.parametrize("name", ["log_loss", "accuracy"])
@@ -49,11 +49,11 @@ def test_the_plain_mean_is_kept_where_it_is_as_good(name):
     for seed in range(15):
         targets, tables = mixture(seed, [1 / 3] * 3, 300)
         choice = choose_blend(held_out(name, targets), tables)
-        kept += choice.taken.method == "plain mean"
-        candidate, plain = candidates(choice)["weighted mean"], candidates(choice)["plain mean"]
+        kept += choice.taken.method == PLAIN
+        candidate, plain = candidates(choice)[WEIGHTED], candidates(choice)[PLAIN]
         flattered += candidate.same_rows <= plain.score if name == "log_loss" else candidate.same_rows >= plain.score
-        if choice.taken.method == "plain mean":
-            assert choice.comparison.lines[-1].startswith("using plain mean: ")
+        if choice.taken.method == PLAIN:
+            assert choice.comparison.taken == PLAIN
             np.testing.assert_allclose(choice.answer, sum(tables.values()) / 3)
     assert kept >= 14
     assert flattered >= 14, "on the rows of the fit the weights look better"
@@ -62,11 +62,11 @@ def test_the_plain_mean_is_kept_where_it_is_as_good(name):
 def test_the_best_run_stays_alone_unless_joining_really_gains():
     targets, tables = runs(3, {"good": 2.0})
     tables["noise"] = np.random.default_rng(1).permutation(tables["good"])
-    alone = choose_blend(held_out("accuracy", targets), tables, plain="best run")
-    assert alone.taken.alone == "good" and candidates(alone)["best run"].gain is None
+    alone = choose_blend(held_out("accuracy", targets), tables, fitted=False, plain=BEST)
+    assert alone.taken.alone == "good" and candidates(alone)[BEST].gain is None
     np.testing.assert_allclose(alone.answer, tables["good"])
     targets, tables = runs(3, {"one": 1.0, "other": 1.0})
-    both = choose_blend(held_out("accuracy", targets), tables, plain="best run")
+    both = choose_blend(held_out("accuracy", targets), tables, plain=BEST)
     assert both.taken.alone is None and both.comparison.candidate.gain.real
 
 
@@ -77,10 +77,10 @@ def test_what_runs_of_pure_noise_promise_is_not_kept():
         targets = generator.integers(0, 2, 200)
         tables = {f"run{k}": as_two(generator.random(200)) for k in range(8)}
         choice = choose_blend(held_out("auc", targets), tables)
-        candidate, plain = candidates(choice)["weighted mean"], candidates(choice)["plain mean"]
+        candidate, plain = candidates(choice)[WEIGHTED], candidates(choice)[PLAIN]
         promised.append(candidate.same_rows - plain.score)
         held.append(candidate.gain.value)
-        assert choice.taken.method == "plain mean"
+        assert choice.taken.method == PLAIN
     assert min(promised) > 0.01
     assert np.mean(promised) > 0.05
     assert np.mean(held) < 0.01
@@ -91,10 +91,10 @@ def test_a_bad_run_is_weighed_down():
     tables["bad"] = tables["bad"][:, [1, 2, 3, 0]] ** 8  # sure of itself, and wrong
     tables["bad"] /= tables["bad"].sum(axis=1, keepdims=True)
     choice = choose_blend(held_out("accuracy", targets), tables)
-    assert choice.taken.method != "plain mean"
-    assert candidates(choice)["weighted mean"].gain.real
+    assert choice.taken.method != PLAIN
+    assert candidates(choice)[WEIGHTED].gain.real
     beside = {candidate.name: candidate for candidate in choice.comparison.beside}
-    assert beside["run good"].score > candidates(choice)["plain mean"].score > beside["run bad"].score
+    assert beside["run good"].score > candidates(choice)[PLAIN].score > beside["run bad"].score
 
 
 def test_ranks_join_runs_of_different_scales():
@@ -106,20 +106,20 @@ def test_ranks_join_runs_of_different_scales():
         "sure": as_two(1 / (1 + np.exp(-8 * signals[1]))),
     }
     choice = choose_blend(held_out("auc", targets), tables)
-    assert candidates(choice)["rank mean"].gain.real
-    assert choice.taken.method in ("rank mean", "linear stack")
-    answered = Blend("rank mean", ("timid", "sure"), MULTICLASS, (0.5, 0.5)).apply(tables)
+    assert candidates(choice)[RANKS].gain.real
+    assert choice.taken.method in (RANKS, STACK)
+    answered = Blend(RANKS, ("timid", "sure"), MULTICLASS, (0.5, 0.5)).apply(tables)
     np.testing.assert_allclose(answered.sum(axis=1), 1)
     sharper = tables | {"timid": as_two(tables["timid"][:, 1] ** 3)}  # the same order in other numbers
-    np.testing.assert_allclose(Blend("rank mean", ("timid", "sure"), MULTICLASS, (0.5, 0.5)).apply(sharper), answered)
+    np.testing.assert_allclose(Blend(RANKS, ("timid", "sure"), MULTICLASS, (0.5, 0.5)).apply(sharper), answered)
 
 
 def test_ranks_are_offered_for_scores_of_order_only():
     targets, tables = runs(0, {"a": 1.0, "b": 1.0}, rows=100)
     assert set(candidates(choose_blend(held_out("log_loss", targets), tables))) == {
-        "plain mean",
-        "weighted mean",
-        "linear stack",
+        PLAIN,
+        WEIGHTED,
+        STACK,
     }
 
 
@@ -132,10 +132,10 @@ def test_a_stack_learns_what_a_mean_cannot(several):
         targets = (generator.random((1500, 4)) < 0.3).astype(np.float32)
     tables = {run: network(generator, targets, 4, 3.0) for run in "ab"}
     choice = choose_blend(held_out("log_loss", targets), tables)
-    assert choice.taken.method == "linear stack"
+    assert choice.taken.method == STACK
     assert choice.answer.shape == (1500, 4)
     assert several or np.allclose(choice.answer.sum(axis=1), 1)
-    assert candidates(choice)["linear stack"].same_rows < candidates(choice)["linear stack"].score
+    assert candidates(choice)[STACK].same_rows < candidates(choice)[STACK].score
 
 
 def test_a_class_that_no_row_has_does_no_harm():
@@ -148,14 +148,14 @@ def test_one_fold_alone_is_judged_in_parts():
     targets, tables = runs(1, {"a": 3.0, "b": 0.2})
     held = held_out("accuracy", targets, folds=1)
     assert len(held.splits()) == 5
-    assert np.isfinite(candidates(choose_blend(held, tables))["weighted mean"].score)
+    assert np.isfinite(candidates(choose_blend(held, tables))[WEIGHTED].score)
     with raises("too-few-groups"):
         choose_blend(replace(held, groups=np.full(len(targets), "g")), tables)
 
 
 def test_what_is_written_down_answers_the_test_rows_the_same():
     targets, tables = runs(0, {"a": 2.0, "b": 1.0}, rows=200)
-    for weights, method in (((0.5, 0.5), "rank mean"), ((0.75, 0.25), "weighted mean")):
+    for weights, method in (((0.5, 0.5), RANKS), ((0.75, 0.25), WEIGHTED)):
         blend = Blend(method, ("a", "b"), MULTICLASS, weights)
         again = Blend.from_json(json.loads(json.dumps(blend.to_json())))
         assert again == blend
@@ -239,13 +239,13 @@ def test_numbers_are_blended_by_the_weights_that_noise_asks_for():
     held = HeldOut(metric("rmse", "regression"), rows.astype(str), truth, rows % 5, np.full(4000, ""))
     choice = choose_blend(held, tables)
     scores = {one.name: one.score for one in choice.comparison.candidates}
-    assert scores["weighted mean"] == pytest.approx(np.sqrt(0.8), rel=0.03)
-    assert scores["linear stack"] == pytest.approx(np.sqrt(0.8), rel=0.03)
-    assert scores["plain mean"] == pytest.approx(np.sqrt(5 / 4), rel=0.03)
+    assert scores[WEIGHTED] == pytest.approx(np.sqrt(0.8), rel=0.03)
+    assert scores[STACK] == pytest.approx(np.sqrt(0.8), rel=0.03)
+    assert scores[PLAIN] == pytest.approx(np.sqrt(5 / 4), rel=0.03)
     assert hill_climbing(held, tables, rows) == pytest.approx([0.8, 0.2], abs=0.06)
     tables["c"] = truth + 10 + rng.normal(0, 0.5, truth.shape)
     choice = choose_blend(held, tables)
-    assert choice.taken.method == "linear stack"
+    assert choice.taken.method == STACK
     best = 1 / np.sqrt(1 + 1 / 4 + 4)
     assert choice.comparison.candidate.score == pytest.approx(best, rel=0.05)
     assert np.sqrt(np.square(choice.taken.apply(tables) - truth).mean()) == pytest.approx(best, rel=0.05)

@@ -10,6 +10,8 @@ import pytest
 from src.evaluation.decision_choice import choose_decision
 from src.metrics import METRICS, metric
 from src.metrics.decision import Decision, expected_grade
+from src.metrics.metric import OneThreshold
+from src.metrics.rules import ClassThresholds, NoneOfThem, PriorDividedOut, TiltedPrior
 from src.metrics.thresholds import cut_points, macro_thresholds, micro_thresholds, sample_thresholds
 from src.targets import TARGETS, ClassTarget, target_type
 from tests.fixtures.codes import raises
@@ -105,7 +107,7 @@ def test_a_temperature_is_found_again():
     found = choose_decision(held_out("log_loss", targets), sure)
     assert found.decision.temperature == pytest.approx(2.5, rel=0.1)
     np.testing.assert_allclose(found.decision.apply(sure)[0], true, atol=0.05)
-    assert choose_decision(held_out("log_loss", targets), true).decision.name == "probabilities as they are"
+    assert choose_decision(held_out("log_loss", targets), true).decision.name == ONE.undecided_rule
 
 
 def test_a_temperature_of_several_classes():
@@ -126,12 +128,12 @@ def test_the_samplers_prior_is_divided_out():
     np.testing.assert_allclose(ONE.prior_shift(targets, np.ones(4000), 4), 0, atol=1e-9)
     for name in ("accuracy", "log_loss", "map@2"):
         found = choose_decision(held_out(name, targets), balanced, shift)
-        assert candidates(found)["prior divided out"].gain.real
+        assert candidates(found)[PriorDividedOut.name].gain.real
         assert found.decision.shift == pytest.approx(tuple(shift))
         expected = balanced * shares / (balanced * shares).sum(axis=1, keepdims=True)
         np.testing.assert_allclose(Decision("x", ONE, shift=tuple(shift)).apply(balanced)[0], expected, atol=0.03)
     other = choose_decision(held_out("balanced_accuracy", targets), balanced, shift)
-    assert candidates(other)["prior divided out"].gain.high < 0
+    assert candidates(other)[PriorDividedOut.name].gain.high < 0
     assert other.decision.shift is None, "balanced classes are what this score wants"
 
 
@@ -151,7 +153,7 @@ def test_rare_classes_are_weighed_up_for_macro_scores():
     targets = generator.choice(3, 3000, p=shares)
     p = network(generator, targets, 3, 1.5) * shares
     found = choose_decision(held_out("balanced_accuracy", targets), p / p.sum(axis=1, keepdims=True))
-    assert found.decision.name == "tilted prior"
+    assert found.decision.name == TiltedPrior.name
     assert found.decision.shift[2] > found.decision.shift[1] > found.decision.shift[0]
 
 
@@ -160,7 +162,7 @@ def test_a_threshold_for_the_f1_of_two_classes():
     targets = (generator.random(2000) < 0.1).astype(int)
     odds = generator.normal(0, 1.2, 2000) + 1.5 * targets - 3
     found = choose_decision(held_out("f1", targets), as_two(1 / (1 + np.exp(-odds))))
-    assert found.decision.name == "one threshold"
+    assert found.decision.name == OneThreshold.name
     assert found.decision.thresholds[1] < 0.4
     changed, labels = found.decision.apply(as_two(np.array([0.01, 0.99])))
     assert labels.tolist() == [0, 1]
@@ -191,8 +193,8 @@ def test_on_pure_noise_a_threshold_each_class_is_no_better_than_one():
         generator = np.random.default_rng(seed)
         targets = (generator.random((200, 6)) < 0.3).astype(np.float32)
         found = candidates(choose_decision(held_out("macro_f1", targets), generator.random((200, 6))))
-        same.append(found["a threshold each class"].same_rows - found["one threshold"].same_rows)
-        nested.append(found["a threshold each class"].score - found["one threshold"].score)
+        same.append(found[ClassThresholds.name].same_rows - found[OneThreshold.name].same_rows)
+        nested.append(found[ClassThresholds.name].score - found[OneThreshold.name].score)
     assert min(same) > 0
     assert np.mean(same) > 0.005
     assert np.mean(nested) < 0
@@ -288,13 +290,13 @@ def test_how_easily_none_of_them_is_answered_is_fitted(name):
     held = replace(held_out("accuracy", truth), metric=metric(name, target))
     shy = target.from_strength(target.log_strength(p) - [0, 0, 0, 0, 4.0])
     found = choose_decision(held, shy)
-    assert found.comparison.taken == "none of them"
+    assert found.comparison.taken == NoneOfThem.name
     assert found.decision.shift[:4] == (0, 0, 0, 0) and 2.5 < found.decision.shift[4] < 6
     nested, fair = held.objective(found.answer), held.objective((p, None))
     assert held.objective((shy, None)) + 0.05 < nested and nested > fair - 0.03
     # Of the same numbers without such a class nothing of the kind is tried.
     plain = choose_decision(replace(held, metric=metric(name, "multiclass")), shy)
-    assert "none of them" not in candidates(plain)
+    assert NoneOfThem.name not in candidates(plain)
 
 
 @pytest.mark.parametrize("name", ["balanced_accuracy", "macro_f1"])
@@ -306,7 +308,7 @@ def test_a_prior_is_corrected_where_classes_count_alike(name):
     p = ONE.from_strength(ONE.log_strength(network(generator, truth, 6, 2.5)) + prior)
     held = held_out(name, truth)
     found = choose_decision(held, p)
-    assert found.comparison.taken == "tilted prior"
+    assert found.comparison.taken == TiltedPrior.name
     assert held.objective(found.answer) > held.objective((p, None)) + 0.02
     shift = np.array(found.decision.shift)
     assert (np.diff(shift) >= 0).all() and shift[-1] > shift[0]  # the rarer, the more easily

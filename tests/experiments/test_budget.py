@@ -20,12 +20,15 @@ from src.experiments.budget_plan import Planned, recipe
 from src.experiments.first_folds import FirstFolds
 from src.experiments.learning_curve import lengths, promised
 from src.experiments.time_plan import Speed, Work, largest
+from src.inference.planned_answer import PROBE_ALONE, RUN_ALONE
 from src.predict import main as predict
 from src.report import main as report
 from src.submit import main as submit
 from src.train import main as train
 from src.training.run import train_within
 from tests.fixtures.codes import raises
+from tests.fixtures.notes import names_it
+from tests.fixtures.pages import caption
 from tests.fixtures.tiny import write_tiny
 
 HERE = ["competition=tiny", "data.folds=3", "images.size=32", "machine.device=cpu", "machine.threads=1", "run=b"]
@@ -80,9 +83,9 @@ def test_what_follows_finds_the_run_and_keeps_its_plan(at_home, capsys):
     told = of_json(capsys)
     probe, probe_file, what = plan["probe"]["value"], plan["probe"]["file"], told["answer"]["what"]
     own, other = (sum(score_of(home, run, fold) for fold in (0, 1)) for run in ("b", "b-probe"))
-    single = {"this run alone": told["submission"], "its probe alone": probe_file}
+    single = {RUN_ALONE: told["submission"], PROBE_ALONE: probe_file}
     assert told["submit"] == single.get(what, told["submit"]) and Path(told["submit"]).is_file()
-    assert (own >= other or what != "this run alone") and (other >= own or what != "its probe alone")
+    assert (own >= other or what != RUN_ALONE) and (other >= own or what != PROBE_ALONE)
     assert (told["submit"] in single.values()) == (what in single)
     assert submit([*words, "--dry-run", "--json"]) == 0
     assert of_json(capsys)["file"] == told["submit"]
@@ -92,7 +95,7 @@ def test_what_follows_finds_the_run_and_keeps_its_plan(at_home, capsys):
     assert of_json(capsys)["file"] == probe_file
     assert report(words) == 0
     page = (home / "runs/tiny/b/report/report.html").read_text()
-    assert "budget of 150s" in page and f"{probe:.4f}" in page
+    assert names_it(caption(page, "plan"), "150s") and f"{probe:.4f}" in page
     assert set(read_json(home / "runs/tiny/b/plan.json")["took"]) >= {"prediction", "page"}
     capsys.readouterr()
     # Other words under this name are another configuration, and are not overruled by the plan.

@@ -124,19 +124,17 @@ def test_it_looks_at_the_fold_the_seed_and_the_optimizer_that_are_asked_for(tiny
         assert not np.allclose(tables["plain"]["loss"].iloc[5:20], tables[run]["loss"].iloc[5:20], rtol=1e-6), run
 
 
-def test_where_no_rate_makes_the_loss_fall_nothing_is_proposed(tiny, monkeypatch):
-    monkeypatch.setattr(lr_finder, "LOWEST", 1e-12)
-    monkeypatch.setattr(lr_finder, "HIGHEST", 1e-11)
+def test_where_no_rate_makes_the_loss_fall_nothing_is_proposed(tiny):
     with raises("no-rate-found"):
-        find_lr(parse(["config=tiny", "run=deaf", "optim.weight_decay=0", "augment=none", "data.sampler=plain"]))
+        words = ["config=tiny", "run=deaf", "optim.weight_decay=0", "augment=none", "data.sampler=plain"]
+        find_lr(parse(words), (1e-12, 1e-11))
     assert files(tiny, "deaf") == {"lr-finder.csv", "lr-finder.png"}  # to look at
 
 
 def test_it_goes_to_the_very_end_where_the_weights_burst(tiny, monkeypatch):
-    monkeypatch.setattr(lr_finder, "HIGHEST", 1e30)
     monkeypatch.setattr(lr_finder, "CLIMB", 1e9)
     monkeypatch.setattr(lr_finder, "NOTICED", 1e-9)
-    find_lr(parse(["config=tiny", "run=burst", "optim.name=sgd"]))
+    find_lr(parse(["config=tiny", "run=burst", "optim.name=sgd"]), (lr_finder.LOWEST, 1e30))
     table = pd.read_csv(tiny / "runs/tiny/burst/lr-finder.csv")
     assert lr_finder.SETTLING < len(table) < lr_finder.STEPS
     assert np.isfinite(table).all().all()

@@ -362,7 +362,7 @@ def test_words_of_the_command(shop, tmp_path, capsys):
         ([file, images, "device=cpu", "precision=fp16"], "unsupported-precision", "precision=fp16"),
     ):
         refused(capsys, main, words, code, name)
-    assert main(["--help"]) == 0 and "python -m src.export.predict" in capsys.readouterr().out
+    assert main(["--help"]) == 0 and "src.export.predict" in capsys.readouterr().out
     assert predict(["--export=onnx", "config=tiny"]) == 2
     assert "--export=onnx" in capsys.readouterr().err
 

@@ -30,6 +30,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MINUTES = 8.75  # after which no step is begun, and a running one is ended
+LEFT_OUT = "left out"  # the status of a step for which there was no time
 FEW = ("albumentations", "opencv-python-headless", "omegaconf", "pydantic", "rich", "safetensors", "timm", "torch")
 
 
@@ -86,7 +87,7 @@ def run_step(name: str, place: Any, log: Path, left: float) -> Result:
         return Result(name, "absent", 0.0, {}, reason)
     limit = min(step.seconds, left)
     if limit < 5:
-        return Result(name, "left out", 0.0, {}, "no time is left")
+        return Result(name, LEFT_OUT, 0.0, {}, "no time is left")
     ours, theirs = multiprocessing.get_context("fork").Pipe(duplex=False)
     begun, child = time.monotonic(), os.fork()
     if child == 0:

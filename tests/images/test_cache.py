@@ -316,8 +316,13 @@ def test_a_mark_that_is_damaged_makes_the_cache_anew(paths, content, notes):
     assert notes.texts("cache-remade")
 
 
-def test_a_large_cache_is_checked_row_by_row_as_it_is_read(paths, monkeypatch):
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every cache count as one too large to be checked as a whole when it is opened."""
     monkeypatch.setattr("src.images.cache.CHECKED_AT_OPEN", 0)
+
+
+def test_a_large_cache_is_checked_row_by_row_as_it_is_read(paths, large):
     true = opened(paths).batch(range(12))
     file = opened(paths).file
     flip(file, 128 + 5 * SIDE * SIDE * 3, 1)
@@ -329,9 +334,8 @@ def test_a_large_cache_is_checked_row_by_row_as_it_is_read(paths, monkeypatch):
     assert np.array_equal(opened(paths).batch(range(12)), true), "the next command did not make it anew"
 
 
-def test_what_is_wrong_in_a_loader_s_process_is_told_in_one_line(paths, monkeypatch):
+def test_what_is_wrong_in_a_loader_s_process_is_told_in_one_line(paths, large):
     """torch puts the whole traceback of a worker into the message."""
-    monkeypatch.setattr("src.images.cache.CHECKED_AT_OPEN", 0)
     flip(opened(paths).file, 128, 1)
     feed = Feed(PlainRows(opened(paths), SIDE), 1, torch.device("cpu"))
     with raises("damaged-file") as error:
@@ -387,9 +391,8 @@ def test_a_cache_deleted_by_hand_is_built_again(paths):
     assert np.array_equal(opened(paths).batch(range(12)), wanted)
 
 
-def test_a_cache_that_others_delete_is_read_on_and_told_where_it_cannot_be(paths, monkeypatch):
+def test_a_cache_that_others_delete_is_read_on_and_told_where_it_cannot_be(paths, large):
     """By hand, or by a process that saw it without its mark; and another one may stand in its place."""
-    monkeypatch.setattr("src.images.cache.CHECKED_AT_OPEN", 0)
     wanted, cache = opened(paths).batch(range(12)), opened(paths)
     cache.file.unlink()
     cache.file.with_suffix(".json").unlink()
@@ -616,11 +619,10 @@ def test_a_copy_that_is_not_whole_is_made_again(paths, tmp_path):
     assert copy.read_bytes() == whole
 
 
-def test_bytes_that_are_not_those_that_were_built_are_never_copied(paths, tmp_path, monkeypatch, messages):
+def test_bytes_that_are_not_those_that_were_built_are_never_copied(paths, tmp_path, messages, large):
     file, local = opened(paths).file, tmp_path / "local"
     messages.clear()
     true = opened(paths).batch(range(12))
-    monkeypatch.setattr("src.images.cache.CHECKED_AT_OPEN", 0)
     flip(file, 200)
     cache = opened(paths, local=local)
     assert copies(local) == []
@@ -668,7 +670,7 @@ def test_the_folder_of_copies_is_the_user_s_alone(paths, tmp_path):
     assert (tmp_path / "local" / OURS).stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("planted", ["by another user", "as a link"])
+@pytest.mark.parametrize("planted", ["by another user", "link"])
 def test_pixels_in_a_folder_that_is_not_the_user_s_are_never_read(paths, tmp_path, monkeypatch, planted, notes):
     local = tmp_path / "local"
     copy = opened(paths, local=local).file
@@ -677,7 +679,7 @@ def test_pixels_in_a_folder_that_is_not_the_user_s_are_never_read(paths, tmp_pat
     forged = bytes(SIDE * SIDE * 3)
     copy.write_bytes(copy.read_bytes()[:128] + 12 * forged + 12 * zlib.crc32(forged).to_bytes(4, "little"))
     assert not np.array_equal(opened(paths, local=local).batch(range(12)), true)  # in one's own folder it would count
-    if planted == "as a link":
+    if planted == "link":
         (local / OURS).rename(tmp_path / "elsewhere")
         (local / OURS).symlink_to(tmp_path / "elsewhere")
     else:

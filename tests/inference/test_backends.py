@@ -76,6 +76,12 @@ def facts(home: Path) -> dict:
     return json.loads(newest.read_text())
 
 
+def without(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    """Let these packages be absent: Python finds none that stands so among its modules."""
+    for package in packages:
+        monkeypatch.setitem(sys.modules, package, None)
+
+
 def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a test set of any size be worth a measurement."""
     monkeypatch.setattr(backend_choice, "PAYS", 0)
@@ -265,7 +271,7 @@ def test_an_engine_that_fails_when_it_is_tried_is_left_out(trained, notes, monke
 
 @pytest.mark.parametrize("name", INT8)
 def test_an_engine_whose_library_fails_is_left_out(trained, capsys, notes, monkeypatch, name):
-    other = onnxruntime_backend if name == "openvino" else openvino_backend
+    other = ["openvino"] if name == "onnxruntime" else onnxruntime_backend.PACKAGES
 
     def failing(*_: object) -> None:
         raise RuntimeError("no kernel\nfor this " + 300 * "x")
@@ -275,7 +281,7 @@ def test_an_engine_whose_library_fails_is_left_out(trained, capsys, notes, monke
     message = refused(capsys, predict, words, "logits-differ", f"{name} int8", "no kernel for this xxx")
     assert "x" * 201 not in message and not list((trained / "submissions").rglob("*.csv"))
     any_size(monkeypatch)
-    monkeypatch.setattr(other, "find_spec", lambda _: None)
+    without(monkeypatch, *other)
     assert predict(COMMAND) == 0
     assert notes.texts("engine-chosen") and notes.texts("engine-left-out", f"{name} int8", "no kernel")
 
@@ -292,7 +298,7 @@ def test_an_engine_that_fails_at_another_fold_is_left_out(trained, notes, monkey
         return quantise(own, model, images)
 
     monkeypatch.setattr(openvino_backend.OpenVino, "quantised", failing_once)
-    monkeypatch.setattr(onnxruntime_backend, "find_spec", lambda _: None)
+    without(monkeypatch, *onnxruntime_backend.PACKAGES)
     speeds = {"torch fp32": 2.0, "openvino int8": 1.0}
     monkeypatch.setattr(
         Trial, "seconds", lambda _, ready, *__, **___: {one: speeds.get(str(one), 3.0) for one in ready}
@@ -311,11 +317,11 @@ def test_what_answers_otherwise_is_refused(trained, capsys):
 
 
 def test_an_absent_package_is_named_with_the_remedy(trained, capsys, notes, monkeypatch):
-    monkeypatch.setattr(openvino_backend, "find_spec", lambda _: None)
+    without(monkeypatch, "openvino")
     refused(capsys, predict, [*COMMAND, "predict.engine=openvino"], "backend-unavailable", "pip install openvino")
     words = [*COMMAND, "predict.engine=torch", "predict.precision=int8"]
     refused(capsys, predict, words, "unsupported-precision", "torch", "fp32", "bf16")
-    monkeypatch.setattr(onnxruntime_backend, "find_spec", lambda _: None)
+    without(monkeypatch, *onnxruntime_backend.PACKAGES)
     words = [*COMMAND, "predict.engine=onnxruntime"]
     refused(capsys, predict, words, "backend-unavailable", "pip install onnxruntime onnx onnxscript")
     any_size(monkeypatch)
@@ -325,9 +331,7 @@ def test_an_absent_package_is_named_with_the_remedy(trained, capsys, notes, monk
 
 @needs_openvino
 def test_without_nncf_openvino_does_all_but_int8(trained, capsys, notes, monkeypatch):
-    monkeypatch.setattr(
-        openvino_backend, "find_spec", lambda package: None if package == "nncf" else find_spec(package)
-    )
+    without(monkeypatch, "nncf")
     words = [*COMMAND, "predict.engine=openvino", "predict.precision=int8"]
     refused(capsys, predict, words, "backend-unavailable", "nncf", "pip install openvino nncf")
     assert predict([*COMMAND, "predict.engine=openvino"]) == 0

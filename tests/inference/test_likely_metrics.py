@@ -12,6 +12,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from src import predict, prepare
 from src.competition.card import load_card
 from src.core.paths import competition_folder, runs_folder
+from src.evaluation.blending import RANKS
 from src.metrics.decision import Decision
 from src.targets import target_type
 from tests.fixtures.layouts import cats, csv, grades
@@ -103,7 +104,7 @@ def test_a_blend_under_a_guessed_metric_stays_a_probability(pets, capsys):
     column, facts, text = answered(capsys, "runs=loud,shout")
     assert losses(pets, column)[0] < CHANCE
     assert facts["likely"]["log_loss"] < CHANCE
-    assert "rank mean" not in text
+    assert RANKS not in text
 
 
 def test_a_confirmed_metric_leaves_the_probabilities_alone(pets, capsys):
@@ -120,7 +121,7 @@ def test_a_confirmed_metric_leaves_the_probabilities_alone(pets, capsys):
     assert "likely" not in facts
     assert facts["decision"]["temperature"] == 1
     assert "of_mean" not in facts["decision"]
-    assert "rank mean" in blend[2], "the mean of ranks is tried again"
+    assert RANKS in blend[2], "the mean of ranks is tried again"
 
 
 def test_columns_of_grades_are_guessed_to_be_probabilities(tmp_path, monkeypatch):

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 
 from src.core.paths import REPOSITORY
-from src.export import time_limit
 from src.export.hidden_test import main as hidden_main
 from src.export.predict import Exported
 from src.export.time_limit import affordable_passes, answers_in_time, passes
@@ -74,8 +73,8 @@ def test_inputs_mounted_by_their_kind_are_found_and_the_hours_are_kept_in_mind(s
     mounted(machine, folder, hidden, f"datasets/{USER}/{{slug}}", f"competitions/{SLUG}")
     ended = machine.run(folder / "notebook" / "podium.ipynb")
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    minutes = re.search(r"200 images timed: all 203 take .* and (\S+) min may be spent", ended.stdout)
-    assert 40 < float(minutes[1]) < 51, "of an hour, less what installing took"
+    (told,) = [line for line in ended.stdout.splitlines() if line.startswith("200 ") and names_it(line, 203)]
+    assert 40 < float(re.findall(r"[\d.]+ min", told)[-1][:-4]) < 51, "of an hour, less what installing took"
     assert len(pd.read_csv(machine.written())) == 203
 
 
@@ -208,9 +207,8 @@ def test_views_then_models_are_left_out_until_the_rest_fits(shop, monkeypatch, n
     """300 images, 0.1 s to read and 0.4 s a look at each: all six looks take 750 s."""
     exported = Exported.open(shop / "runs" / "tiny" / "tiny" / "export" / "tiny.safetensors")
     (image, *_) = sorted((shop / "competition" / "tiny" / "data" / "test").iterdir())
-    monkeypatch.setattr(time_limit, "TIMED", 20)
     clock = Clock(monkeypatch, 0.1, 0.4)
-    parts = list(answers_in_time(exported, [image] * 300, seconds, clock))
+    parts = list(answers_in_time(exported, [image] * 300, seconds, clock, timed=20))
     assert sum(len(part.paths) for part in parts) == 300
     assert clock.looks[-1] == (300, views * models) and clock.looks[1] == (20, 6)
     assert ("views-left-out" in notes.codes) == (views * models < 6)
@@ -220,10 +218,8 @@ def test_views_then_models_are_left_out_until_the_rest_fits(shop, monkeypatch, n
 def test_a_machine_that_slows_down_later_loses_views_then(shop, monkeypatch):
     exported = Exported.open(shop / "runs" / "tiny" / "tiny" / "export" / "tiny.safetensors")
     (image, *_) = sorted((shop / "competition" / "tiny" / "data" / "test").iterdir())
-    monkeypatch.setattr(time_limit, "TIMED", 10)
-    monkeypatch.setattr(time_limit, "ROUND", 20)
     clock = Clock(monkeypatch, 0.0, 1.0, 1.0, 3.0)
-    parts = list(answers_in_time(exported, [image] * 60, 700, clock))
+    parts = list(answers_in_time(exported, [image] * 60, 700, clock, timed=10, every=20))
     assert [len(part.paths) for part in parts] == [20, 20, 20]
     assert clock.looks == [(8, 6), (10, 6), (20, 6), (20, 1), (20, 1)]
 

@@ -27,7 +27,7 @@ from src.submission.kaggle.kernels import (
 from tests.fixtures.codes import raises
 from tests.fixtures.kaggle_hosting import Kernel, Ran
 from tests.fixtures.kaggle_server import TOKEN
-from tests.fixtures.kaggle_words import prints
+from tests.fixtures.kaggle_words import aged, prints
 from tests.fixtures.kernel_home import SLUG, USER, loopback
 from tests.fixtures.notes import Notes
 
@@ -86,7 +86,7 @@ def test_a_notebook_of_which_it_is_not_known_whether_it_arrived_is_not_pushed_ag
         with raises("push-unsure"):
             pushed.push(KERNEL)
     assert pushed.server.count("SaveKernel") == 1
-    monkeypatch.setattr(command, "LAG_SECONDS", 0.0)
+    aged(monkeypatch)
     assert pushed.push(KERNEL) == 1 and pushed.server.count("SaveKernel") == 2
 
 

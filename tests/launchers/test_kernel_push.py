@@ -108,7 +108,9 @@ def test_a_failed_run_is_told_and_the_next_one_is_submitted(at_kaggle):
     assert at_kaggle.notes.texts("submission-scored", 1)
     (entry,) = at_kaggle.entries()
     assert (entry.status, entry.public_score, entry.file) == ("COMPLETE", 1.0, f"{asked['slug']} version 2")
-    assert entry.runs == "tiny" and entry.views == "identity hflip" and entry.oof_score and entry.config_hash
+    assert (
+        (entry.runs, entry.views.split()) == ("tiny", ["identity", "hflip"]) and entry.oof_score and entry.config_hash
+    )
     # The same once more is refused, and asks nothing of Kaggle.
     before = len(server.asked)
     at_kaggle.refused("already-submitted", "--push", ME, names=("--again",))
@@ -148,12 +150,13 @@ def test_a_killed_push_keeps_its_folder_until_the_command_ends(at_kaggle):
     assert (at_kaggle.run_folder / "kernel" / "notebook" / "podium.ipynb").read_bytes() == before
     server.gate.set()
     wait_for(lambda: at_kaggle.run(ME)[0] == 0)
-    server.fault("CreateCodeSubmission", status=400, message="Your Notebook cannot use internet access here.")
+    refusal = "Your Notebook cannot use internet access here."
+    server.fault("CreateCodeSubmission", status=400, message=refusal)
     code, _, err = at_kaggle.run("--push", ME)
     assert at_kaggle.notes.texts("earlier-push-arrived", 1)
     assert len(at_kaggle.dataset.versions) == len(at_kaggle.kernel.runs) == 1
     # What Kaggle has against this notebook is told and noted.
-    assert code == 1 and "cannot use internet access" in err and not server.submissions
+    assert code == 1 and refusal in err and not server.submissions
     assert [entry.status for entry in at_kaggle.entries()] == ["NOT PUSHED"]
 
 

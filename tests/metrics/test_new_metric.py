@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from src.metrics.rules import TiltedPrior
 from src.predict import main as predict
 from src.report import main as report
 from src.train import main as train
+from tests.fixtures.codes import refused
+from tests.fixtures.pages import sections
 from tests.fixtures.recipes import recipe
 from tests.fixtures.tiny import write_tiny
 
@@ -60,7 +63,7 @@ def test_an_extension_is_scored_judged_and_shown(tmp_path, monkeypatch, capsys, 
     assert 0 <= score["low"] <= score["value"] <= score["high"] <= 1 and score["low"] < score["high"]
     told = capsys.readouterr()
     assert f"{name} " in told.out
-    assert ("tilted prior" in told.out) == (code is QUICK)  # the rule that it names is judged
+    assert (TiltedPrior.name in told.out) == (code is QUICK)  # the rule that it names is judged
 
 
 def test_metric_py_knows_the_rows_and_has_its_decision_fitted(tmp_path, monkeypatch, capsys):
@@ -70,8 +73,8 @@ def test_metric_py_knows_the_rows_and_has_its_decision_fitted(tmp_path, monkeypa
     facts, page = used(tmp_path, "own")
     score = facts["score"]
     assert facts["metric"] == "own" and 0 < score["low"] <= score["value"] <= score["high"] <= 1
-    assert "tilted prior" in capsys.readouterr().out
-    assert '<section id="answer"' in page
+    assert TiltedPrior.name in capsys.readouterr().out
+    assert "answer" in sections(page)
 
 
 def test_a_wrong_parameter_is_refused_before_anything_is_trained(tmp_path, monkeypatch, capsys):
@@ -79,17 +82,16 @@ def test_a_wrong_parameter_is_refused_before_anything_is_trained(tmp_path, monke
     write_tiny(tmp_path)
     card = tmp_path / "competition" / "tiny" / "card.yaml"
     text = card.read_text()
-    for metric, told in (
-        ("{name: fbeta, beta: high}", "beta"),
-        ("{name: fbeta, betta: 2}", "Did you mean beta"),
-        ("fbeta", "beta"),
-        ("{name: weighted_log_loss, weights: [1, 2]}", "3 classes"),
-        ("{name: top_error, k: 0}", "k must be 1"),
-        ("{beta: 2}", "name"),
+    for metric, code, name in (
+        ("{name: fbeta, beta: high}", "bad-parameter", "beta"),
+        ("{name: fbeta, betta: 2}", "unknown-parameter", "beta?"),
+        ("fbeta", "missing-parameter", "beta"),
+        ("{name: weighted_log_loss, weights: [1, 2]}", "bad-parameter", "weights=[1, 2]"),
+        ("{name: top_error, k: 0}", "bad-parameter", "top_error@0"),
+        ("{beta: 2}", "missing-name", "name"),
     ):
         card.write_text(text.replace("metric: accuracy", f"metric: {metric}"))
-        assert train(["fold=0", "config=tiny"]) == 2
-        assert told in capsys.readouterr().err, metric
+        refused(capsys, train, ["fold=0", "config=tiny"], code, name)
     assert not list((tmp_path / "runs").glob("tiny/*/*/fold*"))
 
 

@@ -6,7 +6,6 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from src.inference.backends.torch_export import traced
@@ -19,7 +18,8 @@ from src.models.zoo import register_networks
 from src.predict import main as predict
 from src.train import main as train
 from tests.fixtures.codes import assert_error, raises
-from tests.models.test_hub import put, tensors
+from tests.fixtures.hub_cache import own_cache, put
+from tests.models.test_hub import tensors
 from tests.models.test_networks import model, pictures
 
 SIZE, CLASSES = 64, 3
@@ -251,8 +251,11 @@ def test_position_embeddings_are_resampled_wherever_weights_come_from(tmp_path, 
         save_file(trained.state_dict(), tmp_path / "vit.safetensors")
         choice = {"weights": str(tmp_path / "vit.safetensors")}
     else:
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        put(tmp_path / "hub", timm.get_pretrained_cfg("test_vit").hf_hub_id, model=tensors(trained))
+        put(
+            own_cache(monkeypatch, tmp_path / "hub"),
+            timm.get_pretrained_cfg("test_vit").hf_hub_id,
+            model=tensors(trained),
+        )
         choice = {"pretrained": True}
     network = build(model(name="test_vit", **choice), CLASSES, 96)
     before = trained.pos_embed.shape[1] - trained.patch_embed.num_patches  # tokens that are no part of the picture

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import os
 import socket
 import threading
@@ -20,25 +19,13 @@ from src.models import hub
 from src.models.factory import build
 from src.predict import main as predict
 from src.train import main as train
-from tests.fixtures.codes import raises
+from tests.fixtures.codes import raises, refused
+from tests.fixtures.hub_cache import own_cache, put
 from tests.models.test_networks import model
 
 SMALL = "test_resnet"  # 0.5 M parameters; timm's hub has it as timm/test_resnet.r160_in1k
 OF_TIMM = "timm/test_resnet.r160_in1k"
 WORDS = ["config=tiny", "fold=0", "train.epochs=1", "train.ema_decay=0", "optim.lr=1e-12", "model.stem=stock"]
-
-
-def put(folder: Path, repository: str, **files: bytes | dict) -> Path:
-    """A repository as the hub's cache holds it, its files by the name's stem. Returns the snapshot's folder."""
-    place = folder / f"models--{repository.replace('/', '--')}"
-    snapshot = place / "snapshots" / ("0" * 40)
-    snapshot.mkdir(parents=True)
-    (place / "refs").mkdir()
-    (place / "refs" / "main").write_text("0" * 40)
-    names = {"model": "model.safetensors", "config": "config.json", "README": "README.md", "bin": "pytorch_model.bin"}
-    for stem, content in files.items():
-        (snapshot / names[stem]).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-    return snapshot
 
 
 def tensors(network: torch.nn.Module) -> bytes:
@@ -48,9 +35,8 @@ def tensors(network: torch.nn.Module) -> bytes:
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> Path:
     """An empty cache of the hub."""
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     hub._knock.cache_clear()
-    return tmp_path / "hub"
+    return own_cache(monkeypatch, tmp_path / "hub")
 
 
 # Damaged and foreign files
@@ -65,8 +51,8 @@ def test_a_broken_download_is_told_before_anything_is_trained(tiny, cache, capsy
     file = put(cache, OF_TIMM, model=content(tensors(timm.create_model(SMALL)))) / "model.safetensors"
     with raises("weights-damaged", str(file)):
         build(model(name=SMALL, pretrained=True), 3, 64)
-    assert train([*WORDS, f"model.name={SMALL}", "model.pretrained=auto"]) == 1
-    assert "delete" in capsys.readouterr().err and not list(tiny.glob("runs/tiny/*/seed*/fold*/log.csv"))
+    refused(capsys, train, [*WORDS, f"model.name={SMALL}", "model.pretrained=auto"], "weights-damaged", str(file))
+    assert not list(tiny.glob("runs/tiny/*/seed*/fold*/log.csv"))
 
 
 def test_flipped_bytes_are_found_by_the_checksum_that_the_cache_calls_its_copies_by(cache):
@@ -109,12 +95,11 @@ def own_network(cache: Path, **facts) -> torch.nn.Module:
     return network
 
 
-def test_a_network_of_the_hub_by_its_name(tiny, cache, capsys):
+def test_a_network_of_the_hub_by_its_name(tiny, cache, notes):
     own = own_network(cache)
     words = [*WORDS, "model.name=hf-hub:someone/net", "run=own"]
     assert train(words) == 0
-    said = capsys.readouterr().out
-    assert SMALL in said and "licence mit" in said and "hf-hub:someone/net" in said
+    assert notes.texts("network-of-hub", "hf-hub:someone/net", SMALL, "mit")
     begun = load_file(tiny / "runs/tiny/own/seed0/fold0/model.safetensors")
     assert torch.allclose(begun["layer4.0.conv1.weight"], own.state_dict()["layer4.0.conv1.weight"], atol=1e-6)
     # The run has all that it needs: it is predicted, and goes on, without the repository's description.

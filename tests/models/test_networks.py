@@ -17,6 +17,7 @@ import torch
 import torchvision
 from safetensors.torch import load_file, save_file
 
+from src.config import run_config
 from src.config.load import config_names
 from src.config.request import parse
 from src.config.schema import Model
@@ -25,6 +26,7 @@ from src.models.factory import Network, build
 from src.predict import main as predict
 from src.train import main as train
 from tests.fixtures.codes import raises
+from tests.fixtures.codes import refused as stopped
 
 PLAIN = {"name": "resnet18", "pretrained": False, "weights": None, "stem": "auto", "drop_rate": 0.0}
 PLAIN |= {"pool": "stock", "head": "linear", "args": {}}
@@ -219,8 +221,7 @@ def test_training_starts_from_the_file_and_prediction_does_without_it(tiny, own_
     assert len(ended["fc.weight"]) == 3
     own_file.unlink()
     assert predict(["run=w", "fold=0"]) == 0
-    assert train(["run=w", "fold=1"]) == 1
-    assert "there is no such file" in capsys.readouterr().err
+    stopped(capsys, train, ["run=w", "fold=1"], "no-such-file", str(own_file))
 
 
 # Refusals: nothing is trained, and the message names the file and the remedy
@@ -358,7 +359,7 @@ def test_without_a_network_true_tells_both_remedies_and_auto_begins_from_scratch
         hubs = {"gone": f"http://127.0.0.1:{closed.getsockname()[1]}", "silent": silent}
         code = "import sys; from src.models import weights; weights.PATIENCE = 1.0\n"
         code += "from src.train import main; sys.exit(main(sys.argv[1:]))"
-        command = [sys.executable, "-c", code, "config=tiny", "fold=0", "model=resnet18", "train.epochs=1"]
+        command = [sys.executable, "-c", code, "config=tiny", "fold=0", "model=resnet18", "train.epochs=1", "--json"]
         begun, started = time.monotonic(), {}
         for name, hub in hubs.items():
             environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
@@ -380,8 +381,8 @@ def test_without_a_network_true_tells_both_remedies_and_auto_begins_from_scratch
             for process in started.values():
                 process.kill()
                 process.wait()
-    assert started["silent"].returncode == 0 and "from scratch" in text["silent"]
-    assert "pretrained: false" in (tiny / "runs/tiny/silent/config.yaml").read_text()
+    assert started["silent"].returncode == 0 and '"from-scratch"' in text["silent"]
+    assert not run_config.read(tiny / "runs/tiny/silent").model.pretrained
     assert started["gone"].returncode == 1 and text["gone"].count("error: ") == 1
-    assert "connect to the network" in text["gone"] and "model.weights=PATH" in text["gone"]
+    assert '"weights-unreachable"' in text["gone"] and "model.weights=PATH" in text["gone"]
     assert {path.parent.name for path in tiny.glob("runs/tiny/*/seed*")} == {"silent"}

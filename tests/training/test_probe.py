@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 import yaml
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from src.core.files import read_json
@@ -48,6 +49,7 @@ def test_a_probe_is_a_run_like_any_other(tiny, probed):
     assert train([*probed, AUTO, "fold=0..2", "run=p"]) == 0
     done = read_json(tiny / "runs/tiny/p/seed0/fold0/done.json")
     assert done["score"] > 0.9 and done["probe"]["head"] in ("logistic", "prototypes")
+    assert not list(tiny.glob("competition/tiny/cache/*.npy"))  # of images that are seen once
     kept = features(tiny)
     assert sorted(Path(file).name for file in kept) == [
         f"{part}-{view}.npz" for part in ("test", "train") for view in ("hflip", "identity")
@@ -75,6 +77,24 @@ def test_every_kind_of_target_has_its_heads(tiny, probed, target, metric, kind, 
     assert read_json(tiny / "runs/tiny/p/seed0/fold0/done.json")["score"] > 0.8
     assert train([*probed, AUTO, "fold=0", "run=auto"]) == 0
     assert read_json(tiny / "runs/tiny/auto/seed0/fold0/done.json")["score"] > 0.8
+
+
+def test_the_nearest_images_vote(tiny, probed, capsys):
+    words = [*probed, "probe.head=neighbours", "fold=0..1", "run=n"]
+    assert train(words) == 0
+    done = read_json(tiny / "runs/tiny/n/seed0/fold0/done.json")
+    assert done["probe"]["head"] == "neighbours" and done["score"] > 0.8
+    with safe_open(tiny / "runs/tiny/n/seed0/fold0/model.safetensors", "pt") as file:
+        assert file.get_tensor("fc.labels_of_stored").shape == (30,)  # every training image of the fold
+    assert predict(["run=n", "--tta", "--export"]) == 0  # reads the file back, and fails where it answers otherwise
+    by_features = stored(tiny, "n", "oof-identity")
+    shutil.rmtree(tiny / "runs/tiny/n/seed0/fold0/logits")
+    assert predict(["run=n"]) == 0
+    np.testing.assert_allclose(stored(tiny, "n", "oof-identity"), by_features, atol=1e-2)
+    capsys.readouterr()
+    words = [*WORDS, probed[-1], "train.head_init=probe", "probe.head=neighbours", "fold=0", "run=m", "--json"]
+    assert train(words) == 2
+    assert error(capsys) == "no-linear-head"
 
 
 def test_a_head_of_the_users_own(tiny, probed):

@@ -18,11 +18,13 @@ from src.config.load import load
 from src.core.locks import only_one
 from src.core.paths import REPOSITORY
 from src.train import main as train
-from src.training import machine
+from src.training import machine, trainer
 from src.training.machine import Share
 from src.training.trainer import FoldTraining
-from tests.fixtures.codes import raises
+from tests.fixtures.codes import raises, refused
 from tests.fixtures.fresh_process import trained
+from tests.fixtures.killed import killed_at
+from tests.fixtures.notes import Notes, names_it
 from tests.fixtures.tiny import write_tiny
 from tests.fixtures.warm_python import KILL, warm_python
 
@@ -58,7 +60,7 @@ def whole(tmp_path_factory) -> Path:
 
 def start(home: Path, run: str, words: list[str] = WORDS) -> subprocess.Popen:
     environment = {**os.environ, "PODIUM_HOME": str(home)}
-    command = [warm_python(), "-m", "src.train", *words, f"run={run}"]
+    command = [warm_python(), "-m", "src.train", *words, f"run={run}", "--json"]
     return subprocess.Popen(
         command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -104,7 +106,8 @@ def test_killed_runs_end_with_the_same_bits(tiny, whole):
     process = start(tiny, "killed")
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
-    assert "goes on at epoch" in output
+    (told,) = Notes(json.loads(output.splitlines()[-1])["notes"]).texts("fold-resumed")
+    assert names_it(told, "fold 0")
 
     true, killed = result(whole, "whole"), result(tiny, "killed")
     assert true[0] == killed[0]
@@ -115,29 +118,30 @@ def test_killed_runs_end_with_the_same_bits(tiny, whole):
     pd.testing.assert_frame_equal(logs[0][same], logs[1][same])
 
 
-def test_a_kill_between_the_last_step_and_the_end_of_its_epoch(tiny, monkeypatch):
+def test_a_kill_between_the_last_step_and_the_end_of_its_epoch(tiny):
     words = [word for word in WORDS if not word.startswith(("machine.", "train.epochs"))]
     words += ["machine.checkpoint_minutes=1e-9", "train.epochs=2"]
     assert train([*words, "run=whole"]) == 0
-    with monkeypatch.context() as patched:
-        patched.setattr(FoldTraining, "_end_epoch", lambda self: (_ for _ in ()).throw(SystemExit("killed")))
-        with pytest.raises(SystemExit):
-            train([*words, "run=killed"])
+    with killed_at(FoldTraining, "_end_epoch"):
+        train([*words, "run=killed"])
     progress = torch.load(fold(tiny, "killed") / "checkpoint.pt", weights_only=True)["progress"]
     assert (progress["epoch"], progress["step"]) == (0, 8), "every step of the epoch is in the checkpoint"
     assert train([*words, "run=killed"]) == 0
     assert result(tiny, "killed")[0] == result(tiny, "whole")[0]
 
 
+def checkpoints_are_dear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with large weights on a slow disk: a checkpoint is worth its time after hours alone."""
+    monkeypatch.setattr(trainer, "CHEAP", 0)
+    monkeypatch.setattr(trainer, "WORTH", 1e6)
+
+
 def test_large_checkpoints_are_not_written_at_every_epochs_end(tiny, monkeypatch):
     words = ["config=tiny", "fold=0", "train.epochs=4"]
     assert train([*words, "run=whole"]) == 0
-    with monkeypatch.context() as patched:
-        patched.setattr("src.training.trainer.CHEAP", 0)
-        patched.setattr("src.training.trainer.WORTH", 1e6)
-        patched.setattr("src.training.trainer.finish", lambda *_: (_ for _ in ()).throw(SystemExit("killed")))
-        with pytest.raises(SystemExit):
-            train([*words, "run=killed"])
+    with monkeypatch.context() as patched, killed_at(trainer, "finish"):
+        checkpoints_are_dear(patched)
+        train([*words, "run=killed"])
     assert torch.load(fold(tiny, "killed") / "checkpoint.pt", weights_only=True)["progress"]["epoch"] == 1
     assert train([*words, "run=killed"]) == 0
     assert result(tiny, "killed")[0] == result(tiny, "whole")[0]
@@ -146,10 +150,8 @@ def test_large_checkpoints_are_not_written_at_every_epochs_end(tiny, monkeypatch
 def test_the_best_epoch_so_far_is_always_in_the_checkpoint(tiny, monkeypatch):
     """Else a life that finds another best one would take the weights that the one before had put aside."""
     words = ["config=tiny", "fold=0", "train.epochs=4", "train.keep=best", "run=killed"]
-    monkeypatch.setattr("src.training.trainer.CHEAP", 0)
-    monkeypatch.setattr("src.training.trainer.WORTH", 1e6)
-    monkeypatch.setattr("src.training.trainer.finish", lambda *_: (_ for _ in ()).throw(SystemExit("killed")))
-    with pytest.raises(SystemExit):
+    checkpoints_are_dear(monkeypatch)
+    with killed_at(trainer, "finish"):
         train(words)
     kept = torch.load(fold(tiny, "killed") / "checkpoint.pt", weights_only=True)["progress"]["epoch"]
     scores = pd.read_csv(fold(tiny, "killed") / "log.csv")["score"]
@@ -172,17 +174,15 @@ def test_a_signal_while_the_last_epoch_is_kept_ends_the_command(tiny, monkeypatc
     assert train(words) == 0 and (fold(tiny, "stopped") / "done.json").exists()
 
 
-def test_a_kill_between_the_last_epoch_and_what_is_made_of_it(tiny, monkeypatch, capsys):
+def test_a_kill_between_the_last_epoch_and_what_is_made_of_it(tiny, monkeypatch, messages):
     words = ["config=tiny", "fold=0", "train.epochs=2"]
-    monkeypatch.setattr("src.training.trainer.CHEAP", 60)
+    monkeypatch.setattr(trainer, "CHEAP", 60)
     assert train([*words, "run=whole"]) == 0
-    with monkeypatch.context() as patched:
-        patched.setattr("src.training.trainer.finish", lambda *_: (_ for _ in ()).throw(SystemExit("killed")))
-        with pytest.raises(SystemExit):
-            train([*words, "run=killed"])
-    capsys.readouterr()
+    with killed_at(trainer, "finish"):
+        train([*words, "run=killed"])
+    messages.clear()
     assert train([*words, "run=killed"]) == 0
-    assert "epoch 2/2   loss" not in capsys.readouterr().out, "no epoch is trained again"
+    assert not any(names_it(line, "2/2") and names_it(line, "loss") for line in messages), "no epoch is trained again"
     whole, killed = result(tiny, "whole"), result(tiny, "killed")
     assert whole[0] == killed[0]
     np.testing.assert_array_equal(whole[1], killed[1])
@@ -212,7 +212,7 @@ def test_ctrl_c_keeps_the_step_and_says_how_to_go_on(tiny, whole):
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 130
-    assert "The same command goes on" in output
+    assert json.loads(output.splitlines()[-1])["error"]["code"] == "stopped"
     assert "Traceback" not in output
     assert train([*WORDS, "run=stopped"]) == 0
     assert result(tiny, "stopped")[0] == result(whole, "whole")[0]
@@ -254,26 +254,29 @@ def test_a_damaged_checkpoint_is_named(tiny, capsys):
     assert str(folder / "checkpoint.pt") in capsys.readouterr().err
 
 
-def test_finished_folds_are_skipped_and_other_settings_refused(tiny, capsys):
+def test_finished_folds_are_skipped_and_other_settings_refused(tiny, capsys, notes):
     assert train(["config=tiny", "fold=0", "run=once"]) == 0
     before = json.loads((fold(tiny, "once") / "done.json").read_text())
     assert train(["config=tiny", "fold=0", "run=once"]) == 0
-    assert "nothing to do" in capsys.readouterr().out
+    assert notes.texts("nothing-to-do", 0, "once")
     assert json.loads((fold(tiny, "once") / "done.json").read_text()) == before
-    assert train(["config=tiny", "fold=1", "run=once", "optim.lr=0.5", "train.epochs=4"]) == 2
-    message = capsys.readouterr().err
-    assert "optim.lr was 0.01, now 0.5" in message
-    assert "train.epochs was 3, now 4" in message
+    words = ["config=tiny", "fold=1", "run=once", "optim.lr=0.5", "train.epochs=4"]
+    message = refused(capsys, train, words, "run-config-differs", "run once")
+    assert all(names_it(message, told) for told in ("optim.lr", 0.01, 0.5, "train.epochs", 3, 4))
+
+
+def begun(output: str) -> Notes:
+    return Notes(json.loads(output)["notes"])
 
 
 @pytest.mark.slow  # three trainings in processes of their own
 def test_the_last_fold_has_all_cores_and_the_same_when_it_goes_on_alone(tiny):
     words = ["config=tiny", "fold=0..2", "run=odd", "train.epochs=1", "machine.threads=auto", "model.name=resnet10t"]
-    assert "; 2 folds side by side, one thread each, then 2 threads" in trained(*words, cores=2)
+    assert begun(trained(*words, "--json", cores=2)).texts("training-begun", "2 threads")
     file = tiny / "runs" / "tiny" / "odd" / "seed0" / "fold2" / "model.safetensors"
     whole = file.read_bytes()
     shutil.rmtree(file.parent)
-    assert ", 2 threads\n" in trained(*words, cores=2)
+    assert begun(trained(*words, "--json", cores=2)).texts("training-begun", "2 threads")
     assert file.read_bytes() == whole
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from src.competition.card import Sheet
+from src.competition.detect.boxes import box_columns
 from src.competition.detect.draft import Draft
 from src.competition.detect.inventory import TableFile
 from src.competition.detect.parts import Parts
@@ -91,7 +92,10 @@ def image_column(table: TableFile, context: Context) -> str | None:
 def _naming_column(table: TableFile, context: Context, find: Callable[..., list[Rule]]) -> str | None:
     wanted = context.sample.id if context.sample else None
     found: dict[str, tuple[int, bool, bool]] = {}
+    boxes = box_columns(table.cells)
     for column in table.columns:
+        if column in boxes:
+            continue
         values = table.cells[column].unique()
         fewest = _fewest(values) if find is find_rules else 0.5
         if re.search(r"[{}:]", column) or not column or len(values) < fewest * len(table):

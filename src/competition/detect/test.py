@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from src.competition import templates
+from src.competition.detect.boxes import box_columns, boxed
 from src.competition.detect.context import Context, given_rule, pick, rules_for
 from src.competition.detect.decide import label_cells
 from src.competition.detect.draft import Draft
@@ -123,7 +124,8 @@ def _with_rule(cells: pd.DataFrame, column: str, what: str, context: Context) ->
     ids = cells[spec].tolist() if spec in cells else templates.fill(spec, cells)
     draft.put("test.images", rule.images, *found_by(rule, cells[column].tolist()))
     context.taken.update(filter(None, rule.files))
-    return pd.DataFrame({"id": ids, "path": rule.files}, dtype=object)
+    files = boxed("test", cells, column, rule.files, draft) or rule.files
+    return pd.DataFrame({"id": ids, "path": files}, dtype=object)
 
 
 def _id_of(cells: pd.DataFrame, column: str, sample: Sample | None) -> Identity:
@@ -133,7 +135,7 @@ def _id_of(cells: pd.DataFrame, column: str, sample: Sample | None) -> Identity:
     """
     if sample is None:
         return Identity(column, "there is no sample submission")
-    wanted = set(sample.ids)
+    wanted, boxes = set(sample.ids), bool(box_columns(cells))
     endings = {path.rpartition(".")[2] for path in sample.ids[:1000] if "." in path}
     others = cells.columns.drop([column, "row", "row0"], errors="ignore")
     specs = [column, *others]
@@ -146,7 +148,8 @@ def _id_of(cells: pd.DataFrame, column: str, sample: Sample | None) -> Identity:
         ids = cells[spec].tolist() if spec in cells else templates.fill(spec, cells)
         known = set(ids)
         hits = len(wanted & known)
-        if hits == len(wanted) and (spec == column or len(known) == len(set(cells[column]))):
+        each = len(cells) if boxes else len(set(cells[column]))
+        if hits == len(wanted) and (spec == column or len(known) == each):
             by_row = spec in ("row", "row0")
             how = "nothing but the order of the rows tells which id is which image" if by_row else NAMED
             return Identity(spec, how, by_row)

@@ -9,6 +9,7 @@ import pandas as pd
 from src.competition import tables
 from src.competition.card import Join, Sheet
 from src.competition.detect import marks
+from src.competition.detect.boxes import boxed, put_box_ids
 from src.competition.detect.choice import choose
 from src.competition.detect.context import Context, given_rule, pick, rules_for
 from src.competition.detect.inventory import TableFile
@@ -108,7 +109,10 @@ def _with_images(cells: pd.DataFrame, table: TableFile, label: Label, split: Spl
     draft.put("train.id", column, text, guess=by_row)
     draft.put("train.images", rule.images, *found_by(rule, cells[named].tolist()))
     _check_folders(cells, rule.files, label, context)
-    return Train(cells, named, rule.files, label, split)
+    boxes = boxed("train", cells, named, rule.files, draft)
+    if boxes:
+        put_box_ids(cells, named, draft, context.sample.id if context.sample else None)
+    return Train(cells, named, boxes or rule.files, label, split)
 
 
 def found_by(rule: Rule, values: list[str]) -> tuple[str, bool]:

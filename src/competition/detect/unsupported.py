@@ -11,6 +11,7 @@ from typing import Protocol
 
 import pandas as pd
 
+from src.competition.detect.boxes import box_columns
 from src.competition.detect.context import Context
 from src.competition.detect.inventory import TableFile
 from src.competition.detect.roles import words
@@ -26,7 +27,6 @@ KINDS = 100  # rows that one image is asked at most
 OPENED = 20  # files of one kind
 FEWEST = 20  # rows that can tell texts from classes
 RUNS = re.compile(r"\d+ \d+( \d+ \d+)+")  # start length start length ...
-BOX = re.compile(r"\[?\s*-?[\d.]+([ ,;]+-?[\d.]+){3,}\s*\]?")
 MASK_WORDS = {"encodedpixels", "encodedpixel", "rle", "mask", "masks", "segmentation"}
 BOX_WORDS = {"bbox", "bboxes", "box", "boxes", "predictionstring"}
 CORNERS = (
@@ -108,6 +108,8 @@ class LongForm(Task):
         """A test table that gives each row of the sample an image, the same to several."""
         for table in context.tables:
             if table is sample.table or len(table) != len(sample.ids):
+                continue
+            if box_columns(table.cells):  # its rows are boxes, and each is an image
                 continue
             keyed = [column for column in table.columns if set(sample.ids) == set(table.cells[column])]
             images = [
@@ -212,27 +214,14 @@ class Boxes(Task):
 
     def _told(self, context: Context) -> str | None:
         """A table of boxes: an image in several rows, each with its corners. One box an image may be a crop of it."""
-        if context.given("train.label") or context.given("train.files"):
+        if any(context.given(f"train.{key}") for key in ("label", "files", "images")):
             return None
         for table in context.tables:
             images = table.cells[context.imaged[table.path]].nunique() if table.path in context.imaged else len(table)
-            columns = self._corners(table)
+            columns = box_columns(table.cells)
             if columns and images < (1 - SHARED) * len(table):
                 return f"{table.path} holds {len(table)} boxes of {images} images ({', '.join(columns)})"
         return None
-
-    def _corners(self, table: TableFile) -> list[str]:
-        """The columns of a table that hold the corners of boxes."""
-        called = {column.casefold(): column for column in table.columns}
-        for corner in CORNERS:
-            if corner <= called.keys():
-                columns = [column for low, column in called.items() if low in corner]
-                return columns if all(_numeric(table.cells[column]) for column in columns) else []
-        for column in table.columns:
-            cells = [cell for cell in table.cells[column].iloc[:LOOKED_AT] if cell.strip()]
-            if {*words(column), column.casefold()} & BOX_WORDS and cells and all(map(BOX.fullmatch, cells)):
-                return [column]
-        return []
 
 
 class Texts:

@@ -17,6 +17,7 @@ from src.images.decode import HEIC_REMEDY, HEIC_SUFFIXES, reads_heic, suffix_of
 from src.images.read import looks_like_image
 from src.images.readers import reader_of, split_key
 
+TRAINED, VALIDATED, TESTED = "training images", "images of the host's validation set", "test images"
 BOTH, TABLE = "training images and test images at once", "tables"
 UNUSED = "tables that the card does not use"
 OTHER, EXTRA, DEAD = "other files", "images of extra tables", "links to files that are not there"
@@ -151,9 +152,9 @@ def account(card: Card, samples: Samples, tree: Tree) -> Accounting:
         parts[part].add(file_of(path))
     used = {
         BOTH: test & parts[TRAIN],
-        "training images": parts[TRAIN],
-        "images of the host's validation set": parts[VALIDATION],
-        "test images": test,
+        TRAINED: parts[TRAIN],
+        VALIDATED: parts[VALIDATION],
+        TESTED: test,
         TABLE: set(_tables(card)),
     }
     groups: dict[str, list[str]] = {name: [] for name in used}

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from src.core.console import log
+from src.core.console import note
 from src.core.files import DamagedFile, check_zip, read_npz, written_whole
 from src.core.wording import plural
 from src.images.cache_folder import folder_lock
@@ -193,7 +193,7 @@ def index_images(paths: Iterable[str], folder: Path, pixels: PixelFormat = STAND
             values[same] = known.facts[key][old[same]]
     todo = np.flatnonzero(~same)
     if len(todo):
-        log.info(f"looking at {plural(len(todo), 'image')}")
+        note("images-looked-at", f"looking at {plural(len(todo), 'image')}")
         faults = each_in_threads(
             lambda k: _one(paths[todo[k]], int(todo[k]), fresh, pixels), len(todo), None, "looking"
         )

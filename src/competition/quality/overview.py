@@ -99,7 +99,8 @@ def _sizes(index: ImageIndex) -> dict[str, Any]:
 
 
 def _kinds(index: ImageIndex) -> dict[str, int]:
-    kinds, counts = np.unique([Path(path).suffix.lower() or "none" for path in index.paths], return_counts=True)
+    files = [split_key(path)[0] for path in index.paths]
+    kinds, counts = np.unique([Path(file).suffix.lower() or "none" for file in files], return_counts=True)
     return dict(zip(kinds.tolist(), counts.tolist(), strict=True))
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from src.core.registry import Registry, extensions_folder
 from src.images.decode import SUFFIXES, ImageFault
 from src.images.pixel_format import MOST_CHANNELS, RawImage
+from src.images.regions import split_region
 
 START = 132  # bytes that tell a kind
 
@@ -93,8 +94,9 @@ def reader_by_content(start: bytes) -> Reader | None:
 
 
 def split_key(path: str | Path) -> tuple[str, str | None]:
-    """The file and the key of one image in a container; None for the key of an ordinary file."""
-    text = str(path)
+    """The file and the key of one image in a container, of which the path may mean a part; None for the key of an
+    ordinary file."""
+    text, _ = split_region(path)
     found = _containers(extensions_folder()).match(text)
     if found and not os.path.isdir(found[1]):
         return found[1], found[2]

@@ -70,10 +70,10 @@ def _last_stages(backbone: nn.Module) -> list[nn.Module]:
 
 
 def _width(backbone: nn.Module, name: str) -> int:
-    training, channels = backbone.training, getattr(backbone, "default_cfg", {}).get("input_size", (3,))[0]
+    training, first = backbone.training, next(one for one in backbone.modules() if isinstance(one, nn.Conv2d))
     try:
         with torch.no_grad():
-            seen = backbone.eval()(torch.zeros(1, channels, EXAMPLE, EXAMPLE))
+            seen = backbone.eval()(torch.zeros(1, first.in_channels, EXAMPLE, EXAMPLE))
     except (RuntimeError, KeyError, AttributeError) as error:
         raise UsageError(
             f"model.pool=stages: the stages of {name} see no pictures that could be joined ({error}): give "

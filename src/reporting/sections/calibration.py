@@ -1,5 +1,7 @@
 """Is the network as sure as it is right?"""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -31,12 +33,30 @@ def _bins(sure: np.ndarray) -> list[np.ndarray]:
     return np.array_split(np.argsort(sure, kind="stable"), int(np.clip(len(sure) // FEWEST, 1, BINS)))
 
 
+@dataclass(frozen=True)
+class Sureness:
+    """gap: by how much more sure than right the answers are on average. error: the calibration error. reach, usual: how
+    far luck takes the gap and the error in 19 of 20 cases."""
+
+    gap: float
+    error: float
+    reach: float
+    usual: float
+
+
+def sureness(results: RunResults, bins: pd.DataFrame) -> Sureness:
+    """Of the answers to the held-out images; bins as `calibration` makes them."""
+    sure, right = _sure_and_right(results)
+    deviations = (bins["confidence"] - bins["right"]).abs()
+    error = float(np.average(deviations, weights=bins["answers"]))
+    return Sureness(float((sure - right).mean()), error, *_luck(results, sure, right))
+
+
 def calibrated(results: RunResults, bins: pd.DataFrame) -> str:
     """Sureness against truth, judged by what luck does to answers that are as sure as they are right."""
     sure, right = _sure_and_right(results)
-    gap, deviations = float((sure - right).mean()), (bins["confidence"] - bins["right"]).abs()
-    error = float(np.average(deviations, weights=bins["answers"]))
-    reach, usual = _luck(results, sure, right)
+    found = sureness(results, bins)
+    gap, error, reach, usual = found.gap, found.error, found.reach, found.usual
     text = results.held.target.calibration_told.format(sure=f"{sure.mean():.1%}", right=f"{right.mean():.1%}")
     text += f" (calibration error {error:.3f}; luck alone makes up to {usual:.3f}): "
     if abs(gap) > reach:

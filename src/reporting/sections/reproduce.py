@@ -70,15 +70,20 @@ def _interval(score: dict[str, Any]) -> str:
     return f"{score['value']:.4f}{sure}"
 
 
+def same_bits(commit: str, device: str) -> bool:
+    """Whether the commands give the same bits: of a commit without changes, on a processor."""
+    return bool(commit) and not commit.endswith("+") and device.startswith("cpu")
+
+
 def _how_same(commit: str, device: str) -> str:
     """What the commands may promise."""
+    if same_bits(commit, device):
+        return "the same commands on the same data, processor and threads give the same bits"
     if not commit:
         return "the code had no commit, so these commands only train the configuration with the code that is there"
     if commit.endswith("+"):
         return "the code had changes that are in no commit, so other code may be trained by these commands"
-    if not device.startswith("cpu"):
-        return f"the same code, data and draws; sums on {device} may differ in their last digits, and scores with them"
-    return "the same commands on the same data, processor and threads give the same bits"
+    return f"the same code, data and draws; sums on {device} may differ in their last digits, and scores with them"
 
 
 def command(results: RunResults, origin: dict[str, Any]) -> str:

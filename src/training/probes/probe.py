@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from src.core.registry import Configurable
+from src.models.features import Head
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,21 @@ class LinearHead:
         """The head whose logits are so many times as large."""
         return LinearHead(self.weight * factor, self.bias * factor, self.strength)
 
+    def off(self, axes: "PrincipalAxes") -> "LinearHead":
+        """A head of turned features, as one of the features themselves."""
+        return axes.back(self)
+
+    def put(self, head: Head) -> Head:
+        """The last layer of a network with these numbers."""
+        head.set(self.weight, self.bias)
+        return head
+
 
 class Probe(Configurable):
     """A way to fit a linear head. strengths: of its regularisation, the strongest first; one is chosen nested."""
 
     strengths: ClassVar[tuple[float, ...]]
+    linear: ClassVar[bool] = True  # whether it makes a LinearHead, and not a layer of its own with the same methods
     calibrated: ClassVar[bool] = True  # whether logits may be multiplied, to be as sure as they are right
 
     @abstractmethod

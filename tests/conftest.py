@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 os.environ.update(HF_HUB_OFFLINE="1", NO_ALBUMENTATIONS_UPDATE="1", OMP_NUM_THREADS="1")
 
@@ -17,19 +18,23 @@ from tests.fixtures.tiny import write_tiny
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Half a minute and more each: they begin first, so that no process is left with one of them at the end.
-LONG = ("test_push.py", "test_resume.py", "test_sweep.py", "test_host_layouts.py", "test_report.py", "test_run_sh.py")
-LONG += ("test_backends.py", "test_kernel_folder.py", "test_kernel_hosted.py", "test_kernel_push.py", "test_review.py")
-LONG += ("test_autotune.py", "test_distillation.py", "test_distributed.py", "test_kernel_train.py", "test_search.py")
+# Twenty seconds of processor time and more each, the longest first: they begin before the others, so that no process is
+# left with one of them at the end.
+LONG = ("test_budget.py", "test_sweep.py", "test_backends.py", "test_push.py", "test_run_sh.py", "test_distributed.py")
+LONG += ("test_distillation.py", "test_report.py", "test_networks.py", "test_host_layouts.py", "test_kernel_folder.py")
+LONG += ("test_gpu_script.py", "test_resume.py", "test_review.py", "test_report_page.py", "test_damaged_files.py")
+LONG += ("test_export.py", "test_training.py", "test_kernel_train.py", "test_kernel_hosted.py", "test_search.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONG)
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _had_threads() -> None:
     """Whoever forks a child that wants threads hangs where threads were had before: in every test, not by chance."""
+    if "torch" not in sys.modules:  # no collected test trains
+        return
     import torch
 
     torch.set_num_threads(2)
@@ -48,6 +53,9 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _previews_without_their_picture() -> Iterator[None]:
     """Hundreds of folders are prepared, and to draw preview.png takes longer than all the rest. The page is written."""
+    if "src.prepare" not in sys.modules:  # no collected test prepares
+        yield
+        return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("src.reporting.preview.write.picture_of", lambda _: b"")
         yield

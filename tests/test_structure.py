@@ -1,10 +1,10 @@
 """The rules of the house, read from the code itself: which way imports run, and who alone may do what."""
 
 import ast
+import functools
 import graphlib
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -47,18 +47,23 @@ MODULES = {name: ast.parse(file.read_text(encoding="utf-8"), str(file)) for name
 DOORS = {name for name, tree in MODULES.items() if name.count(".") == 1 and "main" in functions_of(tree)}
 
 
-def imported(tree: ast.Module) -> Iterator[str]:
+@functools.cache  # each rule asks all modules
+def imported(tree: ast.Module) -> tuple[str, ...]:
     """The dotted names that a module imports, at its top or inside a function."""
+    found: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"line {node.lineno}: a relative import hides where a name comes from"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return tuple(found)
 
 
-def calls(tree: ast.Module) -> Iterator[ast.Call]:
-    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+@functools.cache
+def calls(tree: ast.Module) -> tuple[tuple[ast.Call, str], ...]:
+    """Every call, and what is called as it is written."""
+    return tuple((node, ast.unparse(node.func)) for node in ast.walk(tree) if isinstance(node, ast.Call))
 
 
 def knowing(library: str) -> set[str]:
@@ -154,9 +159,9 @@ def test_one_module_decodes_images():
     readers = {
         name
         for name, tree in MODULES.items()
-        for call in calls(tree)
+        for call, written in calls(tree)
         if isinstance(call.func, ast.Attribute)
-        and (call.func.attr in RAW_READERS or ast.unparse(call.func) in ("Image.open", "PIL.Image.open"))
+        and (call.func.attr in RAW_READERS or written in ("Image.open", "PIL.Image.open"))
     }
     assert readers == {"src.images.decode"}
     assert knowing("torchvision") == {"src.training.mixing"}
@@ -179,8 +184,8 @@ def test_nothing_untrusted_is_executed():
     """Pickles, plain yaml.load and shells run what a downloaded file tells them to."""
     seen = 0
     for name, tree in MODULES.items():
-        for call in calls(tree):
-            written, options = ast.unparse(call.func), {k.arg: k.value for k in call.keywords}
+        for call, written in calls(tree):
+            options = {k.arg: k.value for k in call.keywords}
             assert written not in ("eval", "exec", "os.system", "os.popen", "yaml.unsafe_load"), name
             assert not written.startswith(("pickle.load", "pickle.Unpickler", "joblib.load")), name
             assert "shell" not in options, f"{name}: {written} with shell="
@@ -242,8 +247,8 @@ def test_every_error_has_a_code():
     made = [
         (f"{FILES[name]}:{call.lineno}", [word.value for word in call.keywords if word.arg == "code"])
         for name, tree in MODULES.items()
-        for call in calls(tree)
-        if ast.unparse(call.func).rpartition(".")[2] in bases
+        for call, written in calls(tree)
+        if written.rpartition(".")[2] in bases
     ]
     assert len(made) > 300, "too few errors were looked at"
     assert not [place for place, code in made if not code], "an error without code="

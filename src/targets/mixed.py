@@ -95,7 +95,8 @@ class Mixed(TargetType):
 
     @property
     def learned(self) -> dict[str, Any]:
-        return super().learned | {"columns": self.columns}
+        kinds = {part.column: [part.target.registered, *(part.classes or ())] for part in self.members}
+        return super().learned | {"columns": kinds}
 
     @classmethod
     def recognise(cls, evidence: Evidence) -> Recognised | None:

@@ -202,16 +202,17 @@ def test_two_rows_of_one_image_and_number_are_not_merged(tmp_path, monkeypatch, 
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "undecided"
 
 
-def test_rows_for_classes_that_exclude_each_other(read):
+@pytest.mark.parametrize(("words", "target"), [((), "binary"), (("target=multilabel",), "multilabel")])
+def test_rows_for_classes_that_exclude_each_other(read, words, target):
     marks = {"a": [0, 1] * 30, "b": [1, 0] * 30}
     sample = {"row": [f"{id}:{name}" for id in ASKED for name in marks], "value": 0.5}
-    code, _, card, samples = read({"id": TRAINED} | marks, sample)
-    assert (code, card.target, card.submission.kind) == (0, "binary", "columns")
+    code, _, card, samples = read({"id": TRAINED} | marks, sample, *words)
+    assert (code, card.target, card.submission.kind) == (0, target, "columns")
+    assert card.submission.rows == "{id}:{output}"
     (block,) = writer.answers(card, samples, np.array(ASKED), np.tile([0.25, 0.75], (8, 1)))
     assert set(block["value"][:2].astype(float)) == {0.25, 0.75} and not check(block, card, samples)
-    assert check(block.assign(value="0.75"), card, samples)
-    code, _, card, _ = read({"id": TRAINED} | marks, sample, "target=multilabel")
-    assert (code, card.submission.rows, card.submission.kind) == (0, "{id}:{output}", "columns")
+    faults = check(block.assign(value="0.75"), card, samples)
+    assert bool(faults) == (target == "binary")  # which must sum to 1
 
 
 def test_a_sample_that_asks_for_a_number_that_no_column_holds(read):

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import subprocess
 import time
 from importlib.util import find_spec
@@ -23,7 +24,6 @@ from src.report import main as report
 from src.review import main as review
 from src.sweep import main as sweep
 from src.train import main as train
-from tests.core.test_distributed import Lot
 from tests.fixtures.warm_python import KILL, warm_python
 from tests.targets.test_regression import write_host
 
@@ -95,7 +95,12 @@ def home(tmp_path_factory):
         yield home
 
 
-@pytest.fixture(scope="module", params=list(KINDS))
+# The others have files of their own, and go this way in full length only.
+QUICK = ("mixed", "spread")
+EACH = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in KINDS]
+
+
+@pytest.fixture(scope="module", params=EACH)
 def kind(request, home):
     """The name of a competition whose run `r` is trained, predicted, exported and reported."""
     name = request.param
@@ -138,11 +143,13 @@ def test_a_notebook_answers_as_the_run_did(home, kind, tmp_path, monkeypatch):
 
 def test_a_sweep_and_a_blend(home, kind):
     assert sweep([f"config={kind}", "fold=0..1", "train.epochs=1", "optim.lr=0.02,0.005"]) == 0
-    (summary,) = home.glob(f"runs/{kind}/**/summary.csv")
+    (summary,) = home.glob(f"**/{kind}/**/summary.csv")
     table = pd.read_csv(summary)
-    assert len(table) == 2 and table.filter(like="gain").notna().any(axis=None)
-    assert report(["--compare", "r", *table["run"], f"competition={kind}"]) == 0
-    assert predict([f"competition={kind}", f"runs=r,{','.join(table['run'])}"]) == 0
+    assert len(table) == 2 and {"gain", "held_out_loss"} <= set(table.columns)
+    runs = sorted(folder.name for folder in (home / f"runs/{kind}").iterdir() if (folder / "seed0").exists())
+    assert len(runs) == 3
+    assert report([f"runs={','.join(runs)}", f"competition={kind}"]) == 0
+    assert predict([f"competition={kind}", f"runs={','.join(runs)}"]) == 0
     (facts,) = (home / f"runs/{kind}/blends").glob("*/predictions/*.json")
     blend = pd.read_csv(home / f"submissions/{kind}" / json.loads(facts.read_text())["file"])
     assert len(blend) == 10 and list(blend.columns) == list(submitted(home, kind).columns)
@@ -159,9 +166,25 @@ def test_a_teacher(home, kind):
     assert refused(train, *words[:2], "run=pseudo", *words[3:], "teach.pseudo=0.9") == "unfit-for-target"
 
 
+def begun(words: list[str], module: str = "src.train", **environment: object) -> subprocess.Popen:
+    """A command in a process of its own: what starts threads here would keep later folds from being forked off."""
+    given = os.environ | {key: str(value) for key, value in environment.items()}
+    command = [warm_python(), "-m", module, *words]
+    return subprocess.Popen(
+        command, cwd=REPOSITORY, env=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def succeed(words: list[str], module: str = "src.train", **environment: object) -> None:
+    process = begun(words, module, **environment)
+    told, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, told
+
+
 @pytest.mark.slow
 def test_a_search(home, kind):
-    assert sweep(["--search", f"config={kind}", "fold=0", "train.epochs=1", "optim.lr=1e-3..1e-1", "trials=2"]) == 0
+    words = ["--search", f"config={kind}", "fold=0", "train.epochs=1", "optim.lr=1e-3..1e-1", "trials=2"]
+    succeed(words, "src.sweep", PODIUM_HOME=home)
 
 
 ENGINES = [name for name in ("openvino", "onnxruntime") if find_spec(name) is not None]
@@ -172,7 +195,7 @@ ENGINES = [name for name in ("openvino", "onnxruntime") if find_spec(name) is no
 def test_an_engine_gives_the_answers_of_torch(home, kind, engine):
     words = [f"config={kind}", "run=r", "--tta", f"predict.engine={engine}", "predict.precision=fp32"]
     own = submitted(home, kind)
-    assert predict(words) == 0
+    succeed(words, "src.predict", PODIUM_HOME=home)
     found = submitted(home, kind)
     for column in own:
         if own[column].dtype.kind == "f":
@@ -189,9 +212,19 @@ def logits(home, name, run):
 @pytest.mark.slow
 def test_two_processes_train_as_one(home, kind):
     words = [f"config={kind}", "fold=0", "train.global_batch=7", "train.batch=7"]
-    assert train([*words, "run=one"]) == 0
-    lot = Lot(home / f"lot-{kind}", [*words, "run=two"])
-    assert lot.codes() == [0, 0], "".join(lot.told)
+    succeed([*words, "run=one"], PODIUM_HOME=home)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        shared = {
+            "WORLD_SIZE": 2,
+            "LOCAL_WORLD_SIZE": 2,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": free.getsockname()[1],
+        }
+    shared |= {"GLOO_SOCKET_IFNAME": "lo", "PODIUM_HOME": home}
+    ranks = [begun([*words, "run=two"], **shared, RANK=rank, LOCAL_RANK=rank) for rank in (0, 1)]
+    told = [rank.communicate(timeout=120)[0] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], "".join(told)
     (ids, one), (others, two) = logits(home, kind, "one"), logits(home, kind, "two")
     assert ids == others
     np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-4)
@@ -200,25 +233,16 @@ def test_two_processes_train_as_one(home, kind):
 @pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_bits(home, kind):
     words = [f"config={kind}", "fold=0", "train.epochs=6", "machine.checkpoint_minutes=0.0005"]
-    command = [warm_python(), "-m", "src.train", *words]
-    environment = {**os.environ, "PODIUM_HOME": str(home)}
-    begun = {
-        "cwd": REPOSITORY,
-        "env": environment,
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.STDOUT,
-        "text": True,
-    }
-    assert subprocess.run([*command, "run=whole"], **begun, check=False, timeout=120).returncode == 0
+    succeed([*words, "run=whole"], PODIUM_HOME=home)
     folder = home / f"runs/{kind}/killed/seed0/fold0"
-    process, until = subprocess.Popen([*command, "run=killed"], **begun), time.monotonic() + 60
+    process, until = begun([*words, "run=killed"], PODIUM_HOME=home), time.monotonic() + 60
     while not ((folder / "log.csv").exists() and len((folder / "log.csv").read_text().splitlines()) > 2):
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.002)
     process.send_signal(KILL)
     process.wait()
     assert not (folder / "done.json").exists()
-    assert subprocess.run([*command, "run=killed"], **begun, check=False, timeout=120).returncode == 0
+    succeed([*words, "run=killed"], PODIUM_HOME=home)
     whole = home / f"runs/{kind}/whole/seed0/fold0"
     assert (whole / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
     np.testing.assert_array_equal(logits(home, kind, "whole")[1], logits(home, kind, "killed")[1])

@@ -381,7 +381,7 @@ def _cells_beside(table: pd.DataFrame, columns: list[str]) -> dict[str, np.ndarr
 def _test(card: Card, tree: Tree, beside: list[str]) -> tuple[pd.DataFrame, list[str]]:
     """The test rows whose image is there, and the ids of the others."""
     if card.test is None:
-        return pd.DataFrame({"id": [], "path": []}, dtype=object), []
+        return pd.DataFrame(columns=["id", "path", *(PREFIX + column for column in beside)], dtype=object), []
     table = source_table(card.data, card.test, [*beside, *columns_needed(card.test)], tree)
     rows = ids_and_paths(card.test, table).assign(**_cells_beside(table, beside))
     rows = rows.drop_duplicates(["id", "path"], ignore_index=True)

@@ -297,7 +297,8 @@ class Planner:
         work = self._work(config)
         wanted, most = self._wanted(by, work.rows)
         free = by == FINE_TUNE and self.config.images.size == "auto"
-        most_side = max(self.probe["size"] if self.probe else FIRST_SIZE, 2 * usual_side(self.competition.samples))
+        widest = self.probe["size"] if self.probe else 0
+        most_side = max(FIRST_SIZE, widest, 2 * usual_side(self.competition.samples))
         sizes = [size for size in SIZES[self.place] if size <= most_side] if free else [config.images.size]
         first = min(sizes, key=lambda size: abs(size - FIRST_SIZE))
         head = self._head_seconds(config)

@@ -77,6 +77,12 @@ def test_what_the_card_lists_is_taken(reef):
     assert "metadata-test-only" in codes(loaded())
 
 
+def test_a_collection_without_test_images(reef):
+    samples = loaded(metadata=["site"], test=None, submission=None)
+    assert samples.metadata.of(samples.train).shape == (60, 1) and samples.metadata.of(samples.test).shape == (0, 1)
+    assert not loaded(test=None, submission=None).metadata
+
+
 def test_a_category_that_training_never_had(reef):
     def other(table):
         table.loc[3, "site"], table.loc[4, "depth"] = "atoll", "deep"

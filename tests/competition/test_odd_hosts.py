@@ -696,7 +696,7 @@ OTHER = [
     ({"id": IDS, "text": [f"number {k} in the sun" for k in range(24)]}, {"id": ASKED, "text": ""}),
     (
         {"id": IDS, "a": [0, 1] * 12, "b": [1, 0] * 12},
-        {"id": [a for a in ASKED for _ in "ab"], "q": [*"ab"] * 6, "p": 0},
+        {"id": [a for a in ASKED for _ in "cd"], "q": [*"cd"] * 6, "p": 0},
     ),
 ]
 family("other_task", OTHER, other_task)

@@ -28,8 +28,8 @@ CPU = "cpu"  # kernel.machine: none of Kaggle's accelerators, and none of the we
 LONGEST = 50  # letters of an address at Kaggle
 # Of what Podium imports, what Kaggle publishes as installed in its image; versions change with the image.
 AT_KAGGLE = {"albumentations", "huggingface_hub", "joblib", "matplotlib", "numpy", "omegaconf", "pandas"}
-AT_KAGGLE |= {"pillow", "pydantic", "pyyaml", "safetensors", "scikit-learn", "scipy", "timm", "torch", "torchvision"}
-AT_KAGGLE |= {"rich"}
+AT_KAGGLE |= {"pillow", "pydantic", "pyyaml", "safetensors", "scikit-learn", "scipy", "threadpoolctl", "timm"}
+AT_KAGGLE |= {"torch", "torchvision", "rich"}
 SPARE = {"openvino", "nncf", "onnxruntime", "onnx", "onnxscript", "ray"}  # what Podium does without where it is absent
 PRIVATE = ("test_labels", "archive")  # of the card: they name files of this machine
 

@@ -682,16 +682,6 @@ OTHER = [
     ),
     ({"id": IDS, "EncodedPixels": ["1 3 10 5"] * 24}, {"id": ASKED, "EncodedPixels": "1 1"}),
     ({"id": IDS, "kind": ["a", "b"] * 12}, {"id": ASKED, "PredictionString": "0.9 0 0 5 5"}),
-    (
-        {"id": IDS, "kind": ["a", "b"] * 12},
-        {"id": ASKED, "grade": "a"},
-        lambda id: [f"img/{id}-{n}.png" for n in (1, 2, 3)],
-    ),
-    (
-        {"id": IDS, "kind": ["a", "b"] * 12},
-        {"id": ASKED, "grade": "a"},
-        lambda id: [f"img/{id}/{n}.png" for n in (1, 2)],
-    ),
     ({"id": IDS, "size": [f"{k},5 cm" for k in range(24)]}, {"id": ASKED, "size": ""}),
     ({"id": IDS, "text": [f"number {k} in the sun" for k in range(24)]}, {"id": ASKED, "text": ""}),
     (

@@ -22,6 +22,7 @@ from src.prepare import main as prepare
 from src.report import main as report
 from src.train import main as train
 from tests.fixtures.codes import refused
+from tests.fixtures.recipes import recipe
 
 NET = ["model.name=resnet8", "model.pretrained=false", "images.size=16", "images.load_size=16", "data.folds=2"]
 NET += [
@@ -179,6 +180,15 @@ def test_wrong_bags_are_told(home, capsys):
     refused(capsys, train, ["fold=0", "competition=bags", "run=v", *NET], "bad-card", "*")
     card.write_text(card.read_text().replace("bag: files\n", ""))
     refused(capsys, train, ["fold=0", "competition=bags", "run=v", *NET], "repeated-id")
+
+
+def test_an_own_bag(home):
+    write_bags(home, "files", animals=16, tests=2)
+    (home / "extensions").mkdir()
+    (home / "extensions/root_mean.py").write_text(recipe("Bag"))
+    assert learn("r", "model.bag=root_mean", epochs=1) == 0
+    assert learn("plain", epochs=1) == 0
+    assert not np.allclose(logits(home), logits(home, "plain"))
 
 
 def test_bags_are_refused_where_there_are_none(tiny, capsys):

@@ -15,6 +15,7 @@ from src.competition.detect.boxes import box_columns
 from src.competition.detect.context import Context
 from src.competition.detect.inventory import TableFile
 from src.competition.detect.roles import words
+from src.competition.detect.rules import find_bag_rules
 from src.competition.detect.sample import Sample
 from src.competition.detect.sniff import NUMBER
 from src.competition.templates import name, stem
@@ -77,6 +78,8 @@ class LongForm(Task):
             return again
         if sum(stem(one) in context.tree.by_stem for one in ids[:LOOKED_AT]) > len(ids[:LOOKED_AT]) / 2:
             return None
+        if any(rule.full for rule in find_bag_rules(list(dict.fromkeys(ids[:LOOKED_AT])), sample.id, context.tree)):
+            return None  # each id means the images of a folder or of a name
         pairs = [self._split(one, context) for one in ids]
         found = [pair for pair in pairs if pair]
         heads, tails = {head for head, _ in found}, Counter(tail for _, tail in found)

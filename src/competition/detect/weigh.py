@@ -14,6 +14,7 @@ from functools import cached_property
 import pandas as pd
 
 from src.competition import templates
+from src.competition.bags import FILES
 from src.competition.detect.context import Context
 from src.competition.detect.decide import class_counts, label_cells
 from src.competition.detect.draft import Evidence
@@ -104,6 +105,8 @@ def _images(files: Iterable[str | None], names: Iterable[str], template: str, re
     images = reading.context.tree.images  # sorted
     inside = bisect_left(images, f"{folder}0") - bisect_left(images, f"{folder}/") if folder else len(images)
     signal = f"they are {len(found)} of the {inside} images in {folder or 'data'}/"
+    if reading.context.draft.get("bag") == FILES:
+        signal = f"bags of the {inside} images in {folder or 'data'}/"
     missed = [name for name, file in zip(names, files, strict=True) if not file]
     against = (f"no file for {', '.join(missed[:SHOWN])}" + ", ..." * (len(missed) > SHOWN),) if missed else ()
     return Evidence(len(files) - len(missed), len(files), "rows", (signal,) if found else (), against)

@@ -34,6 +34,7 @@ PARAMETERS = {  # of the metrics that need some; several where they decide how t
 OUTPUTS = {"binary": 2, "regression": 2, "bounded": 2}  # of the made-up tables; 5 of all others
 SPECS = {
     "bounded": {"name": "bounded", "low": 0, "high": 12},
+    "laplace": {"name": "laplace", "spread": "Confidence"},
     "mixed": {"name": "mixed", "columns": {"shade": ["dark", "dim", "light"], "size": "regression"}},
 }
 CASES = [
@@ -61,6 +62,9 @@ def table(kind: str, n: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray
         truth = np.stack([generator.integers(0, 3, n), generator.uniform(1, 9, n)], axis=1)
         numbers = truth[:, 1:] + generator.normal(size=(n, 1))
         return truth, np.hstack([network(generator, truth[:, 0].astype(int), 3, 1.0), numbers])
+    if kind == "laplace":
+        truth = generator.uniform(0, 1000, (n, 1))
+        return truth, np.hstack([truth + generator.normal(0, 90, (n, 1)), generator.uniform(50, 150, (n, 1))])
     if kind == "soft_labels":
         return generator.dirichlet(np.ones(5), n), generator.dirichlet(np.ones(5), n)
     if kind == "multilabel":

@@ -22,7 +22,7 @@ from src.core.files import sha256_of
 from src.core.paths import REPOSITORY
 from src.export.export_file import PROBE, read_export, write_export
 from src.export.predict import Exported, main
-from src.images import decode as decoder
+from src.images import read as reading
 from src.images.cache import ImageCache
 from src.images.dataset import PlainRows
 from src.images.file_batches import file_batches
@@ -265,7 +265,7 @@ def test_batches_come_one_by_one_and_change_nothing(shop, monkeypatch):
     model, paths = Exported.open(exported(shop)), test_images(shop, "tiny")
     whole, read = model.predict(paths), []
     monkeypatch.setattr(
-        "src.images.stream.decode", lambda path, **how: read.append(path) or decoder.decode(path, **how)
+        "src.images.stream.read_image", lambda path, *how: read.append(path) or reading.read_image(path, *how)
     )
     parts = model.batches([*paths, shop / "absent.png"], batch=4)
     some = [next(parts)]

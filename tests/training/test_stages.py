@@ -214,11 +214,11 @@ def test_mixing_gives_shares_that_sum_to_one():
     images = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 3, 6, 6) * 60
     for words in (["train.mixup=1.0"], ["train.cutmix=1.0"], ["train.mixup=0.5", "train.cutmix=0.5"]):
         torch.manual_seed(1)
-        mixed, shares = mixing(parse(["config=tiny", *words]).config.train, 4)(images, torch.arange(4))
+        mixed, shares, _ = mixing(parse(["config=tiny", *words]).config.train, 4)(images, torch.arange(4))
         assert shares.shape == (4, 4) and torch.allclose(shares.sum(1), torch.ones(4))
         # The mean of each picture tells how much of it is of which class.
         torch.testing.assert_close(mixed.mean((1, 2, 3)), (shares * torch.arange(4) * 60).sum(1), atol=1e-2, rtol=1e-3)
-    same, targets = mixing(parse(["config=tiny"]).config.train, 4)(images, torch.arange(4))
+    same, targets, _ = mixing(parse(["config=tiny"]).config.train, 4)(images, torch.arange(4))
     assert same is images and targets.ndim == 1
 
 

@@ -18,7 +18,7 @@ from torch import nn
 from src.core.errors import Problem
 from src.inference.backends import BACKENDS
 from src.inference.backends.backend import ANSWERING, Backend, Engine, explain_library_errors
-from src.inference.backends.torch_export import traced
+from src.inference.backends.torch_export import input_shape, traced
 
 NAME = "openvino"
 NEEDED = {"fp32": ("openvino",), "bf16": ("openvino",), "int8": ("openvino", "nncf")}
@@ -64,7 +64,7 @@ class OpenVino(Backend):
             raise Problem(
                 f"OpenVINO cannot run this network: {' '.join(str(error).split())[:200]}", code="backend-failed"
             ) from None
-        model.reshape([-1, network.planes * network.slots, size, size])
+        model.reshape([-1, *input_shape(network, size)])
         steps = ov.preprocess.PrePostProcessor(model)
         # As the images lie in memory: no copy turns them around.
         steps.input().tensor().set_layout(ov.Layout("NHWC"))

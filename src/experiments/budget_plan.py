@@ -122,16 +122,20 @@ class Planner:
             reason = asked if name is None else "this kind of target has no heads for it"
             log.info(f"no probe first: {reason}")
             return None
-        config = self._probe_config(name)
+        return self._fitted(self._probe_config(name), f"{self.request.run}-probe")
+
+    def _fitted(self, config: Config, run: str) -> Facts:
+        """A probe of this configuration, its folds fitted, its answer handed in, and its score told."""
         request = replace(
             self.request,
             config=config,
-            run=f"{self.request.run}-probe",
+            run=run,
             seeds=self.request.seeds[:1],
             flags={"--tta": ""},
         )
         with silenced(), ProgressReporter(what="probe") as terminal:
             train_within(request, terminal)
+        name = config.model.name
         facts: Facts = {"run": request.run, "network": name, "size": config.images.size, "file": None}
         if self.competition.card.submission:
             with silenced():
@@ -147,6 +151,22 @@ class Planner:
             f"{facts['value']:.4f}{interval} out of fold after {self.total - self._left:.0f} s{there}"
         )
         return facts
+
+    def _larger_probe(self) -> None:
+        """Where the probe stays the answer: the same on larger pictures, the largest that the time left allows. What
+        scores better out of fold is the answer."""
+        first, before = self.probe, self.probe["size"]
+        widest, room = ENLARGED * usual_side(self.competition.samples), self._left - self._after()
+        expected = {size: MARGIN * self.took["probe"] * (size / before) ** 2 for size in PROBE_SIZES}
+        fitting = [size for size in PROBE_SIZES if before < size <= widest and expected[size] <= room]
+        if not fitting:
+            return
+        values = {"images.size": fitting[0], "images.load_size": fitting[0]}
+        larger = self._fitted(with_values(self._stored(first["run"]), values), f"{first['run']}-{fitting[0]}")
+        higher = self.competition.metric.higher_is_better
+        if larger["value"] > first["value"] if higher else larger["value"] < first["value"]:
+            self.probe = larger
+        self._mark("larger probe")
 
     def _pretrained_network(self) -> str | None:
         """The network whose weights the probe takes: a stronger one on a GPU; None where none may be had."""
@@ -362,6 +382,7 @@ class Planner:
             there = f" The probe's answer is there: {self.probe['file']}" if self.probe else ""
             text = f"budget={self.config.budget} is too short to train anything: {need_text}.{there}"
             return Planned({}, None, text)
+        self._larger_probe()
         config = self._probe_config_of_run()
         facts = self._facts(PROBE, config, speed, {}, 1)
         text = f"plan for {self.config.budget}: the probe stays the answer; {need_text}"

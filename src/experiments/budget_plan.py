@@ -155,14 +155,12 @@ class Planner:
     def _larger_probe(self) -> None:
         """Where the probe stays the answer: the same on larger pictures, the largest that the time left allows. What
         scores better out of fold is the answer."""
-        first, before = self.probe, self.probe["size"]
-        widest, room = ENLARGED * usual_side(self.competition.samples), self._left - self._after()
-        expected = {size: MARGIN * self.took["probe"] * (size / before) ** 2 for size in PROBE_SIZES}
-        fitting = [size for size in PROBE_SIZES if before < size <= widest and expected[size] <= room]
-        if not fitting:
+        first, widest = self.probe, ENLARGED * usual_side(self.competition.samples)
+        size = larger_size(first["size"], widest, self.took["probe"], self._left - self._after())
+        if size is None:
             return
-        values = {"images.size": fitting[0], "images.load_size": fitting[0]}
-        larger = self._fitted(with_values(self._stored(first["run"]), values), f"{first['run']}-{fitting[0]}")
+        values = {"images.size": size, "images.load_size": size}
+        larger = self._fitted(with_values(self._stored(first["run"]), values), f"{first['run']}-{size}")
         higher = self.competition.metric.higher_is_better
         if larger["value"] > first["value"] if higher else larger["value"] < first["value"]:
             self.probe = larger
@@ -432,6 +430,13 @@ class Planner:
         views = view_names(config.probe.views)
         torch.set_num_threads(cores() if self.config.machine.threads == "auto" else self.config.machine.threads)
         NetworkFeatures(competition, network, config.model.name, device).ensure(views)
+
+
+def larger_size(size: int, widest: int, seconds: float, room: float) -> int | None:
+    """The largest size of a probe up to `widest` that takes no more than `room` seconds, where one at `size` took so
+    many; None where none is larger."""
+    fitting = (one for one in PROBE_SIZES if size < one <= widest and MARGIN * seconds * (one / size) ** 2 <= room)
+    return next(fitting, None)
 
 
 def recipe(rows: int) -> dict[str, Any]:

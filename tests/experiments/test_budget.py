@@ -16,7 +16,7 @@ from src.core.files import read_json, write_json
 from src.core.paths import Run
 from src.core.reporter import SilentReporter
 from src.experiments.budget import Pace
-from src.experiments.budget_plan import Planned, recipe
+from src.experiments.budget_plan import Planned, larger_size, recipe
 from src.experiments.first_folds import FirstFolds
 from src.experiments.learning_curve import lengths, promised
 from src.experiments.time_plan import Speed, Work, largest
@@ -128,6 +128,13 @@ def test_where_nothing_fits_the_probe_stays_the_answer(tiny, capsys):
     capsys.readouterr()
     assert predict([*words, "--tta", "--json"]) == 0
     assert of_json(capsys)["score"]["value"] == pytest.approx(plan["probe"]["value"])
+
+
+def test_a_probe_that_stays_is_made_larger_as_the_time_allows():
+    """Its time goes with the pixels, and a tenth is kept."""
+    found = [larger_size(128, 400, 100, room) for room in (171, 172, 336, 337, 556, 557)]
+    assert found == [None, 160, 160, 224, 224, 288]
+    assert larger_size(128, 200, 1, 1000) == 160 and larger_size(288, 900, 1, 1000) is None
 
 
 @pytest.mark.parametrize(

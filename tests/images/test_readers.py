@@ -112,6 +112,24 @@ def test_encoded_images_in_a_container(tmp_path):
         read_image(tmp_path / "all.hdf5" / "ISIC_3")
 
 
+def test_a_container_names_no_other_file(tmp_path):
+    """A download could show what else lies on this machine."""
+    import h5py
+
+    (tmp_path / "secret").write_bytes(bytes(range(64)))
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["a"] = np.zeros((8, 8), np.uint8)
+    with h5py.File(tmp_path / "all.h5", "w") as file:
+        file["link"] = h5py.ExternalLink("other.h5", "a")
+        file.create_dataset("raw", (8, 8), np.uint8, external=[(str(tmp_path / "secret"), 0, 64)])
+        layout = h5py.VirtualLayout((8, 8), np.uint8)
+        layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "a", (8, 8))
+        file.create_virtual_dataset("virtual", layout)
+    for key in ("link", "raw", "virtual"):
+        with raises("bad-image", key):
+            read_image(tmp_path / "all.h5" / key)
+
+
 def test_16_bits_of_a_png_are_kept_where_the_card_says_so(tmp_path):
     values = np.array([[[0, 256, 65535, 65535], [100, 200, 300, 0]]], np.uint16)  # red, green, blue, opacity
     cv2.imwrite(str(tmp_path / "a.png"), cv2.cvtColor(values, cv2.COLOR_RGBA2BGRA))

@@ -28,16 +28,16 @@ class Hdf5(Reader):
         raise ImageFault(path, "a container of many images", f"name one in the card: {path.name}/{{column}}")
 
     def entry(self, path: Path, key: str, channels: int) -> RawImage | bytes:
-        h5py = self.library("h5py", path)
         with self._opened(path) as file:
-            if key in file and isinstance(file[key], h5py.Dataset):
-                value = file[key][()]
+            whole = self._dataset(path, file, key)
+            if whole is not None:
+                value = whole[()]
             else:
                 name, _, row = key.rpartition("/")
-                there = name in file and isinstance(file[name], h5py.Dataset) and file[name].ndim > 0
-                if not there or not row.isdecimal() or int(row) >= len(file[name]):
+                stack = self._dataset(path, file, name)
+                if stack is None or not stack.ndim or not row.isdecimal() or int(row) >= len(stack):
                     raise self.no_key(path, key)
-                value = file[name][int(row)]
+                value = stack[int(row)]
         if isinstance(value, bytes | np.void):
             return bytes(value)
         array = np.asarray(value)
@@ -57,6 +57,16 @@ class Hdf5(Reader):
         with self._opened(path) as file:
             file.visititems(note)
         return frozenset(found)
+
+    def _dataset(self, path: Path, file: Any, name: str) -> Any:
+        """The dataset of this name, None where there is none. Raises ImageFault for one that lies in another file: a
+        download may not name files of this machine."""
+        if name not in file or not isinstance(file[name], self.library("h5py", path).Dataset):
+            return None
+        found = file[name]
+        if found.file.filename != file.filename or found.external or found.is_virtual:
+            raise ImageFault(path, f"{name!r} points to another file", "copy its images into this one")
+        return found
 
     def _opened(self, path: Path) -> Any:
         """Opened anew each time (0.2 ms): an open file cannot be used by a forked process."""

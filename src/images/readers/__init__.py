@@ -60,7 +60,7 @@ class Reader:
         """The error to raise where a container has no such key."""
         return ImageFault(path, f"it holds no {key!r}", "correct the key, or take its row out of the table")
 
-    def library(self, name: str, path: Path) -> ModuleType:
+    def import_library(self, name: str, path: Path) -> ModuleType:
         """Import what the reader needs for a file. Raises ImageFault, with what to install."""
         try:
             return importlib.import_module(name)

@@ -27,8 +27,8 @@ class Dicom(Reader):
         return start[128:132] == b"DICM"
 
     def read(self, path: Path, data: bytes, channels: int) -> RawImage:
-        pydicom = self.library("pydicom", path)
-        pixels = self.library("pydicom.pixels", path)
+        pydicom = self.import_library("pydicom", path)
+        pixels = self.import_library("pydicom.pixels", path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # many files break rules that change no pixel
             try:

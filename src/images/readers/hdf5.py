@@ -46,7 +46,7 @@ class Hdf5(Reader):
         return of_array(path, array, array.tobytes(), channels)
 
     def keys(self, path: Path) -> Collection[str]:
-        h5py = self.library("h5py", path)
+        h5py = self.import_library("h5py", path)
         found: list[str] = []
 
         def note(name: str, node: Any) -> None:
@@ -61,7 +61,7 @@ class Hdf5(Reader):
     def _dataset(self, path: Path, file: Any, name: str) -> Any:
         """The dataset of this name, None where there is none. Raises ImageFault for one that lies in another file: a
         download may not name files of this machine."""
-        if name not in file or not isinstance(file[name], self.library("h5py", path).Dataset):
+        if name not in file or not isinstance(file[name], self.import_library("h5py", path).Dataset):
             return None
         found = file[name]
         if found.file.filename != file.filename or found.external or found.is_virtual:
@@ -71,6 +71,6 @@ class Hdf5(Reader):
     def _opened(self, path: Path) -> Any:
         """Opened anew each time (0.2 ms): an open file cannot be used by a forked process."""
         try:
-            return self.library("h5py", path).File(path, "r")
+            return self.import_library("h5py", path).File(path, "r")
         except OSError as error:
             raise ImageFault(path, f"no whole HDF5 file ({' '.join(str(error).split())[:100]})") from None

@@ -22,7 +22,7 @@ class Nifti(Reader):
         return start[4:8] == b"\x00\x00\x00\x00" and start[:4] in (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c")
 
     def read(self, path: Path, data: bytes, channels: int) -> RawImage:
-        nibabel = self.library("nibabel", path)
+        nibabel = self.import_library("nibabel", path)
         try:
             plain = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
             volume = nibabel.Nifti1Image.from_stream(io.BytesIO(plain))

@@ -23,7 +23,7 @@ class Tiff(Reader):
         return start.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
 
     def read(self, path: Path, data: bytes, channels: int) -> RawImage:
-        tifffile = self.library("tifffile", path)
+        tifffile = self.import_library("tifffile", path)
         try:
             with tifffile.TiffFile(io.BytesIO(data)) as file:
                 series = file.series[0]

@@ -314,10 +314,6 @@ def _amounts(names: list[str]) -> list[str]:
     return [match[1].replace(",", ".") for match in found]
 
 
-def _numeric(cells: pd.Series) -> bool:
-    return all(NUMBER.fullmatch(cell) for cell in cells.iloc[:LOOKED_AT])
-
-
 def _names_images(table: TableFile, column: str, context: Context) -> bool:
     """Whether nearly all cells of a column are names of images. Bare short numbers are none."""
     cells = table.cells[column].iloc[:LOOKED_AT].unique()

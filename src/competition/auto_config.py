@@ -8,6 +8,7 @@ import numpy as np
 from src.competition.plan_record import as_planned, plan_of
 from src.competition.samples import Samples
 from src.config import run_config
+from src.config.image_size import Size, SizeWord
 from src.config.load import merge
 from src.config.schema import Config, Model, check
 from src.core.console import log, note
@@ -194,7 +195,8 @@ def usual_side(samples: Samples) -> float:
     return float(np.median([min(image_size(Path(path))) for path in some]))
 
 
-def _network(size: int, place: str) -> str:
+def _network(size: SizeWord, place: str) -> str:
+    short = Size.of(size).short
     if place == "cpu":
-        return "resnet8" if size <= 32 else "resnet18"
-    return "resnet18" if size <= 96 else "resnet50"
+        return "resnet8" if short <= 32 else "resnet18"
+    return "resnet18" if short <= 96 else "resnet50"

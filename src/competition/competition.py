@@ -22,6 +22,7 @@ from src.competition.quality.cleaning import inspect
 from src.competition.quality.ignored_images import Ignored, leave_out, read_ignored
 from src.competition.samples import Samples, load_samples, refuse_constant
 from src.competition.sources.data_folder import ensure_data
+from src.config.image_size import SizeWord
 from src.config.schema import Config, Data, Model
 from src.core.console import note
 from src.core.errors import Problem, UsageError
@@ -91,7 +92,7 @@ class Competition:
         """Of the cells: logits of other ones are stale."""
         return None if self.cells is None else hashlib.sha256(self.cells.tobytes()).hexdigest()[:16]
 
-    def images(self, size: int | None = None, once: bool = False) -> ImageCache | ImageStream | BagImages:
+    def images(self, size: SizeWord | None = None, once: bool = False) -> ImageCache | ImageStream | BagImages:
         """Every image decoded for networks that see `size` pixels (None: as trained). once: for one look at them no
         cache is written, but one that is there is read.
 

@@ -14,6 +14,7 @@ from src.competition.competition import loaded_once, open_competition
 from src.competition.plan_record import PAGE, PREDICTION, Facts, choices
 from src.config import load as configs
 from src.config import run_config
+from src.config.image_size import Size
 from src.config.request import Request
 from src.config.schema import Config, seconds_of
 from src.core.console import ProgressReporter, log, silenced
@@ -318,7 +319,7 @@ class Planner:
         widest = self.probe["size"] if self.probe else 0
         most_side = max(FIRST_SIZE, widest, 2 * usual_side(self.competition.samples))
         sizes = [size for size in SIZES[self.place] if size <= most_side] if free else [config.images.size]
-        first = min(sizes, key=lambda size: abs(size - FIRST_SIZE))
+        first = min(sizes, key=lambda size: abs(Size.of(size).short - FIRST_SIZE))
         head = self._head_seconds(config)
         speed = self.trials.rough(with_values(config, {"images.size": first}), head)
         speed = speed.at(largest(speed, work, sizes, self._room(), wanted))
@@ -330,7 +331,8 @@ class Planner:
             self._mark("images")
             speed, slower = self.trials.precise(config, head)
             self.speeds += slower
-            size = largest(speed, work, [one for one in sizes if one <= speed.size], self._room(), wanted)
+            most = Size.of(speed.size).pixels
+            size = largest(speed, work, [one for one in sizes if Size.of(one).pixels <= most], self._room(), wanted)
             speed = speed.at(size)
             config = with_values(config, {"train.precision": speed.precision, "images.size": size})
             layout: dict[str, Any] = {"layout": speed.layout}
@@ -427,7 +429,7 @@ class Planner:
         without_head(network)
         device = self.trials.machine(config).device
         network.to(device, memory_format=torch.channels_last)
-        views = view_names(config.probe.views)
+        views = view_names(config.probe.views, config.images.size)
         torch.set_num_threads(cores() if self.config.machine.threads == "auto" else self.config.machine.threads)
         NetworkFeatures(competition, network, config.model.name, device).ensure(views)
 

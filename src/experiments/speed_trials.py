@@ -12,6 +12,7 @@ import torch
 
 from src.competition.auto_config import with_values
 from src.competition.competition import Competition
+from src.config.image_size import Size
 from src.config.schema import Config
 from src.experiments.time_plan import Speed
 from src.images.augment import Augmentation
@@ -49,8 +50,8 @@ class SpeedTrials:
         """Of one image, by torch: the quicker of two passes."""
         network, device = self._network(config), self.machine(config).torch_device
         network = network.to(device, memory_format=torch.channels_last).eval()
-        size = config.images.size
-        images = torch.zeros(batch, config.planes, size, size, dtype=torch.uint8, device=device)
+        shape = Size.of(config.images.size).shape
+        images = torch.zeros(batch, config.planes, *shape, dtype=torch.uint8, device=device)
         images = images.contiguous(memory_format=torch.channels_last)
         torch.set_num_threads(self.share(config).threads)
         with torch.inference_mode():

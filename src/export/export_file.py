@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from src.config.image_size import SizeWord
 from src.config.schema import Model, Section
 from src.core.errors import Problem
 
@@ -25,12 +26,12 @@ Tensors = dict[str, torch.Tensor]
 
 
 class Pixels(Section):
-    """trained: the side that training saw. size: the one that is predicted at. load_side: the one an image is first
+    """trained: the size that training saw. size: the one that is predicted at. load_side: the one an image is first
     brought to. decoder: the version of the decoder that made the pixels."""
 
-    trained: int
-    size: int
-    load_side: int
+    trained: SizeWord
+    size: SizeWord
+    load_side: SizeWord
     fit: str
     prepare: list[str]
     decoder: int

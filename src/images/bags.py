@@ -12,7 +12,7 @@ from src.images.stream import ImageStream
 
 
 class BagImages:
-    """As an ImageCache, with a row for each bag: (side, side, slots * channels). Pickles small.
+    """As an ImageCache, with a row for each bag: (height, width, slots * channels). Pickles small.
 
     ends: (bags + 1,), where each bag begins in `images`. slots: images of a bag that are seen at once.
     """
@@ -28,7 +28,7 @@ class BagImages:
         return self.batch([range(len(self))[index]])[0]
 
     def batch(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """(n, side, side, slots * channels); of larger bags images that are spread evenly."""
+        """(n, height, width, slots * channels); of larger bags images that are spread evenly."""
         return self._filled([self._spread(row) for row in rows])
 
     def drawn(self, rows: Sequence[int] | np.ndarray, key: tuple[int, ...]) -> np.ndarray:

@@ -180,7 +180,7 @@ def frozen_features(request: Request) -> NetworkFeatures:
     features = NetworkFeatures(
         competition, network.to(device, memory_format=torch.channels_last), config.model.name, device
     )
-    features.ensure(view_names(config.predict.views))
+    features.ensure(view_names(config.predict.views, config.images.size))
     return features
 
 

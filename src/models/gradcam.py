@@ -9,7 +9,7 @@ from src.models.factory import Network
 
 
 def grad_cam(network: Network, images: torch.Tensor, classes: np.ndarray) -> np.ndarray:
-    """(n, 3, size, size) uint8 images and the (n,) class to look for in each -> (n, h, w) float32 from 0 to 1.
+    """(n, 3, height, width) uint8 images and the (n,) class to look for in each -> (n, h, w) float32 from 0 to 1.
 
     h and w are those of the network's last convolutional map. A map of zeros: nothing speaks for the class.
     Raises Problem for a network whose answers do not come from such a map, as those of transformers.

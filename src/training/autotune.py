@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from src.config.image_size import Size
 from src.config.schema import Config
 from src.core.console import log
 from src.core.devices import apart
@@ -90,7 +91,11 @@ def images_tried(config: Config) -> int:
 
 def longest_stage(config: Config) -> Stage:
     """The stage that takes the time: where most pixels are seen, and of a frozen trunk a third of the work is done."""
-    return max(stages_of(config), key=lambda stage: stage.epochs * stage.size**2 / (3 if stage.frozen == TRUNK else 1))
+
+    def work(stage: Stage) -> float:
+        return stage.epochs * Size.of(stage.size).pixels / (3 if stage.frozen == TRUNK else 1)
+
+    return max(stages_of(config), key=work)
 
 
 def step_seconds(begin: Begin, kinds: list[Machine], at_once: int = 1) -> list[float]:
@@ -269,7 +274,7 @@ def begin_step(config: Config, network: torch.nn.Module, kind: Machine) -> Step:
 
 
 def _step(state: State, config: Config, stage: Stage, resting: list[torch.nn.Module]) -> None:
-    shape = images_tried(config), config.planes, stage.size, stage.size
+    shape = images_tried(config), config.planes, *Size.of(stage.size).shape
     images = torch.zeros(shape, dtype=torch.uint8, device=state.device)
     state.network.train()
     for norm in resting:

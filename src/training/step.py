@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from src.config.image_size import Size
 from src.core.errors import Problem
 from src.core.memory import fits, largest_batch
 from src.core.paths import has_learned
@@ -132,7 +133,7 @@ def try_batch(state: State, config: object, batch: int) -> None:
     """One forward and backward pass over `batch` blank images; the network and its gradients are left as they were."""
     network = state.network
     before = {name: value.clone() for name, value in network.named_buffers()}
-    shape = batch, config.planes, config.images.size, config.images.size
+    shape = batch, config.planes, *Size.of(config.images.size).shape
     images = torch.zeros(shape, dtype=torch.uint8, device=state.device)
     try:
         with state.unshared():  # other ranks may try another batch

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 LEAST = 8  # pixels a side that a network may be given
+MOST_TILES = 64
 WRITTEN = re.compile(r"(\d+)x(\d+)")
 
 SizeWord = int | str  # 64, or "256x512"
@@ -77,3 +78,18 @@ def size_word(value: Any) -> SizeWord:
     if size.short < LEAST:
         raise ValueError(f"must be at least {LEAST} pixels each way")
     return size.word
+
+
+def tiles_word(value: Any) -> str:
+    """What a configuration says of tiles, as it is kept: "2x4" or [2, 4] -> "2x4", rows and columns.
+
+    Raises ValueError for anything else, and for one tile or more than `MOST_TILES`.
+    """
+    if isinstance(value, list) and len(value) == 2 and all(type(one) is int for one in value):
+        value = f"{value[0]}x{value[1]}"
+    found = WRITTEN.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("must be rows and columns, such as 2x4")
+    if not 1 < int(found[1]) * int(found[2]) <= MOST_TILES:
+        raise ValueError(f"must be 2 to {MOST_TILES} tiles")
+    return f"{int(found[1])}x{int(found[2])}"

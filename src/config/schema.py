@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from src.config.image_size import Size, SizeWord, size_word
+from src.config.image_size import Size, SizeWord, size_word, tiles_word
 from src.core.errors import UsageError
 from src.core.registry import check_name, parsed
 from src.core.suggestions import nearest_key
@@ -19,6 +19,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 ImageSize = Annotated[SizeWord, BeforeValidator(size_word)]
+Tiles = Annotated[str, BeforeValidator(tiles_word)]
 GRAY, COLOUR = 1, 3  # channels that a network sees of ordinary pictures
 
 
@@ -118,6 +119,7 @@ class Images(Section):
     load_size: ImageSize | None
     fit: Annotated[str, _registered("FITS", "src.images.fits")]
     prepare: list[str]
+    tiles: Tiles | None = later(None)
     bag_size: Positive | None = later(None)
 
     def load_side(self, size: SizeWord | None = None) -> SizeWord:

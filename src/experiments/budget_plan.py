@@ -183,7 +183,7 @@ class Planner:
         config = config.model_copy(update={section: getattr(self.usual, section) for section in same})
         values: dict[str, Any] = {"model.name": name, "model.pretrained": True}
         values |= {f"data.{key}": value for key, value in self.usual.data.model_dump().items() if "sampler" not in key}
-        values |= {f"images.{key}": getattr(self.usual.images, key) for key in ("fit", "prepare")}
+        values |= {f"images.{key}": getattr(self.usual.images, key) for key in ("fit", "prepare", "tiles")}
         config = with_values(config, values)
         config = with_values(config, {"model.pool": usual_pool(config.model)})
         begun = self._stored(f"{self.request.run}-probe")

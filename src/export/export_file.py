@@ -14,13 +14,14 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from src.config.image_size import SizeWord
+from src.config.image_size import Size, SizeWord
 from src.config.schema import Model, Section
 from src.core.errors import Problem
 
 VERSION = 1  # of this format
 KEY = "podium"  # of the metadata
 PROBE = "probe."
+LATER = ("tiles", "bag_size")  # keys of the pixels that came after the first files
 
 Tensors = dict[str, torch.Tensor]
 
@@ -36,6 +37,13 @@ class Pixels(Section):
     prepare: list[str]
     decoder: int
     format: dict[str, Any] | None = None  # of the pixels, see PixelFormat.to_json; None for ordinary pictures
+    tiles: str | None = None  # rows and columns, such as 2x4, that each picture is cut into
+    bag_size: int | None = None  # images of an answer that are seen at once; None: each has one
+
+    @property
+    def takes_folders(self) -> bool:
+        """Whether an answer is of several files: then a folder holds those of one."""
+        return bool(self.bag_size) and self.bag_size != (Size.of(self.tiles).pixels if self.tiles else None)
 
 
 class OneModel(Section):
@@ -153,7 +161,11 @@ def _facts(path: Path, text: str | None) -> tuple[Facts, str]:
 
 def _digest(facts: Facts, tensors: Tensors) -> str:
     """SHA-256 of the facts and of every tensor's name, kind, shape and bytes."""
-    digest = hashlib.sha256(json.dumps(facts.model_dump(mode="json"), sort_keys=True).encode())
+    tree = facts.model_dump(mode="json")
+    for key in LATER:
+        if tree["images"][key] is None:  # as in files that are older than the key
+            del tree["images"][key]
+    digest = hashlib.sha256(json.dumps(tree, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from src.config.image_size import SizeWord
+from src.images.bags import BagImages
 from src.images.dataset import to_tensor
 from src.images.decode import ImageFault
 from src.images.stream import ImageStream, resized
@@ -25,7 +26,9 @@ class FileBatch:
     faults: dict[int, ImageFault]
 
 
-def file_batches(stream: ImageStream, size: SizeWord, batch: int, workers: int | None = None) -> Iterator[FileBatch]:
+def file_batches(
+    stream: ImageStream | BagImages, size: SizeWord, batch: int, workers: int | None = None
+) -> Iterator[FileBatch]:
     """Every image of `stream`, in order, as the network sees it: the pixels that PlainRows makes of an image cache.
 
     workers: threads that decode; None: one a core. Unusable images are told in `faults`, for the caller to decide.
@@ -51,7 +54,7 @@ def file_batches(stream: ImageStream, size: SizeWord, batch: int, workers: int |
         cv2.setNumThreads(own_threads)
 
 
-def _read(stream: ImageStream, row: int, size: SizeWord) -> np.ndarray | ImageFault:
+def _read(stream: ImageStream | BagImages, row: int, size: SizeWord) -> np.ndarray | ImageFault:
     try:
         return resized(stream[row], size)
     except ImageFault as fault:

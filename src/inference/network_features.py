@@ -75,6 +75,7 @@ class NetworkFeatures:
             images.load_side(),
             images.fit,
             versions_of(images.prepare),
+            *([images.bag_size] if images.bag_size else []),
         ]
         key = hashlib.sha256(json.dumps([facts, versions_of(images.prepare)]).encode()).hexdigest()[:12]
         return self.competition.card.folder / "cache" / "features" / f"{self.name}@{images.size}-{key}"

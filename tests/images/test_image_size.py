@@ -56,7 +56,7 @@ def test_how_a_size_is_written_and_kept(written, kept, loaded):
         ("bad-value", {"images.size": "0.5"}),
         ("size-proportions", {"images.size": "16x40", "images.load_size": "48"}),
         ("size-proportions", {"images.size": "16x40", "images.load_size": "null", "predict.size": "32"}),
-        ("size-proportions", {"images.size": "16x40", "images.load_size": "null", "train.stages": "[{epochs: 1, size: 8}]"}),
+        ("size-proportions", {"images.size": "16x40", "images.load_size": "null", "train.stages": "[{epochs: 1, size: 8}]"}),  # noqa: E501
     ],
 )  # fmt: skip
 def test_a_size_that_cannot_be(code, words):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from src.competition.auto_config import place_of, usual_pool, usual_side, with_values
-from src.competition.competition import loaded_once, open_competition
+from src.competition.competition import USUAL_BAG, loaded_once, open_competition
 from src.competition.plan_record import PAGE, PREDICTION, Facts, choices
 from src.config import load as configs
 from src.config import run_config
@@ -27,7 +27,7 @@ from src.inference.network_features import NetworkFeatures
 from src.inference.pipeline import predict
 from src.inference.provenance import facts_of
 from src.inference.tta import view_names
-from src.models.factory import build
+from src.models.factory import SINGLE, build
 from src.models.features import without_head
 from src.models.weights import published
 from src.training.fold_job import global_batch
@@ -183,7 +183,8 @@ class Planner:
         config = config.model_copy(update={section: getattr(self.usual, section) for section in same})
         values: dict[str, Any] = {"model.name": name, "model.pretrained": True}
         values |= {f"data.{key}": value for key, value in self.usual.data.model_dump().items() if "sampler" not in key}
-        values |= {f"images.{key}": getattr(self.usual.images, key) for key in ("fit", "prepare", "tiles")}
+        values |= {f"images.{key}": getattr(self.usual.images, key) for key in ("fit", "prepare", "tiles", "bag_size")}
+        values["model.bag"] = USUAL_BAG if self.usual.images.bag_size else SINGLE
         config = with_values(config, values)
         config = with_values(config, {"model.pool": usual_pool(config.model)})
         begun = self._stored(f"{self.request.run}-probe")
@@ -331,8 +332,7 @@ class Planner:
             self._mark("images")
             speed, slower = self.trials.precise(config, head)
             self.speeds += slower
-            most = Size.of(speed.size).pixels
-            size = largest(speed, work, [one for one in sizes if Size.of(one).pixels <= most], self._room(), wanted)
+            size = largest(speed, work, sizes[: sizes.index(speed.size) + 1], self._room(), wanted)
             speed = speed.at(size)
             config = with_values(config, {"train.precision": speed.precision, "images.size": size})
             layout: dict[str, Any] = {"layout": speed.layout}

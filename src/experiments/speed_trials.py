@@ -51,7 +51,7 @@ class SpeedTrials:
         network, device = self._network(config), self.machine(config).torch_device
         network = network.to(device, memory_format=torch.channels_last).eval()
         shape = Size.of(config.images.size).shape
-        images = torch.zeros(batch, config.planes, *shape, dtype=torch.uint8, device=device)
+        images = torch.ones(batch, config.planes, *shape, dtype=torch.uint8, device=device)
         images = images.contiguous(memory_format=torch.channels_last)
         torch.set_num_threads(self.share(config).threads)
         with torch.inference_mode():
@@ -104,13 +104,13 @@ class SpeedTrials:
         return build(config.model, classes, config.images.size, self.competition.target, load=False)
 
     def _augment_seconds(self, config: Config) -> float:
-        """Of one image, read from memory and augmented by one thread."""
+        """Of one row, its images read from memory and augmented by one thread."""
         paths = self.competition.samples.train["path"].iloc[:FEW].tolist()
         side, pixels = config.images.load_side(), self.competition.card.pixel_format
         stream = ImageStream(paths, side, config.images.fit, tuple(config.images.prepare), pixels)
         images = stream.batch(range(len(paths)))
         augmentation = Augmentation(config.augment.transforms, config.images.size, side, pixels)
-        return _quickest(lambda: augmentation(images, (0, 0)), 2) / len(paths)
+        return _quickest(lambda: augmentation(images, (0, 0)), 2) / len(paths) * (config.images.bag_size or 1)
 
 
 def _quickest(step: Callable[[], object], steps: int) -> float:

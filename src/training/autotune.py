@@ -266,7 +266,7 @@ class Tuner:
 
 
 def begin_step(config: Config, network: torch.nn.Module, kind: Machine) -> Step:
-    """A true step of blank images: a throw-away `network` as its longest stage trains it, update and average too."""
+    """A true step of even images: a throw-away `network` as its longest stage trains it, update and average too."""
     stage, state = longest_stage(config), State(config, kind, network, ALONE)
     return partial(
         _step, state, config, stage, freeze(state.plain_network.backbone, stage.frozen, config.train.hold_norms)
@@ -275,7 +275,7 @@ def begin_step(config: Config, network: torch.nn.Module, kind: Machine) -> Step:
 
 def _step(state: State, config: Config, stage: Stage, resting: list[torch.nn.Module]) -> None:
     shape = images_tried(config), config.planes, *Size.of(stage.size).shape
-    images = torch.zeros(shape, dtype=torch.uint8, device=state.device)
+    images = torch.ones(shape, dtype=torch.uint8, device=state.device)  # not black: every place of a bag is filled
     state.network.train()
     for norm in resting:
         norm.eval()

@@ -130,11 +130,11 @@ def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 def try_batch(state: State, config: object, batch: int) -> None:
-    """One forward and backward pass over `batch` blank images; the network and its gradients are left as they were."""
+    """One forward and backward pass over `batch` even images; the network and its gradients are left as they were."""
     network = state.network
     before = {name: value.clone() for name, value in network.named_buffers()}
     shape = batch, config.planes, *Size.of(config.images.size).shape
-    images = torch.zeros(shape, dtype=torch.uint8, device=state.device)
+    images = torch.ones(shape, dtype=torch.uint8, device=state.device)  # not black: every place of a bag is filled
     try:
         with state.unshared():  # other ranks may try another batch
             network.train()

@@ -80,6 +80,7 @@ def _facts(
             decoder=decoder.VERSION,
             tiles=config.images.tiles,
             bag_size=config.images.bag_size,
+            folders=True if competition.card.bag else None,
             format=None if competition.card.pixel_format == STANDARD else competition.card.pixel_format.to_json(),
         ),
         views=text["views"],

@@ -14,14 +14,14 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from src.config.image_size import Size, SizeWord
+from src.config.image_size import SizeWord
 from src.config.schema import Model, Section
 from src.core.errors import Problem
 
 VERSION = 1  # of this format
 KEY = "podium"  # of the metadata
 PROBE = "probe."
-LATER = ("tiles", "bag_size")  # keys of the pixels that came after the first files
+LATER = ("tiles", "bag_size", "folders")  # keys of the pixels that came after the first files
 
 Tensors = dict[str, torch.Tensor]
 
@@ -39,11 +39,7 @@ class Pixels(Section):
     format: dict[str, Any] | None = None  # of the pixels, see PixelFormat.to_json; None for ordinary pictures
     tiles: str | None = None  # rows and columns, such as 2x4, that each picture is cut into
     bag_size: int | None = None  # images of an answer that are seen at once; None: each has one
-
-    @property
-    def takes_folders(self) -> bool:
-        """Whether an answer is of several files: then a folder holds those of one."""
-        return bool(self.bag_size) and self.bag_size != (Size.of(self.tiles).pixels if self.tiles else None)
+    folders: bool | None = None  # true: an answer is of several files, and a folder holds those of one
 
 
 class OneModel(Section):

@@ -112,7 +112,7 @@ def answer_hidden(exported: Exported, card: Card, seconds: float, out: Path) -> 
 
 def refuse_bags(facts: Facts) -> None:
     """Raises Problem where an answer is of several files, which are not gathered here."""
-    if facts.images.takes_folders:
+    if facts.images.folders:
         raise Problem(
             f"{facts.run}: a hidden test set whose answers have several files each (the card's bag) is not answered by "
             "an exported file: predict where the whole run is",

@@ -173,7 +173,7 @@ def image_stream(pixels: Pixels, bags: Sequence[Sequence[str | Path]]) -> ImageS
 
 def _images_of(path: Path, pixels: Pixels) -> list[str]:
     """One, or those of a folder in the order of the numbers in their names."""
-    if not (pixels.takes_folders and path.is_dir()):
+    if not (pixels.folders and path.is_dir()):
         return [str(path)]
     inside = sorted((str(one) for one in path.iterdir() if looks_like_image(one)), key=natural_order)
     if not inside:
@@ -244,7 +244,7 @@ def work(line: CommandLine) -> Result:
     paths = found_images(list(line.files[1:]))
     exported = Exported.open(line.files[0], options.get("device"), options.get("precision"))
     facts, engine = exported.facts, exported.engine
-    if facts.images.takes_folders:
+    if facts.images.folders:
         paths = found_bags(list(line.files[1:]))
     print(
         f"{facts.run} of {facts.competition}: models {len(facts.models)}, views {', '.join(facts.views)}, "

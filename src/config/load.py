@@ -1,8 +1,8 @@
 """How YAML files and `key=value` words become one checked Config.
 
 The values live in configs/: default.yaml holds every key with its meaning, an experiment's file holds what
-differs, and `key=value` on the command line comes last. With `base: OTHER` it holds what differs from configs/OTHER.yaml.
-A section given as one word is a file of that name in the section's folder: `model=vgg16_bn` reads
+differs (with `base: OTHER` what differs from configs/OTHER.yaml), and `key=value` on the command line comes last. A
+section given as one word is a file of that name in the section's folder: `model=vgg16_bn` reads
 configs/model/vgg16_bn.yaml.
 """
 

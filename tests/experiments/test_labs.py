@@ -19,6 +19,7 @@ from src.train import main as train
 from src.training.learning_rates import rates
 from src.training.stages import stages_of
 from tests.fixtures.lab_data import LABS, PREPARE
+from tests.fixtures.layouts import BUILDERS
 from tests.fixtures.pages import sections
 
 SWEEPS = [name for name in config_names("sweeps") if name.startswith(tuple(LABS))]
@@ -183,8 +184,16 @@ def test_a_lab_goes_its_whole_way(lab, home):
     assert set(confusions["label"]) == set(table["label"])
 
 
-def test_the_host_s_own_validation_and_test_are_used(home, undrawn):
-    made("butterflies", home)
-    words = ["config=labs/butterflies-small", "competition=butterflies", "fold=0"]
-    words += ["train.epochs=1", "model.name=resnet8", "model.args=null"]
+def test_the_host_s_own_validation_and_test_are_used(home):
+    host = BUILDERS["collection"](home / "host" / "butterflies")
+    assert prepare.main([str(host.source), "id=butterflies"]) == 0
+    words = ["config=labs/butterflies-small", "competition=butterflies", "fold=0", "train.epochs=1"]
     assert train(words) == 0
+    assert predict.main(words) == 0
+    run = "labs-butterflies-small+train.epochs=1"
+    member = runs_folder("butterflies") / run / "seed0" / "fold0"
+    assert pd.read_csv(member / "log.csv")["steps"].tolist() == [5]  # 72 training images in batches of 16
+    held_out = np.load(member / "logits" / "oof-identity.npz")["id"]
+    assert set(held_out) == {path for path in host.train if "/valid/" in path}
+    answered = pd.read_csv(submissions_folder("butterflies") / f"{run}.csv")
+    assert answered["id"].tolist() == list(host.truth)

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src import predict, prepare, report
+from src import predict, prepare, report, review
 from src.config.load import config_names
 from src.config.request import parse
+from src.core.files import read_json
 from src.core.paths import REPOSITORY, runs_folder, submissions_folder
 from src.experiments.sweep_plan import plan_of
 from src.images.augment import Augmentation
@@ -166,8 +167,14 @@ def test_a_lab_goes_its_whole_way(lab, home):
     assert report.main(words) == 0
     run = runs_folder(lab) / f"labs-{lab}-small"
     assert {"answer", "learning", "mistakes"} <= sections((run / "report" / "report.html").read_text())
-    if lab != "animals":  # it has no test images
+    if lab != "animals":  # it has no test images, and goes on to its page all the same
         assert (submissions_folder(lab) / f"labs-{lab}-small.csv").exists()
+    if lab == "two-classes":  # whose test images come from another camera
+        assert review.main(words) == 0
+        shift = read_json(run / "review" / "review.json")["shift"]
+        assert shift["flagged"] and shift["low"] > 0.9
+        held_out = pd.read_csv(run / "seed0" / "fold0" / "log.csv")["score"].iloc[-1]
+        assert held_out > 0.9  # and yet the validation looks well
     if lab == "contest":
         assert list((run / "seed0" / "fold0" / "tensorboard").iterdir())
     compared, count = WAY[lab]
@@ -197,3 +204,14 @@ def test_the_host_s_own_validation_and_test_are_used(home):
     assert set(held_out) == {path for path in host.train if "/valid/" in path}
     answered = pd.read_csv(submissions_folder("butterflies") / f"{run}.csv")
     assert answered["id"].tolist() == list(host.truth)
+
+
+def test_a_collection_without_test_images_goes_on_to_its_page(home, notes, undrawn):
+    made("animals", home)
+    words = ["config=labs/animals-small", "competition=animals", "fold=0", "train.epochs=1"]
+    assert train(words) == 0
+    assert predict.main([*words, "--tta"]) == 0
+    assert "no-test-images" in notes.codes
+    assert report.main(words) == 0
+    run = runs_folder("animals") / "labs-animals-small+train.epochs=1"
+    assert "answer" in sections((run / "report" / "report.html").read_text())

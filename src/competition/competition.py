@@ -52,6 +52,7 @@ class Competition:
     metric: Metric
     config: Config
     ignored: Ignored | None = None
+    squares: Squares | None = None  # of the first look at the images: what a cache need not decode again
 
     @property
     def target(self) -> TargetType:
@@ -93,11 +94,9 @@ class Competition:
         """Of the cells: logits of other ones are stale."""
         return None if self.cells is None else hashlib.sha256(self.cells.tobytes()).hexdigest()[:16]
 
-    def images(
-        self, size: int | None = None, once: bool = False, squares: Squares | None = None
-    ) -> ImageCache | ImageStream | BagImages:
+    def images(self, size: int | None = None, once: bool = False) -> ImageCache | ImageStream | BagImages:
         """Every image decoded for networks that see `size` pixels (None: as trained). once: for one look at them no
-        cache is written, but one that is there is read. squares: of images that need not be decoded for it.
+        cache is written, but one that is there is read.
 
         Raises Problem listing those that cannot be.
         """
@@ -117,8 +116,10 @@ class Competition:
             digests=digests,
             build=not once,
             pixels=self.card.pixel_format,
-            made=squares.get if squares else None,
+            squares=self.squares,
         )
+        if self.squares is not None and isinstance(images, ImageCache):
+            self.squares.clear()
         if bags is None:
             return images
         ends = np.cumsum([0, *(len(bag.paths) for bag in bags)])
@@ -170,23 +171,17 @@ def open_competition(config: Config, run: Run) -> Competition:
     if ignored:  # only now: the frozen folds are those of all rows
         samples, folds = leave_out(samples, folds, ignored)
     config = resolve_auto(_for_bags(_for_channels(config, card.pixel_format), samples), run, samples, measure)
-    competition = Competition(card, samples, folds, measure, config, ignored)
-    if squares:
-        competition.images(squares=squares)
-    return competition
+    return Competition(card, samples, folds, measure, config, ignored, squares)
 
 
 def _first_squares(card: Card, config: Config) -> Squares | None:
-    """What the first look at the images fills, where the cache that will be needed is known already: each file is then
-    read and decoded once for both."""
+    """What the first look at the images fills, where the size that will be needed is known already: each file is then
+    read and decoded once, for the look and for the cache."""
     wanted = config.images
     if wanted.size == "auto" or not config.probe.off or (card.folder / "cache" / INDEX).exists():
         return None
     stream = ImageStream([], wanted.load_side(), wanted.fit, wanted.prepare, card.pixel_format)
-    try:
-        return Squares(card.folder / "cache", stream)
-    except OSError:  # a folder that only can be read: the look tells what is wrong with it
-        return None
+    return Squares(card.folder / "cache", stream)
 
 
 def _for_bags(config: Config, samples: Samples) -> Config:

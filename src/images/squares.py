@@ -4,6 +4,7 @@ import os
 import tempfile
 import threading
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -13,35 +14,51 @@ MOST = 1_000_000_000  # bytes that may lie on the disk twice until the cache is 
 
 
 class Squares:
-    """The squares of one stream, by path, in a file without a name. Of an image without one `get` returns None."""
+    """The squares of one stream, by path, in a file without a name in `folder`, made when the first one comes.
+
+    Of an image that it does not hold `get` returns None: beyond MOST, or where the disk takes no more, none is kept.
+    Forked processes share the file; a pickled copy is empty.
+    """
 
     def __init__(self, folder: Path, stream: ImageStream) -> None:
-        self.stream = stream
-        self.shape = stream.blank(1)[0].shape
-        self.bytes = int(np.prod(self.shape)) * stream.pixels.dtype.itemsize
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  it lives as long as this object
+        self.folder, self.stream = folder, stream
+        self._shape = stream.blank(1)[0].shape
+        self._bytes = stream.blank(1).nbytes
+        self.clear()
+
+    def clear(self) -> None:
+        """Holds nothing from now on; the disk has its room back."""
         self._rows: dict[str, int] = {}
+        self._file: BinaryIO | None = None
         self._lock = threading.Lock()
 
     def put(self, path: str, image: np.ndarray) -> None:
-        """The square of an image that was read for the stream's `at_least`. Beyond MOST none is kept."""
-        if len(self._rows) * self.bytes >= MOST:
-            return
+        """The square of an image that was read for the stream's `at_least`."""
         square = self.stream.square(image)
-        with self._lock:
-            row = len(self._rows)
-            self._rows[path] = row
-        os.pwrite(self._file.fileno(), square, row * self.bytes)
+        try:
+            with self._lock:
+                row = len(self._rows)
+                if row * self._bytes >= MOST:
+                    return
+                if self._file is None:
+                    self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115  lives as long as this object
+                if os.pwrite(self._file.fileno(), square, row * self._bytes) == self._bytes:
+                    self._rows[path] = row
+        except OSError:
+            return  # a full disk or one that only can be read: whoever must write there tells
 
     def get(self, path: str) -> np.ndarray | None:
+        """(side, side, channels), or None."""
         row = self._rows.get(path)
         if row is None:
             return None
-        data = os.pread(self._file.fileno(), self.bytes, row * self.bytes)
-        return np.frombuffer(data, self.stream.pixels.dtype).reshape(self.shape)
+        data = os.pread(self._file.fileno(), self._bytes, row * self._bytes)
+        return np.frombuffer(data, self.stream.pixels.dtype).reshape(self._shape)
 
     def serve(self, other: ImageStream) -> bool:
         """Whether the other stream's squares are these."""
         mine, theirs = ((one.side, one.fit, one.prepare, one.pixels) for one in (self.stream, other))
         return mine == theirs
+
+    def __reduce__(self) -> tuple:
+        return Squares, (self.folder, self.stream)

@@ -181,7 +181,7 @@ def _first_squares(card: Card, config: Config) -> Squares | None:
     if wanted.size == "auto" or not config.probe.off or (card.folder / "cache" / INDEX).exists():
         return None
     stream = ImageStream([], wanted.load_side(), wanted.fit, wanted.prepare, card.pixel_format)
-    return Squares(card.folder / "cache", stream)
+    return Squares(stream)
 
 
 def _for_bags(config: Config, samples: Samples) -> Config:

@@ -3,7 +3,6 @@
 import os
 import tempfile
 import threading
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -14,38 +13,43 @@ MOST = 1_000_000_000  # bytes that may lie on the disk twice until the cache is 
 
 
 class Squares:
-    """The squares of one stream, by path, in a file without a name in `folder`, made when the first one comes.
+    """The squares of one stream, by path, in a nameless file in the system's folder for temporary ones, made when the
+    first square comes: what the competition's own disk has room for is not touched.
 
-    Of an image that it does not hold `get` returns None: beyond MOST, or where the disk takes no more, none is kept.
-    Forked processes share the file; a pickled copy is empty.
+    Of an image that it does not hold `get` returns None: beyond MOST none is kept, and none at all where that disk is
+    full. Forked processes share the file; a pickled copy is empty.
     """
 
-    def __init__(self, folder: Path, stream: ImageStream) -> None:
-        self.folder, self.stream = folder, stream
+    def __init__(self, stream: ImageStream) -> None:
+        self.stream = stream
         self._shape = stream.blank(1)[0].shape
         self._bytes = stream.blank(1).nbytes
         self.clear()
 
     def clear(self) -> None:
-        """Holds nothing from now on; the disk has its room back."""
+        """Forgets all; the disk has its room back."""
         self._rows: dict[str, int] = {}
+        self._most = MOST
         self._file: BinaryIO | None = None
         self._lock = threading.Lock()
 
     def put(self, path: str, image: np.ndarray) -> None:
         """The square of an image that was read for the stream's `at_least`."""
         square = self.stream.square(image)
-        try:
-            with self._lock:
-                row = len(self._rows)
-                if row * self._bytes >= MOST:
-                    return
+        with self._lock:
+            row = len(self._rows)
+            if (row + 1) * self._bytes > self._most:
+                return
+            try:
                 if self._file is None:
-                    self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115  lives as long as this object
-                if os.pwrite(self._file.fileno(), square, row * self._bytes) == self._bytes:
-                    self._rows[path] = row
-        except OSError:
-            return  # a full disk or one that only can be read: whoever must write there tells
+                    self._file = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as this object
+                written = os.pwrite(self._file.fileno(), square, row * self._bytes)
+            except OSError:
+                written = 0
+            if written == self._bytes:
+                self._rows[path] = row
+            else:
+                self._rows, self._file, self._most = {}, None, 0
 
     def get(self, path: str) -> np.ndarray | None:
         """(side, side, channels), or None."""
@@ -61,4 +65,4 @@ class Squares:
         return mine == theirs
 
     def __reduce__(self) -> tuple:
-        return Squares, (self.folder, self.stream)
+        return Squares, (self.stream,)

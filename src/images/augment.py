@@ -107,8 +107,9 @@ def _in_proportion(kind: type, arguments: dict[str, Any], size: Size) -> dict[st
 
 
 def _only_warns(kind: type) -> bool:
-    """Whether the library itself looks at the arguments of a transform; the others are strict by themselves."""
-    return "InitSchema" in next(one for one in kind.__mro__ if "__init__" in vars(one)).__dict__
+    """Whether the library looks at a transform's arguments by a schema; others refuse what they do not know."""
+    owner = next(base for base in kind.__mro__ if "__init__" in vars(base))
+    return issubclass(kind, A.BasicTransform) and "InitSchema" in vars(owner)
 
 
 def _tried(transform: A.BasicTransform | A.BaseCompose, image: np.ndarray) -> np.ndarray:

@@ -28,6 +28,10 @@ def resized(image: np.ndarray, size: SizeWord | Size) -> np.ndarray:
     return resize(image, (width, height), cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
+def _nothing_made(_: str) -> None:
+    return None
+
+
 class ImageStream:
     """Arrays (height, width, channels) of the files `paths`, decoded on demand, in the type that `pixels` has: uint8
     with 3 channels unless a card says otherwise. Pickles; safe in workers and threads.
@@ -56,6 +60,7 @@ class ImageStream:
         check_steps(prepare, size)
         self.paths, self.size, self.fit, self.prepare = list(paths), size, fit, tuple(prepare)
         self.pixels = pixels
+        self.made: Callable[[str], np.ndarray | None] = _nothing_made  # squares that need not be made again
         self.faults: dict[int, str] = {}
 
     def __len__(self) -> int:
@@ -66,7 +71,7 @@ class ImageStream:
         index = range(len(self))[index]
         if index in self.faults:
             return self.blank(1)[0]
-        return self._read(index)
+        return self._square(index)
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Rows `indices` as (n, height, width, channels). Raises ImageFault."""
@@ -80,7 +85,7 @@ class ImageStream:
     def fault(self, index: int) -> str | None:
         """What is wrong with the image of row `index`, decoded whole to see; None if nothing is."""
         try:
-            self._read(index)
+            self._square(index)
         except ImageFault as fault:
             return fault.reason
         return None
@@ -91,11 +96,27 @@ class ImageStream:
             lambda row: image_size(Path(self.paths[row]), self.pixels), len(self), workers, "checking images"
         )
 
-    def _read(self, index: int) -> np.ndarray:
-        # Where a preparation may crop, twice the size is read, so that half of the image still fills it.
-        at_least = max(self.size.shape) * (2 if self.prepare else 1)
-        image = read_image(Path(self.paths[index]), self.pixels, at_least).pixels
+    @property
+    def at_least(self) -> int:
+        """Pixels of the short side that images are read with: where a preparation may crop, twice the size, so that
+        half of the image still fills it."""
+        return max(self.size.shape) * (2 if self.prepare else 1)
+
+    def made_of(self, image: np.ndarray) -> np.ndarray:
+        """(height, width, channels) of `size` of an image (h, w, channels)."""
         return fitted(prepared(image, self.prepare), self.size, self.fit)
+
+    def _square(self, index: int) -> np.ndarray:
+        made = self.made(str(self.paths[index]))
+        if made is not None:
+            return made
+        return self.made_of(read_image(Path(self.paths[index]), self.pixels, self.at_least).pixels)
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in self.__dict__.items() if name != "made"}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state, made=_nothing_made)
 
 
 def each_in_threads(work: Callable[[int], object], rows: int, workers: int | None, title: str) -> dict[int, str]:

@@ -40,8 +40,7 @@ def bags(tmp_path_factory):
 
 
 def submitted(home: Path) -> pd.Series:
-    (file,) = (home / "submissions/bags").glob("r*.csv")
-    return pd.read_csv(file).set_index("animal")["kind"]
+    return pd.read_csv(home / "submissions/bags/r.csv").set_index("animal")["kind"]
 
 
 def holds_sign(path: Path) -> bool:

@@ -37,7 +37,9 @@ def _coco(tree: dict[str, Any]) -> pd.DataFrame:
     images = _keyed(tree["images"], "image_id")
     if not tree.get("annotations"):
         return _text(images)
-    notes = _records(tree["annotations"]).drop(columns=["id"], errors="ignore")
+    notes = _records(tree["annotations"]).rename(columns={"id": "annotation_id"})
+    if "bbox" not in notes and "segmentation" in notes:
+        notes["bbox"] = notes["segmentation"].map(_around)
     for table, name in ((images, "images"), (notes, "annotations")):
         if "image_id" not in table:
             raise ValueError(f"it looks like COCO, but its {name} have no key of the image")
@@ -51,6 +53,14 @@ def _coco(tree: dict[str, Any]) -> pd.DataFrame:
         categories.columns = [f"category.{column}" for column in categories.columns]
         table = table.join(categories, on="category_id")
     return _text(table)
+
+
+def _around(polygons: Any) -> list[float] | str:
+    """The box around polygons, [x, y, x, y, ...] each: left, top, width, height. Empty for masks of other forms."""
+    if not isinstance(polygons, list) or not all(isinstance(one, list) and one for one in polygons):
+        return ""
+    across, down = ([x for one in polygons for x in one[start::2]] for start in (0, 1))
+    return [min(across), min(down), max(across) - min(across), max(down) - min(down)] if down else ""
 
 
 def _records(rows: Any) -> pd.DataFrame:

@@ -10,8 +10,10 @@ import yaml
 
 from src import prepare
 from src.competition.card import load_card
+from src.competition.quality.cleaning import inspect
 from src.competition.samples import load_samples
-from src.core.paths import competition_folder
+from src.core.paths import competition_folder, runs_folder
+from tests.fixtures.notes import Notes
 
 
 @pytest.fixture(autouse=True)
@@ -96,3 +98,35 @@ def test_bags_that_the_training_table_contradicts(tmp_path, capsys, change, code
     change(train).to_csv(root / "train.csv", index=False)
     assert prepare.main([str(root), "id=c", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["error"]["code"] == code
+
+
+def test_bags_that_show_the_same_image_stay_in_one_fold(tmp_path):
+    """The third image of one series is the first of another, smaller and darker; every series ends with a black one."""
+    rng, root = np.random.default_rng(0), tmp_path / "host"
+    for part, letter, count in (("train", "a", 44), ("test", "b", 4)):
+        for k in range(count):
+            folder = root / part / f"{letter}{k:02d}"
+            folder.mkdir(parents=True)
+            for j in range(3):
+                coarse = rng.integers(0, 255, (6, 6, 3), dtype=np.uint8)
+                scan = cv2.resize(coarse, (64, 64), interpolation=cv2.INTER_CUBIC)
+                if (letter, k, j) == ("a", 5, 2):
+                    twin = scan
+                if (letter, k, j) == ("a", 31, 0):
+                    scan = (cv2.resize(twin, (48, 48)) * 0.97).astype(np.uint8)
+                cv2.imwrite(str(folder / f"{j}.png"), scan)
+            cv2.imwrite(str(folder / "9.png"), np.zeros((64, 64, 3), np.uint8))
+    train = pd.DataFrame({"id": [f"a{k:02d}" for k in range(44)], "kind": ["x", "y"] * 22})
+    train.to_csv(root / "train.csv", index=False)
+    test = pd.DataFrame({"id": [f"b{k:02d}" for k in range(4)], "kind": "x"})
+    test.to_csv(root / "sample_submission.csv", index=False)
+    assert prepare.main([str(root), "id=c"]) == 0
+    card = load_card("c")
+    assert card.bag == "files"
+    samples = inspect(card, load_samples(card))
+    cluster = samples.train.set_index("id")["cluster"]
+    assert cluster["a05"] == cluster["a31"] != ""
+    assert set(cluster.drop(["a05", "a31"])) == {""}
+    assert Notes(samples.notes).texts("images-alike", 44)
+    doubles = json.loads((runs_folder("c") / "overview.json").read_text())["duplicates"]
+    assert doubles["near"] == 1

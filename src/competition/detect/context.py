@@ -161,8 +161,10 @@ def rules_for(cells: pd.DataFrame, column: str, context: Context) -> list[Rule]:
     """Every rule that makes files of a column, where need be together with a column that names their folder."""
     values = cells[column].tolist()
     rules = find_rules(values, column, context.tree)
-    if any(re.search(r"\}[-_ ]\d+\.", rule.images) for rule in rules) and cells[column].is_unique:
-        bags = find_bag_rules(values, column, context.tree)  # a number behind the name: there may be others
+    changed = not any(rule.full and re.search(r"(^|/)\{[^{}:]+\}(\.\w+|\.\*)?$", rule.images) for rule in rules)
+    if rules and changed and cells[column].is_unique:
+        # Where a part of the id, or a number behind it, names files, whole folders may bear the id itself.
+        bags = find_bag_rules(values, column, context.tree)
         if bags and bags[0].hits >= max(rule.hits for rule in rules):
             return bags
     for find in (lambda: _joint(cells, column, context), lambda: find_likely_rules(values, column, context.tree)):

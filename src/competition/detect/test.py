@@ -190,7 +190,9 @@ def _put_pixels(table: TableFile, cells: pd.DataFrame, context: Context) -> pd.D
     identity = _id_of(cells, first, context.sample)
     spec = identity.spec
     context.draft.put("test.id", spec, identity.how)  # the numbers of the rows are the images of such a table
-    context.draft.put("test.images", "pixels/test/{row}.png", "written from the numbers in the table")
+    context.draft.put(
+        "test.images", f"pixels/test/{{row}}{table.pixel_ending}", "written from the numbers in the table"
+    )
     context.draft.put("test.pixels", table.pixels.model_dump(), "")
     return pd.DataFrame({"id": cells[spec], "path": None}, dtype=object)
 

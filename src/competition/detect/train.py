@@ -214,9 +214,10 @@ def _missing(held: pd.Series, sample: Sample | None) -> set[str]:
 def _from_pixels(cells: pd.DataFrame, table: TableFile, label: Label, split: Split | None, context: Context) -> Train:
     draft = context.draft
     draft.put("train.id", "row", "rows count from 1")
-    draft.put("train.images", "pixels/train/{row}.png", "written from the numbers in the table")
-    height, width = table.pixels.shape[:2]
-    draft.put("train.pixels", table.pixels.model_dump(), f"images of {height} x {width}")
+    draft.put("train.images", f"pixels/train/{{row}}{table.pixel_ending}", "written from the numbers in the table")
+    height, width, *more = table.pixels.shape
+    channels = f", {more[0]} channels" if more else ""
+    draft.put("train.pixels", table.pixels.model_dump(), f"images of {height} x {width}{channels}")
     return Train(cells, "row", (None,) * len(cells), label, split)
 
 

@@ -47,8 +47,9 @@ UNREAD = {
     **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"), PICTURE),
     **dict.fromkeys((".mha", ".mhd", ".nrrd"), "medical images: convert them to DICOM, NIfTI or PNG"),
     **dict.fromkeys((".mat", ".pt", ".pkl", ".pickle"), SERIES),
-    **dict.fromkeys((".tfrecord", ".tfrec", ".parquet", ".feather", ".arrow", ".lmdb", ".mdb", ".rec"), SERIES),
+    **dict.fromkeys((".tfrecord", ".tfrec", ".feather", ".arrow", ".lmdb", ".mdb", ".rec"), SERIES),
     **dict.fromkeys((".mp4", ".avi", ".mov", ".mkv", ".webm"), "films: save their frames as images"),
+    ".parquet": "tables: pip install pyarrow, which reads them",
     ".xml": "where they tell the labels, write these into a .csv; boxes (Pascal VOC): train.table='FOLDER/*.xml'",
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods", ".sqlite", ".db"), SHEET),
 }
@@ -203,10 +204,10 @@ class Unused:
             if without_mask(stem(path)) in self.tree.by_stem:
                 return MASK
             return NO_PART if folder in self.folders else self._aside(folder)
+        if suffix in TABLES or (suffix == ".parquet" and find_spec("pyarrow")):
+            return UNUSED
         if suffix in UNREAD or suffix == ".avif" or reader_of(path):
             return f"{suffix}{NOT_READ}"
-        if suffix in TABLES:
-            return UNUSED
         key = folder, suffix
         if key not in self.seen and len(self.seen) < OPENED:
             self.seen[key] = looks_like_image(self.tree.root / path)

@@ -1,6 +1,7 @@
 """Images that are numbers in the cells of a table: lists in JSON, in CSV and in Parquet."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -74,7 +75,7 @@ def test_lists_of_two_bands_are_two_channels(tmp_path, write):
     assert [samples.classes[k] for k in samples.targets] == [str(one["is_ship"]) for one in train]
     held = np.load(samples.train["path"][7])
     assert np.allclose(held[..., 1], np.reshape(train[7]["band_2"], (10, 10)))
-    assert read_image(samples.test["path"][0], card.pixel_format).pixels.shape == (10, 10, 2)
+    assert read_image(Path(samples.test["path"][0]), card.pixel_format).pixels.shape == (10, 10, 2)
 
 
 def test_a_picture_of_rows_and_columns_in_json(tmp_path):

@@ -200,10 +200,12 @@ class Submission(Facts):
 
 
 class Cut(Facts):
-    """What is taken of another competition's training rows; `held_out` rows of every class become the validation."""
+    """What is taken of another competition's training rows; `held_out` rows of every class that is kept become the
+    validation."""
 
     of: Name
     without: list[str] = []  # classes
+    rows: dict[str, int] = {}  # of each class that is kept, so many; none given: all classes, with all of their rows
     tail: int | None = Field(None, ge=2)  # the largest class is so many times the smallest
     held_out: int = Field(0, ge=0)
     seed: int = 0

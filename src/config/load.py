@@ -1,8 +1,9 @@
 """How YAML files and `key=value` words become one checked Config.
 
 The values live in configs/: default.yaml holds every key with its meaning, an experiment's file holds what
-differs, and `key=value` on the command line comes last. A section given as one word is a file of that name in
-the section's folder: `model=vgg16_bn` reads configs/model/vgg16_bn.yaml.
+differs (with `base: OTHER` what differs from configs/OTHER.yaml), and `key=value` on the command line comes last. A
+section given as one word is a file of that name in the section's folder: `model=vgg16_bn` reads
+configs/model/vgg16_bn.yaml.
 """
 
 from pathlib import Path
@@ -19,6 +20,7 @@ from src.core.paths import REPOSITORY, home
 from src.core.suggestions import nearest
 
 FILE_SECTIONS = ("model", "augment")
+BASE = "base"
 
 
 def config_file(name: str) -> Path | None:
@@ -28,21 +30,19 @@ def config_file(name: str) -> Path | None:
 
 
 def config_names(section: str = "") -> list[str]:
-    """The names that config=NAME, or SECTION=NAME, may take."""
+    """The names that config=NAME, or SECTION=NAME, may take; those of experiments in a folder have its name before."""
     folders = [root / "configs" / section for root in (home(), REPOSITORY)]
-    return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")} - {"default"})
+    files = {path.relative_to(folder).with_suffix("") for folder in folders for path in folder.rglob("*.yaml")}
+    others = () if section else (*FILE_SECTIONS, "sweeps")
+    return sorted(file.as_posix() for file in files if file.parts[0] not in ("default", *others))
 
 
 def load(name: str, overrides: dict[str, str], competition: str | None = None) -> Config:
-    """configs/default.yaml, then configs/NAME.yaml, then the overrides.
+    """configs/default.yaml, then configs/NAME.yaml (its base before it), then the overrides.
 
     Raises UsageError for an unknown file, key or value, and where NAME belongs to another competition.
     """
-    if name != "default" and config_file(name) is None:
-        raise UsageError(
-            f"config={name}: there is no configs/{name}.yaml.{nearest(name, config_names())}", code="unknown-config"
-        )
-    layers = [*(load_tree(config_file(part)) for part in dict.fromkeys(("default", name))), from_words(overrides)]
+    layers = [load_tree(config_file("default")), *experiment_layers(name), from_words(overrides)]
     tree: dict[str, Any] = {}
     for layer in layers:
         tree = merge(tree, layer)
@@ -63,13 +63,37 @@ def load(name: str, overrides: dict[str, str], competition: str | None = None) -
 
 def given_keys(name: str, overrides: dict[str, str]) -> frozenset[str]:
     """The keys, as section.name, that configs/NAME.yaml and the words set; the others are as default.yaml says."""
-    layers = [load_tree(config_file(name))] if name != "default" else []
     return frozenset(
         f"{section}.{key}" if isinstance(tree, dict) else section
-        for layer in (*layers, from_words(overrides))
+        for layer in (*experiment_layers(name), from_words(overrides))
         for section, tree in layer.items()
         for key in (tree if isinstance(tree, dict) else (section,))
     )
+
+
+def experiment_layers(name: str) -> list[dict[str, Any]]:
+    """configs/NAME.yaml after the file that it names as its base, and so on; none of `default`.
+
+    Raises UsageError where there is no such file, and for a base that leads back to NAME.
+    """
+    layers: list[dict[str, Any]] = []
+    seen: list[str] = []
+    while name != "default":
+        file = config_file(name)
+        if file is None:
+            asked = f"base: {name} in configs/{seen[-1]}.yaml" if seen else f"config={name}"
+            raise UsageError(
+                f"{asked}: there is no configs/{name}.yaml.{nearest(name, config_names())}", code="unknown-config"
+            )
+        if name in seen:
+            raise UsageError(f"base: {' -> '.join([*seen, name])} leads in a circle", code="bad-config-file")
+        seen.append(name)
+        layer = load_tree(file)
+        name = layer.pop(BASE, "default")
+        if not isinstance(name, str):
+            raise UsageError(f"{file}: base: {name} names no file of configs/", code="bad-config-file")
+        layers.insert(0, layer)
+    return layers
 
 
 def load_tree(path: Path) -> dict[str, Any]:

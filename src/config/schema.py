@@ -292,6 +292,7 @@ class Predict(Section):
 class Log(Section):
     tensorboard: bool
     train_scores: bool
+    gradients: bool = False  # a run's own file may come without it
 
 
 class Kernel(Section):

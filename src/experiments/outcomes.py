@@ -21,6 +21,7 @@ from src.metrics import Metric, Rows, metric, metrics_for
 from src.reporting.comparison_table import Outcomes
 from src.reporting.probe_floor import ProbeFloor, probe_floor
 from src.reporting.run_results import log_of
+from src.training.logs import SIGNAL
 from src.training.rare_class_scores import rarity_scores
 
 
@@ -37,7 +38,7 @@ class Reading:
 
     probabilities: (n, classes), the mean over seeds. members, curves: one line a fold and seed, or an epoch of one.
     shown, right: (classes,) how many held-out images of each class there were, once a seed, and how many of them were
-    recognised.
+    recognised. confusion: (classes, classes) of them by truth and answer; None where an image may have several classes.
     """
 
     competition: Competition
@@ -47,6 +48,7 @@ class Reading:
     curves: list[pd.DataFrame]
     shown: np.ndarray
     right: np.ndarray
+    confusion: np.ndarray | None
 
     @property
     def ids(self) -> np.ndarray:
@@ -77,16 +79,24 @@ def outcomes_of(plan: Plan, cells: tuple[Cell, ...]) -> Outcomes:
             per_class[label] = reading.right / reading.shown
     return Outcomes(
         metric=opened.metric.name,
+        higher_is_better=opened.metric.higher_is_better,
         axes=plan.axes,
         cells=pd.DataFrame([{"label": cell.label} | cell.values for cell in cells]),
         best=labels[best],
         members=members,
         curves=pd.concat([curve for reading in readings for curve in reading.curves], ignore_index=True),
         per_class=per_class,
+        confusions=_confusions(readings, labels) if there else None,
         gains=_gains(readings, labels, best),
         pick=_pick(readings),
         floor=_floor(readings, tuple(run.name for run in runs)),
     )
+
+
+def _confusions(readings: list[Reading], labels: list[str]) -> dict[str, np.ndarray] | None:
+    if readings[0].confusion is None:
+        return None
+    return {label: reading.confusion for label, reading in zip(labels, readings, strict=True)}
 
 
 def _shared(every: list[Competition]) -> pd.Index | None:
@@ -113,6 +123,7 @@ def _read(cell: Cell, run: Run, opened: Competition, shared: pd.Index | None) ->
     request = cell.request
     members, curves, rows, tables = [], [], [], []
     right = shown = np.zeros(len(opened.samples.classes), dtype=int)
+    confusion = np.zeros((len(right), len(right)), dtype=int) if opened.target.one_class else None
     for fold in request.folds or range(opened.folds.count):
         held_out = _held_out(opened, fold, shared)
         trained = opened.samples.counts_in(opened.folds.rows(fold)[0])
@@ -120,16 +131,21 @@ def _read(cell: Cell, run: Run, opened: Competition, shared: pd.Index | None) ->
         for seed in request.seeds:
             logits = _logits(opened, run, seed, fold, held_out)
             answers.append(opened.target.predictions(logits))
-            counts = opened.target.recognised(truth, opened.target.decide_logits(logits), len(right))
+            decided = opened.target.decide_logits(logits)
+            counts = opened.target.recognised(truth, decided, len(right))
+            if confusion is not None:
+                np.add.at(confusion, (truth, decided), 1)
             shown, right = shown + counts[0], right + counts[1]
             log = log_of(run.member(seed, fold))
             named = {"label": cell.label, "run": run.name, "seed": seed, "fold": fold, "rows": len(held_out)}
             curves.append(log.assign(**named))
             scores = _scores(opened, truth, logits, answers[-1], trained, opened.rows.at(held_out))
+            if confusion is not None:
+                scores["answers"] = len(np.unique(decided))
             members.append(named | scores | _cost(opened, run, seed, fold, log))
         rows.append(held_out)
         tables.append(np.mean(answers, axis=0))
-    return Reading(opened, np.concatenate(rows), np.concatenate(tables), members, curves, shown, right)
+    return Reading(opened, np.concatenate(rows), np.concatenate(tables), members, curves, shown, right, confusion)
 
 
 def _logits(opened: Competition, run: Run, seed: int, fold: int | str, rows: np.ndarray) -> np.ndarray:
@@ -155,6 +171,7 @@ def _cost(opened: Competition, run: Run, seed: int, fold: int | str, log: pd.Dat
     kept = log.iloc[done["best_epoch"] - 1 if opened.config.train.keep == "best" else -1]
     seen = {f"train_{opened.metric.name}": kept.get("train_score"), "train_loss": kept.get("train_loss")}
     device = read_json(run.folder / "machine.json")["device"]
+    seen |= {name: kept[name] for name in SIGNAL if name in kept}
     return seen | {"epochs": done["epochs"], "seconds": done["seconds"], "device": device}
 
 

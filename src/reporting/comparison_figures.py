@@ -1,4 +1,6 @@
-"""The two figures of a comparison: what each epoch brought, and how each class is recognised."""
+"""The figures of a comparison: each epoch, the best of each run, each class, and what is taken for what."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,9 @@ from src.reporting.figures import COLOURS, LINES, SHARES
 DRAWN = 30  # classes in the figure
 MARKS = ("o", "s", "^", "D", "v", "x", "+")
 WRITTEN = 12  # runs up to which the shares are written into the squares
+SIDE_BY_SIDE = 5  # confusion matrices in a row
+MATRICES = 15  # runs whose matrices are drawn
+NAMED = 20  # classes up to which a matrix bears their names, and its squares their numbers
 
 
 def draw_curves(
@@ -41,6 +46,100 @@ def draw_curves(
     handles, labels = grid[1, -1].get_legend_handles_labels()
     place = {"loc": "outside lower center", "ncols": 3, "fontsize": "small", "handlelength": 3}
     figure.legend(handles, labels, title=", ".join(axes), **place)
+    return figure
+
+
+def draw_scores(
+    curves: pd.DataFrame, cells: pd.DataFrame, axes: tuple[str, ...], metric: str, floor: float | None = None
+) -> Figure:
+    """The metric by epoch of all runs in one picture: held-out rows drawn through, training rows thin and pale.
+
+    Each is the mean over folds and seeds. floor: the score of a probe, a level line.
+    """
+    figure = Figure(figsize=(8, 5.5), layout="constrained")
+    place = figure.subplots()
+    looks = _looks(cells, axes)
+    if _has(curves, "train_score"):
+        for label, style in looks.items():
+            mean = curves[curves["label"] == label].groupby("epoch")["train_score"].mean().dropna()
+            place.plot(mean.index, mean, color=style["color"], linestyle=style["linestyle"], linewidth=0.9, alpha=0.5)
+    for label, style in looks.items():
+        mean = curves[curves["label"] == label].groupby("epoch")["score"].mean().dropna()
+        place.plot(mean.index, mean, label=label, markersize=4, linewidth=1.8, **style)
+    if floor is not None:
+        place.axhline(floor, color="black", linestyle="dotted", label="the probe")
+    place.grid(alpha=0.3)
+    place.xaxis.get_major_locator().set_params(integer=True)
+    place.set_xlabel("epoch")
+    place.set_ylabel(metric)
+    place.set_title("held-out rows thick, training rows (not augmented) thin and pale", fontsize="medium")
+    handles, labels = place.get_legend_handles_labels()
+    style = {"loc": "outside lower center", "ncols": 3, "fontsize": "small", "handlelength": 3}
+    figure.legend(handles, labels, title=", ".join(axes), **style)
+    return figure
+
+
+def draw_best(best: pd.DataFrame, metric: str) -> Figure:
+    """A table whose lines are bars: label, the highest score of any epoch, the last one's as a mark. See best_of."""
+    figure = Figure(figsize=(9, 1.2 + 0.34 * len(best)), layout="constrained")
+    place = figure.subplots()
+    rows = np.arange(len(best))
+    place.barh(rows, best["best"], height=0.7, color=COLOURS[5])
+    place.scatter(best["last"], rows, marker="|", s=160, color="black", label="at the last epoch", zorder=3)
+    ends = [
+        f"{value:.4f}{'' if np.isnan(spread) else f' ± {spread:.4f}'}, epoch {epoch:.0f}"
+        for value, spread, epoch in zip(best["best"], best["best_sd"], best["epoch"], strict=True)
+    ]
+    place.set_yticks(rows, best["label"], fontsize="small", parse_math=False)
+    place.set_ylim(len(best) - 0.4, -0.6)
+    place.set_xlim(left=min(0, float(best[["best", "last"]].min().min())))
+    numbers = place.twinx()
+    numbers.set_yticks(rows, ends, fontsize="small")
+    numbers.set_ylim(place.get_ylim())
+    numbers.tick_params(length=0)
+    numbers.spines[["top", "right"]].set_visible(False)
+    place.set_xlabel(f"{metric} on held-out rows: the best epoch (bar), the last (mark)")
+    place.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def draw_confusions(confusions: dict[str, np.ndarray], classes: Sequence[str]) -> Figure:
+    """Each run's confusion matrix beside the others', in images and, below, in shares of the truth.
+
+    confusions: {label: (classes, classes) rows by truth and answer}; the first MATRICES are drawn.
+    """
+    shown = list(confusions.items())[:MATRICES]
+    down = -(-len(shown) // SIDE_BY_SIDE)
+    across = -(-len(shown) // down)
+    named = len(classes) <= NAMED
+    side = float(np.clip(0.3 * len(classes), 2.2, 4.5))
+    figure = Figure(figsize=(side * across + 1.5, (side + 0.5) * 2 * down + 0.8), layout="constrained")
+    grid = figure.subplots(2 * down, across, squeeze=False)
+    for place in grid.flat:
+        place.set_visible(False)
+    most = max(counts.max() for _, counts in shown)
+    for at, (label, counts) in enumerate(shown):
+        block, column = divmod(at, across)
+        shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
+        for row, (values, top, form) in enumerate(((counts, most, "{:.0f}"), (shares, 1, "{:.2f}"))):
+            place = grid[2 * block + row, column]
+            place.set_visible(True)
+            place.imshow(np.sqrt(values), cmap="Blues", vmin=0, vmax=np.sqrt(max(top, 1e-9)))  # small ones show too
+            place.set_title(label if row == 0 else "shares of the truth", fontsize="small", parse_math=False)
+            place.set_xticks([])
+            place.set_yticks([])
+            if not named:
+                continue
+            names, style = [name[:14] for name in classes], {"fontsize": "x-small", "parse_math": False}
+            place.set_xticks(range(len(classes)), names, rotation=90, **style)
+            place.set_yticks(range(len(classes)), names, **style)
+            for (truth, answer), value in np.ndenumerate(values):
+                if value:
+                    colour = "white" if value > top / 3 else "black"
+                    style = {"ha": "center", "va": "center", "fontsize": 6, "color": colour}
+                    place.text(answer, truth, form.format(value), **style)
+    figure.supxlabel("answer", fontsize="medium")
+    figure.supylabel("truth", fontsize="medium")
     return figure
 
 

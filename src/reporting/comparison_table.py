@@ -6,12 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from src.competition.run_record import commit
 from src.core.files import csv_for_people, write_text
-from src.reporting.comparison_figures import draw_classes, draw_curves, most_different
+from src.reporting.comparison_figures import (
+    MATRICES,
+    draw_best,
+    draw_classes,
+    draw_confusions,
+    draw_curves,
+    draw_scores,
+    most_different,
+)
 from src.reporting.figures import save
 from src.reporting.probe_floor import ProbeFloor
+from src.training.logs import SIGNAL
 
 NAMED = 12  # classes in the Markdown table
 
@@ -23,6 +33,8 @@ class Outcomes:
     cells: label and one column an axis. members: label, run, seed, fold and the scores of each trained fold.
     curves: their epochs as log.csv holds them. per_class: class, rows, and each run's share of them that it recognised;
     None where the outputs are no classes.
+    confusions: {label: (classes, classes) held-out rows by truth and answer, of all folds and seeds}; None where a row
+    may have several classes.
     gains: label, gain, low, high against the best run; None where the runs held out different images. pick: what such a
     best run scores on rows that did not pick it, and its 95 % interval; None as gains.
     floor: the best probe on the same images; None where there is none beside these runs, or as gains.
@@ -38,12 +50,15 @@ class Outcomes:
     gains: pd.DataFrame | None
     pick: tuple[float, float, float] | None
     floor: ProbeFloor | None = None
+    higher_is_better: bool = True
+    confusions: dict[str, np.ndarray] | None = None
 
     @property
     def scores(self) -> list[str]:
         """The columns of `members` that are compared; what no run has (train_scores may be off) is left out."""
         tail = ["balanced_accuracy", "macro_f1", "rarest", "as_trained"]
-        wanted = [self.metric, "accuracy", *tail, "held_out_loss", f"train_{self.metric}", "train_loss", "seconds"]
+        wanted = [self.metric, "accuracy", *tail, "held_out_loss", f"train_{self.metric}", "train_loss"]
+        wanted += [*SIGNAL, "answers", "seconds"]
         return [name for name in dict.fromkeys(wanted) if name in self.members and self.members[name].notna().any()]
 
 
@@ -64,21 +79,63 @@ def write_comparison(
     tables = {"summary": summary, "members": outcomes.members, "curves": outcomes.curves}
     if outcomes.per_class is not None:
         tables["per_class"] = outcomes.per_class
+    if outcomes.confusions is not None:
+        tables["confusions"] = _confused(outcomes)
+    if "score" in outcomes.curves:
+        tables["best"] = best_of(outcomes)
     floor = outcomes.floor
     if floor:
         line = {"run": floor.run, outcomes.metric: floor.score, "low": floor.low, "high": floor.high}
         tables["floor"] = pd.DataFrame([line])
     for name, table in tables.items():
         write_text(folder / f"{name}.csv", csv_for_people(table))
-    level = floor.score if floor else None
-    save(draw_curves(outcomes.curves, outcomes.cells, outcomes.axes, outcomes.metric, level), folder / "curves.png")
-    if outcomes.per_class is not None:
-        save(draw_classes(outcomes.per_class), folder / "per_class.png")
+    for name, figure in _figures(outcomes, tables).items():
+        save(figure, folder / f"{name}.png")
     rows = _format(summary, outcomes)
     if floor:
         remarks = (f"The floor on the same images, a head on frozen features: {floor}.", *remarks)
     write_text(folder / "comparison.md", _markdown(title, command, outcomes, rows, absent, remarks))
     return "\n".join([rows.to_string(index=False), *filter(None, [_format_pick(outcomes)]), *remarks])
+
+
+def _figures(outcomes: Outcomes, tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
+    """{name: figure}, of what is known."""
+    level = outcomes.floor.score if outcomes.floor else None
+    known = outcomes.curves, outcomes.cells, outcomes.axes, outcomes.metric, level
+    figures = {"curves": draw_curves(*known)}
+    if "best" in tables:
+        figures |= {"scores": draw_scores(*known), "best": draw_best(tables["best"], outcomes.metric)}
+    if outcomes.confusions is not None:
+        figures["confusions"] = draw_confusions(outcomes.confusions, outcomes.per_class["class"])
+    if outcomes.per_class is not None:
+        figures["per_class"] = draw_classes(outcomes.per_class)
+    return figures
+
+
+def best_of(outcomes: Outcomes) -> pd.DataFrame:
+    """One row a run: its axes, the best score of any epoch and the last one's, means over folds and seeds.
+
+    epoch: of the best, the median. best_sd: the standard deviation; no number for one fold of one seed.
+    """
+    sign, lines = 1 if outcomes.higher_is_better else -1, []
+    known = outcomes.curves.dropna(subset="score").sort_values("epoch", kind="stable")
+    for (label, _, _), log in known.groupby(["label", "seed", "fold"], sort=False):
+        best = log.iloc[(sign * log["score"]).argmax()]
+        lines.append((label, best["score"], best["epoch"], log["score"].iloc[-1]))
+    each = pd.DataFrame(lines, columns=["label", "best", "epoch", "last"]).groupby("label", sort=False)
+    table = each.agg(best=("best", "mean"), best_sd=("best", "std"), epoch=("epoch", "median"), last=("last", "mean"))
+    return outcomes.cells.merge(table.reset_index(), on="label", how="left")
+
+
+def _confused(outcomes: Outcomes) -> pd.DataFrame:
+    """label, truth, answer, images and their share of the truth, a line for each that occurs."""
+    classes, lines = list(outcomes.per_class["class"]), []
+    for label, counts in outcomes.confusions.items():
+        shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
+        for truth, answer in zip(*np.nonzero(counts), strict=True):
+            cell = counts[truth, answer], round(shares[truth, answer], 4)
+            lines.append((label, classes[truth], classes[answer], *cell))
+    return pd.DataFrame(lines, columns=["label", "truth", "answer", "images", "share"])
 
 
 def summarised(outcomes: Outcomes) -> pd.DataFrame:
@@ -97,7 +154,7 @@ def _format(summary: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
     """The summary as a person reads it, every cell a text."""
     table = summary[list(outcomes.axes)].copy()
     for name in outcomes.scores:
-        digits = 0 if name == "seconds" else 4
+        digits = 0 if name == "seconds" else 1 if name == "answers" else 4
         pairs = zip(summary[name], summary[f"{name}_sd"], strict=True)
         table[name.replace("_", " ")] = [_pair(mean, spread, digits) for mean, spread in pairs]
     if outcomes.gains is not None:
@@ -135,10 +192,42 @@ def _markdown(
     for fate, runs in absent.items():
         lines = "\n".join(f"- {label}: {_line(reason)}" for label, reason in runs.items())
         parts += [f"{fate}, and therefore absent:", lines] if runs else []
+    if "score" in outcomes.curves:
+        parts += _best_by_run(outcomes)
     parts += ["## Epoch by epoch", "![loss and score of training and held-out rows](curves.png)"]
+    if outcomes.confusions is not None:
+        parts += _matrices(outcomes)
     if outcomes.per_class is not None:
         parts += _class_by_class(outcomes.per_class)
     return "\n\n".join(parts) + "\n"
+
+
+def _best_by_run(outcomes: Outcomes) -> list[str]:
+    """The best epoch of each run, with two axes as the table that a report prints: one down, one across."""
+    best = best_of(outcomes)
+    cells = [_pair(*pair, 4) for pair in zip(best["best"], best["best_sd"], strict=True)]
+    if len(outcomes.axes) == 2:
+        down, across = outcomes.axes
+        order = list(dict.fromkeys(best[across]))
+        table = best.assign(cell=cells).pivot(index=down, columns=across, values="cell")[order]
+        table = table.loc[list(dict.fromkeys(best[down]))].fillna("-").reset_index()
+    else:
+        table = best[list(outcomes.axes)].assign(
+            **{outcomes.metric: cells, "at epoch": best["epoch"].map("{:.0f}".format)}
+        )
+    told = (
+        f"The best {outcomes.metric} of any epoch on the held-out rows, as reports print it. It was picked on the rows "
+        "that score it, and flatters; what a run keeps is its last epoch unless train.keep=best."
+    )
+    figures = ["![score by epoch of all runs](scores.png)", "![the best epoch of each run](best.png)"]
+    return ["## The best epoch of each run", told, _table(table), *figures]
+
+
+def _matrices(outcomes: Outcomes) -> list[str]:
+    count, drawn = len(outcomes.confusions), min(len(outcomes.confusions), MATRICES)
+    of = f"the first {drawn} of {count} runs" if drawn < count else "every run"
+    told = f"Held-out images of {of} by truth and answer, in images and in shares of the truth; confusions.csv has all."
+    return ["## What is taken for what", told, "![confusion matrices](confusions.png)"]
 
 
 def _class_by_class(per_class: pd.DataFrame) -> list[str]:
@@ -189,6 +278,11 @@ def _notes(outcomes: Outcomes) -> list[str]:
         "Train: the training rows as they are, a fixed sample where there are many. Seconds: of the training steps, on "
         "a machine that other runs may have shared."
     )
+    if "answers" in outcomes.members:
+        notes.append("Answers: how many classes were answered at all; one alone is a network that tells nothing apart.")
+        dead = outcomes.members.groupby("label", sort=False)["answers"].max() == 1
+        if dead.any():
+            notes.append(f"Warning: one answer for every held-out image: {'; '.join(dead.index[dead])}.")
     unseen = outcomes.members["train_loss"].isna()
     if unseen.any():
         runs = _listed(outcomes.members.loc[unseen, "label"])

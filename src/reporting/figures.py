@@ -27,4 +27,4 @@ def save(figure: Figure, path: Path) -> None:
     """Write a PNG, whole or not at all."""
     with written_whole(path) as part:
         # Photographs hardly get smaller by more pressing, and it takes longer than to draw them.
-        laid_out(figure).savefig(part, format="png", pil_kwargs={"compress_level": 1})
+        laid_out(figure).savefig(part, format="png", dpi=DPI, pil_kwargs={"compress_level": 1})

@@ -10,6 +10,8 @@ from src.core.files import written_whole
 from src.training.fold_job import FoldJob
 from src.training.state import Progress, State
 
+SIGNAL = ("gradient_length", "dead_units")  # of log.gradients
+
 
 def write_logs(job: FoldJob, state: State, entry: dict[str, Any]) -> None:
     """Both logs are whole files of what the checkpoint knows, so an epoch done again replaces itself."""
@@ -51,7 +53,7 @@ def _write_events(job: FoldJob, state: State, entry: dict[str, Any]) -> None:
     for stale in folder.glob(f"*{suffix}"):
         stale.unlink()
     with SummaryWriter(str(folder), filename_suffix=suffix) as writer:
-        for name in ("loss", "held_out_loss", "score", "lr", "images_per_second"):
+        for name in ("loss", "held_out_loss", "score", "lr", "images_per_second", *SIGNAL):
             if name in entry:
                 writer.add_scalar(name, entry[name], entry["epoch"])
         for name, value in state.answering_network.named_parameters():

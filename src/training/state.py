@@ -30,13 +30,14 @@ HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class Progress:
     """Where training stands, and with how many threads and processes.
 
-    `loss_sum` and `seen` belong to the epoch under way, over all processes.
+    `loss_sum`, `seen` and `gradient_sum` (of log.gradients) belong to the epoch under way, over all processes.
     """
 
     epoch: int = 0
     step: int = 0
     loss_sum: float = 0.0
     seen: int = 0
+    gradient_sum: float = 0.0
     seconds: float = 0.0
     threads: int = 1
     ranks: int = 1
@@ -44,6 +45,7 @@ class Progress:
 
     def next_epoch(self) -> None:
         self.epoch, self.step, self.loss_sum, self.seen, self.seconds = self.epoch + 1, 0, 0.0, 0, 0.0
+        self.gradient_sum = 0.0
 
 
 class State:
@@ -105,6 +107,11 @@ class State:
     def unshared(self) -> AbstractContextManager[None]:
         """Within it a backward pass adds gradients without the other ranks'."""
         return self.network.no_sync() if isinstance(self.network, DistributedDataParallel) else nullcontext()
+
+    def gradient_length(self) -> float:
+        """Of all gradients together, before they are clipped. On a GPU this waits for the step."""
+        gradients = [p.grad for p in self.plain_network.parameters() if p.grad is not None]
+        return float(nn.utils.get_total_norm(gradients)) / (self.scaler.get_scale() if self.scaler else 1)
 
     def update(self, clip: float | None) -> None:
         """The optimizer's step, of gradients no longer than `clip`; in fp16 none where they are not finite."""

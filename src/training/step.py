@@ -71,6 +71,8 @@ class Stepper:
                     )
                 )
         self.loss_meter.add(losses, progress.epoch, progress.step)
+        if self.config.log.gradients:
+            progress.gradient_sum += state.gradient_length()
         state.update(self.config.optim.clip)
         if state.ema:
             state.ema.update(state.plain_network, step=updates + 1)

@@ -2,6 +2,7 @@
 
 import math
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from src.images.samplers import Drawn, epoch_steps, steps_per_epoch
 from src.models.factory import build
 from src.models.freezing import freeze
 from src.training import sanity_checks
+from src.training.dead_units import watched
 from src.training.distillation import fold_targets, targets_in_words
 from src.training.distributed_loader import DistributedLoader
 from src.training.evaluate import Scores, best_epoch, evaluate
@@ -218,12 +220,17 @@ class FoldTraining:
             "seconds": round(progress.seconds, 3),
             "images_per_second": round(progress.seen / max(progress.seconds, 1e-9), 1),
         }
+        if self.config.log.gradients:
+            entry["gradient_length"] = progress.gradient_sum / self.steps
         if self.config.log.train_scores:
             seen = evaluate(job, state.answering_network, self.plain_feed, self._shown_rows())
             entry |= {"train_loss": seen.loss, "train_score": seen.score}
         if len(self.held_out):
-            self.scores = scores = evaluate(job, state.answering_network, self.plain_feed, self.held_out)
+            with watched(state.answering_network) if self.config.log.gradients else nullcontext() as watch:
+                self.scores = scores = evaluate(job, state.answering_network, self.plain_feed, self.held_out)
             entry |= {"held_out_loss": scores.loss, "score": scores.score}
+            if watch:
+                entry["dead_units"] = watch.dead
             sanity_checks.stop_on_nan(scores.loss, job.name, progress.epoch, progress.step)
             keep_best(job, state, scores.score)
             sanity_checks.after_epoch(job, entry, scores, self._chance())

@@ -64,6 +64,13 @@ def test_classes_can_be_left_out_and_nothing_else_is(tiny):
     assert not len(held_out)
 
 
+def test_so_many_rows_of_each_class_as_are_asked_for(tiny):
+    kept, held_out = cut(tiny, "rows: {red: 3, blue: 9}, held_out: 2")
+    assert kept["label"].value_counts().to_dict() == {"blue": 9, "red": 3}
+    assert held_out["label"].value_counts().to_dict() == {"blue": 2, "red": 2}
+    assert not set(kept["id"]) & set(held_out["id"])
+
+
 def test_a_near_duplicate_of_what_is_held_out_is_not_trained_on(tiny):
     """Every image twice, the second stored as JPEG: unless both are on one side, the network knows the answers."""
     data = tiny / "competition" / "tiny" / "data"
@@ -94,6 +101,8 @@ def test_it_trains_on_the_tail_and_scores_the_balanced_rows(tiny):
     [
         ("tail: 30", "bad-cut", "24"),
         ("without: [bleu]", "unknown-class", "bleu"),
+        ("rows: {rot: 2}", "unknown-class", "rot"),
+        ("rows: {red: 6}, held_out: 2", "bad-cut", "6 of 'red'"),
         ("tail: 24, held_out: 7", "bad-cut", "cut.tail"),
     ],
 )

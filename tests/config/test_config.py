@@ -32,15 +32,16 @@ def test_what_is_collected_is_not_empty():
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_loads(name):
     own = OmegaConf.load(REPOSITORY / "configs" / f"{name}.yaml")
-    extra = [] if "competition" in own else ["competition=demo-digits"]
+    extra = [] if own.get("competition") else ["competition=demo-digits"]
     request = parse([f"config={name}", *extra])
-    assert request.run == name
-    assert request.competition == own.get("competition", "demo-digits")
+    run = name.replace("/", "-")
+    assert request.run == run
+    assert request.competition == (own.get("competition") or "demo-digits")
     first = (REPOSITORY / "configs" / f"{name}.yaml").read_text().splitlines()[0]
     # Each file opens with the command that runs it; a competition without test images is trained only.
     command = re.fullmatch(r"# (\./run\.sh|python -m src\.train) (.*)", first)
     words = [word for word in command[2].split() if word != "model.weights=PATH"]
-    assert parse([word.replace("=NAME", "=demo-digits") for word in words]).run == name
+    assert parse([word.replace("=NAME", "=demo-digits") for word in words]).run == run
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -166,6 +167,36 @@ def test_the_default_then_the_file_then_the_words(home):
     assert (config.optim.lr, config.optim.clip, config.train.epochs) == (0.5, 2, 9)
     assert config.optim.name == parse([]).config.optim.name  # what neither says stays
     assert (config.model.name, config.model.drop_rate) == ("resnet50", 0.25)
+
+
+def test_a_file_may_hold_what_differs_from_another(home):
+    (home / "configs" / "lab").mkdir(parents=True)
+    (home / "configs" / "lab" / "full.yaml").write_text("competition: x\noptim: {lr: 0.5, clip: 2}\nmodel: resnet8")
+    (home / "configs" / "lab" / "short.yaml").write_text("base: lab/full\ncompetition: null\noptim: {lr: 0.25}")
+    request = parse(["config=lab/short", "competition=y", "train.epochs=3"])
+    config = request.config
+    assert (config.competition, config.optim.lr, config.optim.clip, config.model.name) == ("y", 0.25, 2, "resnet8")
+    assert request.run == "lab-short+train.epochs=3"
+    assert {"optim.clip", "model.name", "train.epochs"} <= request.given
+    with raises("config-of-another-competition", "config=lab/full"):
+        parse(["config=lab/full", "competition=y"])
+    with raises("unknown-config", "lab/short?"):
+        parse(["config=lab/shrt"])
+
+
+@pytest.mark.parametrize(
+    ("base", "code", "name"),
+    [
+        ("mine", "bad-config-file", "mine -> mine"),
+        ("[a]", "bad-config-file", "mine.yaml"),
+        ("none", "unknown-config", "base: none"),
+    ],
+)
+def test_a_base_that_is_none_is_told(home, base, code, name):
+    (home / "configs").mkdir()
+    (home / "configs" / "mine.yaml").write_text(f"base: {base}\ncompetition: x")
+    with raises(code, name):
+        parse(["config=mine"])
 
 
 def test_the_order_of_words_does_not_matter():

@@ -21,7 +21,7 @@ from src.core.paths import REPOSITORY
 from src.experiments import sweep as sweeps
 from src.experiments.sweep import with_share
 from src.experiments.sweep_plan import plan_of
-from src.reporting.comparison_figures import draw_curves
+from src.reporting.comparison_figures import draw_confusions, draw_curves, draw_scores
 from src.sweep import main as sweep
 from src.train import main as train
 from tests.fixtures.codes import assert_error, raises, refused
@@ -29,7 +29,12 @@ from tests.fixtures.notes import names_it
 from tests.fixtures.tiny import write_tiny
 from tests.fixtures.warm_python import warm_python
 
-SWEEPS = config_names("sweeps")
+
+def sweep_text(name: str) -> str:
+    return (REPOSITORY / "configs" / "sweeps" / f"{name}.yaml").read_text()
+
+
+SWEEPS = [name for name in config_names("sweeps") if "config: labs/" not in sweep_text(name)]  # those have tests/labs
 RATES = ["config=tiny", "optim.lr=1e-2,1e-3", "train.epochs=2"]  # two runs
 NAME = "tiny+optim.lr=1e-2-1e-3+train.epochs=2"
 GOOD, POOR = "tiny+optim.lr=1e-2+train.epochs=2", "tiny+optim.lr=1e-3+train.epochs=2"
@@ -191,10 +196,21 @@ def test_a_wrong_file_is_told(tiny, text, code, name):
 def test_the_ready_sweeps_are_those_of_the_classic_comparisons():
     assert set(SWEEPS) >= {"learning-rates", "optimizers", "augmentation", "pretrained", "regularisation", "imbalance"}
     for name in SWEEPS:
-        first = (REPOSITORY / "configs" / "sweeps" / f"{name}.yaml").read_text().splitlines()[0]
+        first = sweep_text(name).splitlines()[0]
         command = first.removeprefix("# python -m src.sweep ").replace("=PATH", "=weights.pth").split()
         assert command[0] == f"sweep={name}"
         assert plan_of(command).competition.startswith("butterflies")
+
+
+FIGURES = ("curves", "scores", "best", "confusions", "per_class")
+DRAWN = ("regularisation", "learning-rates")  # one axis and two; the others would draw the same
+
+
+@pytest.fixture(autouse=True)
+def _figures_where_they_are_looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take seconds a sweep. What is drawn is written as CSV in any case."""
+    if getattr(request.node, "callspec", None) is None or request.node.callspec.params.get("name") not in DRAWN:
+        monkeypatch.setattr("src.reporting.comparison_table.save", lambda figure, path: None)
 
 
 @pytest.mark.parametrize("name", SWEEPS)
@@ -203,7 +219,7 @@ def test_every_ready_sweep_runs_at_toy_size(tiny, name):
     other = (REPOSITORY / "configs" / "model" / "resnet18.yaml").read_text().replace("resnet18", "test_resnet")
     (tiny / "configs" / "model" / "other.yaml").write_text(other)
     words = [f"sweep={name}", "config=tiny", "fold=0", f"train.epochs={2 if name == 'pretrained' else 1}"]
-    file = (REPOSITORY / "configs" / "sweeps" / f"{name}.yaml").read_text()
+    file = sweep_text(name)
     words += ["model=resnet8,other"] if "model: [" in file else []
     if "model.weights" in file:
         assert train(["config=tiny", "run=before", "fold=1", "model.stem=stock", "train.epochs=4"]) == 0
@@ -218,7 +234,9 @@ def test_every_ready_sweep_runs_at_toy_size(tiny, name):
     for cell in plan.cells:
         scores = [done(tiny, cell.request.run, seed=seed)["score"] for seed in cell.request.seeds]
         assert table.set_index("label")["accuracy"][cell.label] == pytest.approx(np.mean(scores), abs=1e-9)
-    assert all(cv2.imread(str(plan.folder / f"{figure}.png")).std() > 5 for figure in ("curves", "per_class"))
+    assert (plan.folder / "curves.png").exists() == (name in DRAWN)
+    for figure in FIGURES if name in DRAWN else ():
+        assert cv2.imread(str(plan.folder / f"{figure}.png")).std() > 5, figure
     if name == "pretrained":
         losses = table.set_index("label")["held_out_loss"]
         assert losses["pretrained"] < losses["scratch"] - 0.1
@@ -384,6 +402,54 @@ def test_classes_are_counted_over_all_folds_and_seeds(swept):
     assert len(table) == 3
 
 
+def test_the_confusions_of_all_folds_and_seeds_stand_beside_each_other(swept):
+    table = pd.read_csv(report(swept) / "confusions.csv", dtype={"label": str})
+    for label, run in (("1e-2", GOOD), ("1e-3", POOR)):
+        parts = [
+            pd.read_csv(member(swept, run, fold, seed) / "confusion.csv", index_col="truth")
+            for fold in range(3)
+            for seed in range(2)
+        ]
+        total, of_run = sum(parts), table[table["label"] == label]
+        assert of_run["images"].sum() == total.to_numpy().sum() == 2 * 45
+        for line in of_run.itertuples():
+            assert line.images == total.loc[line.truth, line.answer]
+            assert line.share == pytest.approx(line.images / total.loc[line.truth].sum(), abs=1e-4)
+    answered = table.groupby("label")["answer"].nunique()
+    assert (summary(swept)["answers"] <= answered).all()
+
+
+def test_the_best_epoch_of_each_run_is_told(swept):
+    best = pd.read_csv(report(swept) / "best.csv", dtype={"label": str}).set_index("label")
+    for label, run in (("1e-2", GOOD), ("1e-3", POOR)):
+        logs = [pd.read_csv(member(swept, run, fold, seed) / "log.csv") for fold in range(3) for seed in range(2)]
+        scores = [log["score"].max() for log in logs]
+        assert best.loc[label, "best"] == pytest.approx(np.mean(scores))
+        assert best.loc[label, "best_sd"] == pytest.approx(np.std(scores, ddof=1))
+        assert best.loc[label, "last"] == pytest.approx(np.mean([log["score"].iloc[-1] for log in logs]))
+    assert (best["best"] >= best["last"]).all()
+
+
+def test_a_network_that_tells_nothing_apart_is_warned_of(tiny):
+    words = [
+        "config=tiny",
+        "optim.lr=1e-2,1e-12",
+        "train.epochs=2",
+        "fold=0",
+        "log.gradients=true",
+        "data.sampler=plain",
+    ]
+    assert sweep(words) == 0
+    name = "tiny+data.sampler=plain+optim.lr=1e-2-1e-12+train.epochs=2"
+    table = summary(tiny, name)
+    assert table.loc["1e-12", "answers"] == 1 < table.loc["1e-2", "answers"]
+    assert table[["gradient_length", "dead_units"]].notna().all(axis=None)
+    warning = next(
+        line for line in (report(tiny, name) / "comparison.md").read_text().splitlines() if "Warning" in line
+    )
+    assert names_it(warning, "1e-12") and not names_it(warning, "1e-2")
+
+
 def test_differences_are_counted_on_the_same_images(tiny):
     assert sweep(["config=tiny", "optim.lr=1e-2,1e-12", "train.epochs=6", "fold=0..2"]) == 0
     table = summary(tiny, "tiny+optim.lr=1e-2-1e-12+train.epochs=6")
@@ -449,8 +515,23 @@ def test_the_curves_are_the_epochs_of_every_run(tiny):
         for label in ("1e-2", "1e-3"):
             mean = curves[curves["label"] == label].groupby("epoch")[column].mean()
             np.testing.assert_allclose(drawn[label], mean)
+    drawn = [line.get_ydata() for line in draw_scores(curves, cells, ("optim.lr",), "accuracy").axes[0].get_lines()]
+    columns = [(column, label) for column in ("train_score", "score") for label in ("1e-2", "1e-3")]
+    for line, (column, label) in zip(drawn, columns, strict=True):
+        np.testing.assert_allclose(line, curves[curves["label"] == label].groupby("epoch")[column].mean())
     bare = draw_curves(curves.drop(columns=["train_loss", "train_score"]), cells, ("optim.lr",), "accuracy")
     assert [place.get_title() for place in bare.axes] == ["held-out rows", ""]
+
+
+def test_matrices_are_drawn_in_images_and_in_shares_of_the_truth():
+    counts = {f"run {k}": np.array([[8, 2], [k, 0]]) for k in range(7)}
+    shown = [place for place in draw_confusions(counts, ["cat", "dog"]).axes if place.get_visible()]
+    written = {}
+    for place in shown:
+        written.setdefault(place.get_title(), []).append([text.get_text() for text in place.texts])
+    assert all(written[label][0] == [str(n) for n in matrix.flat if n] for label, matrix in counts.items())
+    shares = [["0.80", "0.20", *(["1.00"] if matrix[1].any() else [])] for matrix in counts.values()]
+    assert sorted(written["shares of the truth"]) == sorted(shares)
 
 
 def test_no_two_runs_look_alike():

@@ -34,6 +34,30 @@ def test_shapes_are_exact(name):
     assert timm.is_model(name) and name in timm.list_models()
 
 
+def test_the_head_of_dense_layers_fits_a_published_trunk():
+    network = build(model(name="resnet18", head="mlp"), 10, 224)  # as its weights from ImageNet have it
+    assert sum(p.numel() for p in network.parameters()) == EXACT["resnet18_mlp"][1]
+
+
+@pytest.mark.parametrize("name", ["vgg19_scratch", "resnet50_projected"])
+def test_a_narrower_network_has_the_same_layers(name):
+    with torch.device("meta"):
+        whole, narrow = (timm.create_model(name, num_classes=7, width=width) for width in (1.0, 0.25))
+        assert narrow(torch.zeros(2, 3, 64, 64)).shape == (2, 7)
+    assert narrow.state_dict().keys() == whole.state_dict().keys()
+    counts = [sum(p.numel() for p in network.parameters()) for network in (whole, narrow)]
+    assert 14 < counts[0] / counts[1] < 17
+
+
+def test_a_plain_network_may_have_fewer_layers():
+    args = {"kernels": [5] * 4, "channels": [8, 16, 32, 64], "hidden": [100]}
+    with torch.device("meta"):
+        network = timm.create_model("cnn6", num_classes=2, **args)
+        assert network(torch.zeros(1, 3, 444, 444)).shape == (1, 2)
+    layers = [type(layer) for layer in network.modules()]
+    assert (layers.count(nn.Conv2d), layers.count(nn.Linear)) == (4, 2)
+
+
 def test_the_vgg_has_a_norm_after_every_convolution_but_the_first():
     layers = list(timm.create_model("vgg19_scratch", num_classes=2).features)
     after = [type(layers[i + 1]) for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]

@@ -1,4 +1,5 @@
-"""A competition cut from another one's training rows: a long tail made on purpose, or only some of the classes.
+"""A competition cut from another one's training rows: a long tail made on purpose, some of the classes, so many rows of
+each.
 
 The other's test images take no part. What the cut holds out is never among what it trains on, nor a near duplicate of
 it, and is written as a validation table of the host's kind: train on it with data.validation=host.
@@ -34,6 +35,8 @@ def write(cut: Cut, base: Card, data: Path) -> None:
     held = _first_of_each(samples, rows, cut.held_out)
     units = units_of(samples.train)
     rest = rows[~np.isin(units[rows], units[held])]
+    if cut.rows:
+        rest = _counted(cut, base, samples, rest)
     if cut.tail:
         rest = _long_tail(samples, rest, cut.tail, generator)
     data.mkdir(parents=True)
@@ -43,10 +46,12 @@ def write(cut: Cut, base: Card, data: Path) -> None:
 
 
 def _rows_of_classes(cut: Cut, base: Card, samples: Samples) -> np.ndarray:
-    unknown = [name for name in cut.without if name not in samples.classes]
-    if unknown:
-        raise UsageError(f"cut.without: {base.id} has no class {unknown[0]!r}", code="unknown-class")
-    left_out = [samples.classes.index(name) for name in cut.without]
+    for key, names in (("without", cut.without), ("rows", cut.rows)):
+        unknown = [name for name in names if name not in samples.classes]
+        if unknown:
+            raise UsageError(f"cut.{key}: {base.id} has no class {unknown[0]!r}", code="unknown-class")
+    kept = [name for name in cut.rows or samples.classes if name not in cut.without]
+    left_out = [number for number, name in enumerate(samples.classes) if name not in kept]
     own = (samples.train["part"] == TRAIN).to_numpy()
     return np.flatnonzero(own & ~np.isin(samples.targets, left_out))
 
@@ -54,6 +59,20 @@ def _rows_of_classes(cut: Cut, base: Card, samples: Samples) -> np.ndarray:
 def _first_of_each(samples: Samples, rows: np.ndarray, count: int) -> np.ndarray:
     """The first `count` of the rows of each class."""
     return rows[pd.Series(rows).groupby(samples.targets[rows]).cumcount().to_numpy() < count]
+
+
+def _counted(cut: Cut, base: Card, samples: Samples, rows: np.ndarray) -> np.ndarray:
+    """Of each class the first rows, as many as cut.rows asks for."""
+    kept = []
+    for name, count in cut.rows.items():
+        there = rows[samples.targets[rows] == samples.classes.index(name)]
+        if len(there) < count:
+            raise Problem(
+                f"cut.rows: {count} of {name!r} are asked for, and {base.id} has {len(there)} beside those held out",
+                code="bad-cut",
+            )
+        kept.append(there[:count])
+    return np.concatenate(kept)
 
 
 def _long_tail(samples: Samples, rows: np.ndarray, ratio: int, generator: np.random.Generator) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Two plain networks of convolution and pooling, each made for one size of image."""
+"""Two plain networks of convolution and pooling, each made for one size of image.
+
+`model.args` may give them other kernels, channels, hidden layers, norms and another side.
+"""
 
 import torch
 from timm.models import build_model_with_cfg, register_model
@@ -93,7 +96,7 @@ def cnn6(pretrained: bool = False, **kwargs: object) -> nn.Module:
         "side": 444,
         "norm": True,
     }
-    return build_model_with_cfg(PlainCnn, "cnn6", pretrained, **shape, **kwargs)
+    return build_model_with_cfg(PlainCnn, "cnn6", pretrained, **(shape | kwargs))
 
 
 @register_model
@@ -106,4 +109,4 @@ def cnn4(pretrained: bool = False, **kwargs: object) -> nn.Module:
         "side": 128,
         "norm": False,
     }
-    return build_model_with_cfg(PlainCnn, "cnn4", pretrained, **shape, **kwargs)
+    return build_model_with_cfg(PlainCnn, "cnn4", pretrained, **(shape | kwargs))

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from timm.models import build_model_with_cfg, register_model
 from torch import nn
 
-from src.models.zoo.timm_config import facts_of
+from src.models.zoo.timm_config import facts_of, scaled
 
 default_cfgs = {
     **facts_of("resnet50_projected", 224, first="conv1", last="fc"),
@@ -65,7 +65,7 @@ class Residual(nn.Module):
         drop_rate: float,
     ) -> None:
         super().__init__()
-        self.conv1, self.bn1, self.maxpool = stem, nn.BatchNorm2d(64), nn.MaxPool2d(3, 2, 1)
+        self.conv1, self.bn1, self.maxpool = stem, nn.BatchNorm2d(stem.out_channels), nn.MaxPool2d(3, 2, 1)
         self.layers = nn.Sequential(*(nn.Sequential(*stage) for stage in blocks))
         self.pool = nn.AdaptiveAvgPool2d(pool)
         widths = (blocks[-1][-1].after * pool**2, *hidden)
@@ -87,15 +87,18 @@ class Residual(nn.Module):
 
 
 class Resnet50Projected(Residual):
-    def __init__(self, num_classes: int = 1000, in_chans: int = 3, drop_rate: float = 0.5) -> None:
-        stages, before = [], 64
-        for width, count, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
+    """width: of every layer, 1 as published."""
+
+    def __init__(self, num_classes: int = 1000, in_chans: int = 3, drop_rate: float = 0.5, width: float = 1.0) -> None:
+        stem = nn.Conv2d(in_chans, scaled(64, width), 7, 2, 3)
+        stages, before = [], stem.out_channels
+        for channels, count, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
             blocks = []
             for i in range(count):
-                blocks.append(ProjectedBottleneck(before, width, stride if i == 0 else 1))
-                before = width * 4
+                blocks.append(ProjectedBottleneck(before, scaled(channels, width), stride if i == 0 else 1))
+                before = blocks[-1].after
             stages.append(blocks)
-        super().__init__(stages, nn.Conv2d(in_chans, 64, 7, 2, 3), 2, (), num_classes, drop_rate)
+        super().__init__(stages, stem, 2, (), num_classes, drop_rate)
 
 
 class Resnet18(Residual):

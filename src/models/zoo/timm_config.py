@@ -1,4 +1,4 @@
-"""What timm wants to know of a network before it is one of its names."""
+"""What our networks share: what timm wants to know of each, and how a narrower one is made."""
 
 from timm.models import generate_default_cfgs
 
@@ -18,3 +18,8 @@ def facts_of(name: str, side: int, first: str, last: str) -> dict:
             }
         }
     )
+
+
+def scaled(channels: int, width: float) -> int:
+    """The channels of a network of another width, a multiple of them."""
+    return max(1, round(channels * width))

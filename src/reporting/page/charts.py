@@ -13,7 +13,7 @@ from matplotlib.colors import hsv_to_rgb, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from src.reporting.figures import COLOURS, LINES, laid_out
+from src.reporting.figures import COLOURS, DPI, LINES, laid_out
 from src.reporting.fonts import families, legible
 
 INK, RULE = "#2b2b2b", "#c9c9c9"  # text and lines of the frame
@@ -56,7 +56,7 @@ def png_and_svg_of(draw: Callable[[], Figure], name: str) -> tuple[bytes, str]:
 
 def _png(figure: Figure) -> bytes:
     file = io.BytesIO()
-    figure.savefig(file, format="png", facecolor="white")
+    figure.savefig(file, format="png", dpi=DPI, facecolor="white")
     return file.getvalue()
 
 

@@ -37,7 +37,11 @@ def learning(results: RunResults) -> Section:
         ("lr", "Learning rate", "learning rate"),
         ("seconds", "Time of an epoch's steps", "seconds"),
         ("images_per_second", "Speed", "images a second"),
+        ("gradient_length", "Length of the gradients, the mean of an epoch's steps", "length"),
+        ("dead_units", "Units that answer 0 to every held-out image", "share of the units behind a ReLU"),
     ):
+        if column not in log or log[column].isna().all():
+            continue  # of log.gradients alone, and of a network with ReLUs
         blocks.append(_chart(log, column, title, unit, [column], highest=True))
     if "train_score" not in log:
         blocks.append(Text("The score of training images was not measured; log.train_scores=true does it."))
@@ -93,6 +97,8 @@ def _reading(results: RunResults, log: pd.DataFrame) -> str:
     losses = [part["held_out_loss"].to_numpy() for part in members if "held_out_loss" in part]
     if not losses:
         return text + "No image was held out, so only the training loss is known."
+    if len(np.unique(results.answers, axis=0)) == 1 < len(results.answers):
+        text += "Warning: every held-out image gets the same answer, so the network tells nothing apart. "
     least, final = np.mean([loss.min() for loss in losses]), np.mean([loss[-1] for loss in losses])
     lowest = np.median([1 + int(np.argmin(loss)) for loss in losses])
     if lowest >= 0.9 * epochs:

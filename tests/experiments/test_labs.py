@@ -1,0 +1,217 @@
+"""The five lab reports: their settings are those reported, and each goes its whole way at a small size on made data."""
+
+import shlex
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from src import predict, prepare, report, review
+from src.config.load import config_names
+from src.config.request import parse
+from src.core.files import read_json
+from src.core.paths import REPOSITORY, runs_folder, submissions_folder
+from src.experiments.sweep_plan import plan_of
+from src.images.augment import Augmentation
+from src.sweep import main as sweep
+from src.train import main as train
+from src.training.learning_rates import rates
+from src.training.stages import stages_of
+from tests.fixtures.lab_data import LABS, PREPARE
+from tests.fixtures.layouts import BUILDERS
+from tests.fixtures.pages import sections
+
+SWEEPS = [name for name in config_names("sweeps") if name.startswith(tuple(LABS))]
+
+# What each report says of its settings: {key: value}.
+REPORTED = {
+    "butterflies": {
+        "model.name": "vgg19_scratch",
+        "images.size": 224,
+        "loss.name": "cross_entropy",
+        "optim.lr": 1e-3,
+        "train.epochs": 50,
+        "model.mean": [0, 0, 0],
+        "model.std": [1, 1, 1],
+        "data.validation": "host",
+    },
+    "retinopathy": {"model.name": "resnet50", "augment.only": "all_but_largest", "schedule.name": "step"},
+    "two-classes": {
+        "model.name": "cnn6",
+        "images.size": 444,
+        "train.batch": 100,
+        "optim.name": "adam",
+        "optim.lr": 1e-4,
+        "train.epochs": 3,
+    },
+    "animals": {
+        "model.name": "cnn4",
+        "images.size": 128,
+        "train.batch": 256,
+        "optim.name": "adam",
+        "optim.lr": 1e-3,
+        "train.epochs": 50,
+    },
+    "contest": {
+        "model.name": "resnet18_biased",
+        "optim.lr": 5e-4,
+        "optim.momentum": 0.9,
+        "optim.weight_decay": 1e-5,
+        "log.tensorboard": True,
+    },
+}
+# {sweep: (what each run is, the settings that the report gives it)}, the runs in their order.
+GRIDS = {
+    "butterflies-rates": ["model.name", "optim.lr"],
+    "butterflies-optimizers": ["model.name", "optim.name"],
+    "butterflies-augmentation": ["model.name", "augment.transforms"],
+    "retinopathy-networks": ["model.name", "model.pretrained"],
+    "retinopathy-mirrors": ["augment.only", "data.sampler"],
+    "two-classes-networks": ["model.name", "train.frozen", "model.pretrained"],
+    "animals-networks": ["model.name", "model.pretrained", "optim.weight_decay", "optim.lr", "model.drop_rate"],
+    "contest-networks": ["model.name", "model.pretrained", "optim.lr"],
+}
+VGG, RESNET = "vgg19_scratch", "resnet50_projected"
+WANTED = {
+    "butterflies-rates": {(name, rate) for name in (VGG, RESNET) for rate in (2e-3, 1e-3, 8e-4)},
+    "butterflies-optimizers": {(name, way) for name in (VGG, RESNET) for way in ("momentum", "adagrad", "adam")},
+    "butterflies-augmentation": {(name, count) for name in (VGG, RESNET) for count in (0, 2)},
+    "retinopathy-networks": {(name, start) for name in ("resnet18", "resnet50") for start in (False, True)},
+    "retinopathy-mirrors": {("all_but_largest", "plain"), (None, "plain"), (None, "weighted")},
+    "two-classes-networks": {("cnn6", "nothing", False), ("resnet101", "trunk", True)},
+    "animals-networks": {
+        (*network, *way)
+        for network in (("cnn4", False), ("resnet18_mlp", False), ("resnet18", True))
+        for way in ((0, 1e-3, 0), (1e-5, 5e-3, 0), (0, 1e-3, 0.3))
+    },
+    "contest-networks": {
+        ("resnet18_biased", False, 5e-4),
+        ("resnet18", True, 5e-4),
+        ("resnet50", False, 3.5e-4),
+        ("resnet50", True, 3.5e-4),
+    },
+}
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_the_settings_are_those_reported(lab):
+    config = parse([f"config=labs/{lab}"]).config
+    assert config.competition == lab
+    assert {key: config.value(key) for key in REPORTED[lab]} == REPORTED[lab]
+    small = parse([f"config=labs/{lab}-small", "competition=mine"]).config
+    alike = [key for key in REPORTED[lab] if key.split(".")[0] in ("augment", "loss", "data", "log")]
+    assert {key: small.value(key) for key in alike} == {key: REPORTED[lab][key] for key in alike}
+
+
+def test_the_sweeps_are_those_of_the_reports():
+    assert set(SWEEPS) == set(GRIDS) == set(WANTED)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_sweep_compares_what_the_report_compares(name):
+    first = (REPOSITORY / "configs" / "sweeps" / f"{name}.yaml").read_text().splitlines()[0]
+    plan = plan_of(first.removeprefix("# python -m src.sweep ").split())
+
+    def told(value: object) -> object:
+        return len(value) if isinstance(value, list) else value
+
+    cells = [tuple(told(cell.request.config.value(key)) for key in GRIDS[name]) for cell in plan.cells]
+    assert set(cells) == WANTED[name]
+    assert name.startswith(plan.competition)
+
+
+def test_half_of_the_images_are_flipped_and_45_percent_turned():
+    config = parse(["config=labs/butterflies"]).config
+    image = np.arange(4, dtype=np.uint8).reshape(2, 2, 1).repeat(3, axis=2)
+    made = Augmentation(config.augment.transforms, 2, 2)(np.stack([image] * 4000), (1,))[..., 0]
+    turned = [np.rot90(image[..., 0], k) for k in range(4)]
+    seen = np.array([[(one == form).all() for form in turned] for one in made])
+    flipped = ~seen.any(axis=1)
+    assert flipped.mean() == pytest.approx(0.5, abs=0.03)
+    assert seen[~flipped][:, 1:].any(axis=1).mean() == pytest.approx(0.45, abs=0.04)
+    assert all(share == pytest.approx(0.15, abs=0.03) for share in seen[~flipped][:, 1:].mean(axis=0))
+
+
+def test_the_rate_of_the_grades_is_set_in_stages():
+    config = parse(["config=labs/retinopathy"]).config
+    lr = rates(config, stages_of(config), steps=3).lr.reshape(config.train.epochs, 3)
+    assert lr[:10] == pytest.approx(np.full((10, 3), 1e-3))
+    assert lr[10:] == pytest.approx(np.full((5, 3), 1e-4))
+
+
+# The whole way, at the small size of each lab, on made data in the layout of its host
+
+WAY = {  # the words of its small sweep, and the runs that it makes
+    "butterflies": ("sweep=butterflies-rates", 6),
+    "retinopathy": ("sweep=retinopathy-mirrors", 4),
+    "two-classes": ("sweep=two-classes-networks network='plain,fewer dense layers,normalised'", 3),
+    "animals": ("sweep=animals-networks network='small CNN,ResNet18' fold=0", 6),
+    "contest": ("sweep=contest-networks network='ResNet18 by hand,ResNet50'", 2),
+}
+
+
+def made(lab: str, home: Path) -> None:
+    LABS[lab](home / "host" / lab)
+    assert prepare.main([str(home / "host" / lab), f"id={lab}", *PREPARE.get(lab, [])]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lab", LABS)
+def test_a_lab_goes_its_whole_way(lab, home):
+    made(lab, home)
+    words = [f"config=labs/{lab}-small", f"competition={lab}", "fold=0", "machine.threads=1"]
+    assert train(words) == 0
+    assert predict.main([*words, "--tta"]) == 0
+    assert report.main(words) == 0
+    run = runs_folder(lab) / f"labs-{lab}-small"
+    assert {"answer", "learning", "mistakes"} <= sections((run / "report" / "report.html").read_text())
+    if lab != "animals":  # it has no test images, and goes on to its page all the same
+        assert (submissions_folder(lab) / f"labs-{lab}-small.csv").exists()
+    if lab == "two-classes":  # whose test images come from another camera
+        assert review.main(words) == 0
+        shift = read_json(run / "review" / "review.json")["shift"]
+        assert shift["flagged"] and shift["low"] > 0.9
+        held_out = pd.read_csv(run / "seed0" / "fold0" / "log.csv")["score"].iloc[-1]
+        assert held_out > 0.9  # and yet the validation looks well
+    if lab == "contest":
+        assert list((run / "seed0" / "fold0" / "tensorboard").iterdir())
+    compared, count = WAY[lab]
+    compared = [*shlex.split(compared), *words]
+    assert sweep(compared) == 0
+    folder = plan_of(compared).folder
+    table = pd.read_csv(folder / "summary.csv")
+    assert len(table) == count
+    assert table[["accuracy", "train_accuracy", "answers"]].notna().all(axis=None)
+    for figure in ("scores", "best", "confusions", "curves", "per_class"):
+        assert cv2.imread(str(folder / f"{figure}.png")).std() > 5
+    best, confusions = pd.read_csv(folder / "best.csv"), pd.read_csv(folder / "confusions.csv")
+    assert (best["best"] >= best["last"]).all()
+    assert set(confusions["label"]) == set(table["label"])
+
+
+def test_the_host_s_own_validation_and_test_are_used(home):
+    host = BUILDERS["collection"](home / "host" / "butterflies")
+    assert prepare.main([str(host.source), "id=butterflies"]) == 0
+    words = ["config=labs/butterflies-small", "competition=butterflies", "fold=0", "train.epochs=1"]
+    assert train(words) == 0
+    assert predict.main(words) == 0
+    run = "labs-butterflies-small+train.epochs=1"
+    member = runs_folder("butterflies") / run / "seed0" / "fold0"
+    assert pd.read_csv(member / "log.csv")["steps"].tolist() == [5]  # 72 training images in batches of 16
+    held_out = np.load(member / "logits" / "oof-identity.npz")["id"]
+    assert set(held_out) == {path for path in host.train if "/valid/" in path}
+    answered = pd.read_csv(submissions_folder("butterflies") / f"{run}.csv")
+    assert answered["id"].tolist() == list(host.truth)
+
+
+def test_a_collection_without_test_images_goes_on_to_its_page(home, notes, undrawn):
+    made("animals", home)
+    words = ["config=labs/animals-small", "competition=animals", "fold=0", "train.epochs=1"]
+    assert train(words) == 0
+    assert predict.main([*words, "--tta"]) == 0
+    assert "no-test-images" in notes.codes
+    assert report.main(words) == 0
+    run = runs_folder("animals") / "labs-animals-small+train.epochs=1"
+    assert "answer" in sections((run / "report" / "report.html").read_text())

@@ -200,7 +200,7 @@ def test_openvino_answers_alike(strips, capsys):
 
 
 def test_runs_of_different_shapes_answer_together(strips, capsys):
-    home, truth = strips
+    _, truth = strips
     square = [word for word in WIDE if not word.startswith("images.size")]
     assert train(["fold=0..1", "competition=strips", "run=q", "train.epochs=1", "images.size=16", *square]) == 0
     capsys.readouterr()

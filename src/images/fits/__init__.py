@@ -22,7 +22,7 @@ FITS: Registry[Fit] = Registry("fit", "src.images.fits", shapes_weights=True)
 
 def check_fit(fit: str, size: Size) -> None:
     """Raises UsageError for an unknown `fit`, and where it makes squares and `size` is none."""
-    if not size.is_square and not _makes_any(FITS.get(fit)):
+    if not _makes_any(FITS.get(fit)) and not size.is_square:
         raise UsageError(
             f"images.fit={fit} makes squares, and images.size is {size}: give its function (image, height, width) in "
             "place of (image, side), or take another fit",

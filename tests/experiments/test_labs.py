@@ -194,7 +194,13 @@ def test_a_lab_goes_its_whole_way(lab, home):
 def test_the_host_s_own_validation_and_test_are_used(home):
     host = BUILDERS["collection"](home / "host" / "butterflies")
     assert prepare.main([str(host.source), "id=butterflies"]) == 0
-    words = ["config=labs/butterflies-small", "competition=butterflies", "fold=0", "train.epochs=1"]
+    words = [
+        "config=labs/butterflies-small",
+        "competition=butterflies",
+        "fold=0",
+        "train.epochs=1",
+        "machine.threads=1",
+    ]
     assert train(words) == 0
     assert predict.main(words) == 0
     run = "labs-butterflies-small+train.epochs=1"
@@ -208,7 +214,7 @@ def test_the_host_s_own_validation_and_test_are_used(home):
 
 def test_a_collection_without_test_images_goes_on_to_its_page(home, notes, undrawn):
     made("animals", home)
-    words = ["config=labs/animals-small", "competition=animals", "fold=0", "train.epochs=1"]
+    words = ["config=labs/animals-small", "competition=animals", "fold=0", "train.epochs=1", "machine.threads=1"]
     assert train(words) == 0
     assert predict.main([*words, "--tta"]) == 0
     assert "no-test-images" in notes.codes

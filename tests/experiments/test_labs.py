@@ -122,6 +122,15 @@ def test_a_sweep_compares_what_the_report_compares(name):
     assert name.startswith(plan.competition)
 
 
+@pytest.mark.parametrize("name", [name for name in config_names("sweeps") if name.startswith("observed-")])
+def test_what_was_observed_can_be_repeated_by_one_command(name):
+    first = (REPOSITORY / "configs" / "sweeps" / f"{name}.yaml").read_text().splitlines()[0]
+    cells = plan_of(first.removeprefix("# python -m src.sweep ").split()).cells
+    assert all((cell.request.folds, cell.request.seeds) == ((0,), (0, 1, 2)) for cell in cells)
+    config = cells[0].request.config
+    assert config.competition.startswith("butterflies") and config.images.size <= 64
+
+
 def test_half_of_the_images_are_flipped_and_45_percent_turned():
     config = parse(["config=labs/butterflies"]).config
     image = np.arange(4, dtype=np.uint8).reshape(2, 2, 1).repeat(3, axis=2)

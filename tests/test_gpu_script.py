@@ -37,6 +37,7 @@ def run(out: Path, *steps: str) -> dict:
     return {step["name"]: step for step in tree["steps"]}
 
 
+@pytest.mark.slow
 def test_the_script_runs_on_a_processor(tmp_path):
     steps = run(tmp_path / "out", *QUICK)
     assert {name: step["status"] for name, step in steps.items()} == dict.fromkeys(QUICK, "done")
@@ -117,7 +118,13 @@ def test_without_time_nothing_is_begun(tmp_path, monkeypatch):
     assert run_step("odd", Place(tmp_path, "cpu", True), tmp_path / "log.txt", left=2).status == LEFT_OUT
 
 
-@pytest.mark.parametrize("words", [[], ["out", "--huge"], ["out", "devise=cpu"], ["out", "no such step"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["out", "no such step"],
+        *(pytest.param(words, marks=pytest.mark.slow) for words in ([], ["out", "--huge"], ["out", "devise=cpu"])),
+    ],
+)
 def test_wrong_words_end_with_code_2(tmp_path, words):
     command = [sys.executable, "-m", "tests.gpu", *words]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}

@@ -19,7 +19,9 @@ import torch
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
+from src.competition.competition import open_competition
 from src.config.request import parse
+from src.core.paths import Run
 from src.models.factory import build
 from src.predict import main as predict
 from src.reporting.sections.score import TEST
@@ -176,7 +178,7 @@ def test_the_demo_is_laid_out_as_kaggle_serves_it(demo):
 def test_the_demo_is_written_once(demo):
     before = {path: path.stat().st_mtime_ns for path in (demo / "data").rglob("*")}
     assert len(before) > 800
-    said(train, "config=demo-digits", "run=second", "fold=0", "train.epochs=1")
+    open_competition(parse(["config=demo-digits", "run=second"]).config, Run("demo-digits", "second"))
     assert {path: path.stat().st_mtime_ns for path in (demo / "data").rglob("*")} == before
 
 

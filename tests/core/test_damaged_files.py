@@ -303,7 +303,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("kind", BOMBS)
-@pytest.mark.parametrize("which", ["card.yaml", "tiny.yaml"])
+@pytest.mark.parametrize("which", [pytest.param("card.yaml", marks=pytest.mark.slow), "tiny.yaml"])
 def test_a_few_lines_that_come_to_gigabytes_are_refused(tiny, capsys, kind, which):
     file = card_of(tiny) if which == "card.yaml" else tiny / "configs" / "tiny.yaml"
     if kind == "endless":

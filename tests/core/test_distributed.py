@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
@@ -298,6 +299,7 @@ def ranks_of(launcher: subprocess.Popen) -> dict[int, int]:
     return {int(word.removeprefix("RANK=")): int(pid) for pid in told for word in told[pid] if word.startswith("RANK=")}
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_killed_ends_the_launch_and_one_process_goes_on(tiny, notes):
     """Through torchrun itself."""
     alone("whole", *LONG)

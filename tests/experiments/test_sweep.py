@@ -213,7 +213,12 @@ def _figures_where_they_are_looked_at(request: pytest.FixtureRequest, monkeypatc
         monkeypatch.setattr("src.reporting.comparison_table.save", lambda figure, path: None)
 
 
-@pytest.mark.parametrize("name", SWEEPS)
+READY = ("regularisation", "pretrained")  # a grid that is drawn, and one that needs weights; the others are as good
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in READY else pytest.mark.slow) for name in SWEEPS]
+)
 def test_every_ready_sweep_runs_at_toy_size(tiny, name):
     (tiny / "configs" / "model").mkdir()
     other = (REPOSITORY / "configs" / "model" / "resnet18.yaml").read_text().replace("resnet18", "test_resnet")
@@ -264,7 +269,7 @@ def test_runs_are_trained_once_and_shared_with_train(tiny, notes):
     assert "nothing-to-do" in notes.codes
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_sweep_loads_its_samples_once(tiny, monkeypatch, jobs):
     """Each run in a process of its own or not: what any of them loads leaves a line."""
     load, lines = competition.load_samples, tiny / "loaded"
@@ -293,7 +298,7 @@ def test_one_after_the_other_is_the_same_as_side_by_side(tiny, notes):
     pd.testing.assert_frame_equal(summary(tiny)[columns], side_by_side[columns])
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_run_that_fails_is_told_and_the_others_go_on(tiny, capsys, jobs):
     words = ["config=tiny", "optim.lr=1e30,1e-2", "train.epochs=2", "fold=0", f"machine.jobs={jobs}"]
     refused(capsys, sweep, words, "runs-failed", "1 of 2", "1e30: fold 0", " nan")

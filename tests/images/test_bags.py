@@ -29,6 +29,7 @@ NET += [
     "train.batch=8",
     "machine.threads=1",
     "machine.device=cpu",
+    "machine.jobs=1",
     "train.precision=fp32",
     "augment.transforms=[HorizontalFlip]",
 ]
@@ -126,7 +127,7 @@ def test_a_network_of_a_bag_is_that_of_its_images(pool):
         assert torch.allclose(network(dark), network(dark[:, :3]), atol=1e-6)
 
 
-@pytest.mark.parametrize("bag", ["files", "rows"])
+@pytest.mark.parametrize("bag", [pytest.param("files", marks=pytest.mark.slow), "rows"])
 def test_from_card_to_csv(home, bag, capsys):
     answers = write_bags(home, bag)
     assert learn("r", "model.bag=attention", "optim.lr=1e-2", folds="0..1", epochs=12) == 0
@@ -197,7 +198,7 @@ def test_bags_are_refused_where_there_are_none(tiny, capsys):
     assert "attention" in BAGS
 
 
-@pytest.mark.parametrize("folders", [False, True])
+@pytest.mark.parametrize("folders", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_prepare_reads_the_images_of_a_name_or_a_folder(home, tmp_path, folders):
     write_bags(tmp_path, "files", animals=20, tests=6)
     host = tmp_path / "competition/bags/data"

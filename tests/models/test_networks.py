@@ -51,7 +51,7 @@ def test_the_promised_networks_are_shipped():
     assert set(MILLIONS) <= set(config_names("model"))
 
 
-@pytest.mark.parametrize("size", [28, 32, 64, 224])
+@pytest.mark.parametrize("size", [28, *(pytest.param(size, marks=pytest.mark.slow) for size in (32, 64)), 224])
 @pytest.mark.parametrize("name", MILLIONS)
 def test_every_shipped_network_builds_at_every_size(name, size):
     """On torch's meta device: shapes are worked out, no memory is taken."""
@@ -80,7 +80,7 @@ def test_a_network_of_its_own_normalisation_and_range():
     ("size", "stem", "side"),
     [(28, "auto", 28), (32, "auto", 32), (64, "auto", 32), (128, "auto", 32), (64, "stock", 16)],
 )
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet18", pytest.param("resnet50", marks=pytest.mark.slow)])
 def test_a_small_image_is_not_thrown_away_by_the_stem(name, size, stem, side):
     """`side`: of what the first stage sees."""
     seen = []
@@ -158,7 +158,7 @@ def normalised(network: Network, images: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("file", ["plain.pth", "ddp.pth", "plain.safetensors", "headless.safetensors"])
-@pytest.mark.parametrize("classes", [12, 3])
+@pytest.mark.parametrize("classes", [12, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_resnets_file_gives_its_features(resnet_files, file, classes):
     folder, source = resnet_files
     network = build(model(weights=str(folder / file), stem="stock"), classes, 64).eval()
@@ -359,7 +359,16 @@ def test_without_a_network_true_tells_both_remedies_and_auto_begins_from_scratch
         hubs = {"gone": f"http://127.0.0.1:{closed.getsockname()[1]}", "silent": silent}
         code = "import sys; from src.models import weights; weights.PATIENCE = 1.0\n"
         code += "from src.train import main; sys.exit(main(sys.argv[1:]))"
-        command = [sys.executable, "-c", code, "config=tiny", "fold=0", "model=resnet18", "train.epochs=1", "--json"]
+        command = [
+            sys.executable,
+            "-c",
+            code,
+            "config=tiny",
+            "fold=0",
+            "model.name=test_resnet",
+            "train.epochs=1",
+            "--json",
+        ]
         begun, started = time.monotonic(), {}
         for name, hub in hubs.items():
             environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}

@@ -220,7 +220,7 @@ def test_no_network_is_run_but_for_the_maps(many, undrawn):
     assert "model.safetensors" in text_of(page)
 
 
-def test_names_are_text_and_nothing_else(many):
+def test_names_are_text_and_nothing_else(many, undrawn):
     write_run("some", skill=2.5)
     assert report(["run=some"]) == 0
     page = page_of(folder_of(many, "some") / "report")
@@ -336,7 +336,7 @@ def test_what_is_learned_is_told_by_loss_and_score(many, undrawn):
     assert {"train_score", "score"} <= set(drawn.columns)
 
 
-def test_rows_with_several_classes(home):
+def test_rows_with_several_classes(home, undrawn):
     write_many(home, classes=12, each=6, target="multilabel")
     opened = write_run("some", skill=3.0)
     assert report(["run=some"]) == 0
@@ -370,7 +370,7 @@ def test_a_map_tells_what_it_shows(home, monkeypatch):
     assert all(tile.classes[-1] in tile.lines[-1] for tile in gallery.tiles)
 
 
-def test_grades_keep_their_order(home):
+def test_grades_keep_their_order(home, undrawn):
     write_many(home, classes=5, each=12, target="ordinal")
     opened = write_run("some", skill=2.0)
     assert report(["run=some"]) == 0
@@ -381,7 +381,7 @@ def test_grades_keep_their_order(home):
     assert "log.train_scores=true" in page
 
 
-def test_a_model_of_all_rows_has_a_page_without_a_score(many):
+def test_a_model_of_all_rows_has_a_page_without_a_score(many, undrawn):
     write_run("some", folds=("all",))
     assert report(["run=some"]) == 0
     page = page_of(folder_of(many, "some") / "report")

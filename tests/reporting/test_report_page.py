@@ -114,8 +114,13 @@ def browser(tmp_path_factory):
     made.close()
 
 
-@pytest.mark.parametrize("name", PAGES)
-@pytest.mark.parametrize(("width", "dark"), WIDTHS)
+# Each page once, and each width and light once; all of them together are slow.
+FAST = {("tiny", 1280, True), ("demo", 1280, False), ("hundred", 375, False), ("comparison", 375, True)}
+OPENED = [(name, width, dark) for name in PAGES for width, dark in WIDTHS]
+OPENED = [pytest.param(*one, marks=() if one in FAST else pytest.mark.slow) for one in OPENED]
+
+
+@pytest.mark.parametrize(("name", "width", "dark"), OPENED)
 def test_it_opens_without_a_complaint_and_nothing_overflows(browser, pages, name, width, dark):
     browser.open(pages[name], width, dark=dark)
     assert browser.complaints == []

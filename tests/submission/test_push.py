@@ -234,7 +234,9 @@ def test_a_server_that_dies_in_the_middle_of_the_upload(cup):
     assert [stored["bytes"] for stored in cup.server.submissions] == [file.read_bytes()]
 
 
-@pytest.mark.parametrize("fault", [{"drop": "after"}, {"drop": "after", "slow": 0.5}])
+@pytest.mark.parametrize(
+    "fault", [{"drop": "after"}, pytest.param({"drop": "after", "slow": 0.5}, marks=pytest.mark.slow)]
+)
 def test_an_answer_lost_after_the_submission_was_stored(cup, fault):
     cup.server.fault("CreateSubmission", **fault)
     assert cup.run(cup.file())[0] == 0 and cup.notes.texts("push-arrived", 40000000)
@@ -269,7 +271,7 @@ def test_a_push_that_did_not_arrive_is_made_again_when_the_list_can_be_believed(
     assert cup.server.count("CreateSubmission") == 2 and len(cup.server.submissions) == 2
 
 
-@pytest.mark.parametrize("drop", ["after", "answer"])
+@pytest.mark.parametrize("drop", ["after", pytest.param("answer", marks=pytest.mark.slow)])
 def test_a_stored_submission_that_is_listed_late_is_not_pushed_twice(cup, monkeypatch, drop):
     """The connection drops, or the answer is cut, when Kaggle has it; its list shows it later."""
     file = cup.file()
@@ -285,6 +287,7 @@ def test_a_stored_submission_that_is_listed_late_is_not_pushed_twice(cup, monkey
     assert statuses(cup) == ["COMPLETE"] and len(cup.server.submissions) == 1
 
 
+@pytest.mark.slow
 def test_an_unsure_push_is_made_again_when_told(cup):
     file = cup.file()
     cup.server.fault("CreateSubmission", status=503)
@@ -366,6 +369,7 @@ def test_another_home_is_told_of_a_push_that_is_not_listed_yet(cup, monkeypatch)
     assert cup.notes.texts("counts-differ", 1, 0)
 
 
+@pytest.mark.slow
 def test_a_ledger_without_the_count_serves(cup, monkeypatch):
     """One made before Podium noted how many submissions Kaggle had counted."""
     columns = [name for name in ledger.COLUMNS if name not in ledger.LATER]

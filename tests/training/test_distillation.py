@@ -157,6 +157,7 @@ def test_fold_k_learns_from_the_teachers_fold_k_alone(tiny):
     assert (said == truth(tiny)[said.index]).mean() > 0.9  # the labels outweigh it
 
 
+@pytest.mark.slow
 def test_the_same_seed_teaches_or_else_seed_0(tiny, notes):
     assert train([*PLAIN, "run=base", "fold=0", "seed=1", "train.epochs=8", "loss.smoothing=0"]) == 0
     assert train([*TAUGHT, "fold=0", "seed=1,2", "train.epochs=1"]) == 0
@@ -344,6 +345,7 @@ def test_nobody_sure_is_told_and_adds_nothing(tiny, notes):
     assert done(tiny, "student")["teacher"]["test_images"] == 0
 
 
+@pytest.mark.slow
 def test_mixing_stages_class_weights_and_chosen_augmentation_take_them_too(tiny):
     words = ["train.mixup=0.3", "train.cutmix=1.0", "loss.class_weights=balanced", "augment.only=all_but_largest"]
     stages = "train.stages=[{epochs: 1, sampler: plain, augment: none}, {epochs: 1, size: 12, sampler: weighted}]"
@@ -510,6 +512,7 @@ def test_a_changed_teacher_file_is_refused(tiny, capsys):
     refused(capsys, train, [*TAUGHT, "fold=0"], "weights-damaged", str(file))
 
 
+@pytest.mark.slow
 def test_side_by_side_is_the_same_as_one_by_one(tiny):
     words = [*TAUGHT[:1], "teach.run=base", "teach.pseudo=0.6", "fold=0..1", "train.epochs=2", "machine.threads=1"]
     assert train([*words, "machine.jobs=2", "run=both"]) == 0
@@ -533,6 +536,7 @@ def test_a_lesson_without_a_teacher_copies_nothing(tiny, monkeypatch):
     assert len(lessons[0].rows) == 30 and not len(lessons[0].taken)
 
 
+@pytest.mark.slow
 def test_one_fold_left_of_two_with_threads_is_taught_and_trained(tiny):
     """Its teacher must not answer in the process that is forked afterwards: threads do not survive that."""
     assert train([*TAUGHT, "fold=0", "train.epochs=1"]) == 0

@@ -211,7 +211,7 @@ def test_a_constant_rate_stays_after_its_warm_up(tiny):
 
 
 def test_smoothed_labels_bound_the_loss_from_below(tiny):
-    words = ["train.epochs=15", "train.batch=8", "augment=none"]
+    words = ["train.epochs=12", "train.batch=8", "augment=none", "images.size=8"]
     ok("smooth", *words, "loss.smoothing=0.5")
     ok("hard", *words, "loss.smoothing=0")
     target = np.array([1 / 2 + 1 / 6, 1 / 6, 1 / 6])
@@ -269,7 +269,7 @@ def test_every_step_works_in_the_asked_precision(tiny, precision, ema):
 
 
 def test_a_run_in_half_precision_learns(tiny):
-    ok("half", "train.precision=bf16", "train.epochs=15")
+    ok("half", "train.precision=bf16", "train.epochs=10", "images.size=8")
     assert done(tiny, "half")["score"] >= 0.9
 
 

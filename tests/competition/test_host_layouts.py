@@ -136,8 +136,8 @@ def test_the_card_is_short_and_says_how(home):
     assert any("guess" in line and line.startswith("metric") for line in lines)
 
 
-# The whole way takes seconds each: sets in a column, a table of pixels with a probability a class, and ranked answers of
-# a folder with faults differ most. The others go the same way through the code, and are slow.
+# The whole way takes seconds each: sets of labels, a probability a class with groups, and ranked answers differ most.
+# The others go the same way through the code, and are slow.
 WHOLE = ("sets", "drivers", "whales")
 TINY = "data.folds=2 data.sampler=plain model=resnet8 images.size=24 images.load_size=24 augment=none optim.lr=5e-3"
 TINY += " train.epochs=10 train.batch=8 train.ema_decay=0 train.precision=fp32"

@@ -86,7 +86,7 @@ def other_process(
         f"print('ready', int(cache.batch(range(len(cache))).sum()), flush=True)\n{then}"
     )
     return subprocess.Popen(
-        [*(under + [sys.executable] if under else [warm_python()]), "-u", "-c", code],
+        [*([*under, sys.executable] if under else [warm_python()]), "-u", "-c", code],
         cwd=REPOSITORY,
         text=True,
         stdin=subprocess.PIPE,

@@ -7,9 +7,11 @@ import time
 
 from src.config.request import add_run, request_of
 from src.core.cli import Command, CommandLine, Result
+from src.core.console import note
 from src.core.errors import UsageError
 from src.core.process import began, imports, run
 
+NOTHING = "no-test-images"
 COMMAND = Command("src.predict", __doc__)
 add_run(COMMAND, "which folds' models take part; all: the one model that was trained on every row")
 COMMAND.key("runs=A,B,C", "join these runs of one competition: a plain mean, or what is significantly better")
@@ -70,7 +72,13 @@ def work(line: CommandLine) -> Result:
         from src.inference.provenance import facts_of
 
     begun = began()
-    file = predict(request)
+    try:
+        file = predict(request)
+    except UsageError as error:
+        if error.code != NOTHING or "--export" in request.flags:
+            raise
+        note(NOTHING, str(error))  # ./run.sh goes on to the page of a labelled collection
+        return {"competition": request.competition, "run": request.run, "submission": None}
     result = facts_of(file, request.competition)
     result |= {"competition": request.competition, "run": request.run, "submission": file}
     if not request.runs:

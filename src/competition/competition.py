@@ -20,6 +20,7 @@ from src.competition.folds import Folds, freeze_folds, units_of
 from src.competition.labels import test_answers
 from src.competition.quality.cleaning import inspect
 from src.competition.quality.ignored_images import Ignored, leave_out, read_ignored
+from src.competition.quality.image_index import INDEX
 from src.competition.samples import Samples, load_samples, refuse_constant
 from src.competition.sources.data_folder import ensure_data
 from src.config.schema import Config, Data, Model
@@ -33,6 +34,7 @@ from src.images.fits import version_of
 from src.images.local_copy import local_folder
 from src.images.pixel_format import COLOURS, STANDARD, PixelFormat
 from src.images.prepare_steps import versions_of
+from src.images.squares import Squares
 from src.images.stream import ImageStream
 from src.metrics import Metric, Rows, metric
 from src.targets import TargetType
@@ -50,6 +52,7 @@ class Competition:
     metric: Metric
     config: Config
     ignored: Ignored | None = None
+    squares: Squares | None = None  # of the first look at the images: what a cache need not decode again
 
     @property
     def target(self) -> TargetType:
@@ -113,7 +116,10 @@ class Competition:
             digests=digests,
             build=not once,
             pixels=self.card.pixel_format,
+            squares=self.squares,
         )
+        if self.squares is not None and isinstance(images, ImageCache):
+            self.squares.clear()
         if bags is None:
             return images
         ends = np.cumsum([0, *(len(bag.paths) for bag in bags)])
@@ -155,7 +161,8 @@ def open_competition(config: Config, run: Run) -> Competition:
         _tell_own_metric(card.folder / "metric.py", runs_folder(card.id) / "metric.sha256")
     measure = metric(card.metric, card.target_type, card.folder)
     data = config.data
-    samples = _clean_samples(card, data)
+    squares = _first_squares(card, config)
+    samples = _clean_samples(card, data, squares)
     _check(card, samples)
     check_metric(measure, samples)
     host = data.validation == "host"
@@ -164,7 +171,17 @@ def open_competition(config: Config, run: Run) -> Competition:
     if ignored:  # only now: the frozen folds are those of all rows
         samples, folds = leave_out(samples, folds, ignored)
     config = resolve_auto(_for_bags(_for_channels(config, card.pixel_format), samples), run, samples, measure)
-    return Competition(card, samples, folds, measure, config, ignored)
+    return Competition(card, samples, folds, measure, config, ignored, squares)
+
+
+def _first_squares(card: Card, config: Config) -> Squares | None:
+    """What the first look at the images fills, where the size that will be needed is known already: each file is then
+    read and decoded once, for the look and for the cache."""
+    wanted = config.images
+    if wanted.size == "auto" or not config.probe.off or (card.folder / "cache" / INDEX).exists():
+        return None
+    stream = ImageStream([], wanted.load_side(), wanted.fit, wanted.prepare, card.pixel_format)
+    return Squares(stream)
 
 
 def _for_bags(config: Config, samples: Samples) -> Config:
@@ -223,12 +240,13 @@ def loaded_once(configs: Iterable[Config]) -> Iterator[None]:
         _kept = None
 
 
-def _clean_samples(card: Card, data: Data) -> Samples:
+def _clean_samples(card: Card, data: Data, squares: Squares | None = None) -> Samples:
     key = (card.id, tuple(data.extra), data.duplicates)
     if _kept is not None and key in _kept:
         return _kept[key]
     ensure_data(card)
-    samples = inspect(card, load_samples(card, tuple(data.extra)), duplicates=data.duplicates == "group")
+    found = load_samples(card, tuple(data.extra))
+    samples = inspect(card, found, duplicates=data.duplicates == "group", squares=squares)
     if _kept is not None:
         _kept[key] = samples
     return samples

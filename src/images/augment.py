@@ -78,12 +78,18 @@ def _built(entry: str | dict[str, Any], size: int) -> A.BasicTransform | A.BaseC
     arguments = {key: _sized(value, size) for key, value in (arguments or {}).items()}
     if "transforms" in arguments:
         arguments["transforms"] = [_built(inner, size) for inner in arguments["transforms"]]
-    elif issubclass(kind, A.BasicTransform):
+    elif _only_warns(kind):
         arguments["strict"] = True  # a misspelt argument would only be a warning, and the default would run
     try:
         return kind(**arguments)
     except (ValueError, TypeError) as error:
         raise UsageError(f"augment: {name}: {' '.join(str(error).split())[:200]}", code="bad-augment") from None
+
+
+def _only_warns(kind: type) -> bool:
+    """Whether the library looks at a transform's arguments by a schema; others refuse what they do not know."""
+    owner = next(base for base in kind.__mro__ if "__init__" in vars(base))
+    return issubclass(kind, A.BasicTransform) and "InitSchema" in vars(owner)
 
 
 def _tried(transform: A.BasicTransform | A.BaseCompose, image: np.ndarray) -> np.ndarray:

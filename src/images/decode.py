@@ -230,7 +230,7 @@ def _jpeg(path: Path, data: bytes, at_least: int | None) -> tuple[np.ndarray | N
     if frame is None or data.find(b"\xff\xd9", at) < 0:
         raise ImageFault(path, f"truncated JPEG (no end marker in {len(data)} bytes)")
     height, width, components = frame
-    by = next((by for by in REDUCED if at_least and min(width, height) // by >= at_least), 1)
+    by = reduction((height, width), at_least)
     _check_size(path, width // by, height // by)  # what is decoded
     size = (width, height) if orientation(exif) >= 5 else (height, width)
     if components == 4:
@@ -271,6 +271,11 @@ def _chunks(path: Path, data: bytes) -> _Chunks:
     width, height, depth, colour = struct.unpack_from(">IIBB", data, len(PNG) + 8)
     _check_size(path, width, height)
     return _Chunks(b"".join(kept), names, exif, depth, colour)
+
+
+def reduction(size: tuple[int, int], at_least: int | None) -> int:
+    """By how much a JPEG of this height and width is reduced: 1, 2, 4 or 8."""
+    return next((by for by in REDUCED if at_least and min(size) // by >= at_least), 1)
 
 
 def _png(path: Path, data: bytes) -> np.ndarray | None:

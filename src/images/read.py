@@ -38,6 +38,21 @@ def read_image(path: Path, pixels: PixelFormat = STANDARD, at_least: int | None 
     return _mapped(path, _raw(path, held, reader, pixels.channels), pixels)
 
 
+def read_for_both(path: Path, pixels: PixelFormat, one: int, other: int) -> tuple[ReadImage, np.ndarray]:
+    """As `read_image` with at_least=one, and the pixels of at_least=other.
+
+    The file is read once, and decoded once where both come at one scale.
+    """
+    if pixels is not STANDARD or not _is_picture(path) or split_region(path)[1]:
+        found = read_image(path, pixels, one)
+        return found, found.pixels
+    found = decode.read_picture(path, one)
+    scales = (decode.reduction(found.size, at_least) for at_least in (one, other))
+    if found.data.startswith(decode.JPEG) and len(set(scales)) > 1:
+        return found, decode.of_bytes(path, found.data, other).pixels
+    return found, found.pixels
+
+
 def raw_image(path: Path, channels: int = STANDARD.channels) -> RawImage:
     """The numbers of a file as they are stored, before any rule. Raises ImageFault."""
     name, region = split_region(path)

@@ -26,6 +26,10 @@ def resized(image: np.ndarray, size: int) -> np.ndarray:
     return resize(image, (size, size), cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
+def _nothing_made(_: str) -> None:
+    return None
+
+
 class ImageStream:
     """Squares (side, side, channels) of the files `paths`, decoded on demand, in the type that `pixels` has: uint8 with
     3 channels unless a card says otherwise. Pickles; safe in workers and threads.
@@ -53,6 +57,7 @@ class ImageStream:
         check_steps(prepare)
         self.paths, self.side, self.fit, self.prepare = list(paths), side, fit, tuple(prepare)
         self.pixels = pixels
+        self.made: Callable[[str], np.ndarray | None] = _nothing_made  # squares that need not be made again
         self.faults: dict[int, str] = {}
 
     def __len__(self) -> int:
@@ -88,11 +93,27 @@ class ImageStream:
             lambda row: image_size(Path(self.paths[row]), self.pixels), len(self), workers, "checking images"
         )
 
-    def _square(self, index: int) -> np.ndarray:
-        # Where a preparation may crop, twice the side is read, so that half of the image still fills the square.
-        at_least = self.side * (2 if self.prepare else 1)
-        image = read_image(Path(self.paths[index]), self.pixels, at_least).pixels
+    @property
+    def at_least(self) -> int:
+        """Pixels of the short side that images are read with: where a preparation may crop, twice the side, so that
+        half of the image still fills the square."""
+        return self.side * (2 if self.prepare else 1)
+
+    def square(self, image: np.ndarray) -> np.ndarray:
+        """(side, side, channels) of an image (height, width, channels)."""
         return fitted(prepared(image, self.prepare), self.side, self.fit)
+
+    def _square(self, index: int) -> np.ndarray:
+        made = self.made(str(self.paths[index]))
+        if made is not None:
+            return made
+        return self.square(read_image(Path(self.paths[index]), self.pixels, self.at_least).pixels)
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in self.__dict__.items() if name != "made"}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state, made=_nothing_made)
 
 
 def each_in_threads(work: Callable[[int], object], rows: int, workers: int | None, title: str) -> dict[int, str]:

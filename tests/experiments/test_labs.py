@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src import predict, prepare, report
+from src import predict, prepare, report, review
 from src.config.load import config_names
 from src.config.request import parse
+from src.core.files import read_json
 from src.core.paths import REPOSITORY, runs_folder, submissions_folder
 from src.experiments.sweep_plan import plan_of
 from src.images.augment import Augmentation
@@ -19,6 +20,7 @@ from src.train import main as train
 from src.training.learning_rates import rates
 from src.training.stages import stages_of
 from tests.fixtures.lab_data import LABS, PREPARE
+from tests.fixtures.layouts import BUILDERS
 from tests.fixtures.pages import sections
 
 SWEEPS = [name for name in config_names("sweeps") if name.startswith(tuple(LABS))]
@@ -165,8 +167,14 @@ def test_a_lab_goes_its_whole_way(lab, home):
     assert report.main(words) == 0
     run = runs_folder(lab) / f"labs-{lab}-small"
     assert {"answer", "learning", "mistakes"} <= sections((run / "report" / "report.html").read_text())
-    if lab != "animals":  # it has no test images
+    if lab != "animals":  # it has no test images, and goes on to its page all the same
         assert (submissions_folder(lab) / f"labs-{lab}-small.csv").exists()
+    if lab == "two-classes":  # whose test images come from another camera
+        assert review.main(words) == 0
+        shift = read_json(run / "review" / "review.json")["shift"]
+        assert shift["flagged"] and shift["low"] > 0.9
+        held_out = pd.read_csv(run / "seed0" / "fold0" / "log.csv")["score"].iloc[-1]
+        assert held_out > 0.9  # and yet the validation looks well
     if lab == "contest":
         assert list((run / "seed0" / "fold0" / "tensorboard").iterdir())
     compared, count = WAY[lab]
@@ -183,8 +191,27 @@ def test_a_lab_goes_its_whole_way(lab, home):
     assert set(confusions["label"]) == set(table["label"])
 
 
-def test_the_host_s_own_validation_and_test_are_used(home, undrawn):
-    made("butterflies", home)
-    words = ["config=labs/butterflies-small", "competition=butterflies", "fold=0"]
-    words += ["train.epochs=1", "model.name=resnet8", "model.args=null"]
+def test_the_host_s_own_validation_and_test_are_used(home):
+    host = BUILDERS["collection"](home / "host" / "butterflies")
+    assert prepare.main([str(host.source), "id=butterflies"]) == 0
+    words = ["config=labs/butterflies-small", "competition=butterflies", "fold=0", "train.epochs=1"]
     assert train(words) == 0
+    assert predict.main(words) == 0
+    run = "labs-butterflies-small+train.epochs=1"
+    member = runs_folder("butterflies") / run / "seed0" / "fold0"
+    assert pd.read_csv(member / "log.csv")["steps"].tolist() == [5]  # 72 training images in batches of 16
+    held_out = np.load(member / "logits" / "oof-identity.npz")["id"]
+    assert set(held_out) == {path for path in host.train if "/valid/" in path}
+    answered = pd.read_csv(submissions_folder("butterflies") / f"{run}.csv")
+    assert answered["id"].tolist() == list(host.truth)
+
+
+def test_a_collection_without_test_images_goes_on_to_its_page(home, notes, undrawn):
+    made("animals", home)
+    words = ["config=labs/animals-small", "competition=animals", "fold=0", "train.epochs=1"]
+    assert train(words) == 0
+    assert predict.main([*words, "--tta"]) == 0
+    assert "no-test-images" in notes.codes
+    assert report.main(words) == 0
+    run = runs_folder("animals") / "labs-animals-small+train.epochs=1"
+    assert "answer" in sections((run / "report" / "report.html").read_text())

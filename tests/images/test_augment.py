@@ -135,6 +135,13 @@ def test_every_shipped_list_makes_pictures_of_the_asked_size(name, photos):
     assert (made == plain).all() == (name == "none")
 
 
+@pytest.mark.parametrize("name", ["RandomRotate90", "MedianBlur", "ToSepia"])
+def test_transforms_without_a_schema_of_the_library_are_taken_too(name, photos):
+    assert Augmentation([{name: {"p": 1}}], 28)(photos.batch([0, 1]), (0, 0, 0, 0)).shape == (2, 28, 28, 3)
+    with raises("bad-augment", "prob"):
+        Augmentation([{name: {"prob": 1}}], 28)
+
+
 def test_the_shipped_lists_are_found():
     assert {"none", "light", "strong", "upright"} <= set(config_names("augment"))
 

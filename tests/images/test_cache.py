@@ -25,7 +25,9 @@ from src.images.dataset import Feed, PlainRows
 from src.images.decode import decode
 from src.images.fits import fitted
 from src.images.local_copy import local_folder
+from src.images.pixel_format import STANDARD
 from src.images.prepare_steps.steps import crop_border
+from src.images.read import read_for_both, read_image
 from src.images.stream import ImageStream
 from src.predict import main as predict
 from src.train import main as train
@@ -755,3 +757,30 @@ def test_on_nfs_too_the_cache_used_longest_ago_makes_room(paths, monkeypatch):
 def test_a_name_is_that_of_relpath(path, folder):
     """Caches and logits are known by such names."""
     assert list(relative_paths([path], Path(folder))) == [os.path.relpath(path, folder)]
+
+
+def test_the_first_look_decodes_each_image_once_for_index_and_cache(tiny, monkeypatch):
+    """And the squares are those that the cache makes by itself."""
+    decoded, real = [], cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda *words: decoded.append(0) or real(*words))
+    words = ["config=tiny", "fold=0", "train.epochs=1", "run=first"]
+    assert train(words) == 0
+    images = len(list((tiny / "competition/tiny/data").glob("t*/*.png")))
+    assert len(decoded) == images
+    (cache,) = (tiny / "competition/tiny/cache").glob("16px-*.npy")
+    together = cache.read_bytes()
+    cache.unlink()
+    cache.with_suffix(".json").unlink()
+    assert train([*words[:-1], "run=again"]) == 0
+    assert cache.read_bytes() == together and len(decoded) == 2 * images
+    assert not [path for path in cache.parent.iterdir() if path.name.startswith("tmp")]
+
+
+@pytest.mark.parametrize("side", [40, 300, 700])
+def test_a_large_jpeg_is_the_same_read_alone_and_for_both(tmp_path, side):
+    path = tmp_path / "a.jpg"
+    picture = np.random.default_rng(0).integers(0, 255, (1100, 900, 3)).astype(np.uint8)
+    cv2.imwrite(str(path), picture)
+    index, cache = read_for_both(path, STANDARD, 128, side)
+    assert (index.pixels == read_image(path, STANDARD, 128).pixels).all() and index.size == (1100, 900)
+    assert (cache == read_image(path, STANDARD, side).pixels).all()

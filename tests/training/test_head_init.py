@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
@@ -73,6 +74,22 @@ def test_every_kind_of_target_with_a_head(tiny, words, target):
             table.write_text(table.read_text().replace("green", "blue"))
     assert train([*words, HEAD, *AS_IT_BEGAN, "run=t"]) == 0
     assert read_json(member(tiny, "t") / "done.json")["score"] > 0.8
+
+
+def test_numbers_begin_where_the_probe_ended(tiny, words):
+    """In the probe's own units, though the network learns standardised ones."""
+    file = tiny / "competition/tiny/data/train.csv"
+    table = pd.read_csv(file, dtype=str)
+    table["colour"] = table["colour"].map({"blue": 120.0, "green": 150.5, "red": 310.0})
+    table.to_csv(file, index=False)
+    card = yaml.safe_load(CARD) | {"target": "regression", "metric": "rmse"}
+    card["submission"]["kind"] = "numbers"
+    del card["test_labels"]
+    (tiny / "competition/tiny/card.yaml").write_text(yaml.safe_dump(card))
+    assert train([*words, "probe.head=auto", "run=p"]) == 0
+    assert train([*words, HEAD, *AS_IT_BEGAN, "run=t"]) == 0
+    np.testing.assert_allclose(logits(tiny, "t"), logits(tiny, "p"), rtol=1e-3)
+    assert read_json(member(tiny, "t") / "done.json")["score"] < 30
 
 
 def test_killed_before_and_after_the_first_checkpoint(tiny, words):

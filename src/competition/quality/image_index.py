@@ -26,10 +26,12 @@ from src.core.wording import plural
 from src.images.cache_folder import folder_lock
 from src.images.decode import VERSION
 from src.images.pixel_format import STANDARD, PixelFormat, to_shown
-from src.images.read import identifying_bytes, read_image
+from src.images.read import identifying_bytes, read_for_both, read_image
 from src.images.readers import split_key
+from src.images.squares import Squares
 from src.images.stream import each_in_threads
 
+INDEX = "look.npz"
 READ = ("stamp", "digest", "hash", "size", "fault")
 THUMB, NAME = "thumb", "name"
 BLOCK = 1 << 16  # names compared at a time
@@ -154,14 +156,21 @@ class ImageIndex:
         return np.concatenate(facts)
 
 
-def index_images(paths: Iterable[str], folder: Path, pixels: PixelFormat = STANDARD, alone: bool = False) -> ImageIndex:
+def index_images(
+    paths: Iterable[str],
+    folder: Path,
+    pixels: PixelFormat = STANDARD,
+    alone: bool = False,
+    squares: Squares | None = None,
+) -> ImageIndex:
     """Look at these images; what `folder` holds of an earlier index, of files that have not changed since, is kept.
 
-    alone: whether no other process looks meanwhile; whoever has something to look at sees to that first.
+    alone: whether no other process looks meanwhile; whoever has something to look at sees to that first. squares: gets
+    those of all images that are looked at.
     """
     paths = sorted(set(paths))
     stamps = np.fromiter((fact for path in paths for fact in stamp_of(path)), np.int64, 3 * len(paths)).reshape(-1, 3)
-    file, beside = folder / "look.npz", f"{folder.parent}/"
+    file, beside = folder / INDEX, f"{folder.parent}/"
     names = [path.removeprefix(beside) for path in paths]
     rule = RULE if pixels == STANDARD else f"{RULE} {pixels.to_json()}"
     known = read_index(file, rule)
@@ -179,7 +188,7 @@ def index_images(paths: Iterable[str], folder: Path, pixels: PixelFormat = STAND
             with folder_lock(folder, "look"):
                 for part in folder.glob(f".{file.name}.*.part"):
                     part.unlink()  # of one that was killed
-                return index_images(paths, folder, pixels, alone=True)
+                return index_images(paths, folder, pixels, alone=True, squares=squares)
         except OSError as error:
             if not same.all() or error.errno not in READ_ONLY:
                 raise
@@ -195,7 +204,7 @@ def index_images(paths: Iterable[str], folder: Path, pixels: PixelFormat = STAND
     if len(todo):
         note("images-looked-at", f"looking at {plural(len(todo), 'image')}")
         faults = each_in_threads(
-            lambda k: _one(paths[todo[k]], int(todo[k]), fresh, pixels), len(todo), None, "looking"
+            lambda k: _one(paths[todo[k]], int(todo[k]), fresh, pixels, squares), len(todo), None, "looking"
         )
         for k, reason in faults.items():
             fresh["fault"][todo[k]] = reason
@@ -240,8 +249,14 @@ def perceptual(gray: np.ndarray) -> int:
     return int.from_bytes(np.packbits(low > np.median(low)).tobytes(), "big")
 
 
-def _one(path: str, row: int, fresh: dict[str, np.ndarray], pixels: PixelFormat) -> None:
-    image, size, data = read_image(Path(path), pixels, DECODED_SIDE)
+def _one(
+    path: str, row: int, fresh: dict[str, np.ndarray], pixels: PixelFormat, squares: Squares | None = None
+) -> None:
+    if squares is None:
+        image, size, data = read_image(Path(path), pixels, DECODED_SIDE)
+    else:
+        (image, size, data), other = read_for_both(Path(path), pixels, DECODED_SIDE, squares.stream.at_least)
+        squares.put(path, other)
     image = to_shown(image)
     fresh["digest"][row] = _digest_of(data)
     fresh["size"][row] = size

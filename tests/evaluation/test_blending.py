@@ -43,7 +43,7 @@ def test_the_weights_are_those_of_the_known_mixture():
     assert candidates(choice)[WEIGHTED].gain.real
 
 
-@pytest.mark.parametrize("name", ["log_loss", "accuracy"])
+@pytest.mark.parametrize("name", ["log_loss", pytest.param("accuracy", marks=pytest.mark.slow)])
 def test_the_plain_mean_is_kept_where_it_is_as_good(name):
     kept, flattered = 0, 0
     for seed in range(15):

@@ -195,7 +195,7 @@ class Dripping(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(params=["silent", "dripping"])
+@pytest.fixture(params=[pytest.param("silent", marks=pytest.mark.slow), "dripping"])
 def bad_hub(request):
     if request.param == "silent":  # it takes every connection and never says a word
         with socket.create_server(("127.0.0.1", 0)) as server:

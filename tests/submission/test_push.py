@@ -7,7 +7,6 @@ import importlib.metadata
 import json
 import random
 import shutil
-import signal
 import socket
 import time
 from datetime import datetime, timedelta
@@ -22,6 +21,7 @@ from tests.fixtures.kaggle_cup import SLUG, digits_cup, write_table  # noqa: F40
 from tests.fixtures.kaggle_server import TOKEN, USER
 from tests.fixtures.kaggle_words import aged, prints
 from tests.fixtures.notes import names_it
+from tests.fixtures.warm_python import KILL
 
 
 def test_a_push_is_checked_uploaded_scored_and_noted(cup):
@@ -441,7 +441,7 @@ def test_a_killed_push_keeps_its_lock_until_the_command_ends(cup):
     cup.server.fault("CreateSubmission", held=True)
     door = cup.started(file)
     wait_for(lambda: cup.server.count("CreateSubmission"))
-    door.send_signal(signal.SIGKILL)
+    door.send_signal(KILL)
     door.wait()
     door.stdout.close()
     cup.refused("busy", file, names=[SLUG])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures import figures
 from tests.fixtures.notes import Notes
 from tests.fixtures.tiny import write_tiny
 
@@ -61,6 +62,23 @@ def _previews_without_their_picture() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _figures_are_left_out() -> Iterator[None]:
+    """Dozens of pages are made, and to draw their figures takes longer than all the rest."""
+    if "torch" not in sys.modules:  # no collected test trains, and none reports
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        figures.leave_out(patch)
+        yield
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages and comparisons with their figures."""
+    figures.draw(monkeypatch)
+
+
 @pytest.fixture
 def drawn_preview(monkeypatch: pytest.MonkeyPatch) -> None:
     """preview.png as users have it."""
@@ -101,10 +119,3 @@ def tiny(home: Path) -> Path:
     """A home with competition `tiny` and configs/tiny.yaml in it: three colours, trained in seconds."""
     write_tiny(home)
     return home
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages without their figures, which take most of the time; the tables of their numbers are written as ever."""
-    monkeypatch.setattr("src.reporting.page.write.png_and_svg_of", lambda draw, name: (b"", "<svg></svg>"))
-    monkeypatch.setattr("src.reporting.page.write.png_of", lambda draw: b"")

@@ -679,10 +679,8 @@ FEW = ("run.json", "fold0/done.json", "fold0/log.csv", "oof-identity.npz", "look
     "how", [pytest.param(how, marks=() if how == "halved" else pytest.mark.slow) for how in (*SPOIL, *REPLACE)]
 )
 @pytest.mark.parametrize("which", ["few", pytest.param("all", marks=pytest.mark.slow)])
-def test_every_file_spoilt_is_a_right_result_or_one_line(everything, right, home, how, which, request):
+def test_every_file_spoilt_is_a_right_result_or_one_line(everything, right, home, how, which):
     failed = []
-    if which == "few":
-        request.getfixturevalue("undrawn")
     for name in every_file(everything):
         if which == "few" and not name.endswith(FEW):
             continue

@@ -204,22 +204,15 @@ def test_the_ready_sweeps_are_those_of_the_classic_comparisons():
 
 FIGURES = ("curves", "scores", "best", "confusions", "per_class")
 DRAWN = ("regularisation", "learning-rates")  # one axis and two; the others would draw the same
-
-
-@pytest.fixture(autouse=True)
-def _figures_where_they_are_looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take seconds a sweep. What is drawn is written as CSV in any case."""
-    if getattr(request.node, "callspec", None) is None or request.node.callspec.params.get("name") not in DRAWN:
-        monkeypatch.setattr("src.reporting.comparison_table.save", lambda figure, path: None)
-
-
 READY = ("regularisation", "pretrained")  # a grid that is drawn, and one that needs weights; the others are as good
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in READY else pytest.mark.slow) for name in SWEEPS]
 )
-def test_every_ready_sweep_runs_at_toy_size(tiny, name):
+def test_every_ready_sweep_runs_at_toy_size(tiny, name, request):
+    if name in DRAWN:
+        request.getfixturevalue("drawn")
     (tiny / "configs" / "model").mkdir()
     other = (REPOSITORY / "configs" / "model" / "resnet18.yaml").read_text().replace("resnet18", "test_resnet")
     (tiny / "configs" / "model" / "other.yaml").write_text(other)

@@ -17,6 +17,7 @@ from src.predict import main as predict
 from src.report import main as report
 from src.reporting.adversarial_validation import ALARM
 from src.train import main as train
+from tests.fixtures import figures
 from tests.fixtures.chromium import Browser
 from tests.fixtures.made_up_run import STRANGE, note_prediction, write_many, write_run
 from tests.fixtures.notes import names_it
@@ -75,6 +76,7 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PODIUM_HOME", str(home))
+        figures.draw(patch)
         write_tiny(home)
         words = ["config=tiny", "train.epochs=2", "fold=0..1"]
         assert train(words) == 0 and predict(["--tta", *words]) == 0 and report(words) == 0

@@ -2,11 +2,8 @@
 
 import json
 import math
-import multiprocessing
 import shutil
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,7 +31,6 @@ from tests.fixtures.codes import raises
 from tests.fixtures.notes import names_it
 from tests.fixtures.pages import caption
 from tests.fixtures.tiny import write_tiny
-from tests.fixtures.warm_python import warm_python
 
 HERE = ["competition=tiny", "data.folds=3", "images.size=32", "machine.device=cpu", "machine.threads=1", "run=b"]
 
@@ -44,15 +40,7 @@ def of_json(capsys: pytest.CaptureFixture) -> dict:
 
 
 @pytest.fixture(scope="module")
-def _warm() -> Iterator[None]:
-    """Speeds are measured in a process of their own."""
-    multiprocessing.set_executable(str(warm_python()))
-    yield
-    multiprocessing.set_executable(sys.executable)
-
-
-@pytest.fixture(scope="module")
-def planned(tmp_path_factory, _warm) -> tuple[Path, dict, list[str]]:
+def planned(tmp_path_factory) -> tuple[Path, dict, list[str]]:
     """A home, the plan, and the words of a run that was trained within its time, but for fold 2."""
     home = tmp_path_factory.mktemp("planned")
     write_tiny(home)

@@ -132,11 +132,11 @@ def truth(home: Path, competition: str = "tiny") -> pd.Series:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory) -> Iterator[Path]:
-    """competition/demo-digits of a home in which one fold of the demo was trained, shortly."""
+    """competition/demo-digits of a home in which the demo was opened, as every command opens it."""
     home = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PODIUM_HOME", str(home))
-        said(train, "fold=0", "train.epochs=1")
+        open_competition(parse([]).config, Run("demo-digits", "first"))
         yield home / "competition" / "demo-digits"
 
 

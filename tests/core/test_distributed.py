@@ -169,6 +169,7 @@ def test_a_head_fitted_on_features_and_layers_that_rest(tiny):
     assert_same(tiny, "one", "two")
 
 
+@pytest.mark.slow
 def test_weighed_classes_uneven_pieces_and_early_stopping(tiny):
     """Steps of 8 and 7 images, so parts of 4 and 3, in pieces of 3: one rank needs two of them and the other one."""
     words = [*GROUPS[:-1], *WEIGHED, "train.batch=3", "fold=0..1"]
@@ -272,6 +273,7 @@ def test_a_signal_to_one_rank_stops_both_after_the_same_step_and_they_go_on_to_t
     assert held_out(tiny, "whole").equals(held_out(tiny, "stopped"))
 
 
+@pytest.mark.slow
 def test_what_one_process_began_two_go_on_with(tiny):
     alone("whole", *LONG)
     lot = Lot(tiny / "lot", [*LONG, "run=handed"], count=1)
@@ -398,6 +400,7 @@ def test_other_commands_are_not_run_by_several_processes(tiny):
     assert error_codes(told) == ["launched-twice"]
 
 
+@pytest.mark.slow
 def test_a_run_in_use_is_refused_once(tiny):
     words = [word for word in LONG if not word.startswith("train.epochs")] + ["train.epochs=200", "run=a"]
     lot = Lot(tiny / "first", words)

@@ -121,6 +121,7 @@ def test_no_fold_begins_where_the_first_ones_gain_nothing(at_home, notes):
     assert gain or trained <= probe
 
 
+@pytest.mark.slow
 def test_where_nothing_fits_the_probe_stays_the_answer(planned, home, capsys):
     """Its features are there already, so that these seconds are spent on what is asked."""
     shutil.copytree(planned[0] / "configs", home / "configs")

@@ -478,6 +478,7 @@ def test_where_lower_is_better_the_lowest_is_best(tiny):
     assert "accuracy" in table
 
 
+@pytest.mark.slow
 def test_several_classes_an_image_are_counted_class_by_class(tiny):
     data = tiny / "competition" / "tiny" / "data"
     table = pd.read_csv(data / "train.csv", dtype=str)

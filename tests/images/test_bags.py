@@ -162,7 +162,7 @@ def test_a_smaller_bag_size_and_the_same_bits_again(home):
 
 
 def test_wrong_bags_are_told(home, capsys):
-    write_bags(home, "rows")
+    write_bags(home, "rows", animals=16, tests=2)
     folder = home / "competition/bags"
     words = ["fold=0", "competition=bags", "run=w", "train.epochs=1", *NET]
     table = pd.read_csv(folder / "data/train.csv")

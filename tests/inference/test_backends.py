@@ -336,6 +336,7 @@ def test_an_absent_package_is_named_with_the_remedy(trained, capsys, notes, monk
     assert notes.texts("engine-chosen", "torch") and notes.texts("engine-left-out", "openvino int8")
 
 
+@pytest.mark.slow
 @needs_openvino
 def test_without_nncf_openvino_does_all_but_int8(trained, capsys, notes, monkeypatch):
     without(monkeypatch, "nncf")

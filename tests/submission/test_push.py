@@ -210,7 +210,8 @@ COULD_NOT = "Could not submit to competition\n"
 
 
 @pytest.mark.parametrize(
-    ("printed", "complained", "exit"), [(COULD_NOT, "", 0), ("", COULD_NOT, 1)], ids=["2.2.4", "2.2.5"]
+    ("printed", "complained", "exit"),
+    [pytest.param(COULD_NOT, "", 0, id="2.2.4", marks=pytest.mark.slow), pytest.param("", COULD_NOT, 1, id="2.2.5")],
 )
 def test_a_broken_upload_is_no_refusal_in_the_words_of_either_version(cup, monkeypatch, printed, complained, exit):
     left = prints(monkeypatch, cup.home, "competitions submit", printed, complained, exit, times=2)
@@ -309,6 +310,7 @@ def test_a_submission_without_our_token_may_be_the_one(cup, monkeypatch, name):
     assert cup.server.count("CreateSubmission") == 1
 
 
+@pytest.mark.slow
 def test_a_submission_listed_under_another_name_and_time_is_ours_by_its_token(cup):
     """In the time of another zone, and beyond the end of the day."""
     file = cup.file()
@@ -384,7 +386,7 @@ def test_a_ledger_without_the_count_serves(cup, monkeypatch):
 
 
 def test_a_server_that_never_answers_is_not_waited_for_for_ever(cup, monkeypatch):
-    monkeypatch.setattr(command, "UPLOAD_SECONDS", 3.0)
+    monkeypatch.setattr(command, "UPLOAD_SECONDS", 1.5)
     cup.server.fault("CreateSubmission", held=True)
     file = cup.file()
     cup.refused("push-unsure", file)

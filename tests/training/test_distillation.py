@@ -174,6 +174,7 @@ def test_a_fold_that_the_teacher_lacks_is_refused_with_the_command_that_helps(ti
     assert train([*TAUGHT, "fold=0..2", "train.epochs=1"]) == 0
 
 
+@pytest.mark.slow
 def test_fold_all_is_taught_by_fold_all(tiny, capsys):
     words = [*TAUGHT, "fold=all", "train.epochs=2", "teach.pseudo=0.5"]
     message = refused(capsys, train, words, "folds-missing", "fold all")
@@ -321,6 +322,7 @@ def test_sure_images_lengthen_the_epochs_everywhere_alike(tiny, watched, monkeyp
     assert (drawn >= ROWS).sum() == 2 * sum(taken)  # each once an epoch
 
 
+@pytest.mark.slow
 def test_the_weighted_sampler_counts_them_to_the_class_that_the_teacher_says(tiny, watched):
     words = ["teach.pseudo=0.6", "train.epochs=30", "train.batch=64", "data.sampler=weighted", "teach.distill=0"]
     assert predict(["run=base", "fold=0"]) == 0
@@ -520,6 +522,7 @@ def test_side_by_side_is_the_same_as_one_by_one(tiny):
     assert [weights(tiny, "both", fold) for fold in (0, 1)] == [weights(tiny, "each", fold) for fold in (0, 1)]
 
 
+@pytest.mark.slow
 def test_the_finder_of_rates_is_taught_too_and_leaves_nothing(tiny, watched):
     assert train([*TAUGHT, "fold=0", "teach.pseudo=0.5", "--find-lr"]) == 0
     assert (np.concatenate(watched.rows) >= ROWS).any()

@@ -191,6 +191,7 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_every_folds_step(tiny, here, tmp_path, capsys):
     """In a fresh process, as at the command line: there the folds' processes could begin with CUDA."""
     words = [*WORDS[:-1], "train.epochs=20", "run=a", "machine.workers=1"]

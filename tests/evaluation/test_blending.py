@@ -70,6 +70,7 @@ def test_the_best_run_stays_alone_unless_joining_really_gains():
     assert both.taken.alone is None and both.comparison.candidate.gain.real
 
 
+@pytest.mark.slow
 def test_what_runs_of_pure_noise_promise_is_not_kept():
     promised, held = [], []
     for seed in range(12):

@@ -463,6 +463,7 @@ def test_runs_on_other_folds_are_compared_without_differences(tiny):
     assert "gain" not in summary(tiny, "tiny+data.fold_seed=0-1+train.epochs=1")
 
 
+@pytest.mark.slow
 def test_where_lower_is_better_the_lowest_is_best(tiny):
     card, data = tiny / "competition" / "tiny" / "card.yaml", tiny / "competition" / "tiny" / "data"
     text = card.read_text().replace("metric: accuracy", "metric: log_loss").replace("kind: label", "kind: columns")

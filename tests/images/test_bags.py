@@ -143,6 +143,7 @@ def test_from_card_to_csv(home, bag, capsys):
     refused(capsys, train, ["fold=0", "competition=bags", "run=m", *NET, "train.mixup=0.2"], "unfit-for-bags")
 
 
+@pytest.mark.slow
 def test_attention_beats_the_mean_where_one_of_five_counts(home):
     write_bags(home, "files", animals=64)
     losses = {}

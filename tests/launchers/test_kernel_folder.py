@@ -33,6 +33,7 @@ def mounted(machine: Machine, folder: Path, hidden: Path, parts: str, data: str)
     machine.mount(hidden, data)
 
 
+@pytest.mark.slow
 def test_the_notebook_answers_a_hidden_test_set_offline_as_predict_does(shop, tmp_path, monkeypatch):
     wheels = tmp_path / "wheels"
     wheels.mkdir()

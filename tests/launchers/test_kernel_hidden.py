@@ -64,6 +64,7 @@ def test_a_test_set_without_images_is_answered_by_the_shares(parts, tmp_path, no
     assert ("no-test-images" in notes.codes) == (not kept)
 
 
+@pytest.mark.slow
 def test_views_are_left_out_where_the_hours_are_short(parts, tmp_path, notes):
     data = tmp_path / "hidden"
     hidden_data(tmp_path / "home" / "competition" / "tiny" / "data", data, 202)

@@ -329,7 +329,7 @@ SMALL = ["images.size=32", "images.load_size=32"]
 ONE_SIZE = ["model.name=vit_tiny_patch16_224", "model.args={depth: 1}"]
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+@pytest.mark.parametrize("name", ["test_resnet", pytest.param("test_vit", marks=pytest.mark.slow)])
 def test_a_run_that_computes_again_ends_with_the_same_weights(tiny, name):
     """The statistics of batch norms too, which the second way forward would move once more."""
     for run, again in (("kept", "false"), ("again", "true")):

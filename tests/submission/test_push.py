@@ -79,9 +79,10 @@ SITE = "https://www.kaggle.com"
 CLOSED = "This competition is closed and no longer accepts submissions."
 
 
-@pytest.mark.parametrize(
-    ("method", "status", "said", "error", "remedy"),
-    [
+# What Kaggle says, and what is made of it.
+REFUSALS = {
+    error: (method, status, said, remedy)
+    for method, status, said, error, remedy in [
         ("CreateSubmission", 400, ALLOWANCE, "no-submissions-left", "00:00 UTC"),
         ("StartSubmissionUpload", 400, NOTEBOOKS, "notebooks-only", "python -m src.kernel --push config=NAME"),
         ("CreateSubmission", 400, PHONE, "phone-not-verified", f"{SITE}/settings"),
@@ -92,9 +93,16 @@ CLOSED = "This competition is closed and no longer accepts submissions."
         ("StartSubmissionUpload", 403, RULES, "rules-not-accepted", f"{SITE}/competitions/{SLUG}/rules"),
         ("CreateSubmission", 400, CLOSED, "deadline-passed", f"{SITE}/competitions/{SLUG}/overview"),
         ("CreateSubmission", 400, "The moon!", "kaggle-refused", f"{SITE}/competitions/{SLUG}/submissions"),
-    ],
+    ]
+}
+QUICK = ("no-submissions-left", "notebooks-only", "rules-not-accepted", "kaggle-refused")
+
+
+@pytest.mark.parametrize(
+    "error", [pytest.param(error, marks=() if error in QUICK else pytest.mark.slow) for error in REFUSALS]
 )
-def test_a_refusal_is_told_in_the_servers_words_with_a_remedy(cup, method, status, said, error, remedy):
+def test_a_refusal_is_told_in_the_servers_words_with_a_remedy(cup, error):
+    method, status, said, remedy = REFUSALS[error]
     cup.server.fault(method, status=status, message=said)
     first, second = cup.refused(error, cup.file()).strip().splitlines()
     assert " ".join(said.split()) in first and remedy in second
@@ -105,7 +113,7 @@ def test_a_refusal_is_told_in_the_servers_words_with_a_remedy(cup, method, statu
 @pytest.mark.parametrize(
     ("facts", "error", "name"),
     [
-        ({"notebooks_only": True}, "notebooks-only", SLUG),
+        pytest.param({"notebooks_only": True}, "notebooks-only", SLUG, marks=pytest.mark.slow),
         ({"deadline": "2020-01-01T00:00:00Z"}, "deadline-passed", "2020-01-01"),
         ({}, "kaggle-refused", "403"),
     ],
@@ -177,7 +185,7 @@ def test_busy_answers_are_waited_out_and_the_push_is_made_once(cup):
 @pytest.mark.parametrize(
     ("fault", "asked", "error"),
     [
-        ({"status": 503}, 3, "kaggle-fault"),
+        pytest.param({"status": 503}, 3, "kaggle-fault", marks=pytest.mark.slow),
         (
             {"status": 429, "headers": {"Retry-After": "7200"}},
             1,
@@ -228,6 +236,7 @@ def test_an_upload_that_dies_is_told_while_it_is_sent_again(cup):
     assert cup.server.count("StartSubmissionUpload") == 1, "the command itself sent it again"
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_in_the_middle_of_the_upload(cup):
     cup.server.fault("PUT", drop="mid")
     file = cup.file()
@@ -297,7 +306,8 @@ def test_an_unsure_push_is_made_again_when_told(cup):
     assert cup.server.count("CreateSubmission") == 2 and len(cup.server.submissions) == 1
 
 
-@pytest.mark.parametrize("name", [pytest.param("net.csv", marks=pytest.mark.slow), "submission (3).csv"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["net.csv", "submission (3).csv"])
 def test_a_submission_without_our_token_may_be_the_one(cup, monkeypatch, name):
     """As where Kaggle lost the message, or the name too; or pushed by hand meanwhile."""
     file = cup.file()

@@ -283,6 +283,7 @@ def test_the_targets_are_shares_of_labels_and_of_the_teachers_answers(tiny, watc
         assert np.isnan(targets[ROWS:][~sure]).all()
 
 
+@pytest.mark.slow
 def test_the_teacher_sees_images_as_it_was_trained_on_them(tiny, watched):
     """Of another size, fit, network and precision than the student's."""
     other = ["images.size=24", "images.load_size=28", "images.fit=crop", "model.pool=gem", "train.precision=bf16"]

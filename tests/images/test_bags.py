@@ -30,6 +30,7 @@ NET += [
     "machine.threads=1",
     "machine.device=cpu",
     "machine.jobs=1",
+    "machine.layout=channels_last",  # and not what a trial finds
     "train.precision=fp32",
     "augment.transforms=[HorizontalFlip]",
 ]

@@ -199,6 +199,7 @@ WORDS = (
     "augment.transforms=[HorizontalFlip]",
 )
 WORDS += ("train.batch=8", "machine.threads=1", "machine.device=cpu", "train.precision=fp32")
+WORDS += ("machine.layout=channels_last",)  # and not what a trial finds
 
 
 def host(folder: Path, save: object) -> None:

@@ -141,7 +141,8 @@ def test_from_card_to_csv(home, bag, capsys):
         return
     assert report(["competition=bags", "run=r"]) == 0
     refused(capsys, predict, ["competition=bags", "run=r", "--export"], "export-of-bags")
-    refused(capsys, train, ["fold=0", "competition=bags", "run=m", *NET, "train.mixup=0.2"], "unfit-for-bags")
+    words = ["fold=0", "competition=bags", "run=m", "train.epochs=1", *NET, "train.mixup=0.2"]
+    refused(capsys, train, words, "unfit-for-bags")
 
 
 @pytest.mark.slow
@@ -180,9 +181,9 @@ def test_wrong_bags_are_told(home, capsys):
     card.write_text(card.read_text() + "on_bad_image: drop\n")
     assert learn("w", epochs=1) == 0  # the others of the bag are there
     card.write_text(card.read_text().replace("bag: rows", "bag: files"))
-    refused(capsys, train, ["fold=0", "competition=bags", "run=v", *NET], "bad-card", "*")
+    refused(capsys, train, ["fold=0", "competition=bags", "run=v", "train.epochs=1", *NET], "bad-card", "*")
     card.write_text(card.read_text().replace("bag: files\n", ""))
-    refused(capsys, train, ["fold=0", "competition=bags", "run=v", *NET], "repeated-id")
+    refused(capsys, train, ["fold=0", "competition=bags", "run=v", "train.epochs=1", *NET], "repeated-id")
 
 
 def test_an_own_bag(home):

@@ -58,7 +58,7 @@ def refused(capsys) -> Callable[..., str]:
 
 def write_shares(home: Path) -> None:
     """The three colours, with a sample submission that asks for the probability of each."""
-    write_tiny(home, side=8)
+    write_tiny(home)
     card, sample = (home / "competition" / "tiny" / name for name in ("card.yaml", "data/sample_submission.csv"))
     text = card.read_text().replace("kind: label", "kind: columns").replace("accuracy", "log_loss")
     card.write_text(text.replace("test: {table: sample_submission.csv", "test: {table: test.csv"))
@@ -76,7 +76,7 @@ def once(tmp_path_factory) -> Iterator[Path]:
         write_shares(home)
         said(train, "config=tiny", "run=a")
         said(train, "config=tiny", "run=b", "seed=1", "optim.lr=3e-3", "train.epochs=2")
-        said(train, "config=tiny", "run=c", "images.size=12", "train.epochs=1")
+        said(train, "config=tiny", "run=c", "images.size=24", "images.load_size=24", "train.epochs=1")
         said(train, "config=tiny", "run=few", "fold=0,2", "train.epochs=1")
         said(train, "config=tiny", "run=other", "fold=0", "train.epochs=1", "data.fold_seed=1")
         said(train, "config=tiny", "run=whole", "fold=all", "train.epochs=1")
@@ -137,7 +137,7 @@ def test_the_plain_mean_is_that_of_the_stored_logits(trained):
     assert facts["runs"] == ["a", "b", "c"]
     assert (facts["seeds"], facts["folds"], facts["views"]) == ([0, 1], ["0", "1", "2"], list(BOTH))
     assert facts["blend"]["method"] == PLAIN
-    assert [facts["each"][run]["size"] for run in "abc"] == [8, 8, 12]
+    assert [facts["each"][run]["size"] for run in "abc"] == [16, 16, 24]
     assert facts["decision"] is None
 
 

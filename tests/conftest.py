@@ -19,12 +19,14 @@ from tests.fixtures.tiny import write_tiny
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Twenty seconds of processor time and more each, the longest first: they begin before the others, so that no process is
+# Ten seconds of processor time and more each, the longest first: they begin before the others, so that no process is
 # left with one of them at the end.
-LONG = ("test_budget.py", "test_sweep.py", "test_backends.py", "test_push.py", "test_run_sh.py", "test_distributed.py")
-LONG += ("test_distillation.py", "test_report.py", "test_networks.py", "test_host_layouts.py", "test_kernel_folder.py")
-LONG += ("test_gpu_script.py", "test_resume.py", "test_review.py", "test_report_page.py", "test_damaged_files.py")
-LONG += ("test_export.py", "test_training.py", "test_kernel_train.py", "test_kernel_hosted.py", "test_search.py")
+LONG = ("test_push.py", "test_backends.py", "test_budget.py", "test_training.py", "test_run_sh.py", "test_sweep.py")
+LONG += ("test_ensembles.py", "test_distillation.py", "test_damaged_files.py", "test_host_layouts.py")
+LONG += ("test_columns_beside.py", "test_odd_hosts.py", "test_report.py", "test_main_job.py", "test_distributed.py")
+LONG += ("test_wrong_input.py", "test_readers.py", "test_extensions.py", "test_report_page.py", "test_review.py")
+LONG += ("test_lr_finder.py", "test_regression.py", "test_resume.py", "test_cache.py", "test_networks.py")
+LONG += ("test_export.py", "test_kernel_push.py", "test_kernel_hosted.py", "test_search.py", "test_bags.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -168,7 +168,7 @@ def made(lab: str, home: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lab", LABS)
-def test_a_lab_goes_its_whole_way(lab, home):
+def test_a_lab_goes_its_whole_way(lab, home, drawn):
     made(lab, home)
     words = [f"config=labs/{lab}-small", f"competition={lab}", "fold=0", "machine.threads=1"]
     assert train(words) == 0
@@ -221,7 +221,7 @@ def test_the_host_s_own_validation_and_test_are_used(home):
     assert answered["id"].tolist() == list(host.truth)
 
 
-def test_a_collection_without_test_images_goes_on_to_its_page(home, notes, undrawn):
+def test_a_collection_without_test_images_goes_on_to_its_page(home, notes):
     made("animals", home)
     words = ["config=labs/animals-small", "competition=animals", "fold=0", "train.epochs=1", "machine.threads=1"]
     assert train(words) == 0

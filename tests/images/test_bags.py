@@ -28,6 +28,8 @@ NET += [
     "train.batch=8",
     "machine.threads=1",
     "machine.device=cpu",
+    "machine.jobs=1",
+    "machine.layout=channels_last",  # and not what a trial finds
     "train.precision=fp32",
     "augment.transforms=[HorizontalFlip]",
 ]
@@ -135,6 +137,7 @@ def test_from_card_to_csv(home, capsys):
     assert (found == answers).mean() >= 0.85
 
 
+@pytest.mark.slow
 def test_attention_beats_the_mean_where_one_of_five_counts(home):
     write_bags(home, "files", animals=64)
     losses = {}
@@ -154,7 +157,7 @@ def test_a_smaller_bag_size_and_the_same_bits_again(home):
 
 
 def test_wrong_bags_are_told(home, capsys):
-    write_bags(home, "rows")
+    write_bags(home, "rows", animals=16, tests=2)
     folder = home / "competition/bags"
     words = ["fold=0", "competition=bags", "run=w", "train.epochs=1", *NET]
     table = pd.read_csv(folder / "data/train.csv")
@@ -170,9 +173,9 @@ def test_wrong_bags_are_told(home, capsys):
     card.write_text(card.read_text() + "on_bad_image: drop\n")
     assert learn("w", epochs=1) == 0  # the others of the bag are there
     card.write_text(card.read_text().replace("bag: rows", "bag: files"))
-    refused(capsys, train, ["fold=0", "competition=bags", "run=v", *NET], "bad-card", "*")
+    refused(capsys, train, ["fold=0", "competition=bags", "run=v", "train.epochs=1", *NET], "bad-card", "*")
     card.write_text(card.read_text().replace("bag: files\n", ""))
-    refused(capsys, train, ["fold=0", "competition=bags", "run=v", *NET], "repeated-id")
+    refused(capsys, train, ["fold=0", "competition=bags", "run=v", "train.epochs=1", *NET], "repeated-id")
 
 
 def test_an_own_bag(home):
@@ -190,7 +193,7 @@ def test_bags_are_refused_where_there_are_none(tiny, capsys):
     assert "attention" in BAGS
 
 
-@pytest.mark.parametrize("folders", [False, True])
+@pytest.mark.parametrize("folders", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_prepare_reads_the_images_of_a_name_or_a_folder(home, tmp_path, folders):
     write_bags(tmp_path, "files", animals=20, tests=6)
     host = tmp_path / "competition/bags/data"

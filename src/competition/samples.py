@@ -396,8 +396,8 @@ def _with_image(
     text = f"{absent.sum()} of {len(train)} training images are missing: {_some(train['path'][absent])}"
     if card.on_bad_image == "stop" or absent.all():
         raise Problem(
-            f"{text}. Put them below {card.data} ({_back(card)}), mend the card, or leave them out: on_bad_image: drop in the "
-            "card",
+            f"{text}. Put them below {card.data} ({_back(card)}), mend the card, or leave them out: "
+            "on_bad_image: drop in the card",
             code="missing-image",
         )
     notes.append(Note("images-missing", f"{text}. Their rows are left out"))
@@ -428,8 +428,8 @@ def _test(card: Card, tree: Tree, beside: list[str]) -> tuple[pd.DataFrame, list
     if absent.any() and card.on_bad_image == "stop":
         raise Problem(
             f"{absent.sum()} of {len(rows)} test images are missing: {_some(rows['path'][absent])}. Put them below "
-            f"{card.data} ({_back(card)}), or let their rows be answered from the classes' shares: on_bad_image: drop in the "
-            "card",
+            f"{card.data} ({_back(card)}), or let their rows be answered from the classes' shares: "
+            "on_bad_image: drop in the card",
             code="missing-image",
         )
     if absent.all():

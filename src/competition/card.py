@@ -64,10 +64,11 @@ class Join(Sheet):
 
 
 class Pixels(Facts):
-    """Images that stand in the table: the columns first..last, or one column that is split at its blanks."""
+    """Images that stand in the table: the columns first..last, one column that is split at its blanks, or several
+    columns of lists, one a channel."""
 
-    columns: str
-    shape: list[int]  # height, width, and 3 where there are colours
+    columns: str | list[str]
+    shape: list[int]  # height, width, and the channels where there are several
 
 
 class ImageFacts(Facts):

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from src.competition import json_tables
+from src.competition.bags import image_paths
 from src.competition.card import AUTO, NONE, Card, card_file, check_card, load_card
 from src.competition.competition import check_metric
 from src.competition.detect import inventory
 from src.competition.detect.draft import Draft, Evidence, Fact
-from src.competition.detect.image_facts import put_image_facts
+from src.competition.detect.image_facts import frames_told, put_image_facts
 from src.competition.detect.layout import Found, detect
 from src.competition.file_tree import Tree
 from src.competition.guesses import ALL, CONFIRMED, check_confirmed, confirm, format_guesses, note_reading, read_facts
@@ -162,7 +163,9 @@ def _new(
         card = card.model_copy(update={"metadata": AUTO})
     samples = _checked(card, tree, fits)
     _put_metadata(card, samples, found.draft)
-    put_image_facts(found.draft, samples.train["path"].tolist(), samples.test["path"].tolist())
+    paths = [image_paths(part) for part in (samples.train, samples.test)]
+    put_image_facts(found.draft, *paths)
+    frames = frames_told(*paths)
     _confirm(found.draft, confirmed)
     card = check_card(name, found.draft.tree(), "")
     looked = overview(card, samples)
@@ -171,7 +174,7 @@ def _new(
     write_text(folder / "card.yaml", found.draft.text(_heading(source.name if source else slug or name)))
     log.info(f"wrote {folder / 'card.yaml'}")
     accounting = account(card, samples, tree)
-    notes = tuple(Note("detected", text) for text in found.notes)
+    notes = tuple(Note("detected", text) for text in found.notes) + (Note("first-frame", frames),) * bool(frames)
     return _format(Prepared(card, samples, found.draft.facts, accounting, looked, notes))
 
 

@@ -21,7 +21,7 @@ def read(path: Path, encoding: str = "utf-8") -> pd.DataFrame:
     if isinstance(tree, dict) and len(tree) == 1 and isinstance(next(iter(tree.values())), list):
         tree = next(iter(tree.values()))
     if isinstance(tree, dict) and tree and not any(isinstance(value, dict | list) for value in tree.values()):
-        return _text(pd.DataFrame({"key": list(tree), "value": list(tree.values())}))
+        return as_text(pd.DataFrame({"key": list(tree), "value": list(tree.values())}))
     if isinstance(tree, dict) and tree and all(isinstance(value, dict) for value in tree.values()):
         tree = [{"key": key, **value} for key, value in tree.items()]
     if isinstance(tree, list) and tree and all(isinstance(record, dict) for record in tree):
@@ -36,8 +36,10 @@ def _coco(tree: dict[str, Any]) -> pd.DataFrame:
     """
     images = _keyed(tree["images"], "image_id")
     if not tree.get("annotations"):
-        return _text(images)
-    notes = _records(tree["annotations"]).drop(columns=["id"], errors="ignore")
+        return as_text(images)
+    notes = _records(tree["annotations"]).rename(columns={"id": "annotation_id"})
+    if "bbox" not in notes and "segmentation" in notes:
+        notes["bbox"] = notes["segmentation"].map(_around)
     for table, name in ((images, "images"), (notes, "annotations")):
         if "image_id" not in table:
             raise ValueError(f"it looks like COCO, but its {name} have no key of the image")
@@ -50,7 +52,15 @@ def _coco(tree: dict[str, Any]) -> pd.DataFrame:
         categories = categories.drop_duplicates("category_id").set_index("category_id")
         categories.columns = [f"category.{column}" for column in categories.columns]
         table = table.join(categories, on="category_id")
-    return _text(table)
+    return as_text(table)
+
+
+def _around(polygons: Any) -> list[float] | str:
+    """The box around polygons, [x, y, x, y, ...] each: left, top, width, height. Empty for masks of other forms."""
+    if not isinstance(polygons, list) or not all(isinstance(one, list) and one for one in polygons):
+        return ""
+    across, down = ([x for one in polygons for x in one[start::2]] for start in (0, 1))
+    return [min(across), min(down), max(across) - min(across), max(down) - min(down)] if down else ""
 
 
 def _records(rows: Any) -> pd.DataFrame:
@@ -61,7 +71,7 @@ def _records(rows: Any) -> pd.DataFrame:
 
 
 def _table(rows: Any) -> pd.DataFrame:
-    return _text(_records(rows))
+    return as_text(_records(rows))
 
 
 def _keyed(rows: Any, key: str) -> pd.DataFrame:
@@ -69,7 +79,7 @@ def _keyed(rows: Any, key: str) -> pd.DataFrame:
     return table if key in table else table.rename(columns={"id": key})
 
 
-def _text(table: pd.DataFrame) -> pd.DataFrame:
+def as_text(table: pd.DataFrame) -> pd.DataFrame:
     """Cells as the file writes them; what is absent is empty."""
     return table.map(_cell)
 

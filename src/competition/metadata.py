@@ -126,7 +126,7 @@ def _columns(source: Table | None, tree: Tree) -> list[str]:
         return []
     files = [tree.root / name for name in (*source.tables, *(join.table for join in source.join))]
     if not all(file.is_file() for file in files):
-        return []  # whoever reads the table says so
+        return []  # whoever reads the table says so; files of boxes tell nothing beside them
     try:
         columns = tables.all_columns(tree.root, source)
         pixels = pixel_columns(pd.Index(columns), source.pixels.columns) if source.pixels else ()
@@ -267,11 +267,15 @@ def _names_rows(name: str, kind: str, cells: pd.Series, asked: pd.Series) -> str
     held, other = cells[~_missing(cells)], asked[~_missing(asked)]
     values = held.nunique()
     if kind == "number":
-        if values <= max(SHOWN, 0.9 * len(held)) or not held.str.fullmatch(r"[+-]?\d+").all():
+        last = re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).casefold())[-1:]
+        if values <= SHOWN or not held.str.fullmatch(r"[+-]?\d+").all():
+            return ""
+        if ID_WORDS & {*last} and (values > 0.25 * len(held) or not {*held} & {*other}):
+            return "a number of its own for every few rows, as ids are"
+        if values <= 0.9 * len(held):
             return ""
         numbers = held.astype(float)
         dense = numbers.max() - numbers.min() < 3 * (len(held) + len(other))
-        last = re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).casefold())[-1:]
         return "a number of its own in each row, as ids are" if dense or ID_WORDS & {*last} else ""
     if kind != "category":
         return ""

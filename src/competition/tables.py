@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src.competition import json_tables, templates
+from src.competition import box_files, json_tables, parquet_tables, templates
 from src.competition.card import Join, Sheet, Table
 from src.competition.file_tree import Tree
 from src.core.errors import Problem
@@ -18,15 +18,19 @@ WIDE = 64  # columns; of wider tables only those are read that are asked for
 
 def read_table(path: Path, sheet: Sheet | None = None, columns: Iterable[str] | None = None) -> pd.DataFrame:
     """One table; only `columns`, where given. Raises Problem where it is absent, broken or lacks a column."""
-    if not path.is_file():
+    if not path.is_file() and not (box_files.is_pattern(path) and box_files.files_of(path)):
         raise Problem(
             f"{path} is missing: put the host's files into {path.parent}, or mend the card that names it",
             code="missing-file",
         )
     sheet = sheet or Sheet(encoding="utf-8-sig")
     try:
-        if path.suffix.lower() in json_tables.SUFFIXES:
+        if box_files.is_pattern(path):
+            table = box_files.read(path)
+        elif path.suffix.lower() in json_tables.SUFFIXES:
             table = json_tables.read(path, sheet.encoding)
+        elif path.suffix.lower() in parquet_tables.SUFFIXES:
+            table = parquet_tables.read(path, columns)
         else:
             table = _read_csv(path, sheet, None if columns is None else set(columns))
     except (ValueError, LookupError, UnicodeError, RecursionError, OverflowError) as error:
@@ -156,8 +160,12 @@ def all_columns(data: Path, source: Table) -> list[str]:
 
 
 def _header(path: Path, sheet: Sheet) -> list[str]:
+    if box_files.is_pattern(path):
+        return box_files.columns_of(path)
     if path.suffix.lower() in json_tables.SUFFIXES:
         return read_table(path, sheet).columns.tolist()
+    if path.suffix.lower() in parquet_tables.SUFFIXES:
+        return parquet_tables.columns_of(path)
     first = pd.read_csv(path, header=None, nrows=1, **_options(sheet)).iloc[0].tolist()
     first = [name.strip() for name in first] if sheet.trim else first
     return first if sheet.header else [f"column{k + 1}" for k in range(len(first))]

@@ -189,6 +189,15 @@ def stored_pixels(path: Path) -> tuple[int, int, int] | None:
     return 1 if image.ndim == 2 else image.shape[2], 8 * image.dtype.itemsize, int(image.max())
 
 
+def frame_count(path: Path) -> int:
+    """How many frames or pages a picture holds, of which `decode` reads the first; 1 for a file that is none."""
+    try:
+        with Image.open(path) as image:
+            return getattr(image, "n_frames", 1)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+        return 1
+
+
 def looks_like_image(path: Path) -> bool:
     """Whether `path` is worth handing to `decode`: by its extension, else by its first bytes.
 

@@ -282,7 +282,7 @@ def _notes(outcomes: Outcomes) -> list[str]:
         notes.append("Answers: how many classes were answered at all; one alone is a network that tells nothing apart.")
         dead = outcomes.members.groupby("label", sort=False)["answers"].max() == 1
         if dead.any():
-            notes.append(f"Warning: one answer for every held-out image: {_listed(dead.index[dead].to_series())}.")
+            notes.append(f"Warning: one answer for every held-out image: {'; '.join(dead.index[dead])}.")
     unseen = outcomes.members["train_loss"].isna()
     if unseen.any():
         runs = _listed(outcomes.members.loc[unseen, "label"])

@@ -161,7 +161,7 @@ def made(lab: str, home: Path) -> None:
 @pytest.mark.parametrize("lab", LABS)
 def test_a_lab_goes_its_whole_way(lab, home):
     made(lab, home)
-    words = [f"config=labs/{lab}-small", f"competition={lab}", "fold=0"]
+    words = [f"config=labs/{lab}-small", f"competition={lab}", "fold=0", "machine.threads=1"]
     assert train(words) == 0
     assert predict.main([*words, "--tta"]) == 0
     assert report.main(words) == 0

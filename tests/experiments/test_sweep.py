@@ -21,7 +21,7 @@ from src.core.paths import REPOSITORY
 from src.experiments import sweep as sweeps
 from src.experiments.sweep import with_share
 from src.experiments.sweep_plan import plan_of
-from src.reporting.comparison_figures import draw_curves
+from src.reporting.comparison_figures import draw_confusions, draw_curves, draw_scores
 from src.sweep import main as sweep
 from src.train import main as train
 from tests.fixtures.codes import assert_error, raises, refused
@@ -515,8 +515,23 @@ def test_the_curves_are_the_epochs_of_every_run(tiny):
         for label in ("1e-2", "1e-3"):
             mean = curves[curves["label"] == label].groupby("epoch")[column].mean()
             np.testing.assert_allclose(drawn[label], mean)
+    drawn = [line.get_ydata() for line in draw_scores(curves, cells, ("optim.lr",), "accuracy").axes[0].get_lines()]
+    columns = [(column, label) for column in ("train_score", "score") for label in ("1e-2", "1e-3")]
+    for line, (column, label) in zip(drawn, columns, strict=True):
+        np.testing.assert_allclose(line, curves[curves["label"] == label].groupby("epoch")[column].mean())
     bare = draw_curves(curves.drop(columns=["train_loss", "train_score"]), cells, ("optim.lr",), "accuracy")
     assert [place.get_title() for place in bare.axes] == ["held-out rows", ""]
+
+
+def test_matrices_are_drawn_in_images_and_in_shares_of_the_truth():
+    counts = {f"run {k}": np.array([[8, 2], [k, 0]]) for k in range(7)}
+    shown = [place for place in draw_confusions(counts, ["cat", "dog"]).axes if place.get_visible()]
+    written = {}
+    for place in shown:
+        written.setdefault(place.get_title(), []).append([text.get_text() for text in place.texts])
+    assert all(written[label][0] == [str(n) for n in matrix.flat if n] for label, matrix in counts.items())
+    shares = [["0.80", "0.20", *(["1.00"] if matrix[1].any() else [])] for matrix in counts.values()]
+    assert sorted(written["shares of the truth"]) == sorted(shares)
 
 
 def test_no_two_runs_look_alike():

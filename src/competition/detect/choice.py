@@ -7,6 +7,7 @@ import pandas as pd
 from src.competition import tables, templates
 from src.competition.card import Join
 from src.competition.detect import marks
+from src.competition.detect.box_tables import add_box_files
 from src.competition.detect.context import Context
 from src.competition.detect.inventory import TableFile, counted
 from src.competition.detect.labels import find_label
@@ -44,6 +45,8 @@ def choose(context: Context) -> Choice | None:
         found = next(
             (made for rule in rules if (made := [one for table in candidates if (one := rule(table, context))])), []
         )
+    if not found and not names and context.sample is not None:
+        found = _in_box_files(context)
     for role in ("train", ""):
         named = [one for one in found if context.table(one.paths[0]).role == role]
         if len(named) == 1:
@@ -70,6 +73,19 @@ def _candidates(context: Context) -> list[TableFile]:
     if found and not any(t.pixels for t in found) and not context.given("train.table") and _few_of_all(found, context):
         return []
     return [table for table in found if len(table) >= most / 10 or table.role == "train"]
+
+
+def _in_box_files(context: Context) -> list[Choice]:
+    """Boxes that a file beside each picture tells, where no folder gives a label."""
+    images = [path for path in context.tree.images if context.role(path) in ("train", "")]
+    try:
+        named = label_in_names(images, set()) if images else None
+    except Undecided:
+        named = None
+    if named is not None and not named.guess:
+        return []
+    tables = [table for table in add_box_files(context) if table.role in ("train", "")]
+    return [one for table in tables if (one := _alone(table, context))]
 
 
 def _few_of_all(found: list[TableFile], context: Context) -> bool:

@@ -26,6 +26,7 @@ from src.competition.detect.sample import Sample
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.file_tree import Tree
 from src.competition.templates import fill, stem
+from src.images.regions import split_region
 
 LOOKED_AT = 300  # values of a column, to see whether it names images
 WRITTEN = {
@@ -49,6 +50,7 @@ class Context:
     notes: list[str] = field(default_factory=list)
     questions: list[Undecided] = field(default_factory=list)  # what stops in the end, so that all is asked at once
     taken: set[str] = field(default_factory=set)
+    boxed: bool = False  # whether the ids of the sample are those of boxes
     code_table: str | None = None  # a table that says which code stands for which label
 
     @cached_property
@@ -63,6 +65,11 @@ class Context:
         sample = self.sample
         asked = set(sample.answers if len(sample.answers) > 1 else sample.values) - {""} if sample else set()
         return Parts(self.tree.images, asked, {stem(one) for one in sample.ids} if sample else set())
+
+    def add(self, tables: list[TableFile]) -> None:
+        """Put tables beside the others."""
+        self.tables += tables
+        self.__dict__.pop("imaged", None)
 
     def role(self, path: str) -> Role:
         """The part that an image plays by its folders; `path` may be a template."""
@@ -99,7 +106,7 @@ def image_column(table: TableFile, context: Context) -> str | None:
 
 def _naming_column(table: TableFile, context: Context, find: Callable[..., list[Rule]]) -> str | None:
     wanted = context.sample.id if context.sample else None
-    found: dict[str, tuple[int, bool, bool]] = {}
+    found: dict[str, tuple[int, bool, bool, bool]] = {}
     boxes = box_columns(table.cells)
     for column in table.columns:
         if column in boxes:
@@ -117,7 +124,9 @@ def _naming_column(table: TableFile, context: Context, find: Callable[..., list[
         )
         if rules and rules[0].hits >= 0.5 * len(rules[0].files):
             plain = find is find_bag_rules or not re.search(r"[:*]", rules[0].images)
-            found[column] = len(values) * rules[0].hits // len(rules[0].files), plain, column == wanted
+            whole = re.search(r"(^|/)\{[^{}]*\}[^/]*$", rules[0].images) is not None  # the name begins with the cell
+            hits = len(values) * rules[0].hits // len(rules[0].files)
+            found[column] = hits, plain, column == wanted, whole
     return max(found, key=found.get, default=None)
 
 
@@ -152,8 +161,10 @@ def rules_for(cells: pd.DataFrame, column: str, context: Context) -> list[Rule]:
     """Every rule that makes files of a column, where need be together with a column that names their folder."""
     values = cells[column].tolist()
     rules = find_rules(values, column, context.tree)
-    if any(re.search(r"\}[-_ ]\d+\.", rule.images) for rule in rules) and cells[column].is_unique:
-        bags = find_bag_rules(values, column, context.tree)  # a number behind the name: there may be others
+    changed = not any(rule.full and re.search(r"(^|/)\{[^{}:]+\}(\.\w+|\.\*)?$", rule.images) for rule in rules)
+    if rules and changed and cells[column].is_unique:
+        # Where a part of the id, or a number behind it, names files, whole folders may bear the id itself.
+        bags = find_bag_rules(values, column, context.tree)
         if bags and bags[0].hits >= max(rule.hits for rule in rules):
             return bags
     for find in (lambda: _joint(cells, column, context), lambda: find_likely_rules(values, column, context.tree)):
@@ -223,7 +234,10 @@ def _fitting(rules: list[Rule], part: Role, context: Context) -> list[Rule]:
 
 def given_rule(template: str, cells: pd.DataFrame, context: Context) -> Rule:
     """The rule that the user gave as a template."""
-    files = tuple(context.tree.resolve(path, ":alike}" in template) for path in fill(template, cells))
+    parts = [split_region(path) for path in fill(template, cells)]
+    found = [context.tree.resolve(path, ":alike}" in template) for path, _ in parts]
+    ends = (f"/{region.kind}={region.text}" if region else "" for _, region in parts)
+    files = tuple(file and f"{file}{end}" for file, end in zip(found, ends, strict=True))
     return Rule(template, re.split(r"[{*]", template, maxsplit=1)[0].rpartition("/")[0], files)
 
 

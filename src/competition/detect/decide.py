@@ -8,6 +8,7 @@ import pandas as pd
 
 from src.competition import templates
 from src.competition.detect import marks
+from src.competition.detect.box_tables import class_names
 from src.competition.detect.codes import codes_of, placeholder_doubt
 from src.competition.detect.context import Context
 from src.competition.detect.draft import NOTHING, flow
@@ -109,7 +110,7 @@ def put_target(train: Train, tested: bool, context: Context) -> None:
     merged = spellings(counts, sample) if isinstance(label.column, str) and not given else None
     doubt = _doubt(names_of := list(counts), train, context)
     doubt = doubt or (doubts(evidence) if evidence and not several else "")
-    coded = None if given or merged else codes_of(names_of, sample, context)
+    coded = None if given or merged else class_names(names_of, context) or codes_of(names_of, sample, context)
     mapped = given if isinstance(given, dict) else merged or coded
     names = list(dict.fromkeys(mapped.values())) if mapped else given or list(counts)
     _check_classes(names, label, context)
@@ -127,7 +128,8 @@ def put_target(train: Train, tested: bool, context: Context) -> None:
         _put_spellings(merged, counts, order, how, context)
     elif coded:
         path = context.code_table or ""
-        draft.put("classes", _ordered(coded, order), f"{path} says what stands for what, and the sample asks for these")
+        asked = ", and the sample asks for these" * (sample is not None)
+        draft.put("classes", _ordered(coded, order), f"{path} says what stands for what{asked}")
     elif order:
         draft.put("classes", order, how.how, how.guess)
     elif not given and (doubt := (placeholder_doubt(names, sample) if tested else "") or _no_class(counts, sample)):

@@ -9,12 +9,13 @@ import numpy as np
 
 from src.competition.detect.draft import Draft, Evidence
 from src.core.wording import plural
-from src.images.decode import ImageFault
+from src.images.decode import ImageFault, frame_count
 from src.images.pixel_format import COLOURS, MOST_CHANNELS, RawImage, in_bits
 from src.images.read import raw_image
 
 LOOKED_AT = 60  # images of the training part; a third as many of the test part
 SHARES = (0.1, 99.9)  # percentiles of floating-point values that become black and white
+PAGED, ANIMATED = (".tif", ".tiff"), (".gif", ".webp", ".apng", ".png")  # kinds that may hold several pictures
 FULL = 0.5  # of the range that values must reach for it to be theirs
 
 
@@ -23,22 +24,46 @@ def put_image_facts(draft: Draft, train: Sequence[str], test: Sequence[str]) -> 
 
     What cannot be read is left to the look at all images.
     """
-    found = _raw(_spread(train, LOOKED_AT)) + _raw(_spread(test, LOOKED_AT // 3))
-    if not found or all(map(_ordinary, found)):
+    looked = _spread(train, LOOKED_AT) + _spread(test, LOOKED_AT // 3)
+    found = _raw(looked)
+    pages = sum(count > 1 for path, count in _frames(looked).items() if path.lower().endswith(PAGED))
+    if not found or (all(map(_ordinary, found)) and 2 * pages < len(found)):
         return
     held = Counter(raw.values.shape[2] for raw in found)
     channels, count = held.most_common(1)[0]
     total = len(found)
     evidence = Evidence(count, total, "images looked at")
-    if channels in (1, COLOURS):
+    if channels in (1, COLOURS) and not pages:
         channels = COLOURS
     else:
         how = f"the files hold {plural(channels, 'channel')}, of {found[0].values.dtype}"
-        draft.put("image.channels", min(channels, MOST_CHANNELS), how, evidence=evidence)
+        if pages:
+            how = (
+                f"the pages of each file are read as its channels, {channels} in all; if they are several images of "
+                "one answer, write each as a file, a folder for each answer: these are a bag"
+            )
+        draft.put("image.channels", min(channels, MOST_CHANNELS), how, guess=bool(pages), evidence=evidence)
     values, how, doubtful = _range(found)
     draft.put("image.values", values, how, guess=doubtful, evidence=Evidence(total, total, "images looked at"))
     if all(raw.values.dtype == np.uint8 for raw in found) and values == "type":
         draft.put("image.bits", 8, "the files hold 8 bits")
+
+
+def frames_told(train: Sequence[str], test: Sequence[str]) -> str:
+    """What is said of animated pictures, of which the first frame alone is read; empty where there are none."""
+    looked = _spread(train, LOOKED_AT) + _spread(test, LOOKED_AT // 3)
+    counts = [count for path, count in _frames(looked).items() if not path.lower().endswith(PAGED) and count > 1]
+    if not counts:
+        return ""
+    return (
+        f"{len(counts)} of {plural(len(looked), 'image')} looked at hold several frames, up to {max(counts)}: "
+        "the first alone is read. To use all, write each as a file, a folder for each answer: these are a bag"
+    )
+
+
+def _frames(paths: Sequence[str]) -> dict[str, int]:
+    """How many frames the files hold whose kind may have several."""
+    return {path: frame_count(Path(path)) for path in paths if path.lower().endswith((*PAGED, *ANIMATED))}
 
 
 def _ordinary(raw: RawImage) -> bool:

@@ -1,6 +1,7 @@
 """What lies in a competition's data/: its images, and its tables read whole."""
 
 import csv
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -12,18 +13,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.competition import json_tables
+from src.competition import json_tables, parquet_tables
 from src.competition.card import Pixels, Sheet
 from src.competition.detect.roles import Role, role_of_table
 from src.competition.detect.sniff import NUMBER, encoding_of, first_cells, sniff
 from src.competition.file_tree import Tree
-from src.competition.sources.pixel_columns import pixel_columns
+from src.competition.sources.pixel_columns import ARRAY, listed_shape, pixel_columns
 from src.competition.tables import read_table
 from src.competition.templates import stem
 from src.core.errors import Problem
 
 TEXT = (".csv", ".tsv", ".txt", ".data", ".lst")
 FEWEST_PIXELS = 49
+HEAD = 20  # rows that are looked at for pixels
 PARTS = (  # a part of the card, its key that names a table, and the role of such a table
     ("train", "table", "train"),
     ("validation", "table", "validation"),
@@ -53,6 +55,11 @@ class TableFile:
         """The file's own columns."""
         return [column for column in self.cells if column not in self.counters]
 
+    @property
+    def pixel_ending(self) -> str:
+        """Of the files that its pixels are written to: lists may hold any numbers, columns hold bytes."""
+        return ARRAY if self.pixels and isinstance(self.pixels.columns, list) else ".png"
+
     def __len__(self) -> int:
         return len(self.cells)
 
@@ -60,7 +67,7 @@ class TableFile:
 def read_tables(tree: Tree, given: Mapping[str, Any]) -> tuple[list[TableFile], list[str]]:
     """The tables below a folder, and a line on each that cannot be read. `given`: facts of the card, by key."""
     found, notes = [], []
-    endings = (*TEXT, *json_tables.SUFFIXES)
+    endings = (*TEXT, *json_tables.SUFFIXES, *parquet_tables.SUFFIXES)
     tables = [path for path in tree.files if path.lower().endswith(endings)]
     texts = [path for path in tables if path.lower().endswith(TEXT)]
     begins = Counter(cell for path in texts for cell in set(first_cells(tree.root / path)) if cell)
@@ -101,12 +108,26 @@ def _read(tree: Tree, path: str, shared: set[str], given: dict[str, Any]) -> Tab
     file, role = tree.root / path, role_of_table(path, tree.shared)
     if Path(path).suffix.lower() in json_tables.SUFFIXES:
         sheet = Sheet(encoding=encoding_of(file).removesuffix("-sig"))
-        return _counted_table(path, role, sheet, json_tables.read(file, sheet.encoding))
+        cells = json_tables.read(file, sheet.encoding)
+        pixels = None if tree.images else _listed_pixels(cells.iloc[:HEAD])
+        if pixels is None:
+            return _counted_table(path, role, sheet, cells)
+        return TableFile(path, role, sheet, counted(cells.drop(columns=pixels.columns)), pixels)
+    if Path(path).suffix.lower() in parquet_tables.SUFFIXES:
+        head = parquet_tables.head(file, HEAD)
+        pixels = None if tree.images else _listed_pixels(head) or _pixels(head, True)
+        taken = pixel_columns(head.columns, pixels.columns) if pixels else []
+        cells = parquet_tables.read(file, head.columns.drop(taken))
+        return (
+            TableFile(path, role, Sheet(), counted(cells), pixels)
+            if pixels
+            else _counted_table(path, role, Sheet(), cells)
+        )
     sheet = sniff(file, lambda cell: bool(cell) and stem(cell) in tree.by_stem, shared, given)
     if sheet is None:
         return None
     head = _head(file, sheet)
-    pixels = None if tree.images else _pixels(head, sheet.header)
+    pixels = None if tree.images else _listed_pixels(head) or _pixels(head, sheet.header)
     if pixels is None:
         return _counted_table(path, role, sheet, read_table(file, sheet))
     kept = head.columns.drop(pixel_columns(head.columns, pixels.columns)).tolist()
@@ -136,7 +157,7 @@ def _rows(file: Path, sheet: Sheet) -> pd.DataFrame:
 
 def _head(file: Path, sheet: Sheet) -> pd.DataFrame:
     encoding = "utf-8-sig" if sheet.encoding == "utf-8" else sheet.encoding
-    options = {"sep": sheet.separator, "encoding": encoding, "dtype": str, "na_filter": False, "nrows": 20}
+    options = {"sep": sheet.separator, "encoding": encoding, "dtype": str, "na_filter": False, "nrows": HEAD}
     options |= {"skiprows": sheet.skip, "skipinitialspace": sheet.trim}
     head = pd.read_csv(file, header=0 if sheet.header else None, index_col=False, **options)
     return head if sheet.header else head.set_axis([f"column{k + 1}" for k in range(head.shape[1])], axis=1)
@@ -156,6 +177,24 @@ def _pixels(head: pd.DataFrame, header: bool) -> Pixels | None:
         run = run[1:]  # without a header the label is a column1 like any other
     shape = _square(len(run))
     return Pixels(columns=f"{run[0]}..{run[-1]}", shape=shape) if shape else None
+
+
+def _listed_pixels(head: pd.DataFrame) -> Pixels | None:
+    """Columns of lists of numbers, all of one shape: each is a channel."""
+    found: dict[str, tuple[int, ...]] = {}
+    for column in head:
+        shapes = {listed_shape(cell) for cell in head[column]}
+        shape = shapes.pop() if len(shapes) == 1 else None
+        if shape and len(shape) == 1 and (side := math.isqrt(shape[0])) ** 2 == shape[0]:
+            shape = (side, side)
+        if shape and len(shape) in (2, 3) and math.prod(shape) >= FEWEST_PIXELS:
+            found[str(column)] = shape
+    if not found or len(set(found.values())) > 1:
+        return None
+    columns, shape = list(found), next(iter(found.values()))
+    if len(columns) > 1 and len(shape) > 2:
+        return None
+    return Pixels(columns=columns, shape=[*shape, *[len(columns)] * (len(columns) > 1)])
 
 
 def _is_numeric(cells: pd.Series) -> bool:

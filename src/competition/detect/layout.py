@@ -6,6 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from src.competition.box_files import is_pattern
+from src.competition.detect.box_tables import add_box_files, asks_for_boxes, named_table
+from src.competition.detect.boxes import boxed, check_boxes, is_box
 from src.competition.detect.context import Context, given_rule, pick, rules_for
 from src.competition.detect.decide import label_cells, put_label, put_target
 from src.competition.detect.draft import Draft
@@ -48,6 +51,8 @@ def _detect(tree: Tree, given: dict[str, Any], title: str, ahead: bool = True) -
     """ahead: whether a question brings those that would come next."""
     tables, notes = read_tables(tree, given)
     tables = without_image_notes(tables, tree)
+    if is_pattern(pattern := given.get("train.table") or ""):
+        tables += named_table(pattern, tree)
     _check_given(tables, given)
     draft = Draft(given)
     draft.put("title", title)
@@ -98,7 +103,9 @@ def _work_out(context: Context) -> pd.DataFrame | None:
     """Every fact of the card; the answers of a labelled test part."""
     draft = context.draft
     context.sample = find_sample(context.tables, context.tree, draft)
-    long = read_long(context)
+    add_box_files(context, asked=True)
+    context.boxed = asks_for_boxes(context)
+    long = None if context.boxed else read_long(context)
     check_tasks(context)
     train = None if "train.files" in draft.given else from_table(context)
     test = find_test(train, context)
@@ -106,6 +113,7 @@ def _work_out(context: Context) -> pd.DataFrame | None:
     _validation(train, context)
     test = test_folder(train, context) if test is None else test
     _check_overlap(train, test, context)
+    check_boxes(train.files, None if test is None else test["path"], draft, context.questions)
     put_target(train, test is not None, context)
     _groups(train, context)
     labels = _test_labels(test, context)
@@ -156,6 +164,8 @@ def _validation(train: Train, context: Context) -> None:
         context.put_sheet("validation", table.sheet)
         draft.put("validation.id", train.id)
         draft.put("validation.images", rule.images, "as the training images are found")
+        if any(map(is_box, train.files)) and boxed("validation", table.cells, train.id, rule.files, draft, True):
+            draft.put("validation.id", draft.get("train.id"))
         draft.put(
             "validation.label", train.label.column if isinstance(train.label.column, str) else list(train.label.column)
         )

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from src.competition import templates
-from src.competition.detect.boxes import box_columns, boxed
+from src.competition.bags import ROWS
+from src.competition.detect.bag_rows import put_bag, put_training_bags, shared_id
+from src.competition.detect.boxes import box_columns, boxed, is_box, numbered_ids, own_id
 from src.competition.detect.context import Context, given_rule, pick, rules_for
 from src.competition.detect.decide import label_cells
 from src.competition.detect.draft import Draft
@@ -30,6 +32,7 @@ class Identity:
     spec: str
     how: str
     guess: bool = False
+    shared: bool = False  # whether several rows have one id
 
 
 def find_test(train: Train | None, context: Context) -> pd.DataFrame | None:
@@ -39,10 +42,10 @@ def find_test(train: Train | None, context: Context) -> pd.DataFrame | None:
         return _with_answers(_from_split(train, cells, context), cells, train)
     table = _table(context)
     if table is not None:
-        found = _from_pixels(table, context) if table.pixels else _from_table(table, context)
+        found = _from_pixels(table, context) if table.pixels else _from_table(table, context, train)
         return _with_answers(found, table.cells, train)
     if context.sample is not None:
-        return _from_sample(context.sample, context)
+        return _from_sample(context.sample, context, train)
     return None
 
 
@@ -89,10 +92,11 @@ def _table(context: Context) -> TableFile | None:
     return found[0] if found else None
 
 
-def _from_table(table: TableFile, context: Context) -> pd.DataFrame:
+def _from_table(table: TableFile, context: Context, train: Train | None) -> pd.DataFrame:
     context.draft.put("test.table", table.path)
     context.put_sheet("test", table.sheet)
-    return _with_rule(table.cells, context.imaged[table.path], f"{table.path} ({plural(len(table), 'row')})", context)
+    what = f"{table.path} ({plural(len(table), 'row')})"
+    return _with_rule(table.cells, context.imaged[table.path], what, context, train)
 
 
 def _from_split(train: Train, cells: pd.DataFrame, context: Context) -> pd.DataFrame:
@@ -104,16 +108,17 @@ def _from_split(train: Train, cells: pd.DataFrame, context: Context) -> pd.DataF
     draft.put("test.where", {split.column: split.values["test"]})
     if table.pixels:
         return _put_pixels(table, cells, context)
-    return _with_rule(cells, train.id, f"{table.path}, test rows ({len(cells)})", context)
+    return _with_rule(cells, train.id, f"{table.path}, test rows ({len(cells)})", context, train)
 
 
-def _from_sample(sample: Sample, context: Context) -> pd.DataFrame:
+def _from_sample(sample: Sample, context: Context, train: Train | None) -> pd.DataFrame:
     context.draft.put("test.table", sample.table.path, "the sample submission lists the test images")
     context.put_sheet("test", sample.table.sheet)
-    return _with_rule(sample.table.cells, sample.id, f"{sample.table.path} ({plural(len(sample.ids), 'row')})", context)
+    what = f"{sample.table.path} ({plural(len(sample.ids), 'row')})"
+    return _with_rule(sample.table.cells, sample.id, what, context, train)
 
 
-def _with_rule(cells: pd.DataFrame, column: str, what: str, context: Context) -> pd.DataFrame:
+def _with_rule(cells: pd.DataFrame, column: str, what: str, context: Context, train: Train | None) -> pd.DataFrame:
     draft = context.draft
     template = context.given("test.images")
     rules = [given_rule(template, cells, context)] if template else rules_for(cells, column, context)
@@ -122,10 +127,19 @@ def _with_rule(cells: pd.DataFrame, column: str, what: str, context: Context) ->
     draft.put("test.id", identity.spec, identity.how, identity.guess)
     spec = identity.spec
     ids = cells[spec].tolist() if spec in cells else templates.fill(spec, cells)
+    if identity.shared and draft.get("bag") in (None, ROWS):
+        put_bag(cells, spec, context)
+        put_training_bags(train, cells, spec, context)
     draft.put("test.images", rule.images, *found_by(rule, cells[column].tolist()))
     context.taken.update(filter(None, rule.files))
     put_bags(rule, draft)
-    files = boxed("test", cells, column, rule.files, draft) or rule.files
+    boxes = context.boxed or (train is not None and any(map(is_box, train.files)))
+    whole = context.sample is not None and len(set(ids)) < len(ids)  # it asks for an answer to each picture
+    files = rule.files if whole else boxed("test", cells, column, rule.files, draft, boxes) or rule.files
+    if context.sample is None and any(map(is_box, files)):
+        draft.put("test.id", *own_id(cells, column))
+        spec = draft.get("test.id")
+        ids = cells[spec].tolist() if spec in cells else templates.fill(spec, cells)
     return pd.DataFrame({"id": ids, "path": files}, dtype=object)
 
 
@@ -137,13 +151,15 @@ def _id_of(cells: pd.DataFrame, column: str, sample: Sample | None) -> Identity:
     if sample is None:
         return Identity(column, "there is no sample submission")
     wanted, boxes = set(sample.ids), bool(box_columns(cells))
+    if not boxes and (shared := shared_id(cells, column, sample.ids)):
+        return Identity(shared, NAMED, shared=True)
     endings = {path.rpartition(".")[2] for path in sample.ids[:1000] if "." in path}
     others = cells.columns.drop([column, "row", "row0"], errors="ignore")
     specs = [column, *others]
     specs += [f"{{{column}:{change}}}" for change in ("name", "stem")]
     specs += [f"{{{column}}}.{ending}" for ending in sorted(endings)]
     specs += [f"{{{one}:number}}" for one in (column, *others)]
-    specs += ["row", "row0"]
+    specs += [*numbered_ids(cells, sample.ids), "row", "row0"]
     tries = []
     for spec in specs:
         ids = cells[spec].tolist() if spec in cells else templates.fill(spec, cells)
@@ -174,7 +190,9 @@ def _put_pixels(table: TableFile, cells: pd.DataFrame, context: Context) -> pd.D
     identity = _id_of(cells, first, context.sample)
     spec = identity.spec
     context.draft.put("test.id", spec, identity.how)  # the numbers of the rows are the images of such a table
-    context.draft.put("test.images", "pixels/test/{row}.png", "written from the numbers in the table")
+    context.draft.put(
+        "test.images", f"pixels/test/{{row}}{table.pixel_ending}", "written from the numbers in the table"
+    )
     context.draft.put("test.pixels", table.pixels.model_dump(), "")
     return pd.DataFrame({"id": cells[spec], "path": None}, dtype=object)
 

@@ -10,7 +10,7 @@ from src.competition import tables
 from src.competition.bags import FILES
 from src.competition.card import Join, Sheet
 from src.competition.detect import marks
-from src.competition.detect.boxes import boxed, put_box_ids
+from src.competition.detect.boxes import boxed, is_box, put_box_ids
 from src.competition.detect.choice import choose
 from src.competition.detect.context import Context, given_rule, pick, rules_for
 from src.competition.detect.draft import Draft
@@ -103,7 +103,8 @@ def _with_images(cells: pd.DataFrame, table: TableFile, label: Label, split: Spl
     rule = pick(rules, "train", f"{table.path} ({plural(len(cells), 'row')})", cells[named].tolist(), context)
     context.taken.update(filter(None, rule.files))
     unique = cells[named].is_unique
-    if not unique and len(set(rule.files)) == len(cells):
+    parts = any(map(is_box, rule.files))
+    if not unique and not parts and len(set(rule.files)) == len(cells):
         column = rule.images[rule.images.index("{") :]  # names that come again in other folders
     by_row = column in ("row", "row0") and column not in table.columns
     text = "each image once" if unique else f"{named} alone is not unique"
@@ -112,7 +113,7 @@ def _with_images(cells: pd.DataFrame, table: TableFile, label: Label, split: Spl
     draft.put("train.images", rule.images, *found_by(rule, cells[named].tolist()))
     _check_folders(cells, rule.files, label, context)
     put_bags(rule, draft)
-    boxes = boxed("train", cells, named, rule.files, draft)
+    boxes = boxed("train", cells, named, rule.files, draft, context.boxed)
     if boxes:
         put_box_ids(cells, named, draft, context.sample.id if context.sample else None)
     return Train(cells, named, boxes or rule.files, label, split)
@@ -213,9 +214,10 @@ def _missing(held: pd.Series, sample: Sample | None) -> set[str]:
 def _from_pixels(cells: pd.DataFrame, table: TableFile, label: Label, split: Split | None, context: Context) -> Train:
     draft = context.draft
     draft.put("train.id", "row", "rows count from 1")
-    draft.put("train.images", "pixels/train/{row}.png", "written from the numbers in the table")
-    height, width = table.pixels.shape[:2]
-    draft.put("train.pixels", table.pixels.model_dump(), f"images of {height} x {width}")
+    draft.put("train.images", f"pixels/train/{{row}}{table.pixel_ending}", "written from the numbers in the table")
+    height, width, *more = table.pixels.shape
+    channels = f", {more[0]} channels" if more else ""
+    draft.put("train.pixels", table.pixels.model_dump(), f"images of {height} x {width}{channels}")
     return Train(cells, "row", (None,) * len(cells), label, split)
 
 

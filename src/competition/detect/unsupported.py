@@ -6,11 +6,13 @@ where the files do not show the task.
 
 import re
 from collections import Counter
-from pathlib import Path
 from typing import Protocol
 
 import pandas as pd
 
+from src.competition.box_files import format_of
+from src.competition.detect.bag_rows import shared_id
+from src.competition.detect.box_tables import box_file_tables
 from src.competition.detect.boxes import box_columns
 from src.competition.detect.context import Context
 from src.competition.detect.inventory import TableFile
@@ -18,14 +20,13 @@ from src.competition.detect.roles import words
 from src.competition.detect.rules import find_bag_rules
 from src.competition.detect.sample import Sample
 from src.competition.detect.sniff import NUMBER
-from src.competition.templates import name, stem
+from src.competition.templates import stem
 from src.core.errors import Problem
 
 MOST = 0.9  # of the cells must be of a kind for a column to be of it
 LOOKED_AT = 500  # cells
 SHARED = 0.05  # of a table's rows are of an image that has another row, where they are boxes
 KINDS = 100  # rows that one image is asked at most
-OPENED = 20  # files of one kind
 FEWEST = 20  # rows that can tell texts from classes
 RUNS = re.compile(r"\d+ \d+( \d+ \d+)+")  # start length start length ...
 MASK_WORDS = {"encodedpixels", "encodedpixel", "rle", "mask", "masks", "segmentation"}
@@ -71,7 +72,7 @@ class LongForm(Task):
 
     def signs(self, context: Context) -> str | None:
         sample = context.sample
-        if sample is None or not len(sample.ids):
+        if sample is None or not len(sample.ids) or context.boxed:
             return None
         ids = sample.ids
         if again := self._repeated(sample, context):
@@ -125,28 +126,39 @@ class LongForm(Task):
 
 
 class SeveralImages(Task):
-    """One answer for several rows of images, such as those of a patient; those of a folder are read as a bag."""
+    """One answer for several rows of images, such as those of a patient, where these are read neither as the bag of a
+    folder nor as the rows of a table of test images."""
 
     name = "one answer for several images"
+    remedy = "and no table of test images gives each image its id. Name the table that does: test.table=TABLE bag=rows"
 
     def signs(self, context: Context) -> str | None:
         sample = context.sample
-        if sample is None or not sample.ids or context.given("bag"):
+        if sample is None or not sample.ids or context.given("bag") or context.boxed:
             return None
         few = sample.ids[:LOOKED_AT]
         if any(stem(one) in context.tree.by_stem for one in few):
             return None
         wanted = set(sample.ids)
-        for table in context.tables:
-            if table is sample.table or table.role == "sample":
-                continue
+        imaged = [one for one in context.tables if one.path in context.imaged and one is not sample.table]
+        if any(self._read(table, context.imaged[table.path], sample) for table in imaged if table.role != "train"):
+            return None
+        for table in imaged:
+            image = context.imaged[table.path]
             for column in table.columns:
-                again = table.cells[column].nunique() < 0.9 * len(table)
-                if again and wanted <= set(table.cells[column]) and table.path in context.imaged:
-                    images = table.cells.groupby(column)[context.imaged[table.path]].nunique()
-                    if context.imaged[table.path] != column and images[images.index.isin(wanted)].mean() > 1.2:
+                again = column != image and table.cells[column].nunique() < 0.9 * len(table)
+                if again and wanted <= set(table.cells[column]):
+                    images = table.cells.groupby(column)[image].nunique()
+                    if images[images.index.isin(wanted)].mean() > 1.2:
                         return f"{column} {few[0]!r} of {table.path} stands for several images"
         return None
+
+    def _read(self, table: TableFile, image: str, sample: Sample) -> bool:
+        """Whether the rows that the sample asks for, all or those of one part, are read as bags."""
+        if shared_id(table.cells, image, sample.ids):
+            return True
+        parts = (table.cells[table.cells[column].isin(sample.ids)] for column in table.columns if column != image)
+        return any(len(part) and shared_id(part, image, sample.ids) for part in parts)
 
 
 class Pairs(Task):
@@ -186,14 +198,14 @@ class Masks(Task):
 
 
 class Boxes(Task):
-    """Places of things in an image, asked for by the sample submission or told by a table."""
+    """Places of things in an image, asked for by the sample submission."""
 
     name = "detection of boxes"
 
     def signs(self, context: Context) -> str | None:
-        return self._asked(context.sample) if context.sample else self._told(context)
-
-    def _asked(self, sample: Sample) -> str | None:
+        sample = context.sample
+        if sample is None:
+            return None
         answers = {column.casefold() for column in sample.answers}
         if any(corner <= answers for corner in CORNERS):
             return f"{sample.table.path} asks for the coordinates of boxes ({', '.join(sample.answers)})"
@@ -204,9 +216,18 @@ class Boxes(Task):
                 return f"the column {column} of {sample.table.path} asks for boxes"
         return None
 
-    def _told(self, context: Context) -> str | None:
-        """A table of boxes: an image in several rows, each with its corners. One box an image may be a crop of it."""
-        if any(context.given(f"train.{key}") for key in ("label", "files", "images")):
+
+class ToldBoxes(Task):
+    """A table of boxes, an image in several rows, where no sample submission tells what is asked."""
+
+    name = Boxes.name
+    remedy = (
+        "which cannot be expressed here. To tell what each box shows, as an image of its own, name the table of boxes: "
+        "train.table=TABLE"
+    )
+
+    def signs(self, context: Context) -> str | None:
+        if context.sample or any(context.given(f"train.{key}") for key in ("label", "files", "images", "table")):
             return None
         for table in context.tables:
             images = table.cells[context.imaged[table.path]].nunique() if table.path in context.imaged else len(table)
@@ -230,7 +251,7 @@ class Texts:
         return f"{column} holds {different} different labels in {len(cells)} rows, such as {cells.iloc[0][:40]!r}"
 
 
-TASKS: tuple[Task, ...] = (LongForm(), SeveralImages(), Pairs(), Masks(), Boxes())
+TASKS: tuple[Task, ...] = (LongForm(), SeveralImages(), Pairs(), Masks(), Boxes(), ToldBoxes())
 
 
 def check_tasks(context: Context) -> None:
@@ -244,39 +265,12 @@ def check_tasks(context: Context) -> None:
 def check_box_files(context: Context) -> None:
     """Raises Unsupported where a file beside each image tells its boxes. Asked once nothing else gives a label: the
     folders of classes may hold such files, too."""
-    for kind in (VocFile, YoloFile):
-        paths = [path for path in context.tree.files if path.endswith(kind.ending)]
-        named = [path for path in paths if name(path).removesuffix(kind.ending) in context.tree.by_stem]
-        looked = named[:: max(1, len(named) // OPENED)][:OPENED]
-        boxes = sum(kind.holds_boxes(context.tree.root / path) for path in looked)
-        if len(named) >= len(context.tree.images) / 3 and boxes > len(looked) / 2:
-            raise Unsupported(
-                Boxes.name, f"{len(named)} files such as {named[0]} tell boxes in the images ({kind.name})"
-            )
-
-
-class VocFile:
-    """The boxes of one image in the layout of Pascal VOC."""
-
-    name, ending = "Pascal VOC", ".xml"
-
-    @staticmethod
-    def holds_boxes(file: Path) -> bool:
-        return b"<bndbox>" in file.read_bytes()
-
-
-class YoloFile:
-    """The boxes of one image in the layout of YOLO: in a line a class, and the middle and size as shares."""
-
-    name, ending = "YOLO", ".txt"
-
-    @staticmethod
-    def holds_boxes(file: Path) -> bool:
-        lines = [line.split() for line in file.read_bytes().decode("ascii", "replace").splitlines() if line.strip()]
-        return bool(lines) and all(
-            len(line) == 5 and all(map(NUMBER.fullmatch, line)) and all(0 <= float(cell) <= 1 for cell in line[1:])
-            for line in lines
-        )
+    tables = box_file_tables(context.tree)
+    if tables:
+        table = next((one for one in tables if one.role in ("train", "")), tables[0])
+        files, layout = table.path, format_of(table.path).name
+        signs = f"{files} tells {len(table)} boxes in the images ({layout})"
+        raise Unsupported(Boxes.name, signs, ToldBoxes.remedy.replace("=TABLE", f"='{files}'"))
 
 
 WITH_UNIT = re.compile(r"([+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?)( ?(?:%|[a-zA-Z]{1,3}))?")

@@ -8,6 +8,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
+from src.competition import box_files
 from src.competition.bags import image_paths
 from src.competition.card import Card
 from src.competition.detect.roles import is_figures, is_masks, without_mask
@@ -46,9 +47,10 @@ UNREAD = {
     **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"), PICTURE),
     **dict.fromkeys((".mha", ".mhd", ".nrrd"), "medical images: convert them to DICOM, NIfTI or PNG"),
     **dict.fromkeys((".mat", ".pt", ".pkl", ".pickle"), SERIES),
-    **dict.fromkeys((".tfrecord", ".tfrec", ".parquet", ".feather", ".arrow", ".lmdb", ".mdb", ".rec"), SERIES),
+    **dict.fromkeys((".tfrecord", ".tfrec", ".feather", ".arrow", ".lmdb", ".mdb", ".rec"), SERIES),
     **dict.fromkeys((".mp4", ".avi", ".mov", ".mkv", ".webm"), "films: save their frames as images"),
-    ".xml": "where they tell the labels, write these into a .csv; boxes of objects are not read",
+    ".parquet": "tables: pip install pyarrow, which reads them",
+    ".xml": "where they tell the labels, write these into a .csv; boxes (Pascal VOC): train.table='FOLDER/*.xml'",
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods", ".sqlite", ".db"), SHEET),
 }
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".data", ".lst")
@@ -156,7 +158,7 @@ def account(card: Card, samples: Samples, tree: Tree) -> Accounting:
         TRAINED: parts[TRAIN],
         VALIDATED: parts[VALIDATION],
         TESTED: test,
-        TABLE: set(_tables(card)),
+        TABLE: set(_tables(card, tree)),
     }
     groups: dict[str, list[str]] = {name: [] for name in used}
     taken = {path.rpartition("/")[0] for name, paths in used.items() if name != TABLE for path in paths}
@@ -202,10 +204,10 @@ class Unused:
             if without_mask(stem(path)) in self.tree.by_stem:
                 return MASK
             return NO_PART if folder in self.folders else self._aside(folder)
+        if suffix in TABLES or (suffix == ".parquet" and find_spec("pyarrow")):
+            return UNUSED
         if suffix in UNREAD or suffix == ".avif" or reader_of(path):
             return f"{suffix}{NOT_READ}"
-        if suffix in TABLES:
-            return UNUSED
         key = folder, suffix
         if key not in self.seen and len(self.seen) < OPENED:
             self.seen[key] = looks_like_image(self.tree.root / path)
@@ -241,11 +243,13 @@ def _unread_array(path: str) -> str:
     return f"pip install {' '.join(packages)}, which reads them" if packages else "they hold no pictures"
 
 
-def _tables(card: Card) -> Iterable[str]:
+def _tables(card: Card, tree: Tree) -> Iterable[str]:
     """Every table that the card names."""
     sources = [card.train, card.validation, card.test, *card.extra.values()]
     for source in filter(None, sources):
-        yield from source.tables
+        for table in source.tables:
+            found = box_files.files_of(tree.root / table) if box_files.is_pattern(table) else [tree.root / table]
+            yield from (file.relative_to(tree.root).as_posix() for file in found)
         yield from (join.table for join in source.join)
     if card.submission and card.submission.sample:
         yield card.submission.sample

@@ -8,7 +8,7 @@ import pandas as pd
 
 from src.competition.bags import BAG, DIGESTS, image_paths, with_bags
 from src.competition.card import Card
-from src.competition.quality.duplicates import Pairs, clusters, find_pairs
+from src.competition.quality.duplicates import Pairs, bag_clusters, clusters, find_pairs
 from src.competition.quality.image_index import ImageIndex, index_images
 from src.competition.samples import TRAIN, VALIDATION, Samples
 from src.core.console import Note
@@ -42,20 +42,39 @@ def inspect(card: Card, samples: Samples, duplicates: bool = True, squares: Squa
             train=samples.train.assign(digest=index.digest[train]),
             test=samples.test.assign(digest=index.digest[test]),
         )
-    samples, train = _without_faults(card, samples, index, train)
+    samples = _without_faults(card, samples, index, train)
     samples = _without_test_faults(card, samples, index, test)
     if not duplicates:
         return samples
     pairs = find_pairs(index)
-    samples, train = _without_leaks(samples, pairs, train, test)
-    of_entry, shared = clusters(pairs, len(index.paths))
+    samples = _without_leaks(samples, pairs, entries_of(index, samples.train), entries_of(index, samples.test))
+    bags = entries_of(index, samples.train)
+    of_row, shared = (
+        bag_clusters(bags, pairs, len(index.paths)) if BAG in samples.train else _row_clusters(bags, pairs, index)
+    )
     notes = list(pairs.notes)
     if shared:
-        notes.append(
-            Note("images-alike", f"{shared} images are so alike that only equal files among them are tied together")
-        )
-    names = np.where(of_entry[train] < 0, "", of_entry[train].astype(str)).astype(object)
+        notes.append(Note("images-alike", _alike_text(shared, BAG in samples.train)))
+    names = np.where(of_row < 0, "", of_row.astype(str)).astype(object)
     return replace(samples, train=samples.train.assign(cluster=names), notes=(*samples.notes, *notes))
+
+
+def entries_of(index: ImageIndex, table: pd.DataFrame) -> list[np.ndarray]:
+    """The entries of each row's images."""
+    found = index.of(image_paths(table))
+    sizes = [len(bag) for bag in table[BAG]] if BAG in table else np.ones(len(table), int)
+    return np.split(found, np.cumsum(sizes)[:-1]) if len(table) else []
+
+
+def _alike_text(count: int, bags: bool) -> str:
+    if bags:
+        return f"{count} bags hold images that so many bags share that these do not tie them together"
+    return f"{count} images are so alike that only equal files among them are tied together"
+
+
+def _row_clusters(rows: list[np.ndarray], pairs: Pairs, index: ImageIndex) -> tuple[np.ndarray, int]:
+    of_entry, shared = clusters(pairs, len(index.paths))
+    return of_entry[np.concatenate(rows)], shared
 
 
 def _with_readable_bags(card: Card, samples: Samples, index: ImageIndex) -> Samples:
@@ -93,10 +112,10 @@ def _digest(digests: tuple[int, ...]) -> int:
     return int.from_bytes(hashlib.md5(str(digests).encode(), usedforsecurity=False).digest()[:8], "big")
 
 
-def _without_faults(card: Card, samples: Samples, index: ImageIndex, entries: np.ndarray) -> tuple[Samples, np.ndarray]:
+def _without_faults(card: Card, samples: Samples, index: ImageIndex, entries: np.ndarray) -> Samples:
     bad = index.fault[entries] != ""
     if not bad.any():
-        return samples, entries
+        return samples
     text = f"{bad.sum()} of {len(bad)} training images cannot be read:\n{_listed(index, entries[bad])}"
     if card.on_bad_image == "stop" or bad.all():
         raise Problem(
@@ -104,7 +123,7 @@ def _without_faults(card: Card, samples: Samples, index: ImageIndex, entries: np
             f"on_bad_image: drop in {card.folder / 'card.yaml'}",
             code="bad-image",
         )
-    return samples.keeping(~bad, Note("images-unreadable", f"{text}\n  Their rows are left out")), entries[~bad]
+    return samples.keeping(~bad, Note("images-unreadable", f"{text}\n  Their rows are left out"))
 
 
 def _without_test_faults(card: Card, samples: Samples, index: ImageIndex, entries: np.ndarray) -> Samples:
@@ -132,18 +151,20 @@ def _listed(index: ImageIndex, entries: np.ndarray) -> str:
     return "\n".join([*lines[:LISTED], *more])
 
 
-def _without_leaks(samples: Samples, pairs: Pairs, train: np.ndarray, test: np.ndarray) -> tuple[Samples, np.ndarray]:
-    """Extra rows must not show what is held out or tested."""
+def _without_leaks(samples: Samples, pairs: Pairs, train: list[np.ndarray], test: list[np.ndarray]) -> Samples:
+    """Extra rows must not show what is held out or tested. train, test: the entries of each row."""
     own = samples.train["part"].isin([TRAIN, VALIDATION]).to_numpy()
     if own.all():
-        return samples, train
-    guarded = pd.Index(np.concatenate([train[own], test]))
+        return samples
+    held = [entries for entries, mine in zip(train, own, strict=True) if mine]
+    guarded = pd.Index(np.unique(np.concatenate([*held, *test])))
     others = np.concatenate([pairs.rows, pairs.rows[:, ::-1]])
     leaks = others[guarded.get_indexer(others[:, 1]) >= 0, 0]
-    bad = ~own & (np.isin(train, leaks) | np.isin(train, guarded))
+    shown = np.concatenate([leaks, guarded])
+    bad = ~own & np.array([np.isin(entries, shown).any() for entries in train])
     if not bad.any():
-        return samples, train
+        return samples
     return samples.keeping(
         ~bad,
         Note("extra-rows-left-out", f"{bad.sum()} extra rows show a held-out or test image again and are left out"),
-    ), train[~bad]
+    )

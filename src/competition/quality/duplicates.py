@@ -5,7 +5,7 @@ named with it: entries are sorted by each part in turn, and compared with those 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -171,6 +171,52 @@ def clusters(pairs: Pairs, count: int) -> tuple[np.ndarray, int]:
         inside = np.isin(of_entry[pairs.rows[:, 0]], too_large) & ~pairs.same
         of_entry = _components(pairs.rows[~inside], count)
     return of_entry, int(sizes[too_large].sum())
+
+
+def bag_clusters(bags: Sequence[np.ndarray], pairs: Pairs, count: int) -> tuple[np.ndarray, int]:
+    """As `clusters`, of bags that show the same image or duplicates; bags: the entries of each, of `count` in all.
+
+    What more than 5 % of the bags show, such as the black slices of all series, is no tie. Where near duplicates tie
+    more than that together, only equal files do. The second value is the number of bags that this concerns.
+    """
+    owner = np.repeat(np.arange(len(bags)), [len(bag) for bag in bags])
+    entries, most = np.concatenate([np.zeros(0, np.int64), *bags]), max(20, LARGEST * len(bags))
+    near_ones, equal = (_own_names(of, count) for of in (clusters(pairs, count)[0], _equal(pairs, count)))
+    names = near_ones[entries]
+    few = _in_few_bags(names, owner, most)
+    concerned = np.bincount(owner[~few], minlength=len(bags)) > 0
+    of_bag = _tied(owner[few], names[few], len(bags))
+    wide = np.isin(of_bag, np.flatnonzero(np.bincount(of_bag[of_bag >= 0], minlength=1) > most))
+    if wide.any():
+        names = np.where(wide[owner], 3 * count + equal[entries], names)
+        few = _in_few_bags(names, owner, most)
+        of_bag = _tied(owner[few], names[few], len(bags))
+    return of_bag, int((concerned | wide).sum())
+
+
+def _in_few_bags(names: np.ndarray, owner: np.ndarray, most: float) -> np.ndarray:
+    """Which of the names no more than `most` bags share."""
+    links = np.unique(np.stack([names, owner], axis=1), axis=0)
+    held, counts = np.unique(links[:, 0], return_counts=True)
+    return np.isin(names, held[counts <= most])
+
+
+def _equal(pairs: Pairs, count: int) -> np.ndarray:
+    return _components(pairs.rows[pairs.same], count)
+
+
+def _own_names(of_entry: np.ndarray, count: int) -> np.ndarray:
+    """A number for every entry: that of its cluster, else one of its own beyond them."""
+    return np.where(of_entry < 0, 2 * count + np.arange(count), of_entry)
+
+
+def _tied(owner: np.ndarray, names: np.ndarray, bags: int) -> np.ndarray:
+    """A number for each bag that shares a name with another, -1 for the others."""
+    codes = np.unique(names, return_inverse=True)[1]
+    total = bags + int(codes.max(initial=-1)) + 1
+    of_node = _components(np.stack([owner, bags + codes], axis=1), total)[:bags]
+    _, codes, sizes = np.unique(of_node, return_inverse=True, return_counts=True)
+    return np.where((of_node < 0) | (sizes[codes] == 1), -1, of_node)
 
 
 def alike(thumbs: np.ndarray, pairs: np.ndarray) -> np.ndarray:

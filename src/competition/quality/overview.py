@@ -7,7 +7,7 @@ import numpy as np
 
 from src.competition.card import Card
 from src.competition.folds import units_of
-from src.competition.quality.cleaning import index_samples
+from src.competition.quality.cleaning import entries_of, index_samples
 from src.competition.quality.duplicates import SMALLEST, Pairs, clusters, find_pairs
 from src.competition.quality.image_index import ImageIndex
 from src.competition.samples import Samples
@@ -24,9 +24,9 @@ BLANK = 2.0  # the standard deviation of a thumbnail, of 255, below which there 
 def overview(card: Card, samples: Samples) -> dict[str, Any]:
     """Look at every image and sum up; prints the table. The dictionary holds plain values for a JSON file."""
     index = index_samples(card, samples)
-    train, test = index.of(samples.train["path"]), index.of(samples.test["path"])
+    train, test = entries_of(index, samples.train), entries_of(index, samples.test)
     pairs = find_pairs(index)
-    notes = [*samples.notes, *pairs.notes, *_warnings(card, index, train)]
+    notes = [*samples.notes, *pairs.notes, *_warnings(card, index, np.concatenate(train))]
     names, strata = samples.target.parted(samples.targets, samples.classes)
     facts = {
         "competition": card.id,
@@ -109,14 +109,15 @@ def _blank(index: ImageIndex) -> np.ndarray:
 
 
 def _duplicates(
-    samples: Samples, index: ImageIndex, pairs: Pairs, train: np.ndarray, test: np.ndarray
+    samples: Samples, index: ImageIndex, pairs: Pairs, train: list[np.ndarray], test: list[np.ndarray]
 ) -> dict[str, Any]:
-    """Pairs within train, across labels, and between train and test; each list shows some."""
+    """Pairs within train, across labels, and between train and test; each list shows some. train, test: the entries of
+    each row."""
     row_of = np.full(len(index.paths), -1)
-    row_of[train] = np.arange(len(train))
-    tested = np.isin(np.arange(len(index.paths)), test)
+    row_of[np.concatenate(train)] = np.repeat(np.arange(len(train)), [len(row) for row in train])
+    tested = np.isin(np.arange(len(index.paths)), np.concatenate(test) if test else [])
     rows = row_of[pairs.rows]
-    both = (rows >= 0).all(axis=1)
+    both = (rows >= 0).all(axis=1) & (rows[:, 0] != rows[:, 1])  # images of one bag may be alike
     targets = samples.targets.reshape(len(samples.targets), -1)
     across = both.copy()
     across[both] = (targets[rows[both, 0]] != targets[rows[both, 1]]).any(axis=1)

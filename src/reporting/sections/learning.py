@@ -40,8 +40,8 @@ def learning(results: RunResults) -> Section:
         ("gradient_length", "Length of the gradients, the mean of an epoch's steps", "length"),
         ("dead_units", "Units that answer 0 to every held-out image", "share of the units behind a ReLU"),
     ):
-        if column not in log:
-            continue  # of log.gradients alone
+        if column not in log or log[column].isna().all():
+            continue  # of log.gradients alone, and of a network with ReLUs
         blocks.append(_chart(log, column, title, unit, [column], highest=True))
     if "train_score" not in log:
         blocks.append(Text("The score of training images was not measured; log.train_scores=true does it."))

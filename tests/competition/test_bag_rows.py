@@ -1,0 +1,132 @@
+"""Rows that share an answer: prepare reads them as bags where the sample submission says so, and tells what it took."""
+
+import json
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from src import prepare
+from src.competition.card import load_card
+from src.competition.quality.cleaning import inspect
+from src.competition.samples import load_samples
+from src.core.paths import competition_folder, runs_folder
+from tests.fixtures.notes import Notes
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("src.reporting.preview.write_preview", lambda done: done.card.folder / "preview.html")
+
+
+def views(root, part, people):
+    """Two sides of each person from two views; the answer belongs to a side."""
+    rng, rows = np.random.default_rng(people[0]), []
+    (root / part).mkdir(parents=True)
+    for person in people:
+        for side in "LR":
+            cancer = int(rng.random() < 0.5)
+            for view in ("CC", "MLO"):
+                image = f"{rng.integers(1 << 40):013d}"
+                noise = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+                cv2.imwrite(str(root / part / f"{image}.png"), noise)
+                rows.append((str(person), image, side, view, cancer))
+    return pd.DataFrame(rows, columns=["patient_id", "image_id", "side", "view", "cancer"])
+
+
+def host(root, test_first=100, by="{patient_id}_{side}", test_id="prediction_id"):
+    """by: what the answer belongs to. test_id: the column that says so in the test table, empty without one."""
+    train, test = views(root, "train", range(1, 17)), views(root, "test", range(test_first, test_first + 5))
+    ids = test["patient_id"] + ("_" + test["side"] if "side" in by else "")
+    if "side" not in by:
+        train["cancer"] = train["patient_id"].astype(int) % 2
+    if test_id:
+        test[test_id] = ids
+    train.to_csv(root / "train.csv", index=False)
+    test.drop(columns="cancer").to_csv(root / "test.csv", index=False)
+    pd.DataFrame({"id": sorted(set(ids)), "cancer": 0.5}).to_csv(root / "sample_submission.csv", index=False)
+    return train, test, ids
+
+
+@pytest.mark.parametrize(
+    ("words", "train_id", "test_id"),
+    [
+        ({}, "{patient_id}_{side}", "prediction_id"),
+        ({"test_id": ""}, "{patient_id}_{side}", "{patient_id}_{side}"),
+        ({"by": "patient_id", "test_id": ""}, "patient_id", "patient_id"),
+        ({"by": "patient_id", "test_id": "", "test_first": 1}, "patient_id", "patient_id"),  # ids as train has them
+    ],
+)
+def test_rows_of_one_id_are_a_bag(tmp_path, words, train_id, test_id):
+    root = tmp_path / "host"
+    train, test, ids = host(root, **words)
+    assert prepare.main([str(root), "id=c"]) == 0
+    facts = yaml.safe_load((competition_folder("c") / "card.yaml").read_text())
+    assert (facts["bag"], facts["train"]["id"], facts["test"]["id"]) == ("rows", train_id, test_id)
+    samples = load_samples(load_card("c"))
+    names = [[path.rpartition("/")[2] for path in bag] for bag in samples.test["bag"]]
+    expected = test["image_id"].add(".png").groupby(ids).agg(list)
+    assert dict(zip(samples.test["id"], names, strict=True)) == expected.to_dict()
+    keys = train["patient_id"] + ("_" + train["side"] if "side" in train_id else "")
+    answers = train["cancer"].astype(str).groupby(keys).first().to_dict()
+    read = [samples.classes[k] for k in samples.targets]
+    assert dict(zip(samples.train["id"], read, strict=True)) == answers
+
+
+def test_one_answer_an_image_makes_no_bag(tmp_path):
+    root = tmp_path / "host"
+    _, test, _ = host(root)
+    pd.DataFrame({"id": test["image_id"], "cancer": 0.5}).to_csv(root / "sample_submission.csv", index=False)
+    assert prepare.main([str(root), "id=c"]) == 0
+    card = load_card("c")
+    assert (card.bag, card.train.id, card.test.id) == (None, "image_id", "image_id")
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda train: train.drop(columns=["patient_id"]), "undecided"),  # nothing tells it of a training image
+        (lambda train: train.assign(cancer=np.arange(len(train)) % 2), "bag-labels-differ"),
+    ],
+)
+def test_bags_that_the_training_table_contradicts(tmp_path, capsys, change, code):
+    root = tmp_path / "host"
+    train, _, _ = host(root)
+    change(train).to_csv(root / "train.csv", index=False)
+    assert prepare.main([str(root), "id=c", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == code
+
+
+def test_bags_that_show_the_same_image_stay_in_one_fold(tmp_path):
+    """The third image of one series is the first of another, smaller and darker; every series ends with a black one."""
+    rng, root = np.random.default_rng(0), tmp_path / "host"
+    for part, letter, count in (("train", "a", 44), ("test", "b", 4)):
+        for k in range(count):
+            folder = root / part / f"{letter}{k:02d}"
+            folder.mkdir(parents=True)
+            for j in range(3):
+                coarse = rng.integers(0, 255, (6, 6, 3), dtype=np.uint8)
+                scan = cv2.resize(coarse, (64, 64), interpolation=cv2.INTER_CUBIC)
+                if (letter, k, j) == ("a", 5, 2):
+                    twin = scan
+                if (letter, k, j) == ("a", 31, 0):
+                    scan = (cv2.resize(twin, (48, 48)) * 0.97).astype(np.uint8)
+                cv2.imwrite(str(folder / f"{j}.png"), scan)
+            cv2.imwrite(str(folder / "9.png"), np.zeros((64, 64, 3), np.uint8))
+    train = pd.DataFrame({"id": [f"a{k:02d}" for k in range(44)], "kind": ["x", "y"] * 22})
+    train.to_csv(root / "train.csv", index=False)
+    test = pd.DataFrame({"id": [f"b{k:02d}" for k in range(4)], "kind": "x"})
+    test.to_csv(root / "sample_submission.csv", index=False)
+    assert prepare.main([str(root), "id=c"]) == 0
+    card = load_card("c")
+    assert card.bag == "files"
+    samples = inspect(card, load_samples(card))
+    cluster = samples.train.set_index("id")["cluster"]
+    assert cluster["a05"] == cluster["a31"] != ""
+    assert set(cluster.drop(["a05", "a31"])) == {""}
+    assert Notes(samples.notes).texts("images-alike", 44)
+    doubles = json.loads((runs_folder("c") / "overview.json").read_text())["duplicates"]
+    assert doubles["near"] == 1

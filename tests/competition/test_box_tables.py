@@ -1,0 +1,221 @@
+"""Tables of boxes in the layouts that hosts use: each box an image of its own where boxes are answered, else asked."""
+
+import json
+import re
+import zlib
+from itertools import groupby
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from src import prepare
+from src.competition.card import load_card
+from src.competition.samples import load_samples
+from src.core.paths import competition_folder
+
+KINDS = ("crab", "fish", "star")
+COLUMNS = ["photo", "n", "kind", "x", "y", "w", "h"]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("PODIUM_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("src.reporting.preview.write_preview", lambda done: done.card.folder / "preview.html")
+
+
+def boxes(first, photos, each=lambda k: 2):
+    return [
+        (f"p{k}", j, KINDS[(k + j + k // 3) % 3], 2 + 20 * j, 3 + j, 14, 15)
+        for k in range(first, first + photos)
+        for j in range(each(k))
+    ]
+
+
+TRAIN, VALID, TEST = boxes(0, 20), boxes(50, 6), boxes(100, 6)
+
+
+def photos(folder, rows):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in {row[0] for row in rows}:
+        noise = np.random.default_rng(zlib.crc32(name.encode())).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"{name}.png"), noise)
+
+
+def sample(root, ids, answer="crab", column="id"):
+    pd.DataFrame({column: list(ids), "kind": answer}).to_csv(root / "sample_submission.csv", index=False)
+
+
+def each_file(folder, rows, ending, text):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, held in groupby(rows, lambda row: row[0]):
+        (folder / f"{name}{ending}").write_text(text(list(held)))
+
+
+def voc(folder, rows, named=True):
+    def text(held):
+        objects = ""
+        for _, _, kind, x, y, w, h in held:
+            corners = f"<xmin>{x}</xmin><ymin>{y}</ymin><xmax>{x + w}</xmax><ymax>{y + h}</ymax>"
+            objects += f"<object>{f'<name>{kind}</name>' * named}<bndbox>{corners}</bndbox></object>"
+        return f"<annotation><filename>old.jpg</filename>{objects}</annotation>"
+
+    each_file(folder, rows, ".xml", text)
+
+
+def yolo(folder, rows, polygons=False):
+    def text(held):
+        lines = []
+        for _, _, kind, x, y, w, h in held:
+            shares = [(x + w / 2) / 60, (y + h / 2) / 40, w / 60, h / 40]
+            if polygons:
+                ends = (x / 60, y / 40), ((x + w) / 60, y / 40), ((x + w / 2) / 60, (y + h) / 40)
+                shares = [one for end in ends for one in end]
+            lines.append(" ".join([str(KINDS.index(kind)), *(f"{one:.5f}" for one in shares)]))
+        return "\n".join(lines)
+
+    each_file(folder, rows, ".txt", text)
+
+
+def coco(file, rows, first, named=True, polygons=False):
+    names = list(dict.fromkeys(row[0] for row in rows))
+    notes = []
+    for k, (name, _, kind, x, y, w, h) in enumerate(rows):
+        corners = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+        place = {"segmentation": corners} if polygons else {"bbox": [x, y, w, h]}
+        kinds = {"category_id": KINDS.index(kind)} if named else {}
+        notes.append({"id": first + k, "image_id": names.index(name)} | place | kinds)
+    kinds = {"categories": [{"id": k, "name": kind} for k, kind in enumerate(KINDS)]} if named else {}
+    images = [{"id": k, "file_name": f"{name}.png"} for k, name in enumerate(names)]
+    file.write_text(json.dumps({"images": images, "annotations": notes} | kinds))
+
+
+def table(file, rows, ids, named=True):
+    cells = pd.DataFrame(rows, columns=COLUMNS).drop(columns=["n"] if named else ["n", "kind"])
+    cells.insert(0, "id", ids)
+    cells.to_csv(file, index=False)
+
+
+def numbered(rows, start=0):
+    return [f"{row[0]}_{row[1] + start}" for row in rows]
+
+
+def voc_boxes(root):
+    for part, rows in (("train", TRAIN), ("test", TEST)):
+        photos(root / part / "images", rows)
+        voc(root / part / "annotations", rows, part == "train")
+    sample(root, numbered(TEST))
+
+
+def yolo_boxes(root, polygons=False):
+    for part, rows in (("train", TRAIN), ("test", TEST)):
+        photos(root / "images" / part, rows)
+        yolo(root / "labels" / part, rows, polygons)
+    (root / "labels/train/p3.txt").write_text("")  # a photo without boxes
+    (root / "data.yaml").write_text("nc: 3\nnames: [crab, fish, star]\n")
+    sample(root, numbered(TEST, 1))
+
+
+def coco_boxes(root, polygons=False):
+    for part, rows, first in (("train", TRAIN, 100), ("test", TEST, 900)):
+        photos(root / part, rows)
+        coco(root / f"{part}.json", rows, first, part == "train", polygons)
+    sample(root, range(900, 900 + len(TEST)), column="annotation_id")
+
+
+def csv_boxes(root):
+    for part, rows in (("train", TRAIN), ("valid", VALID), ("test", boxes(100, 6, lambda k: 1))):
+        photos(root / part, rows)
+        table(root / f"{part}.csv", rows, numbered(rows), part != "test")
+    sample(root, numbered(boxes(100, 6, lambda k: 1)))
+
+
+@pytest.mark.parametrize(
+    ("build", "form", "train", "id"),
+    [
+        (voc_boxes, "/corners={xmin},{ymin},{xmax},{ymax}", TRAIN, "{file}_{object0}"),
+        (yolo_boxes, "/yolo={x_center},{y_center},{width},{height}", TRAIN, "{file}_{object}"),
+        (lambda root: yolo_boxes(root, True), "/yolo={x_center},{y_center},{width},{height}", TRAIN, "{file}_{object}"),
+        (coco_boxes, "/box={bbox}", TRAIN, "annotation_id"),
+        (lambda root: coco_boxes(root, True), "/box={bbox}", TRAIN, "annotation_id"),
+        (csv_boxes, "/box={x},{y},{w},{h}", TRAIN + VALID, "id"),
+    ],
+    ids=["voc", "yolo", "yolo polygons", "coco", "coco polygons", "csv with validation"],
+)
+def test_each_box_is_an_image(tmp_path, build, form, train, id):
+    build(tmp_path / "host")
+    assert prepare.main([str(tmp_path / "host"), "id=c"]) == 0
+    facts = yaml.safe_load((competition_folder("c") / "card.yaml").read_text())
+    for part in {"train", "validation", "test"} & facts.keys():
+        assert facts[part]["images"].endswith(form), part
+    assert facts["test"]["id"] == id
+    samples = load_samples(load_card("c"))
+    empty = "p3" if facts["train"]["table"] == "labels/train/*.txt" else ""
+    read = zip(samples.train["path"], samples.targets, strict=True)
+    found = sorted((re.search(r"p\d+(?=\.png)", path)[0], samples.classes[k]) for path, k in read)
+    assert found == sorted((row[0], row[2]) for row in train if row[0] != empty)
+    assert samples.train["id"].is_unique and (samples.train.groupby("group").size() == 2).all()
+    asked = pd.read_csv(tmp_path / "host/sample_submission.csv", dtype=str).iloc[:, 0]
+    assert samples.test["id"].tolist() == asked.tolist()
+
+
+def voc_pictures(root):
+    voc_boxes(root)
+    sample(root, sorted({row[0] for row in TEST}))
+
+
+def coco_pictures(root):
+    coco_boxes(root)
+    (root / "test.json").unlink()
+    sample(root, sorted(f"{row[0]}.png" for row in TEST[::2]))
+
+
+def csv_pictures(root):
+    """One label for all boxes of a picture."""
+    for part, rows in (("train", TRAIN), ("test", TEST)):
+        photos(root / part, rows)
+    table(root / "train.csv", [(*row[:2], KINDS[int(row[0][1:]) % 3], *row[3:]) for row in TRAIN], numbered(TRAIN))
+    sample(root, sorted({row[0] for row in TEST}), column="photo")
+
+
+@pytest.mark.parametrize("build", [voc_pictures, coco_pictures, csv_pictures])
+@pytest.mark.parametrize("whole", [True, False])
+def test_boxes_to_learn_from_and_pictures_to_answer_are_asked_about(tmp_path, build, whole, capsys):
+    build(tmp_path / "host")
+    words = [str(tmp_path / "host"), "id=c", "--json"]
+    assert prepare.main(words) == 1
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert told["code"] == "undecided"
+    templates = [
+        one.removeprefix("train.images='").partition("'")[0] for one in told["message"].split("Say it: ")[1].split("; ")
+    ]
+    words += [
+        f"train.images={templates[whole]}",
+        *(["target=multilabel"] if whole and build is not csv_pictures else []),
+    ]
+    assert prepare.main(words) == 0
+    assert len(load_samples(load_card("c")).train) == (20 if whole else 40)
+
+
+def test_boxes_without_a_sample_are_refused_with_the_words_that_read_them(tmp_path, capsys):
+    root = tmp_path / "host"
+    for part, rows in (("train", TRAIN), ("valid", VALID), ("test", TEST)):
+        photos(root / part / "images", rows)
+        yolo(root / part / "labels", rows)
+    words = [str(root), "id=c", "--json"]
+    assert prepare.main(words) == 1
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert told["code"] == "unsupported-task" and "train.table='train/labels/*.txt'" in told["message"]
+    assert prepare.main([*words, "train.table=train/labels/*.txt"]) == 0
+    samples = load_samples(load_card("c"))
+    assert (len(samples.train), len(samples.test)) == (52, 12)
+
+
+def test_a_broken_file_of_boxes_is_named(tmp_path, capsys):
+    voc_boxes(tmp_path / "host")
+    (tmp_path / "host/train/annotations/p7.xml").write_text("<annotation><object><name>crab</name>")
+    assert prepare.main([str(tmp_path / "host"), "id=c", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert told["code"] == "unreadable-table" and "p7" in told["message"]

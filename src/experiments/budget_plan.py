@@ -17,6 +17,7 @@ from src.config import run_config
 from src.config.request import Request
 from src.config.schema import Config, seconds_of
 from src.core.console import ProgressReporter, log, silenced
+from src.core.errors import Problem
 from src.core.files import read_csv, read_json
 from src.core.paths import DONE, Run
 from src.experiments.learning_curve import lengths, promised
@@ -38,13 +39,17 @@ STRONG = ("convnext_tiny.fb_in22k_ft_in1k", "resnet50.a1_in1k")  # of a GPU, the
 PROBE_SIZES = (288, 224, 160, 128, 96)  # the first at which the probe takes no more than
 ENLARGED = 3  # times a picture's own side, beyond which a probe sees nothing more
 PROBE_SHARE, PROBE_LEAST = 0.3, 20  # of the budget, by torch; seconds, where that is less
+TOO_LONG, PROBE_FREE = 2, 300  # of the budget, by torch, which is the slower engine; seconds, where that is less
+PROBED = ("name", "args", "pool")  # of model, that the probe has chosen
 SIZES = {"cpu": list(range(128, 289, 16)), "gpu": list(range(128, 321, 32))}  # fine-tuned at
 FIRST_SIZE = 128  # at which speeds are measured first
 SMALL = 64  # pixels of the usual side, up to which features of photos may say little
 WEAK = 0.5  # of the loss of a guess, from which a probe is weak
 TRIAL_SHARE, TRIAL_LEAST = 0.15, 20  # of the budget for a trial from scratch; seconds, where the probe was quicker
 SCRATCH_EPOCHS = 40  # at most
-RECIPES = {math.inf: "fine-tune"}  # {rows of a fold below which: configs/<name>.yaml}
+FINE_TUNE_EPOCHS = 3, 8  # wanted before the picture is made larger; at most
+RECIPE = "fine-tune"  # configs/<name>.yaml, of how all weights are trained
+OTHER_RATE = 1e-4  # of networks that the recipe was not tried on: usual for AdamW and published weights; not measured
 PLANNED_KEYS = ("train.epochs", "train.precision")  # not as the recipe has them
 SIMPLE = 40  # seconds of training, for less of which a rough measurement is enough
 WORTH_ALL = 0.9  # of a fold's time, which all cores must save to be given to the last one
@@ -116,13 +121,14 @@ class Planner:
     # The probe
 
     def _probe(self) -> Facts | None:
-        name = self._pretrained_network()
-        if name is None or not self.competition.target.usual_probes:
+        names = self._pretrained_networks()
+        if not names or not self.competition.target.usual_probes:
             asked = "model.pretrained=false" if self.config.model.pretrained is False else "no weights are at hand"
-            reason = asked if name is None else "this kind of target has no heads for it"
+            reason = "this kind of target has no heads for it" if names else asked
             log.info(f"no probe first: {reason}")
             return None
-        return self._fitted(self._probe_config(name), f"{self.request.run}-probe")
+        configs_in_turn = (self._probe_config(name, must=name == names[-1]) for name in names)
+        return self._fitted(next(filter(None, configs_in_turn)), f"{self.request.run}-probe")
 
     def _fitted(self, config: Config, run: str) -> Facts:
         """A probe of this configuration, its folds fitted, its answer handed in, and its score told."""
@@ -166,21 +172,38 @@ class Planner:
             self.probe = larger
         self._mark("larger probe")
 
-    def _pretrained_network(self) -> str | None:
-        """The network whose weights the probe takes: a stronger one on a GPU; None where none may be had."""
+    def _pretrained_networks(self) -> list[str]:
+        """Whose weights the probe may take: those of the network that is named, if it can, or of a stronger one on a
+        GPU; then those of the recipe's network."""
         if self.config.model.pretrained is False:
-            return None
-        embedded = configs.load_tree(configs.config_file("probe"))["model"]["name"]
-        for name in (*(STRONG if self.place == "gpu" else ()), embedded):
-            if published(name):
-                return name
-        return None
+            return []
+        named, embedded = self.config.model.name, _network_of("probe")
+        if self._can_be_probed(named):
+            first = named
+        else:
+            first = next((name for name in STRONG if published(name)), None) if self.place == "gpu" else None
+        return list(dict.fromkeys(name for name in (first, embedded if published(embedded) else None) if name))
 
-    def _probe_config(self, name: str) -> Config:
+    def _can_be_probed(self, named: str) -> bool:
+        """Whether a network that is named has published weights, and one linear layer at its end."""
+        if named == "auto" or self.config.model.weights or not published(named):
+            return False
+        try:
+            size, classes = self.usual.images.size, len(self.competition.samples.classes)
+            without_head(build(self.usual.model, classes, size, self.competition.target, load=False))
+        except Problem:
+            return False
+        return True
+
+    def _probe_config(self, name: str, must: bool) -> Config | None:
+        """The probe on this network, at the largest size that fits. None where it takes too long and need not be;
+        raises Problem where it must."""
         config = configs.load("probe", {}, self.request.competition)
         same = ("machine", "predict", "log")  # and the same rows, folds and pictures
         config = config.model_copy(update={section: getattr(self.usual, section) for section in same})
         values: dict[str, Any] = {"model.name": name, "model.pretrained": True}
+        if name == self.config.model.name:
+            values["model.args"] = self.usual.model.args
         values |= {f"data.{key}": value for key, value in self.usual.data.model_dump().items() if "sampler" not in key}
         values |= {f"images.{key}": getattr(self.usual.images, key) for key in ("fit", "prepare")}
         config = with_values(config, values)
@@ -188,17 +211,26 @@ class Planner:
         begun = self._stored(f"{self.request.run}-probe")
         if begun:  # by an earlier command that was killed
             kept = {f"images.{key}": getattr(begun.images, key) for key in ("size", "load_size")}
-            return with_values(config, kept | {"model.name": begun.model.name, "model.pool": begun.model.pool})
+            return with_values(config, kept | {f"model.{key}": getattr(begun.model, key) for key in PROBED})
         views = {*config.probe.views, *config.predict.views}
         passes = len(views) * (len(self.competition.samples.train) + len(self.competition.samples.test))
         seconds = self.trials.answer_seconds(config) / self.trials.share(config).jobs
         most = max(PROBE_LEAST, PROBE_SHARE * self.total)
         widest = ENLARGED * usual_side(self.competition.samples)
-        for size in PROBE_SIZES:
-            expected = passes * seconds * (size / config.images.size) ** 2
-            if size <= config.images.size and ((size <= widest and expected <= most) or size == PROBE_SIZES[-1]):
-                return with_values(config, {"images.size": size, "images.load_size": size})
-        return config
+        full = config.images.size
+        expected = {size: passes * seconds * (size / full) ** 2 for size in PROBE_SIZES if size <= full}
+        size = next((one for one in expected if one <= widest and expected[one] <= most), PROBE_SIZES[-1])
+        if not must and expected[size] > most:
+            log.info(f"the probe takes another network: {name} would take {expected[size] / 60:.0f} minutes for it")
+            return None
+        if expected[size] > TOO_LONG * max(self.total, PROBE_FREE):
+            raise Problem(
+                f"budget={self.config.budget}: {name} would take about {expected[size] / 60:.0f} minutes to see the "
+                f"{passes} views of the pictures: give budget={math.ceil(expected[size] / 60)}m, or "
+                f"model.pretrained=false, which trains what fits from scratch",
+                code="budget-too-short",
+            )
+        return with_values(config, {"images.size": size, "images.load_size": size})
 
     # Scratch or not
 
@@ -283,20 +315,22 @@ class Planner:
         return with_values(self.usual, {"model.pretrained": False})
 
     def _fine_tuned(self) -> Config:
-        """The recipe, but for what was set otherwise; of a network that was named, the configuration as it is."""
-        if self.config.model.name != "auto":
-            return with_values(self.usual, {"model.pretrained": True})
-        rows = len(self.competition.folds.rows(self._member()[1])[0])
-        begins = self._stored(self.probe["run"]).model
-        values = {"model.name": begins.name, "model.pretrained": True, "model.stem": "stock", "model.pool": begins.pool}
-        values |= {key: value for key, value in recipe(rows).items() if key not in self.request.given}
-        return with_values(self.usual, values)
+        """The recipe, but for what was set otherwise, for the network that is named or that of the probe."""
+        probed, named = self._stored(self.probe["run"]).model if self.probe else None, self.config.model.name
+        name = probed.name if named == "auto" else named
+        values = recipe()
+        if probed and probed.name == name:
+            values |= {"model.stem": "stock", "model.pool": probed.pool}
+        else:
+            values["train.head_init"] = "random"
+        if name != _network_of(RECIPE):
+            values["optim.lr"] = OTHER_RATE
+        kept = {key: value for key, value in values.items() if key not in self.request.given}
+        return with_values(self.usual, {"model.name": name, "model.pretrained": True, **kept})
 
-    def _wanted(self, by: str, rows: int) -> tuple[int, int]:
+    def _wanted(self, by: str) -> tuple[int, int]:
         """(epochs for which the picture may be made no smaller, epochs at most)"""
-        if by == SCRATCH:
-            return FEWEST, SCRATCH_EPOCHS
-        return 3, 12 if rows < 1000 else 8 if rows < 5000 else 6
+        return (FEWEST, SCRATCH_EPOCHS) if by == SCRATCH else FINE_TUNE_EPOCHS
 
     # What fits
 
@@ -313,7 +347,7 @@ class Planner:
         config = self._from_scratch() if by == SCRATCH else self._fine_tuned()
         config = config.model_copy(update={"budget": self.config.budget})
         work = self._work(config)
-        wanted, most = self._wanted(by, work.rows)
+        wanted, most = self._wanted(by)
         free = by == FINE_TUNE and self.config.images.size == "auto"
         widest = self.probe["size"] if self.probe else 0
         most_side = max(FIRST_SIZE, widest, 2 * usual_side(self.competition.samples))
@@ -361,11 +395,12 @@ class Planner:
         how = "from the probe" if config.train.head_init == PROBE else "with published weights"
         how = how if config.model.pretrained else f"with {config.model.weights or 'no weights'}"
         after = answers + parts[PAGE]
+        more = "" if "budget" in self.request.given else "\nbudget=60m, or any other time, plans for that one instead"
         text = (
             f"plan for {self.config.budget}: {speed.network} {how}, {speed.size} px, {epochs} epochs, "
             f"{work.folds} folds: training {training / 60:.1f} min, prediction and page {after / 60:.1f} min; "
             f"{self._left / 60:.1f} min are left\n"
-            f"measured: {work.batch / speed.step:.0f} images/s a fold, {work.jobs} at once, in {speed.precision}"
+            f"measured: {work.batch / speed.step:.0f} images/s a fold, {work.jobs} at once, in {speed.precision}{more}"
         )
         return Planned(facts, config, text, instead, speed, work, epochs, after)
 
@@ -439,9 +474,14 @@ def larger_size(size: int, widest: int, seconds: float, room: float) -> int | No
     return next(fitting, None)
 
 
-def recipe(rows: int) -> dict[str, Any]:
-    """{key: value} of how a network with weights is fine-tuned on so many rows, as the recipe's file has it."""
-    tree = configs.load_tree(configs.config_file(next(name for most, name in RECIPES.items() if rows < most)))
+def _network_of(name: str) -> str:
+    """That configs/NAME.yaml names."""
+    return configs.load_tree(configs.config_file(name))["model"]["name"]
+
+
+def recipe() -> dict[str, Any]:
+    """{key: value} of how a network with weights is fine-tuned, as the recipe's file has it."""
+    tree = configs.load_tree(configs.config_file(RECIPE))
     kept = {section: tree.get(section, {}) for section in ("augment", "optim", "probe", "schedule", "train")}
     values = {f"{section}.{key}": value for section, keys in kept.items() for key, value in keys.items()}
     values.setdefault("train.global_batch", values["train.batch"])

@@ -76,6 +76,7 @@ class NetworkFeatures:
             images.fit,
             versions_of(images.prepare),
         ]
+        facts += [] if images.bag_size is None else [images.bag_size]  # a bag's images are joined within the features
         key = hashlib.sha256(json.dumps([facts, versions_of(images.prepare)]).encode()).hexdigest()[:12]
         return self.competition.card.folder / "cache" / "features" / f"{self.name}@{images.size}-{key}"
 

@@ -202,11 +202,11 @@ def test_a_longer_training_is_promised_by_the_trend_of_two():
 
 def test_the_recipe_of_a_plan_is_the_files():
     file = load("fine-tune", {"competition": "tiny"})
-    for key, value in recipe(10_000).items():
+    for key, value in recipe().items():
         section, name = key.split(".")
         found = file.model_dump()[section][name]
         assert found == value or (key == "train.global_batch" and value == file.train.batch)
-    assert recipe(10_000)["train.head_init"] == "probe" and "train.epochs" not in recipe(10_000)
+    assert recipe()["train.head_init"] == "probe" and "train.epochs" not in recipe()
 
 
 def test_a_fold_that_would_end_too_late_is_left_out(monkeypatch, messages):

@@ -16,6 +16,7 @@ from src.models.factory import build, try_size
 from src.models.features import without_head
 from src.models.heads.cosine import Cosine
 from src.models.pools.gem import GeM
+from src.models.pools.root import RootMean
 from src.models.zoo import register_networks
 from src.predict import main as predict
 from src.train import main as train
@@ -34,6 +35,7 @@ KINDS = {
     "a norm in its head": ("test_convnext", {}, "gem cosine probe"),
     "no batch norms": ("test_nfnet", {}, "gem cosine probe"),
     "a head that is a convolution": ("dla46x_c", {}, "gem cosine probe"),
+    "a pool that keeps its dimensions": ("mobilenetv3_small_050", {}, "gem cosine probe"),
     "channels last": ("test_mambaout", {}, "cosine probe"),
     "a transformer": ("test_vit", {}, "cosine probe"),
     "two heads": ("deit_tiny_distilled_patch16_224", {"depth": 1}, "cosine"),
@@ -207,14 +209,18 @@ def test_a_network_whose_last_layer_has_a_name_of_its_own_begins_with_a_file(tmp
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_parts_are_exchanged_or_that_is_refused(kind):
     name, args, parts = KINDS[kind]
-    for part, choice in (("gem", {"pool": "gem"}), ("cosine", {"head": "cosine"})):
+    for part, choice, layer in (
+        ("gem", {"pool": "gem"}, GeM),
+        ("gem", {"pool": "root"}, RootMean),
+        ("cosine", {"head": "cosine"}, Cosine),
+    ):
         asked = model(name=name, args=args, stem="stock", **choice)
         if part not in parts:
             with raises("unfit-network", name):
                 build(asked, CLASSES, SIZE)
             continue
         network = build(asked, CLASSES, SIZE).eval()
-        assert any(isinstance(module, GeM if part == "gem" else Cosine) for module in network.modules())
+        assert any(isinstance(module, layer) for module in network.modules())
         with torch.no_grad():
             answers = network(pictures(SIZE))
         assert answers.shape == (2, CLASSES) and (part == "gem" or answers.abs().max() <= COSINE_SCALE)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures import figures
 from tests.fixtures.notes import Notes
 from tests.fixtures.tiny import write_tiny
 
@@ -18,12 +19,14 @@ from tests.fixtures.tiny import write_tiny
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Twenty seconds of processor time and more each, the longest first: they begin before the others, so that no process is
+# Ten seconds of processor time and more each, the longest first: they begin before the others, so that no process is
 # left with one of them at the end.
-LONG = ("test_budget.py", "test_sweep.py", "test_backends.py", "test_push.py", "test_run_sh.py", "test_distributed.py")
-LONG += ("test_distillation.py", "test_report.py", "test_networks.py", "test_host_layouts.py", "test_kernel_folder.py")
-LONG += ("test_gpu_script.py", "test_resume.py", "test_review.py", "test_report_page.py", "test_damaged_files.py")
-LONG += ("test_export.py", "test_training.py", "test_kernel_train.py", "test_kernel_hosted.py", "test_search.py")
+LONG = ("test_push.py", "test_backends.py", "test_budget.py", "test_training.py", "test_run_sh.py", "test_sweep.py")
+LONG += ("test_ensembles.py", "test_distillation.py", "test_damaged_files.py", "test_host_layouts.py")
+LONG += ("test_columns_beside.py", "test_odd_hosts.py", "test_report.py", "test_main_job.py", "test_distributed.py")
+LONG += ("test_wrong_input.py", "test_readers.py", "test_extensions.py", "test_report_page.py", "test_review.py")
+LONG += ("test_lr_finder.py", "test_regression.py", "test_resume.py", "test_cache.py", "test_networks.py")
+LONG += ("test_export.py", "test_kernel_push.py", "test_kernel_hosted.py", "test_search.py", "test_bags.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -59,6 +62,23 @@ def _previews_without_their_picture() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("src.reporting.preview.write.picture_of", lambda _: b"")
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _figures_are_left_out() -> Iterator[None]:
+    """Dozens of pages are made, and to draw their figures takes longer than all the rest."""
+    if "torch" not in sys.modules:  # no collected test trains, and none reports
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        figures.leave_out(patch)
+        yield
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages and comparisons with their figures."""
+    figures.draw(monkeypatch)
 
 
 @pytest.fixture
@@ -101,10 +121,3 @@ def tiny(home: Path) -> Path:
     """A home with competition `tiny` and configs/tiny.yaml in it: three colours, trained in seconds."""
     write_tiny(home)
     return home
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages without their figures, which take most of the time; the tables of their numbers are written as ever."""
-    monkeypatch.setattr("src.reporting.page.write.png_and_svg_of", lambda draw, name: (b"", "<svg></svg>"))
-    monkeypatch.setattr("src.reporting.page.write.png_of", lambda draw: b"")

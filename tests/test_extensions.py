@@ -16,11 +16,18 @@ from src.predict import main as predict
 from src.train import main as train
 from tests.fixtures.codes import assert_error
 from tests.fixtures.recipes import recipe
+from tests.fixtures.tiny import write_tiny
 
 KINDS = ("network", "loss", "sampler", "schedule", "view", "prepare step", "backend", "label source")
 KINDS += ("fit", "pool", "head", "branch", "submission kind", "reader")
 EXTENSIONS = {kind: recipe(kind.capitalize()) for kind in KINDS}
 MEMBER = Path("runs/tiny/r/seed0/fold0")
+
+
+@pytest.fixture
+def tiny(home):
+    write_tiny(home, side=8)
+    return home
 
 
 @pytest.fixture
@@ -197,7 +204,7 @@ def test_a_submission_kind_with_a_fit_a_pool_and_a_head(extended):
     card = extended / "competition/tiny/card.yaml"
     card.write_text(card.read_text().replace("kind: label", "kind: sure_label"))
     words = ["model.name=resnet10t", "model.pool=largest", "model.head=two_layers", "images.fit=corner"]
-    assert learn(*words, "images.size=32", "images.load_size=36") == 0
+    assert learn(*words, "images.size=24", "images.load_size=28") == 0
     weights = load_file(extended / MEMBER / "model.safetensors")
     assert weights["fc.0.weight"].shape == (8, 512) and weights["fc.2.weight"].shape == (3, 8)
     (cache,) = (extended / "competition/tiny/cache").glob("*px-corner-*.npy")

@@ -37,6 +37,7 @@ def run(out: Path, *steps: str) -> dict:
     return {step["name"]: step for step in tree["steps"]}
 
 
+@pytest.mark.slow
 def test_the_script_runs_on_a_processor(tmp_path):
     steps = run(tmp_path / "out", *QUICK)
     assert {name: step["status"] for name, step in steps.items()} == dict.fromkeys(QUICK, "done")
@@ -78,7 +79,7 @@ def hanging(place, tell):
     [(failing, "failed", {"found": 1.5}), (dying, "failed", {}), (hanging, "ended", {"found": 2})],
 )
 def test_a_step_that_fails_or_hangs_leaves_the_table_whole(tmp_path, monkeypatch, work, status, figures):
-    monkeypatch.setitem(STEPS, "odd", Step("odd", 6, work))
+    monkeypatch.setitem(STEPS, "odd", Step("odd", 3 if work is hanging else 6, work))
     place = Place(tmp_path, "cpu", tiny=True)
     result = run_step("odd", place, tmp_path / "log.txt", left=100)
     assert (result.status, result.figures) == (status, figures) and result.seconds < 10
@@ -117,7 +118,13 @@ def test_without_time_nothing_is_begun(tmp_path, monkeypatch):
     assert run_step("odd", Place(tmp_path, "cpu", True), tmp_path / "log.txt", left=2).status == LEFT_OUT
 
 
-@pytest.mark.parametrize("words", [[], ["out", "--huge"], ["out", "devise=cpu"], ["out", "no such step"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["out", "no such step"],
+        *(pytest.param(words, marks=pytest.mark.slow) for words in ([], ["out", "--huge"], ["out", "devise=cpu"])),
+    ],
+)
 def test_wrong_words_end_with_code_2(tmp_path, words):
     command = [sys.executable, "-m", "tests.gpu", *words]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}

@@ -19,7 +19,9 @@ import torch
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
+from src.competition.competition import open_competition
 from src.config.request import parse
+from src.core.paths import Run
 from src.models.factory import build
 from src.predict import main as predict
 from src.reporting.sections.score import TEST
@@ -130,11 +132,11 @@ def truth(home: Path, competition: str = "tiny") -> pd.Series:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory) -> Iterator[Path]:
-    """competition/demo-digits of a home in which one fold of the demo was trained, shortly."""
+    """competition/demo-digits of a home in which the demo was opened, as every command opens it."""
     home = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PODIUM_HOME", str(home))
-        said(train, "fold=0", "train.epochs=1")
+        open_competition(parse([]).config, Run("demo-digits", "first"))
         yield home / "competition" / "demo-digits"
 
 
@@ -176,7 +178,7 @@ def test_the_demo_is_laid_out_as_kaggle_serves_it(demo):
 def test_the_demo_is_written_once(demo):
     before = {path: path.stat().st_mtime_ns for path in (demo / "data").rglob("*")}
     assert len(before) > 800
-    said(train, "config=demo-digits", "run=second", "fold=0", "train.epochs=1")
+    open_competition(parse(["config=demo-digits", "run=second"]).config, Run("demo-digits", "second"))
     assert {path: path.stat().st_mtime_ns for path in (demo / "data").rglob("*")} == before
 
 

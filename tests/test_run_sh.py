@@ -286,6 +286,7 @@ def test_a_word_that_only_training_understands_is_one_line_too(real):
     assert "optim.lrr" in done.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(real, tmp_path):
     """Two folds, side by side where there are two cores."""
     words = [str(REPOSITORY / "run.sh"), "fold=0..1", "config=tiny", "train.epochs=10", "train.batch=1", "run=long"]

@@ -43,8 +43,16 @@ def dotted(file: Path) -> str:
 
 
 FILES = {dotted(file): file for file in sorted((REPOSITORY / "src").rglob("*.py"))}
-MODULES = {name: ast.parse(file.read_text(encoding="utf-8"), str(file)) for name, file in FILES.items()}
-DOORS = {name for name, tree in MODULES.items() if name.count(".") == 1 and "main" in functions_of(tree)}
+
+
+@functools.cache  # not when tests are collected, which each process does
+def modules() -> dict[str, ast.Module]:
+    return {name: ast.parse(file.read_text(encoding="utf-8"), str(file)) for name, file in FILES.items()}
+
+
+@functools.cache
+def doors() -> set[str]:
+    return {name for name, tree in modules().items() if name.count(".") == 1 and "main" in functions_of(tree)}
 
 
 @functools.cache  # each rule asks all modules
@@ -69,7 +77,7 @@ def calls(tree: ast.Module) -> tuple[tuple[ast.Call, str], ...]:
 def knowing(library: str) -> set[str]:
     """The modules that import a library."""
     return {
-        name for name, tree in MODULES.items() if any(f"{one}.".startswith(f"{library}.") for one in imported(tree))
+        name for name, tree in modules().items() if any(f"{one}.".startswith(f"{library}.") for one in imported(tree))
     }
 
 
@@ -87,34 +95,39 @@ def tracked() -> list[PurePosixPath]:
 
 
 def test_what_is_read_here_is_not_empty():
-    assert len(MODULES) > 40
-    assert {"src.train", "src.predict", "src.submit"} <= DOORS
-    rooms = {room(name) for name in MODULES if name.count(".") > 1}
+    assert len(modules()) > 40
+    assert {"src.train", "src.predict", "src.submit"} <= doors()
+    rooms = {room(name) for name in modules() if name.count(".") > 1}
     assert {"core", "config", "images", "models", "evaluation", "competition", "submission", "inference"} <= rooms
     assert rooms <= set(LEVEL)
 
 
 def test_every_module_has_a_floor():
-    homeless = {name for name in MODULES if name not in DOORS and name != "src.__init__" and room(name) not in LEVEL}
+    homeless = {
+        name for name in modules() if name not in doors() and name != "src.__init__" and room(name) not in LEVEL
+    }
     assert not homeless
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name != "src.__init__"])
-def test_imports_run_one_way(name):
-    level = len(FLOORS) if name in DOORS else LEVEL[room(name)]
-    for other in imported(MODULES[name]):
-        if other == "src" or not other.startswith("src."):
-            continue
-        above = "src." + room(other) in DOORS or LEVEL[room(other)] >= level
-        assert room(other) == room(name) or not above, f"{name} imports {other}, which does not lie below it"
+def test_imports_run_one_way():
+    against = []
+    for name, tree in modules().items():
+        level = len(FLOORS) if name in doors() or name == "src.__init__" else LEVEL[room(name)]
+        for other in imported(tree):
+            if other == "src" or not other.startswith("src."):
+                continue
+            above = "src." + room(other) in doors() or LEVEL[room(other)] >= level
+            if room(other) != room(name) and above:
+                against.append(f"{name} imports {other}, which does not lie below it")
+    assert not against
 
 
 def test_no_modules_import_each_other_in_a_circle():
     """Imports inside functions and under TYPE_CHECKING count too: they hide a circle, and do not open it."""
-    known = set(MODULES)
+    known = set(modules())
 
     def modules_of(name: str) -> set[str]:
-        found = {other if other in known else other.rpartition(".")[0] for other in imported(MODULES[name])}
+        found = {other if other in known else other.rpartition(".")[0] for other in imported(modules()[name])}
         return (found & known) - {name, f"{name}.__init__"}
 
     tuple(graphlib.TopologicalSorter({name: modules_of(name) for name in known}).static_order())
@@ -122,7 +135,7 @@ def test_no_modules_import_each_other_in_a_circle():
 
 def test_doors_parse_and_call_and_no_more():
     """A door that grows code of its own grows code that no other door can use."""
-    for name in DOORS:
+    for name in doors():
         lines = FILES[name].read_text().splitlines()
         assert len(lines) < 150, f"{name} has {len(lines)} lines"
         assert "COMMAND.main(work, argv)" in FILES[name].read_text(), f"{name}: one front for all commands"
@@ -158,7 +171,7 @@ def test_one_module_knows_ray():
 def test_one_module_decodes_images():
     readers = {
         name
-        for name, tree in MODULES.items()
+        for name, tree in modules().items()
         for call, written in calls(tree)
         if isinstance(call.func, ast.Attribute)
         and (call.func.attr in RAW_READERS or written in ("Image.open", "PIL.Image.open"))
@@ -171,11 +184,11 @@ def test_one_module_runs_the_kaggle_command():
     running = {
         name
         for name in knowing("subprocess") | knowing("os.system") | knowing("asyncio")
-        if any(isinstance(node, ast.Constant) and node.value == "kaggle" for node in ast.walk(MODULES[name]))
+        if any(isinstance(node, ast.Constant) and node.value == "kaggle" for node in ast.walk(modules()[name]))
     }
     assert running == {"src.submission.kaggle.command"}
     # What listens inside the command's own process is no part of ours.
-    listener = {name for name in MODULES if name.startswith("src.submission.kaggle.listener.")}
+    listener = {name for name in modules() if name.startswith("src.submission.kaggle.listener.")}
     assert (knowing("kaggle") | knowing("kagglesdk") | knowing("requests")) - listener == set()
     assert not knowing("src.submission.kaggle.listener")
 
@@ -183,7 +196,7 @@ def test_one_module_runs_the_kaggle_command():
 def test_nothing_untrusted_is_executed():
     """Pickles, plain yaml.load and shells run what a downloaded file tells them to."""
     seen = 0
-    for name, tree in MODULES.items():
+    for name, tree in modules().items():
         for call, written in calls(tree):
             options = {k.arg: k.value for k in call.keywords}
             assert written not in ("eval", "exec", "os.system", "os.popen", "yaml.unsafe_load"), name
@@ -204,11 +217,11 @@ def test_names_tell_what_is_inside():
         assert file.stem not in ("utils", "util", "common", "helpers", "helper", "misc", "tools", "base"), file
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_files_are_short_and_say_what_they_are(name):
-    text = FILES[name].read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= LONGEST
-    assert not text.strip() or ast.get_docstring(MODULES[name]), "its first line must say what the file is"
+def test_files_are_short_and_say_what_they_are():
+    texts = {name: file.read_text(encoding="utf-8") for name, file in FILES.items()}
+    assert not [name for name, text in texts.items() if len(text.splitlines()) > LONGEST]
+    silent = [name for name, text in texts.items() if text.strip() and not ast.get_docstring(modules()[name])]
+    assert not silent, "its first line must say what the file is"
 
 
 def test_the_top_level_is_fixed():
@@ -233,7 +246,7 @@ def test_one_module_knows_file_locks():
 def test_every_error_has_a_code():
     """Programs and tests tell errors apart by their codes; "failed" and "usage" tell nothing."""
     bases = {"Problem", "UsageError"}  # and classes of theirs without a code of their own
-    classes = [node for tree in MODULES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    classes = [node for tree in modules().values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     coded = {node.name for node in classes if any(ast.unparse(line).startswith("code = ") for line in node.body)}
     while (
         more := {
@@ -246,7 +259,7 @@ def test_every_error_has_a_code():
         bases |= more
     made = [
         (f"{FILES[name]}:{call.lineno}", [word.value for word in call.keywords if word.arg == "code"])
-        for name, tree in MODULES.items()
+        for name, tree in modules().items()
         for call, written in calls(tree)
         if written.rpartition(".")[2] in bases
     ]

@@ -8,6 +8,7 @@ import numpy as np
 from src.competition.plan_record import as_planned, plan_of
 from src.competition.samples import Samples
 from src.config import run_config
+from src.config.image_size import Size, SizeWord
 from src.config.load import merge
 from src.config.schema import Config, Model, check
 from src.core.console import log, note
@@ -158,7 +159,7 @@ def with_values(config: Config, values: dict[str, Any]) -> Config:
 
 def _chosen(config: Config, samples: Samples, metric: Metric) -> dict[str, Any]:
     place, rows = place_of(config.machine.device), len(samples.train)
-    size = _size(samples, place) if config.images.size == "auto" else config.images.size
+    size = _size(samples, place, config.images.tiles) if config.images.size == "auto" else config.images.size
     counts = samples.counts[samples.counts > 0]
     # Where probabilities are scored, showing rare classes more often would shift them all.
     uneven = metric.needs == "labels" and len(counts) > 0 and counts.max() >= UNEVEN * counts.min()
@@ -181,20 +182,23 @@ def place_of(device: str) -> str:
     return "cpu" if device == "cpu" else "gpu"
 
 
-def _size(samples: Samples, place: str) -> int:
+def _size(samples: Samples, place: str, tiles: str | None) -> int:
     """The images' own short side, a multiple of 8, within what the machine can afford."""
     least, most = (16, 64) if place == "cpu" else (32, 224)
-    return int(np.clip(round(usual_side(samples) / 8) * 8, least, most))
+    return int(np.clip(round(usual_side(samples, tiles) / 8) * 8, least, most))
 
 
-def usual_side(samples: Samples) -> float:
-    """The median of the images' short sides in pixels, as some of them tell."""
+def usual_side(samples: Samples, tiles: str | None = None) -> float:
+    """The median of the images' short sides in pixels, or of their tiles', as some of them tell."""
+    grid = Size.of(tiles or 1)
     paths = samples.train["path"]
     some = paths.iloc[np.linspace(0, len(paths) - 1, min(LOOKED_AT, len(paths))).astype(int)]
-    return float(np.median([min(image_size(Path(path))) for path in some]))
+    sizes = [image_size(Path(path)) for path in some]
+    return float(np.median([min(width / grid.width, height / grid.height) for width, height in sizes]))
 
 
-def _network(size: int, place: str) -> str:
+def _network(size: SizeWord, place: str) -> str:
+    short = Size.of(size).short
     if place == "cpu":
-        return "resnet8" if size <= 32 else "resnet18"
-    return "resnet18" if size <= 96 else "resnet50"
+        return "resnet8" if short <= 32 else "resnet18"
+    return "resnet18" if short <= 96 else "resnet50"

@@ -18,6 +18,8 @@ from src.competition.file_tree import Tree
 from src.core.console import Note
 from src.core.errors import Problem
 from src.core.wording import plural
+from src.images.bags import natural_order
+from src.images.regions import tile_names
 
 FILES, ROWS = "files", "rows"  # of a card's `bag`
 BAG, DIGESTS = "bag", "digests"
@@ -28,12 +30,24 @@ class Bag(NamedTuple):
     digests: tuple[int, ...]
 
 
-def bags_of(train: pd.DataFrame, test: pd.DataFrame) -> list[Bag] | None:
-    """Of the training rows, then of the test rows; None where each has one image."""
-    if BAG not in train:
-        return None
+def bags_of(train: pd.DataFrame, test: pd.DataFrame, tiles: str | None = None) -> list[Bag] | None:
+    """Of the training rows, then of the test rows; None where each has one image. tiles: rows and columns, such as 2x4,
+    into which every picture is cut: they stand in its place."""
     tables = [train, test] if len(test) else [train]
-    return [Bag(*one) for table in tables for one in zip(table[BAG], table[DIGESTS], strict=True)]
+    if BAG in train:
+        bags = [Bag(*one) for table in tables for one in zip(table[BAG], table[DIGESTS], strict=True)]
+    elif tiles is None:
+        return None
+    else:
+        rows = (one for table in tables for one in zip(table["path"], table["digest"], strict=True))
+        bags = [Bag((path,), (digest,)) for path, digest in rows]
+    return bags if tiles is None else [_in_tiles(bag, tiles) for bag in bags]
+
+
+def _in_tiles(bag: Bag, tiles: str) -> Bag:
+    parts = [tile_names(path, tiles) for path in bag.paths]
+    digests = [digest for digest, names in zip(bag.digests, parts, strict=True) for _ in names]
+    return Bag(tuple(name for names in parts for name in names), tuple(digests))
 
 
 def image_paths(table: pd.DataFrame) -> list[str]:
@@ -51,7 +65,7 @@ def find_bags(wanted: Iterable[str], tree: Tree) -> list[tuple[str, ...]]:
         pattern = _pattern(text)
         first = bisect.bisect_left(images, head)
         last = bisect.bisect_left(images, head + "\U0010ffff")
-        found.append(tuple(sorted((path for path in images[first:last] if pattern.fullmatch(path)), key=_natural)))
+        found.append(tuple(sorted((path for path in images[first:last] if pattern.fullmatch(path)), key=natural_order)))
     return found
 
 
@@ -101,8 +115,3 @@ def note_sizes(card: Card, train: pd.DataFrame, notes: list[Note]) -> None:
 def _pattern(text: str) -> re.Pattern[str]:
     parts = re.split(r"(\*\*/|\*)", text)
     return re.compile("".join({"**/": "(?:.*/)?", "*": "[^/]*"}.get(one, re.escape(one)) for one in parts))
-
-
-def _natural(path: str) -> list[tuple[int, int, str]]:
-    """An order in which img10 comes after img9."""
-    return [(0, int(one), "") if one.isdigit() else (1, 0, one) for one in re.split(r"(\d+)", path)]

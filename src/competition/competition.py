@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from src.competition.auto_config import resolve_auto, with_values
-from src.competition.bags import bags_of
+from src.competition.bags import Bag, bags_of
 from src.competition.card import Card, load_card
 from src.competition.folds import Folds, freeze_folds, units_of
 from src.competition.labels import test_answers
@@ -23,6 +23,7 @@ from src.competition.quality.ignored_images import Ignored, leave_out, read_igno
 from src.competition.quality.image_index import INDEX
 from src.competition.samples import Samples, load_samples, refuse_constant
 from src.competition.sources.data_folder import ensure_data
+from src.config.image_size import Size, SizeWord
 from src.config.schema import Config, Data, Model
 from src.core.console import note
 from src.core.errors import Problem, UsageError
@@ -78,6 +79,8 @@ class Competition:
         recipe: list[Any] = [version_of(images.fit), versions_of(images.prepare)]
         if self.card.pixel_format != STANDARD:
             recipe.append(self.card.pixel_format.to_json())
+        if images.tiles:
+            recipe.append(["tiles", images.tiles])
         digest = hashlib.sha256(json.dumps(recipe).encode())
         for table in (self.samples.train, self.samples.test):
             for name, text in zip(relative_paths(table["path"], self.card.folder), of_files(table), strict=True):
@@ -94,13 +97,18 @@ class Competition:
         """Of the cells: logits of other ones are stale."""
         return None if self.cells is None else hashlib.sha256(self.cells.tobytes()).hexdigest()[:16]
 
-    def images(self, size: int | None = None, once: bool = False) -> ImageCache | ImageStream | BagImages:
+    @cached_property
+    def bags(self) -> list[Bag] | None:
+        """The images of each row of `images`; None where each has one."""
+        return bags_of(self.samples.train, self.samples.test, self.config.images.tiles)
+
+    def images(self, size: SizeWord | None = None, once: bool = False) -> ImageCache | ImageStream | BagImages:
         """Every image decoded for networks that see `size` pixels (None: as trained). once: for one look at them no
         cache is written, but one that is there is read.
 
         Raises Problem listing those that cannot be.
         """
-        wanted, bags = self.config.images, bags_of(self.samples.train, self.samples.test)
+        wanted, bags = self.config.images, self.bags
         paths = [*self.samples.train["path"], *self.samples.test["path"]]
         digests = np.concatenate([self.samples.train["digest"], self.samples.test["digest"]]).tolist()
         if bags is not None:
@@ -178,7 +186,7 @@ def _first_squares(card: Card, config: Config) -> Squares | None:
     """What the first look at the images fills, where the size that will be needed is known already: each file is then
     read and decoded once, for the look and for the cache."""
     wanted = config.images
-    if wanted.size == "auto" or not config.probe.off or (card.folder / "cache" / INDEX).exists():
+    if wanted.size == "auto" or wanted.tiles or not config.probe.off or (card.folder / "cache" / INDEX).exists():
         return None
     stream = ImageStream([], wanted.load_side(), wanted.fit, wanted.prepare, card.pixel_format)
     return Squares(stream)
@@ -186,17 +194,19 @@ def _first_squares(card: Card, config: Config) -> Squares | None:
 
 def _for_bags(config: Config, samples: Samples) -> Config:
     """The configuration whose network joins the images of a bag. Raises UsageError where there are no bags to join."""
-    bags = bags_of(samples.train, samples.test)
+    tiles = config.images.tiles
+    bags = bags_of(samples.train, samples.test, tiles)
     if bags is None:
         usual = {"model.bag": "auto", "images.bag_size": None}
         asked = [name for name, value in usual.items() if config.value(name) != value]
         if asked:
-            text = f"{asked[0]}: each answer of {config.competition} has one image: leave it out"
+            text = f"{asked[0]}: each answer of {config.competition} has one image: leave it out, or give images.tiles"
             raise UsageError(text, code="no-bags")
         return config
     values = {"model.bag": USUAL_BAG} if config.model.bag == "auto" else {}
     if config.images.bag_size is None:
-        values["images.bag_size"] = min(MOST_SLOTS, max(len(bag.paths) for bag in bags))
+        most = max(MOST_SLOTS, Size.of(tiles).pixels) if tiles else MOST_SLOTS  # of one picture every tile is seen
+        values["images.bag_size"] = min(most, max(len(bag.paths) for bag in bags))
     return with_values(config, values) if values else config
 
 

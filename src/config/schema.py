@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from src.config.image_size import Size, SizeWord, size_word, tiles_word
 from src.core.errors import UsageError
 from src.core.registry import check_name, parsed
 from src.core.suggestions import nearest_key
@@ -17,6 +18,8 @@ from src.core.suggestions import nearest_key
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+ImageSize = Annotated[SizeWord, BeforeValidator(size_word)]
+Tiles = Annotated[str, BeforeValidator(tiles_word)]
 GRAY, COLOUR = 1, 3  # channels that a network sees of ordinary pictures
 
 
@@ -112,18 +115,22 @@ class Data(Section):
 
 
 class Images(Section):
-    size: Annotated[int, Field(ge=8)] | Literal["auto"]
-    load_size: Annotated[int, Field(ge=8)] | None
+    size: ImageSize | Literal["auto"]
+    load_size: ImageSize | None
     fit: Annotated[str, _registered("FITS", "src.images.fits")]
     prepare: list[str]
+    tiles: Tiles | None = later(None)
     bag_size: Positive | None = later(None)
 
-    def load_side(self, size: int | None = None) -> int:
-        """Side length in the cache for networks that see `size` pixels (None: as trained).
+    def load_side(self, size: SizeWord | None = None) -> SizeWord:
+        """The size in the cache for networks that see `size` pixels (None: as trained).
 
         The room for crops grows with the size that is asked for.
         """
-        return round((size or self.size) * (self.load_size or round(self.size * 9 / 8)) / self.size)
+        own = Size.of(self.size)
+        loaded = Size.of(self.load_size) if self.load_size else Size(*(round(side * 9 / 8) for side in own.shape))
+        sides = zip(Size.of(size or self.size).shape, loaded.shape, own.shape, strict=True)
+        return Size(*(round(asked * kept / seen) for asked, kept, seen in sides)).word
 
 
 class Model(Section):
@@ -215,7 +222,7 @@ class Stage(Section):
     epochs: Positive
     lr: Annotated[float, Field(gt=0)] | None = None
     frozen: Frozen = "nothing"
-    size: Annotated[int, Field(ge=8)] | None = None
+    size: ImageSize | None = None
     augment: Augment | None = None
     sampler: Annotated[Spec, _registered(*SAMPLER)] | None = None
     sampler_exponent: NotNegative | None = None
@@ -282,7 +289,7 @@ class Predict(Section):
     budget: Annotated[float, Field(gt=0)] | None
     blend: Literal["auto", "best", "mean"]
     shared: bool
-    size: Annotated[int, Field(ge=8)] | None
+    size: ImageSize | None
     batch: Positive
     engine: BackendName
     precision: Annotated[str, Field(pattern=r"^[a-z0-9]+$")]
@@ -321,6 +328,23 @@ class Config(Section):
     predict: Predict
     log: Log
     kernel: Kernel = Kernel()  # a run's own file may come without it
+
+    @model_validator(mode="after")
+    def _same_proportions(self) -> "Config":
+        """A picture that is brought to one size and then to another keeps its proportions."""
+        if self.images.size == "auto":
+            return self
+        own = Size.of(self.images.size)
+        further = {"images.load_size": self.images.load_size, "predict.size": self.predict.size}
+        further |= {f"train.stages.{place}.size": stage.size for place, stage in enumerate(self.train.stages)}
+        for key, size in further.items():
+            if size is not None and not Size.of(size).is_like(own):
+                raise UsageError(
+                    f"{key}={size} has other proportions than images.size={own}, and pictures would be squeezed: "
+                    "write it as height x width too, such as 256x512",
+                    code="size-proportions",
+                )
+        return self
 
     @property
     def planes(self) -> int:

@@ -110,7 +110,8 @@ class Registry(Generic[T]):
 
     def _visible(self, name: str) -> list[tuple[str, T]]:
         """Entries of the package and of the user's folder as PODIUM_HOME names it now."""
-        own = {module for path, module in _loaded.items() if path.parent == extensions_folder()}
+        folder = extensions_folder()
+        own = {module for path, module in _loaded.items() if path.parent == folder}
         entries = self._entries.get(name, [])
         return [one for one in entries if not one[0].startswith(PREFIX) or one[0] in own]
 

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from src.competition.auto_config import place_of, usual_pool, usual_side, with_values
-from src.competition.competition import loaded_once, open_competition
+from src.competition.competition import USUAL_BAG, loaded_once, open_competition
 from src.competition.plan_record import PAGE, PREDICTION, Facts, choices
 from src.config import load as configs
 from src.config import run_config
+from src.config.image_size import Size
 from src.config.request import Request
 from src.config.schema import Config, seconds_of
 from src.core.console import ProgressReporter, log, silenced
@@ -27,7 +28,7 @@ from src.inference.network_features import NetworkFeatures
 from src.inference.pipeline import predict
 from src.inference.provenance import facts_of
 from src.inference.tta import view_names
-from src.models.factory import build
+from src.models.factory import SINGLE, build
 from src.models.features import without_head
 from src.models.weights import published
 from src.training.fold_job import global_batch
@@ -205,7 +206,8 @@ class Planner:
         if name == self.config.model.name:
             values["model.args"] = self.usual.model.args
         values |= {f"data.{key}": value for key, value in self.usual.data.model_dump().items() if "sampler" not in key}
-        values |= {f"images.{key}": getattr(self.usual.images, key) for key in ("fit", "prepare")}
+        values |= {f"images.{key}": getattr(self.usual.images, key) for key in ("fit", "prepare", "tiles", "bag_size")}
+        values["model.bag"] = USUAL_BAG if self.usual.images.bag_size else SINGLE
         config = with_values(config, values)
         config = with_values(config, {"model.pool": usual_pool(config.model)})
         begun = self._stored(f"{self.request.run}-probe")
@@ -352,7 +354,7 @@ class Planner:
         widest = self.probe["size"] if self.probe else 0
         most_side = max(FIRST_SIZE, widest, 2 * usual_side(self.competition.samples))
         sizes = [size for size in SIZES[self.place] if size <= most_side] if free else [config.images.size]
-        first = min(sizes, key=lambda size: abs(size - FIRST_SIZE))
+        first = min(sizes, key=lambda size: abs(Size.of(size).short - FIRST_SIZE))
         head = self._head_seconds(config)
         speed = self.trials.rough(with_values(config, {"images.size": first}), head)
         speed = speed.at(largest(speed, work, sizes, self._room(), wanted))
@@ -364,7 +366,7 @@ class Planner:
             self._mark("images")
             speed, slower = self.trials.precise(config, head)
             self.speeds += slower
-            size = largest(speed, work, [one for one in sizes if one <= speed.size], self._room(), wanted)
+            size = largest(speed, work, sizes[: sizes.index(speed.size) + 1], self._room(), wanted)
             speed = speed.at(size)
             config = with_values(config, {"train.precision": speed.precision, "images.size": size})
             layout: dict[str, Any] = {"layout": speed.layout}
@@ -462,7 +464,7 @@ class Planner:
         without_head(network)
         device = self.trials.machine(config).device
         network.to(device, memory_format=torch.channels_last)
-        views = view_names(config.probe.views)
+        views = view_names(config.probe.views, config.images.size)
         torch.set_num_threads(cores() if self.config.machine.threads == "auto" else self.config.machine.threads)
         NetworkFeatures(competition, network, config.model.name, device).ensure(views)
 

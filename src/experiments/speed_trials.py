@@ -12,6 +12,7 @@ import torch
 
 from src.competition.auto_config import with_values
 from src.competition.competition import Competition
+from src.config.image_size import Size
 from src.config.schema import Config
 from src.experiments.time_plan import Speed
 from src.images.augment import Augmentation
@@ -49,8 +50,8 @@ class SpeedTrials:
         """Of one image, by torch: the quicker of two passes."""
         network, device = self._network(config), self.machine(config).torch_device
         network = network.to(device, memory_format=torch.channels_last).eval()
-        size = config.images.size
-        images = torch.zeros(batch, config.planes, size, size, dtype=torch.uint8, device=device)
+        shape = Size.of(config.images.size).shape
+        images = torch.ones(batch, config.planes, *shape, dtype=torch.uint8, device=device)
         images = images.contiguous(memory_format=torch.channels_last)
         torch.set_num_threads(self.share(config).threads)
         with torch.inference_mode():
@@ -103,13 +104,13 @@ class SpeedTrials:
         return build(config.model, classes, config.images.size, self.competition.target, load=False)
 
     def _augment_seconds(self, config: Config) -> float:
-        """Of one image, read from memory and augmented by one thread."""
+        """Of one row, its images read from memory and augmented by one thread."""
         paths = self.competition.samples.train["path"].iloc[:FEW].tolist()
         side, pixels = config.images.load_side(), self.competition.card.pixel_format
         stream = ImageStream(paths, side, config.images.fit, tuple(config.images.prepare), pixels)
         images = stream.batch(range(len(paths)))
         augmentation = Augmentation(config.augment.transforms, config.images.size, side, pixels)
-        return _quickest(lambda: augmentation(images, (0, 0)), 2) / len(paths)
+        return _quickest(lambda: augmentation(images, (0, 0)), 2) / len(paths) * (config.images.bag_size or 1)
 
 
 def _quickest(step: Callable[[], object], steps: int) -> float:

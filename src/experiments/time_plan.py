@@ -6,6 +6,8 @@ Plain arithmetic: nothing is run. An image of twice the side takes four times as
 import math
 from dataclasses import dataclass, replace
 
+from src.config.image_size import Size, SizeWord
+
 FEWEST = 2  # epochs a fold, below which training all weights is no answer
 SETTLING = 3.0  # seconds in which a fold begins and writes down its end
 
@@ -39,7 +41,7 @@ class Speed:
     """
 
     network: str
-    size: int
+    size: SizeWord
     precision: str
     layout: str
     step: float
@@ -47,9 +49,9 @@ class Speed:
     alone: float = 1.0
     head: float = 0.0
 
-    def at(self, size: int) -> "Speed":
+    def at(self, size: SizeWord) -> "Speed":
         """The same at another size, computed."""
-        factor = (size / self.size) ** 2
+        factor = Size.of(size).pixels / Size.of(self.size).pixels
         return replace(self, size=size, step=self.step * factor, answer=self.answer * factor)
 
     def fold(self, work: Work, epochs: int) -> float:
@@ -73,10 +75,14 @@ class Speed:
         return max(0, math.floor(left / (self.folds(work, 1) - self.folds(work, 0))))
 
 
-def largest(speed: Speed, work: Work, sizes: list[int], seconds: float, wanted: int) -> int:
+def largest(speed: Speed, work: Work, sizes: list[SizeWord], seconds: float, wanted: int) -> SizeWord:
     """The largest size at which the wanted epochs fit; where they fit at none, the largest with the fewest of use."""
     for least in (wanted, FEWEST):
         fitting = [size for size in sizes if speed.at(size).epochs(work, seconds) >= least]
         if fitting:
-            return max(fitting)
-    return min(sizes)
+            return max(fitting, key=_pixels)
+    return min(sizes, key=_pixels)
+
+
+def _pixels(size: SizeWord) -> int:
+    return Size.of(size).pixels

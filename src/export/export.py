@@ -18,11 +18,10 @@ from src.core.files import read_json, written_whole
 from src.core.paths import DONE, Run
 from src.export.export_file import PROBE, Facts, OneModel, Pixels, Score, Tensors, write_export
 from src.export.networks import probe_logits
-from src.export.predict import Exported, Logits
+from src.export.predict import Exported, Logits, image_stream
 from src.images import decode as decoder
 from src.images.file_batches import file_batches
 from src.images.pixel_format import STANDARD
-from src.images.stream import ImageStream
 from src.inference.members import ViewTables, trained_members
 from src.inference.trained_networks import Member, trained_network
 from src.models.factory import RUN
@@ -44,11 +43,6 @@ def export(request: Request, submission: Path, stored: str = "exact") -> Path:
     text = read_json(run.folder / "predictions" / f"{submission.stem}.json")
     with silenced():
         competition = open_competition(request.config, run)
-    if competition.config.images.bag_size:
-        raise Problem(
-            "an exported file answers one image, and the answers of this run have several: predict with the run itself",
-            code="export-of-bags",
-        )
     members = trained_members(run, request)
     tables = ViewTables(competition, run)
     facts = _facts(competition, run, members, text, tables, stored)
@@ -84,6 +78,9 @@ def _facts(
             fit=config.images.fit,
             prepare=config.images.prepare,
             decoder=decoder.VERSION,
+            tiles=config.images.tiles,
+            bag_size=config.images.bag_size,
+            folders=True if competition.card.bag else None,
             format=None if competition.card.pixel_format == STANDARD else competition.card.pixel_format.to_json(),
         ),
         views=text["views"],
@@ -129,9 +126,11 @@ def _checked(part: Path, file: Path, competition: Competition, tables: ViewTable
     facts = exported.facts
     test = competition.samples.test[: facts.batch]
     pixels = facts.images
-    stream = ImageStream(
-        list(map(Path, test["path"])), pixels.load_side, pixels.fit, pixels.prepare, competition.card.pixel_format
-    )
+    bags = [(path,) for path in test["path"]]
+    if competition.bags:
+        first = len(competition.samples.train)
+        bags = [bag.paths for bag in competition.bags[first : first + len(test)]]
+    stream = image_stream(pixels, bags)
     (batch,) = file_batches(stream, pixels.size, len(test))
     if batch.faults:
         raise next(iter(batch.faults.values()))

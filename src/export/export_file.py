@@ -14,27 +14,32 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from src.config.image_size import SizeWord
 from src.config.schema import Model, Section
 from src.core.errors import Problem
 
 VERSION = 1  # of this format
 KEY = "podium"  # of the metadata
 PROBE = "probe."
+LATER = ("tiles", "bag_size", "folders")  # keys of the pixels that came after the first files
 
 Tensors = dict[str, torch.Tensor]
 
 
 class Pixels(Section):
-    """trained: the side that training saw. size: the one that is predicted at. load_side: the one an image is first
+    """trained: the size that training saw. size: the one that is predicted at. load_side: the one an image is first
     brought to. decoder: the version of the decoder that made the pixels."""
 
-    trained: int
-    size: int
-    load_side: int
+    trained: SizeWord
+    size: SizeWord
+    load_side: SizeWord
     fit: str
     prepare: list[str]
     decoder: int
     format: dict[str, Any] | None = None  # of the pixels, see PixelFormat.to_json; None for ordinary pictures
+    tiles: str | None = None  # rows and columns, such as 2x4, that each picture is cut into
+    bag_size: int | None = None  # images of an answer that are seen at once; None: each has one
+    folders: bool | None = None  # true: an answer is of several files, and a folder holds those of one
 
 
 class OneModel(Section):
@@ -152,7 +157,11 @@ def _facts(path: Path, text: str | None) -> tuple[Facts, str]:
 
 def _digest(facts: Facts, tensors: Tensors) -> str:
     """SHA-256 of the facts and of every tensor's name, kind, shape and bytes."""
-    digest = hashlib.sha256(json.dumps(facts.model_dump(mode="json"), sort_keys=True).encode())
+    tree = facts.model_dump(mode="json")
+    for key in LATER:
+        if tree["images"][key] is None:  # as in files that are older than the key
+            del tree["images"][key]
+    digest = hashlib.sha256(json.dumps(tree, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)

@@ -91,6 +91,7 @@ def answer_hidden(exported: Exported, card: Card, seconds: float, out: Path) -> 
 
     Rows whose image is missing or broken are answered by the classes' shares. Raises Problem.
     """
+    refuse_bags(exported.facts)
     hidden = read_hidden(card, exported.facts)
     test, absent = hidden.samples.test, hidden.absent
     log.info(f"{card.id}: {len(test)} test images, {len(absent)} missing; {len(hidden.samples.sample)} rows to answer")
@@ -107,6 +108,16 @@ def answer_hidden(exported: Exported, card: Card, seconds: float, out: Path) -> 
         shutil.copyfile(write_submission(rows, card, hidden.samples, Path(folder), out.stem), file)
     log.info(f"{out}: {len(rows)} rows, checked; {faults + len(absent)} images were missing or broken")
     return out
+
+
+def refuse_bags(facts: Facts) -> None:
+    """Raises Problem where an answer is of several files, which are not gathered here."""
+    if facts.images.folders:
+        raise Problem(
+            f"{facts.run}: a hidden test set whose answers have several files each (the card's bag) is not answered by "
+            "an exported file: predict where the whole run is",
+            code="hidden-test-of-bags",
+        )
 
 
 def _answered(

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from src.config.image_size import Size, SizeWord
 from src.core.errors import Problem, UsageError
 from src.export.export_file import PROBE, Facts, OneModel, Tensors
 from src.inference.backends.backend import Engine
@@ -17,10 +18,11 @@ from src.targets import target_type
 PROBE_TOLERANCE = 0.02  # of the largest logit: what another processor or library makes of single precision
 
 
-def probe_logits(network: Network, size: int) -> torch.Tensor:
+def probe_logits(network: Network, size: SizeWord) -> torch.Tensor:
     """(2, classes) float32 on the CPU: what a network says in single precision of a slope and of its mirror image."""
-    y, x = np.mgrid[:size, :size]
-    slope = np.stack([255 * x // size, 255 * y // size, 255 * x * y // size**2]).astype(np.uint8)
+    height, width = Size.of(size).shape
+    y, x = np.mgrid[:height, :width]
+    slope = np.stack([255 * x // width, 255 * y // height, 255 * x * y // (height * width)]).astype(np.uint8)
     slope = slope[np.arange(network.planes) % len(slope)]
     images = torch.from_numpy(np.stack([slope, 255 - slope[:, ::-1]])).to(network.mean.device)
     rows = np.arange(2)

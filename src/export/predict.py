@@ -1,15 +1,17 @@
 """Predict image files with one exported file: no run, card, tables or training code is needed.
 
   FILE         written by python -m src.predict --export
-  IMAGES       image files, or folders that are searched for them
+  IMAGES       image files, or folders that are searched for them. Where an answer has several images (a bag), each
+               folder that holds images is one bag, and a file is a bag of one
 
-From Python: `Exported.open(FILE).predict(paths)`, or `.batches(paths)` for more images than fit into memory.
+From Python: `Exported.open(FILE).predict(paths)`, or `.batches(paths)` for more images than fit into memory. A path is
+an image, or of bags the folder of one.
 """
 
 import csv
 import io
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TextIO
@@ -23,12 +25,14 @@ from src.core.errors import Problem, UsageError
 from src.core.files import written_whole
 from src.core.process import run
 from src.evaluation.averaging import mean_predictions
-from src.export.export_file import Facts, read_export
+from src.export.export_file import Facts, Pixels, read_export
 from src.export.networks import engine_for, network_of
 from src.images import decode as decoder
+from src.images.bags import BagImages, natural_order
 from src.images.file_batches import FileBatch, file_batches
 from src.images.pixel_format import PixelFormat
 from src.images.read import looks_like_image
+from src.images.regions import tile_names
 from src.images.stream import ImageStream
 from src.inference.backends.backend import Engine
 from src.inference.predictor import view_logits
@@ -92,8 +96,10 @@ class Exported:
         """
         paths = [Path(path) for path in paths]
         pixels = self.facts.images
-        form = PixelFormat.from_json(pixels.format)
-        stream = ImageStream(paths, pixels.load_side, pixels.fit, pixels.prepare, form)
+        bags = [_images_of(path, pixels) for path in paths]
+        if pixels.tiles:
+            bags = [[name for one in bag for name in tile_names(one, pixels.tiles)] for bag in bags]
+        stream = image_stream(pixels, bags)
         for part in file_batches(stream, pixels.size, batch or self.facts.batch, workers):
             if part.faults and bad == "stop":
                 raise next(iter(part.faults.values()))
@@ -157,7 +163,31 @@ class Exported:
         return Answers(paths, probabilities, decisions, {paths[at]: f.reason for at, f in part.faults.items()})
 
 
+def image_stream(pixels: Pixels, bags: Sequence[Sequence[str | Path]]) -> ImageStream | BagImages:
+    """The images of each answer, as a network sees them. bags: their names, or those of their tiles."""
+    paths = [path for bag in bags for path in bag]
+    form = PixelFormat.from_json(pixels.format)
+    stream = ImageStream(paths, pixels.load_side, pixels.fit, pixels.prepare, form)
+    return BagImages(stream, np.cumsum([0, *map(len, bags)]), pixels.bag_size) if pixels.bag_size else stream
+
+
+def _images_of(path: Path, pixels: Pixels) -> list[str]:
+    """One, or those of a folder in the order of the numbers in their names."""
+    if not (pixels.folders and path.is_dir()):
+        return [str(path)]
+    inside = sorted((str(one) for one in path.iterdir() if looks_like_image(one)), key=natural_order)
+    if not inside:
+        raise UsageError(f"{path}: there is no image in this folder", code="no-images")
+    return inside
+
+
 # The command
+
+
+def found_bags(words: list[str]) -> list[Path]:
+    """Files, and folders that hold images themselves: those that are named, and those below. Raises UsageError."""
+    named = set(map(Path, words))
+    return list(dict.fromkeys(path if path in named else path.parent for path in found_images(words)))
 
 
 def found_images(words: list[str]) -> list[Path]:
@@ -214,6 +244,8 @@ def work(line: CommandLine) -> Result:
     paths = found_images(list(line.files[1:]))
     exported = Exported.open(line.files[0], options.get("device"), options.get("precision"))
     facts, engine = exported.facts, exported.engine
+    if facts.images.folders:
+        paths = found_bags(list(line.files[1:]))
     print(
         f"{facts.run} of {facts.competition}: models {len(facts.models)}, views {', '.join(facts.views)}, "
         f"{len(paths)} images on {engine.device} in {engine.precision} (the run: {facts.precision})",

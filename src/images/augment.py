@@ -4,6 +4,7 @@ Randomness belongs to the batch: every batch draws from a generator made of (see
 do not depend on how many workers load it, differ from epoch to epoch, and repeat with the seed.
 """
 
+import inspect
 import os
 import random
 from typing import Any
@@ -14,13 +15,17 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the netwo
 
 import albumentations as A
 
+from src.config.image_size import Size, SizeWord
 from src.core.errors import UsageError
 from src.images.pixel_format import STANDARD, PixelFormat, to_levels
 from src.images.stream import resized
 
+SIZE = "size"  # the word that stands for what the network sees
+QUARTER_TURNS = (A.RandomRotate90, A.Transpose, A.D4, A.SquareSymmetry)
+
 
 class Augmentation:
-    """The transforms of `augment`, for networks that see `size` x `size` pixels.
+    """The transforms of `augment`, for networks that see `size` pixels.
 
     Pixels of 16 bits pass through them as float32 from 0 to 1, as the library wants it.
     """
@@ -28,15 +33,14 @@ class Augmentation:
     def __init__(
         self,
         transforms: list[str | dict[str, Any]],
-        size: int,
-        load_size: int | None = None,
+        size: SizeWord,
+        load_size: SizeWord | None = None,
         pixels: PixelFormat = STANDARD,
     ) -> None:
         """Images come in at `load_size` pixels, by default `size`. Raises UsageError for what cannot work."""
-        self.size, self.pixels = size, pixels
-        self.compose = A.Compose([_built(entry, size) for entry in transforms], strict=True)
-        side = load_size or size
-        blank = _for_library(np.zeros((side, side, pixels.channels), pixels.dtype))
+        self.size, self.pixels = Size.of(size), pixels
+        self.compose = A.Compose([_built(entry, self.size) for entry in transforms], strict=True)
+        blank = _for_library(np.zeros((*Size.of(load_size or size).shape, pixels.channels), pixels.dtype))
         made = _tried(self.compose, blank)
         if made.dtype != blank.dtype or made.ndim != 3 or made.shape[2] != pixels.channels:
             raise UsageError(
@@ -46,8 +50,8 @@ class Augmentation:
             )
 
     def __call__(self, images: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
-        """(n, h, w, channels) -> (n, size, size, channels), with the random stream that belongs to `key`: uint8, or of
-        deeper pixels float32 from 0 to 255."""
+        """(n, h, w, channels) -> (n, height, width, channels), with the random stream that belongs to `key`: uint8, or
+        of deeper pixels float32 from 0 to 255."""
         # One generator for all transforms: with set_random_seed each would get the same stream, and two flips
         # of p=0.5 would always fall together.
         generator = np.random.default_rng(key)
@@ -63,7 +67,7 @@ def _for_library(image: np.ndarray) -> np.ndarray:
     return image if image.dtype == np.uint8 else to_levels(image) / np.float32(255)
 
 
-def _built(entry: str | dict[str, Any], size: int) -> A.BasicTransform | A.BaseCompose:
+def _built(entry: str | dict[str, Any], size: Size) -> A.BasicTransform | A.BaseCompose:
     """One entry of the list: a name, or {name: {argument: value}}; OneOf and its like hold `transforms` themselves."""
     if isinstance(entry, str):
         entry = {entry: {}}
@@ -75,7 +79,13 @@ def _built(entry: str | dict[str, Any], size: int) -> A.BasicTransform | A.BaseC
         raise UsageError(f"augment: albumentations has no transform {name!r}", code="unknown-transform")
     if arguments is not None and not isinstance(arguments, dict):
         raise UsageError(f"augment: {name} takes its arguments by name, such as {name}: {{p: 0.5}}", code="bad-augment")
-    arguments = {key: _sized(value, size) for key, value in (arguments or {}).items()}
+    if issubclass(kind, QUARTER_TURNS) and not size.is_square:
+        raise UsageError(
+            f"augment: {name} turns pictures by 90 degrees, and images.size is {size}: leave it out, or take a square",
+            code="turn-needs-square",
+        )
+    arguments = _in_proportion(kind, arguments or {}, size)
+    arguments = {key: _sized(key, value, size) for key, value in arguments.items()}
     if "transforms" in arguments:
         arguments["transforms"] = [_built(inner, size) for inner in arguments["transforms"]]
     elif _only_warns(kind):
@@ -84,6 +94,16 @@ def _built(entry: str | dict[str, Any], size: int) -> A.BasicTransform | A.BaseC
         return kind(**arguments)
     except (ValueError, TypeError) as error:
         raise UsageError(f"augment: {name}: {' '.join(str(error).split())[:200]}", code="bad-augment") from None
+
+
+def _in_proportion(kind: type, arguments: dict[str, Any], size: Size) -> dict[str, Any]:
+    """A crop that is brought to `size: [size, size]` keeps proportions: its ratios count from those of the size."""
+    key = {A.RandomResizedCrop: "ratio", A.RandomSizedCrop: "w2h_ratio"}.get(kind)
+    if key is None or size.is_square or arguments.get("size") != [SIZE, SIZE]:
+        return arguments
+    usual, by = inspect.signature(kind).parameters[key].default, size.width / size.height
+    ratio = arguments.get(key, usual)
+    return arguments | {key: [by * one for one in ratio] if isinstance(ratio, list | tuple) else by * ratio}
 
 
 def _only_warns(kind: type) -> bool:
@@ -104,12 +124,25 @@ def _tried(transform: A.BasicTransform | A.BaseCompose, image: np.ndarray) -> np
     except Exception as error:  # the library has kinds of its own, and each means that this list cannot work
         reason = " ".join(str(error).split())[:200] or "it cannot be run by itself"
         raise UsageError(
-            f"augment: {type(transform).__name__} on {image.shape[0]} pixels of {image.shape[2]} channels: {reason}",
+            f"augment: {type(transform).__name__} on {Size(*image.shape[:2])} pixels of {image.shape[2]} channels: "
+            f"{reason}",
             code="bad-augment",
         ) from None
 
 
-def _sized(value: Any, size: int) -> Any:
+def _sized(key: str, value: Any, size: Size) -> Any:
+    """The word `size` as a number: in a list of two, and in `height` and `width`, as that side."""
+    if value in ([SIZE, SIZE], (SIZE, SIZE)):
+        return list(size.shape)
     if isinstance(value, list):
-        return [_sized(part, size) for part in value]
-    return size if value == "size" else value
+        return [_sized(key, part, size) for part in value]
+    if value != SIZE:
+        return value
+    if key in ("height", "width"):
+        return getattr(size, key)
+    if not size.is_square:
+        raise UsageError(
+            f"augment: {key}: size is one number, and images.size is {size}: write the number itself",
+            code="size-not-square",
+        )
+    return size.height

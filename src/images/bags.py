@@ -3,6 +3,7 @@
 A place that a bag does not fill is black, and the network leaves it out; see models/bag_head.py.
 """
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from src.images.stream import ImageStream
 
 
 class BagImages:
-    """As an ImageCache, with a row for each bag: (side, side, slots * channels). Pickles small.
+    """As an ImageCache, with a row for each bag: (height, width, slots * channels). Pickles small.
 
     ends: (bags + 1,), where each bag begins in `images`. slots: images of a bag that are seen at once.
     """
@@ -28,15 +29,20 @@ class BagImages:
         return self.batch([range(len(self))[index]])[0]
 
     def batch(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """(n, side, side, slots * channels); of larger bags images that are spread evenly."""
-        return self._filled([self._spread(row) for row in rows])
+        """(n, height, width, slots * channels); of larger bags images that are spread evenly."""
+        return self._filled([self.members(row) for row in rows])
 
     def drawn(self, rows: Sequence[int] | np.ndarray, key: tuple[int, ...]) -> np.ndarray:
         """As `batch`, of larger bags a random choice, in order, which belongs to `key`."""
         generator = np.random.default_rng((*key, 1))
         return self._filled([self._chosen(row, generator) for row in rows])
 
-    def _spread(self, row: int) -> np.ndarray:
+    def blank(self, rows: int) -> np.ndarray:
+        """So many bags without a picture, of a stream."""
+        return np.repeat(self.images.blank(rows), self.slots, axis=3)
+
+    def members(self, row: int) -> np.ndarray:
+        """(slots or fewer,) the rows of `images` that a bag is seen by, evenly spread where it has more than slots."""
         first, count = self.ends[row], self.ends[row + 1] - self.ends[row]
         if count <= self.slots:
             return first + np.arange(count)
@@ -65,3 +71,18 @@ def apart(images: np.ndarray, slots: int) -> np.ndarray:
     bags, height, width, held = images.shape
     parts = images.reshape(bags, height, width, slots, held // slots).transpose(0, 3, 1, 2, 4)
     return np.ascontiguousarray(parts).reshape(bags * slots, height, width, held // slots)
+
+
+def montage(parts: np.ndarray, across: int) -> np.ndarray:
+    """(count, h, w, ...) as one array of rows of so many, (down * h, across * w, ...); what is left over is zero."""
+    count, height, width, *more = parts.shape
+    down = -(-count // across)
+    whole = np.zeros((down * across, height, width, *more), parts.dtype)
+    whole[:count] = parts
+    rows = whole.reshape(down, across, height, width, *more).swapaxes(1, 2)
+    return rows.reshape(down * height, across * width, *more)
+
+
+def natural_order(path: str) -> list[tuple[int, int, str]]:
+    """An order in which img10 comes after img9."""
+    return [(0, int(one), "") if one.isdigit() else (1, 0, one) for one in re.split(r"(\d+)", path)]

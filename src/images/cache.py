@@ -26,6 +26,7 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
+from src.config.image_size import SizeWord
 from src.core.console import log, note, silenced
 from src.core.errors import Problem
 from src.core.files import DamagedFile, MissingFile, damaged, read_json, write_json, written_whole
@@ -46,7 +47,7 @@ SUM = np.dtype("<u4")  # of a checksum in the file
 
 
 class ImageCache:
-    """Squares (side, side, channels), read from the cache. Pickles small; each process maps the file for itself.
+    """Images (height, width, channels), read from the cache. Pickles small; each process maps the file for itself.
 
     `faults` tells the rows whose image could not be used and why; these rows are black. `summed`: whether the file
     holds the checksums of its rows; older ones do not.
@@ -71,7 +72,7 @@ class ImageCache:
         cls,
         folder: Path,
         paths: Sequence[Path | str],
-        side: int,
+        size: SizeWord,
         fit: str,
         prepare: tuple[str, ...] = (),
         *,
@@ -84,7 +85,7 @@ class ImageCache:
         pixels: PixelFormat = STANDARD,
         squares: Squares | None = None,
     ) -> "ImageCache | ImageStream":
-        """The squares of the images `paths`, one row each, in this order; built on the first call, by all cores.
+        """The arrays of the images `paths`, one row each, in this order; built on the first call, by all cores.
 
         `folder` holds the caches of one competition. `max_gb` bounds it: the caches used longest ago are deleted to
         make room, and images that need more than that alone are not cached: an ImageStream, which is used the same
@@ -96,22 +97,22 @@ class ImageCache:
 
         Unusable images are gathered, never skipped: `bad="raise"` raises a Problem that lists them,
         `bad="report"` returns with their rows in `faults`, for the caller to decide about.
-        Raises Problem where the disk is too small, UsageError for a wrong `side`, `fit` or `prepare`.
+        Raises Problem where the disk is too small, UsageError for a wrong `size`, `fit` or `prepare`.
         """
-        source = ImageStream(paths, side, fit, prepare, pixels)
+        source = ImageStream(paths, size, fit, prepare, pixels)
         if squares is not None and squares.serve(source):
             source.made = squares.get
         if not paths:
             raise Problem(f"{folder}: no images were named to be cached", code="no-images")
-        size = _size(source)
-        if max_gb is not None and size > max_gb * GB:
+        needed = _size(source)
+        if max_gb is not None and needed > max_gb * GB:
             note(
                 "decoded-on-demand",
-                f"{size / GB:.2f} GB of images, the cache may hold {max_gb:g} GB: they are decoded on demand",
+                f"{needed / GB:.2f} GB of images, the cache may hold {max_gb:g} GB: they are decoded on demand",
             )
             source.check(workers)
             return _judged(source, source, bad)
-        file = folder / f"{side}px-{fit}-{_key(folder, source, digests)}.npy"
+        file = folder / f"{source.size}px-{fit}-{_key(folder, source, digests)}.npy"
         if not build:
             cache = _found(file, source)
             if cache is None:
@@ -133,11 +134,11 @@ class ImageCache:
         return self.rows
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Row `index` as (side, side, channels), a copy. Raises DamagedFile."""
+        """Row `index` as (height, width, channels), a copy. Raises DamagedFile."""
         return self.batch([range(self.rows)[index]])[0]
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Rows `indices` as (n, side, side, channels), a copy. Raises DamagedFile."""
+        """Rows `indices` as (n, height, width, channels), a copy. Raises DamagedFile."""
         rows = np.asarray(indices, np.int64)
         squares = self._map()[rows]
         if self._sums is not None:
@@ -209,7 +210,7 @@ class ImageCache:
 
 def _key(folder: Path, source: ImageStream, digests: Sequence[int] | None) -> str:
     """A hash of all that the pixels depend on. Names count from the folder's parent, so that both can be moved."""
-    recipe = [decode.VERSION, cv2.__version__, source.side, version_of(source.fit), versions_of(source.prepare)]
+    recipe = [decode.VERSION, cv2.__version__, source.size.word, version_of(source.fit), versions_of(source.prepare)]
     recipe += [] if source.pixels == STANDARD else [source.pixels.to_json()]
     digest = hashlib.sha256(json.dumps(recipe).encode())
     of_files = _sizes_and_times(source) if digests is None else map(str, digests)
@@ -264,7 +265,7 @@ def _size(source: ImageStream) -> int:
 
 
 def _row_bytes(source: ImageStream) -> int:
-    return source.side * source.side * source.pixels.channels * source.pixels.dtype.itemsize
+    return source.size.pixels * source.pixels.channels * source.pixels.dtype.itemsize
 
 
 def _found_silently(file: Path, source: ImageStream) -> ImageCache | None:
@@ -304,8 +305,8 @@ def _found(file: Path, source: ImageStream) -> ImageCache | None:
 
 
 def _build(file: Path, source: ImageStream, workers: int | None) -> None:
-    note("cache-made", f"caching {len(source)} images at {source.side} x {source.side} pixels in {file}")
-    shape = (len(source), source.side, source.side, source.pixels.channels)
+    note("cache-made", f"caching {len(source)} images at {source.size.height} x {source.size.width} pixels in {file}")
+    shape = (len(source), *source.size.shape, source.pixels.channels)
     with written_whole(file) as part, part.open("rb+") as out:
         header = {"descr": source.pixels.dtype.str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(out, header)
@@ -324,7 +325,7 @@ def _build(file: Path, source: ImageStream, workers: int | None) -> None:
         faults = each_in_threads(fill, len(source), workers, "caching images")
         if os.pwrite(out.fileno(), sums, start + len(source) * row_bytes) < sums.nbytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
-    facts = {"images": len(source), "side": source.side, "fit": source.fit, "prepare": source.prepare}
+    facts = {"images": len(source), "side": source.size.word, "fit": source.fit, "prepare": source.prepare}
     facts |= {"bytes": file.stat().st_size, "faults": faults, "crc32": zlib.crc32(sums)}
     write_json(file.with_suffix(".json"), facts)
 

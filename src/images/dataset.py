@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from src.config.image_size import SizeWord
 from src.core.errors import Problem
 from src.images.bags import BagImages, apart, joined
 from src.images.cache import ImageCache
@@ -31,7 +32,7 @@ class Step:
 
 
 class AugmentedSteps(Dataset):
-    """A step -> ((n, channels, size, size) images, rows). Batches are made whole: one random stream each."""
+    """A step -> ((n, channels, height, width) images, rows). Batches are made whole: one random stream each."""
 
     def __init__(self, images: ImageCache, augmentation: Augmentation, only: np.ndarray | None = None) -> None:
         """only: (rows of the cache,) bool, the rows that are augmented; None: every one."""
@@ -60,9 +61,9 @@ class AugmentedSteps(Dataset):
 
 
 class PlainRows(Dataset):
-    """Rows -> ((n, channels, size, size) images, rows), as they are."""
+    """Rows -> ((n, channels, height, width) images, rows), as they are."""
 
-    def __init__(self, images: ImageCache, size: int) -> None:
+    def __init__(self, images: ImageCache, size: SizeWord) -> None:
         self.images, self.size = images, size
 
     def __getitem__(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import torch
 
+from src.config.image_size import SizeWord
+from src.images.bags import BagImages
 from src.images.dataset import to_tensor
 from src.images.decode import ImageFault
 from src.images.stream import ImageStream, resized
@@ -16,7 +18,7 @@ from src.images.stream import ImageStream, resized
 
 @dataclass(frozen=True)
 class FileBatch:
-    """rows: (n,) of the stream. images: (n, channels, size, size), as a network gets them. faults: by place in the
+    """rows: (n,) of the stream. images: (n, channels, height, width), as a network gets them. faults: by place in the
     batch, where it is black."""
 
     rows: np.ndarray
@@ -24,7 +26,9 @@ class FileBatch:
     faults: dict[int, ImageFault]
 
 
-def file_batches(stream: ImageStream, size: int, batch: int, workers: int | None = None) -> Iterator[FileBatch]:
+def file_batches(
+    stream: ImageStream | BagImages, size: SizeWord, batch: int, workers: int | None = None
+) -> Iterator[FileBatch]:
     """Every image of `stream`, in order, as the network sees it: the pixels that PlainRows makes of an image cache.
 
     workers: threads that decode; None: one a core. Unusable images are told in `faults`, for the caller to decide.
@@ -33,7 +37,7 @@ def file_batches(stream: ImageStream, size: int, batch: int, workers: int | None
     pool = ThreadPoolExecutor(workers or os.cpu_count())
 
     def begin(start: int) -> list[Future]:
-        return [pool.submit(_square, stream, row, size) for row in range(start, min(start + batch, len(stream)))]
+        return [pool.submit(_read, stream, row, size) for row in range(start, min(start + batch, len(stream)))]
 
     try:
         cv2.setNumThreads(1)  # the images are the parallel part
@@ -50,7 +54,7 @@ def file_batches(stream: ImageStream, size: int, batch: int, workers: int | None
         cv2.setNumThreads(own_threads)
 
 
-def _square(stream: ImageStream, row: int, size: int) -> np.ndarray | ImageFault:
+def _read(stream: ImageStream | BagImages, row: int, size: SizeWord) -> np.ndarray | ImageFault:
     try:
         return resized(stream[row], size)
     except ImageFault as fault:

@@ -122,7 +122,7 @@ _last = threading.local()  # the picture that was read last: its boxes stand in 
 def _last_whole(path: Path, name: str, pixels: PixelFormat) -> ReadImage:
     """A picture of which parts are asked for. Raises ImageFault for the part."""
     with faults_of(path):
-        facts = os.stat(split_key(name)[0])
+        facts = os.stat(split_key(split_region(name)[0])[0])  # a tile of a box has a box as its picture
     key = name, facts.st_size, facts.st_mtime_ns, pixels
     if getattr(_last, "key", None) != key:
         try:

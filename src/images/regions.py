@@ -6,9 +6,12 @@ picture, and `tile=row,column,rows,columns`, each counted from 0. A further `10%
 side. A cell may hold all four numbers, as [10, 20, 64, 48].
 """
 
+import itertools
 import math
 import re
 from dataclasses import dataclass
+
+from src.config.image_size import Size
 
 REGION = re.compile(r"(.+)/(box|corners|yolo|tile)=([^/]*)", re.DOTALL)
 NUMBERS = 4
@@ -60,6 +63,13 @@ class Region:
         if len(numbers) != NUMBERS or not all(map(math.isfinite, (margin, *numbers))) or margin < 0:
             raise ValueError(f"{self.kind}={self.text!r} is no box of four numbers")
         return (margin, *numbers)
+
+
+def tile_names(path: str, tiles: str) -> list[str]:
+    """The tiles of a picture as images of their own, row by row. tiles: rows and columns, such as 2x4."""
+    grid = Size.of(tiles)
+    places = itertools.product(range(grid.height), range(grid.width))
+    return [f"{path}/tile={row},{column},{grid.height},{grid.width}" for row, column in places]
 
 
 def split_region(path: object) -> tuple[str, Region | None]:

@@ -35,7 +35,7 @@ class Squares:
 
     def put(self, path: str, image: np.ndarray) -> None:
         """The square of an image that was read for the stream's `at_least`."""
-        square = self.stream.square(image)
+        square = self.stream.made_of(image)
         with self._lock:
             row = len(self._rows)
             if (row + 1) * self._bytes > self._most:
@@ -52,7 +52,7 @@ class Squares:
                 self._rows, self._file, self._most = {}, None, 0
 
     def get(self, path: str) -> np.ndarray | None:
-        """(side, side, channels), or None."""
+        """(height, width, channels), or None."""
         row = self._rows.get(path)
         if row is None:
             return None
@@ -61,7 +61,7 @@ class Squares:
 
     def serve(self, other: ImageStream) -> bool:
         """Whether the other stream's squares are these."""
-        mine, theirs = ((one.side, one.fit, one.prepare, one.pixels) for one in (self.stream, other))
+        mine, theirs = ((one.size, one.fit, one.prepare, one.pixels) for one in (self.stream, other))
         return mine == theirs
 
     def __reduce__(self) -> tuple:

@@ -1,4 +1,4 @@
-"""Image files as squares of one size, each decoded when it is asked for."""
+"""Image files as arrays of one size, each decoded when it is asked for."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -8,22 +8,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from src.config.image_size import Size, SizeWord
 from src.core.console import Bar
 from src.core.errors import UsageError
 from src.images.decode import ImageFault
-from src.images.fits import FITS, fitted
+from src.images.fits import check_fit, fitted
 from src.images.pixel_format import STANDARD, PixelFormat, resize
 from src.images.prepare_steps import check_steps, prepared
 from src.images.read import image_size, read_image
 
 
-def resized(image: np.ndarray, size: int) -> np.ndarray:
-    """An image (h, w, channels), of the cache or augmented, as the network sees it: (size, size, channels), of the same
-    type."""
-    if image.shape[:2] == (size, size):
+def resized(image: np.ndarray, size: SizeWord | Size) -> np.ndarray:
+    """An image (h, w, channels), of the cache or augmented, as the network sees it: (height, width, channels), of the
+    same type."""
+    height, width = Size.of(size).shape
+    if image.shape[:2] == (height, width):
         return image
-    shrinks = image.shape[0] >= size and image.shape[1] >= size
-    return resize(image, (size, size), cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    shrinks = image.shape[0] >= height and image.shape[1] >= width
+    return resize(image, (width, height), cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def _nothing_made(_: str) -> None:
@@ -31,8 +33,8 @@ def _nothing_made(_: str) -> None:
 
 
 class ImageStream:
-    """Squares (side, side, channels) of the files `paths`, decoded on demand, in the type that `pixels` has: uint8 with
-    3 channels unless a card says otherwise. Pickles; safe in workers and threads.
+    """Arrays (height, width, channels) of the files `paths`, decoded on demand, in the type that `pixels` has: uint8
+    with 3 channels unless a card says otherwise. Pickles; safe in workers and threads.
 
     `faults` tells the rows known to be unusable and why (see `check`); they are black. Any other row whose file
     turns out to be broken raises ImageFault when it is asked for.
@@ -41,21 +43,22 @@ class ImageStream:
     def __init__(
         self,
         paths: Sequence[Path | str],
-        side: int,
+        size: SizeWord | Size,
         fit: str,
         prepare: Sequence[str] = (),
         pixels: PixelFormat = STANDARD,
     ) -> None:
         """Paths may be text: a million Path objects are half a gigabyte.
 
-        Raises UsageError where `side`, `fit` or a name in `prepare` can not be."""
-        if side < 1:
+        Raises UsageError where `size`, `fit` or a name in `prepare` can not be."""
+        size = Size.of(size)
+        if size.short < 1:
             raise UsageError(
-                f"the side of the images (images.load_size) is {side}: must be at least 1 pixel", code="bad-value"
+                f"the size of the images (images.load_size) is {size}: must be at least 1 pixel", code="bad-value"
             )
-        FITS.get(fit)
-        check_steps(prepare)
-        self.paths, self.side, self.fit, self.prepare = list(paths), side, fit, tuple(prepare)
+        check_fit(fit, size)
+        check_steps(prepare, size)
+        self.paths, self.size, self.fit, self.prepare = list(paths), size, fit, tuple(prepare)
         self.pixels = pixels
         self.made: Callable[[str], np.ndarray | None] = _nothing_made  # squares that need not be made again
         self.faults: dict[int, str] = {}
@@ -64,20 +67,20 @@ class ImageStream:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Row `index` as (side, side, channels). Raises ImageFault."""
+        """Row `index` as (height, width, channels). Raises ImageFault."""
         index = range(len(self))[index]
         if index in self.faults:
             return self.blank(1)[0]
         return self._square(index)
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Rows `indices` as (n, side, side, channels). Raises ImageFault."""
+        """Rows `indices` as (n, height, width, channels). Raises ImageFault."""
         rows = [self[index] for index in indices]
         return np.stack(rows) if rows else self.blank(0)
 
     def blank(self, rows: int) -> np.ndarray:
-        """So many black squares."""
-        return np.zeros((rows, self.side, self.side, self.pixels.channels), self.pixels.dtype)
+        """So many black images."""
+        return np.zeros((rows, *self.size.shape, self.pixels.channels), self.pixels.dtype)
 
     def fault(self, index: int) -> str | None:
         """What is wrong with the image of row `index`, decoded whole to see; None if nothing is."""
@@ -95,19 +98,19 @@ class ImageStream:
 
     @property
     def at_least(self) -> int:
-        """Pixels of the short side that images are read with: where a preparation may crop, twice the side, so that
-        half of the image still fills the square."""
-        return self.side * (2 if self.prepare else 1)
+        """Pixels of the short side that images are read with: where a preparation may crop, twice the size, so that
+        half of the image still fills it."""
+        return max(self.size.shape) * (2 if self.prepare else 1)
 
-    def square(self, image: np.ndarray) -> np.ndarray:
-        """(side, side, channels) of an image (height, width, channels)."""
-        return fitted(prepared(image, self.prepare), self.side, self.fit)
+    def made_of(self, image: np.ndarray) -> np.ndarray:
+        """(height, width, channels) of `size` of an image (h, w, channels)."""
+        return fitted(prepared(image, self.prepare), self.size, self.fit)
 
     def _square(self, index: int) -> np.ndarray:
         made = self.made(str(self.paths[index]))
         if made is not None:
             return made
-        return self.square(read_image(Path(self.paths[index]), self.pixels, self.at_least).pixels)
+        return self.made_of(read_image(Path(self.paths[index]), self.pixels, self.at_least).pixels)
 
     def __getstate__(self) -> dict:
         return {name: value for name, value in self.__dict__.items() if name != "made"}

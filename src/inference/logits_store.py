@@ -35,6 +35,7 @@ import numpy as np
 import pandas as pd
 
 from src.competition.competition import Competition
+from src.config.image_size import SizeWord
 from src.core.errors import Problem
 from src.core.files import damaged, read_json, read_npz, written_whole
 from src.core.paths import DONE, Run
@@ -54,7 +55,7 @@ class Logits:
     meta: dict[str, Any]
 
 
-def logits_file(member: Path, part: str, view: str, size: int | None, engine: str = "") -> Path:
+def logits_file(member: Path, part: str, view: str, size: SizeWord | None, engine: str = "") -> Path:
     """`part` is oof or test; `size` is None where the view is seen as trained; `engine` is the folder of one that is
     not the run's own, so that two engines never answer from one table."""
     return member / "logits" / engine / f"{part}-{view}{f'@{size}' if size else ''}.npz"
@@ -128,7 +129,7 @@ class StoredTables:
     """What the store holds of a run. How it gets there is another matter: see ViewTables and BroughtTables."""
 
     remedy = MADE_ANEW
-    size: int | None = None  # None: as trained
+    size: SizeWord | None = None  # None: as trained
     place: str = ""  # the folder of the engine's tables, where it is not the run's own
 
     def __init__(self, competition: Competition, run: Run) -> None:

@@ -75,6 +75,7 @@ class NetworkFeatures:
             images.load_side(),
             images.fit,
             versions_of(images.prepare),
+            *([images.bag_size] if images.bag_size else []),
         ]
         facts += [] if images.bag_size is None else [images.bag_size]  # a bag's images are joined within the features
         key = hashlib.sha256(json.dumps([facts, versions_of(images.prepare)]).encode()).hexdigest()[:12]
@@ -181,7 +182,7 @@ def frozen_features(request: Request) -> NetworkFeatures:
     features = NetworkFeatures(
         competition, network.to(device, memory_format=torch.channels_last), config.model.name, device
     )
-    features.ensure(view_names(config.predict.views))
+    features.ensure(view_names(config.predict.views, config.images.size))
     return features
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from src.competition.competition import Competition, open_competition
 from src.competition.run_record import verify
+from src.config.image_size import SizeWord
 from src.config.request import ALL, Request
 from src.core.console import log
 from src.core.errors import UsageError
@@ -20,7 +21,7 @@ from src.inference.logits_store import PARTS, StoredTables
 from src.inference.members import ViewTables, trained_members
 from src.inference.score_table import OutOfFold, held_out, held_out_answers, probabilities
 from src.inference.trained_networks import Member, refuse_brought_features
-from src.inference.tta import PLAIN, VIEWS, view_names
+from src.inference.tta import PLAIN, view_names, views_of
 
 AUTO = "auto"  # of --tta
 
@@ -106,32 +107,34 @@ def open_run(request: Request) -> tuple[Run, Competition]:
 
 def teacher_logits(request: Request, run: Run, competition: Competition) -> RunAnswers:
     """Compute what the store lacks of the run's logits, and choose its views where --tta=auto asks for it."""
+    size = competition.config.predict.size or competition.config.images.size
     if is_external(run):
         members, tables = external_members(run, request, competition.folds.count), ExternalTables(competition, run)
     else:
         members, tables = trained_members(run, request), ViewTables(competition, run)
         if "--export" not in request.flags and competition.config.probe.features is None:
             auto = request.flags.get("--tta") == AUTO
-            use_engine(tables, members, _wanted(request), PLAIN if auto else _views(request))
+            use_engine(tables, members, _wanted(request, size), PLAIN if auto else _views(request, size))
     folds = sorted({member.fold for member in members if member.fold != ALL})
     if request.flags.get("--tta") == AUTO:
         views, oof = _chosen(competition, run, members, tables, folds)
     else:
-        views = tables.usable(members, _views(request))
+        views = tables.usable(members, _views(request, size))
         tables.ensure(members, tuple(dict.fromkeys(PLAIN + views)))
         oof = _out_of_fold(competition, members, tables, views, folds) if folds else None
     return RunAnswers(run, competition, members, tables, views, oof)
 
 
-def _views(request: Request) -> tuple[str, ...]:
-    return view_names(request.config.predict.views) if "--tta" in request.flags else PLAIN
+def _views(request: Request, size: SizeWord | None = None) -> tuple[str, ...]:
+    """size: of the images, where it is known."""
+    return view_names(request.config.predict.views, size) if "--tta" in request.flags else PLAIN
 
 
-def _wanted(request: Request) -> dict[str, tuple[str, ...]]:
+def _wanted(request: Request, size: SizeWord) -> dict[str, tuple[str, ...]]:
     """The views of each part that a command asks for; with --tta=auto more test views may be wanted later."""
     if request.flags.get("--tta") == AUTO:
-        return {"oof": tuple(VIEWS), "test": PLAIN}
-    views = tuple(dict.fromkeys(PLAIN + _views(request)))
+        return {"oof": views_of(size), "test": PLAIN}
+    views = tuple(dict.fromkeys(PLAIN + _views(request, size)))
     return dict.fromkeys(PARTS, views)
 
 
@@ -155,7 +158,7 @@ def _chosen(
             f"folds of {run.name}, then name the views here, --tta predict.views=[...]",
             code="no-held-out-rows",
         )
-    every = tables.usable(members, tuple(VIEWS))
+    every = tables.usable(members, views_of(competition.config.predict.size or competition.config.images.size))
     tables.ensure(members, every, ("oof",))
     held = held_out(competition, folds)
     answers = {view: held_out_answers(competition, tables, members, (view,), held) for view in every}

@@ -1,5 +1,6 @@
 """A last layer that sees bags: images go through the network one by one, and their features become the bag's."""
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -53,6 +54,19 @@ def pool_bags(backbone: nn.Module, name: str, pool: str) -> None:
 def bag_head(backbone: nn.Module) -> BagHead | None:
     """The pool of bags in a backbone, None where it sees images alone."""
     return next((module for module in backbone.modules() if isinstance(module, BagHead)), None)
+
+
+def bag_weights(network: nn.Module, images: torch.Tensor) -> np.ndarray | None:
+    """(n, slots) float32, how much each image of these bags counts, 0 where none is; None of a pool without weights."""
+    found: list[torch.Tensor | None] = []
+    pool = bag_head(network).pool
+    hook = pool.register_forward_pre_hook(lambda pool, seen: found.append(pool.weights(*seen)))
+    try:
+        with torch.no_grad():
+            network.eval()(images)
+    finally:
+        hook.remove()
+    return None if found[0] is None else found[0].float().cpu().numpy()
 
 
 def split(images: torch.Tensor, planes: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,6 +8,7 @@ import timm
 import torch
 from torch import nn
 
+from src.config.image_size import Size, SizeWord
 from src.config.schema import COLOUR, GRAY, Model
 from src.core.errors import Problem, UsageError
 from src.models.bag_head import bag_head, pool_bags, split
@@ -103,7 +104,7 @@ class Network(nn.Module):
             ) from None
 
 
-def build(model: Model, classes: int, size: int, target: TargetType | None = None, load: bool = True) -> Network:
+def build(model: Model, classes: int, size: SizeWord, target: TargetType | None = None, load: bool = True) -> Network:
     """The network of a configuration, on the CPU; random weights come from torch's present seed. classes: its outputs.
     target: what they are; without one they have no unit.
 
@@ -137,8 +138,8 @@ def build(model: Model, classes: int, size: int, target: TargetType | None = Non
         raise UsageError(
             f"model.name={model.name} with model.args={model.args}, at {size} pixels: {reason}", code="bad-model-args"
         ) from None
-    if model.stem == "small" or (model.stem == "auto" and size <= SMALL_INPUT):
-        _fit_stem(backbone, size, _has_stock_kernel(model), asked=model.stem == "small")
+    if model.stem == "small" or (model.stem == "auto" and Size.of(size).short <= SMALL_INPUT):
+        _fit_stem(backbone, Size.of(size).short, _has_stock_kernel(model), asked=model.stem == "small")
     POOLS.get(model.pool)(backbone, model.name)
     HEADS.get(model.head)(backbone, model.name)
     if model.bag != SINGLE:
@@ -152,14 +153,14 @@ def build(model: Model, classes: int, size: int, target: TargetType | None = Non
     return network
 
 
-def _arguments(model: Model, size: int) -> dict[str, Any]:
+def _arguments(model: Model, size: SizeWord) -> dict[str, Any]:
     """What timm is to make the network with. One that takes a single size is made for this one."""
     arguments = {**model.args, "drop_rate": model.drop_rate}
     if model.channels != COLOUR:
         arguments["in_chans"] = model.channels
     known = timm.get_pretrained_cfg(model.name)
     if known and known.fixed_input_size and not any(key in model.args for key in OWN_SIZE):
-        arguments["img_size"] = size
+        arguments["img_size"] = size if Size.of(size).is_square else Size.of(size).shape
     return arguments
 
 
@@ -209,13 +210,13 @@ def _fit_stem(backbone: nn.Module, size: int, keep_kernel: bool, asked: bool) ->
         )
 
 
-def try_size(network: Network, name: str, size: int, classes: int) -> None:
+def try_size(network: Network, name: str, size: SizeWord, classes: int) -> None:
     """Raises Problem where the network `name` cannot take images of `size` pixels, UsageError where it does not answer
     with (n, classes)."""
     network.eval()
     try:
         with torch.no_grad():
-            answers = network(torch.zeros(1, network.planes, size, size, dtype=torch.uint8))
+            answers = network(torch.zeros(1, network.planes, *Size.of(size).shape, dtype=torch.uint8))
     except (RuntimeError, AssertionError, ValueError, IndexError, ZeroDivisionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise Problem(

@@ -5,15 +5,33 @@ import torch
 from torch import nn
 
 from src.core.errors import Problem
+from src.models.bag_head import bag_weights
 from src.models.factory import Network
 
 
 def grad_cam(network: Network, images: torch.Tensor, classes: np.ndarray) -> np.ndarray:
-    """(n, 3, size, size) uint8 images and the (n,) class to look for in each -> (n, h, w) float32 from 0 to 1.
+    """(n, 3, height, width) uint8 images and the (n,) class to look for in each -> (n, h, w) float32 from 0 to 1.
 
     h and w are those of the network's last convolutional map. A map of zeros: nothing speaks for the class.
     Raises Problem for a network whose answers do not come from such a map, as those of transformers.
     """
+    return _scaled(_heat(network, images, classes))
+
+
+def bag_grad_cam(network: Network, images: torch.Tensor, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `grad_cam`, of bags, (n, slots * channels, height, width): the map of the image of each that counts most, and
+    (n,) its slot. That is the image with the largest weight, or, of a pool that weighs none, with the most heat."""
+    weights = bag_weights(network, images)
+    heat, there = _heat(network, images, classes), network.bags.there.cpu()
+    every = heat.new_zeros(there.numel(), *heat.shape[1:])
+    every[there.flatten()] = heat
+    every = every.reshape(*there.shape, *heat.shape[1:])
+    slots = every.sum((2, 3)).argmax(1).numpy() if weights is None else weights.argmax(1)
+    return _scaled(every[np.arange(len(every)), slots]), slots
+
+
+def _heat(network: Network, images: torch.Tensor, classes: np.ndarray) -> torch.Tensor:
+    """(images, h, w) float32 on the CPU; of bags their images that are there, one after the other."""
     network.eval()
     passes = _Passes(network.backbone)
     with torch.enable_grad():
@@ -21,8 +39,11 @@ def grad_cam(network: Network, images: torch.Tensor, classes: np.ndarray) -> np.
         features = passes.last_map()
         wanted = logits[torch.arange(len(images)), torch.as_tensor(classes, device=logits.device)].sum()
         gradient = torch.autograd.grad(wanted, features)[0]
-    heat = torch.relu((gradient.mean((2, 3), keepdim=True) * features).sum(1)).detach()
-    return (heat / heat.amax((1, 2), keepdim=True).clamp(min=1e-12)).float().cpu().numpy()
+    return torch.relu((gradient.mean((2, 3), keepdim=True) * features).sum(1)).detach().float().cpu()
+
+
+def _scaled(heat: torch.Tensor) -> np.ndarray:
+    return (heat / heat.amax((1, 2), keepdim=True).clamp(min=1e-12)).numpy()
 
 
 class _Passes:

@@ -6,6 +6,7 @@ from pathlib import Path
 from src.config.request import Request
 from src.core.console import Bar, log, silenced
 from src.core.locks import only_one
+from src.inference.external_runs import is_external
 from src.reporting.page.blocks import Page
 from src.reporting.page.write import write_page
 from src.reporting.run_comparison import compare
@@ -26,6 +27,8 @@ def report(request: Request) -> Path:
     sections = results.competition.target.page
     if results.competition.samples.metadata:
         sections = (sections[0], "metadata", *sections[1:])
+    if results.competition.config.images.bag_size and results.held is not None and not is_external(results.run):
+        sections = (*sections[:-2], "bags", *sections[-2:])
     run, folder = results.run, results.run.folder / "report"
     with (
         only_one(folder, f"the report of run {run.name}"),

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from src.config.image_size import Size
 from src.config.schema import Config
 from src.core.console import log
 from src.core.devices import apart
@@ -90,7 +91,11 @@ def images_tried(config: Config) -> int:
 
 def longest_stage(config: Config) -> Stage:
     """The stage that takes the time: where most pixels are seen, and of a frozen trunk a third of the work is done."""
-    return max(stages_of(config), key=lambda stage: stage.epochs * stage.size**2 / (3 if stage.frozen == TRUNK else 1))
+
+    def work(stage: Stage) -> float:
+        return stage.epochs * Size.of(stage.size).pixels / (3 if stage.frozen == TRUNK else 1)
+
+    return max(stages_of(config), key=work)
 
 
 def step_seconds(begin: Begin, kinds: list[Machine], at_once: int = 1) -> list[float]:
@@ -261,7 +266,7 @@ class Tuner:
 
 
 def begin_step(config: Config, network: torch.nn.Module, kind: Machine) -> Step:
-    """A true step of blank images: a throw-away `network` as its longest stage trains it, update and average too."""
+    """A true step of even images: a throw-away `network` as its longest stage trains it, update and average too."""
     stage, state = longest_stage(config), State(config, kind, network, ALONE)
     return partial(
         _step, state, config, stage, freeze(state.plain_network.backbone, stage.frozen, config.train.hold_norms)
@@ -269,8 +274,8 @@ def begin_step(config: Config, network: torch.nn.Module, kind: Machine) -> Step:
 
 
 def _step(state: State, config: Config, stage: Stage, resting: list[torch.nn.Module]) -> None:
-    shape = images_tried(config), config.planes, stage.size, stage.size
-    images = torch.zeros(shape, dtype=torch.uint8, device=state.device)
+    shape = images_tried(config), config.planes, *Size.of(stage.size).shape
+    images = torch.ones(shape, dtype=torch.uint8, device=state.device)  # not black: every place of a bag is filled
     state.network.train()
     for norm in resting:
         norm.eval()

@@ -8,14 +8,15 @@ from collections.abc import Iterator
 
 import torch
 
+from src.config.image_size import Size, SizeWord
 from src.core.distributed import Ranks
 from src.images.dataset import Feed, Step
 
 
 class DistributedLoader:
-    """Gives what `feed` gives for the same steps: ((n, channels, size, size) images on the device, rows)."""
+    """Gives what `feed` gives for the same steps: ((n, channels, height, width) images on the device, rows)."""
 
-    def __init__(self, feed: Feed, ranks: Ranks, size: int, planes: int, dtype: torch.dtype) -> None:
+    def __init__(self, feed: Feed, ranks: Ranks, size: SizeWord, planes: int, dtype: torch.dtype) -> None:
         """size, planes, dtype: of the images."""
         self.feed, self.ranks, self.size, self.planes, self.dtype = feed, ranks, size, planes, dtype
 
@@ -32,7 +33,7 @@ class DistributedLoader:
                 yield self._handed(made if owner == index else None, owner, step), torch.from_numpy(step.rows)
 
     def _handed(self, made: torch.Tensor | None, owner: int, step: Step) -> torch.Tensor:
-        shape = len(step.rows), self.size, self.size, self.planes
+        shape = len(step.rows), *Size.of(self.size).shape, self.planes
         if made is None:
             pixels = torch.empty(shape, dtype=self.dtype, device=self.feed.device)
         else:

@@ -175,7 +175,8 @@ def check_head_init(competition: Competition, network: Network) -> None:
 def compute_features(competition: Competition, network: Network, device: str, share: Share) -> None:
     """Make the features that the heads of all folds are fitted on, where they are not kept yet."""
     with _frozen(competition, network, device) as (features, _):
-        missing = features.missing(view_names(competition.config.probe.views))
+        config = competition.config
+        missing = features.missing(view_names(config.probe.views, config.images.size))
         if not missing:
             return
         total = len(competition.samples.train) + len(competition.samples.test)
@@ -189,7 +190,7 @@ def begin_from_probe(job: FoldJob, network: Network) -> None:
     """Give a network, on the CPU, the last layer that is fitted on the training rows of its fold."""
     competition = job.competition
     with _frozen(competition, network, "cpu") as (features, head):
-        views = view_names(competition.config.probe.views)
+        views = view_names(competition.config.probe.views, competition.config.images.size)
         features.ensure(views)
         rows, _ = competition.folds.rows(job.fold)
         seen = torch.from_numpy(np.mean([features.read(view)[rows] for view in views], axis=0))

@@ -14,6 +14,7 @@ from src.core.files import write_text
 from src.core.paths import Run, submissions_folder
 from src.images.augment import Augmentation
 from src.images.samplers import Sampler
+from src.inference.tta import view_names
 from src.losses import Loss, loss_of
 from src.training.distillation import epoch_length, fold_targets
 from src.training.fitted_head import head_kinds
@@ -37,6 +38,7 @@ def check_choices(competition: Competition) -> None:
         raise UsageError(text, code="unfit-for-bags")
     if samples.weights is not None:
         _check_weighing(competition, loss)
+    view_names([*config.predict.views, *config.probe.views], config.images.size)
     stages = stages_of(config)
     for stage in stages:
         Augmentation(stage.augment.transforms, stage.size, config.images.load_side(), competition.card.pixel_format)

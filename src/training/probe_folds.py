@@ -91,8 +91,9 @@ class _ProbeFold:
         self.competition, self.config, self.target = competition, competition.config, competition.target
         self.outputs = len(competition.samples.classes)
         self.rows, self.held_out = competition.folds.rows(job.fold)
-        self.learned = view_names(self.config.probe.views)
-        self.views = tuple(dict.fromkeys((*PLAIN, *self.learned, *view_names(self.config.predict.views))))
+        size, wanted = self.config.images.size, self.config.predict.views
+        self.learned = view_names(self.config.probe.views, size)
+        self.views = tuple(dict.fromkeys((*PLAIN, *self.learned, *view_names(wanted, size))))
         self.brought = brought_features(competition)
         if self.brought:
             self.learned = self.brought.among(self.learned)

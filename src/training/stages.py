@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from src.config.image_size import SizeWord
 from src.config.schema import Augment, Config
 from src.images.samplers import Sampler, sampler_of
 
@@ -14,7 +15,7 @@ class Stage:
     epochs: int
     lr: float | None
     frozen: str | int
-    size: int
+    size: SizeWord
     augment: Augment
     sampler: Sampler
 

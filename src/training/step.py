@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from src.config.image_size import Size
 from src.core.errors import Problem
 from src.core.memory import fits, largest_batch
 from src.core.paths import has_learned
@@ -131,11 +132,11 @@ def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 def try_batch(state: State, config: object, batch: int) -> None:
-    """One forward and backward pass over `batch` blank images; the network and its gradients are left as they were."""
+    """One forward and backward pass over `batch` even images; the network and its gradients are left as they were."""
     network = state.network
     before = {name: value.clone() for name, value in network.named_buffers()}
-    shape = batch, config.planes, config.images.size, config.images.size
-    images = torch.zeros(shape, dtype=torch.uint8, device=state.device)
+    shape = batch, config.planes, *Size.of(config.images.size).shape
+    images = torch.ones(shape, dtype=torch.uint8, device=state.device)  # not black: every place of a bag is filled
     try:
         with state.unshared():  # other ranks may try another batch
             network.train()

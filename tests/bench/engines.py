@@ -77,7 +77,7 @@ def main(words: list[str]) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 cache = Path(folder) / "cache"
                 cache.mkdir()
-                images = ImageCache.open(cache, paths, stream.side, stream.fit)
+                images = ImageCache.open(cache, paths, stream.size.word, stream.fit)
                 networks._feed = Feed(PlainRows(images, size), 0, torch.device("cpu"))
                 return mean_predictions(list(networks.logits(ready, engine, every, SQUARE).values()), target)
 

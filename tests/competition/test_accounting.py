@@ -46,7 +46,13 @@ def accounted(source, **given):
     return {share.name: len(share) for share in done.accounting.shares}, done.accounting
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+# Faults, a validation part, a table of pixels, one collection, several subsets: the others have nothing else.
+FAST = ("dirty", "food", "pixels", "collection", "subsets")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in BUILDERS]
+)
 def test_the_numbers_add_up_in_every_layout(tmp_path, name):
     built = BUILDERS[name](tmp_path / "host" / name)
     words = dict(word.split("=", 1) for word in built.prepare)

@@ -227,6 +227,7 @@ def test_a_run_made_before_anything_could_be_ignored_goes_on(tiny):
     assert predict(["run=old"]) == 0
 
 
+@pytest.mark.slow
 def test_a_sweep_compares_runs_on_the_images_that_both_held_out(misled):
     """The run that ignores the wrong labels is spared them, and must not look better for that."""
     home, truth = misled, planted(misled)

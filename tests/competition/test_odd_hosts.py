@@ -20,6 +20,7 @@ from tests.fixtures.notes import Notes
 
 INSECTS, PETS = ("bee", "fly", "wasp"), ("cat", "dog")
 CASES = {}
+MORE = set()  # cases that are slow
 
 
 class Host:
@@ -74,9 +75,10 @@ def case(build):
 
 
 def family(name, rows, build):
-    """Cases that differ in a few values."""
+    """Cases that differ in a few values: every third runs always, and all where the way they are read is changed."""
     for k, row in enumerate(rows):
         CASES[f"{name}{k}"] = lambda d, row=row: build(d, *row)
+        MORE.update([f"{name}{k}"] if k % 3 else [])
 
 
 # Ids that no file bears as they stand
@@ -787,7 +789,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setattr("src.reporting.preview.write_preview", lambda done: done.card.folder / "preview.html")
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in MORE else ()) for name in CASES])
 def test_case(name, tmp_path, capsys):
     host = Host(tmp_path / "host")
     CASES[name](host)

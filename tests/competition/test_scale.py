@@ -145,6 +145,7 @@ def test_costs_are_computed_by_the_power_that_they_show():
     assert np.isnan(grown({1000: 1.0}, 10_000_000))
 
 
+@pytest.mark.slow
 def test_the_bench_measures_and_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PODIUM_HOME", str(tmp_path))
     words = ["--sizes=400,800", "--steps=tables,folds", f"--folder={tmp_path}"]

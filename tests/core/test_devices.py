@@ -166,6 +166,7 @@ def test_folds_are_trained_on_gpus_side_by_side_and_go_on_with_another_number(ti
     refused(capsys, train, [*WORDS, "fold=2", "run=one"], "run-device-differs")
 
 
+@pytest.mark.slow
 def test_runs_of_a_sweep_have_gpus_of_their_own(tiny, here, notes, monkeypatch):
     here("0,1,2,3")
     assert sweep([*WORDS, "optim.lr=1e-2,1e-3", "fold=0,1", "machine.workers=0"]) == 0
@@ -190,6 +191,7 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_every_folds_step(tiny, here, tmp_path, capsys):
     """In a fresh process, as at the command line: there the folds' processes could begin with CUDA."""
     words = [*WORDS[:-1], "train.epochs=20", "run=a", "machine.workers=1"]

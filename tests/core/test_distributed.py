@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
@@ -168,6 +169,7 @@ def test_a_head_fitted_on_features_and_layers_that_rest(tiny):
     assert_same(tiny, "one", "two")
 
 
+@pytest.mark.slow
 def test_weighed_classes_uneven_pieces_and_early_stopping(tiny):
     """Steps of 8 and 7 images, so parts of 4 and 3, in pieces of 3: one rank needs two of them and the other one."""
     words = [*GROUPS[:-1], *WEIGHED, "train.batch=3", "fold=0..1"]
@@ -271,6 +273,7 @@ def test_a_signal_to_one_rank_stops_both_after_the_same_step_and_they_go_on_to_t
     assert held_out(tiny, "whole").equals(held_out(tiny, "stopped"))
 
 
+@pytest.mark.slow
 def test_what_one_process_began_two_go_on_with(tiny):
     alone("whole", *LONG)
     lot = Lot(tiny / "lot", [*LONG, "run=handed"], count=1)
@@ -298,6 +301,7 @@ def ranks_of(launcher: subprocess.Popen) -> dict[int, int]:
     return {int(word.removeprefix("RANK=")): int(pid) for pid in told for word in told[pid] if word.startswith("RANK=")}
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_killed_ends_the_launch_and_one_process_goes_on(tiny, notes):
     """Through torchrun itself."""
     alone("whole", *LONG)
@@ -396,6 +400,7 @@ def test_other_commands_are_not_run_by_several_processes(tiny):
     assert error_codes(told) == ["launched-twice"]
 
 
+@pytest.mark.slow
 def test_a_run_in_use_is_refused_once(tiny):
     words = [word for word in LONG if not word.startswith("train.epochs")] + ["train.epochs=200", "run=a"]
     lot = Lot(tiny / "first", words)

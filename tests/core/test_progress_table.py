@@ -276,6 +276,7 @@ def test_folds_side_by_side(tiny):
     assert all(line.isprintable() for line in lines)
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_sweep_leaves_the_terminal_clean(tiny):
     words = ["-m", "src.sweep", "config=tiny", "optim.lr=1e-2,1e-3", "train.epochs=2000", "fold=0..1"]
 

@@ -168,11 +168,11 @@ def typed(message: str, words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("first", "words"),
     [
-        ("", "config=tiny"),
-        ("", "config=tiny fold=1"),
+        pytest.param("", "config=tiny", marks=pytest.mark.slow),
+        pytest.param("", "config=tiny fold=1", marks=pytest.mark.slow),
         ("", "config=tiny train.epochs=1"),
         ("config=tiny fold=0", "config=tiny fold=0..1"),
-        ("config=tiny fold=0..2", "config=tiny seed=1"),
+        pytest.param("config=tiny fold=0..2", "config=tiny seed=1", marks=pytest.mark.slow),
     ],
 )
 def test_prediction_before_training_tells_what_to_type(tiny, refused, first, words):
@@ -360,11 +360,11 @@ def spoil_middle(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("method", "spoil"),
     [
-        (zipfile.ZIP_STORED, spoil_middle),
+        pytest.param(zipfile.ZIP_STORED, spoil_middle, marks=pytest.mark.slow),
         (zipfile.ZIP_DEFLATED, spoil_middle),
         (zipfile.ZIP_DEFLATED, lambda content: content[: len(content) // 2]),
-        (zipfile.ZIP_DEFLATED, lambda content: b"<html>sign in</html>"),
-        (zipfile.ZIP_DEFLATED, lambda content: b""),
+        pytest.param(zipfile.ZIP_DEFLATED, lambda content: b"<html>sign in</html>", marks=pytest.mark.slow),
+        pytest.param(zipfile.ZIP_DEFLATED, lambda content: b"", marks=pytest.mark.slow),
     ],
     ids=["stored", "deflated", "cut", "html", "empty"],
 )
@@ -422,7 +422,10 @@ def disk(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
 
 
 # A checkpoint of the tiny network takes 1.4 MB, its weights 0.35 MB: these disks are full at different files.
-@pytest.mark.parametrize("size", ["4k", "300k", "1600k", "2900k", "3200k", "3600k"])
+@pytest.mark.parametrize(
+    "size",
+    ["300k", "2900k", *(pytest.param(size, marks=pytest.mark.slow) for size in ("4k", "1600k", "3200k", "3600k"))],
+)
 def test_training_on_a_full_disk_goes_on_when_there_is_room(tiny, once_trained, refused, size):
     with disk(tiny / "runs", size) as grow:
         refused(train, "config=tiny", 1, "disk-full")
@@ -448,7 +451,7 @@ def test_no_half_submission_on_a_full_disk(trained, refused):
         assert (trained / "submissions" / "tiny" / "tiny.csv").read_bytes() == expected
 
 
-@pytest.mark.parametrize("size", ["400k", "3700k"])
+@pytest.mark.parametrize("size", ["400k", pytest.param("3700k", marks=pytest.mark.slow)])
 def test_the_demo_on_a_full_disk_leaves_no_half_competition(home, refused, size):
     """Its images take some 3.5 MB; with 3700k the cache does not fit any more, or the last images do not."""
     with disk(home / "competition", size) as grow:

@@ -43,7 +43,7 @@ def test_the_weights_are_those_of_the_known_mixture():
     assert candidates(choice)[WEIGHTED].gain.real
 
 
-@pytest.mark.parametrize("name", ["log_loss", "accuracy"])
+@pytest.mark.parametrize("name", ["log_loss", pytest.param("accuracy", marks=pytest.mark.slow)])
 def test_the_plain_mean_is_kept_where_it_is_as_good(name):
     kept, flattered = 0, 0
     for seed in range(15):
@@ -70,6 +70,7 @@ def test_the_best_run_stays_alone_unless_joining_really_gains():
     assert both.taken.alone is None and both.comparison.candidate.gain.real
 
 
+@pytest.mark.slow
 def test_what_runs_of_pure_noise_promise_is_not_kept():
     promised, held = [], []
     for seed in range(12):

@@ -63,8 +63,12 @@ def chosen(kind, told: float, seed: int = 0):
     return choose_columns(held, answers, Beside(columns), NAMES), held, answers, columns
 
 
+FAST = ("regression", "multiclass", "mixed")
+EVERY = [(kind if isinstance(kind, str) else kind["name"], kind) for kind in [*KINDS, BOUNDED, MIXED, LAPLACE]]
+
+
 @pytest.mark.parametrize(
-    "kind", [*KINDS, BOUNDED, MIXED, LAPLACE], ids=lambda kind: kind if isinstance(kind, str) else kind["name"]
+    "kind", [pytest.param(kind, id=name, marks=() if name in FAST else pytest.mark.slow) for name, kind in EVERY]
 )
 def test_what_the_columns_tell_is_found(kind):
     choice, held, answers, columns = chosen(kind, 1.0)

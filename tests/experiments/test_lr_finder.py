@@ -12,6 +12,13 @@ from src.experiments import lr_finder
 from src.experiments.lr_finder import find_lr, marks, tried
 from src.train import main as train
 from tests.fixtures.codes import raises
+from tests.fixtures.tiny import write_tiny
+
+
+@pytest.fixture
+def tiny(home: Path) -> Path:
+    write_tiny(home, side=8)
+    return home
 
 
 def files(home: Path, run: str) -> set[str]:
@@ -113,7 +120,8 @@ def test_a_run_that_was_begun_is_neither_read_nor_changed(tiny):
     }
 
 
-def test_it_looks_at_the_fold_the_seed_and_the_optimizer_that_are_asked_for(tiny):
+def test_it_looks_at_the_fold_the_seed_and_the_optimizer_that_are_asked_for(tiny, monkeypatch):
+    monkeypatch.setattr(lr_finder, "STEPS", 40)
     asked = {"plain": [], "fold": ["fold=1"], "seed": ["seed=1"], "sgd": ["optim.name=sgd"], "again": []}
     tables = {}
     for run, words in asked.items():

@@ -164,6 +164,7 @@ def test_a_search_finds_the_rate_stops_the_poor_and_writes_a_comparison(tiny, ca
     assert len(Study(searched.folder, higher_is_better=False).trials) == 7
 
 
+@pytest.mark.slow
 def test_side_by_side_the_trials_are_all_made_once(tiny, notes):
     words = [*SEARCH[:4], "machine.jobs=2", "optim.lr=1e-4..1e-1", "model=resnet8,test_resnet", "trials=3"]
     (tiny / "configs" / "model").mkdir()

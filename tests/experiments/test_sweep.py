@@ -204,17 +204,15 @@ def test_the_ready_sweeps_are_those_of_the_classic_comparisons():
 
 FIGURES = ("curves", "scores", "best", "confusions", "per_class")
 DRAWN = ("regularisation", "learning-rates")  # one axis and two; the others would draw the same
+READY = ("regularisation", "pretrained")  # a grid that is drawn, and one that needs weights; the others are as good
 
 
-@pytest.fixture(autouse=True)
-def _figures_where_they_are_looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take seconds a sweep. What is drawn is written as CSV in any case."""
-    if getattr(request.node, "callspec", None) is None or request.node.callspec.params.get("name") not in DRAWN:
-        monkeypatch.setattr("src.reporting.comparison_table.save", lambda figure, path: None)
-
-
-@pytest.mark.parametrize("name", SWEEPS)
-def test_every_ready_sweep_runs_at_toy_size(tiny, name):
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in READY else pytest.mark.slow) for name in SWEEPS]
+)
+def test_every_ready_sweep_runs_at_toy_size(tiny, name, request):
+    if name in DRAWN:
+        request.getfixturevalue("drawn")
     (tiny / "configs" / "model").mkdir()
     other = (REPOSITORY / "configs" / "model" / "resnet18.yaml").read_text().replace("resnet18", "test_resnet")
     (tiny / "configs" / "model" / "other.yaml").write_text(other)
@@ -264,7 +262,7 @@ def test_runs_are_trained_once_and_shared_with_train(tiny, notes):
     assert "nothing-to-do" in notes.codes
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_sweep_loads_its_samples_once(tiny, monkeypatch, jobs):
     """Each run in a process of its own or not: what any of them loads leaves a line."""
     load, lines = competition.load_samples, tiny / "loaded"
@@ -293,7 +291,7 @@ def test_one_after_the_other_is_the_same_as_side_by_side(tiny, notes):
     pd.testing.assert_frame_equal(summary(tiny)[columns], side_by_side[columns])
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_run_that_fails_is_told_and_the_others_go_on(tiny, capsys, jobs):
     words = ["config=tiny", "optim.lr=1e30,1e-2", "train.epochs=2", "fold=0", f"machine.jobs={jobs}"]
     refused(capsys, sweep, words, "runs-failed", "1 of 2", "1e30: fold 0", " nan")
@@ -465,6 +463,7 @@ def test_runs_on_other_folds_are_compared_without_differences(tiny):
     assert "gain" not in summary(tiny, "tiny+data.fold_seed=0-1+train.epochs=1")
 
 
+@pytest.mark.slow
 def test_where_lower_is_better_the_lowest_is_best(tiny):
     card, data = tiny / "competition" / "tiny" / "card.yaml", tiny / "competition" / "tiny" / "data"
     text = card.read_text().replace("metric: accuracy", "metric: log_loss").replace("kind: label", "kind: columns")
@@ -480,6 +479,7 @@ def test_where_lower_is_better_the_lowest_is_best(tiny):
     assert "accuracy" in table
 
 
+@pytest.mark.slow
 def test_several_classes_an_image_are_counted_class_by_class(tiny):
     data = tiny / "competition" / "tiny" / "data"
     table = pd.read_csv(data / "train.csv", dtype=str)

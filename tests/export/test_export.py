@@ -166,6 +166,7 @@ def podium(file: Path) -> str:
         return competition.metadata()["podium"]
 
 
+@pytest.mark.slow
 def test_no_training_code_is_needed(shop, tmp_path):
     """Nor tables, cards, configurations, or the libraries that only those need."""
     code = (

@@ -33,6 +33,7 @@ from src.predict import main as predict
 from src.train import main as train
 from tests.fixtures.codes import raises
 from tests.fixtures.notes import names_it
+from tests.fixtures.warm_python import KILL, warm_python
 
 SIDE = 16
 
@@ -87,7 +88,7 @@ def other_process(
         f"print('ready', int(cache.batch(range(len(cache))).sum()), flush=True)\n{then}"
     )
     return subprocess.Popen(
-        [*(under or []), sys.executable, "-uc", code],
+        [*([*under, sys.executable] if under else [warm_python()]), "-u", "-c", code],
         cwd=REPOSITORY,
         text=True,
         stdin=subprocess.PIPE,
@@ -265,7 +266,7 @@ def test_a_killed_build_leaves_nothing_that_counts(paths):
     build = other_process(paths, workers=1)
     assert "caching" in build.stdout.readline()
     wait_for(lambda: any(name.endswith(".part") for name in files(paths)))
-    build.kill()
+    build.send_signal(KILL)
     build.communicate()
     assert [name[-5:] for name in files(paths)] == [".part"]
     paths[6].unlink()
@@ -368,7 +369,7 @@ def test_an_older_cache_is_made_anew_once_and_that_is_said(paths, notes):
         assert notes.codes == ["cache-remade", "cache-made"]
 
 
-@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("old", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_cache_on_a_read_only_mount_serves(paths, old):
     cache = opened(paths)
     if old:
@@ -432,9 +433,9 @@ def test_two_processes_look_at_the_images_once(paths):
         "look = room.index_images(paths, Path(paths[0]).parent.parent / 'cache'); print('seen', look.hash.sum())"
     )
     look = {"cwd": REPOSITORY, "text": True, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    first = subprocess.Popen([sys.executable, "-uc", code], **look)
+    first = subprocess.Popen([warm_python(), "-u", "-c", code], **look)
     assert names_it(first.stdout.readline(), 12)
-    second = subprocess.Popen([sys.executable, "-uc", code], **look)
+    second = subprocess.Popen([warm_python(), "-u", "-c", code], **look)
     assert second.stdout.readline().startswith("waiting ")
     (one, _), (two, _) = first.communicate("go on\n", timeout=20), second.communicate("", timeout=20)
     assert one == two
@@ -501,7 +502,7 @@ def test_a_cache_in_use_is_never_deleted(paths):
         opened(paths, "crop", max_gb=bound(1))
         assert set(used) <= set(files(paths))
     finally:
-        reader.kill()
+        reader.send_signal(KILL)
         reader.communicate()
     opened(paths, "pad", max_gb=bound(1))
     assert not set(used) & set(files(paths)), "its reader is dead, so it may go"
@@ -511,7 +512,7 @@ def sum_of(cache: ImageCache) -> int:
     return int(cache.batch(range(len(cache))).sum())
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_workers_read_the_same(paths, start):
     cache = opened(paths)
     with multiprocessing.get_context(start).Pool(1) as pool:
@@ -549,7 +550,7 @@ def test_the_bar_is_for_terminals_only(paths, capfd):
         f"ImageCache.open(Path({str(paths[0].parent)!r}), [Path({str(paths[0])!r})], 8, 'crop')"
     )
     termios.tcsetwinsize(terminal, (24, 100))
-    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=terminal, check=True)
+    subprocess.run([warm_python(), "-c", code], cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=terminal, check=True)
     os.close(terminal)
     assert b"caching images" in os.read(ours, 10_000)
     os.close(ours)
@@ -598,7 +599,7 @@ def test_a_killed_copy_leaves_nothing_that_counts(paths, tmp_path, messages):
     copier = other_process(paths, before=SLOW, local=str(local))
     assert "copying" in copier.stdout.readline()
     assert "a chunk" in copier.stdout.readline()
-    copier.kill()
+    copier.send_signal(KILL)
     copier.communicate()
     assert [name[-5:] for name in copies(local)] == [".part"]
     messages.clear()
@@ -646,7 +647,7 @@ def test_copies_are_bounded_and_nothing_else_in_the_folder_is_touched(paths, tmp
     assert len(list(local.glob("*mine*"))) == len(list(local.glob("competition/*mine*"))) == 3
 
 
-@pytest.mark.parametrize("found_late", [False, True])
+@pytest.mark.parametrize("found_late", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_where_the_disk_is_full_the_shared_cache_is_read_and_that_is_said(paths, tmp_path, found_late):
     small = tmp_path / "small"
     small.mkdir()
@@ -695,7 +696,7 @@ def test_pixels_in_a_folder_that_is_not_the_user_s_are_never_read(paths, tmp_pat
     assert notes.codes == ["no-local-copy"]
 
 
-@pytest.mark.parametrize("closed", ["", OURS])
+@pytest.mark.parametrize("closed", [pytest.param("", marks=pytest.mark.slow), OURS])
 def test_where_nothing_may_be_written_the_shared_cache_is_read_and_that_is_said(paths, tmp_path, closed):
     bare = ["setpriv", "--bounding-set=-all"] if os.geteuid() == 0 else []  # without the rights of root
     if bare and subprocess.run([*bare, "true"], check=False, capture_output=True).returncode:

@@ -35,6 +35,8 @@ needs_onnxruntime = pytest.mark.skipif(
     reason=f"one of {', '.join(onnxruntime_backend.PACKAGES)} is not installed",
 )
 EITHER = [pytest.param("openvino", marks=needs_openvino), pytest.param("onnxruntime", marks=needs_onnxruntime)]
+# Where one of the two shows as much as both.
+ONE = [EITHER[0], pytest.param("onnxruntime", marks=[needs_onnxruntime, pytest.mark.slow])]
 INT8 = [pytest.param("openvino", marks=needs_nncf), pytest.param("onnxruntime", marks=needs_onnxruntime)]
 COMMAND = ["config=tiny", "run=r", "fold=0", "--tta"]
 MEMBER = Path("runs/tiny/r/seed0/fold0")
@@ -196,6 +198,7 @@ def test_auto_takes_the_fastest_that_answers_alike_and_remembers_it(trained, not
     assert notes.texts("engine-chosen") == told.texts("engine-chosen")
 
 
+@pytest.mark.slow
 @needs_onnxruntime
 def test_onnxruntimes_int8_is_kept_too(trained, monkeypatch):
     words = [*COMMAND, "predict.engine=onnxruntime", "predict.precision=int8", "predict.tolerance=0.5"]
@@ -212,6 +215,7 @@ def test_onnxruntimes_int8_is_kept_too(trained, monkeypatch):
     assert (tables(logits)["test-hflip.npz"]["logits"] == answers["test-hflip.npz"]["logits"]).all()
 
 
+@pytest.mark.slow
 @needs_openvino
 def test_an_engine_that_answers_no_number_is_refused(trained, capsys, monkeypatch):
     answer = openvino_backend.OpenVinoNetwork.forward
@@ -237,8 +241,8 @@ def failing_after(calls: int, monkeypatch: pytest.MonkeyPatch, name: str = "open
     monkeypatch.setattr(taker, method, failing)
 
 
-@pytest.mark.parametrize("name", EITHER)
-@pytest.mark.parametrize("calls", [0, 120])
+@pytest.mark.parametrize("name", ONE)
+@pytest.mark.parametrize("calls", [pytest.param(0, marks=pytest.mark.slow), 120])
 def test_an_engine_that_fails_while_it_answers_is_told_in_a_line(trained, capsys, notes, monkeypatch, calls, name):
     failing_after(calls, monkeypatch, name)
     monkeypatch.setattr(openvino_backend, "CHUNK", {"fp32": 1})
@@ -250,6 +254,7 @@ def test_an_engine_that_fails_while_it_answers_is_told_in_a_line(trained, capsys
     assert "\n" not in message and not list((trained / "submissions").rglob("*.csv"))
 
 
+@pytest.mark.slow
 @needs_openvino
 def test_an_engine_that_lacks_memory_for_answers_under_way_is_told_in_a_line(trained, capsys, monkeypatch):
     def failing(queue: object) -> None:
@@ -261,6 +266,7 @@ def test_an_engine_that_lacks_memory_for_answers_under_way_is_told_in_a_line(tra
     assert "\n" not in message
 
 
+@pytest.mark.slow
 @needs_openvino
 def test_an_engine_that_fails_when_it_is_tried_is_left_out(trained, notes, monkeypatch):
     failing_after(0, monkeypatch)
@@ -269,7 +275,7 @@ def test_an_engine_that_fails_when_it_is_tried_is_left_out(trained, notes, monke
     assert notes.texts("engine-left-out", "openvino fp32", "went away")
 
 
-@pytest.mark.parametrize("name", INT8)
+@pytest.mark.parametrize("name", [INT8[0], pytest.param("onnxruntime", marks=[needs_onnxruntime, pytest.mark.slow])])
 def test_an_engine_whose_library_fails_is_left_out(trained, capsys, notes, monkeypatch, name):
     other = ["openvino"] if name == "onnxruntime" else onnxruntime_backend.PACKAGES
 
@@ -286,6 +292,7 @@ def test_an_engine_whose_library_fails_is_left_out(trained, capsys, notes, monke
     assert notes.texts("engine-chosen") and notes.texts("engine-left-out", f"{name} int8", "no kernel")
 
 
+@pytest.mark.slow
 @needs_nncf
 def test_an_engine_that_fails_at_another_fold_is_left_out(trained, notes, monkeypatch):
     assert train(["config=tiny", "run=r", "fold=1", "train.epochs=6"]) == 0
@@ -329,6 +336,7 @@ def test_an_absent_package_is_named_with_the_remedy(trained, capsys, notes, monk
     assert notes.texts("engine-chosen", "torch") and notes.texts("engine-left-out", "openvino int8")
 
 
+@pytest.mark.slow
 @needs_openvino
 def test_without_nncf_openvino_does_all_but_int8(trained, capsys, notes, monkeypatch):
     without(monkeypatch, "nncf")
@@ -375,7 +383,9 @@ def test_all_views_of_an_image_come_from_one_decode(trained, monkeypatch):
 
 
 @pytest.mark.parametrize("name", EITHER)
-@pytest.mark.parametrize("count", [1, 15, 40])
+@pytest.mark.parametrize(
+    "count", [pytest.param(1, marks=pytest.mark.slow), 15, pytest.param(40, marks=pytest.mark.slow)]
+)
 def test_any_number_of_images_is_answered_as_torch_does(name, count):
     torch.manual_seed(0)
     model = Model(name="resnet8", pretrained=False, weights=None, stem="auto", drop_rate=0.0, pool="stock",
@@ -403,7 +413,10 @@ def test_a_network_that_an_engine_does_not_know_is_told(name):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param("openvino", marks=needs_nncf), pytest.param("onnxruntime", marks=needs_onnxruntime)],
+    [
+        pytest.param("openvino", marks=[needs_nncf, pytest.mark.slow]),
+        pytest.param("onnxruntime", marks=needs_onnxruntime),
+    ],
 )
 def test_no_telemetry_is_loaded_or_written_home(tmp_path, name):
     """Both count their users: OpenVINO and nncf through a Python package that sends, ONNX Runtime by itself, with a

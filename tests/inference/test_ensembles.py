@@ -375,6 +375,7 @@ def test_a_brought_run_must_stand_on_these_folds(brought, refused):
     refused(1, "runs=a,ext", str(record), f'{{"folds": "{told}"}}')
 
 
+@pytest.mark.slow
 def test_a_brought_run_lends_its_views_too(brought, refused, notes):
     for fold in range(3):
         for part in ("oof", "test"):
@@ -411,6 +412,7 @@ def write_binary(home: Path) -> tuple[np.ndarray, np.ndarray]:
     return truth
 
 
+@pytest.mark.slow
 def test_ranks_are_made_among_the_answers_of_one_network(home, refused):
     """Two runs that were brought, whose networks differ in scale from fold to fold: only their order can be joined."""
     truth, runs = write_binary(home), home / "runs" / "two"

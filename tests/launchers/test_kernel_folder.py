@@ -33,6 +33,7 @@ def mounted(machine: Machine, folder: Path, hidden: Path, parts: str, data: str)
     machine.mount(hidden, data)
 
 
+@pytest.mark.slow
 def test_the_notebook_answers_a_hidden_test_set_offline_as_predict_does(shop, tmp_path, monkeypatch):
     wheels = tmp_path / "wheels"
     wheels.mkdir()
@@ -65,6 +66,7 @@ def test_the_notebook_answers_a_hidden_test_set_offline_as_predict_does(shop, tm
     assert list(answers.index) == list(pd.read_csv(hidden / "sample_submission.csv", dtype=str)["image_id"])
 
 
+@pytest.mark.slow
 def test_inputs_mounted_by_their_kind_are_found_and_the_hours_are_kept_in_mind(shop, tmp_path):
     folder = built(shop, "kernel.hours=1")
     hidden = tmp_path / "hidden"
@@ -88,6 +90,7 @@ def write_marker(folder: Path) -> None:
         wheel.writestr(f"{described}/RECORD", "")
 
 
+@pytest.mark.slow
 def test_an_input_that_is_not_attached_is_named(shop, tmp_path):
     folder = built(shop)
     machine = Machine(tmp_path / "kaggle")
@@ -97,7 +100,7 @@ def test_an_input_that_is_not_attached_is_named(shop, tmp_path):
     assert f"competitions/{SLUG}" in ended.stderr and not machine.written().exists()
 
 
-@pytest.mark.parametrize("name", ["shares", "spots"])
+@pytest.mark.parametrize("name", ["shares", pytest.param("spots", marks=pytest.mark.slow)])
 def test_probabilities_and_sets_are_answered_as_predict_does(tmp_path, monkeypatch, notes, name):
     """With a fitted temperature, and with fitted thresholds."""
     monkeypatch.setenv("PODIUM_HOME", str(tmp_path))

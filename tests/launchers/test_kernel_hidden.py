@@ -43,7 +43,9 @@ def answered(parts: Path, data: Path, *words: str) -> tuple[str, pd.DataFrame]:
     return text, pd.read_csv(parts / "submission.csv", dtype=str)
 
 
-@pytest.mark.parametrize("listed", [False, True], ids=["a table", "a listing"])
+@pytest.mark.parametrize(
+    "listed", [pytest.param(False, id="a table"), pytest.param(True, id="a listing", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("kept", [0, 2, None], ids=["empty", "two", "no folder"])
 def test_a_test_set_without_images_is_answered_by_the_shares(parts, tmp_path, notes, kept, listed):
     """As a public test set is where the notebook's rerun brings the real one."""
@@ -62,6 +64,7 @@ def test_a_test_set_without_images_is_answered_by_the_shares(parts, tmp_path, no
     assert ("no-test-images" in notes.codes) == (not kept)
 
 
+@pytest.mark.slow
 def test_views_are_left_out_where_the_hours_are_short(parts, tmp_path, notes):
     data = tmp_path / "hidden"
     hidden_data(tmp_path / "home" / "competition" / "tiny" / "data", data, 202)

@@ -49,7 +49,7 @@ def used(home: Path, metric: str) -> tuple[dict, str]:
     ("code", "metric", "name"),
     [
         (QUICK, "{name: first_counts, first: 3}", "first_counts(first=3)"),
-        (SLOW, "worst_recall", "worst_recall"),
+        pytest.param(SLOW, "worst_recall", "worst_recall", marks=pytest.mark.slow),
     ],
     ids=["with a statistic and a parameter", "one function"],
 )

@@ -176,7 +176,10 @@ def learns_and_is_exported(name: str, args: dict, size: int) -> None:
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+FAST = ("a residual network", "no batch norms", "a transformer")  # the others go the same way through our code
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=() if kind in FAST else pytest.mark.slow) for kind in KINDS])
 def test_a_network_of_each_kind_learns_and_is_exported(kind):
     name, args, _ = KINDS[kind]
     learns_and_is_exported(name, args, SIZE)
@@ -365,7 +368,7 @@ SMALL = ["images.size=32", "images.load_size=32"]
 ONE_SIZE = ["model.name=vit_tiny_patch16_224", "model.args={depth: 1}"]
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+@pytest.mark.parametrize("name", ["test_resnet", pytest.param("test_vit", marks=pytest.mark.slow)])
 def test_a_run_that_computes_again_ends_with_the_same_weights(tiny, name):
     """The statistics of batch norms too, which the second way forward would move once more."""
     for run, again in (("kept", "false"), ("again", "true")):

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from huggingface_hub import constants
 from safetensors.torch import load_file, save, save_file
 
 from src.models import hub
@@ -20,7 +19,7 @@ from src.models.factory import build
 from src.predict import main as predict
 from src.train import main as train
 from tests.fixtures.codes import raises, refused
-from tests.fixtures.hub_cache import own_cache, put
+from tests.fixtures.hub_cache import own_cache, put, reach
 from tests.models.test_networks import model
 
 SMALL = "test_resnet"  # 0.5 M parameters; timm's hub has it as timm/test_resnet.r160_in1k
@@ -195,7 +194,7 @@ class Dripping(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(params=["silent", "dripping"])
+@pytest.fixture(params=[pytest.param("silent", marks=pytest.mark.slow), "dripping"])
 def bad_hub(request):
     if request.param == "silent":  # it takes every connection and never says a word
         with socket.create_server(("127.0.0.1", 0)) as server:
@@ -209,12 +208,7 @@ def bad_hub(request):
 
 
 def test_a_hub_that_hangs_or_drips_is_given_up_within_ten_seconds(bad_hub, cache, monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", bad_hub)
-    for name in ("HF_HUB_OFFLINE", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_ENDPOINT", bad_hub)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    reach(monkeypatch, bad_hub)
     begun = time.monotonic()
     with raises("weights-unreachable", "model.weights=PATH"):
         build(model(name=SMALL, pretrained=True), 3, 64)

@@ -5,9 +5,6 @@ import json
 import os
 import pickle
 import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +18,13 @@ from src.config import run_config
 from src.config.load import config_names
 from src.config.request import parse
 from src.config.schema import Model
-from src.core.paths import REPOSITORY
+from src.models import hub
 from src.models.factory import Network, build
 from src.predict import main as predict
 from src.train import main as train
 from tests.fixtures.codes import raises
 from tests.fixtures.codes import refused as stopped
+from tests.fixtures.hub_cache import own_cache, reach
 
 PLAIN = {"name": "resnet18", "pretrained": False, "weights": None, "stem": "auto", "drop_rate": 0.0}
 PLAIN |= {"pool": "stock", "head": "linear", "args": {}}
@@ -51,7 +49,7 @@ def test_the_promised_networks_are_shipped():
     assert set(MILLIONS) <= set(config_names("model"))
 
 
-@pytest.mark.parametrize("size", [28, 32, 64, 224])
+@pytest.mark.parametrize("size", [28, *(pytest.param(size, marks=pytest.mark.slow) for size in (32, 64)), 224])
 @pytest.mark.parametrize("name", MILLIONS)
 def test_every_shipped_network_builds_at_every_size(name, size):
     """On torch's meta device: shapes are worked out, no memory is taken."""
@@ -80,7 +78,7 @@ def test_a_network_of_its_own_normalisation_and_range():
     ("size", "stem", "side"),
     [(28, "auto", 28), (32, "auto", 32), (64, "auto", 32), (128, "auto", 32), (64, "stock", 16)],
 )
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet18", pytest.param("resnet50", marks=pytest.mark.slow)])
 def test_a_small_image_is_not_thrown_away_by_the_stem(name, size, stem, side):
     """`side`: of what the first stage sees."""
     seen = []
@@ -158,7 +156,7 @@ def normalised(network: Network, images: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("file", ["plain.pth", "ddp.pth", "plain.safetensors", "headless.safetensors"])
-@pytest.mark.parametrize("classes", [12, 3])
+@pytest.mark.parametrize("classes", [12, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_resnets_file_gives_its_features(resnet_files, file, classes):
     folder, source = resnet_files
     network = build(model(weights=str(folder / file), stem="stock"), classes, 64).eval()
@@ -345,44 +343,20 @@ def test_an_image_too_small_for_a_network_is_told():
         build(model(name="densenet121"), 3, 8)
 
 
-@pytest.fixture
-def silent():
-    """A server that takes every connection and never says a word, as some firewalls do."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-
-
-def test_without_a_network_true_tells_both_remedies_and_auto_begins_from_scratch_within_seconds(tiny, silent):
-    """One server that is not there, and one that is not really there. Who does not insist begins from scratch."""
+def test_without_a_network_true_tells_both_remedies_and_auto_begins_from_scratch(tiny, monkeypatch, capsys, notes):
+    """One server that is not there, and one that takes every connection and never says a word, as some firewalls do.
+    Who does not insist begins from scratch."""
+    own_cache(monkeypatch, tiny / "hub")
+    words = ["config=tiny", "fold=0", "model.name=test_resnet", "train.epochs=1"]
     with socket.socket() as closed:  # bound, not listening: a port that refuses
         closed.bind(("127.0.0.1", 0))
-        hubs = {"gone": f"http://127.0.0.1:{closed.getsockname()[1]}", "silent": silent}
-        code = "import sys; from src.models import weights; weights.PATIENCE = 1.0\n"
-        code += "from src.train import main; sys.exit(main(sys.argv[1:]))"
-        command = [sys.executable, "-c", code, "config=tiny", "fold=0", "model=resnet18", "train.epochs=1", "--json"]
-        begun, started = time.monotonic(), {}
-        for name, hub in hubs.items():
-            environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-            environment |= {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub, "HF_HOME": str(tiny / "hub")}
-            started[name] = subprocess.Popen(
-                [*command, f"run={name}", f"model.pretrained={'true' if name == 'gone' else 'auto'}"],
-                cwd=REPOSITORY,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        try:
-            text = {
-                name: process.communicate(timeout=max(1, 45 - time.monotonic() + begun))[0]
-                for name, process in started.items()
-            }
-        finally:
-            for process in started.values():
-                process.kill()
-                process.wait()
-    assert started["silent"].returncode == 0 and '"from-scratch"' in text["silent"]
-    assert not run_config.read(tiny / "runs/tiny/silent").model.pretrained
-    assert started["gone"].returncode == 1 and text["gone"].count("error: ") == 1
-    assert '"weights-unreachable"' in text["gone"] and "model.weights=PATH" in text["gone"]
+        reach(monkeypatch, f"http://127.0.0.1:{closed.getsockname()[1]}")
+        stopped(
+            capsys, train, [*words, "run=gone", "model.pretrained=true"], "weights-unreachable", "model.weights=PATH"
+        )
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        reach(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(hub, "PATIENCE", 1.0)
+        assert train([*words, "run=silent", "model.pretrained=auto"]) == 0
+    assert "from-scratch" in notes.codes and not run_config.read(tiny / "runs/tiny/silent").model.pretrained
     assert {path.parent.name for path in tiny.glob("runs/tiny/*/seed*")} == {"silent"}

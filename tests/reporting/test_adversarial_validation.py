@@ -26,6 +26,7 @@ class World:
         return np.maximum(self.centres[kinds] + noise + np.outer(np.broadcast_to(moved, rows), self.direction), 0)
 
 
+@pytest.mark.slow
 def test_a_shifted_test_set_is_flagged_and_an_unshifted_is_not():
     alike, moved = [], []
     for seed in range(40):

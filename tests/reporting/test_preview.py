@@ -92,7 +92,10 @@ def test_the_picture_shows_the_same(tmp_path):
     assert places == sorted(places), "the classes stand one below the other"
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (375, False)])
+@pytest.mark.parametrize(
+    ("width", "dark"),
+    [(375, True), *(pytest.param(*one, marks=pytest.mark.slow) for one in ((1280, False), (1280, True), (375, False)))],
+)
 def test_it_opens_in_a_browser_without_a_complaint(tmp_path, browser, width, dark):
     page = prepared(host(tmp_path / "strange", STRANGE))
     browser.open(page, width, dark=dark)

@@ -24,6 +24,7 @@ from src.reporting.sections.trust import trust
 from src.reporting.tiles import isolated
 from src.submission import ledger
 from src.train import main as train
+from tests.fixtures import figures
 from tests.fixtures.codes import refused
 from tests.fixtures.made_up_run import STRANGE, note_prediction, write_many, write_run
 from tests.fixtures.notes import names_it
@@ -79,6 +80,7 @@ def once_trained(tmp_path_factory) -> Path:
     write_tiny(home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PODIUM_HOME", str(home))
+        figures.draw(patch)
         assert train([*WORDS, "fold=0..1"]) == 0 and predict(["--tta", *WORDS]) == 0 and report(WORDS) == 0
     return home
 
@@ -120,11 +122,11 @@ def test_the_page_of_a_trained_run_tells_what_its_folder_holds(trained, capsys):
 
 def test_every_figure_lies_beside_the_page(trained):
     folder = trained / "report"
-    figures = re.findall(r'<figure class="[^"]*" id="figure-([^"]*)"', page_of(folder))
+    shown = re.findall(r'<figure class="[^"]*" id="figure-([^"]*)"', page_of(folder))
     assert {"scores", "classes", "brightness", "examples", "augmented", "loss", "confusion", "calibration"} <= set(
-        figures
+        shown
     )
-    for name in figures:
+    for name in shown:
         assert len(table(folder, name)), name
         if f'<figure class="wide table" id="figure-{name}"' not in page_of(folder):
             assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG"), name
@@ -151,7 +153,7 @@ def test_what_it_says_to_type_trains_the_same_run(once_trained, trained, home):
     ).read_bytes()
 
 
-def test_the_review_and_the_ledger_are_told(trained, undrawn):
+def test_the_review_and_the_ledger_are_told(trained):
     folder = trained
     (told,) = [json.loads(file.read_text()) for file in (folder / "predictions").glob("*.json")]
     entry = {"competition": "tiny", "file": told["file"], "sha256": told["sha256"], "ref": "7", "status": "COMPLETE"}
@@ -177,7 +179,7 @@ def many(home):
     return home
 
 
-def test_scores_and_mistakes_are_those_of_the_stored_logits(many, undrawn):
+def test_scores_and_mistakes_are_those_of_the_stored_logits(many):
     opened = write_run("some", skill=2.5)
     note_prediction(opened, "some", ("identity", "hflip"), 0.5)
     assert report(["run=some"]) == 0
@@ -210,7 +212,7 @@ def test_scores_and_mistakes_are_those_of_the_stored_logits(many, undrawn):
     assert names_it(reading(page, "trust"), f"{abs(sure - right):.1%}")
 
 
-def test_no_network_is_run_but_for_the_maps(many, undrawn):
+def test_no_network_is_run_but_for_the_maps(many):
     """All else is read from the store: without weights only the maps are missing, and the page says so."""
     write_run("some", skill=2.5)
     for file in folder_of(many, "some").glob("seed0/*/model.safetensors"):
@@ -232,7 +234,7 @@ def test_names_are_text_and_nothing_else(many):
     assert "{{ 7 * 7 }}" in page and 'Many <classes> & "names"' in text_of(page)
 
 
-def test_a_run_without_a_mistake_is_not_called_certain(many, undrawn):
+def test_a_run_without_a_mistake_is_not_called_certain(many):
     opened = write_run("some", skill=40)
     assert report(["run=some"]) == 0
     page = page_of(folder_of(many, "some") / "report")
@@ -240,7 +242,7 @@ def test_a_run_without_a_mistake_is_not_called_certain(many, undrawn):
     assert names_it(reading(page, "answer"), f"{rows / (rows + 1.96**2):.4f}")  # Wilson's
 
 
-def test_what_cannot_be_told_is_no_number(home, undrawn):
+def test_what_cannot_be_told_is_no_number(home):
     """A kappa without a mistake: no draw of the rows tells how far it could be off."""
     write_many(home, classes=5, each=12, target="ordinal")
     card = home / "competition" / "many" / "card.yaml"
@@ -290,7 +292,7 @@ def test_it_promises_the_same_bits_only_where_they_can_be_had(many):
     assert f"export PODIUM_HOME={many}" in told.blocks[0].text
 
 
-def test_only_what_is_alike_stands_beside_the_run(many, undrawn):
+def test_only_what_is_alike_stands_beside_the_run(many):
     for run, folds in (("some", None), ("other", None), ("fewer", (0, 1))):
         note_prediction(write_run(run, skill=2.5, folds=folds), run, ("identity",), 0.5)
     entry = {"competition": "many", "status": "COMPLETE", "time": ledger.now()}
@@ -306,7 +308,7 @@ def test_only_what_is_alike_stands_beside_the_run(many, undrawn):
     assert names_it(reading(page_of(folder_of(many, "fewer") / "report"), "answer"), "fold 2")
 
 
-def test_a_class_is_not_called_hard_for_one_bad_draw(many, undrawn):
+def test_a_class_is_not_called_hard_for_one_bad_draw(many):
     opened = write_run("some", skill=4.0)
     folder, samples = folder_of(many, "some"), opened.samples
     worst = samples.classes[12]
@@ -323,7 +325,7 @@ def test_a_class_is_not_called_hard_for_one_bad_draw(many, undrawn):
     assert names_it(told, worst) and names_it(told, "0 of 9")
 
 
-def test_what_is_learned_is_told_by_loss_and_score(many, undrawn):
+def test_what_is_learned_is_told_by_loss_and_score(many):
     write_run("some", skill=2.5)
     folder = folder_of(many, "some")
     for file in folder.glob("seed0/*/log.csv"):
@@ -389,7 +391,7 @@ def test_a_model_of_all_rows_has_a_page_without_a_score(many):
     assert sections(page) >= set(SECTIONS)
 
 
-def test_a_run_that_was_trained_elsewhere(many, undrawn):
+def test_a_run_that_was_trained_elsewhere(many):
     opened = write_run("some", skill=2.5)
     folder = folder_of(many, "some")
     (folder / "config.yaml").unlink()
@@ -454,7 +456,7 @@ def test_runs_side_by_side(many, words, monkeypatch, capsys):
     assert {"score.png", "held_out_loss.png", "flips.png", "scores.png"} <= {file.name for file in folder.iterdir()}
 
 
-def test_curves_are_compared_on_the_folds_that_all_have(many):
+def test_curves_are_compared_on_the_folds_that_all_have(many, drawn):
     write_run("_two", skill=2.0, folds=(0, 1))
     write_run("three", skill=3.5)
     assert report(["runs=_two,three"]) == 0

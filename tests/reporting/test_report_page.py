@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ from src.predict import main as predict
 from src.report import main as report
 from src.reporting.adversarial_validation import ALARM
 from src.train import main as train
+from tests.fixtures import figures
 from tests.fixtures.chromium import Browser
 from tests.fixtures.made_up_run import STRANGE, note_prediction, write_many, write_run
 from tests.fixtures.notes import names_it
@@ -69,29 +71,50 @@ FIGURES = {  # of each page and section: every picture, and every table with a f
 CLASSES = 100
 
 
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory) -> dict[str, Path]:
-    """A trained run's page, one of a run of a hundred classes, and one of two such runs."""
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PODIUM_HOME", str(home))
-        write_tiny(home)
+class Pages:
+    """A trained run's page, one of the demo, one of a run of a hundred classes, and one of two such runs: each is made
+    when it is first asked for."""
+
+    def __init__(self, home: Path) -> None:
+        self._home, runs = home, home / "runs"
+        self._made = {
+            "tiny": (self._tiny, runs / "tiny" / "tiny+train.epochs=2" / "report"),
+            "demo": (self._demo, runs / DEMO / "demo" / "report"),
+            "hundred": (self._many, runs / "many" / "hundred" / "report"),
+            "comparison": (self._many, runs / "many" / "comparisons" / "hundred+other"),
+        }
+
+    def __getitem__(self, name: str) -> Path:
+        make, folder = self._made[name]
+        page = folder / "report.html"
+        if not page.exists():
+            make()
+        return page
+
+    def _tiny(self) -> None:
+        write_tiny(self._home)
         words = ["config=tiny", "train.epochs=2", "fold=0..1"]
         assert train(words) == 0 and predict(["--tta", *words]) == 0 and report(words) == 0
-        write_demo(home)
+
+    def _demo(self) -> None:
+        write_demo(self._home)
         assert report(["run=demo"]) == 0
-        write_many(home, CLASSES, each=6)
-        enlarge_one_and_double_one(home / "competition" / "many" / "data" / "train")
+
+    def _many(self) -> None:
+        write_many(self._home, CLASSES, each=6)
+        enlarge_one_and_double_one(self._home / "competition" / "many" / "data" / "train")
         for name, skill in (("other", 3.0), ("hundred", 3.5)):
             note_prediction(write_run(name, skill=skill), name, ("identity", "hflip"), 0.5)
         assert report(["run=hundred"]) == 0 and report(["runs=hundred,other"]) == 0
-    runs = home / "runs"
-    return {
-        "tiny": runs / "tiny" / "tiny+train.epochs=2" / "report" / "report.html",
-        "demo": runs / DEMO / "demo" / "report" / "report.html",
-        "hundred": runs / "many" / "hundred" / "report" / "report.html",
-        "comparison": runs / "many" / "comparisons" / "hundred+other" / "report.html",
-    }
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory) -> Iterator[Pages]:
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("home")
+        patch.setenv("PODIUM_HOME", str(home))
+        figures.draw(patch)
+        yield Pages(home)
 
 
 def write_demo(home: Path) -> None:
@@ -114,8 +137,13 @@ def browser(tmp_path_factory):
     made.close()
 
 
-@pytest.mark.parametrize("name", PAGES)
-@pytest.mark.parametrize(("width", "dark"), WIDTHS)
+# Each page that has only to be written once, and each width once; all of them together are slow.
+FAST = {("demo", 1280, False), ("hundred", 375, False), ("comparison", 375, True)}
+OPENED = [(name, width, dark) for name in PAGES for width, dark in WIDTHS]
+OPENED = [pytest.param(*one, marks=() if one in FAST else pytest.mark.slow) for one in OPENED]
+
+
+@pytest.mark.parametrize(("name", "width", "dark"), OPENED)
 def test_it_opens_without_a_complaint_and_nothing_overflows(browser, pages, name, width, dark):
     browser.open(pages[name], width, dark=dark)
     assert browser.complaints == []
@@ -130,7 +158,9 @@ def test_it_opens_without_a_complaint_and_nothing_overflows(browser, pages, name
     assert (sum(map(int, paper.strip("rgb()").split(","))) < 384) == dark
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "tiny" else ()) for name in PAGES]
+)
 def test_every_section_is_there_with_its_picture(browser, pages, name):
     browser.open(pages[name])
     readings = browser.run(
@@ -209,7 +239,7 @@ def test_nothing_moves_after_it_is_shown(browser, pages):
 def test_colours_stand_out_in_light_and_dark(browser, pages):
     """By the contrast of WCAG 2: 4.5 for text, 3 for lines and marks."""
     for dark in (False, True):
-        browser.open(pages["tiny"], dark=dark)
+        browser.open(pages["demo"], dark=dark)
         names = ["paper", "panel", "ink", "quiet", "focus", *(f"c{number}" for number in range(7))]
         style = "n => getComputedStyle(document.documentElement).getPropertyValue('--' + n).trim()"
         colours = dict(zip(names, map(luminance, browser.run(f"{json.dumps(names)}.map({style})")), strict=True))

@@ -160,8 +160,8 @@ def test_ctrl_c_keeps_what_came(host):
 
 
 def test_progress_is_shown_and_a_silent_connection_given_up_and_gone_on_from(host, monkeypatch):
-    monkeypatch.setattr(download, "QUIET_SECONDS", 3.0)
-    monkeypatch.setattr(download, "TELL_SECONDS", 1.0)
+    monkeypatch.setattr(download, "QUIET_SECONDS", 1.5)
+    monkeypatch.setattr(download, "TELL_SECONDS", 0.5)
     host.server.fault("GET", held=True)
     code, out, _ = host.prepared()
     assert code == 0 and host.cup.notes.texts("download-resumed")

@@ -7,7 +7,6 @@ import importlib.metadata
 import json
 import random
 import shutil
-import signal
 import socket
 import time
 from datetime import datetime, timedelta
@@ -22,6 +21,7 @@ from tests.fixtures.kaggle_cup import SLUG, digits_cup, write_table  # noqa: F40
 from tests.fixtures.kaggle_server import TOKEN, USER
 from tests.fixtures.kaggle_words import aged, prints
 from tests.fixtures.notes import names_it
+from tests.fixtures.warm_python import KILL
 
 
 def test_a_push_is_checked_uploaded_scored_and_noted(cup):
@@ -79,9 +79,10 @@ SITE = "https://www.kaggle.com"
 CLOSED = "This competition is closed and no longer accepts submissions."
 
 
-@pytest.mark.parametrize(
-    ("method", "status", "said", "error", "remedy"),
-    [
+# What Kaggle says, and what is made of it.
+REFUSALS = {
+    error: (method, status, said, remedy)
+    for method, status, said, error, remedy in [
         ("CreateSubmission", 400, ALLOWANCE, "no-submissions-left", "00:00 UTC"),
         ("StartSubmissionUpload", 400, NOTEBOOKS, "notebooks-only", "python -m src.kernel --push config=NAME"),
         ("CreateSubmission", 400, PHONE, "phone-not-verified", f"{SITE}/settings"),
@@ -92,9 +93,16 @@ CLOSED = "This competition is closed and no longer accepts submissions."
         ("StartSubmissionUpload", 403, RULES, "rules-not-accepted", f"{SITE}/competitions/{SLUG}/rules"),
         ("CreateSubmission", 400, CLOSED, "deadline-passed", f"{SITE}/competitions/{SLUG}/overview"),
         ("CreateSubmission", 400, "The moon!", "kaggle-refused", f"{SITE}/competitions/{SLUG}/submissions"),
-    ],
+    ]
+}
+QUICK = ("no-submissions-left", "notebooks-only", "rules-not-accepted", "kaggle-refused")
+
+
+@pytest.mark.parametrize(
+    "error", [pytest.param(error, marks=() if error in QUICK else pytest.mark.slow) for error in REFUSALS]
 )
-def test_a_refusal_is_told_in_the_servers_words_with_a_remedy(cup, method, status, said, error, remedy):
+def test_a_refusal_is_told_in_the_servers_words_with_a_remedy(cup, error):
+    method, status, said, remedy = REFUSALS[error]
     cup.server.fault(method, status=status, message=said)
     first, second = cup.refused(error, cup.file()).strip().splitlines()
     assert " ".join(said.split()) in first and remedy in second
@@ -105,7 +113,7 @@ def test_a_refusal_is_told_in_the_servers_words_with_a_remedy(cup, method, statu
 @pytest.mark.parametrize(
     ("facts", "error", "name"),
     [
-        ({"notebooks_only": True}, "notebooks-only", SLUG),
+        pytest.param({"notebooks_only": True}, "notebooks-only", SLUG, marks=pytest.mark.slow),
         ({"deadline": "2020-01-01T00:00:00Z"}, "deadline-passed", "2020-01-01"),
         ({}, "kaggle-refused", "403"),
     ],
@@ -177,7 +185,7 @@ def test_busy_answers_are_waited_out_and_the_push_is_made_once(cup):
 @pytest.mark.parametrize(
     ("fault", "asked", "error"),
     [
-        ({"status": 503}, 3, "kaggle-fault"),
+        pytest.param({"status": 503}, 3, "kaggle-fault", marks=pytest.mark.slow),
         (
             {"status": 429, "headers": {"Retry-After": "7200"}},
             1,
@@ -210,7 +218,8 @@ COULD_NOT = "Could not submit to competition\n"
 
 
 @pytest.mark.parametrize(
-    ("printed", "complained", "exit"), [(COULD_NOT, "", 0), ("", COULD_NOT, 1)], ids=["2.2.4", "2.2.5"]
+    ("printed", "complained", "exit"),
+    [pytest.param(COULD_NOT, "", 0, id="2.2.4", marks=pytest.mark.slow), pytest.param("", COULD_NOT, 1, id="2.2.5")],
 )
 def test_a_broken_upload_is_no_refusal_in_the_words_of_either_version(cup, monkeypatch, printed, complained, exit):
     left = prints(monkeypatch, cup.home, "competitions submit", printed, complained, exit, times=2)
@@ -227,6 +236,7 @@ def test_an_upload_that_dies_is_told_while_it_is_sent_again(cup):
     assert cup.server.count("StartSubmissionUpload") == 1, "the command itself sent it again"
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_in_the_middle_of_the_upload(cup):
     cup.server.fault("PUT", drop="mid")
     file = cup.file()
@@ -234,7 +244,9 @@ def test_a_server_that_dies_in_the_middle_of_the_upload(cup):
     assert [stored["bytes"] for stored in cup.server.submissions] == [file.read_bytes()]
 
 
-@pytest.mark.parametrize("fault", [{"drop": "after"}, {"drop": "after", "slow": 0.5}])
+@pytest.mark.parametrize(
+    "fault", [{"drop": "after"}, pytest.param({"drop": "after", "slow": 0.5}, marks=pytest.mark.slow)]
+)
 def test_an_answer_lost_after_the_submission_was_stored(cup, fault):
     cup.server.fault("CreateSubmission", **fault)
     assert cup.run(cup.file())[0] == 0 and cup.notes.texts("push-arrived", 40000000)
@@ -269,7 +281,7 @@ def test_a_push_that_did_not_arrive_is_made_again_when_the_list_can_be_believed(
     assert cup.server.count("CreateSubmission") == 2 and len(cup.server.submissions) == 2
 
 
-@pytest.mark.parametrize("drop", ["after", "answer"])
+@pytest.mark.parametrize("drop", ["after", pytest.param("answer", marks=pytest.mark.slow)])
 def test_a_stored_submission_that_is_listed_late_is_not_pushed_twice(cup, monkeypatch, drop):
     """The connection drops, or the answer is cut, when Kaggle has it; its list shows it later."""
     file = cup.file()
@@ -285,6 +297,7 @@ def test_a_stored_submission_that_is_listed_late_is_not_pushed_twice(cup, monkey
     assert statuses(cup) == ["COMPLETE"] and len(cup.server.submissions) == 1
 
 
+@pytest.mark.slow
 def test_an_unsure_push_is_made_again_when_told(cup):
     file = cup.file()
     cup.server.fault("CreateSubmission", status=503)
@@ -293,7 +306,8 @@ def test_an_unsure_push_is_made_again_when_told(cup):
     assert cup.server.count("CreateSubmission") == 2 and len(cup.server.submissions) == 1
 
 
-@pytest.mark.parametrize("name", [pytest.param("net.csv", marks=pytest.mark.slow), "submission (3).csv"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["net.csv", "submission (3).csv"])
 def test_a_submission_without_our_token_may_be_the_one(cup, monkeypatch, name):
     """As where Kaggle lost the message, or the name too; or pushed by hand meanwhile."""
     file = cup.file()
@@ -306,6 +320,7 @@ def test_a_submission_without_our_token_may_be_the_one(cup, monkeypatch, name):
     assert cup.server.count("CreateSubmission") == 1
 
 
+@pytest.mark.slow
 def test_a_submission_listed_under_another_name_and_time_is_ours_by_its_token(cup):
     """In the time of another zone, and beyond the end of the day."""
     file = cup.file()
@@ -366,6 +381,7 @@ def test_another_home_is_told_of_a_push_that_is_not_listed_yet(cup, monkeypatch)
     assert cup.notes.texts("counts-differ", 1, 0)
 
 
+@pytest.mark.slow
 def test_a_ledger_without_the_count_serves(cup, monkeypatch):
     """One made before Podium noted how many submissions Kaggle had counted."""
     columns = [name for name in ledger.COLUMNS if name not in ledger.LATER]
@@ -380,7 +396,7 @@ def test_a_ledger_without_the_count_serves(cup, monkeypatch):
 
 
 def test_a_server_that_never_answers_is_not_waited_for_for_ever(cup, monkeypatch):
-    monkeypatch.setattr(command, "UPLOAD_SECONDS", 3.0)
+    monkeypatch.setattr(command, "UPLOAD_SECONDS", 1.5)
     cup.server.fault("CreateSubmission", held=True)
     file = cup.file()
     cup.refused("push-unsure", file)
@@ -437,7 +453,7 @@ def test_a_killed_push_keeps_its_lock_until_the_command_ends(cup):
     cup.server.fault("CreateSubmission", held=True)
     door = cup.started(file)
     wait_for(lambda: cup.server.count("CreateSubmission"))
-    door.send_signal(signal.SIGKILL)
+    door.send_signal(KILL)
     door.wait()
     door.stdout.close()
     cup.refused("busy", file, names=[SLUG])

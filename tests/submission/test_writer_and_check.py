@@ -6,7 +6,6 @@ import re
 import resource
 import signal
 import subprocess
-import sys
 import tracemalloc
 from dataclasses import replace
 from decimal import Decimal
@@ -26,6 +25,7 @@ from src.submission import writer as table_module
 from src.submission.check import check, checked
 from src.submission.writer import answers, write_submission
 from tests.fixtures.codes import raises
+from tests.fixtures.warm_python import warm_python
 
 IDS = ["0010", "2", "0001", "a.b.c", "NA"]  # the sample's, in no order
 
@@ -614,7 +614,7 @@ def limit_files_to(size):
 
 @pytest.mark.parametrize(("size", "appears"), [(20, False), (1000, True)])
 def test_nothing_appears_where_the_disk_is_full(tmp_path, size, appears):
-    command = [sys.executable, "-B", "-c", SHORT_OF_SPACE, str(tmp_path), str(size)]
+    command = [warm_python(), "-B", "-c", SHORT_OF_SPACE, str(tmp_path), str(size)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert (f"[Errno {errno.EFBIG}]" in done.stderr) is not appears, done.stderr
     assert bool(list(tmp_path.iterdir())) is appears

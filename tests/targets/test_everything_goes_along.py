@@ -96,7 +96,7 @@ def home(tmp_path_factory):
 
 
 # The others have files of their own, and go this way in full length only.
-QUICK = ("mixed", "spread")
+QUICK = ("mixed",)
 EACH = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in KINDS]
 
 

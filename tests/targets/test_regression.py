@@ -267,6 +267,7 @@ def test_weights_of_another_number_of_outputs_are_refused():
     assert caught.value.code == "bad-parameter"
 
 
+@pytest.mark.slow
 def test_numbers_in_a_range_by_scaled_cross_entropy_and_rounded(tmp_path, monkeypatch):
     host = tmp_path / "host"
     truth = write_host(host)

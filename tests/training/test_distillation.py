@@ -157,6 +157,7 @@ def test_fold_k_learns_from_the_teachers_fold_k_alone(tiny):
     assert (said == truth(tiny)[said.index]).mean() > 0.9  # the labels outweigh it
 
 
+@pytest.mark.slow
 def test_the_same_seed_teaches_or_else_seed_0(tiny, notes):
     assert train([*PLAIN, "run=base", "fold=0", "seed=1", "train.epochs=8", "loss.smoothing=0"]) == 0
     assert train([*TAUGHT, "fold=0", "seed=1,2", "train.epochs=1"]) == 0
@@ -173,6 +174,7 @@ def test_a_fold_that_the_teacher_lacks_is_refused_with_the_command_that_helps(ti
     assert train([*TAUGHT, "fold=0..2", "train.epochs=1"]) == 0
 
 
+@pytest.mark.slow
 def test_fold_all_is_taught_by_fold_all(tiny, capsys):
     words = [*TAUGHT, "fold=all", "train.epochs=2", "teach.pseudo=0.5"]
     message = refused(capsys, train, words, "folds-missing", "fold all")
@@ -281,6 +283,7 @@ def test_the_targets_are_shares_of_labels_and_of_the_teachers_answers(tiny, watc
         assert np.isnan(targets[ROWS:][~sure]).all()
 
 
+@pytest.mark.slow
 def test_the_teacher_sees_images_as_it_was_trained_on_them(tiny, watched):
     """Of another size, fit, network and precision than the student's."""
     other = ["images.size=24", "images.load_size=28", "images.fit=crop", "model.pool=gem", "train.precision=bf16"]
@@ -320,6 +323,7 @@ def test_sure_images_lengthen_the_epochs_everywhere_alike(tiny, watched, monkeyp
     assert (drawn >= ROWS).sum() == 2 * sum(taken)  # each once an epoch
 
 
+@pytest.mark.slow
 def test_the_weighted_sampler_counts_them_to_the_class_that_the_teacher_says(tiny, watched):
     words = ["teach.pseudo=0.6", "train.epochs=30", "train.batch=64", "data.sampler=weighted", "teach.distill=0"]
     assert predict(["run=base", "fold=0"]) == 0
@@ -344,6 +348,7 @@ def test_nobody_sure_is_told_and_adds_nothing(tiny, notes):
     assert done(tiny, "student")["teacher"]["test_images"] == 0
 
 
+@pytest.mark.slow
 def test_mixing_stages_class_weights_and_chosen_augmentation_take_them_too(tiny):
     words = ["train.mixup=0.3", "train.cutmix=1.0", "loss.class_weights=balanced", "augment.only=all_but_largest"]
     stages = "train.stages=[{epochs: 1, sampler: plain, augment: none}, {epochs: 1, size: 12, sampler: weighted}]"
@@ -510,6 +515,7 @@ def test_a_changed_teacher_file_is_refused(tiny, capsys):
     refused(capsys, train, [*TAUGHT, "fold=0"], "weights-damaged", str(file))
 
 
+@pytest.mark.slow
 def test_side_by_side_is_the_same_as_one_by_one(tiny):
     words = [*TAUGHT[:1], "teach.run=base", "teach.pseudo=0.6", "fold=0..1", "train.epochs=2", "machine.threads=1"]
     assert train([*words, "machine.jobs=2", "run=both"]) == 0
@@ -517,6 +523,7 @@ def test_side_by_side_is_the_same_as_one_by_one(tiny):
     assert [weights(tiny, "both", fold) for fold in (0, 1)] == [weights(tiny, "each", fold) for fold in (0, 1)]
 
 
+@pytest.mark.slow
 def test_the_finder_of_rates_is_taught_too_and_leaves_nothing(tiny, watched):
     assert train([*TAUGHT, "fold=0", "teach.pseudo=0.5", "--find-lr"]) == 0
     assert (np.concatenate(watched.rows) >= ROWS).any()
@@ -533,6 +540,7 @@ def test_a_lesson_without_a_teacher_copies_nothing(tiny, monkeypatch):
     assert len(lessons[0].rows) == 30 and not len(lessons[0].taken)
 
 
+@pytest.mark.slow
 def test_one_fold_left_of_two_with_threads_is_taught_and_trained(tiny):
     """Its teacher must not answer in the process that is forked afterwards: threads do not survive that."""
     assert train([*TAUGHT, "fold=0", "train.epochs=1"]) == 0

@@ -42,8 +42,18 @@ def write_few(home, each: list[int]) -> None:
     (home / "configs" / "few.yaml").write_text(CONFIG)
 
 
-@pytest.mark.parametrize("each", [[2, 2, 2, 2], [7, 6, 5, 1]], ids=["two of each", "one of a class"])
-@pytest.mark.parametrize("words", [[], PROBE], ids=["fine-tuning", "probe"])
+TWO, ONE = [2, 2, 2, 2], [7, 6, 5, 1]
+
+
+@pytest.mark.parametrize(
+    ("words", "each"),
+    [
+        pytest.param([], ONE, id="fine-tuning, one of a class"),
+        pytest.param(PROBE, TWO, id="probe, two of each"),
+        pytest.param([], TWO, id="fine-tuning, two of each", marks=pytest.mark.slow),
+        pytest.param(PROBE, ONE, id="probe, one of a class", marks=pytest.mark.slow),
+    ],
+)
 def test_every_fold_is_trained_and_predicted(home, notes, words, each):
     write_few(home, each)
     assert train(["config=few", "fold=0..4", "run=r", *words]) == 0

@@ -63,7 +63,9 @@ def test_the_first_step_begins_where_the_probe_ended(tiny, words):
     assert stored["train"]["head_init"] == "probe" and stored["probe"]["views"] == ["identity", "hflip"]
 
 
-@pytest.mark.parametrize("target", ["multilabel", "ordinal", "binary"])
+@pytest.mark.parametrize(
+    "target", ["multilabel", *(pytest.param(target, marks=pytest.mark.slow) for target in ("ordinal", "binary"))]
+)
 def test_every_kind_of_target_with_a_head(tiny, words, target):
     card = yaml.safe_load(CARD) | {"target": target}
     card |= {"metric": {"multilabel": "micro_f1", "ordinal": "qwk", "binary": "accuracy"}[target]}
@@ -104,6 +106,7 @@ def test_killed_before_and_after_the_first_checkpoint(tiny, words):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_folds_side_by_side_have_a_head_each(tiny, words):
     words = [word for word in words if word != "fold=0"]
     side = [*words, HEAD, *AS_IT_BEGAN, "machine.jobs=2", "run=side", "fold=0,1", "predict.engine=torch"]

@@ -188,6 +188,7 @@ def test_a_kill_between_the_last_epoch_and_what_is_made_of_it(tiny, monkeypatch,
     np.testing.assert_array_equal(whole[1], killed[1])
 
 
+@pytest.mark.slow
 def test_tensorboard_holds_no_epoch_twice(tiny):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -142,7 +142,13 @@ def test_a_network_without_groups_of_layers_is_told():
         freeze(torch.nn.Sequential(torch.nn.Linear(2, 2)), 1)
 
 
-@pytest.mark.parametrize("name", ["resnet8", "vgg11_bn", "tf_efficientnet_lite0", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("vgg11_bn", "tf_efficientnet_lite0")),
+        *("resnet8", "vit_tiny_patch16_224"),
+    ],
+)
 def test_no_gradient_goes_through_layers_that_rest(name):
     register_networks()
     backbone = timm.create_model(name, num_classes=3)

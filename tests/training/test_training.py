@@ -48,6 +48,7 @@ def ok(run: str, *words: str, fold: int | str = 0) -> None:
 # Averaged weights
 
 
+@pytest.mark.slow
 def test_a_long_average_does_not_ruin_a_short_run(tiny):
     sixty = ["train.epochs=15", "train.batch=8"]  # 30 rows: 4 steps an epoch
     ok("with", *sixty, "train.ema_decay=0.9999")
@@ -94,7 +95,7 @@ def test_the_kept_epochs_logits_are_stored(tiny):
     assert (answers == truth[table["id"]].to_numpy()).mean() == pytest.approx(done(tiny, "best")["score"])
 
 
-@pytest.mark.parametrize("where", ["save_logits", "write_json"])
+@pytest.mark.parametrize("where", [pytest.param("save_logits", marks=pytest.mark.slow), "write_json"])
 def test_killed_while_it_finishes_it_goes_on(tiny, monkeypatch, where):
     """Between the choice of the best epoch and the mark that all is done."""
     words = [*UNSTEADY, "train.epochs=3", "train.keep=best"]
@@ -138,13 +139,13 @@ def test_weights_ruined_by_the_last_step_are_not_taken_for_a_result(tiny, capsys
     assert not (member(tiny, "nan") / "done.json").exists()
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 4])
+@pytest.mark.parametrize("epochs", [1, pytest.param(2, marks=pytest.mark.slow), 4])
 def test_a_network_that_learns_nothing_is_told(tiny, notes, epochs):
     ok("deaf", *DEAF, f"train.epochs={epochs}")
     assert len(notes.texts("loss-at-chance", "fold 0")) == 1
 
 
-@pytest.mark.parametrize("epochs", [1, 3])
+@pytest.mark.parametrize("epochs", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_one_answer_for_everything_is_told(tiny, notes, epochs):
     blank = (tiny / "competition/tiny/data/train/0001.png").read_bytes()
     for image in (tiny / "competition/tiny/data/train").iterdir():
@@ -153,7 +154,7 @@ def test_one_answer_for_everything_is_told(tiny, notes, epochs):
     assert len(notes.texts("one-answer", "fold 0")) == 1
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("smoothing", [pytest.param(0.0, marks=pytest.mark.slow), 0.3])
 def test_a_network_that_learns_is_not_warned_of(tiny, notes, smoothing):
     """Not even where one class has four fifths of the rows and the labels are smoothed."""
     table = pd.read_csv(tiny / "competition/tiny/data/train.csv", dtype=str)
@@ -178,8 +179,8 @@ def test_a_class_smaller_than_the_folds_is_told(tiny, notes):
     [
         ("optim.name=adamx", "adamx"),
         ("optim.args.betta=1", "betta"),
-        ("optim.args.betas=fast", "adamw"),
-        ("optim.args.lr=1", "lr"),
+        pytest.param("optim.args.betas=fast", "adamw", marks=pytest.mark.slow),
+        pytest.param("optim.args.lr=1", "lr", marks=pytest.mark.slow),
     ],
 )
 def test_a_wrong_optimizer_is_told_before_the_images_are_decoded(tiny, capsys, word, text):
@@ -211,7 +212,7 @@ def test_a_constant_rate_stays_after_its_warm_up(tiny):
 
 
 def test_smoothed_labels_bound_the_loss_from_below(tiny):
-    words = ["train.epochs=15", "train.batch=8", "augment=none"]
+    words = ["train.epochs=12", "train.batch=8", "augment=none", "images.size=8"]
     ok("smooth", *words, "loss.smoothing=0.5")
     ok("hard", *words, "loss.smoothing=0")
     target = np.array([1 / 2 + 1 / 6, 1 / 6, 1 / 6])
@@ -254,8 +255,14 @@ def watched(pretrained: bool = False, num_classes: int = 3, drop_rate: float = 0
     return Watched(num_classes=num_classes, drop_rate=drop_rate)
 
 
-@pytest.mark.parametrize("ema", ["0", "0.99"])
-@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+@pytest.mark.parametrize(
+    ("precision", "ema"),
+    [
+        ("bf16", "0.99"),
+        ("fp32", "0"),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in (("bf16", "0"), ("fp32", "0.99"))),
+    ],
+)
 def test_every_step_works_in_the_asked_precision(tiny, precision, ema):
     Watched.formats.clear()
     words = [f"train.precision={precision}", f"train.ema_decay={ema}", "train.epochs=2", "run=w", "model.name=watched"]
@@ -269,7 +276,7 @@ def test_every_step_works_in_the_asked_precision(tiny, precision, ema):
 
 
 def test_a_run_in_half_precision_learns(tiny):
-    ok("half", "train.precision=bf16", "train.epochs=15")
+    ok("half", "train.precision=bf16", "train.epochs=10", "images.size=8")
     assert done(tiny, "half")["score"] >= 0.9
 
 
@@ -313,6 +320,7 @@ def test_its_epochs_come_from_cross_validation(tiny, capsys):
     assert len(log(tiny, "cv", "all")) == sorted(best)[1]
 
 
+@pytest.mark.slow
 def test_its_epochs_come_from_early_stopping(tiny):
     words = [*UNSTEADY, "train.epochs=60", "train.patience=2"]
     ok("patient", *words, fold="0..2")
@@ -353,23 +361,25 @@ def test_folds_differ_in_weights_and_rows(tiny):
 
 # A run folder belongs to one configuration
 
+OTHERS = {"optim.lr": "0.5", "model.args.drop_path_rate": "0.2", "augment": "none"}
+
 
 @pytest.mark.parametrize(
-    ("first", "second", "text"),
+    ("first", "others"),
     [
-        ([], ["optim.lr=0.5"], "optim.lr"),
-        ([], ["model.args.drop_path_rate=0.2"], "model.args.drop_path_rate"),
-        (["model.args.drop_path_rate=0.2"], [], "model.args.drop_path_rate"),
-        (["optim.args.eps=1e-3"], [], "optim.args.eps"),
-        ([], ["augment=none"], "augment"),
+        ([], {key: [f"{key}={value}"] for key, value in OTHERS.items()}),
+        (["model.args.drop_path_rate=0.2", "optim.args.eps=1e-3"], {"model.args.drop_path_rate": []}),
+        (["optim.args.eps=1e-3"], {"optim.args.eps": []}),
     ],
+    ids=["another value", "two values less", "a value less"],
 )
-@pytest.mark.parametrize("door", [train, predict])
-def test_another_configuration_under_the_same_name_is_refused(tiny, capsys, door, first, second, text):
+def test_another_configuration_under_the_same_name_is_refused(tiny, capsys, first, others):
     ok("mine", "train.epochs=1", *first)
     before = {path: path.read_bytes() for path in (tiny / "runs").rglob("*") if path.is_file()}
-    assert door(["config=tiny", "run=mine", "fold=0", "train.epochs=1", *second]) == 2
-    assert text in capsys.readouterr().err
+    for text, second in others.items():
+        for door in (train, predict):
+            assert door(["config=tiny", "run=mine", "fold=0", "train.epochs=1", *second]) == 2
+            assert text in capsys.readouterr().err
     assert before == {path: path.read_bytes() for path in (tiny / "runs").rglob("*") if path.is_file()}
 
 

@@ -1,33 +1,49 @@
-"""How a picture becomes a square: `images.fit=pad`.
+"""How a picture gets the size that is asked for: `images.fit=pad`.
 
-Each is one function of an image (height, width, channels), uint8 or uint16, and a side to (side, side, channels). A new
-one: a file with a function under `@FITS.register("name")`, here or in PODIUM_HOME/extensions.
+Each is one function of an image (h, w, channels), uint8 or uint16, a height and a width to (height, width, channels).
+One of an image and a side makes squares alone. A new one: a file with a function under `@FITS.register("name")`, here
+or in PODIUM_HOME/extensions.
 """
 
+import inspect
 from collections.abc import Callable
 
 import numpy as np
 
-from src.core.errors import Problem
+from src.config.image_size import Size, SizeWord
+from src.core.errors import Problem, UsageError
 from src.core.registry import Registry
 
-Fit = Callable[[np.ndarray, int], np.ndarray]
+Fit = Callable[..., np.ndarray]
+ANY_SIZE = 3  # parameters of one that can make other shapes than squares
 
 FITS: Registry[Fit] = Registry("fit", "src.images.fits", shapes_weights=True)
 
 
-def fitted(image: np.ndarray, side: int, fit: str) -> np.ndarray:
-    """`image` (height, width, channels) as (side, side, channels), of the same type. Raises UsageError for an unknown
-    `fit`, and Problem where a user's own makes no such square."""
-    square = FITS.get(fit)(image, side)
-    wanted = (side, side, image.shape[2])
-    if square.dtype != image.dtype or square.shape != wanted:
+def check_fit(fit: str, size: Size) -> None:
+    """Raises UsageError for an unknown `fit`, and where it makes squares and `size` is none."""
+    if len(inspect.signature(FITS.get(fit)).parameters) < ANY_SIZE and not size.is_square:
+        raise UsageError(
+            f"images.fit={fit} makes squares, and images.size is {size}: give its function (image, height, width) in "
+            "place of (image, side), or take another fit",
+            code="fit-makes-squares",
+        )
+
+
+def fitted(image: np.ndarray, size: SizeWord | Size, fit: str) -> np.ndarray:
+    """`image` (h, w, channels) as (height, width, channels) of `size`, of the same type. Raises UsageError for an
+    unknown `fit`, and Problem where a user's own makes no such array."""
+    make, size = FITS.get(fit), Size.of(size)
+    any_size = len(inspect.signature(make).parameters) >= ANY_SIZE
+    made = make(image, size.height, size.width) if any_size else make(image, size.height)
+    wanted = (*size.shape, image.shape[2])
+    if made.dtype != image.dtype or made.shape != wanted:
         raise Problem(
-            f"images.fit: {fit} made an array of {square.dtype} and shape {square.shape}, and must make "
+            f"images.fit: {fit} made an array of {made.dtype} and shape {made.shape}, and must make "
             f"{wanted} {image.dtype}",
             code="fit-output",
         )
-    return square
+    return made
 
 
 def version_of(fit: str) -> str:

@@ -10,11 +10,14 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
+from src.config.image_size import Size
 from src.core.errors import Problem, UsageError
 from src.core.registry import Registry
 from src.core.suggestions import nearest
 
 PrepareStep = Callable[[np.ndarray], np.ndarray]
+
+SQUARE = "square_pad"  # keeps proportions where a stretch to a square follows
 
 PREPARE_STEPS: Registry[PrepareStep] = Registry("prepare step", "src.images.prepare_steps", shapes_weights=True)
 
@@ -39,8 +42,13 @@ def prepared(image: np.ndarray, names: Sequence[str]) -> np.ndarray:
     return image
 
 
-def check_steps(names: Sequence[str]) -> None:
-    """Raises UsageError for an unknown name."""
+def check_steps(names: Sequence[str], size: Size | None = None) -> None:
+    """Raises UsageError for an unknown name, and for bars that no picture of this size needs."""
+    if SQUARE in names and size is not None and not size.is_square:
+        raise UsageError(
+            f"images.prepare: {SQUARE} makes squares, and images.size is {size}: leave it out and take images.fit=pad",
+            code="square-step",
+        )
     for name in names:
         if name not in PREPARE_STEPS:
             raise UsageError(

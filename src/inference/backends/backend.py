@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from src.config.image_size import SizeWord
 from src.core.errors import Problem
 from src.core.memory import out_of_memory
 from src.core.registry import Configurable
@@ -83,12 +84,12 @@ class Backend(Configurable):
         """Of what a converted network depends on; without what is not installed."""
         return {}
 
-    def converted(self, network: nn.Module, size: int) -> Any:
+    def converted(self, network: nn.Module, size: SizeWord) -> Any:
         """A trained network in the library's own form. Raises Problem where one of its layers is unknown to it."""
         return network
 
     def quantised(self, model: Any, images: np.ndarray) -> Any:
-        """`model` in a calibrated precision, its ranges taken from `images` (n, size, size, 3) uint8 training rows."""
+        """`model` in a calibrated precision, its ranges taken from (n, height, width, 3) uint8 training images."""
         raise NotImplementedError(f"{type(self).__name__} calibrates nothing")
 
     def to_arrays(self, model: Any) -> dict[str, np.ndarray]:

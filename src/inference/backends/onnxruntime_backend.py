@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from src.config.image_size import SizeWord
 from src.core.errors import Problem
 from src.inference.backends import BACKENDS
 from src.inference.backends.backend import ANSWERING, Backend, Engine, explain_library_errors
@@ -62,8 +63,8 @@ class OnnxRuntime(Backend):
                 found[package] = version(package)
         return found
 
-    def converted(self, network: nn.Module, size: int) -> Graph:
-        """A network as ONNX: `images` (n, 3, size, size) uint8 in, (n, classes) float32 logits out.
+    def converted(self, network: nn.Module, size: SizeWord) -> Graph:
+        """A network as ONNX: `images` (n, 3, height, width) uint8 in, (n, classes) float32 logits out.
 
         Raises Problem where torch cannot export one of its layers.
         """
@@ -77,7 +78,7 @@ class OnnxRuntime(Backend):
         return program.model_proto.SerializeToString()
 
     def quantised(self, model: Graph, images: np.ndarray) -> Graph:
-        """`model` in int8, its ranges taken from `images` (n, size, size, 3) uint8, which must be training rows."""
+        """`model` in int8, its ranges taken from `images` (n, height, width, 3) uint8, which must be training rows."""
         from onnxruntime import quantization
         from onnxruntime.quantization.shape_inference import quant_pre_process
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from src.config.image_size import SizeWord
 from src.core.errors import Problem
 from src.inference.backends import BACKENDS
 from src.inference.backends.backend import ANSWERING, Backend, Engine, explain_library_errors
@@ -52,8 +53,8 @@ class OpenVino(Backend):
                 found[package] = version(package)
         return found
 
-    def converted(self, network: nn.Module, size: int) -> Any:
-        """An openvino.Model of a network: (n, size, size, 3) uint8 in, (n, classes) float32 logits out.
+    def converted(self, network: nn.Module, size: SizeWord) -> Any:
+        """An openvino.Model of a network: (n, height, width, 3) uint8 in, (n, classes) float32 logits out.
 
         Raises Problem where OpenVINO does not know one of its layers.
         """
@@ -72,7 +73,7 @@ class OpenVino(Backend):
         return steps.build()
 
     def quantised(self, model: Any, images: np.ndarray) -> Any:
-        """`model` in int8, its ranges taken from `images` (n, size, size, 3) uint8, which must be training rows."""
+        """`model` in int8, its ranges taken from `images` (n, height, width, 3) uint8, which must be training rows."""
         nncf = _nncf()
         # The whole range of what is seen, and biases corrected with care: nncf's own defaults moved the probabilities
         # of a ResNet twice as far. Another way must raise RECIPE, so that kept networks are made anew.

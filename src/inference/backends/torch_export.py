@@ -4,17 +4,19 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
+from src.config.image_size import Size, SizeWord
+
 COLOUR = 3  # channels of a network that does not say how many it sees
 MOST = 4096  # images of one batch
 
 
-def input_shape(network: nn.Module, size: int) -> tuple[int, int, int]:
-    """(channels, size, size) of what a network is given for a row: those of all images of a bag."""
-    return getattr(network, "planes", COLOUR) * getattr(network, "slots", 1), size, size
+def input_shape(network: nn.Module, size: SizeWord) -> tuple[int, int, int]:
+    """(channels, height, width) of what a network is given for a row: those of all images of a bag."""
+    return getattr(network, "planes", COLOUR) * getattr(network, "slots", 1), *Size.of(size).shape
 
 
-def traced(network: nn.Module, size: int) -> ExportedProgram:
-    """The graph of a network that sees (n, channels, size, size) of its `input_dtype`, for any n.
+def traced(network: nn.Module, size: SizeWord) -> ExportedProgram:
+    """The graph of a network that sees (n, channels, height, width) of its `input_dtype`, for any n.
 
     Raises whatever torch's tracer raises.
     """

@@ -5,8 +5,8 @@ import torch.nn.functional as F
 
 from src.inference.tta import VIEWS, View
 
-SHIFT = 1 / 12  # of the side length
-ZOOM = 7 / 8  # the side of a crop, of the image's
+SHIFT = 1 / 12  # of each side
+ZOOM = 7 / 8  # the sides of a crop, of the image's
 
 
 def _turned(quarters: int) -> View:
@@ -17,37 +17,38 @@ def _shifted(down: int, right: int) -> View:
     """Moves the content; the border that comes in repeats the edge."""
 
     def shift(images: torch.Tensor) -> torch.Tensor:
-        step = max(1, round(images.shape[-1] * SHIFT))
-        padded = F.pad(images.float(), (step,) * 4, mode="replicate").to(images.dtype)
-        top, left = step * (1 - down), step * (1 - right)
-        return padded[..., top : top + images.shape[2], left : left + images.shape[3]]
+        height, width = images.shape[2:]
+        high, wide = (max(1, round(side * SHIFT)) for side in (height, width))
+        padded = F.pad(images.float(), (wide, wide, high, high), mode="replicate").to(images.dtype)
+        top, left = high * (1 - down), wide * (1 - right)
+        return padded[..., top : top + height, left : left + width]
 
     return shift
 
 
 def _cropped(vertical: float, horizontal: float) -> View:
-    """A crop of ZOOM of the side, enlarged again; 0 is the top or left, 1 the bottom or right."""
+    """A crop of ZOOM of the sides, enlarged again; 0 is the top or left, 1 the bottom or right."""
 
     def crop(images: torch.Tensor) -> torch.Tensor:
-        side = images.shape[-1]
-        inner = round(side * ZOOM)
-        top, left = round((side - inner) * vertical), round((side - inner) * horizontal)
-        return _scaled(images[..., top : top + inner, left : left + inner], side)
+        height, width = images.shape[2:]
+        high, wide = round(height * ZOOM), round(width * ZOOM)
+        top, left = round((height - high) * vertical), round((width - wide) * horizontal)
+        return _scaled(images[..., top : top + high, left : left + wide], (height, width))
 
     return crop
 
 
 def _shrunk(images: torch.Tensor) -> torch.Tensor:
     """The whole image at ZOOM of its size, the border repeated."""
-    side = images.shape[-1]
-    inner = round(side * ZOOM)
-    before = (side - inner) // 2
-    padding = (before, side - inner - before) * 2
-    return F.pad(_scaled(images, inner).float(), padding, mode="replicate").to(images.dtype)
+    height, width = images.shape[2:]
+    high, wide = round(height * ZOOM), round(width * ZOOM)
+    top, left = (height - high) // 2, (width - wide) // 2
+    padding = left, width - wide - left, top, height - high - top
+    return F.pad(_scaled(images, (high, wide)).float(), padding, mode="replicate").to(images.dtype)
 
 
-def _scaled(images: torch.Tensor, side: int) -> torch.Tensor:
-    scaled = F.interpolate(images.float(), size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+def _scaled(images: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    scaled = F.interpolate(images.float(), size=shape, mode="bilinear", align_corners=False, antialias=True)
     return scaled.clamp(0, 255) if images.is_floating_point() else scaled.round().clamp(0, 255).to(images.dtype)
 
 

@@ -25,5 +25,9 @@ class BagPool(nn.Module):
     def forward(self, features: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
 
+    def weights(self, features: torch.Tensor, there: torch.Tensor) -> torch.Tensor | None:
+        """(n, slots), which sum to 1: how much each image counts; None of a pool that weighs none."""
+        return None
+
 
 BAGS: Registry[type[BagPool]] = Registry("bag", "src.models.bags", shapes_weights=True)

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from src.config.image_size import Size, SizeWord
 from src.config.schema import Augment
 from src.images.augment import Augmentation
+from src.images.bags import apart
 from src.images.pixel_format import to_shown
 from src.inference.external_runs import is_external
 from src.reporting.page.blocks import Block, Code, Gallery, Section, Text, Tile
@@ -28,6 +30,8 @@ def augmented(results: RunResults) -> Section:
     samples, config = results.competition.samples, results.competition.config
     rows = np.sort(np.random.default_rng(0).permutation(len(samples.train))[:IMAGES])
     images, blocks = results.images.batch(rows), []
+    if config.images.bag_size:  # the first image of each
+        images = apart(images, config.images.bag_size)[:: config.images.bag_size]
     pipelines = list(_pipelines(results))
     for number, (augment, size) in enumerate(pipelines[:MOST]):
         blocks += _shown(results, rows, images, augment, size, number)
@@ -41,7 +45,7 @@ def augmented(results: RunResults) -> Section:
     return Section("seen", title, reading, tuple(blocks))
 
 
-def _pipelines(results: RunResults) -> Iterator[tuple[Augment, int]]:
+def _pipelines(results: RunResults) -> Iterator[tuple[Augment, SizeWord]]:
     """Each augmentation and size that the run trained with, once."""
     config, found = results.competition.config, []
     for stage in config.train.stages or [None]:
@@ -53,10 +57,10 @@ def _pipelines(results: RunResults) -> Iterator[tuple[Augment, int]]:
 
 
 def _shown(
-    results: RunResults, rows: np.ndarray, images: np.ndarray, augment: Augment, size: int, number: int
+    results: RunResults, rows: np.ndarray, images: np.ndarray, augment: Augment, size: SizeWord, number: int
 ) -> list[Block]:
     pixels = results.competition.card.pixel_format
-    augmentation = Augmentation(augment.transforms, size, images.shape[1], pixels)
+    augmentation = Augmentation(augment.transforms, size, Size(*images.shape[1:3]).word, pixels)
     made = [augmentation(images, (0, number, time)) for time in range(TIMES)]
     tiles = tuple(
         Tile(

@@ -1,6 +1,5 @@
 """The plan of a run with a budget: the probe, a trial from scratch where that may be better, speeds, and what fits."""
 
-import math
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,8 +8,8 @@ import cv2
 import numpy as np
 import torch
 
-from src.competition.auto_config import place_of, usual_pool, usual_side, with_values
-from src.competition.competition import USUAL_BAG, loaded_once, open_competition
+from src.competition.auto_config import place_of, usual_side, with_values
+from src.competition.competition import loaded_once, open_competition
 from src.competition.plan_record import PAGE, PREDICTION, Facts, choices
 from src.config import load as configs
 from src.config import run_config
@@ -18,30 +17,22 @@ from src.config.image_size import Size
 from src.config.request import Request
 from src.config.schema import Config, seconds_of
 from src.core.console import ProgressReporter, log, silenced
-from src.core.errors import Problem
 from src.core.files import read_csv, read_json
 from src.core.paths import DONE, Run
+from src.experiments.first_probe import FirstProbe, network_of
 from src.experiments.learning_curve import lengths, promised
 from src.experiments.speed_trials import SpeedTrials
 from src.experiments.time_plan import FEWEST, Speed, Work, largest
 from src.inference.network_features import NetworkFeatures
-from src.inference.pipeline import predict
-from src.inference.provenance import facts_of
 from src.inference.tta import view_names
-from src.models.factory import SINGLE, build
+from src.models.factory import build
 from src.models.features import without_head
 from src.models.weights import published
 from src.training.fold_job import global_batch
 from src.training.machine import cores, share_out
-from src.training.run import result_of, train_within
+from src.training.run import train_within
 
 FINE_TUNE, SCRATCH, PROBE = "fine-tune", "scratch", "probe"
-STRONG = ("convnext_tiny.fb_in22k_ft_in1k", "resnet50.a1_in1k")  # of a GPU, the first whose weights are at hand
-PROBE_SIZES = (288, 224, 160, 128, 96)  # the first at which the probe takes no more than
-ENLARGED = 3  # times a picture's own side, beyond which a probe sees nothing more
-PROBE_SHARE, PROBE_LEAST = 0.3, 20  # of the budget, by torch; seconds, where that is less
-TOO_LONG, PROBE_FREE = 2, 300  # of the budget, by torch, which is the slower engine; seconds, where that is less
-PROBED = ("name", "args", "pool")  # of model, that the probe has chosen
 SIZES = {"cpu": list(range(128, 289, 16)), "gpu": list(range(128, 321, 32))}  # fine-tuned at
 FIRST_SIZE = 128  # at which speeds are measured first
 SMALL = 64  # pixels of the usual side, up to which features of photos may say little
@@ -96,7 +87,8 @@ class Planner:
             self.usual = self.competition.config  # without any auto, from scratch
             self.trials = SpeedTrials(self.competition, len(self.request.members), self.total)
             self._mark("competition")
-            self.probe = self._probe()
+            self.first_probe = FirstProbe(self.request, self.competition, self.usual, self.trials, lambda: self._left)
+            self.probe = self.first_probe.fitted()
             self._mark("probe")
             by, self.trial = self._family()
             planned = self._fitting(by)
@@ -118,121 +110,6 @@ class Planner:
 
     def _page(self) -> float:
         return PAGE_STARTS * self.start + PAGE_ROW * len(self.competition.samples.train)
-
-    # The probe
-
-    def _probe(self) -> Facts | None:
-        names = self._pretrained_networks()
-        if not names or not self.competition.target.usual_probes:
-            asked = "model.pretrained=false" if self.config.model.pretrained is False else "no weights are at hand"
-            reason = "this kind of target has no heads for it" if names else asked
-            log.info(f"no probe first: {reason}")
-            return None
-        configs_in_turn = (self._probe_config(name, must=name == names[-1]) for name in names)
-        return self._fitted(next(filter(None, configs_in_turn)), f"{self.request.run}-probe")
-
-    def _fitted(self, config: Config, run: str) -> Facts:
-        """A probe of this configuration, its folds fitted, its answer handed in, and its score told."""
-        request = replace(
-            self.request,
-            config=config,
-            run=run,
-            seeds=self.request.seeds[:1],
-            flags={"--tta": ""},
-        )
-        with silenced(), ProgressReporter(what="probe") as terminal:
-            train_within(request, terminal)
-        name = config.model.name
-        facts: Facts = {"run": request.run, "network": name, "size": config.images.size, "file": None}
-        if self.competition.card.submission:
-            with silenced():
-                file = predict(request)
-            made = facts_of(file, request.competition)
-            facts |= {"file": str(file), **made["score"]}
-        if facts.get("value") is None:
-            facts |= {"value": result_of(request)["mean_score"], "low": None, "high": None}
-        interval = f" ({facts['low']:.4f} to {facts['high']:.4f})" if facts["low"] is not None else ""
-        there = f"; its answer is there: {facts['file']}" if facts["file"] else ""
-        log.info(
-            f"the probe, {name} frozen at {config.images.size} px: {self.competition.metric.name} "
-            f"{facts['value']:.4f}{interval} out of fold after {self.total - self._left:.0f} s{there}"
-        )
-        return facts
-
-    def _larger_probe(self) -> None:
-        """Where the probe stays the answer: the same on larger pictures, the largest that the time left allows. What
-        scores better out of fold is the answer."""
-        first, widest = self.probe, ENLARGED * usual_side(self.competition.samples)
-        size = larger_size(first["size"], widest, self.took["probe"], self._left - self._after())
-        if size is None:
-            return
-        values = {"images.size": size, "images.load_size": size}
-        larger = self._fitted(with_values(self._stored(first["run"]), values), f"{first['run']}-{size}")
-        higher = self.competition.metric.higher_is_better
-        if larger["value"] > first["value"] if higher else larger["value"] < first["value"]:
-            self.probe = larger
-        self._mark("larger probe")
-
-    def _pretrained_networks(self) -> list[str]:
-        """Whose weights the probe may take: those of the network that is named, if it can, or of a stronger one on a
-        GPU; then those of the recipe's network."""
-        if self.config.model.pretrained is False:
-            return []
-        named, embedded = self.config.model.name, _network_of("probe")
-        if self._can_be_probed(named):
-            first = named
-        else:
-            first = next((name for name in STRONG if published(name)), None) if self.place == "gpu" else None
-        return list(dict.fromkeys(name for name in (first, embedded if published(embedded) else None) if name))
-
-    def _can_be_probed(self, named: str) -> bool:
-        """Whether a network that is named has published weights, and one linear layer at its end."""
-        if named == "auto" or self.config.model.weights or not published(named):
-            return False
-        try:
-            size, classes = self.usual.images.size, len(self.competition.samples.classes)
-            without_head(build(self.usual.model, classes, size, self.competition.target, load=False))
-        except Problem:
-            return False
-        return True
-
-    def _probe_config(self, name: str, must: bool) -> Config | None:
-        """The probe on this network, at the largest size that fits. None where it takes too long and need not be;
-        raises Problem where it must."""
-        config = configs.load("probe", {}, self.request.competition)
-        same = ("machine", "predict", "log")  # and the same rows, folds and pictures
-        config = config.model_copy(update={section: getattr(self.usual, section) for section in same})
-        values: dict[str, Any] = {"model.name": name, "model.pretrained": True}
-        if name == self.config.model.name:
-            values["model.args"] = self.usual.model.args
-        values |= {f"data.{key}": value for key, value in self.usual.data.model_dump().items() if "sampler" not in key}
-        values |= {f"images.{key}": getattr(self.usual.images, key) for key in ("fit", "prepare", "tiles", "bag_size")}
-        values["model.bag"] = USUAL_BAG if self.usual.images.bag_size else SINGLE
-        config = with_values(config, values)
-        config = with_values(config, {"model.pool": usual_pool(config.model)})
-        begun = self._stored(f"{self.request.run}-probe")
-        if begun:  # by an earlier command that was killed
-            kept = {f"images.{key}": getattr(begun.images, key) for key in ("size", "load_size")}
-            return with_values(config, kept | {f"model.{key}": getattr(begun.model, key) for key in PROBED})
-        views = {*config.probe.views, *config.predict.views}
-        passes = len(views) * (len(self.competition.samples.train) + len(self.competition.samples.test))
-        seconds = self.trials.answer_seconds(config) / self.trials.share(config).jobs
-        most = max(PROBE_LEAST, PROBE_SHARE * self.total)
-        widest = ENLARGED * usual_side(self.competition.samples)
-        full = config.images.size
-        expected = {size: passes * seconds * (size / full) ** 2 for size in PROBE_SIZES if size <= full}
-        size = next((one for one in expected if one <= widest and expected[one] <= most), PROBE_SIZES[-1])
-        if not must and expected[size] > most:
-            log.info(f"the probe takes another network: {name} would take {expected[size] / 60:.0f} minutes for it")
-            return None
-        if expected[size] > TOO_LONG * max(self.total, PROBE_FREE):
-            raise Problem(
-                f"budget={self.config.budget}: {name} would take about {expected[size] / 60:.0f} minutes to see the "
-                f"{passes} views of the pictures: give budget={math.ceil(expected[size] / 60)}m, or "
-                f"model.pretrained=false, which trains what fits from scratch",
-                code="budget-too-short",
-            )
-        return with_values(config, {"images.size": size, "images.load_size": size})
 
     # Scratch or not
 
@@ -325,7 +202,7 @@ class Planner:
             values |= {"model.stem": "stock", "model.pool": probed.pool}
         else:
             values["train.head_init"] = "random"
-        if name != _network_of(RECIPE):
+        if name != network_of(RECIPE):
             values["optim.lr"] = OTHER_RATE
         kept = {key: value for key, value in values.items() if key not in self.request.given}
         return with_values(self.usual, {"model.name": name, "model.pretrained": True, **kept})
@@ -417,7 +294,8 @@ class Planner:
             there = f" The probe's answer is there: {self.probe['file']}" if self.probe else ""
             text = f"budget={self.config.budget} is too short to train anything: {need_text}.{there}"
             return Planned({}, None, text)
-        self._larger_probe()
+        self.probe = self.first_probe.larger(self.probe, self.took["probe"], self._left - self._after())
+        self._mark("larger probe")
         config = self._probe_config_of_run()
         facts = self._facts(PROBE, config, speed, {}, 1)
         text = f"plan for {self.config.budget}: the probe stays the answer; {need_text}"
@@ -467,18 +345,6 @@ class Planner:
         views = view_names(config.probe.views, config.images.size)
         torch.set_num_threads(cores() if self.config.machine.threads == "auto" else self.config.machine.threads)
         NetworkFeatures(competition, network, config.model.name, device).ensure(views)
-
-
-def larger_size(size: int, widest: int, seconds: float, room: float) -> int | None:
-    """The largest size of a probe up to `widest` that takes no more than `room` seconds, where one at `size` took so
-    many; None where none is larger."""
-    fitting = (one for one in PROBE_SIZES if size < one <= widest and MARGIN * seconds * (one / size) ** 2 <= room)
-    return next(fitting, None)
-
-
-def _network_of(name: str) -> str:
-    """That configs/NAME.yaml names."""
-    return configs.load_tree(configs.config_file(name))["model"]["name"]
 
 
 def recipe() -> dict[str, Any]:

@@ -17,8 +17,9 @@ from src.core.files import read_json, write_json
 from src.core.paths import Run
 from src.core.reporter import SilentReporter
 from src.experiments.budget import Pace
-from src.experiments.budget_plan import Planned, larger_size, recipe
+from src.experiments.budget_plan import Planned, recipe
 from src.experiments.first_folds import FirstFolds
+from src.experiments.first_probe import larger_size
 from src.experiments.learning_curve import lengths, promised
 from src.experiments.time_plan import Speed, Work, largest
 from src.inference.planned_answer import PROBE_ALONE, RUN_ALONE

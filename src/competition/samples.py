@@ -380,13 +380,6 @@ def _tied(train: pd.DataFrame, card: Card, notes: list[Note]) -> pd.DataFrame:
     return train.assign(group=np.where(again, train["path"], ""))
 
 
-def _back(card: Card) -> str:
-    """How the files of data/ come back."""
-    if card.embedded or card.cut:
-        return "delete this folder, and the next command makes it anew"
-    return "where SOURCE has it: delete this folder and give python -m src.prepare SOURCE again"
-
-
 def _with_image(
     train: pd.DataFrame, targets: np.ndarray, card: Card, notes: list[Note]
 ) -> tuple[pd.DataFrame, np.ndarray]:
@@ -396,7 +389,7 @@ def _with_image(
     text = f"{absent.sum()} of {len(train)} training images are missing: {_some(train['path'][absent])}"
     if card.on_bad_image == "stop" or absent.all():
         raise Problem(
-            f"{text}. Put them below {card.data} ({_back(card)}), mend the card, or leave them out: "
+            f"{text}. Put them below {card.data} ({card.way_back}), mend the card, or leave them out: "
             "on_bad_image: drop in the card",
             code="missing-image",
         )
@@ -428,7 +421,7 @@ def _test(card: Card, tree: Tree, beside: list[str]) -> tuple[pd.DataFrame, list
     if absent.any() and card.on_bad_image == "stop":
         raise Problem(
             f"{absent.sum()} of {len(rows)} test images are missing: {_some(rows['path'][absent])}. Put them below "
-            f"{card.data} ({_back(card)}), or let their rows be answered from the classes' shares: "
+            f"{card.data} ({card.way_back}), or let their rows be answered from the classes' shares: "
             "on_bad_image: drop in the card",
             code="missing-image",
         )

@@ -92,13 +92,6 @@ class ImageFacts(Facts):
         return value
 
     @property
-    def way_back(self) -> str:
-        """How files of data/ that are gone come back."""
-        if self.embedded or self.cut:
-            return "delete this folder, and the next command makes it anew"
-        return "where SOURCE has it: delete this folder and give python -m src.prepare SOURCE again"
-
-    @property
     def pixels(self) -> PixelFormat:
         return PixelFormat(COLOURS if self.channels == 1 else self.channels, self.bits, self.values, self.nan)
 
@@ -272,6 +265,13 @@ class Card(Facts):
     def target_type(self) -> TargetType:
         """What is predicted, as an object: whatever depends on the kind of target is asked of it."""
         return target_type(self.target)
+
+    @property
+    def way_back(self) -> str:
+        """How files of data/ that are gone come back."""
+        if self.embedded or self.cut:
+            return "delete this folder, and the next command makes it anew"
+        return "where SOURCE has it: delete this folder and give python -m src.prepare SOURCE again"
 
     @property
     def submission_kind(self) -> SubmissionKind | None:

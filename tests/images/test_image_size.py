@@ -199,6 +199,16 @@ def test_openvino_answers_alike(strips, capsys):
     assert np.allclose(*tables, atol=1e-3)
 
 
+def test_runs_of_different_shapes_answer_together(strips, capsys):
+    _, truth = strips
+    square = [word for word in WIDE if not word.startswith("images.size")]
+    assert train(["fold=0..1", "competition=strips", "run=q", "train.epochs=1", "images.size=16", *square]) == 0
+    capsys.readouterr()
+    assert predict(["competition=strips", "runs=r,q", "--json"]) == 0
+    found = pd.read_csv(json.loads(capsys.readouterr().out)["submission"])
+    assert found["file"].tolist() == truth.index.tolist()
+
+
 def test_at_another_size(strips, capsys):
     words = ["competition=strips", "run=r"]
     assert predict([*words, "predict.size=24x60"]) == 0

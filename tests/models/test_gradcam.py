@@ -6,8 +6,9 @@ import timm
 import torch
 from torch import nn
 
+from src.models.bag_head import bag_weights, pool_bags
 from src.models.factory import Network
-from src.models.gradcam import grad_cam
+from src.models.gradcam import bag_grad_cam, grad_cam
 from src.models.zoo import register_networks
 from tests.fixtures.codes import raises
 
@@ -42,6 +43,29 @@ def test_the_map_lies_where_the_class_is():
         outside = np.ones((8, 8), dtype=bool)
         outside[corner] = False
         assert np.allclose(one[corner], 1) and one[outside].max() < 0.5
+
+
+@pytest.mark.parametrize("pool", ["max", "attention"])
+def test_of_a_bag_the_image_that_counts_has_the_map(pool):
+    bags = torch.full((2, 9, 8, 8), 40, dtype=torch.uint8)
+    bags[0, 3, :4, :4] = 255  # red in the second of three images
+    bags[1, 8, 4:, 4:] = 255  # blue in the third
+    bags[1, :3] = 0  # and no first one
+    backbone = RedOrBlue()
+    pool_bags(backbone, "own", pool)
+    if pool == "attention":  # by how much red and blue there is
+        attention = backbone.fc.pool
+        with torch.no_grad():
+            attention.content.fill_(0.5), attention.gate.fill_(0.5), attention.score.fill_(1)
+    network = Network(backbone)
+    heat, slots = bag_grad_cam(network, bags, np.array([0, 1]))
+    assert slots.tolist() == [1, 2] and heat.shape == (2, 8, 8)
+    assert heat[0][:4, :4].min() == 1 and heat[0][4:].max() < 0.5
+    assert heat[1][4:, 4:].min() == 1 and heat[1][:4].max() < 0.5
+    weights = bag_weights(network, bags)
+    assert (weights is None) == (pool == "max")
+    if weights is not None:
+        assert np.allclose(weights.sum(1), 1) and weights.argmax(1).tolist() == [1, 2] and weights[1, 0] == 0
 
 
 @pytest.mark.parametrize(

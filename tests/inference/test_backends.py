@@ -415,8 +415,8 @@ def test_a_network_that_an_engine_does_not_know_is_told(name):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param("openvino", marks=[needs_nncf, pytest.mark.slow]),
-        pytest.param("onnxruntime", marks=needs_onnxruntime),
+        pytest.param("openvino", marks=needs_nncf),
+        pytest.param("onnxruntime", marks=[needs_onnxruntime, pytest.mark.slow]),
     ],
 )
 def test_no_telemetry_is_loaded_or_written_home(tmp_path, name):

@@ -122,6 +122,15 @@ def test_a_sweep_compares_what_the_report_compares(name):
     assert name.startswith(plan.competition)
 
 
+@pytest.mark.parametrize("name", [name for name in config_names("sweeps") if name.startswith("observed-")])
+def test_what_was_observed_can_be_repeated_by_one_command(name):
+    first = (REPOSITORY / "configs" / "sweeps" / f"{name}.yaml").read_text().splitlines()[0]
+    cells = plan_of(first.removeprefix("# python -m src.sweep ").split()).cells
+    assert all((cell.request.folds, cell.request.seeds) == ((0,), (0, 1, 2)) for cell in cells)
+    config = cells[0].request.config
+    assert config.competition.startswith("butterflies") and config.images.size <= 64
+
+
 def test_half_of_the_images_are_flipped_and_45_percent_turned():
     config = parse(["config=labs/butterflies"]).config
     image = np.arange(4, dtype=np.uint8).reshape(2, 2, 1).repeat(3, axis=2)
@@ -194,7 +203,13 @@ def test_a_lab_goes_its_whole_way(lab, home, drawn):
 def test_the_host_s_own_validation_and_test_are_used(home):
     host = BUILDERS["collection"](home / "host" / "butterflies")
     assert prepare.main([str(host.source), "id=butterflies"]) == 0
-    words = ["config=labs/butterflies-small", "competition=butterflies", "fold=0", "train.epochs=1"]
+    words = [
+        "config=labs/butterflies-small",
+        "competition=butterflies",
+        "fold=0",
+        "train.epochs=1",
+        "machine.threads=1",
+    ]
     assert train(words) == 0
     assert predict.main(words) == 0
     run = "labs-butterflies-small+train.epochs=1"
@@ -208,7 +223,7 @@ def test_the_host_s_own_validation_and_test_are_used(home):
 
 def test_a_collection_without_test_images_goes_on_to_its_page(home, notes):
     made("animals", home)
-    words = ["config=labs/animals-small", "competition=animals", "fold=0", "train.epochs=1"]
+    words = ["config=labs/animals-small", "competition=animals", "fold=0", "train.epochs=1", "machine.threads=1"]
     assert train(words) == 0
     assert predict.main([*words, "--tta"]) == 0
     assert "no-test-images" in notes.codes

@@ -15,6 +15,7 @@ import pandas as pd
 
 from src.competition.card import Card
 from src.competition.file_tree import Tree
+from src.competition.metadata import PREFIX
 from src.core.console import Note
 from src.core.errors import Problem
 from src.core.wording import plural
@@ -70,7 +71,8 @@ def find_bags(wanted: Iterable[str], tree: Tree) -> list[tuple[str, ...]]:
 
 
 def merge_rows(rows: pd.DataFrame, targets: np.ndarray | None, what: str) -> tuple[pd.DataFrame, np.ndarray | None]:
-    """One row an id, with all its images in `bag`; those that are missing are left out where another is there.
+    """One row an id, with all its images in `bag`; those that are missing are left out where another is there. A cell
+    of metadata that differs within a bag, such as the view of each image, says nothing of the bag: it becomes empty.
 
     targets: of the rows, which must agree within a bag. what: the table, for a message. Raises Problem.
     """
@@ -93,6 +95,9 @@ def merge_rows(rows: pd.DataFrame, targets: np.ndarray | None, what: str) -> tup
         there = [place for place in places if not absent[place]] or places[:1]
         bags.append(tuple(dict.fromkeys(paths[there])))
     merged = rows.iloc[first].reset_index(drop=True)
+    for column in [column for column in rows if column.startswith(PREFIX)]:
+        differs = rows.groupby("id", sort=False)[column].nunique().reindex(merged["id"]).to_numpy() > 1
+        merged[column] = merged[column].where(~differs, "")
     missing = np.array([absent[places].all() for places in held.values()], dtype=bool)
     merged = with_bags(merged.assign(absent=missing), bags)
     return merged, None if targets is None else targets[first]

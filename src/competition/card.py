@@ -267,6 +267,13 @@ class Card(Facts):
         return target_type(self.target)
 
     @property
+    def way_back(self) -> str:
+        """How files of data/ that are gone come back."""
+        if self.embedded or self.cut:
+            return "delete this folder, and the next command makes it anew"
+        return "where SOURCE has it: delete this folder and give python -m src.prepare SOURCE again"
+
+    @property
     def submission_kind(self) -> SubmissionKind | None:
         """What a row of the submission holds, as an object; None where there is nothing to submit."""
         return submission_kind(self.submission) if self.submission else None

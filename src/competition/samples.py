@@ -67,7 +67,6 @@ def find_files(paths: pd.Series, source: Table, tree: Tree) -> tuple[list[str], 
 TRAIN, VALIDATION = "train", "validation"
 WEIGHT = "weight"
 LISTED = 5
-BACK = "where SOURCE has it: delete this folder and give python -m src.prepare SOURCE again"
 ON_CONFLICT = {
     "drop": "they are left out",
     "first": "the first label counts",
@@ -390,8 +389,8 @@ def _with_image(
     text = f"{absent.sum()} of {len(train)} training images are missing: {_some(train['path'][absent])}"
     if card.on_bad_image == "stop" or absent.all():
         raise Problem(
-            f"{text}. Put them below {card.data} ({BACK}), mend the card, or leave them out: on_bad_image: drop in the "
-            "card",
+            f"{text}. Put them below {card.data} ({card.way_back}), mend the card, or leave them out: "
+            "on_bad_image: drop in the card",
             code="missing-image",
         )
     notes.append(Note("images-missing", f"{text}. Their rows are left out"))
@@ -422,8 +421,8 @@ def _test(card: Card, tree: Tree, beside: list[str]) -> tuple[pd.DataFrame, list
     if absent.any() and card.on_bad_image == "stop":
         raise Problem(
             f"{absent.sum()} of {len(rows)} test images are missing: {_some(rows['path'][absent])}. Put them below "
-            f"{card.data} ({BACK}), or let their rows be answered from the classes' shares: on_bad_image: drop in the "
-            "card",
+            f"{card.data} ({card.way_back}), or let their rows be answered from the classes' shares: "
+            "on_bad_image: drop in the card",
             code="missing-image",
         )
     if absent.all():

@@ -82,7 +82,7 @@ def check_plannable(request: Request) -> None:
         fixed = "train.stages" if config.train.stages else "probe.head" if not config.probe.off else "train.epochs"
         raise UsageError(
             f"budget={config.budget}: {fixed} is fixed, so there is nothing to plan: give train.epochs=auto without "
-            f"stages, or budget=null",
+            f"stages, or the budget without config=NAME, or budget=null",
             code="nothing-to-plan",
         )
     if request.folds == (ALL,):

@@ -1,6 +1,5 @@
 """The plan of a run with a budget: the probe, a trial from scratch where that may be better, speeds, and what fits."""
 
-import math
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,8 +8,8 @@ import cv2
 import numpy as np
 import torch
 
-from src.competition.auto_config import place_of, usual_pool, usual_side, with_values
-from src.competition.competition import USUAL_BAG, loaded_once, open_competition
+from src.competition.auto_config import place_of, usual_side, with_values
+from src.competition.competition import loaded_once, open_competition
 from src.competition.plan_record import PAGE, PREDICTION, Facts, choices
 from src.config import load as configs
 from src.config import run_config
@@ -20,32 +19,29 @@ from src.config.schema import Config, seconds_of
 from src.core.console import ProgressReporter, log, silenced
 from src.core.files import read_csv, read_json
 from src.core.paths import DONE, Run
+from src.experiments.first_probe import FirstProbe, network_of
 from src.experiments.learning_curve import lengths, promised
 from src.experiments.speed_trials import SpeedTrials
 from src.experiments.time_plan import FEWEST, Speed, Work, largest
 from src.inference.network_features import NetworkFeatures
-from src.inference.pipeline import predict
-from src.inference.provenance import facts_of
 from src.inference.tta import view_names
-from src.models.factory import SINGLE, build
+from src.models.factory import build
 from src.models.features import without_head
 from src.models.weights import published
 from src.training.fold_job import global_batch
 from src.training.machine import cores, share_out
-from src.training.run import result_of, train_within
+from src.training.run import train_within
 
 FINE_TUNE, SCRATCH, PROBE = "fine-tune", "scratch", "probe"
-STRONG = ("convnext_tiny.fb_in22k_ft_in1k", "resnet50.a1_in1k")  # of a GPU, the first whose weights are at hand
-PROBE_SIZES = (288, 224, 160, 128, 96)  # the first at which the probe takes no more than
-ENLARGED = 3  # times a picture's own side, beyond which a probe sees nothing more
-PROBE_SHARE, PROBE_LEAST = 0.3, 20  # of the budget, by torch; seconds, where that is less
 SIZES = {"cpu": list(range(128, 289, 16)), "gpu": list(range(128, 321, 32))}  # fine-tuned at
 FIRST_SIZE = 128  # at which speeds are measured first
 SMALL = 64  # pixels of the usual side, up to which features of photos may say little
 WEAK = 0.5  # of the loss of a guess, from which a probe is weak
 TRIAL_SHARE, TRIAL_LEAST = 0.15, 20  # of the budget for a trial from scratch; seconds, where the probe was quicker
 SCRATCH_EPOCHS = 40  # at most
-RECIPES = {math.inf: "fine-tune"}  # {rows of a fold below which: configs/<name>.yaml}
+FINE_TUNE_EPOCHS = 3, 8  # wanted before the picture is made larger; at most
+RECIPE = "fine-tune"  # configs/<name>.yaml, of how all weights are trained
+OTHER_RATE = 1e-4  # of networks that the recipe was not tried on: usual for AdamW and published weights; not measured
 PLANNED_KEYS = ("train.epochs", "train.precision")  # not as the recipe has them
 SIMPLE = 40  # seconds of training, for less of which a rough measurement is enough
 WORTH_ALL = 0.9  # of a fold's time, which all cores must save to be given to the last one
@@ -91,7 +87,8 @@ class Planner:
             self.usual = self.competition.config  # without any auto, from scratch
             self.trials = SpeedTrials(self.competition, len(self.request.members), self.total)
             self._mark("competition")
-            self.probe = self._probe()
+            self.first_probe = FirstProbe(self.request, self.competition, self.usual, self.trials, lambda: self._left)
+            self.probe = self.first_probe.fitted()
             self._mark("probe")
             by, self.trial = self._family()
             planned = self._fitting(by)
@@ -113,94 +110,6 @@ class Planner:
 
     def _page(self) -> float:
         return PAGE_STARTS * self.start + PAGE_ROW * len(self.competition.samples.train)
-
-    # The probe
-
-    def _probe(self) -> Facts | None:
-        name = self._pretrained_network()
-        if name is None or not self.competition.target.usual_probes:
-            asked = "model.pretrained=false" if self.config.model.pretrained is False else "no weights are at hand"
-            reason = asked if name is None else "this kind of target has no heads for it"
-            log.info(f"no probe first: {reason}")
-            return None
-        return self._fitted(self._probe_config(name), f"{self.request.run}-probe")
-
-    def _fitted(self, config: Config, run: str) -> Facts:
-        """A probe of this configuration, its folds fitted, its answer handed in, and its score told."""
-        request = replace(
-            self.request,
-            config=config,
-            run=run,
-            seeds=self.request.seeds[:1],
-            flags={"--tta": ""},
-        )
-        with silenced(), ProgressReporter(what="probe") as terminal:
-            train_within(request, terminal)
-        name = config.model.name
-        facts: Facts = {"run": request.run, "network": name, "size": config.images.size, "file": None}
-        if self.competition.card.submission:
-            with silenced():
-                file = predict(request)
-            made = facts_of(file, request.competition)
-            facts |= {"file": str(file), **made["score"]}
-        if facts.get("value") is None:
-            facts |= {"value": result_of(request)["mean_score"], "low": None, "high": None}
-        interval = f" ({facts['low']:.4f} to {facts['high']:.4f})" if facts["low"] is not None else ""
-        there = f"; its answer is there: {facts['file']}" if facts["file"] else ""
-        log.info(
-            f"the probe, {name} frozen at {config.images.size} px: {self.competition.metric.name} "
-            f"{facts['value']:.4f}{interval} out of fold after {self.total - self._left:.0f} s{there}"
-        )
-        return facts
-
-    def _larger_probe(self) -> None:
-        """Where the probe stays the answer: the same on larger pictures, the largest that the time left allows. What
-        scores better out of fold is the answer."""
-        first, widest = self.probe, ENLARGED * usual_side(self.competition.samples)
-        size = larger_size(first["size"], widest, self.took["probe"], self._left - self._after())
-        if size is None:
-            return
-        values = {"images.size": size, "images.load_size": size}
-        larger = self._fitted(with_values(self._stored(first["run"]), values), f"{first['run']}-{size}")
-        higher = self.competition.metric.higher_is_better
-        if larger["value"] > first["value"] if higher else larger["value"] < first["value"]:
-            self.probe = larger
-        self._mark("larger probe")
-
-    def _pretrained_network(self) -> str | None:
-        """The network whose weights the probe takes: a stronger one on a GPU; None where none may be had."""
-        if self.config.model.pretrained is False:
-            return None
-        embedded = configs.load_tree(configs.config_file("probe"))["model"]["name"]
-        for name in (*(STRONG if self.place == "gpu" else ()), embedded):
-            if published(name):
-                return name
-        return None
-
-    def _probe_config(self, name: str) -> Config:
-        config = configs.load("probe", {}, self.request.competition)
-        same = ("machine", "predict", "log")  # and the same rows, folds and pictures
-        config = config.model_copy(update={section: getattr(self.usual, section) for section in same})
-        values: dict[str, Any] = {"model.name": name, "model.pretrained": True}
-        values |= {f"data.{key}": value for key, value in self.usual.data.model_dump().items() if "sampler" not in key}
-        values |= {f"images.{key}": getattr(self.usual.images, key) for key in ("fit", "prepare", "tiles", "bag_size")}
-        values["model.bag"] = USUAL_BAG if self.usual.images.bag_size else SINGLE
-        config = with_values(config, values)
-        config = with_values(config, {"model.pool": usual_pool(config.model)})
-        begun = self._stored(f"{self.request.run}-probe")
-        if begun:  # by an earlier command that was killed
-            kept = {f"images.{key}": getattr(begun.images, key) for key in ("size", "load_size")}
-            return with_values(config, kept | {"model.name": begun.model.name, "model.pool": begun.model.pool})
-        views = {*config.probe.views, *config.predict.views}
-        passes = len(views) * (len(self.competition.samples.train) + len(self.competition.samples.test))
-        seconds = self.trials.answer_seconds(config) / self.trials.share(config).jobs
-        most = max(PROBE_LEAST, PROBE_SHARE * self.total)
-        widest = ENLARGED * usual_side(self.competition.samples)
-        for size in PROBE_SIZES:
-            expected = passes * seconds * (size / config.images.size) ** 2
-            if size <= config.images.size and ((size <= widest and expected <= most) or size == PROBE_SIZES[-1]):
-                return with_values(config, {"images.size": size, "images.load_size": size})
-        return config
 
     # Scratch or not
 
@@ -285,20 +194,22 @@ class Planner:
         return with_values(self.usual, {"model.pretrained": False})
 
     def _fine_tuned(self) -> Config:
-        """The recipe, but for what was set otherwise; of a network that was named, the configuration as it is."""
-        if self.config.model.name != "auto":
-            return with_values(self.usual, {"model.pretrained": True})
-        rows = len(self.competition.folds.rows(self._member()[1])[0])
-        begins = self._stored(self.probe["run"]).model
-        values = {"model.name": begins.name, "model.pretrained": True, "model.stem": "stock", "model.pool": begins.pool}
-        values |= {key: value for key, value in recipe(rows).items() if key not in self.request.given}
-        return with_values(self.usual, values)
+        """The recipe, but for what was set otherwise, for the network that is named or that of the probe."""
+        probed, named = self._stored(self.probe["run"]).model if self.probe else None, self.config.model.name
+        name = probed.name if named == "auto" else named
+        values = recipe()
+        if probed and probed.name == name:
+            values |= {"model.stem": "stock", "model.pool": probed.pool}
+        else:
+            values["train.head_init"] = "random"
+        if name != network_of(RECIPE):
+            values["optim.lr"] = OTHER_RATE
+        kept = {key: value for key, value in values.items() if key not in self.request.given}
+        return with_values(self.usual, {"model.name": name, "model.pretrained": True, **kept})
 
-    def _wanted(self, by: str, rows: int) -> tuple[int, int]:
+    def _wanted(self, by: str) -> tuple[int, int]:
         """(epochs for which the picture may be made no smaller, epochs at most)"""
-        if by == SCRATCH:
-            return FEWEST, SCRATCH_EPOCHS
-        return 3, 12 if rows < 1000 else 8 if rows < 5000 else 6
+        return (FEWEST, SCRATCH_EPOCHS) if by == SCRATCH else FINE_TUNE_EPOCHS
 
     # What fits
 
@@ -315,7 +226,7 @@ class Planner:
         config = self._from_scratch() if by == SCRATCH else self._fine_tuned()
         config = config.model_copy(update={"budget": self.config.budget})
         work = self._work(config)
-        wanted, most = self._wanted(by, work.rows)
+        wanted, most = self._wanted(by)
         free = by == FINE_TUNE and self.config.images.size == "auto"
         widest = self.probe["size"] if self.probe else 0
         most_side = max(FIRST_SIZE, widest, 2 * usual_side(self.competition.samples))
@@ -363,11 +274,12 @@ class Planner:
         how = "from the probe" if config.train.head_init == PROBE else "with published weights"
         how = how if config.model.pretrained else f"with {config.model.weights or 'no weights'}"
         after = answers + parts[PAGE]
+        more = "" if "budget" in self.request.given else "\nbudget=60m, or any other time, plans for that one instead"
         text = (
             f"plan for {self.config.budget}: {speed.network} {how}, {speed.size} px, {epochs} epochs, "
             f"{work.folds} folds: training {training / 60:.1f} min, prediction and page {after / 60:.1f} min; "
             f"{self._left / 60:.1f} min are left\n"
-            f"measured: {work.batch / speed.step:.0f} images/s a fold, {work.jobs} at once, in {speed.precision}"
+            f"measured: {work.batch / speed.step:.0f} images/s a fold, {work.jobs} at once, in {speed.precision}{more}"
         )
         return Planned(facts, config, text, instead, speed, work, epochs, after)
 
@@ -382,7 +294,8 @@ class Planner:
             there = f" The probe's answer is there: {self.probe['file']}" if self.probe else ""
             text = f"budget={self.config.budget} is too short to train anything: {need_text}.{there}"
             return Planned({}, None, text)
-        self._larger_probe()
+        self.probe = self.first_probe.larger(self.probe, self.took["probe"], self._left - self._after())
+        self._mark("larger probe")
         config = self._probe_config_of_run()
         facts = self._facts(PROBE, config, speed, {}, 1)
         text = f"plan for {self.config.budget}: the probe stays the answer; {need_text}"
@@ -434,16 +347,9 @@ class Planner:
         NetworkFeatures(competition, network, config.model.name, device).ensure(views)
 
 
-def larger_size(size: int, widest: int, seconds: float, room: float) -> int | None:
-    """The largest size of a probe up to `widest` that takes no more than `room` seconds, where one at `size` took so
-    many; None where none is larger."""
-    fitting = (one for one in PROBE_SIZES if size < one <= widest and MARGIN * seconds * (one / size) ** 2 <= room)
-    return next(fitting, None)
-
-
-def recipe(rows: int) -> dict[str, Any]:
-    """{key: value} of how a network with weights is fine-tuned on so many rows, as the recipe's file has it."""
-    tree = configs.load_tree(configs.config_file(next(name for most, name in RECIPES.items() if rows < most)))
+def recipe() -> dict[str, Any]:
+    """{key: value} of how a network with weights is fine-tuned, as the recipe's file has it."""
+    tree = configs.load_tree(configs.config_file(RECIPE))
     kept = {section: tree.get(section, {}) for section in ("augment", "optim", "probe", "schedule", "train")}
     values = {f"{section}.{key}": value for section, keys in kept.items() for key, value in keys.items()}
     values.setdefault("train.global_batch", values["train.batch"])

@@ -5,13 +5,14 @@ import numpy as np
 from src.competition.competition import open_competition
 from src.core.console import log, note, silenced
 from src.core.paths import Run
+from src.evaluation.bootstrap import gains
 from src.experiments.budget_plan import PROBE, Planned
 from src.training.evaluate import stored_answers
 
 
 class FirstFolds:
-    """Whether training is worth going on with: the finished folds' answers, alone or joined with the probe's in their
-    mean, must be better than the probe's on the rows that they held out."""
+    """Whether training is worth going on with: on the rows that the finished folds held out, their answers, alone or
+    joined with the probe's in their mean, must be better than the probe's, or at least the rows too few to tell."""
 
     def __init__(self, run: Run, planned: Planned, members: list[tuple[int, int | str]]) -> None:
         self.run, self.config, self.members = run, planned.config, members
@@ -43,14 +44,16 @@ class FirstFolds:
             )
             for run in (self.probe, self.run)
         ]
-        truth, metric = competition.samples.targets[rows], competition.metric
-        scores = [metric.score(truth, table, rows=competition.rows.at(rows)) for table in (*answers, sum(answers) / 2)]
-        probe, own, joined = scores
-        better = max(own, joined) > probe if metric.higher_is_better else min(own, joined) < probe
+        truth, metric, at = competition.samples.targets[rows], competition.metric, competition.rows.at(rows)
+        probe, own, joined = tables = (*answers, sum(answers) / 2)
+        others = [(table, None) for table in (own, joined)]
+        found = gains(metric, truth, (probe, None), others, at.groups, rows=at)
         folds = f"fold {', '.join(str(fold) for _, fold in members)}"
-        text = f"{metric.name} of {folds}: the probe {probe:.4f}, trained {own:.4f}, both joined {joined:.4f}"
-        if better:
+        shown = [f"{metric.score(truth, table, rows=at):.4f}" for table in tables]
+        text = f"{metric.name} of {folds}: the probe {shown[0]}, trained {shown[1]}, both joined {shown[2]}"
+        text += f", which gains {found[1].value:+.4f}, 95 % interval {found[1].low:+.4f} to {found[1].high:+.4f}"
+        if not all(gain.high <= 0 for gain in found):  # also where no score can be told
             log.info(text)
-        else:
-            note("no-gain", f"{text}: no other fold is begun. The same command trains them later")
-        return better
+            return True
+        note("no-gain", f"{text}: no other fold is begun. The same command trains them later")
+        return False

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from src.competition.competition import Competition
+from src.config.image_size import Size
 from src.core.files import read_json, sha256_of, write_json
 from src.core.paths import runs_folder
 from src.evaluation.blending import Blend
@@ -32,7 +33,7 @@ def write_facts(
     """
     each = [_of_run(one) for one in runs]
     value, low, high = (None if number is None or isnan(number) else number for number in score or (None,) * 3)
-    sizes = sorted({facts["size"] for facts in each if facts["size"]})
+    sizes = sorted({facts["size"] for facts in each if facts["size"]}, key=lambda size: Size.of(size).pixels)
     facts: dict[str, Any] = {
         "file": file.name,
         "sha256": sha256_of(file),

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from src.core.console import note
 from src.core.errors import Problem, UsageError
 from src.core.suggestions import nearest
 
@@ -37,6 +38,7 @@ except Exception:
 FETCH = """
 import sys
 from huggingface_hub import hf_hub_download
+print("ready", flush=True)
 from huggingface_hub.utils import EntryNotFoundError
 for file in sys.argv[3:]:
     try:
@@ -104,9 +106,14 @@ def obtained(repository: str, names: tuple[str, ...]) -> Path | None:
     from huggingface_hub import constants
 
     found = cached(repository, names)
-    if found or constants.HF_HUB_OFFLINE or not _answers(constants.ENDPOINT, repository, names[0]):
+    hub = constants.ENDPOINT
+    if found or constants.HF_HUB_OFFLINE or hub in _given_up or not _answers(hub, repository, names[0]):
         return found
-    return cached(repository, names) if _fetch(constants.HF_HUB_CACHE, repository, names) else None
+    if names == WEIGHTS:
+        note("weights-fetched", f"fetching the weights of {repository} from timm's hub")
+    if not _fetch(constants.HF_HUB_CACHE, repository, names):
+        _given_up.add(hub)
+    return cached(repository, names)  # a hub that hangs after them has sent them
 
 
 def cached(repository: str, names: tuple[str, ...]) -> Path | None:
@@ -135,6 +142,9 @@ def _answers(endpoint: str, repository: str, name: str) -> bool:
     return _knock(f"{endpoint}/{owner_name}/resolve/{revision or 'main'}/{name}")
 
 
+_given_up: set[str] = set()  # hubs that answered, and then sent nothing: nobody waits for them again
+
+
 @cache
 def _knock(address: str) -> bool:
     """Whether anything is answered, in a process that can be ended: to look a name up has no limit of time."""
@@ -145,12 +155,13 @@ def _knock(address: str) -> bool:
 
 
 def _fetch(folder: str, repository: str, names: tuple[str, ...]) -> bool:
-    """Whether the first of these files that exists has come. The hub's own client fetches it, and is watched."""
+    """Whether the hub went on sending to the end. Its own client fetches, and is watched."""
     owner_name, _, revision = repository.partition("@")
     place = Path(folder) / f"models--{owner_name.replace('/', '--')}"
     command = [sys.executable, "-c", FETCH, owner_name, revision, *names]
     surroundings = os.environ | {"HF_HUB_CACHE": folder, "HF_HUB_DISABLE_XET": "1"}  # that one writes elsewhere first
-    with subprocess.Popen(command, env=surroundings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+    with subprocess.Popen(command, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        child.stdout.readline()  # the hub's time counts from here on, and not the client's own start
         before, since = _bytes_in(place), time.monotonic()
         while child.poll() is None:
             time.sleep(0.1)
@@ -160,7 +171,7 @@ def _fetch(folder: str, repository: str, names: tuple[str, ...]) -> bool:
                     child.kill()
                     return False
                 before, since = now, time.monotonic()
-    return child.returncode == 0
+    return True
 
 
 def _bytes_in(place: Path) -> int:

@@ -7,8 +7,9 @@ carries them (so that nobody waits for the hub), and the hub, if it answers with
 import pickle
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from src.core.files import sha256_of
 from src.models.embedded import embedded_of
 from src.models.hub import HUB, WEIGHTS, cached, obtained, unreachable
 
-HEADS = ("fc", "classifier.6", "classifier", "head.fc", "head")  # timm's and torchvision's names of the last layer
+MISMATCH = (RuntimeError, KeyError, AttributeError, IndexError, ValueError)  # what timm raises where tensors do not fit
+HEADS = ("fc", "classifier.6", "classifier", "head.fc", "head")  # of last layers in files of others than timm
 
 
 @dataclass(frozen=True)
@@ -107,20 +109,41 @@ def from_file(name: str, path: str, classes: int, arguments: dict[str, Any]) -> 
 
 def _begun(name: str, file: Path, state: dict[str, torch.Tensor], classes: int, arguments: dict[str, Any]) -> nn.Module:
     """The network with these weights, every one of which must find its place: only the last layer may be another."""
-    head = next((head for head in HEADS if f"{head}.weight" in state), None)
-    in_file = len(state[f"{head}.weight"]) if head else 0
+    in_file = next((len(state[f"{head}.weight"]) for head in _heads(name) if f"{head}.weight" in state), 0)
     overlay = {"state_dict": state, "num_classes": in_file}
+    create = partial(timm.create_model, name, pretrained=True, num_classes=in_file, pretrained_cfg_overlay=overlay)
     try:
-        backbone = timm.create_model(
-            name, pretrained=True, num_classes=in_file, pretrained_cfg_overlay=overlay, **arguments
-        )
-    except (RuntimeError, KeyError, AttributeError, IndexError, ValueError) as error:
+        backbone = create(**arguments)
+    except MISMATCH as error:
         timm.create_model(name, num_classes=classes, **arguments)  # where the arguments are at fault, this tells it
+        _refuse_other_size(name, file, create, arguments)
         reason = " ".join(str(error).split())[:200]
         raise Problem(f"{file} does not hold the weights of {name}: {reason}", code="weights-mismatch") from None
     if in_file != classes:
         backbone.reset_classifier(classes)
     return backbone
+
+
+def _refuse_other_size(name: str, file: Path, create: Callable[..., nn.Module], arguments: dict[str, Any]) -> None:
+    """Raises Problem where the weights fit the network's own size, and cannot be resampled for the one asked for."""
+    plain = {key: value for key, value in arguments.items() if key != "img_size"}
+    if plain == arguments:
+        return
+    with suppress(*MISMATCH):
+        create(**plain)
+        own = timm.get_pretrained_cfg(name).input_size[-1]
+        raise Problem(
+            f"{file}: the weights of {name} are made for images of {own} pixels, and cannot be resampled for others: "
+            f"give images.size={own}",
+            code="bad-image-size",
+        )
+
+
+def _heads(name: str) -> tuple[str, ...]:
+    """The names that the last layer of a network may have in a file, timm's own first."""
+    told = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    known = told.classifier if told else None
+    return (*((known,) if isinstance(known, str) else known or ()), *HEADS)
 
 
 def _of_hub(file: Path) -> dict[str, torch.Tensor]:

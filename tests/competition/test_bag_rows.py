@@ -76,6 +76,23 @@ def test_rows_of_one_id_are_a_bag(tmp_path, words, train_id, test_id):
     assert dict(zip(samples.train["id"], read, strict=True)) == answers
 
 
+def test_cells_that_differ_within_a_bag_are_no_metadata_of_it(tmp_path):
+    root = tmp_path / "host"
+    for name, table in zip(("train", "test"), host(root)[:2], strict=True):
+        ages = table["patient_id"].astype(int) * 37 % 50 + 30
+        views = np.random.default_rng(1).permutation(np.arange(len(table)) % 3)  # of each image
+        told = table.drop(columns=["cancer"] if name == "test" else []).assign(age=ages, view=views)
+        told.to_csv(root / f"{name}.csv", index=False)
+    assert prepare.main([str(root), "id=c", "metadata=auto"]) == 0
+    samples = load_samples(load_card("c"))
+    cells = samples.metadata.of(samples.train)
+    names = [column.name for column in samples.metadata.columns]
+    assert not np.isnan(cells[:, names.index("age")]).any()
+    table = pd.read_csv(root / "train.csv", dtype=str)
+    differs = table.groupby(table["patient_id"] + "_" + table["side"])["view"].nunique()[samples.train["id"]] > 1
+    assert differs.any() and (np.isnan(cells[:, names.index("view")]) == differs.to_numpy()).all()
+
+
 def test_one_answer_an_image_makes_no_bag(tmp_path):
     root = tmp_path / "host"
     _, test, _ = host(root)

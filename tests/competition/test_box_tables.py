@@ -199,6 +199,21 @@ def test_boxes_to_learn_from_and_pictures_to_answer_are_asked_about(tmp_path, bu
     assert len(load_samples(load_card("c")).train) == (20 if whole else 40)
 
 
+@pytest.mark.parametrize("write", [voc, yolo])
+def test_one_box_a_picture_labels_the_picture(tmp_path, write):
+    root, train, test = tmp_path / "host", boxes(0, 20, lambda k: 1), boxes(100, 6, lambda k: 1)
+    photos(root / "train", train)
+    photos(root / "test", test)
+    write(root / "train_labels", train)
+    (root / "classes.txt").write_text("\n".join(KINDS))
+    sample(root, [row[0] for row in test])
+    assert prepare.main([str(root), "id=c"]) == 0
+    samples = load_samples(load_card("c"))
+    found = zip(samples.train["path"], samples.targets, strict=True)
+    assert {path.rpartition("/")[2][:-4]: samples.classes[k] for path, k in found} == {row[0]: row[2] for row in train}
+    assert len(samples.test) == 6
+
+
 def test_boxes_without_a_sample_are_refused_with_the_words_that_read_them(tmp_path, capsys):
     root = tmp_path / "host"
     for part, rows in (("train", TRAIN), ("valid", VALID), ("test", TEST)):

@@ -17,8 +17,9 @@ from src.core.files import read_json, write_json
 from src.core.paths import Run
 from src.core.reporter import SilentReporter
 from src.experiments.budget import Pace
-from src.experiments.budget_plan import Planned, larger_size, recipe
+from src.experiments.budget_plan import Planned, recipe
 from src.experiments.first_folds import FirstFolds
+from src.experiments.first_probe import larger_size
 from src.experiments.learning_curve import lengths, promised
 from src.experiments.time_plan import Speed, Work, largest
 from src.inference.planned_answer import PROBE_ALONE, RUN_ALONE
@@ -207,11 +208,11 @@ def test_a_longer_training_is_promised_by_the_trend_of_two():
 
 def test_the_recipe_of_a_plan_is_the_files():
     file = load("fine-tune", {"competition": "tiny"})
-    for key, value in recipe(10_000).items():
+    for key, value in recipe().items():
         section, name = key.split(".")
         found = file.model_dump()[section][name]
         assert found == value or (key == "train.global_batch" and value == file.train.batch)
-    assert recipe(10_000)["train.head_init"] == "probe" and "train.epochs" not in recipe(10_000)
+    assert recipe()["train.head_init"] == "probe" and "train.epochs" not in recipe()
 
 
 def test_a_fold_that_would_end_too_late_is_left_out(monkeypatch, messages):

@@ -7,9 +7,11 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import torch
 import yaml
 from safetensors.numpy import load_file
+from safetensors.torch import save_file
 
 from src.config.schema import Model
 from src.images.bags import BagImages, apart, joined
@@ -17,6 +19,7 @@ from src.images.cache import ImageCache
 from src.images.stream import ImageStream
 from src.models.bags import BAGS
 from src.models.factory import build
+from src.models.zoo import register_networks
 from src.predict import main as predict
 from src.prepare import main as prepare
 from src.train import main as train
@@ -209,3 +212,16 @@ def test_prepare_reads_the_images_of_a_name_or_a_folder(home, tmp_path, folders)
     )
     assert (card["train"]["id"], card["train"]["label"], card["test"]["id"]) == ("animal", "kind", "animal")
     assert train(["fold=0", "competition=pets", "run=r", "train.epochs=1", *NET]) == 0
+
+
+def test_a_probe_on_more_images_of_a_bag_sees_other_features(home):
+    write_bags(home, "files")
+    torch.manual_seed(3)
+    register_networks()
+    save_file(timm.create_model("resnet8", num_classes=5).state_dict(), home / "own.safetensors")
+    words = ["model.stem=stock", "probe.head=logistic", f"model.pretrained={home / 'own.safetensors'}"]
+    words = ["fold=0", "competition=bags", *(word for word in NET if not word.startswith("model.pretrained")), *words]
+    for size in (1, 5):
+        assert train([*words, f"run=of{size}", f"images.bag_size={size}"]) == 0
+    first, all_of_them = logits(home, "of1"), logits(home, "of5")
+    assert not np.allclose(first, all_of_them)

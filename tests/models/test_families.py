@@ -1,6 +1,7 @@
 """One small network of each of timm's families: it is built, learns a step, is exported, or is refused in one line."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import timm
@@ -8,12 +9,14 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
+from src.core.errors import Problem
 from src.inference.backends.torch_export import traced
 from src.losses.arcface import COSINE_SCALE
 from src.models.factory import build, try_size
 from src.models.features import without_head
 from src.models.heads.cosine import Cosine
 from src.models.pools.gem import GeM
+from src.models.pools.root import RootMean
 from src.models.zoo import register_networks
 from src.predict import main as predict
 from src.train import main as train
@@ -32,6 +35,7 @@ KINDS = {
     "a norm in its head": ("test_convnext", {}, "gem cosine probe"),
     "no batch norms": ("test_nfnet", {}, "gem cosine probe"),
     "a head that is a convolution": ("dla46x_c", {}, "gem cosine probe"),
+    "a pool that keeps its dimensions": ("mobilenetv3_small_050", {}, "gem cosine probe"),
     "channels last": ("test_mambaout", {}, "cosine probe"),
     "a transformer": ("test_vit", {}, "cosine probe"),
     "two heads": ("deit_tiny_distilled_patch16_224", {"depth": 1}, "cosine"),
@@ -181,17 +185,45 @@ def test_a_network_of_each_kind_learns_and_is_exported(kind):
     learns_and_is_exported(name, args, SIZE)
 
 
+def begins_with_a_file_of_its_own(name: str, args: dict, size: int, file: Path) -> None:
+    """Whatever its last layer is called, and though the file has 1,000 classes. At its own size, if it must be."""
+    register_networks()
+    trained = timm.create_model(name, **args).state_dict()
+    save_file({key: value.clone() for key, value in trained.items()}, file)
+    asked = model(name=name, args=args, weights=str(file), stem="stock")
+    try:
+        network = build(asked, CLASSES, size).eval()
+    except Problem as problem:
+        size = timm.get_pretrained_cfg(name).input_size[-1]
+        assert problem.code == "bad-image-size" and f"images.size={size}" in str(problem)
+        network = build(asked, CLASSES, size).eval()
+    with torch.no_grad():
+        assert network(pictures(size)).shape == (2, CLASSES)
+    found = network.backbone.state_dict()
+    alike = [key for key in trained if key in found and found[key].shape == trained[key].shape]
+    assert len(alike) > 0.8 * len(trained) and all(torch.equal(found[key], trained[key]) for key in alike)
+
+
+@pytest.mark.parametrize("name", ["levit_128s", "efficientvit_b0", "inception_next_atto", "mobilenetv3_small_050"])
+def test_a_network_whose_last_layer_has_a_name_of_its_own_begins_with_a_file(tmp_path, name):
+    begins_with_a_file_of_its_own(name, {}, SIZE, tmp_path / "own.safetensors")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_parts_are_exchanged_or_that_is_refused(kind):
     name, args, parts = KINDS[kind]
-    for part, choice in (("gem", {"pool": "gem"}), ("cosine", {"head": "cosine"})):
+    for part, choice, layer in (
+        ("gem", {"pool": "gem"}, GeM),
+        ("gem", {"pool": "root"}, RootMean),
+        ("cosine", {"head": "cosine"}, Cosine),
+    ):
         asked = model(name=name, args=args, stem="stock", **choice)
         if part not in parts:
             with raises("unfit-network", name):
                 build(asked, CLASSES, SIZE)
             continue
         network = build(asked, CLASSES, SIZE).eval()
-        assert any(isinstance(module, GeM if part == "gem" else Cosine) for module in network.modules())
+        assert any(isinstance(module, layer) for module in network.modules())
         with torch.no_grad():
             answers = network(pictures(SIZE))
         assert answers.shape == (2, CLASSES) and (part == "gem" or answers.abs().max() <= COSINE_SCALE)
@@ -221,6 +253,13 @@ def test_every_family_of_timm_is_in_the_catalogue():
 def test_a_network_of_every_family_learns_and_is_exported(family):
     args = {"depth": 2} if family == "deepseek_vit" else {}  # 412 M parameters
     learns_and_is_exported(SMALLEST[family], args, OTHER_SIZES.get(family, SIZE))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", SMALLEST)
+def test_a_network_of_every_family_begins_with_a_file_of_its_own(tmp_path, family):
+    args = {"depth": 2} if family == "deepseek_vit" else {}
+    begins_with_a_file_of_its_own(SMALLEST[family], args, OTHER_SIZES.get(family, SIZE), tmp_path / "own.safetensors")
 
 
 # Sizes other than a network's own

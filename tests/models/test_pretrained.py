@@ -9,15 +9,16 @@ import timm
 import torch
 import yaml
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from sklearn.datasets import load_sample_image
 
+from src.core.files import read_json
 from src.models import embedded
 from src.models.embedded import EMBEDDED, renamed
 from src.models.factory import build
 from src.train import main as train
 from tests.fixtures.codes import raises
-from tests.fixtures.hub_cache import own_cache
+from tests.fixtures.hub_cache import own_cache, put
 from tests.models.test_networks import model
 
 NETWORK = "tf_efficientnet_lite0"
@@ -69,6 +70,22 @@ def test_auto_takes_the_embedded_weights_and_an_older_run_goes_on_without(tiny, 
     assert not torch.allclose(begun["old"]["conv_head.weight"], published, atol=1e-2)
     assert train([*WORDS, "fold=1", "run=old", "model.pretrained=auto"]) == 0
     assert stored(tiny, "old")["pretrained"] is False
+
+
+@pytest.mark.parametrize(("name", "args"), [("resnet10t", "{}"), ("vgg11_bn", "{mlp_ratio: 0.05}")])
+def test_networks_of_the_hubs_cache_are_fine_tuned_by_the_recipe(tiny, monkeypatch, name, args):
+    """One that has stages to join, and one that has none."""
+    torch.manual_seed(3)
+    weights = timm.create_model(name, **yaml.safe_load(args)).state_dict()
+    put(own_cache(monkeypatch, tiny / "hub"), timm.get_pretrained_cfg(name).hf_hub_id, model=save(weights))
+    words = ["config=fine-tune", "competition=tiny", f"model.name={name}", f"model.args={args}", "fold=0", "run=r"]
+    words += ["images.size=32", "images.load_size=32", "data.folds=3", "train.epochs=1", "train.precision=fp32"]
+    assert train([*words, "machine.device=cpu", "machine.threads=1"]) == 0
+    found = load_file(tiny / "runs/tiny/r/seed0/fold0/model.safetensors")
+    (first, *_) = (key for key, tensor in weights.items() if tensor.ndim == 4)
+    assert torch.equal(found[first], weights[first]), "the first layers rest"
+    assert stored(tiny, "r")["pool"] == ("stages" if name == "resnet10t" else "stock")
+    assert read_json(tiny / "runs/tiny/r/seed0/fold0/done.json")["score"] > 0.8
 
 
 def test_a_damaged_package_is_told(monkeypatch):

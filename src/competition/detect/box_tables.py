@@ -10,7 +10,7 @@ from src.competition.detect.context import Context
 from src.competition.detect.inventory import TableFile, counted
 from src.competition.detect.roles import Role, role_of_table
 from src.competition.file_tree import Tree, common_folder
-from src.competition.templates import name
+from src.competition.templates import name, stem
 from src.core.errors import Problem
 
 OPENED = 20  # files of one layout, to see whether they tell boxes
@@ -38,8 +38,9 @@ def box_file_tables(tree: Tree) -> list[TableFile]:
 def add_box_files(context: Context, asked: bool = False) -> list[TableFile]:
     """Put such tables beside the others, and return them. asked: only where the sample asks for their boxes."""
     there = [table for table in context.tables if box_files.is_pattern(table.path)]
-    if there:
-        return there
+    few = context.sample.ids[:OPENED] if context.sample else []
+    if there or (asked and all(stem(one) in context.tree.by_stem for one in few)):
+        return there  # an answer to each picture: the files need not be read for that
     tables = box_file_tables(context.tree)
     if tables and (not asked or _asked(context, tables)):
         context.add(tables)

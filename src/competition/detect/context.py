@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from src.competition.bags import find_bags
 from src.competition.card import Sheet
 from src.competition.detect.boxes import box_columns
 from src.competition.detect.draft import Draft
@@ -162,7 +163,7 @@ def rules_for(cells: pd.DataFrame, column: str, context: Context) -> list[Rule]:
     values = cells[column].tolist()
     rules = find_rules(values, column, context.tree)
     changed = not any(rule.full and re.search(r"(^|/)\{[^{}:]+\}(\.\w+|\.\*)?$", rule.images) for rule in rules)
-    if rules and changed and cells[column].is_unique:
+    if rules and changed and (cells[column].is_unique or _is_asked(cells[column], context)):
         # Where a part of the id, or a number behind it, names files, whole folders may bear the id itself.
         bags = find_bag_rules(values, column, context.tree)
         if bags and bags[0].hits >= max(rule.hits for rule in rules):
@@ -179,6 +180,11 @@ def rules_for(cells: pd.DataFrame, column: str, context: Context) -> list[Rule]:
     if 2 * max((rule.hits for rule in rules), default=0) < len(cells):
         rules = [*rules, *find_numbered_rules(values, column, context.tree)]
     return rules
+
+
+def _is_asked(cells: pd.Series, context: Context) -> bool:
+    """Whether the sample submission asks for these ids, some of which come again: a table of series of each."""
+    return context.sample is not None and set(cells) == set(context.sample.ids)
 
 
 def _joint(cells: pd.DataFrame, column: str, context: Context) -> list[Rule]:
@@ -202,9 +208,10 @@ def pick(rules: list[Rule], part: Role, what: str, values: list[str], context: C
     best = _fitting(rules, part, context)
     if len(best) != 1:
         reason = "several rules find" if best else "no rule finds"
-        raise Undecided(
-            f"{what}: {reason} the images:", tries, f"Say how: {key}=TEMPLATE, such as {key}='images/{{id}}.jpg'"
-        )
+        remedy = f"Say how: {key}=TEMPLATE, such as {key}='images/{{id}}.jpg'"
+        if together := _common_template(best):
+            remedy += f". If all of them are images of one answer: bag=files {key}='{together}'"
+        raise Undecided(f"{what}: {reason} the images:", tries, remedy)
     rule = best[0]
     dropped = context.draft.get("on_bad_image") == "drop" and rule.hits > 0
     enough = dropped or (part == "test" and rule.hits >= (1 - FEW_MISSING) * len(rule.files))
@@ -215,6 +222,15 @@ def pick(rules: list[Rule], part: Role, what: str, values: list[str], context: C
         )
         raise Undecided(f"{what}: no rule finds every image:", tries, remedy)
     return rule
+
+
+def _common_template(rules: list[Rule]) -> str:
+    """One template for rules that differ behind the id alone, such as train/{id}_*; empty for others."""
+    if len(rules) < 2 or not all(rule.full for rule in rules):
+        return ""
+    begins = [re.match(r"[^{}]*\{[^{}:]+\}[-_. ]*", rule.images) for rule in rules]
+    shared = {match[0] for match in begins if match}
+    return f"{shared.pop()}*" if None not in begins and len(shared) == 1 else ""
 
 
 def _fitting(rules: list[Rule], part: Role, context: Context) -> list[Rule]:
@@ -234,6 +250,11 @@ def _fitting(rules: list[Rule], part: Role, context: Context) -> list[Rule]:
 
 def given_rule(template: str, cells: pd.DataFrame, context: Context) -> Rule:
     """The rule that the user gave as a template."""
+    if "*" in template.rpartition("/")[2].removesuffix(".*"):
+        bags = find_bags(fill(template, cells), context.tree)
+        each = sum(map(len, bags)) / max(1, sum(map(bool, bags)))
+        folder = re.split(r"[{*]", template, maxsplit=1)[0].rpartition("/")[0]
+        return Rule(template, folder, tuple(bag[0] if bag else None for bag in bags), images_each=each)
     parts = [split_region(path) for path in fill(template, cells)]
     found = [context.tree.resolve(path, ":alike}" in template) for path, _ in parts]
     ends = (f"/{region.kind}={region.text}" if region else "" for _, region in parts)

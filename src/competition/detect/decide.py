@@ -33,7 +33,7 @@ from src.competition.sample_submission import class_columns
 from src.competition.submission_kinds import SUBMISSION_KINDS, kind_class
 from src.core.errors import Problem, UsageError
 from src.targets import ClassTarget, Evidence, Recognised, TargetType, doubts, recognised, target_type
-from src.targets.label_cells import YES, parts_of, sort_classes
+from src.targets.label_cells import LIST, YES, parts_of, sort_classes
 
 UNSAID = {"unknown", "unk", "todo", "tbd", "unsure", "uncertain", "unspecified", "not labeled", "not labelled"}
 MANY = 20  # different cells are more than the classes of most questions
@@ -354,4 +354,8 @@ def _ask_about_marks(train: Train, context: Context) -> None:
 def _top(sample: Sample | None, metric: str | None, separator: str) -> int:
     if metric and metric.startswith("map@"):
         return int(metric.removeprefix("map@"))
-    return max((len(value.split(separator)) for value in sample.values), default=5) if sample else 5
+    return max((len(_in_list(value, separator)) for value in sample.values), default=5) if sample else 5
+
+
+def _in_list(cell: str, separator: str) -> list[str]:
+    return parts_of(cell, separator) if separator == LIST else cell.split(separator)

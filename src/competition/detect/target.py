@@ -10,7 +10,7 @@ from src.competition.detect.several import SEPARATORS
 from src.competition.submission_kinds import SubmissionKind
 from src.core.wording import plural
 from src.targets import Evidence, TargetType, recognised
-from src.targets.label_cells import LIST, sort_classes
+from src.targets.label_cells import LIST, is_list, parts_of, sort_classes
 
 NEGATIVE = {"no", "not", "non", "none", "negative", "neg", "normal", "healthy", "ok", "okay", "good", "benign", "clean"}
 NEGATIVE |= {"absent", "without", "background", "false", "real", "genuine", "intact", "undamaged", "nothing", "empty"}
@@ -48,6 +48,10 @@ def list_separator(names: list[str], sample: Sample | None, own: str | None) -> 
     `own`: what parts them in the training table, the likeliest where the sample shows no list.
     """
     known = set(names)
+    written = [cell for cell in sample.values if cell] if sample else []
+    numbers = all(name.isdecimal() for name in names)
+    if numbers and written and all(is_list(cell) and known.issuperset(parts_of(cell, LIST)) for cell in written):
+        return Choice(LIST, f"the sample writes lists in brackets, such as {written[0]!r}")
     lists = [cell for cell in sample.values if cell and cell not in known] if sample else []
     for mark in SEPARATORS:
         for separator in (f"{mark} ", mark) if mark.strip() else (mark,):
@@ -72,11 +76,14 @@ def submission_kind(
     cells = sample.table.cells[sample.answers[0]].tolist() if sample and sample.answers else []
     if metric and metric.startswith("map@"):
         return Choice("ranked", f"{metric} asks for ranks")
-    lists = [cell.split(separator) for cell in cells]
+    lists = [parts_of(cell, separator) if separator == LIST else cell.split(separator) for cell in cells]
     if target.repeats:
         return _of_several(names, cells, separator)
     if any(len(parts) > 1 for parts in lists) and not any(separator in name for name in names):
-        return Choice("ranked", f"the sample lists {max(map(len, lists))} answers in a row")
+        how = f"the sample lists {max(map(len, lists))} answers in a row"
+        brackets = separator == LIST  # often as many as apply, of which the sample shows some
+        how += "; for as many as apply: submission.kind=set target=multilabel" * brackets
+        return Choice("ranked", how, guess=brackets)
     if target.positive_class:
         return _of_two(names, cells, metric)
     return Choice("label", "one class for each image" if cells else "the usual form", guess=not cells)

@@ -6,6 +6,7 @@ import pandas as pd
 
 from src.competition import templates
 from src.competition.bags import ROWS
+from src.competition.detect.bag_files import put_bags
 from src.competition.detect.bag_rows import put_bag, put_training_bags, shared_id
 from src.competition.detect.boxes import box_columns, boxed, is_box, numbered_ids, own_id
 from src.competition.detect.context import Context, given_rule, pick, rules_for
@@ -14,7 +15,7 @@ from src.competition.detect.draft import Draft
 from src.competition.detect.inventory import TableFile
 from src.competition.detect.listing import matched, part_images, same_pattern
 from src.competition.detect.sample import Sample
-from src.competition.detect.train import Train, found_by, put_bags
+from src.competition.detect.train import Train, found_by
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.file_tree import common_folder
 from src.competition.templates import literal
@@ -132,7 +133,7 @@ def _with_rule(cells: pd.DataFrame, column: str, what: str, context: Context, tr
         put_training_bags(train, cells, spec, context)
     draft.put("test.images", rule.images, *found_by(rule, cells[column].tolist()))
     context.taken.update(filter(None, rule.files))
-    put_bags(rule, draft)
+    put_bags(rule, "test", cells, context)
     boxes = context.boxed or (train is not None and any(map(is_box, train.files)))
     whole = context.sample is not None and len(set(ids)) < len(ids)  # it asks for an answer to each picture
     files = rule.files if whole else boxed("test", cells, column, rule.files, draft, boxes) or rule.files

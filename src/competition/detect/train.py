@@ -7,13 +7,12 @@ from typing import Any
 import pandas as pd
 
 from src.competition import tables
-from src.competition.bags import FILES
 from src.competition.card import Join, Sheet
 from src.competition.detect import marks
+from src.competition.detect.bag_files import put_bags
 from src.competition.detect.boxes import boxed, is_box, put_box_ids
 from src.competition.detect.choice import choose
 from src.competition.detect.context import Context, given_rule, pick, rules_for
-from src.competition.detect.draft import Draft
 from src.competition.detect.inventory import TableFile
 from src.competition.detect.roles import parts_of_column, role_of_word
 from src.competition.detect.rules import Rule
@@ -112,7 +111,7 @@ def _with_images(cells: pd.DataFrame, table: TableFile, label: Label, split: Spl
     draft.put("train.id", column, text, guess=by_row)
     draft.put("train.images", rule.images, *found_by(rule, cells[named].tolist()))
     _check_folders(cells, rule.files, label, context)
-    put_bags(rule, draft)
+    put_bags(rule, "train", cells, context)
     boxes = boxed("train", cells, named, rule.files, draft, context.boxed)
     if boxes:
         put_box_ids(cells, named, draft, context.sample.id if context.sample else None)
@@ -126,12 +125,6 @@ def found_by(rule: Rule, values: list[str]) -> tuple[str, bool]:
     numbers = sorted({int(number(value)) for value in values})
     counted = numbers[0] in (0, 1) and numbers[-1] - numbers[0] == len(numbers) - 1
     return "nothing but the number in each name is the same", counted
-
-
-def put_bags(rule: Rule, draft: Draft) -> None:
-    """Several images of one answer, where the rule finds such."""
-    if rule.images_each > 1:
-        draft.put("bag", FILES, f"{rule.images_each:.1f} images of each answer, on average: {rule.images}")
 
 
 def _split(cells: pd.DataFrame, label: Label, context: Context) -> Split | None:

@@ -1,6 +1,6 @@
 """Several classes in one cell: the likeliest ones, or all that apply."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import compress
 from typing import ClassVar
 
@@ -10,10 +10,11 @@ import pandas as pd
 from src.competition.submission_kinds import SUBMISSION_KINDS
 from src.competition.submission_kinds.submission_kind import Classes, SubmissionKind, empty_faults, listed
 from src.core.errors import UsageError
+from src.targets.label_cells import LIST, is_list
 
 
 class ClassList(SubmissionKind):
-    """label_separator: what stands between two classes."""
+    """label_separator: what stands between two classes; [] writes a list as programs do, [12, 7]."""
 
     parameters: ClassVar = {"label_separator": " "}
 
@@ -28,11 +29,24 @@ class ClassList(SubmissionKind):
             )
 
     def labels(self, cell: str) -> list[str]:
-        return [name for name in cell.split(self.label_separator) if name]
+        return [name for name in self.parts(cell) if name]
+
+    def parts(self, cell: str) -> list[str]:
+        """What stands in a cell, empty names and repeated ones too."""
+        if self.label_separator == LIST:
+            inside = cell.strip().removeprefix("[").removesuffix("]") if is_list(cell) else cell
+            return [name.strip() for name in inside.split(",")] if inside.strip() else []
+        return cell.split(self.label_separator) if cell else []
+
+    def cell(self, names: Iterable[str]) -> str:
+        """The classes as they are written."""
+        if self.label_separator == LIST:
+            return f"[{', '.join(names)}]"
+        return self.label_separator.join(names)
 
     def faults(self, table: pd.DataFrame, answers: Sequence[str], classes: Classes) -> list[str]:
         cells, known = table[answers[0]], frozenset(classes.names)
-        lists = [cell.split(self.label_separator) if cell else [] for cell in cells.tolist()]
+        lists = [self.parts(cell) for cell in cells.tolist()]
         unknown = np.array([row for row, names in enumerate(lists) if not known.issuperset(names)], int)
         repeated = np.array([row for row, names in enumerate(lists) if len(set(names)) < len(names)], int)
         faults = listed(
@@ -54,11 +68,11 @@ class Ranked(ClassList):
     def columns(self, p: np.ndarray, d: np.ndarray | None, classes: Classes) -> Sequence[Sequence[str]]:
         best = np.argsort(-p, axis=1, kind="stable")[:, : self.top]
         names = np.array(classes.names, dtype=object)[best]
-        return [[self.label_separator.join(row) for row in names.tolist()]]
+        return [[self.cell(row) for row in names.tolist()]]
 
     def faults(self, table: pd.DataFrame, answers: Sequence[str], classes: Classes) -> list[str]:
         cells = table[answers[0]]
-        counts = [len(cell.split(self.label_separator)) if cell else 0 for cell in cells.tolist()]
+        counts = [len(self.parts(cell)) for cell in cells.tolist()]
         long = np.array([row for row, count in enumerate(counts) if count > self.top], int)
         faults = empty_faults(cells, answers[0]) + super().faults(table, answers, classes)
         return faults + listed(
@@ -77,7 +91,7 @@ class Set(ClassList):
         if classes.never_empty:
             none = np.flatnonzero(~chosen.any(axis=1))
             chosen[none, p[none].argmax(axis=1)] = True
-        return [[self.label_separator.join(compress(classes.names, row)) for row in chosen.tolist()]]
+        return [[self.cell(compress(classes.names, row)) for row in chosen.tolist()]]
 
     def faults(self, table: pd.DataFrame, answers: Sequence[str], classes: Classes) -> list[str]:
         empty = empty_faults(table[answers[0]], answers[0]) if classes.never_empty else []

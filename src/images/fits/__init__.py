@@ -5,6 +5,7 @@ One of an image and a side makes squares alone. A new one: a file with a functio
 or in PODIUM_HOME/extensions.
 """
 
+import functools
 import inspect
 from collections.abc import Callable
 
@@ -15,14 +16,13 @@ from src.core.errors import Problem, UsageError
 from src.core.registry import Registry
 
 Fit = Callable[..., np.ndarray]
-ANY_SIZE = 3  # parameters of one that can make other shapes than squares
 
 FITS: Registry[Fit] = Registry("fit", "src.images.fits", shapes_weights=True)
 
 
 def check_fit(fit: str, size: Size) -> None:
     """Raises UsageError for an unknown `fit`, and where it makes squares and `size` is none."""
-    if len(inspect.signature(FITS.get(fit)).parameters) < ANY_SIZE and not size.is_square:
+    if not _makes_any(FITS.get(fit)) and not size.is_square:
         raise UsageError(
             f"images.fit={fit} makes squares, and images.size is {size}: give its function (image, height, width) in "
             "place of (image, side), or take another fit",
@@ -34,8 +34,7 @@ def fitted(image: np.ndarray, size: SizeWord | Size, fit: str) -> np.ndarray:
     """`image` (h, w, channels) as (height, width, channels) of `size`, of the same type. Raises UsageError for an
     unknown `fit`, and Problem where a user's own makes no such array."""
     make, size = FITS.get(fit), Size.of(size)
-    any_size = len(inspect.signature(make).parameters) >= ANY_SIZE
-    made = make(image, size.height, size.width) if any_size else make(image, size.height)
+    made = make(image, size.height, size.width) if _makes_any(make) else make(image, size.height)
     wanted = (*size.shape, image.shape[2])
     if made.dtype != image.dtype or made.shape != wanted:
         raise Problem(
@@ -44,6 +43,13 @@ def fitted(image: np.ndarray, size: SizeWord | Size, fit: str) -> np.ndarray:
             code="fit-output",
         )
     return made
+
+
+@functools.cache
+def _makes_any(make: Fit) -> bool:
+    """Whether it is told a height and a width, and not one side."""
+    asked = [one for one in inspect.signature(make).parameters.values() if one.default is inspect.Parameter.empty]
+    return len(asked) > 2
 
 
 def version_of(fit: str) -> str:

@@ -169,6 +169,11 @@ def _check_config(config: Config, begun: bool) -> None:
         raise UsageError(
             f"teach.run={config.teach.run}: a notebook does not have that run; train here", code="not-for-kernel"
         )
+    if config.probe.features is not None:
+        raise UsageError(
+            f"probe.features={config.probe.features}: a notebook does not have this file; train here",
+            code="not-for-kernel",
+        )
     ignore = config.data.ignore
     if ignore and (PurePosixPath(ignore).is_absolute() or ".." in PurePosixPath(ignore).parts):
         raise UsageError(

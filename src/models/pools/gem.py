@@ -1,12 +1,10 @@
 """Generalised mean over the picture."""
 
 import torch
-from timm.layers import SelectAdaptivePool2d
 from torch import nn
 
-from src.core.errors import UsageError
-from src.models.classifier import name_within
 from src.models.pools import POOLS
+from src.models.pools.picture import picture_pool
 
 
 class GeM(nn.Module):
@@ -26,30 +24,6 @@ class GeM(nn.Module):
 
 @POOLS.register("gem")
 def gem(backbone: nn.Module, name: str) -> None:
-    """Raises UsageError for a network whose pool is no layer of its own, or takes something else than pictures."""
-    own = getattr(backbone, "global_pool", None)
-    pools = [pool for pool in backbone.modules() if pool is own or isinstance(pool, SelectAdaptivePool2d)]
-    fitting = [(pool, made) for pool in pools if (made := _in_place_of(pool))]
-    if len(fitting) != 1:
-        raise UsageError(
-            f"model.pool=gem: {name} has no pool over a picture that could be exchanged; a ResNet has",
-            code="unfit-network",
-        )
-    ((pool, made),) = fitting
-    backbone.set_submodule(name_within(backbone, pool), made)
-
-
-def _in_place_of(pool: nn.Module) -> GeM | None:
-    """A GeM that takes and gives what `pool` does, seen from an example; None where it gives no mean of a picture."""
-    example = torch.zeros(1, 5, 3, 4)
-    try:
-        shape = tuple(pool(example).shape)
-    except (RuntimeError, ValueError, TypeError):
-        return None
-    found = {
-        (1, 5): GeM(),
-        (1, 5, 1, 1): GeM(keepdim=True),
-        (1, 4): GeM(picture=(1, 2)),
-        (1, 1, 1, 4): GeM(picture=(1, 2), keepdim=True),
-    }
-    return found.get(shape)
+    """Raises UsageError for a network that has no pool over a picture."""
+    own = picture_pool(backbone, name, "gem")
+    backbone.set_submodule(own.name, GeM(picture=own.picture, keepdim=own.keepdim))

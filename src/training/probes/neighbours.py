@@ -15,6 +15,8 @@ from src.models.neighbours import MARK, Neighbours
 from src.training.probes import PROBES
 from src.training.probes.probe import PrincipalAxes, Probe
 
+AT_ONCE = 1024  # rows whose nearness to every stored image is held
+
 
 @dataclass(frozen=True)
 class StoredImages:
@@ -29,8 +31,9 @@ class StoredImages:
     axes: PrincipalAxes | None = None
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
+        layer = self._layer()
         with torch.inference_mode():
-            return self._layer()(features)
+            return torch.cat([layer(rows) for rows in features.split(AT_ONCE)])
 
     def times(self, factor: float) -> "StoredImages":
         return replace(self, scale=self.scale * factor)

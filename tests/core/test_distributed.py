@@ -181,6 +181,7 @@ def test_weighed_classes_uneven_pieces_and_early_stopping(tiny):
     assert len(told.texts("out-of-fold")) == 1
 
 
+@pytest.mark.slow
 def test_batch_norms_see_a_rank_s_part_and_keep_the_mean(tiny):
     """As accumulation in one process: gradients of two parts. Of the running statistics no rank's part is lost."""
     words = ["config=tiny", *GROUPS[2:-1], "fold=0", "augment=none", "train.ema_decay=0"]

@@ -98,7 +98,8 @@ def test_its_proposal_trains(tiny, notes):
     assert losses[proposed] < 0.5 < losses[proposed / 1000]
 
 
-def test_the_name_stays_free(tiny):
+def test_the_name_stays_free(tiny, monkeypatch):
+    monkeypatch.setattr(lr_finder, "STEPS", 40)
     assert train(["--find-lr", "config=tiny", "run=mine"]) == 0
     assert files(tiny, "mine") == {"lr-finder.csv", "lr-finder.png"}
     assert train(["run=mine", "fold=0"]) == 2  # there is no such run yet
@@ -106,7 +107,8 @@ def test_the_name_stays_free(tiny):
     assert {"config.yaml", "lr-finder.png"} <= files(tiny, "mine")
 
 
-def test_a_run_that_was_begun_is_neither_read_nor_changed(tiny):
+def test_a_run_that_was_begun_is_neither_read_nor_changed(tiny, monkeypatch):
+    monkeypatch.setattr(lr_finder, "STEPS", 40)
     alone = find_lr(parse(["config=tiny", "run=alone"]))
     assert train(["config=tiny", "run=begun", "fold=0"]) == 0
     folder = tiny / "runs/tiny/begun"

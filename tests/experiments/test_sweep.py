@@ -448,6 +448,7 @@ def test_a_network_that_tells_nothing_apart_is_warned_of(tiny):
     assert names_it(warning, "1e-12") and not names_it(warning, "1e-2")
 
 
+@pytest.mark.slow
 def test_differences_are_counted_on_the_same_images(tiny):
     assert sweep(["config=tiny", "optim.lr=1e-2,1e-12", "train.epochs=6", "fold=0..2"]) == 0
     table = summary(tiny, "tiny+optim.lr=1e-2-1e-12+train.epochs=6")

@@ -647,7 +647,8 @@ def test_copies_are_bounded_and_nothing_else_in_the_folder_is_touched(paths, tmp
     assert len(list(local.glob("*mine*"))) == len(list(local.glob("competition/*mine*"))) == 3
 
 
-@pytest.mark.parametrize("found_late", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("found_late", [False, True])
 def test_where_the_disk_is_full_the_shared_cache_is_read_and_that_is_said(paths, tmp_path, found_late):
     small = tmp_path / "small"
     small.mkdir()
@@ -696,7 +697,8 @@ def test_pixels_in_a_folder_that_is_not_the_user_s_are_never_read(paths, tmp_pat
     assert notes.codes == ["no-local-copy"]
 
 
-@pytest.mark.parametrize("closed", [pytest.param("", marks=pytest.mark.slow), OURS])
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", ["", OURS])
 def test_where_nothing_may_be_written_the_shared_cache_is_read_and_that_is_said(paths, tmp_path, closed):
     bare = ["setpriv", "--bounding-set=-all"] if os.geteuid() == 0 else []  # without the rights of root
     if bare and subprocess.run([*bare, "true"], check=False, capture_output=True).returncode:

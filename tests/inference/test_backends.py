@@ -275,7 +275,8 @@ def test_an_engine_that_fails_when_it_is_tried_is_left_out(trained, notes, monke
     assert notes.texts("engine-left-out", "openvino fp32", "went away")
 
 
-@pytest.mark.parametrize("name", [INT8[0], pytest.param("onnxruntime", marks=[needs_onnxruntime, pytest.mark.slow])])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", INT8)
 def test_an_engine_whose_library_fails_is_left_out(trained, capsys, notes, monkeypatch, name):
     other = ["openvino"] if name == "onnxruntime" else onnxruntime_backend.PACKAGES
 
@@ -414,8 +415,8 @@ def test_a_network_that_an_engine_does_not_know_is_told(name):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param("openvino", marks=[needs_nncf, pytest.mark.slow]),
-        pytest.param("onnxruntime", marks=needs_onnxruntime),
+        pytest.param("openvino", marks=needs_nncf),
+        pytest.param("onnxruntime", marks=[needs_onnxruntime, pytest.mark.slow]),
     ],
 )
 def test_no_telemetry_is_loaded_or_written_home(tmp_path, name):

@@ -428,7 +428,9 @@ def test_a_run_that_is_not_there_is_told(many, capsys):
 # Runs side by side
 
 
-@pytest.mark.parametrize("words", [["runs=weak,strong"], ["--compare", "weak", "strong"]])
+@pytest.mark.parametrize(
+    "words", [pytest.param(["runs=weak,strong"], marks=pytest.mark.slow), ["--compare", "weak", "strong"]]
+)
 def test_runs_side_by_side(many, words, monkeypatch, capsys):
     monkeypatch.setattr("src.core.console.LINES_SECONDS", 0)
     weak, strong = write_run("weak", skill=2.0), write_run("strong", skill=3.5)

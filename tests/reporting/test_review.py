@@ -239,6 +239,7 @@ def test_several_seeds_answer_together(reviewed, capsys):
         assert row.given_probability == pytest.approx(mean.loc[row.Index, row.given], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_several_labels_an_image_are_one_line(reviewed, notes):
     """Each image gets a second label; a line of the table names all that is doubted, and can be ignored by as it is."""
     data, truth = reviewed / "competition" / "tiny" / "data", planted(reviewed)

@@ -171,6 +171,7 @@ def test_a_cell_that_is_no_finite_number_is_refused(glow, tmp_path, monkeypatch,
     assert "line 5" in error["message"]
 
 
+@pytest.mark.slow
 def test_several_numbers_of_bounded_size_in_rows_of_their_own(tmp_path, monkeypatch):
     host = tmp_path / "host"
     truth = write_host(host)

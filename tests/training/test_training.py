@@ -65,6 +65,7 @@ def test_a_long_average_does_not_ruin_a_short_run(tiny):
 UNSTEADY = ["schedule.name=constant", "optim.lr=0.2", "train.ema_decay=0", "train.batch=4"]
 
 
+@pytest.mark.slow
 def test_the_last_epoch_is_the_model_and_the_best_only_on_request(tiny, notes):
     ok("last", *UNSTEADY, "train.epochs=6", fold="0..2")
     ok("best", *UNSTEADY, "train.epochs=6", "train.keep=best", fold="0..2")

@@ -112,7 +112,7 @@ def logits(home: Path, run: str) -> np.ndarray:
 @pytest.mark.slow
 def test_two_processes_train_bags_as_one(bags):
     home, _ = bags
-    words = ["train.epochs=2", "train.global_batch=7", "train.batch=7", "images.bag_size=3"]
+    words = ["train.epochs=2", "train.global_batch=8", "images.bag_size=3"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

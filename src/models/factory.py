@@ -133,7 +133,7 @@ def build(model: Model, classes: int, size: SizeWord, target: TargetType | None 
         )
     try:
         backbone = _created(model, classes, _arguments(model, size), load)
-    except (TypeError, KeyError, ValueError, AssertionError, RuntimeError, AttributeError) as error:
+    except (TypeError, LookupError, ValueError, ArithmeticError, AssertionError, RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split()) or "the network refuses them"
         raise UsageError(
             f"model.name={model.name} with model.args={model.args}, at {size} pixels: {reason}", code="bad-model-args"

@@ -7,6 +7,7 @@ from torch import nn
 
 from src.models.factory import build
 from src.models.zoo import register_networks
+from src.training.dead_units import watched
 from tests.fixtures.codes import raises
 from tests.models.test_networks import model
 
@@ -39,7 +40,17 @@ def test_the_head_of_dense_layers_fits_a_published_trunk():
     assert sum(p.numel() for p in network.parameters()) == EXACT["resnet18_mlp"][1]
 
 
-@pytest.mark.parametrize("name", ["vgg19_scratch", "resnet50_projected"])
+@pytest.mark.parametrize(
+    ("name", "layers"), [("resnet50_projected", 49), ("resnet18_biased", 17), ("resnet18_mlp", 20)]
+)
+def test_every_relu_is_watched(name, layers):
+    network = timm.create_model(name, num_classes=2, width=0.25).eval()
+    with watched(network) as watch, torch.inference_mode():
+        network(torch.zeros(1, 3, 32, 32))
+    assert len(watch.alive) == layers
+
+
+@pytest.mark.parametrize("name", ["vgg19_scratch", "resnet50_projected", "resnet18_biased", "resnet18_mlp"])
 def test_a_narrower_network_has_the_same_layers(name):
     with torch.device("meta"):
         whole, narrow = (timm.create_model(name, num_classes=7, width=width) for width in (1.0, 0.25))
@@ -49,13 +60,23 @@ def test_a_narrower_network_has_the_same_layers(name):
     assert 14 < counts[0] / counts[1] < 17
 
 
-def test_a_plain_network_may_have_fewer_layers():
-    args = {"kernels": [5] * 4, "channels": [8, 16, 32, 64], "hidden": [100]}
+@pytest.mark.parametrize("hidden", [[100], []])
+def test_a_plain_network_may_have_fewer_layers(hidden):
+    args = {"kernels": [5] * 4, "channels": [8, 16, 32, 64], "hidden": hidden}
     with torch.device("meta"):
         network = timm.create_model("cnn6", num_classes=2, **args)
         assert network(torch.zeros(1, 3, 444, 444)).shape == (1, 2)
     layers = [type(layer) for layer in network.modules()]
-    assert (layers.count(nn.Conv2d), layers.count(nn.Linear)) == (4, 2)
+    assert (layers.count(nn.Conv2d), layers.count(nn.Linear)) == (4, len(hidden) + 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [("cnn6", {"channels": [8, 16]}), ("convnext_tiny", {"depths": [], "dims": []}), ("resnet18", {"layers": [1]})],
+)
+def test_arguments_that_make_no_network_are_told(name, args):
+    with raises("bad-model-args", name):
+        build(model(name=name, args=args), 2, 32)
 
 
 def test_the_vgg_has_a_norm_after_every_convolution_but_the_first():

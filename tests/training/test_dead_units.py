@@ -35,6 +35,31 @@ def test_channels_that_never_answer_are_counted():
     assert np.isnan(watch.dead)
 
 
+class Shared(nn.Module):
+    """Blocks that share one ReLU, as torchvision's do: 4 channels, 16, and 16 again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.widths, self.relu = (1, 4, 16, 16), nn.ReLU()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(self.widths[:-1], self.widths[1:], strict=True))
+        for layer, silent in zip(self.layers, (1, 5, 10), strict=True):
+            nn.init.constant_(layer.weight, 0.0)
+            layer.bias.data = torch.where(torch.arange(len(layer.bias)) < silent, -1.0, 1.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = self.relu(layer(x))
+        return x
+
+
+def test_each_call_of_a_shared_relu_is_a_layer():
+    network = Shared()
+    with watched(network) as watch:
+        for count in (3, 2):
+            network(torch.ones(count, 1))
+    assert watch.dead == pytest.approx((1 + 5 + 10) / (4 + 16 + 16))
+
+
 def test_the_length_is_that_of_the_gradients_and_nothing_else_changes(home):
     write_tiny(home, side=8)
     folder = {run: home / "runs" / "tiny" / run / "seed0" / "fold0" for run in ("one", "two", "unwatched")}

@@ -3,6 +3,8 @@
 `model.args` may give them other kernels, channels, hidden layers, norms and another side.
 """
 
+from itertools import pairwise
+
 import torch
 from timm.models import build_model_with_cfg, register_model
 from torch import nn
@@ -33,6 +35,8 @@ class PlainCnn(nn.Module):
         drop_rate: float = 0.0,
     ) -> None:
         super().__init__()
+        if len(kernels) != len(channels):
+            raise ValueError(f"{len(kernels)} kernels for {len(channels)} channels: each stage needs one of both")
         self.kernels, self.side = kernels, side
         widths = (in_chans, *channels)
         self.stages = nn.Sequential(
@@ -46,13 +50,14 @@ class PlainCnn(nn.Module):
                 for before, after, kernel in zip(widths[:-1], widths[1:], kernels, strict=True)
             )
         )
-        self.features = channels[-1] * _left(side, kernels) ** 2
+        self.features = widths[-1] * _left(side, kernels) ** 2
         self.head = nn.Sequential()
-        for number, (before, after) in enumerate(zip((self.features, *hidden[:-1]), hidden, strict=True)):
+        widths = (self.features, *hidden)
+        for number, (before, after) in enumerate(pairwise(widths)):
             self.head.add_module(
                 f"fc{number}", nn.Sequential(nn.Linear(before, after), nn.ReLU(), nn.Dropout(drop_rate))
             )
-        self.last_width = hidden[-1]
+        self.last_width = widths[-1]
         self.reset_classifier(num_classes)
 
     def reset_classifier(self, num_classes: int) -> None:

@@ -3,7 +3,6 @@
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from timm.models import build_model_with_cfg, register_model
 from torch import nn
 
@@ -28,10 +27,10 @@ class ProjectedBottleneck(nn.Module):
             *(nn.Conv2d(width, after, 1), nn.BatchNorm2d(after)),
         )
         self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride), nn.BatchNorm2d(after))
-        self.after = after
+        self.relu, self.after = nn.ReLU(), after
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.relu(self.body(x) + self.shortcut(x))
+        return self.relu(self.body(x) + self.shortcut(x))
 
 
 class Basic(nn.Module):
@@ -46,10 +45,10 @@ class Basic(nn.Module):
         changes = stride != 1 or before != width
         projection = [nn.Conv2d(before, width, 1, stride, bias=biased), nn.BatchNorm2d(width)] if changes else []
         self.shortcut = nn.Sequential(*projection)
-        self.after = width
+        self.relu, self.after = nn.ReLU(), width
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.relu(self.body(x) + self.shortcut(x))
+        return self.relu(self.body(x) + self.shortcut(x))
 
 
 class Residual(nn.Module):
@@ -65,7 +64,8 @@ class Residual(nn.Module):
         drop_rate: float,
     ) -> None:
         super().__init__()
-        self.conv1, self.bn1, self.maxpool = stem, nn.BatchNorm2d(stem.out_channels), nn.MaxPool2d(3, 2, 1)
+        self.conv1, self.bn1, self.relu = stem, nn.BatchNorm2d(stem.out_channels), nn.ReLU()
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
         self.layers = nn.Sequential(*(nn.Sequential(*stage) for stage in blocks))
         self.pool = nn.AdaptiveAvgPool2d(pool)
         widths = (blocks[-1][-1].after * pool**2, *hidden)
@@ -82,7 +82,7 @@ class Residual(nn.Module):
         self.fc = nn.Linear(self.last_width, num_classes) if num_classes else nn.Identity()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        x = self.maxpool(F.relu(self.bn1(self.conv1(images))))
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         return self.fc(self.head(self.pool(self.layers(x)).flatten(1)))
 
 
@@ -102,14 +102,25 @@ class Resnet50Projected(Residual):
 
 
 class Resnet18(Residual):
+    """width: of every layer, those of the head too, 1 as published."""
+
     def __init__(
-        self, biased: bool, hidden: tuple[int, ...], num_classes: int = 1000, in_chans: int = 3, drop_rate: float = 0.0
+        self,
+        biased: bool,
+        hidden: tuple[int, ...],
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        drop_rate: float = 0.0,
+        width: float = 1.0,
     ) -> None:
-        stages, before = [], 64
-        for width, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
-            stages.append([Basic(before, width, stride, biased), Basic(width, width, 1, biased)])
-            before = width
-        super().__init__(stages, nn.Conv2d(in_chans, 64, 7, 2, 3, bias=False), 1, hidden, num_classes, drop_rate)
+        first = scaled(64, width)
+        stages, before = [], first
+        for channels, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
+            after = scaled(channels, width)
+            stages.append([Basic(before, after, stride, biased), Basic(after, after, 1, biased)])
+            before = after
+        stem = nn.Conv2d(in_chans, first, 7, 2, 3, bias=False)  # after the blocks: runs made earlier began so
+        super().__init__(stages, stem, 1, tuple(scaled(size, width) for size in hidden), num_classes, drop_rate)
 
 
 @register_model

@@ -75,25 +75,32 @@ class ImageFacts(Facts):
     """How the numbers in the files become pixels, where they are more than 8 bits of up to three colours.
 
     channels: that each file holds; one is shown as three equal ones. values: what becomes black and white, `type`,
-    `window`, `own` or [low, high]; see PixelFormat. bits: 8 or 16, of what is kept. nan: what stands for numbers that
-    are none.
+    `window`, `own`, [low, high], or a list of such pairs, one a channel; see PixelFormat. bits: 8 or 16, of what is
+    kept. nan: what stands for numbers that are none.
     """
 
     channels: int = Field(COLOURS, ge=1, le=MOST_CHANNELS)
-    values: Literal["type", "window", "own"] | tuple[float, float] = "type"
+    values: Literal["type", "window", "own"] | tuple[float, float] | tuple[tuple[float, float], ...] = "type"
     bits: Literal[8, 16] = 16
     nan: float | None = None
 
-    @field_validator("values")
-    @classmethod
-    def _rising(cls, value: str | tuple[float, float]) -> str | tuple[float, float]:
-        if not isinstance(value, str) and not value[0] < value[1]:
-            raise ValueError(f"write the smaller number first, [low, high], not {list(value)}")
-        return value
+    @model_validator(mode="after")
+    def _ranges(self) -> "ImageFacts":
+        if isinstance(self.values, str):
+            return self
+        pairs = self.values if isinstance(self.values[0], tuple) else (self.values,)
+        if pairs is self.values and len(pairs) != self.channels:
+            raise ValueError(
+                f"values has {len(pairs)} pairs, and there are {self.channels} channels: write one for each"
+            )
+        if odd := [list(pair) for pair in pairs if not pair[0] < pair[1]]:
+            raise ValueError(f"write the smaller number first, [low, high], not {odd[0]}")
+        return self
 
     @property
     def pixels(self) -> PixelFormat:
-        return PixelFormat(COLOURS if self.channels == 1 else self.channels, self.bits, self.values, self.nan)
+        values = self.values[0] if self.channels == 1 and isinstance(self.values[0], tuple) else self.values
+        return PixelFormat(COLOURS if self.channels == 1 else self.channels, self.bits, values, self.nan)
 
 
 class Pivot(Facts):

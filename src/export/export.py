@@ -21,7 +21,6 @@ from src.export.networks import probe_logits
 from src.export.predict import Exported, Logits, image_stream
 from src.images import decode as decoder
 from src.images.file_batches import file_batches
-from src.images.pixel_format import STANDARD
 from src.inference.members import ViewTables, trained_members
 from src.inference.trained_networks import Member, trained_network
 from src.models.factory import RUN
@@ -81,7 +80,7 @@ def _facts(
             tiles=config.images.tiles,
             bag_size=config.images.bag_size,
             folders=True if competition.card.bag else None,
-            format=None if competition.card.pixel_format == STANDARD else competition.card.pixel_format.to_json(),
+            format=competition.card.pixel_format.to_json(),
         ),
         views=text["views"],
         batch=config.predict.batch,

@@ -31,7 +31,7 @@ from src.core.console import log, note, silenced
 from src.core.errors import Problem
 from src.core.files import DamagedFile, MissingFile, damaged, read_json, write_json, written_whole
 from src.core.paths import relative_paths
-from src.images import decode
+from src.images import decode, pixel_format
 from src.images.cache_folder import GB, folder_lock, make_room, opened_shared
 from src.images.fits import version_of
 from src.images.local_copy import copied, own_folder
@@ -211,7 +211,7 @@ class ImageCache:
 def _key(folder: Path, source: ImageStream, digests: Sequence[int] | None) -> str:
     """A hash of all that the pixels depend on. Names count from the folder's parent, so that both can be moved."""
     recipe = [decode.VERSION, cv2.__version__, source.size.word, version_of(source.fit), versions_of(source.prepare)]
-    recipe += [] if source.pixels == STANDARD else [source.pixels.to_json()]
+    recipe += [] if source.pixels == STANDARD else [source.pixels.to_json(), pixel_format.VERSION]
     digest = hashlib.sha256(json.dumps(recipe).encode())
     of_files = _sizes_and_times(source) if digests is None else map(str, digests)
     for name, text in zip(relative_paths(source.paths, folder.parent), of_files, strict=True):

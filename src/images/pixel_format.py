@@ -12,20 +12,26 @@ import cv2
 import numpy as np
 import torch
 
+# Raise it whenever the same numbers would become other pixels: caches made by another version then don't count.
+VERSION = 2
 COLOURS = 3  # channels of what is shown; a gray file has three equal ones
 MOST_CHANNELS = 64
 OWN_SHARES = (0.5, 99.5)  # percentiles of a file's own values that `own` takes for black and white
+BYTE = 255  # the largest value of 8 bits
 AT_ONCE = 4  # channels that OpenCV resizes together
 
-Values = Literal["type", "window", "own"] | tuple[float, float]
+WIDEST = 2**31  # a type that spans as much says nothing of its values: pixels would all be one gray
+
+Pair = tuple[float, float]
+Values = Literal["type", "window", "own"] | Pair | tuple[Pair, ...]
 
 
 class RawImage(NamedTuple):
     """What a reader finds in a file, or in one image of a container.
 
     values: (height, width, channels) of any real type. low, high: what the type, or the bits that are in use, can hold;
-    None for floating point. window: black and white by the file's own word. inverted: whether small values are bright.
-    data: the bytes that tell this image from another.
+    None for floating point. window: black and white by the file's own word. inverted: whether small values are bright;
+    `upright` turns them. data: the bytes that tell this image from another.
     """
 
     values: np.ndarray
@@ -34,6 +40,12 @@ class RawImage(NamedTuple):
     high: float | None = None
     window: tuple[float, float] | None = None
     inverted: bool = False
+
+    def upright(self) -> np.ndarray:
+        """The values with the large ones bright, on the same scale: what a range in numbers speaks of."""
+        if not self.inverted or self.high is None:
+            return self.values
+        return np.float32(self.low + self.high) - self.values.astype(np.float32)
 
 
 class Unfit(Exception):
@@ -45,14 +57,17 @@ class PixelFormat:
     """The rule of one competition.
 
     channels: of the pixels, 3 also where files are gray. bits: 8 or 16, of what is kept. values: what becomes black and
-    white: `type`, the range of the file's type; `window`, what a DICOM file names; `own`, of each file its own range;
-    or (low, high). nan: what stands for numbers that are none; without it such a file is unusable.
+    white: `type`, the range of the file's type; `window`, what a DICOM file names, and of one that names none its
+    type; `own`, of each file its own range, of all its channels together; (low, high); or such a pair for each channel.
+    nan: what stands for numbers that are none; without it such a file is unusable. as_pictures: whether pictures are
+    read as programs for photos show them, of which PNG and TIFF may hold more; so without a rule, STANDARD, alone.
     """
 
     channels: int = COLOURS
     bits: Literal[8, 16] = 8
     values: Values = "type"
     nan: float | None = None
+    as_pictures: bool = False
 
     @property
     def dtype(self) -> np.dtype:
@@ -68,24 +83,30 @@ class PixelFormat:
     def largest(self) -> int:
         return 2**self.bits - 1
 
-    def to_json(self) -> dict[str, Any]:
-        values = self.values if isinstance(self.values, str) else list(self.values)
-        return {"channels": self.channels, "bits": self.bits, "values": values, "nan": self.nan}
+    def to_json(self) -> dict[str, Any] | None:
+        """None for STANDARD."""
+        if self == STANDARD:
+            return None
+        return {"channels": self.channels, "bits": self.bits, "values": _nested(self.values, list), "nan": self.nan}
 
     @classmethod
     def from_json(cls, tree: dict[str, Any] | None) -> "PixelFormat":
-        if tree is None:
-            return STANDARD
-        values = tree["values"]
-        return cls(**tree | {"values": values if isinstance(values, str) else tuple(values)})
+        return STANDARD if tree is None else cls(**tree | {"values": _nested(tree["values"], tuple)})
+
+    @property
+    def in_numbers(self) -> bool:
+        """Whether black and white are given, and not found in each file."""
+        return not isinstance(self.values, str)
 
     def pixels(self, raw: RawImage) -> np.ndarray:
         """(height, width, channels) of `dtype`. Raises Unfit where the rule does not fit what the file holds."""
-        values = self._with_channels(raw.values)
-        if values.dtype == np.uint8 and self.values == "type" and not raw.inverted:
+        if raw.values.dtype == np.uint8 and self.values == "type" and not raw.inverted and raw.high == BYTE:
+            values = self._with_channels(raw.values)
             return values if self.bits == 8 else values.astype(np.uint16) * 257
-        low, high = reversed(self._range(raw)) if raw.inverted else self._range(raw)
-        scaled = values.astype(np.float32)
+        low, high = self._range(raw)
+        if raw.inverted and (not self.in_numbers or raw.high is None):
+            low, high = high, low
+        scaled = self._with_channels(raw.upright() if self.in_numbers else raw.values).astype(np.float32)
         if (odd := ~np.isfinite(scaled)).any():
             if self.nan is None:
                 raise Unfit(
@@ -93,41 +114,52 @@ class PixelFormat:
                     "what they count as: image.nan"
                 )
             scaled[odd] = self.nan
-        scaled = (scaled - np.float32(low)) / np.float32(high - low)
+        scaled = (scaled - low.astype(np.float32)) / (high - low).astype(np.float32)
         return np.rint(scaled.clip(0, 1) * self.largest).astype(self.dtype)
 
     def _with_channels(self, values: np.ndarray) -> np.ndarray:
         held = values.shape[2]
-        if held == 1 and self.channels == COLOURS:
+        if held == 1 and self.channels == COLOURS and not self._of_each_channel:
             return np.repeat(values, COLOURS, axis=2)
         if held != self.channels:
             raise Unfit(f"it holds {held} channels, and the card says image.channels: {self.channels}")
         return values
 
-    def _range(self, raw: RawImage) -> tuple[float, float]:
-        """What becomes black and white, before an inversion."""
-        if self.values == "type":
-            if raw.high is None:
+    @property
+    def _of_each_channel(self) -> bool:
+        return self.in_numbers and isinstance(self.values[0], tuple)
+
+    def _range(self, raw: RawImage) -> tuple[np.ndarray, np.ndarray]:
+        """What becomes black and white, before an inversion: two numbers, or two rows of one a channel."""
+        ends = np.array(self._ends(raw), np.float64)
+        return (ends[:, 0], ends[:, 1]) if ends.ndim == 2 else (ends[0], ends[1])
+
+    def _ends(self, raw: RawImage) -> Pair | tuple[Pair, ...]:
+        if self.values == "window" and raw.window is not None:
+            return raw.window
+        if self.values in ("type", "window"):
+            if raw.high is None or raw.high - raw.low >= WIDEST:
                 raise Unfit(
                     f"values of type {raw.values.dtype} have no range of their own: say one in the card, "
                     "image.values: [low, high]"
                 )
             return raw.low, raw.high
-        if self.values == "window":
-            if raw.window is None:
-                raise Unfit("it names no window, and the card says image.values: window")
-            return raw.window
         if self.values == "own":
             finite = raw.values[np.isfinite(raw.values)] if raw.values.dtype.kind == "f" else raw.values
             low, high = np.percentile(finite, OWN_SHARES) if finite.size else (0, 1)
             return (float(low), float(high)) if high > low else (float(low), float(low) + 1)
-        low, high = self.values
-        if raw.high is not None and raw.high < high and raw.values.dtype.kind in "ui" and raw.high <= 255 < high:
-            raise Unfit(f"it holds 8 bits, which cannot reach {high:g}, the card's image.values")
-        return low, high
+        most = np.max(self.values)
+        if raw.high is not None and raw.values.dtype.kind in "ui" and raw.high <= BYTE < most:
+            raise Unfit(f"it holds 8 bits, which cannot reach {most:g}, the card's image.values")
+        return self.values
 
 
-STANDARD = PixelFormat()
+STANDARD = PixelFormat(as_pictures=True)
+
+
+def _nested(values: Any, kind: type) -> Any:
+    """A word, a pair or pairs, as lists or tuples."""
+    return values if isinstance(values, str | float | int) else kind(_nested(one, kind) for one in values)
 
 
 def in_bits(value: float) -> int:

@@ -27,13 +27,13 @@ def read_image(path: Path, pixels: PixelFormat = STANDARD, at_least: int | None 
         whole = _last_whole(path, name, pixels)
         cut = _cut(path, region, whole.pixels)
         return ReadImage(cut, cut.shape[:2], _identity(whole.data, region))
-    if pixels is STANDARD and _is_picture(path):
+    if pixels.as_pictures and _is_picture(path):
         return decode.read_picture(path, at_least)
     held = _held(path, pixels.channels)
     if isinstance(held, RawImage):
         return _mapped(path, held, pixels)
     reader = _reader(path, held, pixels)
-    if reader is None and pixels is STANDARD:
+    if reader is None and pixels.as_pictures:
         return decode.of_bytes(path, held, at_least)
     return _mapped(path, _raw(path, held, reader, pixels.channels), pixels)
 
@@ -43,7 +43,7 @@ def read_for_both(path: Path, pixels: PixelFormat, one: int, other: int) -> tupl
 
     The file is read once, and decoded once where both come at one scale.
     """
-    if pixels is not STANDARD or not _is_picture(path) or split_region(path)[1]:
+    if not pixels.as_pictures or not _is_picture(path) or split_region(path)[1]:
         found = read_image(path, pixels, one)
         return found, found.pixels
     found = decode.read_picture(path, one)
@@ -155,7 +155,7 @@ def _reader(path: Path, data: bytes, pixels: PixelFormat) -> Reader | None:
     """None for a picture."""
     own = reader_of(path) if split_key(path)[1] is None else None
     found = own or reader_by_content(data[:START])
-    return None if found and found.picture and pixels is STANDARD else found
+    return None if found and found.picture and pixels.as_pictures else found
 
 
 def _raw(path: Path, data: bytes, reader: Reader | None, channels: int) -> RawImage:

@@ -44,7 +44,11 @@ class Dicom(Reader):
             if kind == "PALETTE COLOR":
                 stored, colour = pixels.apply_color_lut(stored, file), True
                 return RawImage(stored, data, 0.0, float(np.iinfo(stored.dtype).max))
-            values = pixels.apply_modality_lut(stored, file)
+            slope, intercept = file.get("RescaleSlope"), file.get("RescaleIntercept")
+            slope, intercept = (1.0, 0.0) if None in (slope, intercept) else (float(slope), float(intercept))
+            # Whole numbers stay whole where nothing is rescaled: their bits tell black and white.
+            plain = (slope, intercept) == (1, 0) and "ModalityLUTSequence" not in file
+            values = stored if plain else pixels.apply_modality_lut(stored, file)
         if values.ndim == 3 and not colour:
             values = np.moveaxis(values, 0, 2)
         elif values.ndim == 2:
@@ -53,7 +57,6 @@ class Dicom(Reader):
             raise ImageFault(path, f"it holds frames of colours, of shape {values.shape}")
         bits, signed = int(file.get("BitsStored", 8 * stored.dtype.itemsize)), int(file.get("PixelRepresentation", 0))
         ends = np.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed else [0, 2**bits - 1], float)
-        slope, intercept = float(file.get("RescaleSlope", 1)), float(file.get("RescaleIntercept", 0))
         low, high = sorted(ends * slope + intercept)
         if "ModalityLUTSequence" in file:
             low, high = 0.0, float(np.iinfo(values.dtype).max)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from src.competition.card import Card
+from src.competition.card import ON_CONFLICT, Card
 from src.competition.file_tree import Tree
 from src.competition.metadata import PREFIX
 from src.core.console import Note
@@ -25,11 +25,6 @@ from src.images.regions import tile_names
 FILES, ROWS = "files", "rows"  # of a card's `bag`
 BAG, DIGESTS = "bag", "digests"
 LISTED = 5
-ON_CONFLICT = {
-    "drop": "they are left out",
-    "first": "the first label counts",
-    "majority": "the most frequent label counts",
-}
 
 
 class Bag(NamedTuple):

@@ -9,19 +9,8 @@ import numpy as np
 import pandas as pd
 
 from src.competition import labels, templates
-from src.competition.bags import (
-    BAG,
-    FILES,
-    LISTED,
-    ON_CONFLICT,
-    ROWS,
-    find_bags,
-    image_paths,
-    merge_rows,
-    note_sizes,
-    with_bags,
-)
-from src.competition.card import Card, Table, TrainTable
+from src.competition.bags import BAG, FILES, ROWS, find_bags, image_paths, merge_rows, note_sizes, with_bags
+from src.competition.card import ON_CONFLICT, Card, Table, TrainTable
 from src.competition.file_tree import Tree
 from src.competition.label_sources import label_source
 from src.competition.metadata import PREFIX, Metadata, asked_columns, typed
@@ -77,6 +66,7 @@ def find_files(paths: pd.Series, source: Table, tree: Tree) -> tuple[list[str], 
 
 TRAIN, VALIDATION = "train", "validation"
 WEIGHT = "weight"
+LISTED = 5
 
 
 @dataclass(frozen=True)

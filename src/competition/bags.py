@@ -65,7 +65,7 @@ def find_bags(wanted: Iterable[str], tree: Tree) -> list[tuple[str, ...]]:
     for text in wanted:
         head = text.partition("*")[0]
         pattern = _pattern(text)
-        first = bisect.bisect_left(images, head)
+        first = bisect.bisect_left(images, head) if text else len(images)
         last = bisect.bisect_left(images, head + "\U0010ffff")
         found.append(tuple(sorted((path for path in images[first:last] if pattern.fullmatch(path)), key=natural_order)))
     return found

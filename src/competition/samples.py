@@ -221,12 +221,12 @@ def _labelled(
         rows[WEIGHT] = _weights(table, source, card.weight) if weight else 1.0
     elif (counted := card.target_type.row_weights(read)) is not None:
         rows[WEIGHT] = counted
-    rows = _with_files(rows, source, tree, card)
+    rows = with_files(rows, source, tree, card)
     rows = rows.assign(**_cells_beside(table, beside))
     return table, read, rows.assign(part=part, cluster="")
 
 
-def _with_files(rows: pd.DataFrame, source: Table, tree: Tree, card: Card) -> pd.DataFrame:
+def with_files(rows: pd.DataFrame, source: Table, tree: Tree, card: Card) -> pd.DataFrame:
     """The rows with the paths of their files, and whether these are `absent`."""
     if card.bag != FILES:
         rows["path"], rows["absent"] = find_files(rows["path"], source, tree)
@@ -409,7 +409,7 @@ def _test(card: Card, tree: Tree, beside: list[str], notes: list[Note]) -> tuple
             f"{card.test.name}: the test id {repeated.iloc[0]!r} stands for several images ({len(repeated)} such rows)",
             code="repeated-id",
         )
-    rows = _with_files(rows, card.test, tree, card)
+    rows = with_files(rows, card.test, tree, card)
     if card.bag == ROWS:
         rows, _ = merge_rows(rows, None, card, card.test.name, notes)
     absent = rows.pop("absent").to_numpy(bool)

@@ -1,9 +1,11 @@
 """Extension points: the package's own files and the user's, found by name and by nothing else."""
 
+import importlib
 import os
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -101,3 +103,19 @@ def test_a_users_file_that_fails_is_named(things, tmp_path, code):
 def test_two_registries_do_not_share_names(things):
     other = Registry("other", things.package)
     assert "plain" not in other
+
+
+def test_threads_that_ask_at_once_see_every_name(tmp_path, monkeypatch):
+    """Those that read images do, and the first of them imports the package."""
+    folder = tmp_path / "slow_kinds"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(
+        "from src.core.registry import Registry\nKINDS = Registry('kind', 'slow_kinds')\n"
+    )
+    for name in ("one", "two"):
+        text = f"import time\nfrom slow_kinds import KINDS\ntime.sleep(0.1)\nKINDS.register('{name}')(object())\n"
+        (folder / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    kinds = importlib.import_module("slow_kinds").KINDS
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: kinds.names(), range(4))) == [["one", "two"]] * 4

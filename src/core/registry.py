@@ -13,6 +13,7 @@ import importlib.util
 import pkgutil
 import re
 import sys
+import threading
 import traceback
 import zlib
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ T = TypeVar("T")
 PREFIX = "podium_extensions."  # of the module names of the user's files
 
 _registries: list["Registry"] = []
+_discovering = threading.RLock()
 _loaded: dict[Path, str] = {}  # the user's files that were imported
 _digests: dict[str, str] = {}  # by their modules
 
@@ -43,7 +45,7 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, package: str, shapes_weights: bool = False) -> None:
         self.kind, self.package, self.shapes_weights = kind, package, shapes_weights
         self._entries: dict[str, list[tuple[str, T]]] = {}  # name -> (module, object); one, but in tests
-        self._discovered = False
+        self._discovered = self._complete = False
         _registries.append(self)
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -90,7 +92,7 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """Every name, the built-in ones first, each in its module's order."""
         self._discover()
-        return [name for name in self._entries if self._visible(name)]
+        return [name for name in list(self._entries) if self._visible(name)]
 
     def items(self) -> list[tuple[str, T]]:
         return [(name, self.get(name)) for name in self.names()]
@@ -103,9 +105,12 @@ class Registry(Generic[T]):
         return iter(self.names())
 
     def _discover(self) -> None:
-        if not self._discovered:
-            self._discovered = True  # first, for a module of the package may ask for a name itself
-            import_all(self.package)
+        if not self._complete:
+            with _discovering:  # threads that read images ask at once
+                if not self._discovered:
+                    self._discovered = True  # first, for a module of the package may ask for a name itself
+                    import_all(self.package)
+                    self._complete = True
         load_extensions()
 
     def _visible(self, name: str) -> list[tuple[str, T]]:
@@ -139,8 +144,16 @@ def load_extensions() -> None:
     Raises UsageError for a file that cannot be imported: what it holds would be missing later.
     """
     files = extension_files()
-    for gone in [path for path in _loaded if path.parent == extensions_folder() and path not in files]:
-        _forget(gone)
+    gone = [path for path in list(_loaded) if path.parent == extensions_folder() and path not in files]
+    if not gone and all(path in _loaded for path in files):
+        return
+    with _discovering:
+        _load(files, [path for path in gone if path in _loaded])
+
+
+def _load(files: list[Path], gone: list[Path]) -> None:
+    for path in gone:
+        _forget(path)
     new = [path for path in files if path not in _loaded]
     for path in new:
         _loaded[path] = module = _module_of(path)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from src.competition.competition import Competition, open_competition
+from src.competition.labels import test_answers
 from src.core.console import silenced
 from src.core.errors import Problem
 from src.core.files import read_json, undefused
@@ -16,7 +17,8 @@ from src.core.paths import DONE, Run
 from src.evaluation.bootstrap import gains, picked
 from src.evaluation.held_out import HeldOut
 from src.experiments.sweep_plan import Cell, Plan
-from src.inference.logits_store import aligned, load_logits, logits_file
+from src.inference.logits_store import StoredTables, aligned, load_logits, logits_file
+from src.inference.trained_networks import Member
 from src.metrics import Metric, Rows, metric, metrics_for
 from src.reporting.comparison_table import Outcomes
 from src.reporting.probe_floor import ProbeFloor, probe_floor
@@ -124,6 +126,7 @@ def _read(cell: Cell, run: Run, opened: Competition, shared: pd.Index | None) ->
     members, curves, rows, tables = [], [], [], []
     right = shown = np.zeros(len(opened.samples.classes), dtype=int)
     confusion = np.zeros((len(right), len(right)), dtype=int) if opened.target.one_class else None
+    test = _test_rows(opened)
     for fold in request.folds or range(opened.folds.count):
         held_out = _held_out(opened, fold, shared)
         trained = opened.samples.counts_in(opened.folds.rows(fold)[0])
@@ -142,10 +145,30 @@ def _read(cell: Cell, run: Run, opened: Competition, shared: pd.Index | None) ->
             scores = _scores(opened, truth, logits, answers[-1], trained, opened.rows.at(held_out))
             if confusion is not None:
                 scores["answers"] = len(np.unique(decided))
+            if test is not None:
+                scores |= _test_score(opened, run, Member(seed, fold, run.member(seed, fold)), *test)
             members.append(named | scores | _cost(opened, run, seed, fold, log))
         rows.append(held_out)
         tables.append(np.mean(answers, axis=0))
     return Reading(opened, np.concatenate(rows), np.concatenate(tables), members, curves, shown, right, confusion)
+
+
+def _test_rows(opened: Competition) -> tuple[np.ndarray, np.ndarray] | None:
+    """The ids and the targets of the test rows; None where the card does not know them."""
+    ids = opened.samples.test["id"].to_numpy()
+    truth = test_answers(opened.card, opened.samples.classes, ids)
+    return None if truth is None else (ids, truth)
+
+
+def _test_score(
+    opened: Competition, run: Run, one: Member, ids: np.ndarray, truth: np.ndarray
+) -> dict[str, float | None]:
+    """What the last weights score on the test rows, one view; None until the run has predicted."""
+    tables, name = StoredTables(opened, run), f"test_{opened.metric.name}"
+    if not tables.file(one, "test", "identity").exists():
+        return {name: None}
+    answers = opened.target.predictions(tables.read(one, "test", "identity", ids))
+    return {name: opened.metric.score(truth, answers, rows=Rows(ids, ids))}
 
 
 def _logits(opened: Competition, run: Run, seed: int, fold: int | str, rows: np.ndarray) -> np.ndarray:

@@ -85,7 +85,7 @@ def draw_best(best: pd.DataFrame, metric: str) -> Figure:
     place = figure.subplots()
     rows = np.arange(len(best))
     place.barh(rows, best["best"], height=0.7, color=COLOURS[5])
-    place.scatter(best["last"], rows, marker="|", s=160, color="black", label="at the last epoch", zorder=3)
+    place.scatter(best["last"], rows, marker="|", s=160, color="black", zorder=3)
     ends = [
         f"{value:.4f}{'' if np.isnan(spread) else f' ± {spread:.4f}'}, epoch {epoch:.0f}"
         for value, spread, epoch in zip(best["best"], best["best_sd"], best["epoch"], strict=True)
@@ -104,9 +104,9 @@ def draw_best(best: pd.DataFrame, metric: str) -> Figure:
 
 
 def draw_confusions(confusions: dict[str, np.ndarray], classes: Sequence[str]) -> Figure:
-    """Each run's confusion matrix beside the others', in images and, below, in shares of the truth.
+    """Each run's confusion matrix beside the others', in counts and, below, in shares of the truth.
 
-    confusions: {label: (classes, classes) rows by truth and answer}; the first MATRICES are drawn.
+    confusions: {label: (classes, classes) answers by truth}; the first MATRICES are drawn.
     """
     shown = list(confusions.items())[:MATRICES]
     down = -(-len(shown) // SIDE_BY_SIDE)
@@ -150,9 +150,10 @@ def draw_classes(per_class: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(4 + 0.75 * shares.shape[1], 2.4 + 0.24 * len(shares)), layout="constrained")
     place = figure.subplots()
     image = place.imshow(shares, cmap=SHARES, vmin=0, vmax=1, aspect="auto")
-    place.set_xticks(range(shares.shape[1]), shares.columns, rotation=40, ha="right", fontsize="small")
+    style = {"fontsize": "small", "parse_math": False}
+    place.set_xticks(range(shares.shape[1]), shares.columns, rotation=40, ha="right", **style)
     names = [f"{name[:26]} ({rows})" for name, rows in zip(shown["class"], shown["rows"], strict=True)]
-    place.set_yticks(range(len(shares)), names, fontsize="small")
+    place.set_yticks(range(len(shares)), names, **style)
     if shares.shape[1] <= WRITTEN:
         for (row, column), share in np.ndenumerate(shares.to_numpy()):
             colour = "white" if share < 0.5 else "black"

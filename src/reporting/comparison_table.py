@@ -33,8 +33,8 @@ class Outcomes:
     cells: label and one column an axis. members: label, run, seed, fold and the scores of each trained fold.
     curves: their epochs as log.csv holds them. per_class: class, rows, and each run's share of them that it recognised;
     None where the outputs are no classes.
-    confusions: {label: (classes, classes) held-out rows by truth and answer, of all folds and seeds}; None where a row
-    may have several classes.
+    confusions: {label: (classes, classes) answers to held-out rows, by truth; a row counts once a seed}; None where a
+    row may have several classes.
     gains: label, gain, low, high against the best run; None where the runs held out different images. pick: what such a
     best run scores on rows that did not pick it, and its 95 % interval; None as gains.
     floor: the best probe on the same images; None where there is none beside these runs, or as gains.
@@ -57,7 +57,15 @@ class Outcomes:
     def scores(self) -> list[str]:
         """The columns of `members` that are compared; what no run has (train_scores may be off) is left out."""
         tail = ["balanced_accuracy", "macro_f1", "rarest", "as_trained"]
-        wanted = [self.metric, "accuracy", *tail, "held_out_loss", f"train_{self.metric}", "train_loss"]
+        wanted = [
+            self.metric,
+            f"test_{self.metric}",
+            "accuracy",
+            *tail,
+            "held_out_loss",
+            f"train_{self.metric}",
+            "train_loss",
+        ]
         wanted += [*SIGNAL, "answers", "seconds"]
         return [name for name in dict.fromkeys(wanted) if name in self.members and self.members[name].notna().any()]
 
@@ -128,14 +136,15 @@ def best_of(outcomes: Outcomes) -> pd.DataFrame:
 
 
 def _confused(outcomes: Outcomes) -> pd.DataFrame:
-    """label, truth, answer, images and their share of the truth, a line for each that occurs."""
+    """label, truth, answer, how often it was given (an image counts once a seed) and its share of the truth, a line
+    for each that occurs."""
     classes, lines = list(outcomes.per_class["class"]), []
     for label, counts in outcomes.confusions.items():
         shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
         for truth, answer in zip(*np.nonzero(counts), strict=True):
             cell = counts[truth, answer], round(shares[truth, answer], 4)
             lines.append((label, classes[truth], classes[answer], *cell))
-    return pd.DataFrame(lines, columns=["label", "truth", "answer", "images", "share"])
+    return pd.DataFrame(lines, columns=["label", "truth", "answer", "count", "share"])
 
 
 def summarised(outcomes: Outcomes) -> pd.DataFrame:
@@ -226,7 +235,12 @@ def _best_by_run(outcomes: Outcomes) -> list[str]:
 def _matrices(outcomes: Outcomes) -> list[str]:
     count, drawn = len(outcomes.confusions), min(len(outcomes.confusions), MATRICES)
     of = f"the first {drawn} of {count} runs" if drawn < count else "every run"
-    told = f"Held-out images of {of} by truth and answer, in images and in shares of the truth; confusions.csv has all."
+    seeds = outcomes.members["seed"].nunique()
+    each = f"each image is answered {seeds} times, once a seed" if seeds > 1 else "each image is answered once"
+    told = (
+        f"The answers to the held-out images of {of} by truth, as counts ({each}) and as shares of the truth; "
+        "confusions.csv has all."
+    )
     return ["## What is taken for what", told, "![confusion matrices](confusions.png)"]
 
 
@@ -280,9 +294,18 @@ def _notes(outcomes: Outcomes) -> list[str]:
     )
     if "answers" in outcomes.members:
         notes.append("Answers: how many classes were answered at all; one alone is a network that tells nothing apart.")
-        dead = outcomes.members.groupby("label", sort=False)["answers"].max() == 1
-        if dead.any():
-            notes.append(f"Warning: one answer for every held-out image: {'; '.join(dead.index[dead])}.")
+        members = outcomes.members.groupby("label").size()
+        alone = outcomes.members[outcomes.members["answers"] == 1].groupby("label", sort=False).size()
+        dead = "; ".join(f"{label} ({count} of {members[label]})" for label, count in alone.items())
+        if dead:
+            notes.append(f"Warning: one answer for every held-out image, by so many of a run's networks: {dead}.")
+    tested = outcomes.members.get(f"test_{outcomes.metric}")
+    if tested is not None:
+        notes.append(
+            "Test: the test images, whose answers are known, in one view. A run has this score once it has predicted: "
+            "python -m src.predict run=RUN competition=ID (members.csv names it), then the sweep's command again. "
+            "Whoever picks a run by it has no test left."
+        )
     unseen = outcomes.members["train_loss"].isna()
     if unseen.any():
         runs = _listed(outcomes.members.loc[unseen, "label"])

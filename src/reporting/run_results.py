@@ -19,7 +19,7 @@ from src.images.stream import ImageStream
 from src.inference.external_runs import ExternalTables, check_external_run, existing_run, external_members, is_external
 from src.inference.logits_store import StoredTables
 from src.inference.members import trained_members
-from src.inference.score_table import held_out, held_out_answers
+from src.inference.score_table import held_out, held_out_answers, probabilities
 from src.inference.trained_networks import Member
 from src.inference.tta import PLAIN
 from src.reporting.probe_floor import ProbeFloor, is_probe, probe_floor
@@ -82,6 +82,17 @@ class RunResults:
     def answers(self) -> np.ndarray:
         """(held rows,) class indices, or (held rows, classes) bool: the plain answers of the plain view."""
         return self.held.target.decide(self.plain)
+
+    @cached_property
+    def deaf(self) -> list[Member]:
+        """The judges that give all the rows they held out, of which there are several, the same answer."""
+        found = []
+        for member in self.judges:
+            ids = self.held.id[self.held.folds == member.fold]
+            shown = probabilities(self.competition, self.tables, [member], PLAIN, "oof", ids)
+            if len(np.unique(self.held.target.decide(shown), axis=0)) == 1 < len(ids):
+                found.append(member)
+        return found
 
     @cached_property
     def log(self) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from src.inference.logits_store import logits_file, save_logits
 from src.training.distillation import FoldTargets, forget, teacher_summary
 from src.training.evaluate import Scores, best_epoch, evaluate
 from src.training.fold_job import FoldJob
+from src.training.sanity_checks import one_answer
 from src.training.state import State
 
 BEST, SUM = "best.safetensors", "crc32"
@@ -85,6 +86,7 @@ def write_fold(
             f"{job.name} done: {competition.metric.name} {scores.score:.4f} on {len(held_out)} held-out rows, "
             f"{done['seconds']:.0f} s",
         )
+        one_answer(job, scores)
     write_json(folder / DONE, done)
     for passing in (folder / BEST, folder / CHECKPOINT):
         passing.unlink(missing_ok=True)

@@ -29,19 +29,29 @@ def stop_on_nan(loss_sum: float, name: str, epoch: int, step: int) -> None:
 
 
 def after_epoch(job: FoldJob, entry: dict[str, Any], scores: Scores, chance: float) -> None:
-    """Once, at the first epoch after warm-up: a loss still at chance, or one answer for every image."""
+    """At the first epoch after warm-up, while the training can still be stopped, and at the last: a loss still at
+    chance. At the first one answer for every image, too; whether it ends so is told when the fold is done."""
     schedule = job.competition.config.schedule.of_steps(entry["steps"])
-    if entry["epoch"] != min(math.floor(schedule.warmup_epochs) + 1, job.epochs):
+    first, last = min(math.floor(schedule.warmup_epochs) + 1, job.epochs), job.epochs
+    if entry["epoch"] not in (first, last):
         return
     if entry["loss"] >= 0.99 * chance:
+        remedy = "try another optim.lr, or look at the images that augment makes"
         note(
             "loss-at-chance",
             f"warning: {job.name}: after epoch {entry['epoch']} the loss {entry['loss']:.3f} is still at chance "
-            f"({chance:.3f}). If it stays there, try another optim.lr, or look at the images that augment makes",
+            f"({chance:.3f}). {f'If it stays there, {remedy}' if entry['epoch'] < last else remedy.capitalize()}",
         )
+    if entry["epoch"] < last:
+        one_answer(job, scores, f"after epoch {entry['epoch']} ")
+
+
+def one_answer(job: FoldJob, scores: Scores, when: str = "") -> None:
+    """Tell where every held-out image gets the same answer: such a network tells nothing apart."""
     answers = np.unique(job.competition.target.decide_logits(scores.logits), axis=0)
     if len(answers) == 1 and len(scores.logits) > 1:
-        note("one-answer", f"warning: {job.name}: every held-out image gets the same answer, {_named(answers[0], job)}")
+        text = f"{when}every held-out image gets the same answer, {_named(answers[0], job)}"
+        note("one-answer", f"warning: {job.name}: {text}")
 
 
 def _named(answer: np.ndarray, job: FoldJob) -> str:

@@ -13,8 +13,10 @@ import yaml
 
 from src import prepare
 from src.competition.card import load_card
+from src.competition.guesses import open_guesses
 from src.competition.samples import load_samples
 from src.core.paths import competition_folder
+from src.images.regions import split_region
 
 KINDS = ("crab", "fish", "star")
 COLUMNS = ["photo", "n", "kind", "x", "y", "w", "h"]
@@ -159,6 +161,93 @@ def test_each_box_is_an_image(tmp_path, build, form, train, id):
     assert samples.train["id"].is_unique and (samples.train.groupby("group").size() == 2).all()
     asked = pd.read_csv(tmp_path / "host/sample_submission.csv", dtype=str).iloc[:, 0]
     assert samples.test["id"].tolist() == asked.tolist()
+
+
+SHIFT = (18, 10, 0, 0)  # boxes that could be read otherwise, too
+
+
+def in_one_table(root, change):
+    """Boxes of columns, changed: (rows, corners) -> the columns that stand in their place."""
+    for part, rows in (("train", TRAIN), ("test", TEST)):
+        photos(root / part, rows)
+        cells = pd.DataFrame(rows, columns=COLUMNS).drop(columns="n" if part == "train" else ["n", "kind"])
+        cells.insert(0, "id", numbered(rows))
+        box = cells[["x", "y", "w", "h"]].to_numpy() + SHIFT
+        box = cells.drop(columns=["x", "y", "w", "h"]), *box.T
+        change(*box).to_csv(root / f"{part}.csv", index=False)
+    sample(root, numbered(TEST))
+
+
+def open_images(cells, x, y, w, h):
+    return cells.assign(XMin=x / 60, XMax=(x + w) / 60, YMin=y / 40, YMax=(y + h) / 40)
+
+
+def shares_of_corner(cells, x, y, w, h):
+    return cells.assign(x=x / 60, y=y / 40, w=w / 60, h=h / 40)
+
+
+def shares_in_a_cell(cells, x, y, w, h):
+    lists = np.stack([x / 60, y / 40, w / 60, h / 40], 1).tolist()
+    return cells.assign(bbox=[*map(str, lists)])
+
+
+def corners_in_a_cell(cells, x, y, w, h):
+    lists = np.stack([x / 60, y / 40, (x + w) / 60, (y + h) / 40], 1).tolist()
+    return cells.assign(bbox=[*map(str, lists)])
+
+
+def middle_in_pixels(cells, x, y, w, h):
+    return cells.assign(x_center=x + w / 2, y_center=y + h / 2, width=w, height=h)
+
+
+def shares_of_middle(cells, x, y, w, h):
+    return cells.assign(x_center=(x + w / 2) / 60, y_center=(y + h / 2) / 40, width=w / 60, height=h / 40)
+
+
+def one_without_a_box(cells, x, y, w, h):
+    made = cells.assign(x=x, y=y, w=w, h=h).astype(str)
+    if "kind" in cells:
+        made.loc[7, ["x", "y", "w", "h"]] = ""
+    return made
+
+
+@pytest.mark.parametrize(
+    ("change", "form", "guess"),
+    [
+        (open_images, "corners={XMin},{YMin},{XMax},{YMax},shares", False),
+        (shares_of_corner, "box={x},{y},{w},{h},shares", True),  # or the middle?
+        (shares_in_a_cell, "box={bbox},shares", True),
+        (corners_in_a_cell, "corners={bbox},shares", False),  # read otherwise some would leave the picture
+        (middle_in_pixels, "center={x_center},{y_center},{width},{height}", False),
+        (shares_of_middle, "yolo={x_center},{y_center},{width},{height}", False),
+        (one_without_a_box, "box={x},{y},{w},{h}", False),
+    ],
+)
+def test_boxes_are_read_in_their_unit(tmp_path, change, form, guess):
+    in_one_table(tmp_path / "host", change)
+    assert prepare.main([str(tmp_path / "host"), "id=c"]) == 0
+    card = load_card("c")
+    assert card.train.images.endswith(f"/{form}") and card.test.images.endswith(f"/{form}")
+    assert ("train.images" in open_guesses(card)) == guess
+    samples, empty = load_samples(card), 7 if change is one_without_a_box else None
+    for place, (row, path) in enumerate(zip(TRAIN, samples.train["path"], strict=True)):
+        region = split_region(path)[1]
+        if place == empty:
+            with pytest.raises(ValueError, match="box"):
+                region.ends(40, 60)
+        else:
+            top, bottom, left, right = region.ends(40, 60)
+            assert np.abs(np.subtract((left, top, right - left, bottom - top), np.add(row[3:], SHIFT))).max() <= 1, path
+
+
+def test_boxes_in_two_units_are_asked_about(tmp_path, capsys):
+    def mixed(cells, x, y, w, h):
+        by = np.where(np.arange(len(x)) % 3 == 0, 60.0, 1.0)
+        return cells.assign(left=x / by, top=y / by, width=w / by, height=h / by)
+
+    in_one_table(tmp_path / "host", mixed)
+    assert prepare.main([str(tmp_path / "host"), "id=c", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "undecided"
 
 
 def voc_pictures(root):

@@ -123,7 +123,7 @@ def score_by_log_loss(home: Path) -> None:
     sample.assign(blue=0.3, green=0.3, red=0.4).to_csv(data / "sample_submission.csv", index=False)
 
 
-def test_a_search_finds_the_rate_stops_the_poor_and_writes_a_comparison(tiny, capsys, notes):
+def test_a_search_finds_the_rate_stops_the_poor_and_writes_a_comparison(tiny, capsys, notes, drawn):
     score_by_log_loss(tiny)
     words = [*SEARCH[:3], "train.epochs=3", "machine.jobs=1", "optim.lr=1e-6..1e-1", "trials=7"]
     assert sweep(words) == 0

@@ -21,7 +21,9 @@ from src.core.paths import REPOSITORY
 from src.experiments import sweep as sweeps
 from src.experiments.sweep import with_share
 from src.experiments.sweep_plan import plan_of
+from src.predict import main as predict
 from src.reporting.comparison_figures import draw_confusions, draw_curves, draw_scores
+from src.reporting.run_results import run_results
 from src.sweep import main as sweep
 from src.train import main as train
 from tests.fixtures.codes import assert_error, raises, refused
@@ -409,10 +411,10 @@ def test_the_confusions_of_all_folds_and_seeds_stand_beside_each_other(swept):
             for seed in range(2)
         ]
         total, of_run = sum(parts), table[table["label"] == label]
-        assert of_run["images"].sum() == total.to_numpy().sum() == 2 * 45
+        assert of_run["count"].sum() == total.to_numpy().sum() == 2 * 45
         for line in of_run.itertuples():
-            assert line.images == total.loc[line.truth, line.answer]
-            assert line.share == pytest.approx(line.images / total.loc[line.truth].sum(), abs=1e-4)
+            assert line.count == total.loc[line.truth, line.answer]
+            assert line.share == pytest.approx(line.count / total.loc[line.truth].sum(), abs=1e-4)
     answered = table.groupby("label")["answer"].nunique()
     assert (summary(swept)["answers"] <= answered).all()
 
@@ -433,19 +435,42 @@ def test_a_network_that_tells_nothing_apart_is_warned_of(tiny):
         "config=tiny",
         "optim.lr=1e-2,1e-12",
         "train.epochs=2",
-        "fold=0",
+        "fold=0..1",
         "log.gradients=true",
         "data.sampler=plain",
     ]
     assert sweep(words) == 0
     name = "tiny+data.sampler=plain+optim.lr=1e-2-1e-12+train.epochs=2"
-    table = summary(tiny, name)
-    assert table.loc["1e-12", "answers"] == 1 < table.loc["1e-2", "answers"]
-    assert table[["gradient_length", "dead_units"]].notna().all(axis=None)
-    warning = next(
-        line for line in (report(tiny, name) / "comparison.md").read_text().splitlines() if "Warning" in line
-    )
-    assert names_it(warning, "1e-12") and not names_it(warning, "1e-2")
+
+    def warning() -> str:
+        text = (report(tiny, name) / "comparison.md").read_text()
+        return next(line for line in text.splitlines() if "Warning" in line)
+
+    assert summary(tiny, name)[["gradient_length", "dead_units"]].notna().all(axis=None)
+    alone = run_results(parse([*words[:1], *words[2:], "optim.lr=1e-12"])).deaf
+    assert [one.fold for one in alone] == [0], "this run shows nothing: not one of its networks alone is at chance"
+    assert "1e-12 (1 of 2)" in warning() and not names_it(warning(), "1e-2")
+    run = "tiny+data.sampler=plain+optim.lr=1e-12+train.epochs=2"
+    file = member(tiny, run, 1) / "logits" / "oof-identity.npz"
+    stored = dict(np.load(file))
+    np.savez(file, **stored | {"logits": 0 * stored["logits"] + [1, 0, 0]})
+    assert sweep(words) == 0
+    assert "1e-12 (2 of 2)" in warning()
+    assert summary(tiny, name).loc["1e-12", "answers"] == 1
+
+
+def test_a_run_that_has_predicted_shows_its_score_on_known_test_answers(tiny):
+    words = ["config=tiny", "optim.lr=1e-2,1e-3", "train.epochs=1", "fold=0"]
+    assert sweep(words) == 0
+    name, run = "tiny+optim.lr=1e-2-1e-3+train.epochs=1", "tiny+optim.lr=1e-2+train.epochs=1"
+    assert "test_accuracy" not in summary(tiny, name)
+    assert predict([f"run={run}", "competition=tiny", "predict.decide=plain"]) == 0
+    assert sweep(words) == 0
+    answered = pd.read_csv(tiny / "submissions" / "tiny" / f"{run}.csv", index_col=0).iloc[:, 0]
+    truth = pd.read_csv(tiny / "competition" / "tiny" / "answers" / "test.csv", index_col=0).iloc[:, 0]
+    scores = summary(tiny, name)["test_accuracy"]
+    assert scores["1e-2"] == pytest.approx((answered == truth[answered.index]).mean())
+    assert np.isnan(scores["1e-3"])
 
 
 @pytest.mark.slow

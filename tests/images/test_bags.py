@@ -127,7 +127,24 @@ def test_a_network_of_a_bag_is_that_of_its_images(pool):
     assert alone.shape == (3, 2)
     dark = torch.zeros(1, 6, 16, 16, dtype=torch.uint8)
     with torch.no_grad():
+        later = torch.cat([dark[:, :3], bag], dim=1)  # the first place is black
+        assert torch.allclose(network(later)[0], together[0], atol=1e-5)
         assert torch.allclose(network(dark), network(dark[:, :3]), atol=1e-6)
+
+
+@pytest.mark.parametrize("pool", ["mean", "max", "first", "attention"])
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_pools_compute_in_fewer_bits(pool, kind):
+    torch.manual_seed(0)
+    features, there = torch.randn(2, 3, 16), torch.tensor([[False, True, True], [True, False, False]])
+    features[~there] = 0
+    of = BAGS.get(pool)(16)
+    whole = of(features, there)
+    with torch.no_grad(), torch.autocast("cpu", kind):
+        assert torch.allclose(of(features, there).float(), whole, atol=2e-2)
+        assert torch.isfinite(of(features.to(kind), there)).all()
+    if pool == "first":
+        assert (whole == torch.stack([features[0, 1], features[1, 0]])).all()
 
 
 def test_from_card_to_csv(home, capsys):

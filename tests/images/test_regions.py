@@ -34,6 +34,9 @@ def photo(tmp_path) -> tuple[Path, np.ndarray]:
         ("corners=10,5,30,17", (5, 17), (10, 30)),
         ("yolo=0.5,0.5,0.5,0.25", (15, 25), (15, 45)),
         ("box=10,10,20,10,50%", (5, 25), (0, 40)),
+        ("box=0.25,0.125,0.5,0.5,shares", (5, 25), (15, 45)),
+        ("corners=[0.25 0.125 0.75 0.625],shares,50%", (0, 35), (0, 60)),
+        ("center=30,20,30,10", (15, 25), (15, 45)),
         ("box=-5,30,20,40", (30, 40), (0, 15)),  # what lies outside is cut off
         ("box=10.4,5.2,1.2,1.2", (5, 7), (10, 12)),
         ("tile=0,2,1,3", (0, 40), (40, 60)),
@@ -55,7 +58,8 @@ def test_a_part_is_the_pixels_there(photo, part, rows, columns):
 @pytest.mark.parametrize(
     "part",
     ["box=1,2,3", "box=a,b,c,d", "box=nan,1,2,3", "box=100,5,20,12", "box=5,5,0,5", "corners=9,9,3,12", "tile=2,0,2,2",
-     "tile=0,0,0,0", "tile=0.5,0,2,2", "box=", "box=1,2,3,4,-5%", "yolo=2,2,0.1,0.1"],
+     "tile=0,0,0,0", "tile=0.5,0,2,2", "box=", "box=1,2,3,4,-5%", "yolo=2,2,0.1,0.1",
+     "box=0.1,0.1,0.5,0.5", "corners=0.1,0.1,0.9,0.9", "yolo=0.5,0.5,0.01,0.01", "corners=0,0,30,30,shares", "box=,,,"],
 )  # fmt: skip
 def test_a_wrong_box_is_told(photo, part):
     for read in (read_image, image_size, raw_image):

@@ -143,7 +143,7 @@ def test_weights_ruined_by_the_last_step_are_not_taken_for_a_result(tiny, capsys
 @pytest.mark.parametrize("epochs", [1, pytest.param(2, marks=pytest.mark.slow), 4])
 def test_a_network_that_learns_nothing_is_told(tiny, notes, epochs):
     ok("deaf", *DEAF, f"train.epochs={epochs}")
-    assert len(notes.texts("loss-at-chance", "fold 0")) == 1
+    assert len(notes.texts("loss-at-chance", "fold 0")) == min(epochs, 2)  # while it can be stopped, and at its end
 
 
 @pytest.mark.parametrize("epochs", [pytest.param(1, marks=pytest.mark.slow), 3])
@@ -152,7 +152,7 @@ def test_one_answer_for_everything_is_told(tiny, notes, epochs):
     for image in (tiny / "competition/tiny/data/train").iterdir():
         image.write_bytes(blank)
     ok("blind", f"train.epochs={epochs}", "augment=none", "data.duplicates=ignore")
-    assert len(notes.texts("one-answer", "fold 0")) == 1
+    assert len(notes.texts("one-answer", "fold 0")) == min(epochs, 2)
 
 
 @pytest.mark.parametrize("smoothing", [pytest.param(0.0, marks=pytest.mark.slow), 0.3])

@@ -11,46 +11,82 @@ from src.competition.detect.roles import words
 from src.competition.detect.sniff import NUMBER
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.templates import fill, literal
-from src.images.regions import split_region
+from src.images.regions import NUMBERS, SHARES, sides, split_region
 
 LOOKED_AT = 500  # cells
 SHARED = 0.05  # of a table's rows are of a picture that has another row, where they are boxes
-BOX = re.compile(r"\[?\s*-?[\d.]+([ ,;]+-?[\d.]+){3}\s*\]?")
+ANY_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+BOX = re.compile(rf"[\[(]?\s*{ANY_NUMBER}([ ,;]+{ANY_NUMBER}){{3}}\s*[\])]?")
 COCO = {"image_id", "annotation_id"}  # columns of such a file, whose boxes are left, top, width, height
 WORDS = {"bbox", "bboxes", "box", "boxes"}
-# The columns of each form, in its order.
-FORMS = (
-    ("corners", ("xmin", "ymin", "xmax", "ymax")),
-    ("corners", ("x_min", "y_min", "x_max", "y_max")),
-    ("corners", ("x1", "y1", "x2", "y2")),
-    ("corners", ("left", "top", "right", "bottom")),
-    ("box", ("x", "y", "w", "h")),
-    ("box", ("x", "y", "width", "height")),
-    ("box", ("left", "top", "width", "height")),
-    ("box", ("bbox_x", "bbox_y", "bbox_w", "bbox_h")),
-    ("yolo", ("x_center", "y_center", "width", "height")),
+NEARLY = 0.95  # of the boxes
+EDGE = 0.02  # of a picture, that a box in shares may stand out by
+FORMS = {
+    "box": "left, top, width, height",
+    "corners": "left, top, right, bottom",
+    "center": "middle from left, middle from top, width, height",
+}
+# Columns in the order of a form, and the forms that they may mean: in pixels the first.
+NAMED = (
+    (("xmin", "ymin", "xmax", "ymax"), ("corners",)),
+    (("x_min", "y_min", "x_max", "y_max"), ("corners",)),
+    (("x1", "y1", "x2", "y2"), ("corners",)),
+    (("left", "top", "right", "bottom"), ("corners",)),
+    (("x", "y", "w", "h"), ("box", "center")),
+    (("x", "y", "width", "height"), ("box", "center")),
+    (("left", "top", "width", "height"), ("box",)),
+    (("bbox_x", "bbox_y", "bbox_w", "bbox_h"), ("box", "center")),
+    (("x_center", "y_center", "width", "height"), ("center",)),
 )
 
 
 def box_columns(cells: pd.DataFrame) -> list[str]:
-    """The columns of a table that tell a box in each row; none where there are none, or where cells are no numbers."""
+    """The columns of a table that tell a box in nearly each row; none where there are none, or cells are no numbers."""
     return _read(cells)[1]
 
 
-def box_template(cells: pd.DataFrame) -> tuple[str, str, tuple[str, ...]]:
-    """The end of a template of images, how it was found, and rivals: what else it may be. Empty without boxes."""
-    form, columns = _read(cells)
+def box_template(cells: pd.DataFrame, key: str, images: str, usual: str = "") -> tuple[str, str, tuple[str, ...]]:
+    """The end of a template of images, how it was found, and rivals: what else it may be. Empty without boxes.
+
+    key, images: the fact that it is the end of. usual: the form that goes before others, where the boxes may have it.
+    Raises Undecided where some boxes are in pixels and others in shares of the picture.
+    """
+    forms, columns = _read(cells)
     if not columns:
         return "", "", ()
-    fields = ",".join(f"{{{literal(column)}}}" for column in columns)
-    if len(columns) > 1:
-        return f"/{form}={fields}", f"each row is a box, by its columns {', '.join(columns)}", ()
-    column, numbers = columns[0], _numbers(cells[columns[0]])
-    as_corners = (numbers[:, 2] > numbers[:, 0]).all() and (numbers[:, 3] > numbers[:, 1]).all()
-    if not as_corners or {*cells.columns} >= COCO:
-        return f"/box={fields}", f"each row is a box, {column}: left, top, width, height", ()
-    how = f"each row is a box, {column}; left, top, width, height as COCO has it, or left, top, right, bottom"
-    return f"/box={fields}", how, (f"/corners={fields}",)
+    fields, numbers = ",".join(f"{{{literal(column)}}}" for column in columns), _numbers(cells, columns)
+    inside = ((numbers >= -0.1) & (numbers <= 1.1)).all(1)
+    shares, fractions = inside.mean() >= NEARLY, (numbers % 1 != 0).any(1)
+    if not shares and (inside & fractions).mean() > 1 - NEARLY:
+        some = [numbers[rows][0] for rows in (inside & fractions, ~inside)]
+        tries = [Try(",".join(columns), found=" and ".join(",".join(f"{one:g}" for one in box) for box in some))]
+        ends = [f"/{forms[0]}={fields}{end}" for end in (",shares", "")]
+        what = f"{int(inside.sum())} of {len(inside)} boxes are shares of the picture, and the others pixels:"
+        remedy = f"Write all of them in one unit, and say it: {key}='{images}{ends[0]}', or without ,shares for pixels"
+        raise Undecided(what, tries, remedy, [{key: f"{images}{end}"} for end in ends])
+    possible = [form for form in forms if _may_be(form, numbers, shares)] or [forms[0]]
+    if not shares and len(columns) > 1:  # a middle in pixels has names that say so
+        possible = possible[:1]
+    possible.sort(key=lambda form: form != usual)
+    unit = " as shares of the picture" if shares else ""
+    how = f"each row is a box, {', '.join(columns)}: {'; or '.join(FORMS[form] for form in possible)}{unit}"
+    first, *others = (_end(form, fields, shares) for form in possible)
+    return first, how, tuple(others)
+
+
+def _end(form: str, fields: str, shares: bool) -> str:
+    if form == "center" and shares:
+        return f"/yolo={fields}"
+    return f"/{form}={fields}{f',{SHARES}' if shares else ''}"
+
+
+def _may_be(form: str, numbers: np.ndarray, shares: bool) -> bool:
+    """Whether nearly all boxes, read in this form, have a size, and lie within the picture where that can be told."""
+    left, top, right, bottom = sides(form, *numbers.T)
+    fits = (left < right) & (top < bottom)
+    if shares:
+        fits &= (np.minimum(left, top) >= -EDGE) & (np.maximum(right, bottom) <= 1 + EDGE)
+    return fits.mean() >= NEARLY
 
 
 def boxed(
@@ -67,7 +103,9 @@ def boxed(
         return tuple(files) if any(map(is_box, files)) else None
     if not wanted and cells[column].nunique() >= (1 - SHARED) * len(cells):
         return None
-    end, how, others = box_template(cells)
+    region = split_region(str(draft.get("train.images") or ""))[1] if part != "train" else None
+    usual = {"yolo": "center"}.get(region.kind, region.kind) if region else ""
+    end, how, others = box_template(cells, key, fact.value, usual)
     if not end:
         return None
     rivals = tuple(f"{key}={fact.value}{other}" for other in others)
@@ -152,24 +190,30 @@ def put_box_ids(cells: pd.DataFrame, picture: str, draft: Draft, wanted: str | N
     draft.put("group", picture, "the boxes of a picture stay in one fold")
 
 
-def _read(cells: pd.DataFrame) -> tuple[str, list[str]]:
+def _read(cells: pd.DataFrame) -> tuple[tuple[str, ...], list[str]]:
+    """The forms that the columns may mean, and the columns."""
     called = {column.casefold(): column for column in cells.columns}
-    for form, names in FORMS:
+    for names, forms in NAMED:
         columns = [called[name] for name in names if name in called]
         if len(columns) == len(names):
-            return (form, columns) if all(_numeric(cells[column]) for column in columns) else ("", [])
+            return (forms, columns) if _tell_boxes(cells, columns, NUMBER) else ((), [])
     for column in cells.columns:
-        held = [cell.strip() for cell in cells[column].iloc[:LOOKED_AT] if cell.strip()]
-        if {*words(column), column.casefold()} & WORDS and held and all(map(BOX.fullmatch, held)):
-            return "box", [column]
-    return "", []
+        if {*words(column), column.casefold()} & WORDS and _tell_boxes(cells, [column], BOX):
+            return ("box",) if {*cells.columns} >= COCO else ("box", "corners", "center"), [column]
+    return (), []
 
 
-def _numbers(cells: pd.Series) -> np.ndarray:
-    """(rows, 4) of the first cells."""
-    held = [re.findall(r"-?[\d.]+", cell) for cell in cells.iloc[:LOOKED_AT] if cell.strip()]
-    return np.array(held, dtype=float)
+def _tell_boxes(cells: pd.DataFrame, columns: list[str], one: re.Pattern[str]) -> bool:
+    """Whether nearly all rows tell a box, and the others nothing."""
+    few = cells[columns].iloc[:: max(1, len(cells) // LOOKED_AT)]
+    held = few[few.apply(lambda column: column.str.strip() != "").any(axis=1)]
+    return len(held) >= NEARLY * len(few) > 0 and all(one.fullmatch(cell.strip()) for cell in held.to_numpy().ravel())
 
 
-def _numeric(cells: pd.Series) -> bool:
-    return all(NUMBER.fullmatch(cell) for cell in cells.iloc[:LOOKED_AT])
+def _numbers(cells: pd.DataFrame, columns: list[str]) -> np.ndarray:
+    """(rows that tell a box, 4)."""
+    if len(columns) == NUMBERS:
+        found = cells[columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+        return found[~np.isnan(found).any(1)]
+    held = [re.findall(ANY_NUMBER, text) for text in cells[columns[0]]]
+    return np.array([one for one in held if len(one) == NUMBERS], dtype=float)

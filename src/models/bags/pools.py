@@ -24,7 +24,9 @@ class Max(BagPool):
 @BAGS.register("first")
 class First(BagPool):
     def forward(self, features: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-        return features[:, 0]
+        """The first image that is there: the first place may be black."""
+        first = there & (there.cumsum(1) == 1)
+        return (features * first.to(features.dtype)[..., None]).sum(1)
 
 
 @BAGS.register("attention")
@@ -44,5 +46,5 @@ class Attention(BagPool):
     def weights(self, features: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
         """(n, slots), which sum to 1."""
         hidden = torch.tanh(features @ self.content.T) * torch.sigmoid(features @ self.gate.T)
-        scores = (hidden @ self.score).masked_fill(~there, torch.finfo(features.dtype).min)
-        return scores.softmax(1)
+        scores = hidden @ self.score  # of fewer bits than the features under autocast
+        return scores.masked_fill(~there, torch.finfo(scores.dtype).min).softmax(1)

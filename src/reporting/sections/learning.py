@@ -97,8 +97,12 @@ def _reading(results: RunResults, log: pd.DataFrame) -> str:
     losses = [part["held_out_loss"].to_numpy() for part in members if "held_out_loss" in part]
     if not losses:
         return text + "No image was held out, so only the training loss is known."
-    if len(np.unique(results.answers, axis=0)) == 1 < len(results.answers):
-        text += "Warning: every held-out image gets the same answer, so the network tells nothing apart. "
+    if results.deaf:
+        which = ", ".join(f"seed {member.seed} fold {member.fold}" for member in results.deaf)
+        text += (
+            f"Warning: {len(results.deaf)} of {len(results.judges)} networks ({which}) give every held-out image the "
+            "same answer, and so tell nothing apart. "
+        )
     least, final = np.mean([loss.min() for loss in losses]), np.mean([loss[-1] for loss in losses])
     lowest = np.median([1 + int(np.argmin(loss)) for loss in losses])
     if lowest >= 0.9 * epochs:

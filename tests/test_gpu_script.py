@@ -94,6 +94,7 @@ def test_a_step_that_fails_or_hangs_leaves_the_table_whole(tmp_path, monkeypatch
         assert not state.exists() or state.read_text().split()[2] == "Z"  # ended with the step
 
 
+@pytest.mark.slow
 def test_packages_that_are_missing_come_from_files(tmp_path, monkeypatch, capfd):
     (tmp_path / "wheels").mkdir()
     with zipfile.ZipFile(tmp_path / "wheels" / "far_package-1.0-py3-none-any.whl", "w") as wheel:

@@ -260,6 +260,7 @@ def real(tmp_path: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_one_fold_from_another_folder_with_a_relative_path(real, tmp_path):
     """In a folder whose own modules are named like ours and like Python's."""
     elsewhere = tmp_path / "elsewhere"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from src.competition.card import Card
+from src.competition.card import ON_CONFLICT, Card
 from src.competition.file_tree import Tree
 from src.competition.metadata import PREFIX
 from src.core.console import Note
@@ -24,6 +24,7 @@ from src.images.regions import tile_names
 
 FILES, ROWS = "files", "rows"  # of a card's `bag`
 BAG, DIGESTS = "bag", "digests"
+LISTED = 5
 
 
 class Bag(NamedTuple):
@@ -64,43 +65,98 @@ def find_bags(wanted: Iterable[str], tree: Tree) -> list[tuple[str, ...]]:
     for text in wanted:
         head = text.partition("*")[0]
         pattern = _pattern(text)
-        first = bisect.bisect_left(images, head)
+        first = bisect.bisect_left(images, head) if text else len(images)
         last = bisect.bisect_left(images, head + "\U0010ffff")
         found.append(tuple(sorted((path for path in images[first:last] if pattern.fullmatch(path)), key=natural_order)))
     return found
 
 
-def merge_rows(rows: pd.DataFrame, targets: np.ndarray | None, what: str) -> tuple[pd.DataFrame, np.ndarray | None]:
-    """One row an id, with all its images in `bag`; those that are missing are left out where another is there. A cell
-    of metadata that differs within a bag, such as the view of each image, says nothing of the bag: it becomes empty.
+def merge_rows(
+    rows: pd.DataFrame, targets: np.ndarray | None, card: Card, what: str, notes: list[Note]
+) -> tuple[pd.DataFrame, np.ndarray | None]:
+    """One row an id, with all its images in `bag`, in the order of the numbers in their names. A cell of metadata that
+    differs within a bag, such as the view of each image, says nothing of the bag: it becomes empty.
 
-    targets: of the rows, which must agree within a bag. what: the table, for a message. Raises Problem.
+    targets: of the rows, which must agree within a bag, or what differs goes by the card's on_conflict. what: the
+    table, for a message. Raises Problem for images that are missing, unless the card lets them be left out, and where
+    the images of a bag have different groups, weights or parts.
     """
+    _check_alike(rows, what)
     held: dict[str, list[int]] = defaultdict(list)
-    for place, one in enumerate(rows["id"]):
-        held[one].append(place)
-    if targets is not None:
-        flat = targets.reshape(len(targets), -1)
-        for one, places in held.items():
-            if not np.array_equal(flat[places], np.repeat(flat[places[:1]], len(places), axis=0), equal_nan=True):
-                raise Problem(
-                    f"{what}: the images of {one!r} have different labels, and are one bag by the card. Correct the "
-                    "table, or the card's id or bag",
-                    code="bag-labels-differ",
-                )
-    first = [places[0] for places in held.values()]
     paths, absent = rows["path"].to_numpy(), rows["absent"].to_numpy(bool)
-    bags = []
-    for places in held.values():
-        there = [place for place in places if not absent[place]] or places[:1]
-        bags.append(tuple(dict.fromkeys(paths[there])))
-    merged = rows.iloc[first].reset_index(drop=True)
+    for place in sorted(range(len(rows)), key=lambda place: natural_order(paths[place])):
+        held[rows["id"].iat[place]].append(place)
+    held = {one: held[one] for one in dict.fromkeys(rows["id"])}
+    there = {one: [place for place in places if not absent[place]] for one, places in held.items()}
+    _tell_missing([paths[at] for one in held if there[one] for at in held[one] if absent[at]], card, notes)
+    bags = [tuple(dict.fromkeys(paths[there[one] or places[:1]])) for one, places in held.items()]
+    if again := sum(map(len, there.values())) - sum(
+        len(bag) for bag, one in zip(bags, held, strict=True) if there[one]
+    ):
+        notes.append(Note("images-repeated", f"{what}: {plural(again, 'image')} listed again in one bag count once"))
+    merged = rows.iloc[[places[0] for places in held.values()]].reset_index(drop=True)
     for column in [column for column in rows if column.startswith(PREFIX)]:
         differs = rows.groupby("id", sort=False)[column].nunique().reindex(merged["id"]).to_numpy() > 1
         merged[column] = merged[column].where(~differs, "")
-    missing = np.array([absent[places].all() for places in held.values()], dtype=bool)
-    merged = with_bags(merged.assign(absent=missing), bags)
-    return merged, None if targets is None else targets[first]
+    merged = with_bags(merged.assign(absent=[not there[one] for one in held]), bags)
+    if targets is None:
+        return merged, None
+    kept, agree = _labels_of([np.sort(places) for places in held.values()], targets, merged["id"], card, what, notes)
+    return merged[agree].reset_index(drop=True), kept[agree]
+
+
+def _check_alike(rows: pd.DataFrame, what: str) -> None:
+    """Raises Problem where rows of one bag differ in what can not be merged: group, weight or part."""
+    for column in rows.columns.drop(["id", "path", "absent"]):
+        if column.startswith(PREFIX):
+            continue
+        counts = rows.groupby("id", sort=False)[column].nunique(dropna=False)
+        if counts.max() > 1:
+            raise Problem(
+                f"{what}: the images of {counts.idxmax()!r} ({(counts > 1).sum()} such ids) are one bag by the card, "
+                f"and have different cells of its {column}: correct the table, or the card's id, {column} or bag",
+                code="bag-rows-differ",
+            )
+
+
+def _tell_missing(missing: list[str], card: Card, notes: list[Note]) -> None:
+    """Images that are missing beside others of their bag. Raises Problem where the card wants every image."""
+    if not missing:
+        return
+    more = f" and {len(missing) - LISTED} more" if len(missing) > LISTED else ""
+    text = f"{plural(len(missing), 'image')} of bags missing: {', '.join(missing[:LISTED])}{more}"
+    if card.on_bad_image == "stop":
+        raise Problem(
+            f"{text}. Put them below {card.data} ({card.way_back}), mend the card, or leave them out of their bags: "
+            "on_bad_image: drop in the card",
+            code="missing-image",
+        )
+    notes.append(Note("images-missing", f"{text}. They are left out of their bags"))
+
+
+def _labels_of(
+    bags: list[np.ndarray], targets: np.ndarray, ids: pd.Series, card: Card, what: str, notes: list[Note]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The labels of each bag, and which bags have one, (bags,) bool. bags: the rows of each, as the table has them."""
+    flat = targets.reshape(len(targets), -1)
+    agree = np.array([np.array_equal(flat[one], np.repeat(flat[one[:1]], len(one), axis=0), True) for one in bags])
+    kept, odd = targets[[one[0] for one in bags]], np.flatnonzero(~agree)
+    if not len(odd):
+        return kept, agree
+    text = f"{what}: the images of {ids.iloc[odd[0]]!r} ({len(odd)} such ids) have different labels"
+    if card.on_conflict == "stop":
+        raise Problem(
+            f"{text}, and are one bag by the card. Correct the table, or the card's id or bag. To leave such bags out: "
+            "on_conflict: drop in the card; on_conflict: first or majority chooses a label",
+            code="bag-labels-differ",
+        )
+    notes.append(Note("label-conflict", f"{text}: {ON_CONFLICT[card.on_conflict]}"))
+    if card.on_conflict == "drop":
+        return kept, agree
+    if card.on_conflict == "majority":
+        for bag in odd:
+            kept[bag] = card.target_type.majority(targets[bags[bag]])
+    return kept, np.ones(len(bags), bool)
 
 
 def with_bags(rows: pd.DataFrame, bags: Sequence[tuple[str, ...]]) -> pd.DataFrame:

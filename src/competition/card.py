@@ -18,6 +18,11 @@ from src.targets import TargetType, target_type
 from src.targets.label_cells import NO, YES
 
 AUTO, NONE = "auto", "none"  # of a card's metadata
+ON_CONFLICT = {  # of rows whose labels differ
+    "drop": "they are left out",
+    "first": "the first label counts",
+    "majority": "the most frequent label counts",
+}
 
 
 class Facts(BaseModel):

@@ -83,7 +83,7 @@ class Tree:
             if lower.endswith((*HEIC_SUFFIXES, ".avif")):
                 doubtful[".avif" if lower.endswith(".avif") else "heic"].append(path)
             elif reader := reader_of(path):
-                if not reader.container:
+                if not reader.holds_many(self.root / path):
                     doubtful[f"{path.rpartition('/')[0]}/{suffix_of(path)}"].append(path)
             elif lower.endswith(SUFFIXES) or ("?" in path and suffix_of(path) in SUFFIXES):
                 found.append(path)
@@ -101,7 +101,7 @@ class Tree:
         found = []
         for path in self.files:
             reader = reader_of(path)
-            if reader and reader.container:
+            if reader and reader.holds_many(self.root / path):
                 with contextlib.suppress(ImageFault):
                     keys = [f"{path}/{key}" for key in keys_of(self.root / path)]
                     found += keys if any(map(self._opens, sorted(keys)[:TRIED])) else []

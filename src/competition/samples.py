@@ -10,7 +10,7 @@ import pandas as pd
 
 from src.competition import labels, templates
 from src.competition.bags import BAG, FILES, ROWS, find_bags, image_paths, merge_rows, note_sizes, with_bags
-from src.competition.card import Card, Table, TrainTable
+from src.competition.card import ON_CONFLICT, Card, Table, TrainTable
 from src.competition.file_tree import Tree
 from src.competition.label_sources import label_source
 from src.competition.metadata import PREFIX, Metadata, asked_columns, typed
@@ -67,11 +67,6 @@ def find_files(paths: pd.Series, source: Table, tree: Tree) -> tuple[list[str], 
 TRAIN, VALIDATION = "train", "validation"
 WEIGHT = "weight"
 LISTED = 5
-ON_CONFLICT = {
-    "drop": "they are left out",
-    "first": "the first label counts",
-    "majority": "the most frequent label counts",
-}
 
 
 @dataclass(frozen=True)
@@ -158,7 +153,7 @@ def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None
         train[WEIGHT] = train[WEIGHT].fillna(1.0)
     target = np.concatenate(targets)
     if card.bag == ROWS:
-        train, target = merge_rows(train, target, card.train.name)
+        train, target = merge_rows(train, target, card, card.train.name, notes)
     train, target = _one_row_an_id(train, target, card, notes)
     train, target = _with_image(train, target, card, notes)
     if same := card.target_type.constant_outputs(target, classes):
@@ -168,7 +163,7 @@ def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None
         ends = f"{train[WEIGHT].min():g} to {train[WEIGHT].max():g}"
         text = f"rows count by {card.weight or 'the number of their votes'}, {ends}, in loss, metric and intervals"
         notes.append(Note("rows-weighted", text))
-    test, absent = _test(card, tree, beside)
+    test, absent = _test(card, tree, beside, notes)
     metadata = typed(card, train, test, target, card.target_type, len(classes), notes) if beside else None
     if absent:
         notes.append(
@@ -226,12 +221,12 @@ def _labelled(
         rows[WEIGHT] = _weights(table, source, card.weight) if weight else 1.0
     elif (counted := card.target_type.row_weights(read)) is not None:
         rows[WEIGHT] = counted
-    rows = _with_files(rows, source, tree, card)
+    rows = with_files(rows, source, tree, card)
     rows = rows.assign(**_cells_beside(table, beside))
     return table, read, rows.assign(part=part, cluster="")
 
 
-def _with_files(rows: pd.DataFrame, source: Table, tree: Tree, card: Card) -> pd.DataFrame:
+def with_files(rows: pd.DataFrame, source: Table, tree: Tree, card: Card) -> pd.DataFrame:
     """The rows with the paths of their files, and whether these are `absent`."""
     if card.bag != FILES:
         rows["path"], rows["absent"] = find_files(rows["path"], source, tree)
@@ -401,7 +396,7 @@ def _cells_beside(table: pd.DataFrame, columns: list[str]) -> dict[str, np.ndarr
     return {PREFIX + column: table[column].to_numpy() for column in columns}
 
 
-def _test(card: Card, tree: Tree, beside: list[str]) -> tuple[pd.DataFrame, list[str]]:
+def _test(card: Card, tree: Tree, beside: list[str], notes: list[Note]) -> tuple[pd.DataFrame, list[str]]:
     """The test rows whose image is there, and the ids of the others."""
     if card.test is None:
         return pd.DataFrame(columns=["id", "path", *(PREFIX + column for column in beside)], dtype=object), []
@@ -414,9 +409,9 @@ def _test(card: Card, tree: Tree, beside: list[str]) -> tuple[pd.DataFrame, list
             f"{card.test.name}: the test id {repeated.iloc[0]!r} stands for several images ({len(repeated)} such rows)",
             code="repeated-id",
         )
-    rows = _with_files(rows, card.test, tree, card)
+    rows = with_files(rows, card.test, tree, card)
     if card.bag == ROWS:
-        rows, _ = merge_rows(rows, None, card.test.name)
+        rows, _ = merge_rows(rows, None, card, card.test.name, notes)
     absent = rows.pop("absent").to_numpy(bool)
     if absent.any() and card.on_bad_image == "stop":
         raise Problem(

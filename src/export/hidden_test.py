@@ -9,7 +9,6 @@ all.
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +16,11 @@ import numpy as np
 import pandas as pd
 
 from src.competition import templates
+from src.competition.bags import BAG, ROWS, merge_rows
 from src.competition.card import Card, Sheet
 from src.competition.file_tree import Tree
 from src.competition.sample_submission import sample_of
-from src.competition.samples import Samples, columns_needed, find_files, ids_and_paths
+from src.competition.samples import Samples, columns_needed, ids_and_paths, with_files
 from src.competition.sources.kaggle_input import competition_at, places, places_of
 from src.competition.tables import read_table, source_table, values
 from src.core.cli import CommandLine, Result
@@ -52,15 +52,23 @@ def read_hidden(card: Card, facts: Facts) -> HiddenTest:
     """The test rows and sample submission below card.data. Raises Problem where they do not fit the card."""
     tree = Tree(card.data)
     rows = _rows(card, tree)
-    if rows["id"].duplicated().any():
+    if card.bag != ROWS and rows["id"].duplicated().any():
         repeated = rows["id"][rows["id"].duplicated()].iloc[0]
         raise Problem(
             f"{card.test.name}: the test id {repeated!r} stands for several images: mend the card", code="repeated-id"
         )
-    rows["path"], missing = find_files(rows["path"], card.test, tree)
+    rows, notes = with_files(rows, card.test, tree, card), []
+    if card.bag == ROWS:  # what is missing is left out: each row must be answered
+        rows, _ = merge_rows(rows, None, card.model_copy(update={"on_bad_image": "drop"}), card.test.name, notes)
+    for one in notes:
+        note(one.code, one.text)
+    missing = rows.pop("absent").to_numpy(bool)
     sample = sample_of(card, set(rows["id"]), rows, tuple(facts.classes))
     test = rows[~missing].reset_index(drop=True)
-    test["path"] = f"{tree.root.resolve()}/" + test["path"]
+    root = f"{tree.root.resolve()}/"
+    test["path"] = root + test["path"]
+    if BAG in test:
+        test[BAG] = [tuple(root + path for path in bag) for bag in test[BAG]]
     target = target_type(facts.target)
     one_row = target.stand_in(len(facts.classes), facts.never_empty)
     samples = Samples(rows[:0], test, one_row, tuple(facts.classes), sample, target)
@@ -91,7 +99,12 @@ def answer_hidden(exported: Exported, card: Card, seconds: float, out: Path) -> 
 
     Rows whose image is missing or broken are answered by the classes' shares. Raises Problem.
     """
-    refuse_bags(exported.facts)
+    if bool(card.bag) != bool(exported.facts.images.folders):
+        raise Problem(
+            f"{exported.facts.run} was trained {'with' if exported.facts.images.folders else 'without'} several images "
+            f"of one answer, and the card of {card.id} says bag: {card.bag}: take the card that it was trained with",
+            code="run-metadata-differs",
+        )
     hidden = read_hidden(card, exported.facts)
     test, absent = hidden.samples.test, hidden.absent
     log.info(f"{card.id}: {len(test)} test images, {len(absent)} missing; {len(hidden.samples.sample)} rows to answer")
@@ -101,7 +114,7 @@ def answer_hidden(exported: Exported, card: Card, seconds: float, out: Path) -> 
             f"warning: NONE OF THE TEST IMAGES IS HERE. All {len(absent)} rows are answered by the classes' shares, "
             f"which is right only where the host swaps the test set in later. The card looks for {card.test.images}",
         )
-    probabilities, decisions, faults = _answered(exported, test["path"], len(absent), seconds)
+    probabilities, decisions, faults = _answered(exported, _images(test), len(absent), seconds)
     ids = np.array([*test["id"], *absent], dtype=object)
     rows = answers(card, hidden.samples, ids, probabilities, decisions if _decides(exported) else None)
     with tempfile.TemporaryDirectory() as folder, written_whole(out) as file:
@@ -110,22 +123,12 @@ def answer_hidden(exported: Exported, card: Card, seconds: float, out: Path) -> 
     return out
 
 
-def refuse_bags(facts: Facts) -> None:
-    """Raises Problem where an answer is of several files, which are not gathered here."""
-    if facts.images.folders:
-        raise Problem(
-            f"{facts.run}: a hidden test set whose answers have several files each (the card's bag) is not answered by "
-            "an exported file: predict where the whole run is",
-            code="hidden-test-of-bags",
-        )
-
-
 def _answered(
-    exported: Exported, paths: Iterable[str], absent: int, seconds: float
+    exported: Exported, paths: list[Path | tuple[str, ...]], absent: int, seconds: float
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Probabilities (n, classes) and decisions, (n,) int or (n, classes) bool, of the images at `paths` and after them
-    of `absent` rows without one; and how many images were broken."""
-    facts, paths = exported.facts, [Path(path) for path in paths]
+    """Probabilities (n, classes) and decisions, (n,) int or (n, classes) bool, of the images or bags at `paths` and
+    after them of `absent` rows without one; and how many images were broken."""
+    facts = exported.facts
     classes = len(facts.classes)
     # Room for every answer, taken once: beside it there are two batches of images at a time.
     probabilities = np.empty((len(paths) + absent, classes))
@@ -136,11 +139,17 @@ def _answered(
         rows = slice(done, done + len(part.paths))
         probabilities[rows], decisions[rows] = part.probabilities, part.decisions
         done += len(part.paths)
-        faults += len(part.faults)
+        faults += len(part.faults) + len(part.left_out)
         for path, reason in part.faults.items():
             note("image-broken", f"{path.name}: {reason}: answered by the classes' shares")
+        for path, reason in part.left_out.items():
+            note("image-broken", f"{path.name}: {reason}: left out of its bag")
     probabilities[done:], decisions[done:] = facts.shares, usual
     return probabilities, decisions, faults
+
+
+def _images(test: pd.DataFrame) -> list[Path | tuple[str, ...]]:
+    return test[BAG].tolist() if BAG in test else [Path(path) for path in test["path"]]
 
 
 def _decides(exported: Exported) -> bool:

@@ -5,14 +5,14 @@
                folder that holds images is one bag, and a file is a bag of one
 
 From Python: `Exported.open(FILE).predict(paths)`, or `.batches(paths)` for more images than fit into memory. A path is
-an image, or of bags the folder of one.
+an image, or of bags the folder of one, or the paths of its images.
 """
 
 import csv
 import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TextIO
 
@@ -47,13 +47,15 @@ Logits = dict[tuple[int, str], np.ndarray]  # of the model's place and the view:
 class Answers:
     """probabilities: (n, classes) float64. decisions: (n,) int, or (n, classes) bool where several classes may apply.
 
-    faults: the images that could not be read, and were answered by the classes' shares.
+    paths: of a bag that was given as paths, the first. faults: the images that could not be read, and were answered by
+    the classes' shares. left_out: those that could not be read of bags that hold others, and why.
     """
 
     paths: list[Path]
     probabilities: np.ndarray
     decisions: np.ndarray
     faults: dict[Path, str]
+    left_out: dict[Path, str] = field(default_factory=dict)
 
 
 class Exported:
@@ -84,29 +86,30 @@ class Exported:
 
     def batches(
         self,
-        paths: Iterable[Path | str],
+        paths: Iterable[Path | str | Sequence[Path | str]],
         batch: int | None = None,
         workers: int | None = None,
         bad: Literal["stop", "shares"] = "stop",
     ) -> Iterator[Answers]:
         """The answers in the order of `paths`, a batch at a time: memory holds no more than two batches of images.
 
-        bad="shares" answers an unusable image by the classes' shares, and tells it in `faults`.
+        bad="shares" answers an unusable image by the classes' shares, and tells it in `faults`; a bag is answered
+        by its other images, if there are any, as the run does.
         Raises ImageFault for the first one otherwise.
         """
-        paths = [Path(path) for path in paths]
-        pixels = self.facts.images
-        bags = [_images_of(path, pixels) for path in paths]
+        named, pixels = list(paths), self.facts.images
+        paths = [Path(one if isinstance(one, str | Path) else one[0]) for one in named]
+        bags = [_images_of(one, pixels) for one in named]
         if pixels.tiles:
             bags = [[name for one in bag for name in tile_names(one, pixels.tiles)] for bag in bags]
         stream = image_stream(pixels, bags)
-        for part in file_batches(stream, pixels.size, batch or self.facts.batch, workers):
+        for part in file_batches(stream, pixels.size, batch or self.facts.batch, workers, bad == "stop"):
             if part.faults and bad == "stop":
                 raise next(iter(part.faults.values()))
             answer = self.answer(self.logits(part.images))
             yield self._format([paths[row] for row in part.rows], *answer, part)
 
-    def predict(self, paths: Iterable[Path | str], **how: object) -> Answers:
+    def predict(self, paths: Iterable[Path | str | Sequence[Path | str]], **how: object) -> Answers:
         """All answers at once; see `batches`."""
         parts = list(self.batches(paths, **how))
         if not parts:
@@ -116,6 +119,7 @@ class Exported:
             np.concatenate([part.probabilities for part in parts]),
             np.concatenate([part.decisions for part in parts]),
             {path: reason for part in parts for path, reason in part.faults.items()},
+            {path: reason for part in parts for path, reason in part.left_out.items()},
         )
 
     def words(self, decisions: np.ndarray) -> list[str]:
@@ -160,7 +164,8 @@ class Exported:
             shares = np.tile(self.facts.shares, (len(places), 1))
             probabilities[places] = shares
             decisions[places] = target_type(self.facts.target).guess(shares)
-        return Answers(paths, probabilities, decisions, {paths[at]: f.reason for at, f in part.faults.items()})
+        faults = {paths[at]: fault.reason for at, fault in part.faults.items()}
+        return Answers(paths, probabilities, decisions, faults, {one.path: one.reason for one in part.left_out})
 
 
 def image_stream(pixels: Pixels, bags: Sequence[Sequence[str | Path]]) -> ImageStream | BagImages:
@@ -171,8 +176,11 @@ def image_stream(pixels: Pixels, bags: Sequence[Sequence[str | Path]]) -> ImageS
     return BagImages(stream, np.cumsum([0, *map(len, bags)]), pixels.bag_size) if pixels.bag_size else stream
 
 
-def _images_of(path: Path, pixels: Pixels) -> list[str]:
-    """One, or those of a folder in the order of the numbers in their names."""
+def _images_of(named: Path | str | Sequence[Path | str], pixels: Pixels) -> list[str]:
+    """One, those that are given, or those of a folder in the order of the numbers in their names."""
+    if not isinstance(named, str | Path):
+        return list(map(str, named))
+    path = Path(named)
     if not (pixels.folders and path.is_dir()):
         return [str(path)]
     inside = sorted((str(one) for one in path.iterdir() if looks_like_image(one)), key=natural_order)
@@ -215,6 +223,8 @@ def write_answers(exported: Exported, parts: Iterable[Answers], total: int, out:
                 table.writerow([path, word, *(f"{p:.9g}" for p in row)])
             for path, reason in part.faults.items():
                 print(f"{path}: {reason}: answered by the classes' shares", file=sys.stderr)
+            for path, reason in part.left_out.items():
+                print(f"{path}: {reason}: left out of its bag", file=sys.stderr)
             bar.update(len(part.paths))
 
 
@@ -233,7 +243,10 @@ COMMAND.key("device=cpu", "cpu, cuda or mps; without it the fastest that is here
 COMMAND.key("precision=fp32", "fp32, bf16 or fp16; without it as the run was predicted, where this device can")
 COMMAND.key("batch=64", "images at once; without it as the run was predicted")
 COMMAND.key("workers=4", "threads that decode; without it one a core")
-COMMAND.key("bad=shares", "answer an image that cannot be read by the classes' shares of the training rows")
+COMMAND.key(
+    "bad=shares",
+    "answer an image that cannot be read by the classes' shares of the training rows; of a bag it is left out",
+)
 
 
 def work(line: CommandLine) -> Result:

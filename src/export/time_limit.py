@@ -17,14 +17,15 @@ Clock = Callable[[], float]
 
 def answers_in_time(
     exported: Exported,
-    paths: list[Path],
+    paths: list[Path | tuple[str, ...]],
     seconds: float,
     clock: Clock = time.monotonic,
     timed: int = TIMED,
     every: int = ROUND,
 ) -> Iterator[Answers]:
-    """The answers in the order of `paths`, within `seconds`: the first images are timed here, and the last views left
-    out, then the last models, until the rest fits. Images that cannot be read are answered by the classes' shares.
+    """The answers in the order of `paths`, each an image or the images of a bag, within `seconds`: the first are timed
+    here, and the last views left out, then the last models, until the rest fits. Images that cannot be read are
+    answered by the classes' shares.
     timed: how many images are timed first. every: images between two looks at the clock.
     """
     end = clock() + seconds
@@ -70,7 +71,9 @@ def shortened(exported: Exported, looks: int) -> Exported:
     return Exported(fewer, exported.networks[:models], exported.engine)
 
 
-def _affordable(exported: Exported, paths: list[Path], timed: int, end: float, clock: Clock) -> Exported:
+def _affordable(
+    exported: Exported, paths: list[Path | tuple[str, ...]], timed: int, end: float, clock: Clock
+) -> Exported:
     def seconds(one: Exported, few: list[Path]) -> float:
         """What all images would take, told by a few."""
         begun = clock()

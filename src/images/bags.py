@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from src.images.cache import ImageCache
+from src.images.decode import ImageFault
 from src.images.stream import ImageStream
 
 
@@ -43,10 +44,32 @@ class BagImages:
 
     def members(self, row: int) -> np.ndarray:
         """(slots or fewer,) the rows of `images` that a bag is seen by, evenly spread where it has more than slots."""
-        first, count = self.ends[row], self.ends[row + 1] - self.ends[row]
-        if count <= self.slots:
-            return first + np.arange(count)
-        return first + np.linspace(0, count - 1, self.slots).round().astype(np.int64)
+        return self._spread(np.arange(self.ends[row], self.ends[row + 1]))
+
+    def readable(self, row: int) -> tuple[np.ndarray, list[ImageFault]]:
+        """A bag of a stream, (height, width, slots * channels), without its images that cannot be read, and what is
+        wrong with these. Images that would not be seen are looked at only where one of the others cannot be read.
+
+        Raises ImageFault where none can be read.
+        """
+        try:
+            return self[row], []
+        except ImageFault:
+            places, faults = range(self.ends[row], self.ends[row + 1]), {}
+        for place in places:
+            try:
+                self.images[place]
+            except ImageFault as fault:
+                faults[place] = fault
+        good = [place for place in places if place not in faults]
+        if not good:
+            raise next(iter(faults.values()))
+        return self._filled([self._spread(np.array(good))])[0], list(faults.values())
+
+    def _spread(self, members: np.ndarray) -> np.ndarray:
+        if len(members) <= self.slots:
+            return members
+        return members[np.linspace(0, len(members) - 1, self.slots).round().astype(np.int64)]
 
     def _chosen(self, row: int, generator: np.random.Generator) -> np.ndarray:
         first, count = self.ends[row], self.ends[row + 1] - self.ends[row]

@@ -94,10 +94,10 @@ def looks_like_image(path: Path) -> bool:
         return False
     own = reader_of(path)
     if own:
-        return not own.container
+        return not own.holds_many(path)
     with path.open("rb") as file:
         found = reader_by_content(file.read(START))
-    return found is not None and not found.container
+    return found is not None and not found.holds_many(path)
 
 
 def _identity(data: bytes, region: Region) -> bytes:

@@ -9,6 +9,7 @@ that the features depend on. Features of other programs come in files of the sam
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -42,6 +43,7 @@ from src.models.features import without_head
 
 TRAIN, TEST = "train", "test"
 PAYS = 400  # passes below which another engine costs more than it saves
+KEPT_EACH = 2048  # images after which what was computed is kept, so that a command that is stopped loses no more
 EXACT = 1e-3  # the most that an engine's features may be away from torch's, of their length
 FP32 = "fp32"
 
@@ -120,10 +122,26 @@ class NetworkFeatures:
         rows, batch = np.arange(count + len(competition.samples.test)), competition.config.predict.batch
         begun = time.monotonic()
         engine, ready = self._fastest(feed, rows[:batch], len(rows) * len(views))
+        stopped = self.folder / f"stopped-{engine.name}-{'+'.join(views)}"
+        parts: dict[str, list[np.ndarray]] = {view: [] for view in views}
+        step, computed = batch * max(1, KEPT_EACH // batch), 0
         with nullcontext() if told else Bar(len(rows), "features", "image") as bar:
-            autocast = partial(backend_of(engine).autocast, engine)
-            found = view_logits(ready, feed, rows, views, batch, autocast, told or bar.update)
-        passes = len(rows) * len(views) / (time.monotonic() - begun)
+            autocast, tell = partial(backend_of(engine).autocast, engine), told or bar.update
+            for start in range(0, len(rows), step):
+                some, file = rows[start : start + step], stopped / f"{start}.npz"
+                made = _kept(file, views, len(some))
+                if made is None:
+                    made = view_logits(ready, feed, some, views, batch, autocast, tell)
+                    computed += len(some)
+                    if len(rows) > step:
+                        with written_whole(file) as part, part.open("wb") as out:
+                            np.savez(out, **made)
+                else:
+                    tell(len(some))
+                for view in views:
+                    parts[view].append(made[view])
+        found = {view: np.concatenate(tables) for view, tables in parts.items()}
+        passes = computed * len(views) / (time.monotonic() - begun)
         log.info(f"features of {self.name} at {size} px, {len(views)} views, by {engine}: {passes:.0f} images/s")
         facts = {"network": self.name, "size": size, "engine": engine.name, "precision": engine.precision}
         facts |= {"weights": self.weights, "images": competition.images_hash}
@@ -134,6 +152,7 @@ class NetworkFeatures:
                 (TEST, competition.samples.test, features[count:]),
             ):
                 write_features(self.file(part, view), table["id"].to_numpy(), made, meta)
+        shutil.rmtree(stopped, ignore_errors=True)
 
     def _fastest(self, feed: Feed, rows: np.ndarray, passes: int) -> tuple[Engine, nn.Module]:
         """Torch in fp32, or what makes the same features of one batch sooner."""
@@ -166,6 +185,15 @@ class NetworkFeatures:
                     yield engine, backend.ready(converted, engine, batch)
             except Problem as problem:
                 log.info(f"not {engine}: {problem}")
+
+
+def _kept(file: Path, views: tuple[str, ...], rows: int) -> dict[str, np.ndarray] | None:
+    """What a command that was stopped had computed of these rows, {view: (rows, width)}; None where it had not."""
+    try:
+        held = read_npz(file, views)
+    except DamagedFile:
+        return None
+    return held if all(len(table) == rows for table in held.values()) else None
 
 
 def frozen_features(request: Request) -> NetworkFeatures:

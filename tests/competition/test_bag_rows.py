@@ -13,6 +13,7 @@ from src.competition.card import load_card
 from src.competition.quality.cleaning import inspect
 from src.competition.samples import load_samples
 from src.core.paths import competition_folder, runs_folder
+from tests.fixtures.codes import raises
 from tests.fixtures.notes import Notes
 
 
@@ -68,7 +69,7 @@ def test_rows_of_one_id_are_a_bag(tmp_path, words, train_id, test_id):
     assert (facts["bag"], facts["train"]["id"], facts["test"]["id"]) == ("rows", train_id, test_id)
     samples = load_samples(load_card("c"))
     names = [[path.rpartition("/")[2] for path in bag] for bag in samples.test["bag"]]
-    expected = test["image_id"].add(".png").groupby(ids).agg(list)
+    expected = test["image_id"].add(".png").groupby(ids).agg(sorted)
     assert dict(zip(samples.test["id"], names, strict=True)) == expected.to_dict()
     keys = train["patient_id"] + ("_" + train["side"] if "side" in train_id else "")
     answers = train["cancer"].astype(str).groupby(keys).first().to_dict()
@@ -115,6 +116,86 @@ def test_bags_that_the_training_table_contradicts(tmp_path, capsys, change, code
     change(train).to_csv(root / "train.csv", index=False)
     assert prepare.main([str(root), "id=c", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["error"]["code"] == code
+
+
+def prepared_bags(root, **more):
+    """Card `c` of bags by patient and side, with these words more, and its training table."""
+    train, _, _ = host(root)
+    assert prepare.main([str(root), "id=c"]) == 0
+    card = competition_folder("c") / "card.yaml"
+    card.write_text(card.read_text() + "".join(f"{key}: {value}\n" for key, value in more.items()))
+    return train
+
+
+def written(table):
+    table.to_csv(competition_folder("c") / "data/train.csv", index=False)
+
+
+def ids_of(table):
+    return table["patient_id"] + "_" + table["side"]
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_an_image_that_a_bag_lacks_is_told(tmp_path, part):
+    root = tmp_path / "host"
+    prepared_bags(root)
+    data = competition_folder("c") / "data"
+    lost = pd.read_csv(data / f"{part}.csv", dtype=str)["image_id"][2]
+    (data / part / f"{lost}.png").unlink()
+    with raises("missing-image", lost):
+        load_samples(load_card("c"))
+    card = competition_folder("c") / "card.yaml"
+    card.write_text(card.read_text() + "on_bad_image: drop\n")
+    samples = load_samples(load_card("c"))
+    assert Notes(samples.notes).texts("images-missing", lost)
+    held = [path for bag in getattr(samples, part)["bag"] for path in bag]
+    assert len(held) == (63 if part == "train" else 19) and len(samples.train) == 32 and len(samples.test) == 10
+
+
+@pytest.mark.parametrize("way", ["stop", "drop", "first", "majority"])
+def test_labels_that_differ_within_a_bag_go_by_the_card(tmp_path, way):
+    train = prepared_bags(tmp_path / "host", on_conflict=way)
+    more = train.iloc[[0]].assign(image_id=train["image_id"][4])  # a third image of the first bag
+    train = pd.concat([train, more], ignore_index=True).astype({"cancer": int})
+    first = int(train["cancer"][0])
+    train.loc[0, "cancer"] = 1 - first
+    written(train)
+    if way == "stop":
+        with raises("bag-labels-differ", ids_of(train)[0]):
+            load_samples(load_card("c"))
+        return
+    samples = load_samples(load_card("c"))
+    assert Notes(samples.notes).texts("label-conflict", ids_of(train)[0])
+    labels = dict(zip(samples.train["id"], (samples.classes[k] for k in samples.targets), strict=True))
+    expected = {"drop": None, "first": str(1 - first), "majority": str(first)}[way]
+    assert labels.get(ids_of(train)[0]) == expected and len(labels) == 32 - (way == "drop")
+
+
+@pytest.mark.parametrize("column", ["group", "weight"])
+def test_rows_of_a_bag_in_two_groups_or_of_two_weights_are_refused(tmp_path, column):
+    train = prepared_bags(tmp_path / "host", **({"weight": "counts"} if column == "weight" else {}))
+    card = competition_folder("c") / "card.yaml"
+    facts = yaml.safe_load(card.read_text()) | {column: "counts"}
+    card.write_text(yaml.safe_dump(facts))
+    written(train.assign(counts=ids_of(train).factorize()[0] + 1))
+    assert len(load_samples(load_card("c")).train) == 32
+    written(train.assign(counts=np.arange(len(train)) + 1))
+    with raises("bag-rows-differ", ids_of(train)[0]):
+        load_samples(load_card("c"))
+
+
+def test_a_bag_in_two_parts_is_refused_and_an_image_that_it_lists_again_is_told(tmp_path):
+    train = prepared_bags(tmp_path / "host")
+    written(pd.concat([train, train.iloc[[3]]]))
+    samples = load_samples(load_card("c"))
+    assert Notes(samples.notes).texts("images-repeated") and sum(map(len, samples.train["bag"])) == 64
+    written(train[1:])
+    card = competition_folder("c") / "card.yaml"
+    facts = yaml.safe_load(card.read_text())
+    train[:1].to_csv(competition_folder("c") / "data/val.csv", index=False)
+    card.write_text(yaml.safe_dump(facts | {"validation": facts["train"] | {"table": "val.csv"}}))
+    with raises("bag-rows-differ", ids_of(train)[0]):
+        load_samples(load_card("c"))
 
 
 def test_bags_that_show_the_same_image_stay_in_one_fold(tmp_path):

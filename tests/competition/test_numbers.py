@@ -59,7 +59,11 @@ ONE = [
 ]
 
 
-@pytest.mark.parametrize(("label", "asked", "guess"), [row[1:] for row in ONE], ids=[row[0] for row in ONE])
+FAST = ("fractions", "many whole numbers with gaps", "few whole numbers, a fraction asked")
+CASES = [pytest.param(*rest, id=name, marks=() if name in FAST else pytest.mark.slow) for name, *rest in ONE]
+
+
+@pytest.mark.parametrize(("label", "asked", "guess"), CASES)
 def test_one_number(read, label, asked, guess):
     code, told, card, samples = read({"id": TRAINED} | label, {"id": ASKED} | asked)
     assert code == 0

@@ -257,6 +257,7 @@ def progress(home: Path, run: str) -> dict:
     return torch.load(member(home, run) / "checkpoint.pt", weights_only=True)["progress"]
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_rank_stops_both_after_the_same_step_and_they_go_on_to_the_same_bits(tiny):
     together(tiny, "whole", *DRAWN)
     lot = Lot(tiny / "lot", [*DRAWN, "run=stopped", "--json"])

@@ -189,6 +189,7 @@ def test_on_pure_noise_cut_points_gain_on_their_own_rows_only():
     assert taken <= 1
 
 
+@pytest.mark.slow
 def test_on_pure_noise_a_threshold_each_class_is_no_better_than_one():
     same, nested = [], []
     for seed in range(15):

@@ -187,6 +187,7 @@ def put(home: Path, view: str, seconds: float, right: float) -> None:
         np.savez(table(home, fold, f"oof-{view}"), **arrays | {"logits": logits, "meta": json.dumps(meta)})
 
 
+@pytest.mark.slow
 def test_every_view_is_measured_and_only_the_chosen_are_made_of_test_images(trained, notes):
     identity = table(trained, 1, "oof-identity").read_bytes()
     with np.load(table(trained, 0, "oof-identity")) as stored:
@@ -237,6 +238,7 @@ def test_a_view_that_helps_is_taken_and_answers_the_test_rows(trained):
     assert said("--tta=auto").splitlines()[1:20] == printed.splitlines()[1:20]
 
 
+@pytest.mark.slow
 def test_the_budget_bounds_what_is_taken(trained, capsys):
     said("--tta=auto")
     for view in VIEWS:

@@ -82,6 +82,7 @@ def test_a_loss_that_is_no_number_ends_it():
 # On a network
 
 
+@pytest.mark.slow
 def test_its_proposal_trains(tiny, notes):
     proposed = find_lr(parse(["config=tiny", "run=look"]))
     assert notes.texts("rate-proposed", f"optim.lr={proposed:g}")
@@ -122,6 +123,7 @@ def test_a_run_that_was_begun_is_neither_read_nor_changed(tiny, monkeypatch):
     }
 
 
+@pytest.mark.slow
 def test_it_looks_at_the_fold_the_seed_and_the_optimizer_that_are_asked_for(tiny, monkeypatch):
     monkeypatch.setattr(lr_finder, "STEPS", 40)
     asked = {"plain": [], "fold": ["fold=1"], "seed": ["seed=1"], "sgd": ["optim.name=sgd"], "again": []}

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from src.core.paths import REPOSITORY
+from src.export.hidden_test import main as hidden
 from src.export.predict import main as answer
 from src.predict import main as predict
 from src.report import main as report
@@ -82,7 +83,41 @@ def test_an_exported_file_answers_folders_as_the_run_did(bags, tmp_path, capsys)
     broken.write_bytes(b"\x89PNG\r\n\x1a\n")
     words = [str(home / "runs/bags/r/export/r.safetensors"), str(tmp_path)]
     refused(capsys, answer, words, "bad-image", "9.png")
+    capsys.readouterr()
     assert answer([*words, "--json", "bad=shares"]) == 0
+    told = json.loads(capsys.readouterr().out)["answers"]
+    broken.unlink()
+    assert answer([*words, "--json"]) == 0
+    assert told == json.loads(capsys.readouterr().out)["answers"]  # as the run does: of the others of the bag
+
+
+@pytest.mark.parametrize("bag", ["rows", "files"])
+def test_a_hidden_test_set_of_bags_is_answered_as_the_run_did(bags, tmp_path, monkeypatch, notes, capsys, bag):
+    home, truth = bags
+    monkeypatch.setenv("PODIUM_HOME", str(home))  # the command sets its own
+    parts, data, out = tmp_path / "parts", tmp_path / "data", tmp_path / "submission.csv"
+    parts.mkdir()
+    shutil.copy(home / "runs/bags/r/export/r.safetensors", parts / "model.safetensors")
+    card = (home / "competition/bags/card.yaml").read_text()
+    shutil.copytree(home / "competition/bags/data", data)
+    table = pd.read_csv(data / "test.csv")
+    if bag == "files":
+        card = card.replace("bag: rows", "bag: files").replace("/{picture}", "/{animal}-*")
+        table.drop_duplicates("animal").drop(columns="picture").to_csv(data / "test.csv", index=False)
+    (parts / "card.yaml").write_text(card)
+    assert hidden([str(parts), str(data), f"out={out}"]) == 0
+    assert pd.read_csv(out).set_index("animal")["kind"].equals(submitted(home)[truth.index])
+    several = table[table["animal"] == table["animal"].value_counts().index[0]]["picture"].tolist()
+    (data / "test" / several[0]).write_bytes(b"\x89PNG\r\n\x1a\n")
+    (data / "test" / several[1]).unlink()
+    gone = table[table["animal"] == table["animal"].value_counts().index[-1]]
+    for picture in gone["picture"]:
+        (data / "test" / picture).unlink()
+    assert hidden([str(parts), str(data), f"out={out}"]) == 0
+    assert notes.texts("image-broken", several[0]) and len(pd.read_csv(out)) == len(truth)
+    assert bag == "files" or notes.texts("images-missing", several[1])
+    (parts / "card.yaml").write_text(card.replace(f"bag: {bag}\n", ""))
+    refused(capsys, hidden, [str(parts), str(data), f"out={out}"], "run-metadata-differs")
 
 
 def test_a_sweep_of_pools(bags):

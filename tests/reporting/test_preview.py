@@ -136,6 +136,7 @@ def test_a_broken_image_is_shown_as_one(tmp_path, browser):
     assert any("000.png" in text for text in browser.texts(".doubts li"))
 
 
+@pytest.mark.slow
 def test_thousands_of_classes_stay_small(tmp_path, browser):
     names = [f"species {k:04}" for k in range(1500)]
     folder = tmp_path / "many"

@@ -65,6 +65,37 @@ def test_a_probe_is_a_run_like_any_other(tiny, probed):
         np.testing.assert_allclose(stored(tiny, "p", name), logits, atol=1e-3)
 
 
+def test_features_of_a_command_that_is_stopped_are_gone_on_with(tiny, probed, monkeypatch):
+    from src.inference import network_features
+
+    monkeypatch.setattr(network_features, "KEPT_EACH", 16)
+    real, seen = network_features.view_logits, []
+
+    def stopped(*words):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(len(words[2]))
+        return real(*words)
+
+    words = [*probed, "--features", "predict.views=[identity]", "predict.batch=8", "predict.engine=torch"]
+    monkeypatch.setattr(network_features, "view_logits", stopped)
+    assert predict(words) == 130
+    monkeypatch.setattr(network_features, "view_logits", lambda *words: seen.append(len(words[2])) or real(*words))
+    assert predict(words) == 0
+    assert seen == [16, 16, 16, 12]  # of 60 images, each once
+    (file,) = tiny.glob("competition/tiny/cache/features/*/train-identity.npz")
+    with np.load(file) as table:
+        together = table["features"]
+    assert sorted(path.name for path in file.parent.iterdir() if path.name != "lock") == [
+        "test-identity.npz",
+        "train-identity.npz",
+    ]
+    file.unlink()
+    assert predict(words) == 0
+    with np.load(file) as table:
+        np.testing.assert_array_equal(table["features"], together)
+
+
 @pytest.mark.parametrize(
     ("target", "metric", "kind", "head"),
     [("multilabel", "micro_f1", "set", "one_against_rest"), ("ordinal", "qwk", "label", "grades")],

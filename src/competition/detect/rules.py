@@ -89,9 +89,11 @@ def find_bag_rules(values: list[str], column: str, tree: Tree) -> list[Rule]:
     for path in tree.images:
         *folders, last = path.split("/")
         for depth, folder in enumerate(folders):
-            if folder in few:
+            bare = folder if folder in few else stem(folder)  # a stack of slices is a folder with an ending
+            if bare in few:
                 below = "*" if depth == len(folders) - 1 else "**/*"
-                found[f"{literal(''.join(f'{one}/' for one in folders[:depth]))}{{{column}}}/{below}"] = None
+                above, ending = literal("".join(f"{one}/" for one in folders[:depth])), literal(folder[len(bare) :])
+                found[f"{above}{{{column}}}{ending}/{below}"] = None
         head = re.fullmatch(r"(.+?)([-_ ])\d+", stem(last))
         if head and head[1] in few:
             found[f"{literal(path[: len(path) - len(last)])}{{{column}}}{head[2]}*"] = None

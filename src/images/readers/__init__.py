@@ -28,7 +28,7 @@ START = 132  # bytes that tell a kind
 class Reader:
     """One kind of file. suffixes: in small letters, with their dots. packages: what pip must have installed.
 
-    container: whether a file holds many images, each under a key. picture: whether such files are pictures, unless a
+    container: whether a file may hold many images, each under a key. picture: whether such files are pictures, unless a
     card says how their numbers become pixels.
     """
 
@@ -55,6 +55,10 @@ class Reader:
     def keys(self, path: Path) -> Collection[str]:
         """The keys of a container's images."""
         raise NotImplementedError
+
+    def holds_many(self, path: Path) -> bool:
+        """Whether this file is a container, and no image itself."""
+        return self.container
 
     def no_key(self, path: Path, key: str) -> ImageFault:
         """The error to raise where a container has no such key."""
@@ -154,8 +158,18 @@ def rows_of(name: str, shape: tuple[int, ...], texts: bool = False) -> list[str]
 
     texts: whether its cells are encoded images.
     """
-    stack = len(shape) == 4 or (len(shape) == 3 and shape[0] > MOST_CHANNELS and shape[2] > 4)
-    return [f"{name}/{row}" for row in range(shape[0])] if stack or (texts and len(shape) == 1) else [name]
+    rows = is_stack(shape) or (texts and len(shape) == 1)
+    return [f"{name}/{row}" for row in range(shape[0])] if rows else [name]
+
+
+def is_stack(shape: tuple[int, ...]) -> bool:
+    """Whether an array of this shape holds images in its rows: of four axes, or of three where it is neither a picture
+    in colours nor, nearly square, one of many bands."""
+    if len(shape) != 3:
+        return len(shape) == 4
+    rows, height, last = shape
+    bands = last <= MOST_CHANNELS and max(rows, height) <= 2 * min(rows, height)
+    return rows > MOST_CHANNELS and last > 4 and not bands
 
 
 def of_array(path: Path, array: np.ndarray, data: bytes, channels: int) -> RawImage:

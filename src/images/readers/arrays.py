@@ -1,30 +1,54 @@
 """NumPy's own files: .npy, and .npz with one array or with several under their names."""
 
 import io
+import os
+import threading
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from src.images.decode import ImageFault
 from src.images.pixel_format import RawImage
-from src.images.readers import READERS, Reader, of_array, rows_of
+from src.images.readers import READERS, Reader, is_stack, of_array, rows_of
 
 
 @READERS.register("npy")
 class Npy(Reader):
+    """One picture, or a stack of them: `X_train.npy/12` is its row 12, read alone."""
+
     suffixes = (".npy",)
+    container = True
 
     def begins(self, start: bytes) -> bool:
         return start.startswith(b"\x93NUMPY")
 
+    def holds_many(self, path: Path) -> bool:
+        return bool(self._rows(path))
+
     def read(self, path: Path, data: bytes, channels: int) -> RawImage:
+        return of_array(path, _loaded(path, io.BytesIO(data)), data, channels)
+
+    def entry(self, path: Path, key: str, channels: int) -> RawImage:
+        stack = _loaded(path, path, "r")
+        if not key.isdecimal() or not stack.ndim or int(key) >= len(stack):
+            raise self.no_key(path, key)
+        row = np.array(stack[int(key)])
+        return of_array(path, row, row.tobytes(), channels)
+
+    def keys(self, path: Path) -> Collection[str]:
+        return [str(row) for row in range(self._rows(path))]
+
+    def _rows(self, path: Path) -> int:
+        """How many images the file holds in rows; 0 for one that is an image itself, or is damaged."""
         try:
-            array = np.load(io.BytesIO(data), allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
-            raise ImageFault(path, f"no whole .npy file ({' '.join(str(error).split())[:100]})") from None
-        return of_array(path, array, data, channels)
+            with path.open("rb") as file:
+                shape = _shape(file)
+        except (ValueError, EOFError, OSError):
+            return 0
+        return shape[0] if is_stack(shape) else 0
 
 
 @READERS.register("npz")
@@ -51,18 +75,71 @@ class Npz(Reader):
                 array = arrays[key]
             else:
                 name, _, row = key.rpartition("/")
-                if name not in arrays.files or not row.isdecimal() or int(row) >= len(arrays[name]):
+                if name not in arrays.files or not row.isdecimal():
                     raise self.no_key(path, key)
-                array = arrays[name][int(row)]
+                stack = _last.array(path, name, arrays)
+                if not stack.ndim or int(row) >= len(stack):
+                    raise self.no_key(path, key)
+                array = stack[int(row)]
         return of_array(path, array, array.tobytes(), channels)
 
     def keys(self, path: Path) -> Collection[str]:
-        with _opened(path, path) as arrays:
-            return frozenset(key for name in arrays.files for key in rows_of(name, arrays[name].shape))
+        found: list[str] = []
+        try:
+            with zipfile.ZipFile(path) as file:
+                for name in filter(lambda one: one.endswith(".npy"), file.namelist()):
+                    with file.open(name) as part:
+                        found += rows_of(name.removesuffix(".npy"), _shape(part))
+        except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+            raise _broken(path, ".npz", error) from None
+        return frozenset(found)
+
+
+class LastArray:
+    """The stack that rows were asked of last, whole: each row alone would unpack it anew. One for all threads, as large
+    as the stack is."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._key: tuple[object, ...] = ()
+        self._array = np.zeros(0)
+        os.register_at_fork(after_in_child=self.__init__)  # a lock that is held stays so in the child
+
+    def array(self, path: Path, name: str, arrays: np.lib.npyio.NpzFile) -> np.ndarray:
+        facts = os.stat(path)
+        key = str(path), name, facts.st_size, facts.st_mtime_ns
+        with self._lock:
+            if self._key != key:
+                self._array, self._key = arrays[name], key
+            return self._array
+
+
+_last = LastArray()
+
+
+def _shape(file: BinaryIO) -> tuple[int, ...]:
+    """Of an array in NumPy's format, from its header."""
+    read = (
+        np.lib.format.read_array_header_1_0
+        if np.lib.format.read_magic(file) == (1, 0)
+        else np.lib.format.read_array_header_2_0
+    )
+    return read(file)[0]
+
+
+def _loaded(path: Path, source: Path | io.BytesIO, mode: str | None = None) -> np.ndarray:
+    try:
+        return np.load(source, mmap_mode=mode, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise _broken(path, ".npy", error) from None
+
+
+def _broken(path: Path, kind: str, error: Exception) -> ImageFault:
+    return ImageFault(path, f"no whole {kind} file ({' '.join(str(error).split())[:100]})")
 
 
 def _opened(path: Path, source: Path | io.BytesIO) -> np.lib.npyio.NpzFile:
     try:
         return np.load(source, allow_pickle=False)
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise ImageFault(path, f"no whole .npz file ({' '.join(str(error).split())[:100]})") from None
+        raise _broken(path, ".npz", error) from None

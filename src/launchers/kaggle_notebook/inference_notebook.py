@@ -10,7 +10,7 @@ from src.core.errors import Problem, UsageError
 from src.core.files import read_json, write_json
 from src.core.paths import DONE, Run
 from src.export.export_file import Facts, read_export
-from src.export.hidden_test import MODEL, refuse_bags
+from src.export.hidden_test import MODEL
 from src.launchers.kaggle_notebook.cells import PREDICT
 from src.launchers.kaggle_notebook.folder import Folder, FolderWriter, digest_of, format_size, only_user, slug_for
 from src.launchers.kaggle_notebook.preflight import look_ahead
@@ -31,7 +31,6 @@ def build(request: Request) -> Folder:
     _check_card(card)
     export = run.folder / "export" / f"{run.name}.safetensors"
     facts = _facts(run, export)
-    refuse_bags(facts)
     user = request.config.kernel.user or kernels.user_name()
     path = run.folder / "kernel"
     with only_user(path):

@@ -1,6 +1,8 @@
 """The five lab reports: their settings are those reported, and each goes its whole way at a small size on made data."""
 
+import re
 import shlex
+import textwrap
 from pathlib import Path
 
 import cv2
@@ -8,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src import predict, prepare, report, review
+from src import predict, prepare, report, review, submit
 from src.config.load import config_names
 from src.config.request import parse
 from src.core.files import read_json
@@ -25,73 +27,141 @@ from tests.fixtures.pages import sections
 
 SWEEPS = [name for name in config_names("sweeps") if name.startswith(tuple(LABS))]
 
-# What each report says of its settings: {key: value}.
+# What each report says of its settings, and what is usual here and would change them: {key: value}.
+PLAIN = {"loss.smoothing": 0, "train.ema_decay": 0, "schedule.warmup_epochs": 0, "predict.views": ["identity"]}
+BY_255 = {"model.mean": [0, 0, 0], "model.std": [1, 1, 1]}
 REPORTED = {
-    "butterflies": {
+    "butterflies": PLAIN
+    | BY_255
+    | {
         "model.name": "vgg19_scratch",
+        "model.pretrained": False,
+        "model.drop_rate": 0.5,
         "images.size": 224,
         "loss.name": "cross_entropy",
+        "optim.name": "momentum",
         "optim.lr": 1e-3,
         "train.epochs": 50,
-        "model.mean": [0, 0, 0],
-        "model.std": [1, 1, 1],
         "data.validation": "host",
     },
-    "retinopathy": {"model.name": "resnet50", "augment.only": "all_but_largest", "schedule.name": "step"},
-    "two-classes": {
+    "retinopathy": PLAIN
+    | {
+        "model.name": "resnet50",
+        "augment.only": "all_but_largest",
+        "augment.transforms": [{"HorizontalFlip": {"p": 0.5}}],
+        "schedule.name": "step",
+        "data.validation": "host",
+    },
+    "two-classes": PLAIN
+    | BY_255
+    | {
         "model.name": "cnn6",
+        "model.pretrained": False,
         "images.size": 444,
         "train.batch": 100,
         "optim.name": "adam",
         "optim.lr": 1e-4,
+        "optim.weight_decay": 0,
         "train.epochs": 3,
+        "augment.transforms": [],
     },
-    "animals": {
+    "animals": PLAIN
+    | BY_255
+    | {
         "model.name": "cnn4",
+        "model.pretrained": False,
         "images.size": 128,
         "train.batch": 256,
         "optim.name": "adam",
         "optim.lr": 1e-3,
+        "optim.weight_decay": 0,
         "train.epochs": 50,
+        "augment.transforms": [],
     },
     "contest": {
         "model.name": "resnet18_biased",
+        "model.pretrained": False,
+        "model.mean": [0.485, 0.456, 0.406],
+        "model.std": [0.229, 0.224, 0.225],
+        "loss.smoothing": 0,
+        "train.ema_decay": 0,
+        "optim.name": "momentum",
         "optim.lr": 5e-4,
         "optim.momentum": 0.9,
         "optim.weight_decay": 1e-5,
         "log.tensorboard": True,
+        "augment.transforms": [{"Affine": {"rotate": [-15, 15], "p": 0.5}}, {"HorizontalFlip": {"p": 0.5}}],
     },
 }
-# {sweep: (what each run is, the settings that the report gives it)}, the runs in their order.
+# {sweep: (the keys that tell its runs apart, the value of each in every run, in their order)}
+VGG, RESNET, NORM = "vgg19_scratch", "resnet50_projected", ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+FLIP, BY, OWN = [{"HorizontalFlip": {"p": 0.5}}], ([0, 0, 0], [1, 1, 1]), (None, None)  # OWN: those of the weights
+TURNS = [
+    {"OneOf": {"transforms": [{"HorizontalFlip": {"p": 1}}, {"VerticalFlip": {"p": 1}}], "p": 0.5}},
+    {"RandomRotate90": {"p": 0.6}},
+]
+FOUR = {"kernels": [5, 5, 5, 5], "channels": [8, 16, 32, 64]}
+MEAN_STD = ["model.mean", "model.std"]
 GRIDS = {
-    "butterflies-rates": ["model.name", "optim.lr"],
-    "butterflies-optimizers": ["model.name", "optim.name"],
-    "butterflies-augmentation": ["model.name", "augment.transforms"],
-    "retinopathy-networks": ["model.name", "model.pretrained"],
-    "retinopathy-mirrors": ["augment.only", "data.sampler"],
-    "two-classes-networks": ["model.name", "train.frozen", "model.pretrained"],
-    "animals-networks": ["model.name", "model.pretrained", "optim.weight_decay", "optim.lr", "model.drop_rate"],
-    "contest-networks": ["model.name", "model.pretrained", "optim.lr"],
-}
-VGG, RESNET = "vgg19_scratch", "resnet50_projected"
-WANTED = {
-    "butterflies-rates": {(name, rate) for name in (VGG, RESNET) for rate in (2e-3, 1e-3, 8e-4)},
-    "butterflies-optimizers": {(name, way) for name in (VGG, RESNET) for way in ("momentum", "adagrad", "adam")},
-    "butterflies-augmentation": {(name, count) for name in (VGG, RESNET) for count in (0, 2)},
-    "retinopathy-networks": {(name, start) for name in ("resnet18", "resnet50") for start in (False, True)},
-    "retinopathy-mirrors": {("all_but_largest", "plain"), (None, "plain"), (None, "weighted")},
-    "two-classes-networks": {("cnn6", "nothing", False), ("resnet101", "trunk", True)},
-    "animals-networks": {
-        (*network, *way)
-        for network in (("cnn4", False), ("resnet18_mlp", False), ("resnet18", True))
-        for way in ((0, 1e-3, 0), (1e-5, 5e-3, 0), (0, 1e-3, 0.3))
-    },
-    "contest-networks": {
-        ("resnet18_biased", False, 5e-4),
-        ("resnet18", True, 5e-4),
-        ("resnet50", False, 3.5e-4),
-        ("resnet50", True, 3.5e-4),
-    },
+    "butterflies-rates": (
+        ["model.name", "optim.lr"],
+        [(name, rate) for name in (VGG, RESNET) for rate in (2e-3, 1e-3, 8e-4)],
+    ),
+    "butterflies-optimizers": (
+        ["model.name", "optim.name", "optim.lr"],
+        [(name, way, 1e-3) for name in (VGG, RESNET) for way in ("momentum", "adagrad", "adam")],
+    ),
+    "butterflies-augmentation": (
+        ["model.name", "augment.transforms"],
+        [(name, way) for name in (VGG, RESNET) for way in ([], TURNS)],
+    ),
+    "retinopathy-networks": (
+        ["model.name", "model.pretrained"],
+        [(name, start) for name in ("resnet18", "resnet50") for start in (False, True)],
+    ),
+    "retinopathy-mirrors": (
+        ["augment.transforms", "augment.only", "data.sampler"],
+        [([], None, "plain"), (FLIP, "all_but_largest", "plain"), (FLIP, None, "plain"), (FLIP, None, "weighted")],
+    ),
+    "two-classes-networks": (
+        ["model.name", "train.frozen", "model.pretrained", "model.args", *MEAN_STD],
+        [
+            ("cnn6", "nothing", False, {}, *BY),
+            ("cnn6", "nothing", False, FOUR, *BY),
+            ("cnn6", "nothing", False, {"hidden": [100]}, *BY),
+            ("cnn6", "nothing", False, {}, *NORM),
+            ("resnet101", "trunk", True, {}, *OWN),
+        ],
+    ),
+    "animals-networks": (
+        [
+            "model.name",
+            "model.head",
+            "model.pretrained",
+            *MEAN_STD,
+            "optim.weight_decay",
+            "optim.lr",
+            "model.drop_rate",
+        ],
+        [
+            (*network, *way)
+            for network in (
+                ("cnn4", "linear", False, *BY),
+                ("resnet18_mlp", "linear", False, *BY),
+                ("resnet18", "mlp", True, *OWN),
+            )
+            for way in ((0, 1e-3, 0), (1e-5, 5e-3, 0), (0, 1e-3, 0.3))
+        ],
+    ),
+    "contest-networks": (
+        ["model.name", "model.pretrained", "optim.lr", *MEAN_STD],
+        [
+            ("resnet18_biased", False, 5e-4, *NORM),
+            ("resnet18", True, 5e-4, *NORM),
+            ("resnet50", False, 3.5e-4, *NORM),
+            ("resnet50", True, 3.5e-4, *NORM),
+        ],
+    ),
 }
 
 
@@ -106,20 +176,29 @@ def test_the_settings_are_those_reported(lab):
 
 
 def test_the_sweeps_are_those_of_the_reports():
-    assert set(SWEEPS) == set(GRIDS) == set(WANTED)
+    assert set(SWEEPS) == set(GRIDS)
 
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_sweep_compares_what_the_report_compares(name):
     first = (REPOSITORY / "configs" / "sweeps" / f"{name}.yaml").read_text().splitlines()[0]
     plan = plan_of(first.removeprefix("# python -m src.sweep ").split())
-
-    def told(value: object) -> object:
-        return len(value) if isinstance(value, list) else value
-
-    cells = [tuple(told(cell.request.config.value(key)) for key in GRIDS[name]) for cell in plan.cells]
-    assert set(cells) == WANTED[name]
+    keys, wanted = GRIDS[name]
+    assert [tuple(cell.request.config.value(key) for key in keys) for cell in plan.cells] == wanted
     assert name.startswith(plan.competition)
+
+
+def test_the_files_that_the_chapter_shows_are_a_lab_and_its_sweep(home):
+    chapter = (REPOSITORY / "configs" / "README.md").read_text().partition("## From a lab sheet")[2]
+    texts = [textwrap.dedent(text) for text in re.findall(r"^ *```yaml\n(.*?)^ *```", chapter, re.S | re.M)]
+    for folder, text in zip(("labs", "sweeps"), texts, strict=True):
+        (home / "configs" / folder).mkdir(parents=True)
+        (home / "configs" / folder / "mine.yaml").write_text(text)
+    found = [cell.request.config for cell in plan_of(["sweep=mine"]).cells]
+    assert [(one.optim.lr, bool(one.augment.transforms)) for one in found] == [
+        (rate, flips) for rate in (1e-2, 1e-3) for flips in (False, True)
+    ]
+    assert {(one.competition, one.loss.smoothing, one.train.ema_decay) for one in found} == {("mine", 0, 0)}
 
 
 @pytest.mark.parametrize("name", [name for name in config_names("sweeps") if name.startswith("observed-")])
@@ -186,6 +265,7 @@ def test_a_lab_goes_its_whole_way(lab, home, drawn):
         assert held_out > 0.9  # and yet the validation looks well
     if lab == "contest":
         assert list((run / "seed0" / "fold0" / "tensorboard").iterdir())
+        assert submit.main([*words, "--dry-run"]) == 0
     compared, count = WAY[lab]
     compared = [*shlex.split(compared), *words]
     assert sweep(compared) == 0
@@ -198,6 +278,19 @@ def test_a_lab_goes_its_whole_way(lab, home, drawn):
     best, confusions = pd.read_csv(folder / "best.csv"), pd.read_csv(folder / "confusions.csv")
     assert (best["best"] >= best["last"]).all()
     assert set(confusions["label"]) == set(table["label"])
+
+
+@pytest.mark.slow
+def test_a_lab_from_scratch_is_compared_with_published_weights(home):
+    """Those that Podium brings: they need no network, and no hub."""
+    made("retinopathy", home)
+    words = shlex.split("config=labs/retinopathy-small competition=retinopathy model.name=tf_efficientnet_lite0")
+    words = ["sweep=retinopathy-networks", *words, "train.epochs=1", "machine.threads=1"]
+    assert sweep(words) == 0
+    plan = plan_of(words)
+    assert [cell.request.config.model.pretrained for cell in plan.cells] == [False, True]
+    table = pd.read_csv(plan.folder / "summary.csv")
+    assert table["train_loss"].iloc[1] < table["train_loss"].iloc[0]
 
 
 def test_the_host_s_own_validation_and_test_are_used(home):

@@ -176,7 +176,7 @@ def test_a_smaller_bag_size_and_the_same_bits_again(home):
     assert weights["fc.layer.weight"].shape[0] == 2
 
 
-def test_wrong_bags_are_told(home, capsys):
+def test_wrong_bags_are_told(home, capsys, notes):
     write_bags(home, "rows", animals=16, tests=2)
     folder = home / "competition/bags"
     words = ["fold=0", "competition=bags", "run=w", "train.epochs=1", *NET]
@@ -192,6 +192,7 @@ def test_wrong_bags_are_told(home, capsys):
     card = folder / "card.yaml"
     card.write_text(card.read_text() + "on_bad_image: drop\n")
     assert learn("w", epochs=1) == 0  # the others of the bag are there
+    assert notes.texts("images-unreadable", "train0-9.png")
     card.write_text(card.read_text().replace("bag: rows", "bag: files"))
     refused(capsys, train, ["fold=0", "competition=bags", "run=v", "train.epochs=1", *NET], "bad-card", "*")
     card.write_text(card.read_text().replace("bag: files\n", ""))

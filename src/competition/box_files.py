@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import ClassVar
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 import yaml
 
+MOST_SURE = 8  # numbers of four key points: fewer may be a polygon with a long corner
 COUNTED = ("file", "object", "object0", "class")
 LISTS = frozenset({"classes.txt", "_darknet.labels.txt", "obj.names.txt", "predefined_classes.txt"})  # of class names
 
@@ -55,8 +57,8 @@ class Voc(BoxFiles):
 
 
 class Yolo(BoxFiles):
-    """A line is a class, and the middle and size of its box; or the corners of a polygon, of which the box around it
-    is taken."""
+    """A line is a class, and the middle and size of its box, key points behind it or not; or the corners of a polygon,
+    of which the box around it is taken."""
 
     name, ending = "YOLO", ".txt"
     columns = ("x_center", "y_center", "width", "height")
@@ -64,9 +66,9 @@ class Yolo(BoxFiles):
     @staticmethod
     def boxes(file: Path) -> list[tuple[str, ...]]:
         lines = [line.split() for line in file.read_bytes().decode("utf-8-sig", "replace").splitlines() if line.strip()]
-        found = []
+        found, posed = [], _hold_key_points([line[1:] for line in lines])
         for line in lines:
-            shares = line[1:]
+            shares = line[1:5] if posed else line[1:]
             whole = all(map(_is_number, line)) and all(-0.1 <= float(one) <= 1.1 for one in shares)
             polygon = len(shares) >= 6 and len(shares) % 2 == 0
             if not whole or not (len(shares) in (4, 5) or polygon):
@@ -161,6 +163,43 @@ def _is_number(cell: str) -> bool:
         return math.isfinite(float(cell))
     except ValueError:
         return False
+
+
+def _hold_key_points(lines: list[list[str]]) -> bool:
+    """Whether each line is a box with the key points of its object, x,y,visibility or x,y each, and no polygon.
+
+    Points without visibility look like the corners of a polygon: they are known only where in some line the size of the
+    box, read as a corner, would lie far from the others.
+    """
+    if (
+        not lines
+        or len({len(line) for line in lines}) > 1
+        or not all(_is_number(one) for line in lines for one in line)
+    ):
+        return False
+    numbers = np.array(lines, dtype=float)
+    box, points = numbers[:, :4], numbers[:, 4:]
+    if points.shape[1] >= 3 and points.shape[1] % 3 == 0 and np.isin(points[:, 2::3], (0, 1, 2)).all():
+        x, y = points[:, ::3], points[:, 1::3]
+        return bool(_are_inside(x, y, box).all())
+    if points.shape[1] < MOST_SURE or points.shape[1] % 2:
+        return False
+    x, y = points[:, ::2], points[:, 1::2]
+    far = np.zeros(len(lines), bool)
+    for corner, middle, held in ((box[:, 2], box[:, 0], x), (box[:, 3], box[:, 1], y)):
+        both = np.concatenate([held, middle[:, None]], axis=1)
+        low, high = both.min(1), both.max(1)
+        far |= (corner < low - (high - low)) | (corner > high + (high - low))
+    return bool(_are_inside(x, y, box).all() and far.any())
+
+
+def _are_inside(x: np.ndarray, y: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """(n,) whether the box lies in the picture and all points, (n, k), in it or at 0,0, as those that are not seen."""
+    middle, size = box[:, None, :2], box[:, None, 2:]
+    points = np.stack([x, y], axis=2)
+    inside = (np.abs(points - middle) <= 0.6 * size).all(2) | (points == 0).all(2)
+    whole = (np.abs(box[:, :2] - 0.5) + box[:, 2:] / 2 <= 0.55).all(1)
+    return whole & inside.all(1)
 
 
 def _around(corners: list[float]) -> tuple[str, ...]:

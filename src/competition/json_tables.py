@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
@@ -38,8 +39,9 @@ def _coco(tree: dict[str, Any]) -> pd.DataFrame:
     if not tree.get("annotations"):
         return as_text(images)
     notes = _records(tree["annotations"]).rename(columns={"id": "annotation_id"})
-    if "bbox" not in notes and "segmentation" in notes:
-        notes["bbox"] = notes["segmentation"].map(_around)
+    if "segmentation" in notes:
+        around = notes["segmentation"].map(_around)
+        notes["bbox"] = notes["bbox"].where(notes["bbox"].notna(), around) if "bbox" in notes else around
     for table, name in ((images, "images"), (notes, "annotations")):
         if "image_id" not in table:
             raise ValueError(f"it looks like COCO, but its {name} have no key of the image")
@@ -56,11 +58,48 @@ def _coco(tree: dict[str, Any]) -> pd.DataFrame:
 
 
 def _around(polygons: Any) -> list[float] | str:
-    """The box around polygons, [x, y, x, y, ...] each: left, top, width, height. Empty for masks of other forms."""
+    """The box around polygons, [x, y, x, y, ...] each, or around a mask in run lengths: left, top, width, height. Empty
+    for masks of other forms."""
+    if isinstance(polygons, dict):
+        return _around_runs(polygons)
     if not isinstance(polygons, list) or not all(isinstance(one, list) and one for one in polygons):
         return ""
     across, down = ([x for one in polygons for x in one[start::2]] for start in (0, 1))
     return [min(across), min(down), max(across) - min(across), max(down) - min(down)] if down else ""
+
+
+def _around_runs(mask: dict[str, Any]) -> list[float] | str:
+    """Of COCO's run lengths, which go down the columns: lists of counts, or these as text."""
+    try:
+        height, counts = int(mask["size"][0]), mask["counts"]
+        ends = np.cumsum(_counts_of(counts) if isinstance(counts, str) else counts)
+    except (KeyError, TypeError, ValueError, IndexError):
+        return ""
+    first, last = ends[:-1:2], ends[1::2] - 1  # of each run that is inside, counted down the columns
+    first, last = first[last >= first], last[last >= first]
+    if height < 1 or not len(first):
+        return ""
+    across = (first // height != last // height).any()  # from one column to the next: from top to bottom
+    top, bottom = (0, height - 1) if across else ((first % height).min(), (last % height).max())
+    left, right = first[0] // height, last[-1] // height
+    return [int(one) for one in (left, top, right - left + 1, bottom - top + 1)]
+
+
+def _counts_of(text: str) -> list[int]:
+    """Counts that are written in characters of 5 bits each, from the fourth on as differences to the last but one.
+    Raises ValueError for other text."""
+    found, value, shift = [], 0, 0
+    for one in text:
+        bits = ord(one) - ord("0")
+        if not 0 <= bits < 64:
+            raise ValueError("no run lengths")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:  # the last of this number
+            value -= (1 << shift) * bool(bits & 16)
+            found.append(value + (found[-2] if len(found) > 2 else 0))
+            value = shift = 0
+    return found
 
 
 def _records(rows: Any) -> pd.DataFrame:

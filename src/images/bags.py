@@ -33,10 +33,12 @@ class BagImages:
         """(n, height, width, slots * channels); of larger bags images that are spread evenly."""
         return self._filled([self.members(row) for row in rows])
 
-    def drawn(self, rows: Sequence[int] | np.ndarray, key: tuple[int, ...]) -> np.ndarray:
-        """As `batch`, of larger bags a random choice, in order, which belongs to `key`."""
+    def drawn(self, rows: Sequence[int] | np.ndarray, key: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """The images that are seen of bags, of larger ones a random choice, in order, which belongs to `key`:
+        (images, height, width, channels), and the place of each among len(rows) * slots."""
         generator = np.random.default_rng((*key, 1))
-        return self._filled([self._chosen(row, generator) for row in rows])
+        members = [self._chosen(row, generator) for row in rows]
+        return self._images(members), self._places(members)
 
     def blank(self, rows: int) -> np.ndarray:
         """So many bags without a picture, of a stream."""
@@ -75,12 +77,22 @@ class BagImages:
         first, count = self.ends[row], self.ends[row + 1] - self.ends[row]
         return first + np.sort(generator.permutation(count)[: self.slots])
 
+    def _images(self, members: list[np.ndarray]) -> np.ndarray:
+        return self.images.batch(np.concatenate(members) if members else [])
+
+    def _places(self, members: list[np.ndarray]) -> np.ndarray:
+        places = [at * self.slots + np.arange(len(one)) for at, one in enumerate(members)]
+        return np.concatenate([np.zeros(0, np.int64), *places])
+
     def _filled(self, members: list[np.ndarray]) -> np.ndarray:
-        found = self.images.batch(np.concatenate(members) if members else [])
-        counts = np.array([len(one) for one in members], np.int64)
-        made = np.zeros((len(members), self.slots, *found.shape[1:]), found.dtype)
-        made[np.repeat(np.arange(len(members)), counts), np.concatenate([np.arange(count) for count in counts])] = found
-        return joined(made)
+        return in_places(self._images(members), self._places(members), self.slots, len(members))
+
+
+def in_places(images: np.ndarray, places: np.ndarray, slots: int, bags: int) -> np.ndarray:
+    """(n, h, w, channels) images in their places of so many bags, (bags, h, w, slots * channels); the others black."""
+    made = np.zeros((bags * slots, *images.shape[1:]), images.dtype)
+    made[places] = images
+    return joined(made.reshape(bags, slots, *images.shape[1:]))
 
 
 def joined(images: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from src.config.image_size import SizeWord
 from src.core.errors import Problem
-from src.images.bags import BagImages, apart, joined
+from src.images.bags import BagImages, in_places
 from src.images.cache import ImageCache
 from src.images.pixel_format import to_levels
 from src.images.stream import resized
@@ -41,23 +41,28 @@ class AugmentedSteps(Dataset):
     def __getitem__(self, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
         if isinstance(self.images, BagImages):
             return to_tensor(self._bags(step)), torch.from_numpy(step.rows)
-        images = self.images.batch(step.rows)
-        made = self.augmentation(images, step.key)
-        if self.only is not None:
-            for i in np.flatnonzero(~self.only[step.rows]):
-                made[i] = to_levels(resized(images[i], self.augmentation.size))
+        made = self._augmented(self.images.batch(step.rows), step.rows, step.key)
         return to_tensor(made), torch.from_numpy(step.rows)
 
     def _bags(self, step: Step) -> np.ndarray:
-        """Each image of a bag is augmented by itself; a place without one stays black."""
+        """Each image of a bag is augmented by itself; a place without one stays black, and so does a black image, which
+        the network takes for none."""
         slots = self.images.slots
-        images = apart(self.images.drawn(step.rows, step.key), slots)
-        made = self.augmentation(images, step.key)
-        kept = np.zeros(len(images), bool) if self.only is None else np.repeat(~self.only[step.rows], slots)
-        for i in np.flatnonzero(kept):
-            made[i] = to_levels(resized(images[i], self.augmentation.size))
-        made[~images.any(axis=(1, 2, 3))] = 0
-        return joined(made.reshape(-1, slots, *made.shape[1:]))
+        images, places = self.images.drawn(step.rows, step.key)
+        seen = images.any(axis=(1, 2, 3))
+        if not seen.any():  # a batch has a shape all the same
+            seen[:1] = True
+        made = self._augmented(images[seen], step.rows[places[seen] // slots], step.key)
+        made[~images[seen].any(axis=(1, 2, 3))] = 0
+        return in_places(made, places[seen], slots, len(step.rows))
+
+    def _augmented(self, images: np.ndarray, rows: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
+        """rows: those of the images, which tell whether they are augmented."""
+        made = self.augmentation(images, key)
+        if self.only is not None:
+            for i in np.flatnonzero(~self.only[rows]):
+                made[i] = to_levels(resized(images[i], self.augmentation.size))
+        return made
 
 
 class PlainRows(Dataset):

@@ -62,6 +62,7 @@ HEIC_REMEDY = "pip install pillow-heif (or pi-heif), or convert them to JPEG or 
 SUFFIXES += HEIC_SUFFIXES
 # Pillow's own guard against small files that unfold into huge images; here it holds for OpenCV too.
 LARGEST = 2 * Image.MAX_IMAGE_PIXELS
+INKS = 4  # components of a JPEG for print
 
 LFS = b"version https://git-lfs"  # how a pointer begins that stands in place of a file kept by Git LFS
 LFS_REMEDY = "fetch the files themselves with git lfs pull, then give this command again"
@@ -93,6 +94,18 @@ class ImageFault(Problem):
     def __reduce__(self) -> tuple:
         # Exceptions are pickled by their text alone, which would not survive the way home from a worker process.
         return type(self), (self.path, self.reason, self.remedy)
+
+
+class TooLarge(ImageFault):
+    """An image of more pixels than are read. at_least: of the short side, with which it is read reduced; None for a
+    kind that cannot be."""
+
+    def __init__(self, path: Path, reason: str, remedy: str = "make it smaller", at_least: int | None = None) -> None:
+        super().__init__(path, reason, remedy)
+        self.at_least = at_least
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.path, self.reason, self.remedy, self.at_least)
 
 
 class LfsPointer(ImageFault):
@@ -171,14 +184,22 @@ def of_bytes(path: Path, data: bytes, at_least: int | None = None) -> ReadImage:
     return ReadImage(image, size or image.shape[:2], data)
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels of what `decode(path)` gives, from the header alone. Raises ImageFault."""
+def image_size(path: Path, at_least: int | None = None) -> tuple[int, int]:
+    """(width, height) in pixels of what `decode(path)` gives, from the header alone; also of a JPEG that is too large
+    to be read but reduced. at_least: raise where it is too large with this. Raises ImageFault."""
     with faults_of(path):
         if path.stat().st_size == 0:
             raise ImageFault(path, "the file is empty (0 bytes)")
-        with Image.open(path, formats=_formats(path)) as image:
-            # Not getexif(), which would decode a whole PNG. TIFF, which Pillow turns by itself, has no such entry.
-            return image.size[::-1] if orientation(image.info.get("exif", b"")) >= 5 else image.size
+        with contextlib.suppress(Image.DecompressionBombError), Image.open(path, formats=_formats(path)) as image:
+            if image.width * image.height <= LARGEST:
+                # Not getexif(), which would decode a whole PNG. TIFF, which Pillow turns by itself, has no such entry.
+                return image.size[::-1] if orientation(image.info.get("exif", b"")) >= 5 else image.size
+        data = path.read_bytes()
+        if not data.startswith(JPEG):
+            raise TooLarge(path, f"more than {LARGEST} pixels")
+        header = _jpeg_header(path, data)
+        _scale(path, header, at_least or 1)
+        return header.size[::-1]
 
 
 def stored_pixels(path: Path) -> tuple[int, int, int] | None:
@@ -218,9 +239,22 @@ def looks_like_image(path: Path) -> bool:
     )
 
 
-def _jpeg(path: Path, data: bytes, at_least: int | None) -> tuple[np.ndarray | None, tuple[int, int]]:
-    """The JPEG through OpenCV, and its whole (height, width) as it is seen; None for the image where Pillow has to read
-    it. Raises ImageFault if its end is missing."""
+class _Jpeg(NamedTuple):
+    """What the header of a JPEG tells: its height and width as stored, and its number of colours."""
+
+    height: int
+    width: int
+    components: int
+    exif: bytes
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) as it is seen."""
+        return (self.width, self.height) if orientation(self.exif) >= 5 else (self.height, self.width)
+
+
+def _jpeg_header(path: Path, data: bytes) -> _Jpeg:
+    """Raises ImageFault if there is none, or the end of the file is missing."""
     at, frame, exif = 2, None, b""
     while at + 12 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
@@ -238,15 +272,30 @@ def _jpeg(path: Path, data: bytes, at_least: int | None) -> tuple[np.ndarray | N
     # Looked for behind the start of scan, since a thumbnail in the header has an end of its own.
     if frame is None or data.find(b"\xff\xd9", at) < 0:
         raise ImageFault(path, f"truncated JPEG (no end marker in {len(data)} bytes)")
-    height, width, components = frame
-    by = reduction((height, width), at_least)
-    _check_size(path, width // by, height // by)  # what is decoded
-    size = (width, height) if orientation(exif) >= 5 else (height, width)
-    if components == 4:
+    return _Jpeg(*frame, exif)
+
+
+def _scale(path: Path, jpeg: _Jpeg, at_least: int | None) -> int:
+    """By how much it is reduced. Raises TooLarge."""
+    height, width = jpeg.height, jpeg.width
+    if jpeg.components == INKS:  # Pillow reads these, whole
         _check_size(path, width, height)
-        return None, size
-    flags = RGB | REDUCED.get(by, 0)
-    return _opencv(data, flags, exif), size
+    by = reduction((height, width), at_least)
+    if (width // by) * (height // by) > LARGEST:
+        fits = [min(height, width) // by for by in sorted(REDUCED) if (width // by) * (height // by) <= LARGEST]
+        reason = f"{width} x {height} is more than {LARGEST} pixels"
+        raise TooLarge(path, reason, at_least=next(iter(fits), None))
+    return by
+
+
+def _jpeg(path: Path, data: bytes, at_least: int | None) -> tuple[np.ndarray | None, tuple[int, int]]:
+    """The JPEG through OpenCV, and its whole (height, width) as it is seen; None for the image where Pillow has to read
+    it. Raises ImageFault if its end is missing, or it is too large."""
+    header = _jpeg_header(path, data)
+    by = _scale(path, header, at_least)
+    if header.components == INKS:
+        return None, header.size
+    return _opencv(data, RGB | REDUCED.get(by, 0), header.exif), header.size
 
 
 class _Chunks(NamedTuple):
@@ -308,11 +357,12 @@ def _opencv(data: bytes, flags: int, exif: bytes) -> np.ndarray | None:
 
 def _check_size(path: Path, width: int, height: int) -> None:
     if width * height > LARGEST:
-        raise ImageFault(path, f"{width} x {height} is more than {LARGEST} pixels", "make it smaller")
+        raise TooLarge(path, f"{width} x {height} is more than {LARGEST} pixels")
 
 
 def _with_pillow(path: Path, data: bytes) -> np.ndarray:
     with faults_of(path), Image.open(io.BytesIO(data), formats=_formats(path, data)) as image:
+        _check_size(path, *image.size)
         image.load()
         # Pillow takes every CMYK JPEG as inverted; only those with Adobe's marker are.
         plain_ink = image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info
@@ -368,6 +418,8 @@ def faults_of(path: Path) -> Iterator[None]:
         raise ImageFault(path, "the file is missing") from None
     except IsADirectoryError:
         raise ImageFault(path, "this is a folder, not an image") from None
+    except Image.DecompressionBombError:
+        raise TooLarge(path, f"more than {LARGEST} pixels") from None
     except UnidentifiedImageError:
         reason = f"no image of a known kind ({', '.join(FORMATS)}), or its header is damaged"
         raise ImageFault(path, reason, "convert it to PNG, or take its row out of the table") from None

@@ -31,7 +31,8 @@ class RawImage(NamedTuple):
 
     values: (height, width, channels) of any real type. low, high: what the type, or the bits that are in use, can hold;
     None for floating point. window: black and white by the file's own word. inverted: whether small values are bright;
-    `upright` turns them. data: the bytes that tell this image from another.
+    `upright` turns them. data: the bytes that tell this image from another. whole: (height, width) of an image that is
+    too large to be read but reduced, of which these are the values.
     """
 
     values: np.ndarray
@@ -40,6 +41,12 @@ class RawImage(NamedTuple):
     high: float | None = None
     window: tuple[float, float] | None = None
     inverted: bool = False
+    whole: tuple[int, int] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) where it is not reduced."""
+        return self.whole or self.values.shape[:2]
 
     def upright(self) -> np.ndarray:
         """The values with the large ones bright, on the same scale: what a range in numbers speaks of."""

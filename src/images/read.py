@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from src.images import decode
-from src.images.decode import PNG, SUFFIXES, ImageFault, ReadImage, faults_of, suffix_of
-from src.images.pixel_format import STANDARD, PixelFormat, RawImage, Unfit
+from src.images.decode import PNG, SUFFIXES, ImageFault, ReadImage, TooLarge, faults_of, suffix_of
+from src.images.pixel_format import COLOURS, STANDARD, PixelFormat, RawImage, Unfit
 from src.images.readers import START, Reader, reader_by_content, reader_of, split_key
 from src.images.regions import Region, split_region
 
@@ -24,18 +24,19 @@ def read_image(path: Path, pixels: PixelFormat = STANDARD, at_least: int | None 
     """
     name, region = split_region(path)
     if region:
-        whole = _last_whole(path, name, pixels)
-        cut = _cut(path, region, whole.pixels)
-        return ReadImage(cut, cut.shape[:2], _identity(whole.data, region))
+        return _part(path, region, _last_whole(path, name, pixels), at_least)
     if pixels.as_pictures and _is_picture(path):
-        return decode.read_picture(path, at_least)
+        try:
+            return decode.read_picture(path, at_least)
+        except TooLarge as fault:
+            return _mapped(path, _copy_within(path, fault), PixelFormat(), at_least)
     held = _held(path, pixels.channels)
     if isinstance(held, RawImage):
-        return _mapped(path, held, pixels)
+        return _mapped(path, held, pixels, at_least)
     reader = _reader(path, held, pixels)
     if reader is None and pixels.as_pictures:
         return decode.of_bytes(path, held, at_least)
-    return _mapped(path, _raw(path, held, reader, pixels.channels), pixels)
+    return _mapped(path, _raw(path, held, reader, pixels.channels), pixels, at_least)
 
 
 def read_for_both(path: Path, pixels: PixelFormat, one: int, other: int) -> tuple[ReadImage, np.ndarray]:
@@ -43,39 +44,52 @@ def read_for_both(path: Path, pixels: PixelFormat, one: int, other: int) -> tupl
 
     The file is read once, and decoded once where both come at one scale.
     """
-    if not pixels.as_pictures or not _is_picture(path) or split_region(path)[1]:
-        found = read_image(path, pixels, one)
+    if not pixels.as_pictures or split_region(path)[1]:
+        found = read_image(path, pixels, max(one, other))
         return found, found.pixels
-    found = decode.read_picture(path, one)
-    scales = (decode.reduction(found.size, at_least) for at_least in (one, other))
-    if found.data.startswith(decode.JPEG) and len(set(scales)) > 1:
-        return found, decode.of_bytes(path, found.data, other).pixels
-    return found, found.pixels
+    found = read_image(path, pixels, one)
+    if found.data.startswith(decode.JPEG):
+        scales = {decode.reduction(found.size, at_least) for at_least in (one, other)}
+        return found, found.pixels if len(scales) == 1 else decode.of_bytes(path, found.data, other).pixels
+    reduced = found.pixels.shape[:2] != found.size
+    return found, read_image(path, pixels, other).pixels if reduced else found.pixels
 
 
 def raw_image(path: Path, channels: int = STANDARD.channels) -> RawImage:
     """The numbers of a file as they are stored, before any rule. Raises ImageFault."""
     name, region = split_region(path)
     if region:
-        whole = raw_image(Path(name), channels)
-        return whole._replace(values=_cut(path, region, whole.values), data=_identity(whole.data, region))
+        image = raw_image(Path(name), channels)
+        values, size = _cut(path, region, image.values, image.size)
+        return image._replace(values=values, data=_identity(image.data, region), whole=image.whole and size)
     held = _held(path, channels)
     if isinstance(held, RawImage):
         return held
     return _raw(path, held, reader_of(path) or reader_by_content(held[:START]), channels)
 
 
-def image_size(path: Path, pixels: PixelFormat = STANDARD) -> tuple[int, int]:
-    """(width, height) of what `read_image` gives; of a picture from its header alone. Raises ImageFault."""
+def image_size(path: Path, pixels: PixelFormat = STANDARD, at_least: int | None = None) -> tuple[int, int]:
+    """(width, height) of what `read_image` gives, where it is not reduced; of a picture from its header alone.
+
+    at_least: raise where `read_image` finds the image too large to be read with it. Raises ImageFault.
+    """
     name, region = split_region(path)
     if region:
         width, height = image_size(Path(name), pixels)
-        top, bottom, left, right = _ends(path, region, height, width)
+        top, bottom, left, right = _ends(path, region, (height, width))
+        if at_least and width * height > decode.LARGEST:
+            read_image(path, pixels, at_least)
         return right - left, bottom - top
     if _is_picture(path):
-        return decode.image_size(path)
-    height, width = raw_image(path, pixels.channels).values.shape[:2]
-    return width, height
+        try:
+            return decode.image_size(path, at_least)
+        except TooLarge as fault:
+            found = _copy_within(path, fault)
+    else:
+        found = raw_image(path, pixels.channels)
+    if at_least:
+        _check_reduced(path, found.values.shape[:2], found.size, at_least)
+    return found.size[::-1]
 
 
 def identifying_bytes(path: Path) -> bytes:
@@ -104,16 +118,38 @@ def _identity(data: bytes, region: Region) -> bytes:
     return data + f"/{region.kind}={region.text}".encode()
 
 
-def _ends(path: Path, region: Region, height: int, width: int) -> tuple[int, int, int, int]:
+def _ends(path: Path, region: Region, size: tuple[int, int]) -> tuple[int, int, int, int]:
     try:
-        return region.ends(height, width)
+        return region.ends(*size)
     except ValueError as error:
         raise ImageFault(path, str(error), "correct its numbers, or take its row out of the table") from None
 
 
-def _cut(path: Path, region: Region, values: np.ndarray) -> np.ndarray:
-    top, bottom, left, right = _ends(path, region, *values.shape[:2])
-    return np.ascontiguousarray(values[top:bottom, left:right])
+def _cut(path: Path, region: Region, values: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
+    """The part of an image, which is perhaps reduced, and (height, width) of the part where it is not.
+
+    size: (height, width) of the whole, in whose pixels the part is named.
+    """
+    top, bottom, left, right = _ends(path, region, size)
+    (height, width), (rows, columns) = size, values.shape[:2]
+    down = slice(top * rows // height, -(-bottom * rows // height))
+    across = slice(left * columns // width, -(-right * columns // width))
+    return np.ascontiguousarray(values[down, across]), (bottom - top, right - left)
+
+
+def _part(path: Path, region: Region, whole: ReadImage, at_least: int | None) -> ReadImage:
+    cut, size = _cut(path, region, whole.pixels, whole.size)
+    if whole.pixels.shape[:2] != whole.size:
+        _check_reduced(path, cut.shape[:2], size, at_least)
+    return ReadImage(cut, size, _identity(whole.data, region))
+
+
+def _check_reduced(path: Path, held: tuple[int, int], size: tuple[int, int], at_least: int | None) -> None:
+    """Raises TooLarge where an image was reduced to less than is asked for."""
+    if held != size and (at_least is None or min(held) < at_least):
+        reason = f"its picture is too large to be read but reduced, and {size[1]} x {size[0]} pixels become"
+        remedy = "make the picture smaller, or write its parts as files"
+        raise TooLarge(path, f"{reason} {held[1]} x {held[0]}", remedy, at_least=min(held))
 
 
 _last = threading.local()  # the picture that was read last: its boxes stand in rows one after the other
@@ -126,11 +162,30 @@ def _last_whole(path: Path, name: str, pixels: PixelFormat) -> ReadImage:
     key = name, facts.st_size, facts.st_mtime_ns, pixels
     if getattr(_last, "key", None) != key:
         try:
-            _last.image = read_image(Path(name), pixels)
+            _last.image = _whole(Path(name), pixels)
         except ImageFault as fault:
             raise ImageFault(path, fault.reason, fault.remedy) from None
         _last.key = key
     return _last.image
+
+
+def _whole(path: Path, pixels: PixelFormat) -> ReadImage:
+    """All of a picture; as little reduced as can be read where it is too large."""
+    try:
+        return read_image(path, pixels)
+    except TooLarge as fault:
+        if fault.at_least is None:
+            raise
+        return read_image(path, pixels, fault.at_least)
+
+
+def _copy_within(path: Path, fault: TooLarge) -> RawImage:
+    """What stands for a picture that is too large: a TIFF may hold smaller copies. Raises `fault` for other kinds."""
+    data = path.read_bytes()
+    reader = reader_by_content(data[:START])
+    if reader is None or not reader.picture:
+        raise fault
+    return _raw(path, data, reader, COLOURS)
 
 
 def _is_picture(path: Path) -> bool:
@@ -165,19 +220,26 @@ def _raw(path: Path, data: bytes, reader: Reader | None, channels: int) -> RawIm
         return reader.read(path, data, channels) if reader else _of_picture(path, data)
 
 
-def _mapped(path: Path, raw: RawImage, pixels: PixelFormat) -> ReadImage:
+def _mapped(path: Path, raw: RawImage, pixels: PixelFormat, at_least: int | None) -> ReadImage:
+    _check_reduced(path, raw.values.shape[:2], raw.size, at_least)
     try:
         made = pixels.pixels(raw)
     except Unfit as error:
         raise ImageFault(path, str(error), "correct the card or the file, or take its row out of the table") from None
-    return ReadImage(np.ascontiguousarray(made), made.shape[:2], raw.data)
+    return ReadImage(np.ascontiguousarray(made), raw.size, raw.data)
 
 
 def _of_picture(path: Path, data: bytes) -> RawImage:
     """A picture at its own depth: PNG keeps 16 bits, all others have 8."""
     deep = decode.deep_png(path, data) if data.startswith(PNG) else None
     if deep is None:
-        return RawImage(decode.of_bytes(path, data).pixels, data, 0, 255)
+        try:
+            return RawImage(decode.of_bytes(path, data).pixels, data, 0, 255)
+        except TooLarge as fault:
+            if fault.at_least is None:
+                raise
+            image = decode.of_bytes(path, data, fault.at_least)
+            return RawImage(image.pixels, data, 0, 255, whole=image.size)
     values = deep[:, :, None] if deep.ndim == 2 else deep
     if values.shape[2] == OPACITY:  # laid over white, as of 8 bits
         values = cv2.cvtColor(values, cv2.COLOR_BGRA2RGBA)

@@ -93,7 +93,10 @@ class ImageStream:
     def check(self, workers: int | None = None) -> None:
         """Read the header of every file and note the unusable ones in `faults`."""
         self.faults = each_in_threads(
-            lambda row: image_size(Path(self.paths[row]), self.pixels), len(self), workers, "checking images"
+            lambda row: image_size(Path(self.paths[row]), self.pixels, self.at_least),
+            len(self),
+            workers,
+            "checking images",
         )
 
     @property

@@ -77,10 +77,9 @@ class NetworkFeatures:
             images.load_side(),
             images.fit,
             versions_of(images.prepare),
-            *([images.bag_size] if images.bag_size else []),
         ]
         facts += [] if images.bag_size is None else [images.bag_size]  # a bag's images are joined within the features
-        key = hashlib.sha256(json.dumps([facts, versions_of(images.prepare)]).encode()).hexdigest()[:12]
+        key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
         return self.competition.card.folder / "cache" / "features" / f"{self.name}@{images.size}-{key}"
 
     def file(self, part: str, view: str) -> Path:

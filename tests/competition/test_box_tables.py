@@ -67,7 +67,9 @@ def voc(folder, rows, named=True):
     each_file(folder, rows, ".xml", text)
 
 
-def yolo(folder, rows, polygons=False):
+def yolo(folder, rows, polygons=False, key_points=0):
+    """key_points: numbers of each of four, x, y and where there are three how well it is seen."""
+
     def text(held):
         lines = []
         for _, _, kind, x, y, w, h in held:
@@ -75,18 +77,38 @@ def yolo(folder, rows, polygons=False):
             if polygons:
                 ends = (x / 60, y / 40), ((x + w) / 60, y / 40), ((x + w / 2) / 60, (y + h) / 40)
                 shares = [one for end in ends for one in end]
+            for k, at in enumerate((0.3, 0.4, 0.6, 0.7) if key_points else ()):
+                shares += [(x + at * w) / 60, (y + 0.5 * h) / 40, 0 if k == 1 else 2][:key_points]
             lines.append(" ".join([str(KINDS.index(kind)), *(f"{one:.5f}" for one in shares)]))
         return "\n".join(lines)
 
     each_file(folder, rows, ".txt", text)
 
 
-def coco(file, rows, first, named=True, polygons=False):
+def runs(x, y, w, h, as_text=False):
+    """A mask of 40 x 60 pixels that is this box, as COCO has it."""
+    counts = [x * 40 + y, *([h, 40 - h] * w)][:-1]
+    counts.append(40 * 60 - sum(counts))
+    if as_text:
+        text, steps = "", [one - (counts[k - 2] if k > 2 else 0) for k, one in enumerate(counts)]
+        for one in steps:
+            left, more = one, True
+            while more:
+                bits, left = left & 31, left >> 5
+                more = left != (-1 if bits & 16 else 0)
+                text += chr(48 + bits + 32 * more)
+        counts = text
+    return {"size": [40, 60], "counts": counts}
+
+
+def coco(file, rows, first, named=True, polygons=None):
     names = list(dict.fromkeys(row[0] for row in rows))
     notes = []
     for k, (name, _, kind, x, y, w, h) in enumerate(rows):
         corners = [[x, y, x + w, y, x + w, y + h, x, y + h]]
-        place = {"segmentation": corners} if polygons else {"bbox": [x, y, w, h]}
+        place = {"bbox": [x, y, w, h]}
+        if polygons:
+            place = {"segmentation": corners if polygons == "polygons" else runs(x, y, w, h, polygons == "text")}
         kinds = {"category_id": KINDS.index(kind)} if named else {}
         notes.append({"id": first + k, "image_id": names.index(name)} | place | kinds)
     kinds = {"categories": [{"id": k, "name": kind} for k, kind in enumerate(KINDS)]} if named else {}
@@ -111,16 +133,16 @@ def voc_boxes(root):
     sample(root, numbered(TEST))
 
 
-def yolo_boxes(root, polygons=False):
+def yolo_boxes(root, *shapes):
     for part, rows in (("train", TRAIN), ("test", TEST)):
         photos(root / "images" / part, rows)
-        yolo(root / "labels" / part, rows, polygons)
+        yolo(root / "labels" / part, rows, *shapes)
     (root / "labels/train/p3.txt").write_text("")  # a photo without boxes
     (root / "data.yaml").write_text("nc: 3\nnames: [crab, fish, star]\n")
     sample(root, numbered(TEST, 1))
 
 
-def coco_boxes(root, polygons=False):
+def coco_boxes(root, polygons=None):
     for part, rows, first in (("train", TRAIN, 100), ("test", TEST, 900)):
         photos(root / part, rows)
         coco(root / f"{part}.json", rows, first, part == "train", polygons)
@@ -134,6 +156,34 @@ def csv_boxes(root):
     sample(root, numbered(boxes(100, 6, lambda k: 1)))
 
 
+def places_of(samples):
+    """Left, top, width and height of each training box, in pixels."""
+    ends = (split_region(path)[1].ends(40, 60) for path in samples.train["path"])
+    return np.array([(left, top, right - left, bottom - top) for top, bottom, left, right in ends])
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda root: yolo_boxes(root, False, 3),
+        lambda root: yolo_boxes(root, False, 2),
+        lambda root: coco_boxes(root, "runs"),
+        lambda root: coco_boxes(root, "text"),
+    ],
+    ids=["yolo pose", "yolo pose without visibility", "coco run lengths", "coco run lengths as text"],
+)
+def test_the_box_is_found_among_key_points_and_in_masks(tmp_path, build):
+    build(tmp_path / "host")
+    assert prepare.main([str(tmp_path / "host"), "id=c"]) == 0
+    samples = load_samples(load_card("c"))
+    names = [re.search(r"p\d+(?=\.png)", path)[0] for path in samples.train["path"]]
+    expected = sorted((row[0], *row[3:]) for row in TRAIN if row[0] in names)
+    found = sorted((name, *box) for name, box in zip(names, places_of(samples), strict=True))
+    assert [row[0] for row in found] == [row[0] for row in expected] and len(found) >= 38
+    apart = [np.subtract(one[1:], other[1:]) for one, other in zip(found, expected, strict=True)]
+    assert np.abs(apart).max() <= 1
+
+
 @pytest.mark.parametrize(
     ("build", "form", "train", "id"),
     [
@@ -141,7 +191,7 @@ def csv_boxes(root):
         (yolo_boxes, "/yolo={x_center},{y_center},{width},{height}", TRAIN, "{file}_{object}"),
         (lambda root: yolo_boxes(root, True), "/yolo={x_center},{y_center},{width},{height}", TRAIN, "{file}_{object}"),
         (coco_boxes, "/box={bbox}", TRAIN, "annotation_id"),
-        (lambda root: coco_boxes(root, True), "/box={bbox}", TRAIN, "annotation_id"),
+        (lambda root: coco_boxes(root, "polygons"), "/box={bbox}", TRAIN, "annotation_id"),
         (csv_boxes, "/box={x},{y},{w},{h}", TRAIN + VALID, "id"),
     ],
     ids=["voc", "yolo", "yolo polygons", "coco", "coco polygons", "csv with validation"],

@@ -149,4 +149,4 @@ def test_a_bag_of_ten_thousand_images_costs_a_bag_of_eight():
     held = Listed()
     images = BagImages(held, np.array([0, 10_000, 20_000]), 8)
     assert images.batch([0, 1]).shape == (2, 4, 4, 24)
-    assert images.drawn([0, 1], (0, 1)).shape == (2, 4, 4, 24) and held.asked == 32
+    assert images.drawn([0, 1], (0, 1))[0].shape == (16, 4, 4, 3) and held.asked == 32

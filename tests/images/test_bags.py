@@ -14,8 +14,10 @@ from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
 from src.config.schema import Model
+from src.images.augment import Augmentation
 from src.images.bags import BagImages, apart, joined
 from src.images.cache import ImageCache
+from src.images.dataset import AugmentedSteps, Step
 from src.images.stream import ImageStream
 from src.models.bags import BAGS
 from src.models.factory import build
@@ -99,9 +101,11 @@ def test_places_and_images(tmp_path):
     seen = bags.batch([0, 1, 2])
     assert seen.shape == (3, 8, 8, 9)
     assert seen[:, 0, 0, ::3].tolist() == [[10, 0, 0], [11, 13, 16], [17, 18, 0]]  # evenly of six; black where none is
-    drawn = {tuple(bags.drawn([1], (0, step))[0, 0, 0, ::3]) for step in range(20)}
+    drawn = {tuple(bags.drawn([1], (0, step))[0][:, 0, 0, 0]) for step in range(20)}
     assert len(drawn) > 5 and all(list(one) == sorted(set(one)) for one in drawn)
-    assert (bags.drawn([1], (0, 3)) == bags.drawn([1], (0, 3))).all()
+    assert (bags.drawn([1], (0, 3))[0] == bags.drawn([1], (0, 3))[0]).all()
+    found, places = bags.drawn([2, 0], (0, 3))
+    assert found[:, 0, 0, 0].tolist() == [17, 18, 10] and places.tolist() == [0, 1, 3]
     many = rng.integers(0, 255, (4, 8, 8, 9)).astype(np.uint8)
     assert (joined(apart(many, 3).reshape(4, 3, 8, 8, 3)) == many).all()
     assert isinstance(BagImages(ImageStream(paths, 8, "stretch"), bags.ends, 3).batch([1]), np.ndarray)
@@ -147,6 +151,24 @@ def test_pools_compute_in_fewer_bits(pool, kind):
         assert (whole == torch.stack([features[0, 1], features[1, 0]])).all()
 
 
+def test_only_images_that_are_there_are_augmented(tmp_path):
+    paths = [tmp_path / f"{k}.png" for k in range(5)]
+    for k, path in enumerate(paths):
+        cv2.imwrite(str(path), np.full((8, 8, 3), 60 * (k != 3), np.uint8))  # the second bag has a black one
+    images = ImageCache.open(tmp_path / "cache", paths, 8, "stretch")
+    brighter = Augmentation([{"RandomBrightnessContrast": {"brightness_limit": [0.5, 0.5], "p": 1.0}}], 8, 8)
+    asked, calls = [], brighter.compose
+    brighter.compose = lambda **held: asked.append(held["image"].max()) or calls(**held)
+    brighter.compose.set_random_state = calls.set_random_state
+    steps = AugmentedSteps(BagImages(images, np.array([0, 1, 4, 5]), 4), brighter, np.array([True, True, False]))
+    made, _ = steps[Step(np.array([0, 1, 2]), (0, 1))]
+    of_places = made[:, ::3, 0, 0].numpy()
+    assert made.shape == (3, 12, 8, 8) and ((of_places > 0) == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 0, 0]]).all()
+    assert of_places[0, 0] > 60 == of_places[2, 0] and len(asked) == 4 and min(asked) == 60
+    black, _ = AugmentedSteps(BagImages(images, np.array([3, 4]), 2), brighter)[Step(np.array([0]), (0, 1))]
+    assert black.shape == (1, 6, 8, 8) and not black.any()
+
+
 def test_from_card_to_csv(home, capsys):
     answers = write_bags(home, "files")
     assert learn("r", "model.bag=attention", "optim.lr=1e-2", folds="0..1", epochs=12) == 0
@@ -176,7 +198,7 @@ def test_a_smaller_bag_size_and_the_same_bits_again(home):
     assert weights["fc.layer.weight"].shape[0] == 2
 
 
-def test_wrong_bags_are_told(home, capsys):
+def test_wrong_bags_are_told(home, capsys, notes):
     write_bags(home, "rows", animals=16, tests=2)
     folder = home / "competition/bags"
     words = ["fold=0", "competition=bags", "run=w", "train.epochs=1", *NET]
@@ -192,6 +214,7 @@ def test_wrong_bags_are_told(home, capsys):
     card = folder / "card.yaml"
     card.write_text(card.read_text() + "on_bad_image: drop\n")
     assert learn("w", epochs=1) == 0  # the others of the bag are there
+    assert notes.texts("images-unreadable", "train0-9.png")
     card.write_text(card.read_text().replace("bag: rows", "bag: files"))
     refused(capsys, train, ["fold=0", "competition=bags", "run=v", "train.epochs=1", *NET], "bad-card", "*")
     card.write_text(card.read_text().replace("bag: files\n", ""))

@@ -35,6 +35,12 @@ def bags(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PODIUM_HOME", str(home))
         truth = write_bags(home, "rows")
+        data = home / "competition/bags/data"
+        shutil.copy(
+            data / "train/train4-8.png", data / "train/train2-99.png"
+        )  # the last of one bag, the first of another
+        with (data / "train.csv").open("a") as table:
+            table.write("train2,train2-99.png,no\n")
         assert learn("r", "model.bag=attention", "optim.lr=1e-2", folds="0..1", epochs=12) == 0
         assert predict(["competition=bags", "run=r", "--tta", "--export", "predict.views=[identity,hflip]"]) == 0
         yield home, truth
@@ -65,6 +71,8 @@ def test_the_page_tells_which_image_counted(bags):
     first = several.loc[several.groupby("id")["weight"].idxmax()]
     assert first["sign"].mean() >= 0.9  # by chance it would be about 0.3
     assert (folder / "bag_images.png").is_file()
+    doubles = pd.read_csv(folder / "duplicates.csv")
+    assert [{pair.a, pair.b} for pair in doubles.itertuples()] == [{"train2", "train4"}] and doubles["equal"].all()
 
 
 def test_an_exported_file_answers_folders_as_the_run_did(bags, tmp_path, capsys):

@@ -167,7 +167,9 @@ def test_channels_far_apart_have_a_range_each(tmp_path, make, small):
 
 
 def test_too_many_channels_are_refused_before_anything_is_written(tmp_path, capsys):
-    host(tmp_path / "host", lambda rng, path: npy(rng.random((70, 80, 90)).astype(np.float32), path))
+    host(
+        tmp_path / "host", lambda rng, path: tifffile.imwrite(f"{path}.tif", rng.random((70, 72, 80)).astype("float32"))
+    )
     refused(capsys, prepare.main, [str(tmp_path / "host"), "id=c"], "too-many-channels", "70", "64")
     assert not (tmp_path / "home/competition/c/card.yaml").exists()
 

@@ -80,7 +80,7 @@ def _row_clusters(rows: list[np.ndarray], pairs: Pairs, index: ImageIndex) -> tu
 def _with_readable_bags(card: Card, samples: Samples, index: ImageIndex) -> Samples:
     """Bags without the images that cannot be read, but for those that hold nothing else. Raises Problem where the card
     wants every image."""
-    tables, lost = {}, 0
+    tables, lost = {}, np.zeros(0, np.int64)
     for part, table in (("train", samples.train), ("test", samples.test)):
         if BAG not in table:  # an empty test part
             tables[part] = table.assign(digest=np.zeros(len(table), np.uint64))
@@ -89,8 +89,9 @@ def _with_readable_bags(card: Card, samples: Samples, index: ImageIndex) -> Samp
         parts = np.split(entries, np.cumsum([len(bag) for bag in table[BAG]])[:-1])
         readable = [one[index.fault[one] == ""] for one in parts]
         whole = [good if len(good) else one[:1] for good, one in zip(readable, parts, strict=True)]
-        lost += sum(len(one) - len(held) for one, held in zip(parts, whole, strict=True))
-        if lost and card.on_bad_image == "stop":
+        left = [np.setdiff1d(one, held) for one, held in zip(parts, whole, strict=True)]
+        lost = np.concatenate([lost, *left])
+        if len(lost) and card.on_bad_image == "stop":
             bad = entries[index.fault[entries] != ""]
             raise Problem(
                 f"{len(bad)} images of bags cannot be read:\n{_listed(index, bad)}\nPut whole files in their place, or "
@@ -102,8 +103,10 @@ def _with_readable_bags(card: Card, samples: Samples, index: ImageIndex) -> Samp
         held = with_bags(table, [tuple(index.paths[one]) for one in whole])
         tables[part] = held.assign(digest=np.array(list(map(_digest, digests)), np.uint64), **{DIGESTS: column})
     notes = samples.notes
-    if lost:
-        notes = (*notes, Note("images-unreadable", f"{lost} images of bags cannot be read and are left out"))
+    if len(lost):
+        lost = np.unique(lost)
+        text = f"{len(lost)} images of bags cannot be read:\n{_listed(index, lost)}\n  They are left out of their bags"
+        notes = (*notes, Note("images-unreadable", text))
     return replace(samples, **tables, notes=notes)
 
 

@@ -194,6 +194,14 @@ def bag_clusters(bags: Sequence[np.ndarray], pairs: Pairs, count: int) -> tuple[
     return of_bag, int((concerned | wide).sum())
 
 
+def shown_by_many(bags: Sequence[np.ndarray], pairs: Pairs, count: int) -> np.ndarray:
+    """Which of `count` entries show what more than 5 % of the bags show, such as a black slice, (count,) bool."""
+    owner = np.repeat(np.arange(len(bags)), [len(bag) for bag in bags])
+    entries = np.concatenate([np.zeros(0, np.int64), *bags])
+    names = _own_names(clusters(pairs, count)[0], count)[entries]
+    return np.isin(np.arange(count), entries[~_in_few_bags(names, owner, max(20, LARGEST * len(bags)))])
+
+
 def _in_few_bags(names: np.ndarray, owner: np.ndarray, most: float) -> np.ndarray:
     """Which of the names no more than `most` bags share."""
     links = np.unique(np.stack([names, owner], axis=1), axis=0)

@@ -7,6 +7,7 @@ A container is named like a folder, one of its images by its key: `train.h5/ISIC
 """
 
 import importlib
+import math
 import os
 import re
 from collections.abc import Collection
@@ -18,8 +19,9 @@ from typing import ClassVar
 import numpy as np
 
 from src.core.registry import Registry, extensions_folder
-from src.images.decode import SUFFIXES, ImageFault
-from src.images.pixel_format import MOST_CHANNELS, RawImage
+from src.images import decode
+from src.images.decode import SUFFIXES, ImageFault, TooLarge
+from src.images.pixel_format import COLOURS, MOST_CHANNELS, RawImage
 from src.images.regions import split_region
 
 START = 132  # bytes that tell a kind
@@ -170,6 +172,12 @@ def is_stack(shape: tuple[int, ...]) -> bool:
     rows, height, last = shape
     bands = last <= MOST_CHANNELS and max(rows, height) <= 2 * min(rows, height)
     return rows > MOST_CHANNELS and last > 4 and not bands
+
+
+def check_size(path: Path, shape: tuple[int, ...]) -> None:
+    """Raises TooLarge for an array of more numbers than a picture in colours may have; before it is read."""
+    if math.prod(shape) > COLOURS * decode.LARGEST:
+        raise TooLarge(path, f"an array of shape {tuple(shape)} is more than {COLOURS} x {decode.LARGEST} numbers")
 
 
 def of_array(path: Path, array: np.ndarray, data: bytes, channels: int) -> RawImage:

@@ -12,7 +12,7 @@ import numpy as np
 
 from src.images.decode import ImageFault
 from src.images.pixel_format import RawImage
-from src.images.readers import READERS, Reader, is_stack, of_array, rows_of
+from src.images.readers import READERS, Reader, check_size, is_stack, of_array, rows_of
 
 
 @READERS.register("npy")
@@ -29,12 +29,15 @@ class Npy(Reader):
         return bool(self._rows(path))
 
     def read(self, path: Path, data: bytes, channels: int) -> RawImage:
-        return of_array(path, _loaded(path, io.BytesIO(data)), data, channels)
+        array = _loaded(path, io.BytesIO(data))
+        check_size(path, array.shape)
+        return of_array(path, array, data, channels)
 
     def entry(self, path: Path, key: str, channels: int) -> RawImage:
         stack = _loaded(path, path, "r")
         if not key.isdecimal() or not stack.ndim or int(key) >= len(stack):
             raise self.no_key(path, key)
+        check_size(path, stack.shape[1:])
         row = np.array(stack[int(key)])
         return of_array(path, row, row.tobytes(), channels)
 
@@ -67,12 +70,12 @@ class Npz(Reader):
                     f"it holds {len(arrays.files)} arrays ({names})",
                     f"name one in the card: {path.name}/{{column}}",
                 )
-            return of_array(path, arrays[arrays.files[0]], data, channels)
+            return of_array(path, _whole(path, arrays.files[0], arrays), data, channels)
 
     def entry(self, path: Path, key: str, channels: int) -> RawImage:
         with _opened(path, path) as arrays:
             if key in arrays.files:
-                array = arrays[key]
+                array = _whole(path, key, arrays)
             else:
                 name, _, row = key.rpartition("/")
                 if name not in arrays.files or not row.isdecimal():
@@ -81,6 +84,7 @@ class Npz(Reader):
                 if not stack.ndim or int(row) >= len(stack):
                     raise self.no_key(path, key)
                 array = stack[int(row)]
+                check_size(path, array.shape)
         return of_array(path, array, array.tobytes(), channels)
 
     def keys(self, path: Path) -> Collection[str]:
@@ -115,6 +119,13 @@ class LastArray:
 
 
 _last = LastArray()
+
+
+def _whole(path: Path, name: str, arrays: np.lib.npyio.NpzFile) -> np.ndarray:
+    """An array of several. Small files unfold into huge ones: its header tells before it is unpacked."""
+    with arrays.zip.open(f"{name}.npy") as part:
+        check_size(path, _shape(part))
+    return arrays[name]
 
 
 def _shape(file: BinaryIO) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from src.images.decode import ImageFault
 from src.images.pixel_format import RawImage
-from src.images.readers import READERS, Reader
+from src.images.readers import READERS, Reader, check_size
 
 CODECS = "pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
 
@@ -33,7 +33,11 @@ class Dicom(Reader):
             warnings.simplefilter("ignore")  # many files break rules that change no pixel
             try:
                 file = pydicom.dcmread(io.BytesIO(data))
+                names = ("NumberOfFrames", "Rows", "Columns", "SamplesPerPixel")
+                check_size(path, tuple(int(file.get(name) or 1) for name in names))
                 stored = file.pixel_array
+            except (ImageFault, MemoryError):
+                raise
             except Exception as error:  # broken files raise anything
                 reason = " ".join(str(error).split())
                 if "missing dependencies" in reason or "plugins are missing" in reason:

@@ -8,7 +8,7 @@ import numpy as np
 
 from src.images.decode import ImageFault
 from src.images.pixel_format import RawImage
-from src.images.readers import READERS, Reader, of_array, rows_of
+from src.images.readers import READERS, Reader, check_size, of_array, rows_of
 
 ENCODED = 1  # dimensions of an array of bytes
 
@@ -31,12 +31,14 @@ class Hdf5(Reader):
         with self._opened(path) as file:
             whole = self._dataset(path, file, key)
             if whole is not None:
+                check_size(path, whole.shape)
                 value = whole[()]
             else:
                 name, _, row = key.rpartition("/")
                 stack = self._dataset(path, file, name)
                 if stack is None or not stack.ndim or not row.isdecimal() or int(row) >= len(stack):
                     raise self.no_key(path, key)
+                check_size(path, stack.shape[1:])
                 value = stack[int(row)]
         if isinstance(value, bytes | np.void):
             return bytes(value)

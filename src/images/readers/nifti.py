@@ -8,7 +8,7 @@ import numpy as np
 
 from src.images.decode import ImageFault
 from src.images.pixel_format import RawImage
-from src.images.readers import READERS, Reader, in_channels
+from src.images.readers import READERS, Reader, check_size, in_channels
 
 
 @READERS.register("nifti")
@@ -26,7 +26,10 @@ class Nifti(Reader):
         try:
             plain = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
             volume = nibabel.Nifti1Image.from_stream(io.BytesIO(plain))
+            check_size(path, volume.shape)
             values = np.asarray(volume.dataobj, np.float32)
+        except (ImageFault, MemoryError):
+            raise
         except Exception as error:  # broken files raise anything
             raise ImageFault(path, f"no NIfTI file that can be read ({' '.join(str(error).split())[:120]})") from None
         return RawImage(in_channels(path, values, channels), data)

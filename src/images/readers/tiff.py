@@ -1,20 +1,24 @@
 """TIFF of any depth and number of bands. What programs for photos write is read without this."""
 
 import io
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from src.images import decode
 from src.images.decode import ImageFault
-from src.images.pixel_format import RawImage
-from src.images.readers import READERS, Reader, of_array
+from src.images.pixel_format import COLOURS, RawImage
+from src.images.readers import READERS, Reader, check_size, of_array
 
 CODECS = "imagecodecs"
 
 
 @READERS.register("tiff")
 class Tiff(Reader):
-    """The first series of the file counts."""
+    """The first series of the file counts. Where it is too large to be read and the file has smaller copies of it (a
+    pyramid), the largest that can be read stands for it."""
 
     picture = True
     packages = ("tifffile",)
@@ -27,7 +31,11 @@ class Tiff(Reader):
         try:
             with tifffile.TiffFile(io.BytesIO(data)) as file:
                 series = file.series[0]
-                values, axes = series.asarray(), series.axes
+                level, axes = _readable(path, series), series.axes
+                values = level.asarray()
+                whole = None if level is series else tuple(series.shape[axes.index(one)] for one in "YX")
+        except (ImageFault, MemoryError):
+            raise
         except (ValueError, ImportError) as error:  # a compression that needs more
             if CODECS in str(error):
                 raise ImageFault(path, f"its compression needs {CODECS}", f"pip install {CODECS}") from None
@@ -39,4 +47,14 @@ class Tiff(Reader):
         if "Q" in axes:  # an array whose axes the file does not name
             return of_array(path, values, data, channels)
         values = np.moveaxis(values, (axes.index("Y"), axes.index("X")), (0, 1))
-        return of_array(path, values.reshape(*values.shape[:2], -1), data, int(np.prod(values.shape[2:])))
+        found = of_array(path, values.reshape(*values.shape[:2], -1), data, int(np.prod(values.shape[2:])))
+        return found._replace(whole=whole)
+
+
+def _readable(path: Path, series: Any) -> Any:
+    """The series, or the largest of its levels that is not too large. Raises TooLarge."""
+    for level in series.levels:
+        if math.prod(level.shape) <= COLOURS * decode.LARGEST and level.axes == series.axes:
+            return level
+    check_size(path, series.shape)
+    return series

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from src.competition.quality.cleaning import index_samples
-from src.competition.quality.duplicates import find_pairs
+from src.competition.bags import BAG
+from src.competition.quality.cleaning import entries_of, index_samples
+from src.competition.quality.duplicates import find_pairs, shown_by_many
 from src.competition.quality.image_index import ImageIndex
 from src.reporting.page.blocks import Bar, Bars, Block, Chart, Gallery, Section, Text, Tile
 from src.reporting.page.charts import class_bars, histograms, points
@@ -24,9 +25,10 @@ SIDE = 84
 def data(results: RunResults) -> Section:
     competition, samples = results.competition, results.competition.samples
     images = index_samples(competition.card, samples)
-    train, test = images.of(samples.train["path"].tolist()), images.of(samples.test["path"].tolist())
+    train, test = entries_of(images, samples.train), entries_of(images, samples.test)
     doubles = _pairs(results, images, train, test)
-    blocks: list[Block] = [*_what_they_are_like(images, train, test), _parts(results), _examples(results)]
+    seen = np.concatenate(train), np.concatenate([np.zeros(0, np.int64), *test])
+    blocks: list[Block] = [*_what_they_are_like(images, *seen), _parts(results), _examples(results)]
     if len(doubles):
         blocks.append(_duplicates(results, doubles))
     return Section("data", "The data", _reading(results, doubles), tuple(blocks))
@@ -111,19 +113,25 @@ def _examples(results: RunResults) -> Gallery:
     return Gallery("examples", title, tiles, numbers, scrolls=True)
 
 
-def _pairs(results: RunResults, images: ImageIndex, train: np.ndarray, test: np.ndarray) -> pd.DataFrame:
+def _pairs(results: RunResults, images: ImageIndex, train: list[np.ndarray], test: list[np.ndarray]) -> pd.DataFrame:
     """a, b: rows of `Subject.images`. equal: the same bytes. between: one is a test image. across: labels differ.
 
+    train, test: the entries of each row. Bags that share an image, or near duplicates, are a pair, unless many show it.
     What is most alarming comes first.
     """
     samples = results.competition.samples
     row_of = np.full(len(images.paths), -1)
-    row_of[test] = len(samples.train) + np.arange(len(test))
-    row_of[train] = np.arange(len(train))
+    for bags, first in ((test, len(train)), (train, 0)):
+        if bags:
+            row_of[np.concatenate(bags)] = first + np.repeat(np.arange(len(bags)), [len(bag) for bag in bags])
     pairs = find_pairs(images)
     rows = row_of[pairs.rows]
-    table = pd.DataFrame({"a": rows[:, 0], "b": rows[:, 1], "equal": pairs.same})[(rows >= 0).all(axis=1)]
+    shown = (rows >= 0).all(axis=1) & (rows[:, 0] != rows[:, 1])
+    if BAG in samples.train:
+        shown &= ~shown_by_many([*train, *test], pairs, len(images.paths))[pairs.rows].any(axis=1)
+    table = pd.DataFrame({"a": rows[:, 0], "b": rows[:, 1], "equal": pairs.same})[shown]
     table[["a", "b"]] = np.sort(table[["a", "b"]].to_numpy(), axis=1)
+    table = table.sort_values("equal", ascending=False, kind="stable").drop_duplicates(["a", "b"])
     table["between"] = (table["a"] < len(train)) & (table["b"] >= len(train))
     both = table["b"] < len(train)
     targets = samples.targets.reshape(len(samples.targets), -1)

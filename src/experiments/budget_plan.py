@@ -76,6 +76,7 @@ class Planner:
         self.place = place_of(request.config.machine.device)
         self.took: dict[str, float] = {}
         self.speeds: list[Speed] = []
+        self.trial: Facts | None = None
         self.start = (time.monotonic() - begun) / 2  # in which a command begins: two processes began by now
         cv2.setNumThreads(0)
 
@@ -90,9 +91,17 @@ class Planner:
             self.first_probe = FirstProbe(self.request, self.competition, self.usual, self.trials, lambda: self._left)
             self.probe = self.first_probe.fitted()
             self._mark("probe")
+            if self._nothing_to_gain():
+                return self._probe_stays("none of its held-out answers is wrong, so none can be told to be better")
             by, self.trial = self._family()
             planned = self._fitting(by)
         return planned
+
+    def _nothing_to_gain(self) -> bool:
+        """Whether the probe's score is the best that there is, where the network may be chosen."""
+        if self.probe is None or self.config.model.name != "auto":
+            return False
+        return self.probe["value"] == (1.0 if self.competition.metric.higher_is_better else 0.0)
 
     # Time
 
@@ -270,7 +279,7 @@ class Planner:
             instead = self.trial["run"]
         training, answers = speed.folds(work, epochs), speed.answers(work) + self.start
         parts = {"training": training, PREDICTION: answers, PAGE: self._page()}
-        facts = self._facts(by, config, speed, parts, epochs)
+        facts = self._facts(by, config, parts, epochs)
         how = "from the probe" if config.train.head_init == PROBE else "with published weights"
         how = how if config.model.pretrained else f"with {config.model.weights or 'no weights'}"
         after = answers + parts[PAGE]
@@ -296,16 +305,14 @@ class Planner:
             return Planned({}, None, text)
         self.probe = self.first_probe.larger(self.probe, self.took["probe"], self._left - self._after())
         self._mark("larger probe")
-        config = self._probe_config_of_run()
-        facts = self._facts(PROBE, config, speed, {}, 1)
-        text = f"plan for {self.config.budget}: the probe stays the answer; {need_text}"
-        return Planned(facts, config, text, self.probe["run"])
+        return self._probe_stays(need_text)
 
-    def _probe_config_of_run(self) -> Config:
-        config = self._stored(self.probe["run"])
-        return config.model_copy(update={"budget": self.config.budget})
+    def _probe_stays(self, why: str) -> Planned:
+        config = self._stored(self.probe["run"]).model_copy(update={"budget": self.config.budget})
+        text = f"plan for {self.config.budget}: the probe stays the answer; {why}"
+        return Planned(self._facts(PROBE, config, {}, 1), config, text, self.probe["run"])
 
-    def _facts(self, by: str, config: Config, speed: Speed, parts: dict[str, float], epochs: int) -> Facts:
+    def _facts(self, by: str, config: Config, parts: dict[str, float], epochs: int) -> Facts:
         return {
             "budget": self.config.budget,
             "seconds": self.total,

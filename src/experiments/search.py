@@ -110,7 +110,7 @@ def _compare(study: Study, space: Space) -> None:
     if cells:
         outcomes = outcomes_of(space.plan(cells), cells)
         log.info(write_comparison(space.folder, space.title, space.command, outcomes, absent, (_honest(study),)))
-        log.info(f"written to {space.folder}: comparison.md, summary.csv, scores.png, confusions.png and the like")
+        log.info(f"written to {space.folder}: comparison.html, summary.csv, scores.png, confusions.png and the like")
 
 
 def _honest(study: Study) -> str:

@@ -37,7 +37,7 @@ def sweep(plan: Plan, address: str | None = HERE) -> None:
         if done:
             outcomes = outcomes_of(plan, done)
             log.info(write_comparison(plan.folder, plan.title, plan.command, outcomes, {"Failed": failures}))
-            files = "comparison.md, summary.csv, scores.png, confusions.png and the like"
+            files = "comparison.html, summary.csv, scores.png, confusions.png and the like"
             log.info(f"written to {plan.folder}: {files}")
     if failures:
         message = "".join(f"\n  {label}: {reason}" for label, reason in failures.items())

@@ -1,4 +1,4 @@
-"""Runs set side by side: one table, the curves, and each class, as CSV, Markdown and PNG."""
+"""Runs set side by side: one table, the curves, and each class, as a page, CSV, Markdown and PNG."""
 
 import datetime
 from dataclasses import dataclass
@@ -20,6 +20,9 @@ from src.reporting.comparison_figures import (
     most_different,
 )
 from src.reporting.figures import save
+from src.reporting.page.blocks import Code, Page, Picture, Section, Table, Text
+from src.reporting.page.markdown import markdown_of
+from src.reporting.page.write import html_of
 from src.reporting.probe_floor import ProbeFloor
 from src.training.logs import SIGNAL
 
@@ -78,7 +81,8 @@ def write_comparison(
     absent: dict[str, dict[str, str]],
     remarks: tuple[str, ...] = (),
 ) -> str:
-    """Write comparison.md, the CSV tables and the figures into `folder`; return the table as lines for a terminal.
+    """Write comparison.html, the same as comparison.md, the CSV tables and the figures into `folder`; return the table
+    as lines for a terminal.
 
     absent: {what became of them: {label: reason}} of the runs that are not among the outcomes. remarks: what else must
     be known to read the table.
@@ -97,12 +101,16 @@ def write_comparison(
         tables["floor"] = pd.DataFrame([line])
     for name, table in tables.items():
         write_text(folder / f"{name}.csv", csv_for_people(table))
+    pictures = {}
     for name, figure in _figures(outcomes, tables).items():
         save(figure, folder / f"{name}.png")
+        pictures[name] = (folder / f"{name}.png").read_bytes()
     rows = _format(summary, outcomes)
     if floor:
         remarks = (f"The floor on the same images, a head on frozen features: {floor}.", *remarks)
-    write_text(folder / "comparison.md", _markdown(title, command, outcomes, rows, absent, remarks))
+    page = _page(title, command, outcomes, rows, absent, remarks, pictures)
+    write_text(folder / "comparison.md", markdown_of(page))
+    write_text(folder / "comparison.html", html_of(page))
     return "\n".join([rows.to_string(index=False), *filter(None, [_format_pick(outcomes)]), *remarks])
 
 
@@ -181,37 +189,47 @@ def _pair(mean: float, spread: float, digits: int) -> str:
     return f"{mean:.{digits}f}" + ("" if np.isnan(spread) else f" ± {spread:.{digits}f}")
 
 
-def _markdown(
+def _page(
     title: str,
     command: str,
     outcomes: Outcomes,
     rows: pd.DataFrame,
     absent: dict[str, dict[str, str]],
     remarks: tuple[str, ...],
-) -> str:
+    pictures: dict[str, bytes],
+) -> Page:
+    """pictures: {name of a figure: PNG}; what was not drawn is not shown."""
+    sections = [_answer(command, outcomes, rows, absent, remarks)]
+    if "score" in outcomes.curves:
+        sections.append(_best_by_run(outcomes, pictures))
+    curves = _pictures(pictures, curves="loss and score of training and held-out rows")
+    sections.append(Section("learning", "Epoch by epoch", "A line is the mean over folds and seeds.", curves))
+    if outcomes.confusions is not None:
+        sections.append(_matrices(outcomes, pictures))
+    if outcomes.per_class is not None:
+        sections.append(_class_by_class(outcomes.per_class, pictures))
+    return Page(title, f"{datetime.date.today()}, commit {commit() or 'unknown'}", tuple(sections))
+
+
+def _pictures(pictures: dict[str, bytes], **wanted: str) -> tuple[Picture, ...]:
+    """wanted: {name: what it shows}."""
+    return tuple(Picture(name, alt, alt, pictures[name]) for name, alt in wanted.items() if name in pictures)
+
+
+def _answer(
+    command: str, outcomes: Outcomes, rows: pd.DataFrame, absent: dict[str, dict[str, str]], remarks: tuple[str, ...]
+) -> Section:
     members = outcomes.members
-    where = f"fold {_listed(members['fold'])}, seed {_listed(members['seed'])}, on {_listed(members['device'])}"
-    parts = [f"# {title}", f"    {command}"]
-    parts += [
-        f"{datetime.date.today()}, commit {commit() or 'unknown'}; {where}.",
-        _table(rows),
-        *_notes(outcomes),
-        *remarks,
-    ]
+    where = f"Fold {_listed(members['fold'])}, seed {_listed(members['seed'])}, on {_listed(members['device'])}."
+    blocks = [Code("The command", command), Table("", "The runs", rows)]
+    blocks += [Text(note) for note in (*_notes(outcomes), *remarks)]
     for fate, runs in absent.items():
         lines = "\n".join(f"- {label}: {_line(reason)}" for label, reason in runs.items())
-        parts += [f"{fate}, and therefore absent:", lines] if runs else []
-    if "score" in outcomes.curves:
-        parts += _best_by_run(outcomes)
-    parts += ["## Epoch by epoch", "![loss and score of training and held-out rows](curves.png)"]
-    if outcomes.confusions is not None:
-        parts += _matrices(outcomes)
-    if outcomes.per_class is not None:
-        parts += _class_by_class(outcomes.per_class)
-    return "\n\n".join(parts) + "\n"
+        blocks += [Code(f"{fate}, and therefore absent:", lines)] if runs else []
+    return Section("answer", "The runs side by side", where, tuple(blocks))
 
 
-def _best_by_run(outcomes: Outcomes) -> list[str]:
+def _best_by_run(outcomes: Outcomes, pictures: dict[str, bytes]) -> Section:
     """The best epoch of each run, with two axes as the table that a report prints: one down, one across."""
     best = best_of(outcomes)
     cells = [_pair(*pair, 4) for pair in zip(best["best"], best["best_sd"], strict=True)]
@@ -228,11 +246,11 @@ def _best_by_run(outcomes: Outcomes) -> list[str]:
         f"The best {outcomes.metric} of any epoch on the held-out rows, as reports print it. It was picked on the rows "
         "that score it, and flatters; what a run keeps is its last epoch unless train.keep=best."
     )
-    figures = ["![score by epoch of all runs](scores.png)", "![the best epoch of each run](best.png)"]
-    return ["## The best epoch of each run", told, _table(table), *figures]
+    figures = _pictures(pictures, scores="score by epoch of all runs", best="the best epoch of each run")
+    return Section("best", "The best epoch of each run", told, (Table("", outcomes.metric, table), *figures))
 
 
-def _matrices(outcomes: Outcomes) -> list[str]:
+def _matrices(outcomes: Outcomes, pictures: dict[str, bytes]) -> Section:
     count, drawn = len(outcomes.confusions), min(len(outcomes.confusions), MATRICES)
     of = f"the first {drawn} of {count} runs" if drawn < count else "every run"
     seeds = outcomes.members["seed"].nunique()
@@ -241,17 +259,18 @@ def _matrices(outcomes: Outcomes) -> list[str]:
         f"The answers to the held-out images of {of} by truth, as counts ({each}) and as shares of the truth; "
         "confusions.csv has all."
     )
-    return ["## What is taken for what", told, "![confusion matrices](confusions.png)"]
+    figures = _pictures(pictures, confusions="confusion matrices")
+    return Section("mistakes", "What is taken for what", told, figures)
 
 
-def _class_by_class(per_class: pd.DataFrame) -> list[str]:
-    shown = most_different(per_class, NAMED)
-    told = "The share of each class's held-out images that was recognised; the classes that differ most first."
-    parts = ["## Class by class", told]
-    parts += [_table(shown.map(lambda x: f"{x:.3f}" if isinstance(x, float) else str(x)))]
+def _class_by_class(per_class: pd.DataFrame, pictures: dict[str, bytes]) -> Section:
+    shown, told = most_different(per_class, NAMED), "The share of each class's held-out images that was recognised."
+    table = shown.map(lambda x: f"{x:.3f}" if isinstance(x, float) else str(x))
+    blocks = [Table("", "The classes that differ most first", table)]
     more = len(per_class) - len(shown)
-    parts += [f"The other {more} classes stand in per_class.csv."] if more else []
-    return [*parts, "![recognised share by class and run](per_class.png)"]
+    blocks += [Text(f"The other {more} classes stand in per_class.csv.")] if more else []
+    blocks += _pictures(pictures, per_class="recognised share by class and run")
+    return Section("classes", "Class by class", told, tuple(blocks))
 
 
 def _format_pick(outcomes: Outcomes) -> str:
@@ -311,11 +330,6 @@ def _notes(outcomes: Outcomes) -> list[str]:
         runs = _listed(outcomes.members.loc[unseen, "label"])
         notes.append(f"Trained without log.train_scores=true, so without scores of the training rows: {runs}.")
     return notes
-
-
-def _table(table: pd.DataFrame) -> str:
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _listed(values: pd.Series) -> str:

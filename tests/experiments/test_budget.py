@@ -6,6 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from src.competition.competition import open_competition
@@ -40,11 +41,20 @@ def of_json(capsys: pytest.CaptureFixture) -> dict:
     return json.loads(capsys.readouterr().out)
 
 
+def mislabel(home: Path) -> None:
+    """Some rows, so that no answer is right everywhere: a probe without a mistake would end the plan."""
+    file = home / "competition/tiny/data/train.csv"
+    table = pd.read_csv(file, dtype=str)
+    table.loc[::9, "colour"] = table["colour"].iloc[::9].map({"blue": "green", "green": "red", "red": "blue"})
+    table.to_csv(file, index=False)
+
+
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory) -> tuple[Path, dict, list[str]]:
     """A home, the plan, and the words of a run that was trained within its time, but for fold 2."""
     home = tmp_path_factory.mktemp("planned")
     write_tiny(home)
+    mislabel(home)
     words = [*HERE, "budget=150s"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PODIUM_HOME", str(home))
@@ -141,6 +151,13 @@ def test_a_probe_that_stays_is_made_larger_as_the_time_allows():
     found = [larger_size(128, 400, 100, room) for room in (171, 172, 336, 337, 556, 557)]
     assert found == [None, 160, 160, 224, 224, 288]
     assert larger_size(128, 200, 1, 1000) == 160 and larger_size(288, 900, 1, 1000) is None
+
+
+def test_where_the_probe_is_never_wrong_nothing_is_trained(tiny):
+    assert train([*HERE, "budget=60s", "fold=0..1"]) == 0
+    plan = read_json(tiny / "runs/tiny/b/plan.json")
+    assert plan["probe"]["value"] == 1 and plan["by"] == "probe" and plan["scratch"] is None and not plan["speeds"]
+    assert (tiny / "runs/tiny/b/seed0/fold1/done.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from src.sweep import main as sweep
 from src.train import main as train
 from tests.fixtures.codes import assert_error, raises, refused
 from tests.fixtures.notes import names_it
+from tests.fixtures.pages import sections
 from tests.fixtures.tiny import write_tiny
 from tests.fixtures.warm_python import warm_python
 
@@ -235,6 +236,10 @@ def test_every_ready_sweep_runs_at_toy_size(tiny, name, request):
         scores = [done(tiny, cell.request.run, seed=seed)["score"] for seed in cell.request.seeds]
         assert table.set_index("label")["accuracy"][cell.label] == pytest.approx(np.mean(scores), abs=1e-9)
     assert (plan.folder / "curves.png").exists() == (name in DRAWN)
+    page = (plan.folder / "comparison.html").read_text()
+    assert sections(page) == {"answer", "best", "learning", "mistakes", "classes"}
+    assert page.count('src="data:image/png') == (len(FIGURES) if name in DRAWN else 0)
+    assert all(f"<td>{cell.label.split(', ')[0]}</td>" in page for cell in plan.cells)
     for figure in FIGURES if name in DRAWN else ():
         assert cv2.imread(str(plan.folder / f"{figure}.png")).std() > 5, figure
     if name == "pretrained":

@@ -1,4 +1,4 @@
-"""What a page is made of, as plain data: sections of charts, bars, a matrix, galleries, tables and text."""
+"""What a page is made of, as plain data: sections of charts, bars, a matrix, pictures, galleries, tables and text."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,6 +64,17 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A figure that is drawn already. name: of the PNG file beside the page. png: its bytes. alt: what it shows."""
+
+    kind: ClassVar[str] = "picture"
+    name: str
+    title: str
+    alt: str
+    png: bytes
+
+
+@dataclass(frozen=True)
 class Tile:
     """Images side by side with lines under them. images: each (h, w, 3) uint8. classes: by which it is found.
 
@@ -113,7 +124,7 @@ class Code:
     text: str
 
 
-Block = Chart | Bars | Matrix | Gallery | Table | Text | Code
+Block = Chart | Bars | Matrix | Picture | Gallery | Table | Text | Code
 
 
 @dataclass(frozen=True)

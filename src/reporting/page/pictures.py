@@ -20,6 +20,11 @@ def data_uri(image: np.ndarray) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(_encoded(image, kind, options)).decode()}"
 
 
+def png_uri(png: bytes) -> str:
+    """A PNG file as text that an <img> shows."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
 def contact_sheet(tiles: Sequence[Sequence[np.ndarray]]) -> bytes:
     """Tiles of images side by side, in rows of eight or fewer, as a PNG file."""
     side = max((max(image.shape[:2]) for tile in tiles for image in tile), default=1)

@@ -11,9 +11,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from src.core.files import DamagedFile, csv_for_people, read_json, write_json, write_text, written_whole
-from src.reporting.page.blocks import Block, Chart, Gallery, Matrix, Page, Table
+from src.reporting.page.blocks import Block, Chart, Gallery, Matrix, Page, Picture, Table
 from src.reporting.page.charts import png_and_svg_of, png_of
-from src.reporting.page.pictures import contact_sheet, data_uri
+from src.reporting.page.pictures import contact_sheet, data_uri, png_uri
 
 HERE = Path(__file__).parent
 WRITTEN = "figures.json"  # the names of the figures of the last page
@@ -39,14 +39,14 @@ def write_page(page: Page, folder: Path) -> Path:
         for block in section.blocks:
             kept |= _write_figure(block, folder, vectors)
     file = folder / "report.html"
-    write_text(file, _html(page, vectors))
+    write_text(file, html_of(page, vectors))
     for stale in before - kept:
         (folder / Path(stale).name).unlink(missing_ok=True)
     write_json(note, sorted(kept))
     return file
 
 
-def _html(page: Page, vectors: dict[str, str]) -> str:
+def html_of(page: Page, vectors: dict[str, str] | None = None) -> str:
     """The whole page. What a class, a file or a run is called is text, and never becomes a tag.
 
     vectors: the <svg> of each chart, by its name.
@@ -55,7 +55,7 @@ def _html(page: Page, vectors: dict[str, str]) -> str:
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     room.filters |= {"svg": lambda block: Markup(vectors[block.name]), "uri": data_uri, "cells": _cells}
-    room.filters |= {"rows": _rows, "width": _width}
+    room.filters |= {"rows": _rows, "width": _width, "png": png_uri}
     script = (HERE / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return room.get_template("page.html").render(
@@ -71,12 +71,15 @@ def _write_figure(block: Block, folder: Path, vectors: dict[str, str]) -> set[st
     """The names of the files that a block became; none where it has no name. A chart's <svg> goes into `vectors`."""
     if not getattr(block, "name", ""):
         return set()
-    files = {f"{block.name}.csv": csv_for_people(block.numbers).encode()}
+    if isinstance(block, Picture):
+        files = {f"{block.name}.png": block.png}
+    else:
+        files = {f"{block.name}.csv": csv_for_people(block.numbers).encode()}
     if isinstance(block, Gallery):
         files[f"{block.name}.png"] = contact_sheet([tile.images for tile in block.tiles])
     elif isinstance(block, Chart):
         files[f"{block.name}.png"], vectors[block.name] = png_and_svg_of(block.draw, block.name)
-    elif not isinstance(block, Table):
+    elif not isinstance(block, Table | Picture):
         files[f"{block.name}.png"] = png_of(block.draw)
     for name, content in files.items():
         with written_whole(folder / name) as part:

@@ -402,7 +402,8 @@ def _test(card: Card, tree: Tree, beside: list[str], notes: list[Note]) -> tuple
         return pd.DataFrame(columns=["id", "path", *(PREFIX + column for column in beside)], dtype=object), []
     table = source_table(card.data, card.test, [*beside, *columns_needed(card.test)], tree)
     rows = ids_and_paths(card.test, table).assign(**_cells_beside(table, beside))
-    rows = rows.drop_duplicates(["id", "path"], ignore_index=True)
+    if card.bag != ROWS:
+        rows = rows.drop_duplicates(["id", "path"], ignore_index=True)
     repeated = rows["id"][rows["id"].duplicated()]
     if len(repeated) and card.bag != ROWS:
         raise Problem(

@@ -92,6 +92,19 @@ def image_size(path: Path, pixels: PixelFormat = STANDARD, at_least: int | None 
     return found.size[::-1]
 
 
+def names_window(path: Path) -> bool:
+    """Whether a file says which of its values are black and white; by its header. Raises ImageFault."""
+    name, key = split_key(path)
+    if key is not None:
+        return raw_image(path).window is not None
+    file = Path(name)
+    reader = reader_of(file)
+    if reader is None:
+        with faults_of(path), file.open("rb") as part:
+            reader = reader_by_content(part.read(START))
+    return reader is not None and reader.window(file) is not None
+
+
 def identifying_bytes(path: Path) -> bytes:
     """What tells this image from another: the bytes of its file, or those that a container has under its key."""
     name, region = split_region(path)

@@ -186,9 +186,14 @@ def test_rows_of_a_bag_in_two_groups_or_of_two_weights_are_refused(tmp_path, col
 
 def test_a_bag_in_two_parts_is_refused_and_an_image_that_it_lists_again_is_told(tmp_path):
     train = prepared_bags(tmp_path / "host")
+    test = competition_folder("c") / "data/test.csv"
+    table = pd.read_csv(test, dtype=str)
+    pd.concat([table, table[:2]]).to_csv(test, index=False)
     written(pd.concat([train, train.iloc[[3]]]))
     samples = load_samples(load_card("c"))
-    assert Notes(samples.notes).texts("images-repeated") and sum(map(len, samples.train["bag"])) == 64
+    told = Notes(samples.notes)
+    assert told.texts("images-repeated", "train.csv", 1) and told.texts("images-repeated", "test.csv", 2)
+    assert sum(map(len, samples.train["bag"])) == 64 and sum(map(len, samples.test["bag"])) == 20
     written(train[1:])
     card = competition_folder("c") / "card.yaml"
     facts = yaml.safe_load(card.read_text())

@@ -174,11 +174,15 @@ def test_too_many_channels_are_refused_before_anything_is_written(tmp_path, caps
     assert not (tmp_path / "home/competition/c/card.yaml").exists()
 
 
-def test_windows_of_some_files_are_a_guess_for_the_rest(tmp_path):
-    """Of a hundred files some eighty are looked at; one among the rest names no window."""
+@pytest.mark.parametrize(("without", "values", "guess"), [(0, "window", False), (1, "window", True), (19, None, False)])
+def test_every_file_is_asked_for_its_window(tmp_path, without, values, guess):
+    """Of a hundred some eighty are looked at: those that name none are among the rest."""
+    train = [f"train/r{k}.dcm" for k in range(100)]
+    looked = set(sorted(train)[::2])  # LOOKED_AT of them, rounded up
+    odd = [Path(path).stem for path in train if path not in looked][:without]
 
     def write(rng: np.random.Generator, path: Path) -> None:
-        if path.stem == "r99":
+        if path.stem in odd:
             write_dicom(path.with_suffix(".dcm"), np.full((10, 12), 2048, np.uint16))
         else:
             windowed(rng, path)
@@ -186,6 +190,9 @@ def test_windows_of_some_files_are_a_guess_for_the_rest(tmp_path):
     host(tmp_path / "host", write, train=100)
     assert prepare.main([str(tmp_path / "host"), "id=c"]) == 0
     card = load_card("c")
-    assert card.image.values == "window" and "guess" in (card.folder / "card.yaml").read_text().split("values:")[1]
-    odd = next(Path(path) for path in load_samples(card).train["path"] if "r99" in path)
-    assert read_image(odd, card.pixel_format).pixels[0, 0, 0] == round(2048 / 4095 * 65535)
+    assert card.image.values == (values or (0, 4095))
+    told = (card.folder / "card.yaml").read_text().split("values:")[1].splitlines()[0]
+    assert ("guess" in told) == guess and (not guess or odd[0] in told)
+    if odd:
+        path = next(Path(path) for path in load_samples(card).train["path"] if Path(path).stem == odd[0])
+        assert read_image(path, card.pixel_format).pixels[0, 0, 0] == round(2048 / 4095 * 65535)

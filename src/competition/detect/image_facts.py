@@ -14,13 +14,14 @@ from src.core.errors import Problem
 from src.core.wording import plural
 from src.images.decode import ImageFault, frame_count
 from src.images.pixel_format import COLOURS, MOST_CHANNELS, RawImage, in_bits
-from src.images.read import raw_image
+from src.images.read import names_window, raw_image
 
 LOOKED_AT = 60  # images of the training part; a third as many of the test part
 SHARES = (0.1, 99.9)  # percentiles of floating-point values that become black and white
 PAGED, ANIMATED = (".tif", ".tiff"), (".gif", ".webp", ".apng", ".png")  # kinds that may hold several pictures
 SOME = 10_000  # numbers of an image, from which percentiles are taken
 APART = 3  # times that the range of all channels is wider than that of one, from which on each has its own
+FEW = 0.1  # of the files, that may name no window where all others do
 FULL = 0.5  # of the range that values must reach for it to be theirs
 
 
@@ -75,7 +76,7 @@ def put_image_facts(draft: Draft, train: Sequence[str], test: Sequence[str]) -> 
                 "one answer, write each as a file, a folder for each answer: these are a bag"
             )
         draft.put("image.channels", channels, how, guess=bool(pages), evidence=evidence)
-    values, how, doubtful = _range(found, total == len({*train, *test}))
+    values, how, doubtful = _range(found, sorted({*train, *test}))
     draft.put("image.values", values, how, guess=doubtful, evidence=Evidence(total, total, "images looked at"))
     if all(look.type == "uint8" for look in found) and values == "type":
         draft.put("image.bits", 8, "the files hold 8 bits")
@@ -128,13 +129,17 @@ def _look(raw: RawImage) -> Look:
     return Look(some, *ends, top, raw.window is not None, plain, str(raw.values.dtype))
 
 
-def _range(found: list[Look], all_seen: bool) -> tuple[str | list[Any], str, bool]:
-    """The value of `image.values`, how it was found, and whether it is a guess."""
+def _range(found: list[Look], paths: list[str]) -> tuple[str | list[Any], str, bool]:
+    """The value of `image.values`, how it was found, and whether it is a guess. paths: of all images."""
     if all(look.plain for look in found):
         return "type", "8 bits are black to white", False
     if all(look.window for look in found):
-        how = "every file names a window of its own, as viewers show it; in one without, the range of its type counts"
-        return "window", how, not all_seen
+        without = _without_window(paths) if len(found) < len(paths) else []
+        if not without:
+            return "window", "every file names a window of its own, as viewers show it", False
+        if len(without) <= FEW * len(paths):
+            how = f"{len(without)} of {len(paths)} files name no window, and the range of their type counts"
+            return "window", f"{how}: {', '.join(Path(path).name for path in without[:3])}", True
     channels = Counter(look.channels for look in found).most_common(1)[0][0]
     found = [look for look in found if look.channels == channels]
     whole = all(look.top is not None for look in found)
@@ -150,6 +155,14 @@ def _range(found: list[Look], all_seen: bool) -> tuple[str | list[Any], str, boo
     each = [_ends(some[:, k], least[:, k], most[:, k], whole)[0] for k in range(channels)]
     how = "the channels' values lie far apart, so each has a range of its own; one [low, high] for all is"
     return each, f"{how} {flow(joint[0])}", True
+
+
+def _without_window(paths: list[str]) -> list[str]:
+    found = []
+    for path in paths:
+        with contextlib.suppress(ImageFault):
+            found += [] if names_window(Path(path)) else [path]
+    return found
 
 
 def _ends(some: np.ndarray, least: np.ndarray, most: np.ndarray, whole: bool) -> tuple[list[float], str, bool]:

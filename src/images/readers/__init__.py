@@ -62,6 +62,10 @@ class Reader:
         """Whether this file is a container, and no image itself."""
         return self.container
 
+    def window(self, path: Path) -> tuple[float, float] | None:
+        """Black and white by the word of a file's header, which alone is read. Raises ImageFault."""
+        return None
+
     def no_key(self, path: Path, key: str) -> ImageFault:
         """The error to raise where a container has no such key."""
         return ImageFault(path, f"it holds no {key!r}", "correct the key, or take its row out of the table")

@@ -66,6 +66,15 @@ class Dicom(Reader):
             low, high = 0.0, float(np.iinfo(values.dtype).max)
         return RawImage(values, data, low, high, _window(file), kind == "MONOCHROME1")
 
+    def window(self, path: Path) -> tuple[float, float] | None:
+        pydicom = self.import_library("pydicom", path)
+        try:
+            return _window(
+                pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["WindowCenter", "WindowWidth"])
+            )
+        except Exception as error:  # broken files raise anything
+            raise ImageFault(path, f"no DICOM file ({' '.join(str(error).split())[:160]})") from None
+
 
 def _window(file: object) -> tuple[float, float] | None:
     """The first window that the file names, as its ends."""

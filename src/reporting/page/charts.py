@@ -102,7 +102,7 @@ def curves(lines: Sequence[Curve], xlabel: str, ylabel: str, log: bool = False) 
             (drawn,) = place.plot(one.x, one.y, marker="o" if one.marked and len(one.x) < 3 else None, **style)
             if one.label:
                 named[one.label] = drawn
-        if log:
+        if log and any((np.asarray(one.y, float) > 0).any() for one in lines):
             place.set_yscale("log")
             place.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             place.yaxis.set_major_formatter("{x:g}")

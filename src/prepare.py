@@ -117,11 +117,11 @@ def _name_of(source: str) -> str:
 
 def _check_keys(given: dict[str, Any]) -> None:
     """Every key must have a place in a card; what it may hold is checked with the card."""
-    from src.competition.card import Card, Submission, Table, TrainTable
+    from src.competition.card import Card, ImageFacts, Submission, Table, TrainTable
 
     parts = {"train": TrainTable, "validation": TrainTable, "test": Table, "submission": Submission}
     known = [key for key in Card.model_fields if key not in ("id", "extra", *parts)]
-    known += [f"{part}.{key}" for part, kind in parts.items() for key in kind.model_fields]
+    known += [f"{part}.{key}" for part, kind in (parts | {"image": ImageFacts}).items() for key in kind.model_fields]
     for key in given:
         if key not in known and not re.fullmatch(r"extra\.\w+\.\w+", key):
             near = nearest(key, known) or f" Known: {', '.join(known)}"

@@ -166,6 +166,20 @@ def test_channels_far_apart_have_a_range_each(tmp_path, make, small):
     assert np.ptp(seen[..., small].astype(int)) > 25_000  # and not a few of the 65,536 grays
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["image.values=[[-25,0],[-25,0],[0,3000]]"], ["image={channels: 3, values: [[-25,0],[-25,0],[0,3000]]}"]],
+)
+def test_what_is_given_stands(tmp_path, capsys, words):
+    host(tmp_path / "host", lambda rng, path: npy(radar(rng).astype(np.float32), path))
+    assert prepare.main([str(tmp_path / "host"), "id=c", *words]) == 0
+    assert load_card("c").image == ImageFacts(values=[[-25, 0], [-25, 0], [0, 3000]])
+    refused(
+        capsys, prepare.main, [tmp_path / "host", "id=d", "image.values=[[0,1],[0,1]]"], "bad-card", "values", "2", "3"
+    )
+    refused(capsys, prepare.main, [tmp_path / "host", "id=d", "image.valuse=own"], "unknown-key", "image.valuse")
+
+
 def test_too_many_channels_are_refused_before_anything_is_written(tmp_path, capsys):
     host(
         tmp_path / "host", lambda rng, path: tifffile.imwrite(f"{path}.tif", rng.random((70, 72, 80)).astype("float32"))

@@ -50,6 +50,8 @@ def put_image_facts(draft: Draft, train: Sequence[str], test: Sequence[str]) -> 
 
     What cannot be read is left to the look at all images. Raises Problem where the files hold too many channels.
     """
+    if "image" in draft.given:
+        return
     looked = _spread(train, LOOKED_AT) + _spread(test, LOOKED_AT // 3)
     found = _looks(looked)
     pages = sum(count > 1 for path, count in _frames(looked).items() if path.lower().endswith(PAGED))

@@ -17,6 +17,8 @@ from src.competition.guesses import open_guesses
 from src.competition.samples import load_samples
 from src.core.paths import competition_folder
 from src.images.regions import split_region
+from src.predict import main as predict
+from src.train import main as train
 
 KINDS = ("crab", "fish", "star")
 COLUMNS = ["photo", "n", "kind", "x", "y", "w", "h"]
@@ -288,6 +290,31 @@ def test_boxes_are_read_in_their_unit(tmp_path, change, form, guess):
         else:
             top, bottom, left, right = region.ends(40, 60)
             assert np.abs(np.subtract((left, top, right - left, bottom - top), np.add(row[3:], SHIFT))).max() <= 1, path
+
+
+NET = ["model.name=resnet8", "model.pretrained=false", "images.size=16", "images.load_size=16", "data.folds=2"]
+NET += ["train.batch=16", "machine.threads=1", "machine.device=cpu", "train.precision=fp32", "augment.transforms=[]"]
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        yolo_boxes,
+        pytest.param(voc_boxes, marks=pytest.mark.slow),
+        pytest.param(coco_boxes, marks=pytest.mark.slow),
+        pytest.param(lambda root: in_one_table(root, open_images), marks=pytest.mark.slow),
+    ],
+    ids=["yolo", "voc", "coco", "shares in columns"],
+)
+def test_boxes_are_answered_in_a_checked_submission(tmp_path, build):
+    build(tmp_path / "host")
+    assert prepare.main([str(tmp_path / "host"), "id=c"]) == 0
+    assert train(["fold=0..1", "competition=c", "run=r", "train.epochs=1", *NET]) == 0
+    assert predict(["competition=c", "run=r"]) == 0
+    (csv,) = (tmp_path / "home/submissions/c").glob("r-*.csv")
+    asked = pd.read_csv(tmp_path / "host/sample_submission.csv", dtype=str)
+    found = pd.read_csv(csv, dtype=str)
+    assert found.iloc[:, 0].tolist() == asked.iloc[:, 0].tolist() and set(found["kind"]) <= set(KINDS)
 
 
 def test_boxes_in_two_units_are_asked_about(tmp_path, capsys):

@@ -67,7 +67,11 @@ def stem(path: str) -> str:
 
 def without_extension(path: str) -> str:
     head, dot, tail = path.partition("?")[0].rpartition(".")  # a downloader may have kept 12.jpg?width=300
-    return head if head and dot + tail.lower() in image_suffixes() else path
+    known, ending = image_suffixes(), dot + tail.lower()
+    first, dot, middle = head.rpartition(".")  # of scan.nii.gz
+    if first and dot + middle.lower() + ending in known:
+        return first
+    return head if head and ending in known else path
 
 
 def alike(text: str) -> str:

@@ -274,7 +274,10 @@ def test_dicom_trains_as_the_png_that_it_was_made_of(home, tmp_path):
         assert prepare([str(tmp_path / name), f"id={name}"]) == 0
         assert card(home, name)["image"] == {"values": [0, 4095]}
         assert train(["fold=0", f"competition={name}", "run=r", "train.epochs=1", *WORDS]) == 0
+        assert predict([f"competition={name}", "run=r"]) == 0
     assert (logits(home, "png") == logits(home, "dcm")).all()
+    png, dcm = (next((home / "submissions" / name).glob("r-*.csv")).read_text() for name in ("png", "dcm"))
+    assert png == dcm and png.count("\n") == 9  # checked against the sample's eight rows
 
 
 def test_a_container_is_recognised(home, tmp_path):
@@ -298,5 +301,7 @@ def test_a_container_is_recognised(home, tmp_path):
     found = card(home, "isic")
     assert found["train"]["images"] == "train-image.hdf5/{id}" and found["test"]["images"] == "test-image.hdf5/{id}"
     assert "image" not in found  # JPEG of 8 bits
-    assert train(["fold=0", "competition=isic", "run=r", "train.epochs=1", *WORDS]) == 0
-    assert len(logits(home, "isic")) == 24
+    assert train(["fold=0..1", "competition=isic", "run=r", "train.epochs=6", "optim.lr=1e-2", *WORDS]) == 0
+    assert predict(["competition=isic", "run=r"]) == 0
+    (csv,) = (home / "submissions/isic").glob("r-*.csv")
+    assert (pd.read_csv(csv)["label"] == [("a", "b")[k % 2] for k in range(8)]).all()

@@ -10,7 +10,8 @@ import importlib
 import math
 import os
 import re
-from collections.abc import Collection
+import threading
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -176,6 +177,32 @@ def is_stack(shape: tuple[int, ...]) -> bool:
     rows, height, last = shape
     bands = last <= MOST_CHANNELS and max(rows, height) <= 2 * min(rows, height)
     return rows > MOST_CHANNELS and last > 4 and not bands
+
+
+class LastArray:
+    """The stack that rows were asked of last, whole, where a row cannot be read alone. One for all threads, as large as
+    the stack is."""
+
+    def __init__(self) -> None:
+        self._forget()
+        os.register_at_fork(after_in_child=self._forget)  # a lock that is held stays so in the child
+
+    def of(self, path: Path, name: str, load: Callable[[], np.ndarray]) -> np.ndarray:
+        """The array of this name in a file; `load` is called where it is not the last one."""
+        facts = os.stat(path)
+        key = str(path), name, facts.st_size, facts.st_mtime_ns
+        with self._lock:
+            if self._key != key:
+                self._array, self._key = load(), key
+            return self._array
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._key: tuple[object, ...] = ()
+        self._array = np.zeros(0)
+
+
+last_array = LastArray()
 
 
 def check_size(path: Path, shape: tuple[int, ...]) -> None:

@@ -1,8 +1,6 @@
 """NumPy's own files: .npy, and .npz with one array or with several under their names."""
 
 import io
-import os
-import threading
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
@@ -12,7 +10,7 @@ import numpy as np
 
 from src.images.decode import ImageFault
 from src.images.pixel_format import RawImage
-from src.images.readers import READERS, Reader, check_size, is_stack, of_array, rows_of
+from src.images.readers import READERS, Reader, check_size, is_stack, last_array, of_array, rows_of
 
 
 @READERS.register("npy")
@@ -80,7 +78,7 @@ class Npz(Reader):
                 name, _, row = key.rpartition("/")
                 if name not in arrays.files or not row.isdecimal():
                     raise self.no_key(path, key)
-                stack = _last.array(path, name, arrays)
+                stack = last_array.of(path, name, lambda: arrays[name])  # each row alone would unpack it anew
                 if not stack.ndim or int(row) >= len(stack):
                     raise self.no_key(path, key)
                 array = stack[int(row)]
@@ -97,28 +95,6 @@ class Npz(Reader):
         except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
             raise _broken(path, ".npz", error) from None
         return frozenset(found)
-
-
-class LastArray:
-    """The stack that rows were asked of last, whole: each row alone would unpack it anew. One for all threads, as large
-    as the stack is."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._key: tuple[object, ...] = ()
-        self._array = np.zeros(0)
-        os.register_at_fork(after_in_child=self.__init__)  # a lock that is held stays so in the child
-
-    def array(self, path: Path, name: str, arrays: np.lib.npyio.NpzFile) -> np.ndarray:
-        facts = os.stat(path)
-        key = str(path), name, facts.st_size, facts.st_mtime_ns
-        with self._lock:
-            if self._key != key:
-                self._array, self._key = arrays[name], key
-            return self._array
-
-
-_last = LastArray()
 
 
 def _whole(path: Path, name: str, arrays: np.lib.npyio.NpzFile) -> np.ndarray:

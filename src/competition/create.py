@@ -190,7 +190,7 @@ def _detected(data: Path, given: dict[str, Any], name: str) -> Found:
         if pointers:  # the names of images are there, so that the rest can be asked as well
             pointers.args = (f"{pointers}\n{problem}",)
             raise pointers from None
-        problem.args = ("\n".join([str(problem), *unread_lines(tree)]),)
+        problem.args = ("\n".join([str(problem), *unread_lines(tree, str(problem))]),)
         raise
     if pointers:
         raise pointers

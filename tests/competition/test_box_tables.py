@@ -400,3 +400,21 @@ def test_a_broken_file_of_boxes_is_named(tmp_path, capsys):
     assert prepare.main([str(tmp_path / "host"), "id=c", "--json"]) == 1
     told = json.loads(capsys.readouterr().out)["error"]
     assert told["code"] == "unreadable-table" and "p7" in told["message"]
+
+
+@pytest.mark.parametrize("ending", [".xml", ".csv"])
+def test_a_picture_may_have_any_number_of_boxes(tmp_path, ending):
+    """Twenty cells of one smear are usual."""
+    root = tmp_path / "smears"
+    rows = [(name, n, kind, 2 + n % 20, 3, 14, 15) for name, n, kind, *_ in boxes(0, 20, lambda k: 20)]
+    photos(root / "JPEGImages", rows)
+    if ending == ".xml":
+        voc(root / "Annotations", rows)
+    else:
+        table(root / "cells.csv", rows, range(len(rows)), True)
+    words = ["train.table=Annotations/*.xml"] if ending == ".xml" else ["train.table=cells.csv"]
+    assert prepare.main([str(root), "id=smears", "metric=accuracy", *words]) == 0
+    samples = load_samples(load_card("smears"))
+    assert len(samples.train) == 400 and len(samples.test) == 0
+    assert all(split_region(path)[1] for path in samples.train["path"])
+    assert samples.train["group"].nunique() == 20

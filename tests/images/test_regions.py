@@ -1,5 +1,6 @@
 """Parts of pictures as images: boxes of a table, and tiles."""
 
+import hashlib
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from src.competition.quality.image_index import index_images
 from src.images import decode
 from src.images.decode import ImageFault
 from src.images.pixel_format import PixelFormat
@@ -72,6 +74,18 @@ def test_the_tiles_are_the_picture(photo):
     rows = [np.hstack([read_image(path / f"tile={k},{j},3,7").pixels for j in range(7)]) for k in range(3)]
     assert np.vstack(rows).shape[0] >= pixels.shape[0]
     assert (read_image(path / "tile=0,0,1,1").pixels == pixels).all()
+
+
+def test_a_picture_is_hashed_once_for_all_its_boxes(photo, tmp_path, monkeypatch):
+    other = tmp_path / "q.png"
+    cv2.imwrite(str(other), photo[1])
+    parts = [f"{path}/box={k},{k},20,20" for path in (photo[0], other) for k in range(12)]
+    expected = [int.from_bytes(hashlib.md5(identifying_bytes(Path(part))).digest()[:8]) for part in parts]
+    hashed, md5 = [], hashlib.md5
+    monkeypatch.setattr(hashlib, "md5", lambda data, **how: hashed.append(len(data)) or md5(data, **how))
+    index = index_images(parts, tmp_path / "index")
+    assert index.digest[index.of(parts)].tolist() == expected
+    assert len(hashed) == 2  # of each picture
 
 
 def test_a_jpeg_beyond_the_limit_is_read_reduced(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from src.competition import tables, templates
 from src.competition.card import Join
 from src.competition.detect import marks
 from src.competition.detect.box_tables import add_box_files
+from src.competition.detect.boxes import box_columns
 from src.competition.detect.context import Context
 from src.competition.detect.inventory import TableFile, counted
 from src.competition.detect.labels import find_label
@@ -130,7 +131,8 @@ def _label(cells: pd.DataFrame, name: str, context: Context) -> Label | None:
         label = Label(columns if isinstance(given, list) else given, "given on the command line", numbers=numbers)
         return complete(marks.without_unknown(cells, columns, context), label, context.sample)
     test = next((table for table in context.tables if table.role == "test" and table.path in context.imaged), None)
-    used = [context.imaged.get(name), "row", "row0"]
+    asked = context.sample.answers if context.sample else ()
+    used = [context.imaged.get(name), "row", "row0", *(one for one in box_columns(cells) if one not in asked)]
     if context.sample:
         cells = marks.without_unknown(cells, context.sample.answers, context)
     return find_label(cells, used, context.sample, test.cells if test else None, name)

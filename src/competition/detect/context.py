@@ -114,7 +114,7 @@ def _naming_column(table: TableFile, context: Context, find: Callable[..., list[
             continue
         values = table.cells[column].unique()
         # Several images are those of a name that stands once: a class is a folder of several images as well.
-        fewest = {find_rules: _fewest(values), find_bag_rules: 1.0}.get(find, 0.5)
+        fewest = {find_rules: _fewest(values, many=bool(boxes)), find_bag_rules: 1.0}.get(find, 0.5)
         if re.search(r"[{}:]", column) or not column or len(values) < fewest * len(table):
             continue
         few = values[:: max(1, len(values) // LOOKED_AT)].tolist()
@@ -131,9 +131,14 @@ def _naming_column(table: TableFile, context: Context, find: Callable[..., list[
     return max(found, key=found.get, default=None)
 
 
-def _fewest(values: np.ndarray) -> float:
-    """The share of rows that a column's different values must reach: short numbers name images by accident."""
-    return 0.5 if all(re.fullmatch(r"\d{1,3}|", value) for value in values[:LOOKED_AT]) else 0.1
+def _fewest(values: np.ndarray, many: bool) -> float:
+    """The share of rows that a column's different values must reach: short numbers name images by accident.
+
+    many: whether a row is a box, for a picture has any number of them.
+    """
+    if all(re.fullmatch(r"\d{1,3}|", value) for value in values[:LOOKED_AT]):
+        return 0.5
+    return 0.0 if many else 0.1
 
 
 def _numbered(table: TableFile, context: Context) -> str | None:

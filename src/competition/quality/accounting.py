@@ -176,13 +176,20 @@ def account(card: Card, samples: Samples, tree: Tree) -> Accounting:
     )
 
 
-def unread_lines(tree: Tree) -> list[str]:
-    """The files of kinds that are not read, a line a kind: where there is no reading, they may be the reason."""
+def unread_lines(tree: Tree, told: str = "") -> list[str]:
+    """The files of kinds that are not read, a line a kind: where there is no reading, they may be the reason.
+
+    told: what is said already; a kind that it names, such as *.xml, is left out.
+    """
     groups: dict[str, list[str]] = defaultdict(list)
     unused = Unused(tree)
     for path in tree.files:
         groups[unused.kind(path)].append(path)
-    return [_share(name, tuple(paths)).line for name, paths in groups.items() if name == UNNAMED or NOT_READ in name]
+    return [_share(name, tuple(paths)).line for name, paths in groups.items() if _is_unread(name, told)]
+
+
+def _is_unread(name: str, told: str) -> bool:
+    return name == UNNAMED or (NOT_READ in name and f"*{name.removesuffix(NOT_READ)}" not in told)
 
 
 class Unused:

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import mmap
 import os
+import threading
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from src.images.decode import VERSION
 from src.images.pixel_format import STANDARD, PixelFormat, to_shown
 from src.images.read import identifying_bytes, read_for_both, read_image
 from src.images.readers import split_key
+from src.images.regions import split_region
 from src.images.squares import Squares
 from src.images.stream import each_in_threads
 
@@ -258,7 +260,7 @@ def _one(
         (image, size, data), other = read_for_both(Path(path), pixels, DECODED_SIDE, squares.stream.at_least)
         squares.put(path, other)
     image = to_shown(image)
-    fresh["digest"][row] = _digest_of(data)
+    fresh["digest"][row] = _digest_of(data, path)
     fresh["size"][row] = size
     fresh["thumb"][row] = cv2.resize(image, (THUMB_SIDE, THUMB_SIDE), interpolation=cv2.INTER_AREA)
     gray = cv2.cvtColor(cv2.resize(image, (GRAY_SIDE, GRAY_SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
@@ -266,11 +268,26 @@ def _one(
 
 
 def _digest(path: str) -> int:
-    return _digest_of(identifying_bytes(Path(path)))
+    return _digest_of(identifying_bytes(Path(path)), path)
 
 
-def _digest_of(data: bytes) -> int:
-    return int.from_bytes(hashlib.md5(data, usedforsecurity=False).digest()[:8], "big")
+_last = threading.local()  # the picture of which a part was hashed last: its parts stand in rows one after the other
+
+
+def _digest_of(data: bytes, path: str) -> int:
+    """Of the bytes of an image. Those of a part begin with its picture's, which are hashed once for all its parts."""
+    picture = split_region(path)[0]
+    whole = len(data) - len(str(path)) + len(picture)  # wherever it cuts, the hash is that of all
+    if whole == len(data):
+        found = hashlib.md5(data, usedforsecurity=False)
+    else:
+        held = getattr(_last, "picture", None)
+        if held is None or len(held) != whole or not data.startswith(held):
+            _last.picture = data[:whole]
+            _last.hash = hashlib.md5(_last.picture, usedforsecurity=False)
+        found = _last.hash.copy()
+        found.update(data[whole:])
+    return int.from_bytes(found.digest()[:8], "big")
 
 
 def stamp_of(path: str) -> tuple[int, int, int]:

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from src.competition.card import ON_CONFLICT, Card
+from src.competition.card import Card
 from src.competition.file_tree import Tree
+from src.competition.labels import settle_conflicts
 from src.competition.metadata import PREFIX
 from src.core.console import Note
 from src.core.errors import Problem
@@ -150,13 +151,8 @@ def _labels_of(
             "on_conflict: drop in the card; on_conflict: first or majority chooses a label",
             code="bag-labels-differ",
         )
-    notes.append(Note("label-conflict", f"{text}: {ON_CONFLICT[card.on_conflict]}"))
-    if card.on_conflict == "drop":
-        return kept, agree
-    if card.on_conflict == "majority":
-        for bag in odd:
-            kept[bag] = card.target_type.majority(targets[bags[bag]])
-    return kept, np.ones(len(bags), bool)
+    agree |= settle_conflicts(kept, ((bag, targets[bags[bag]]) for bag in odd), card, text, notes)
+    return kept, agree
 
 
 def with_bags(rows: pd.DataFrame, bags: Sequence[tuple[str, ...]]) -> pd.DataFrame:

@@ -31,11 +31,11 @@ from src.core.files import sha256_of, write_text
 from src.core.paths import Run, relative_paths, runs_folder
 from src.images.bags import BagImages
 from src.images.cache import ImageCache
+from src.images.decoded import DecodedImages
 from src.images.fits import version_of
 from src.images.local_copy import local_folder
 from src.images.pixel_format import COLOURS, STANDARD, PixelFormat
 from src.images.prepare_steps import versions_of
-from src.images.squares import Squares
 from src.images.stream import ImageStream
 from src.metrics import Metric, Rows, metric
 from src.targets import TargetType
@@ -53,7 +53,7 @@ class Competition:
     metric: Metric
     config: Config
     ignored: Ignored | None = None
-    squares: Squares | None = None  # of the first look at the images: what a cache need not decode again
+    decoded: DecodedImages | None = None  # of the first look at the images: what a cache need not decode again
 
     @property
     def target(self) -> TargetType:
@@ -124,10 +124,10 @@ class Competition:
             digests=digests,
             build=not once,
             pixels=self.card.pixel_format,
-            squares=self.squares,
+            decoded=self.decoded,
         )
-        if self.squares is not None and isinstance(images, ImageCache):
-            self.squares.clear()
+        if self.decoded is not None and isinstance(images, ImageCache):
+            self.decoded.clear()
         if bags is None:
             return images
         ends = np.cumsum([0, *(len(bag.paths) for bag in bags)])
@@ -169,8 +169,8 @@ def open_competition(config: Config, run: Run) -> Competition:
         _tell_own_metric(card.folder / "metric.py", runs_folder(card.id) / "metric.sha256")
     measure = metric(card.metric, card.target_type, card.folder)
     data = config.data
-    squares = _first_squares(card, config)
-    samples = _clean_samples(card, data, squares)
+    decoded = _first_decoded(card, config)
+    samples = _clean_samples(card, data, decoded)
     _check(card, samples)
     check_metric(measure, samples)
     host = data.validation == "host"
@@ -179,17 +179,17 @@ def open_competition(config: Config, run: Run) -> Competition:
     if ignored:  # only now: the frozen folds are those of all rows
         samples, folds = leave_out(samples, folds, ignored)
     config = resolve_auto(_for_bags(_for_channels(config, card.pixel_format), samples), run, samples, measure)
-    return Competition(card, samples, folds, measure, config, ignored, squares)
+    return Competition(card, samples, folds, measure, config, ignored, decoded)
 
 
-def _first_squares(card: Card, config: Config) -> Squares | None:
+def _first_decoded(card: Card, config: Config) -> DecodedImages | None:
     """What the first look at the images fills, where the size that will be needed is known already: each file is then
     read and decoded once, for the look and for the cache."""
     wanted = config.images
     if wanted.size == "auto" or wanted.tiles or not config.probe.off or (card.folder / "cache" / INDEX).exists():
         return None
     stream = ImageStream([], wanted.load_side(), wanted.fit, wanted.prepare, card.pixel_format)
-    return Squares(stream)
+    return DecodedImages(stream)
 
 
 def _for_bags(config: Config, samples: Samples) -> Config:
@@ -250,13 +250,13 @@ def loaded_once(configs: Iterable[Config]) -> Iterator[None]:
         _kept = None
 
 
-def _clean_samples(card: Card, data: Data, squares: Squares | None = None) -> Samples:
+def _clean_samples(card: Card, data: Data, decoded: DecodedImages | None = None) -> Samples:
     key = (card.id, tuple(data.extra), data.duplicates)
     if _kept is not None and key in _kept:
         return _kept[key]
     ensure_data(card)
     found = load_samples(card, tuple(data.extra))
-    samples = inspect(card, found, duplicates=data.duplicates == "group", squares=squares)
+    samples = inspect(card, found, duplicates=data.duplicates == "group", decoded=decoded)
     if _kept is not None:
         _kept[key] = samples
     return samples

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.competition.card import Card, TrainTable
+from src.competition.card import ON_CONFLICT, Card, TrainTable
 from src.competition.tables import need, read_table, values
+from src.core.console import Note
 from src.core.errors import Problem
 from src.targets import Cells
 from src.targets.target_type import Coding
@@ -124,3 +125,15 @@ def where(source: TrainTable, table: pd.DataFrame, position: int) -> str:
         return table["path"].iloc[position]
     line = table.index[position] + 1 + source.header + source.skip
     return f"{source.name}, {'record' if source.name.endswith(('.json', '.jsonl', '.ndjson')) else 'line'} {line}"
+
+
+def settle_conflicts(
+    kept: np.ndarray, odd: Iterable[tuple[int, np.ndarray]], card: Card, text: str, notes: list[Note]
+) -> bool:
+    """Whether rows whose labels differ stay. `kept`, the first label of each row, then holds what the card's
+    on_conflict takes. odd: (row, all its labels), looked at only where these count. text: what differs, for the note."""
+    notes.append(Note("label-conflict", f"{text}: {ON_CONFLICT[card.on_conflict]}"))
+    if card.on_conflict == "majority":
+        for row, labels in odd:
+            kept[row] = card.target_type.majority(labels)
+    return card.on_conflict != "drop"

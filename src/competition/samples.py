@@ -10,7 +10,7 @@ import pandas as pd
 
 from src.competition import labels, templates
 from src.competition.bags import BAG, FILES, ROWS, find_bags, image_paths, merge_rows, note_sizes, with_bags
-from src.competition.card import ON_CONFLICT, Card, Table, TrainTable
+from src.competition.card import Card, Table, TrainTable
 from src.competition.file_tree import Tree
 from src.competition.label_sources import label_source
 from src.competition.metadata import PREFIX, Metadata, asked_columns, typed
@@ -342,11 +342,7 @@ def _one_row_an_id(
             "on_conflict: first, on_conflict: majority",
             code="label-conflict",
         )
-    notes.append(Note("label-conflict", f"{text}: {ON_CONFLICT[card.on_conflict]}"))
-    if card.on_conflict == "majority":
-        for row in conflicts:
-            kept[row] = card.target_type.majority(targets[first == row])
-    if card.on_conflict != "drop":
+    if labels.settle_conflicts(kept, ((row, targets[first == row]) for row in conflicts), card, text, notes):
         return train, kept
     whole = np.ones(len(train), dtype=bool)
     whole[conflicts] = False

@@ -33,11 +33,11 @@ from src.core.files import DamagedFile, MissingFile, damaged, read_json, write_j
 from src.core.paths import relative_paths
 from src.images import decode, pixel_format
 from src.images.cache_folder import GB, folder_lock, make_room, opened_shared
+from src.images.decoded import DecodedImages
 from src.images.fits import version_of
 from src.images.local_copy import copied, own_folder
 from src.images.pixel_format import STANDARD, PixelFormat
 from src.images.prepare_steps import versions_of
-from src.images.squares import Squares
 from src.images.stream import ImageStream, each_in_threads
 
 CHECKED_AT_OPEN = 100_000_000  # bytes up to which all of a cache is read when it is opened: 0.03 s
@@ -83,7 +83,7 @@ class ImageCache:
         digests: Sequence[int] | None = None,
         build: bool = True,
         pixels: PixelFormat = STANDARD,
-        squares: Squares | None = None,
+        decoded: DecodedImages | None = None,
     ) -> "ImageCache | ImageStream":
         """The arrays of the images `paths`, one row each, in this order; built on the first call, by all cores.
 
@@ -93,15 +93,15 @@ class ImageCache:
         this machine: the cache is copied there once, bounded alike, and read from there; see src/images/local_copy.py.
         `digests` are hashes of the files' bytes: the cache is theirs, however often the files are moved or touched.
         Without them it is that of the files' sizes and times. With build=False a cache that is there is read, and none
-        is written: for images that are read once. `squares` are of images that need not be decoded.
+        is written: for images that are read once. `decoded` holds images that need not be decoded.
 
         Unusable images are gathered, never skipped: `bad="raise"` raises a Problem that lists them,
         `bad="report"` returns with their rows in `faults`, for the caller to decide about.
         Raises Problem where the disk is too small, UsageError for a wrong `size`, `fit` or `prepare`.
         """
         source = ImageStream(paths, size, fit, prepare, pixels)
-        if squares is not None and squares.serve(source):
-            source.made = squares.get
+        if decoded is not None and decoded.serve(source):
+            source.made = decoded.get
         if not paths:
             raise Problem(f"{folder}: no images were named to be cached", code="no-images")
         needed = _size(source)

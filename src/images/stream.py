@@ -60,7 +60,7 @@ class ImageStream:
         check_steps(prepare, size)
         self.paths, self.size, self.fit, self.prepare = list(paths), size, fit, tuple(prepare)
         self.pixels = pixels
-        self.made: Callable[[str], np.ndarray | None] = _nothing_made  # squares that need not be made again
+        self.made: Callable[[str], np.ndarray | None] = _nothing_made  # images that need not be decoded again
         self.faults: dict[int, str] = {}
 
     def __len__(self) -> int:

@@ -13,18 +13,18 @@ from src.competition.quality.image_index import ImageIndex, index_images
 from src.competition.samples import TRAIN, VALIDATION, Samples
 from src.core.console import Note
 from src.core.errors import Problem
-from src.images.squares import Squares
+from src.images.decoded import DecodedImages
 
 LISTED = 10
 
 
-def index_samples(card: Card, samples: Samples, squares: Squares | None = None) -> ImageIndex:
+def index_samples(card: Card, samples: Samples, decoded: DecodedImages | None = None) -> ImageIndex:
     """A look at every training and test image, kept in the competition's cache/ folder."""
     paths = [*image_paths(samples.train), *image_paths(samples.test)]
-    return index_images(paths, card.folder / "cache", card.pixel_format, squares=squares)
+    return index_images(paths, card.folder / "cache", card.pixel_format, decoded=decoded)
 
 
-def inspect(card: Card, samples: Samples, duplicates: bool = True, squares: Squares | None = None) -> Samples:
+def inspect(card: Card, samples: Samples, duplicates: bool = True, decoded: DecodedImages | None = None) -> Samples:
     """The samples that can be worked with.
 
     Unreadable training images stop the work, or are left out where the card says on_bad_image: drop. Test ids whose
@@ -32,7 +32,7 @@ def inspect(card: Card, samples: Samples, duplicates: bool = True, squares: Squa
     `train.cluster` ties near duplicates together, and rows of extra tables are left out where they show an image that
     is held out or tested.
     """
-    index = index_samples(card, samples, squares)
+    index = index_samples(card, samples, decoded)
     if BAG in samples.train:
         samples = _with_readable_bags(card, samples, index)
     train, test = index.of(samples.train["path"]), index.of(samples.test["path"])

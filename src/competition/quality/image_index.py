@@ -26,11 +26,11 @@ from src.core.files import DamagedFile, check_zip, read_npz, written_whole
 from src.core.wording import plural
 from src.images.cache_folder import folder_lock
 from src.images.decode import VERSION
+from src.images.decoded import DecodedImages
 from src.images.pixel_format import STANDARD, PixelFormat, to_shown
 from src.images.read import identifying_bytes, read_for_both, read_image
 from src.images.readers import split_key
 from src.images.regions import split_region
-from src.images.squares import Squares
 from src.images.stream import each_in_threads
 
 INDEX = "look.npz"
@@ -163,11 +163,11 @@ def index_images(
     folder: Path,
     pixels: PixelFormat = STANDARD,
     alone: bool = False,
-    squares: Squares | None = None,
+    decoded: DecodedImages | None = None,
 ) -> ImageIndex:
     """Look at these images; what `folder` holds of an earlier index, of files that have not changed since, is kept.
 
-    alone: whether no other process looks meanwhile; whoever has something to look at sees to that first. squares: gets
+    alone: whether no other process looks meanwhile; whoever has something to look at sees to that first. decoded: gets
     those of all images that are looked at.
     """
     paths = sorted(set(paths))
@@ -190,7 +190,7 @@ def index_images(
             with folder_lock(folder, "look"):
                 for part in folder.glob(f".{file.name}.*.part"):
                     part.unlink()  # of one that was killed
-                return index_images(paths, folder, pixels, alone=True, squares=squares)
+                return index_images(paths, folder, pixels, alone=True, decoded=decoded)
         except OSError as error:
             if not same.all() or error.errno not in READ_ONLY:
                 raise
@@ -206,7 +206,7 @@ def index_images(
     if len(todo):
         note("images-looked-at", f"looking at {plural(len(todo), 'image')}")
         faults = each_in_threads(
-            lambda k: _one(paths[todo[k]], int(todo[k]), fresh, pixels, squares), len(todo), None, "looking"
+            lambda k: _one(paths[todo[k]], int(todo[k]), fresh, pixels, decoded), len(todo), None, "looking"
         )
         for k, reason in faults.items():
             fresh["fault"][todo[k]] = reason
@@ -252,13 +252,13 @@ def perceptual(gray: np.ndarray) -> int:
 
 
 def _one(
-    path: str, row: int, fresh: dict[str, np.ndarray], pixels: PixelFormat, squares: Squares | None = None
+    path: str, row: int, fresh: dict[str, np.ndarray], pixels: PixelFormat, decoded: DecodedImages | None = None
 ) -> None:
-    if squares is None:
+    if decoded is None:
         image, size, data = read_image(Path(path), pixels, DECODED_SIDE)
     else:
-        (image, size, data), other = read_for_both(Path(path), pixels, DECODED_SIDE, squares.stream.at_least)
-        squares.put(path, other)
+        (image, size, data), other = read_for_both(Path(path), pixels, DECODED_SIDE, decoded.stream.at_least)
+        decoded.put(path, other)
     image = to_shown(image)
     fresh["digest"][row] = _digest_of(data, path)
     fresh["size"][row] = size

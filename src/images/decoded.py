@@ -1,4 +1,4 @@
-"""Squares that were made while files were looked at for the first time, so that a cache need not decode them again."""
+"""Images that were decoded when files were looked at for the first time: a cache need not decode them again."""
 
 import os
 import tempfile
@@ -12,9 +12,9 @@ from src.images.stream import ImageStream
 MOST = 1_000_000_000  # bytes that may lie on the disk twice until the cache is written
 
 
-class Squares:
-    """The squares of one stream, by path, in a nameless file in the system's folder for temporary ones, made when the
-    first square comes: what the competition's own disk has room for is not touched.
+class DecodedImages:
+    """The images of one stream at its size, by path, in a nameless file in the system's folder for temporary ones,
+    made when the first one comes: what the competition's own disk has room for is not touched.
 
     Of an image that it does not hold `get` returns None: beyond MOST none is kept, and none at all where that disk is
     full. Forked processes share the file; a pickled copy is empty.
@@ -34,8 +34,8 @@ class Squares:
         self._lock = threading.Lock()
 
     def put(self, path: str, image: np.ndarray) -> None:
-        """The square of an image that was read for the stream's `at_least`."""
-        square = self.stream.made_of(image)
+        """An image that was read for the stream's `at_least`."""
+        made = self.stream.made_of(image)
         with self._lock:
             row = len(self._rows)
             if (row + 1) * self._bytes > self._most:
@@ -43,7 +43,7 @@ class Squares:
             try:
                 if self._file is None:
                     self._file = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as this object
-                written = os.pwrite(self._file.fileno(), square, row * self._bytes)
+                written = os.pwrite(self._file.fileno(), made, row * self._bytes)
             except OSError:
                 written = 0
             if written == self._bytes:
@@ -60,9 +60,9 @@ class Squares:
         return np.frombuffer(data, self.stream.pixels.dtype).reshape(self._shape)
 
     def serve(self, other: ImageStream) -> bool:
-        """Whether the other stream's squares are these."""
+        """Whether the other stream has the same images."""
         mine, theirs = ((one.size, one.fit, one.prepare, one.pixels) for one in (self.stream, other))
         return mine == theirs
 
     def __reduce__(self) -> tuple:
-        return Squares, (self.stream,)
+        return DecodedImages, (self.stream,)

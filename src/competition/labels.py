@@ -131,7 +131,8 @@ def settle_conflicts(
     kept: np.ndarray, odd: Iterable[tuple[int, np.ndarray]], card: Card, text: str, notes: list[Note]
 ) -> bool:
     """Whether rows whose labels differ stay. `kept`, the first label of each row, then holds what the card's
-    on_conflict takes. odd: (row, all its labels), looked at only where these count. text: what differs, for the note."""
+    on_conflict takes. odd: (row, all its labels), looked at only where these count. text: what differs, for the
+    note."""
     notes.append(Note("label-conflict", f"{text}: {ON_CONFLICT[card.on_conflict]}"))
     if card.on_conflict == "majority":
         for row, labels in odd:

@@ -235,7 +235,7 @@ WAY = {  # the words of its small sweep, and the runs that it makes
     "butterflies": ("sweep=butterflies-rates", 6),
     "retinopathy": ("sweep=retinopathy-mirrors", 4),
     "two-classes": ("sweep=two-classes-networks network='plain,fewer dense layers,normalised'", 3),
-    "animals": ("sweep=animals-networks network='small CNN,ResNet18' fold=0", 6),
+    "animals": ("sweep=animals-networks network='small CNN,ResNet18'", 6),
     "contest": ("sweep=contest-networks network='ResNet18 by hand,ResNet50'", 2),
 }
 

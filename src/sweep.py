@@ -8,13 +8,17 @@ Runs are named as src.train names them: finished folds are skipped, stopped ones
 others go on. Tables and figures are written to runs/<competition>/sweeps/<name>/.
 """
 
+from dataclasses import replace
+
 from src.config.request import add_run
 from src.core.cli import Command, CommandLine, Result
+from src.core.errors import UsageError
 from src.core.process import imports, run
 from src.experiments.search_space import FLAG, space_of
 from src.experiments.sweep_plan import plan_of
 from src.launchers.launcher import add_launcher, launcher_of
 
+PREDICT = "--predict"
 COMMAND = Command("src.sweep", __doc__)
 add_run(COMMAND, "the folds that every run trains", names_run=False)
 COMMAND.key("key=VALUE,VALUE", "any key of configs/default.yaml: a run for each value")
@@ -26,12 +30,22 @@ COMMAND.flag(
     FLAG,
     "search instead: each run is chosen by what the ones before it scored; those that do poorly are stopped early",
 )
+COMMAND.flag(
+    PREDICT,
+    "each run answers the test images too, in one view, and writes its CSV as src.predict does: where their "
+    "answers are known, the table has the score",
+)
 
 
 def work(line: CommandLine) -> Result:
     address, keys = launcher_of(line.keys)
     words = [f"{key}={value}" for key, value in keys.items()]
     if FLAG in line.flags:
+        if PREDICT in line.flags:
+            raise UsageError(
+                f"{FLAG} chooses by held-out images; leave {PREDICT} out, and then: python -m src.predict run=RUN",
+                code="one-run-only",
+            )
         space = space_of([FLAG, *words])
         with imports():
             from src.experiments.outcomes import result_of
@@ -39,13 +53,15 @@ def work(line: CommandLine) -> Result:
 
         search(space, address)
         return result_of(space.first.request.competition, space.name, space.folder)
-    plan = plan_of(words)
+    plan, predicts = plan_of(words), PREDICT in line.flags
+    if predicts:
+        plan = replace(plan, command=f"{plan.command} {PREDICT}")
     # Imported only now: torch and its friends take seconds, a misspelt key is told at once.
     with imports():
         from src.experiments.outcomes import result_of
         from src.experiments.sweep import sweep
 
-    sweep(plan, address)
+    sweep(plan, address, predicts)
     return result_of(plan.competition, plan.name, plan.folder)
 
 

@@ -6,16 +6,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from src.competition.card import load_card
 from src.competition.competition import loaded_once
 from src.config.request import Request
 from src.core.console import ProgressReporter, labelled, log, note
 from src.core.devices import gpus
-from src.core.errors import Problem
+from src.core.errors import Problem, UsageError
 from src.core.locks import only_one
 from src.core.reporter import Reporter, RowProgress, RowReporter
 from src.core.worker_processes import run_tasks
 from src.experiments.outcomes import outcomes_of
 from src.experiments.sweep_plan import Cell, Plan
+from src.inference.pipeline import predict
 from src.launchers.launcher import HERE
 from src.launchers.ray.runs import run_on_ray
 from src.reporting.comparison_table import write_comparison
@@ -23,16 +25,21 @@ from src.training.machine import cores, device_for, loaders, most_at_once
 from src.training.run import train_within
 
 
-def sweep(plan: Plan, address: str | None = HERE) -> None:
+def sweep(plan: Plan, address: str | None = HERE, predicts: bool = False) -> None:
     """Train what is not trained yet, then write tables and figures into the plan's folder.
 
-    address: of the Ray cluster whose nodes do it. A run that fails is told and left out, and the others go on; at the
-    end Problem names those that failed.
+    address: of the Ray cluster whose nodes do it. predicts: each run answers the test images too, on this machine.
+    A run that fails is told and left out, and the others go on; at the end Problem names those that failed. Raises
+    UsageError where there are no test images to answer.
     """
+    if predicts and load_card(plan.competition).submission is None:
+        raise UsageError(f"{plan.competition} has no test images: leave --predict out", code="no-test-images")
     configs = (cell.request.config for cell in plan.cells)
     with only_one(plan.folder, f"sweep {plan.name}"), loaded_once(configs):
         with ProgressReporter() as terminal:
             failures = _train_here(plan, terminal) if address is HERE else _train_on_ray(plan, address, terminal)
+        if predicts:
+            failures |= _predict([cell for cell in plan.cells if cell.label not in failures])
         done = tuple(cell for cell in plan.cells if cell.label not in failures)
         if done:
             outcomes = outcomes_of(plan, done)
@@ -107,6 +114,19 @@ def _train_on_ray(plan: Plan, address: str, reporter: Reporter) -> dict[str, str
     requests = {cell.label: cell.request for cell in plan.cells}
     problems = run_on_ray(requests.items(), address, reporter)
     return {label: str(problem) for label, problem in problems.items()}
+
+
+def _predict(cells: list[Cell]) -> dict[str, str]:
+    """Why which runs could not: {label: reason}. The test images in one view, as src.predict sees them."""
+    failures = {}
+    for cell in cells:
+        with labelled(cell.label):
+            try:
+                predict(cell.request)
+            except Problem as problem:
+                failures[cell.label] = str(problem)
+                note("run-failed", f"failed: {problem}")
+    return failures
 
 
 def _list(plan: Plan, reporter: Reporter) -> None:

@@ -321,9 +321,9 @@ def _notes(outcomes: Outcomes) -> list[str]:
     tested = outcomes.members.get(f"test_{outcomes.metric}")
     if tested is not None:
         notes.append(
-            "Test: the test images, whose answers are known, in one view. A run has this score once it has predicted: "
-            "python -m src.predict run=RUN competition=ID (members.csv names it), then the sweep's command again. "
-            "Whoever picks a run by it has no test left."
+            "Test: the test images, whose answers are known, in one view, by the weights that a run keeps. A run has "
+            "this score once it has predicted, which the sweep's command with --predict does for all. Whoever picks a "
+            "run by it has no test left."
         )
     unseen = outcomes.members["train_loss"].isna()
     if unseen.any():

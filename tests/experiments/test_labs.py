@@ -21,6 +21,7 @@ from src.sweep import main as sweep
 from src.train import main as train
 from src.training.learning_rates import rates
 from src.training.stages import stages_of
+from tests.fixtures.codes import refused
 from tests.fixtures.lab_data import LABS, PREPARE
 from tests.fixtures.layouts import BUILDERS
 from tests.fixtures.pages import sections
@@ -314,12 +315,13 @@ def test_the_host_s_own_validation_and_test_are_used(home):
     assert answered["id"].tolist() == list(host.truth)
 
 
-def test_a_collection_without_test_images_goes_on_to_its_page(home, notes):
+def test_a_collection_without_test_images_goes_on_to_its_page(home, notes, capsys):
     made("animals", home)
     words = ["config=labs/animals-small", "competition=animals", "fold=0", "train.epochs=1", "machine.threads=1"]
     assert train(words) == 0
     assert predict.main([*words, "--tta"]) == 0
     assert "no-test-images" in notes.codes
+    refused(capsys, sweep, [*words, "optim.lr=1e-3,1e-4", "--predict"], "no-test-images")
     assert report.main(words) == 0
     run = runs_folder("animals") / "labs-animals-small+train.epochs=1"
     assert "answer" in sections((run / "report" / "report.html").read_text())

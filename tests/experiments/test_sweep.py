@@ -131,6 +131,7 @@ def test_configurations_can_be_compared_too(tiny):
         (["config=tiny", "optim.lr=1e-2,1e-3", "run=mine"], "run-in-sweep", "run="),
         (["config=tiny,demo-digits"], "other-competitions", "demo-digits"),
         (["--tta", "config=tiny"], "unknown-flag", "--tta"),
+        (["--search", "--predict", "config=tiny", "optim.lr=1e-3..1e-2"], "one-run-only", "--predict"),
         (["fast"], "not-key-value", "'fast'"),
         (["sweep=optimizer"], "unknown-config", "optimizers?"),
         (["sweep=../default"], "unknown-config", "sweep=../default"),
@@ -476,6 +477,10 @@ def test_a_run_that_has_predicted_shows_its_score_on_known_test_answers(tiny):
     scores = summary(tiny, name)["test_accuracy"]
     assert scores["1e-2"] == pytest.approx((answered == truth[answered.index]).mean())
     assert np.isnan(scores["1e-3"])
+    assert sweep([*words, "--predict"]) == 0
+    every = summary(tiny, name)["test_accuracy"]
+    assert every["1e-2"] == scores["1e-2"] and every.notna().all()
+    assert "--predict" in (report(tiny, name) / "comparison.md").read_text()
 
 
 @pytest.mark.slow

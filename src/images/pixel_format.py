@@ -6,6 +6,7 @@ mapped by a rule of the card, kept in 16 bits, and reaches the network as number
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import cv2
@@ -107,13 +108,23 @@ class PixelFormat:
 
     def pixels(self, raw: RawImage) -> np.ndarray:
         """(height, width, channels) of `dtype`. Raises Unfit where the rule does not fit what the file holds."""
+        repeated = self._repeats(raw.values.shape[2])
         if raw.values.dtype == np.uint8 and self.values == "type" and not raw.inverted and raw.high == BYTE:
-            values = self._with_channels(raw.values)
-            return values if self.bits == 8 else values.astype(np.uint16) * 257
-        low, high = self._range(raw)
-        if raw.inverted and (not self.in_numbers or raw.high is None):
-            low, high = high, low
-        scaled = self._with_channels(raw.upright() if self.in_numbers else raw.values).astype(np.float32)
+            made = raw.values if self.bits == 8 else raw.values.astype(np.uint16) * 257
+        else:
+            low, high = self._range(raw)
+            if raw.inverted and (not self.in_numbers or raw.high is None):
+                low, high = high, low
+            turned = raw.low + raw.high if raw.inverted and self.in_numbers and raw.high is not None else None
+            scale = Scale(tuple(np.ravel(low).tolist()), tuple(np.ravel(high).tolist()), turned, self.bits)
+            made = self._scaled(raw.values, scale)
+        return cv2.cvtColor(np.ascontiguousarray(made), cv2.COLOR_GRAY2RGB) if repeated else made
+
+    def _scaled(self, values: np.ndarray, scale: "Scale") -> np.ndarray:
+        """(height, width, channels) of any type as pixels. Integers of at most 16 bits are looked up."""
+        if values.dtype.kind in "ui" and values.dtype.itemsize <= 2:
+            return scale.looked_up(values)
+        scaled = scale.unscaled(values)
         if (odd := ~np.isfinite(scaled)).any():
             if self.nan is None:
                 raise Unfit(
@@ -121,16 +132,15 @@ class PixelFormat:
                     "what they count as: image.nan"
                 )
             scaled[odd] = self.nan
-        scaled = (scaled - low.astype(np.float32)) / (high - low).astype(np.float32)
-        return np.rint(scaled.clip(0, 1) * self.largest).astype(self.dtype)
+        return scale.levels(scaled)
 
-    def _with_channels(self, values: np.ndarray) -> np.ndarray:
-        held = values.shape[2]
+    def _repeats(self, held: int) -> bool:
+        """Whether an image of so many channels is gray, and shown as three equal ones."""
         if held == 1 and self.channels == COLOURS and not self._of_each_channel:
-            return np.repeat(values, COLOURS, axis=2)
+            return True
         if held != self.channels:
             raise Unfit(f"it holds {held} channels, and the card says image.channels: {self.channels}")
-        return values
+        return False
 
     @property
     def _of_each_channel(self) -> bool:
@@ -162,6 +172,62 @@ class PixelFormat:
 
 
 STANDARD = PixelFormat(as_pictures=True)
+
+
+class Scale(NamedTuple):
+    """How numbers become pixels of 8 or 16 bits.
+
+    low, high: black and white, one for all channels or one for each. turned: what a number is taken from first, where
+    small ones are bright.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    turned: float | None
+    bits: int
+
+    def unscaled(self, values: np.ndarray) -> np.ndarray:
+        """The numbers as float32, large ones bright; a copy."""
+        numbers = values.astype(np.float32)
+        return numbers if self.turned is None else np.subtract(np.float32(self.turned), numbers, out=numbers)
+
+    def levels(self, numbers: np.ndarray) -> np.ndarray:
+        """Pixels of what `unscaled` gives, whose memory is used."""
+        low, high = np.array(self.low), np.array(self.high)
+        numbers -= low.astype(np.float32)
+        numbers /= (high - low).astype(np.float32)
+        np.clip(numbers, 0, 1, out=numbers)
+        numbers *= 2**self.bits - 1
+        return np.rint(numbers, out=numbers).astype(np.uint8 if self.bits == 8 else np.uint16)
+
+    def looked_up(self, values: np.ndarray) -> np.ndarray:
+        """The pixels of integers of at most 16 bits, (height, width, channels), by a table of all that there are."""
+        kind = values.dtype.newbyteorder("=")
+        codes = np.ascontiguousarray(values, kind).view(f"u{kind.itemsize}")
+        tables = _tables(self, kind.str)
+        if not tables:
+            return codes
+        if len(tables) == 1:
+            return _looked_up(codes, tables[0])
+        return np.stack([_looked_up(codes[..., [k]], table)[..., 0] for k, table in enumerate(tables)], axis=2)
+
+
+@lru_cache(maxsize=MOST_CHANNELS)
+def _tables(scale: Scale, kind: str) -> tuple[np.ndarray, ...]:
+    """The pixel of every number of an integer type, in the order of its bits, a table for each range; none where each
+    number is its pixel."""
+    bits = np.arange(2 ** (8 * np.dtype(kind).itemsize), dtype=kind.replace("i", "u"))
+    ends = zip(scale.low, scale.high, strict=True)
+    parts = [scale._replace(low=(low,), high=(high,)) for low, high in ends]
+    tables = tuple(part.levels(part.unscaled(bits.view(kind))) for part in parts)
+    return () if all(table.dtype == bits.dtype and (table == bits).all() for table in tables) else tables
+
+
+def _looked_up(codes: np.ndarray, table: np.ndarray) -> np.ndarray:
+    try:
+        return cv2.LUT(codes, table).reshape(codes.shape)
+    except cv2.error:  # before OpenCV 5: only of 8 bits
+        return table[codes]
 
 
 def _nested(values: Any, kind: type) -> Any:

@@ -239,7 +239,7 @@ def _mapped(path: Path, raw: RawImage, pixels: PixelFormat, at_least: int | None
         made = pixels.pixels(raw)
     except Unfit as error:
         raise ImageFault(path, str(error), "correct the card or the file, or take its row out of the table") from None
-    return ReadImage(np.ascontiguousarray(made), raw.size, raw.data)
+    return ReadImage(np.require(made, requirements=["C", "W"]), raw.size, raw.data)
 
 
 def _of_picture(path: Path, data: bytes) -> RawImage:

@@ -69,6 +69,21 @@ def test_a_wide_type_is_no_range(tmp_path, gray):
     assert set(np.unique(read_image(tmp_path / "mask.npy").pixels)) == {0, 255}  # true is white
 
 
+@pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2", ">u2", ">i2"])
+def test_small_integers_become_what_the_same_numbers_of_a_wide_type_do(kind):
+    """The small ones are looked up in a table, the wide ones are computed."""
+    limits, rng = np.iinfo(kind), np.random.default_rng(0)
+    ends = float(limits.min), float(limits.max)
+    for channels, values in ((1, "type"), (1, "own"), (2, (-90.5, 200.0)), (2, ((-90.5, 200.0), (0.0, 127.0)))):
+        held = rng.integers(limits.min, limits.max + 1, (40, 30, channels)).astype(kind)
+        for bits, inverted in ((8, False), (16, False), (16, True)):
+            form = PixelFormat(3 if channels == 1 else channels, bits, values)
+            looked_up, computed = (
+                form.pixels(RawImage(numbers, b"", *ends, inverted=inverted)) for numbers in (held, held.astype("i4"))
+            )
+            assert looked_up.dtype == computed.dtype and (looked_up == computed).all(), (values, bits, inverted)
+
+
 def test_each_channel_has_its_range(tmp_path):
     raw = RawImage(np.stack([np.linspace(-25, 0, 12), np.linspace(0, 3000, 12)], axis=1).reshape(3, 4, 2), b"")
     form = ImageFacts(channels=2, values=[[-25, 0], [0, 3000]]).pixels

@@ -101,7 +101,7 @@ def reader_of(path: str | Path) -> Reader | None:
 
 def reader_by_content(start: bytes) -> Reader | None:
     """What reads a file that begins so; None where no kind does."""
-    return next((kind() for _, kind in READERS.items() if kind().begins(start)), None)
+    return next((kind for kind in _kinds(extensions_folder()) if kind.begins(start)), None)
 
 
 def split_key(path: str | Path) -> tuple[str, str | None]:
@@ -137,9 +137,15 @@ def _containers(own: Path) -> re.Pattern[str]:
 
 
 @cache
-def _by_suffix(_own: Path) -> dict[str, Reader]:
-    """The readers by their endings; those of the user's folder too."""
-    return {suffix: kind() for _, kind in READERS.items() for suffix in kind.suffixes}
+def _by_suffix(own: Path) -> dict[str, Reader]:
+    """The readers by their endings."""
+    return {suffix: kind for kind in _kinds(own) for suffix in kind.suffixes}
+
+
+@cache
+def _kinds(_own: Path) -> list[Reader]:
+    """The readers; those of the user's folder too."""
+    return [kind() for _, kind in READERS.items()]
 
 
 def in_channels(path: Path, array: np.ndarray, channels: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """NumPy's own files: .npy, and .npz with one array or with several under their names."""
 
 import io
+import math
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
@@ -27,9 +28,7 @@ class Npy(Reader):
         return bool(self._rows(path))
 
     def read(self, path: Path, data: bytes, channels: int) -> RawImage:
-        array = _loaded(path, io.BytesIO(data))
-        check_size(path, array.shape)
-        return of_array(path, array, data, channels)
+        return of_array(path, _of_bytes(path, data), data, channels)
 
     def entry(self, path: Path, key: str, channels: int) -> RawImage:
         stack = _loaded(path, path, "r")
@@ -106,12 +105,17 @@ def _whole(path: Path, name: str, arrays: np.lib.npyio.NpzFile) -> np.ndarray:
 
 def _shape(file: BinaryIO) -> tuple[int, ...]:
     """Of an array in NumPy's format, from its header."""
+    return _header(file)[0]
+
+
+def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether columns come first, and type, of an array in NumPy's format. Raises ValueError."""
     read = (
         np.lib.format.read_array_header_1_0
         if np.lib.format.read_magic(file) == (1, 0)
         else np.lib.format.read_array_header_2_0
     )
-    return read(file)[0]
+    return read(file)
 
 
 def _loaded(path: Path, source: Path | io.BytesIO, mode: str | None = None) -> np.ndarray:
@@ -119,6 +123,20 @@ def _loaded(path: Path, source: Path | io.BytesIO, mode: str | None = None) -> n
         return np.load(source, mmap_mode=mode, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise _broken(path, ".npy", error) from None
+
+
+def _of_bytes(path: Path, data: bytes) -> np.ndarray:
+    """The array of a whole file, which shares the memory of its bytes. Raises ImageFault."""
+    file = io.BytesIO(data)
+    try:
+        shape, by_columns, kind = _header(file)
+        check_size(path, shape)
+        if kind.hasobject:
+            raise ValueError("it holds objects, and not numbers")
+        array = np.frombuffer(data, kind, math.prod(shape), file.tell())
+    except (ValueError, EOFError) as error:
+        raise _broken(path, ".npy", error) from None
+    return array.reshape(shape, order="F" if by_columns else "C")
 
 
 def _broken(path: Path, kind: str, error: Exception) -> ImageFault:

@@ -92,6 +92,7 @@ def outcomes_of(plan: Plan, cells: tuple[Cell, ...]) -> Outcomes:
         gains=_gains(readings, labels, best),
         pick=_pick(readings),
         floor=_floor(readings, tuple(run.name for run in runs)),
+        together=_together(readings, labels) if len(cells[0].request.seeds) > 1 else None,
     )
 
 
@@ -196,6 +197,15 @@ def _cost(opened: Competition, run: Run, seed: int, fold: int | str, log: pd.Dat
     device = read_json(run.folder / "machine.json")["device"]
     seen |= {name: kept[name] for name in SIGNAL if name in kept}
     return seen | {"epochs": done["epochs"], "seconds": done["seconds"], "device": device}
+
+
+def _together(readings: list[Reading], labels: list[str]) -> dict[str, float]:
+    """What the seeds' mean probabilities score: {label: score}."""
+    scores = {}
+    for label, reading in zip(labels, readings, strict=True):
+        metric, truth, _, rows = _truth(reading)
+        scores[label] = metric.score(truth, reading.probabilities, rows=rows)
+    return scores
 
 
 def _comparable(readings: list[Reading]) -> bool:

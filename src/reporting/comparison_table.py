@@ -39,7 +39,8 @@ class Outcomes:
     confusions: {label: (classes, classes) answers to held-out rows, by truth; a row counts once a seed}; None where a
     row may have several classes.
     gains: label, gain, low, high against the best run; None where the runs held out different images. pick: what such a
-    best run scores on rows that did not pick it, and its 95 % interval; None as gains.
+    best run scores on rows that did not pick it, and its 95 % interval; None as gains. Both are of the seeds' mean
+    probabilities, of which together holds {label: score}; None for one seed.
     floor: the best probe on the same images; None where there is none beside these runs, or as gains.
     """
 
@@ -55,6 +56,7 @@ class Outcomes:
     floor: ProbeFloor | None = None
     higher_is_better: bool = True
     confusions: dict[str, np.ndarray] | None = None
+    together: dict[str, float] | None = None
 
     @property
     def scores(self) -> list[str]:
@@ -164,6 +166,8 @@ def summarised(outcomes: Outcomes) -> pd.DataFrame:
     numbers = groups.mean(skipna=False).join(spread)[columns]
     numbers.insert(0, "members", outcomes.members.groupby("label", sort=False).size())
     table = outcomes.cells.merge(numbers.reset_index(), on="label")
+    if outcomes.together is not None:
+        table["together"] = table["label"].map(outcomes.together)
     return table if outcomes.gains is None else table.merge(outcomes.gains, on="label", how="left")
 
 
@@ -174,6 +178,8 @@ def _format(summary: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
         digits = 0 if name == "seconds" else 1 if name == "answers" else 4
         pairs = zip(summary[name], summary[f"{name}_sd"], strict=True)
         table[name.replace("_", " ")] = [_pair(mean, spread, digits) for mean, spread in pairs]
+    if outcomes.together is not None:
+        table["seeds together"] = summary["together"].map("{:.4f}".format)
     if outcomes.gains is not None:
         against = [
             "best" if label == outcomes.best else f"{gain:+.4f} ({low:+.4f} to {high:+.4f})"
@@ -279,8 +285,11 @@ def _format_pick(outcomes: Outcomes) -> str:
         return ""
     value, low, high = outcomes.pick
     score = outcomes.members.loc[outcomes.members["label"] == outcomes.best, outcomes.metric].mean()
+    whose = "its"
+    if outcomes.together is not None:
+        score, whose = outcomes.together[outcomes.best], "its seeds' joint"
     return (
-        f"{outcomes.best} is the pick of {len(outcomes.cells)} runs by the rows that score it, so that its "
+        f"{outcomes.best} is the pick of {len(outcomes.cells)} runs by the rows that score it, so that {whose} "
         f"{outcomes.metric} of {score:.4f} may flatter: picked on some rows and scored on the others, the best "
         f"of them has {value:.4f} (95 % interval {low:.4f} to {high:.4f})."
     )
@@ -293,11 +302,14 @@ def _notes(outcomes: Outcomes) -> list[str]:
         if most > 1
         else "One fold of one seed each: what another fold or seed would change is not known."
     ]
+    whose = ""
+    if outcomes.together is not None:
+        notes[0] += f" Seeds together: the {outcomes.metric} of the mean of their probabilities."
+        whose = " of the seeds together"
     if outcomes.gains is not None:
         notes[0] += (
-            " Against the best: the difference on the same held-out images (above 0 is better; several seeds answer "
-            "together) with its 95 % interval for the luck of the images; where that holds 0, no difference can be "
-            "told."
+            f" Against the best: the difference{whose} on the same held-out images (above 0 is better) with its 95 % "
+            "interval for the luck of the images; where that holds 0, no difference can be told."
         )
     notes += filter(None, [_format_pick(outcomes)])
     if "data.ignore" in outcomes.axes:

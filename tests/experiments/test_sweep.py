@@ -393,6 +393,25 @@ def test_mean_and_spread_are_those_of_the_folds_and_seeds(swept):
     assert names_it(text, 6)  # so many trained folds and seeds
 
 
+def test_the_seeds_answer_together_where_runs_are_told_apart(swept):
+    table, together = summary(swept), {}
+    truth = pd.read_csv(swept / "competition" / "tiny" / "data" / "train.csv", dtype=str).set_index("image_id")[
+        "colour"
+    ]
+    for label, run in (("1e-2", GOOD), ("1e-3", POOR)):
+        right = []
+        for fold in range(3):
+            seeds = [np.load(member(swept, run, fold, seed) / "logits" / "oof-identity.npz") for seed in range(2)]
+            each = [np.exp(one["logits"]) / np.exp(one["logits"]).sum(axis=1, keepdims=True) for one in seeds]
+            answers = seeds[0]["classes"][np.mean(each, axis=0).argmax(axis=1)]
+            right.extend(answers == truth[seeds[0]["id"]].to_numpy())
+        together[label] = np.mean(right)
+    assert table["together"].to_dict() == pytest.approx(together, abs=1e-6)
+    other = table["gain"].idxmax()  # the best has none
+    best = next(label for label in together if label != other)
+    assert table.loc[other, "gain"] == pytest.approx(together[other] - together[best], abs=1e-6)
+
+
 def test_classes_are_counted_over_all_folds_and_seeds(swept):
     table = pd.read_csv(report(swept) / "per_class.csv").set_index("class")
     for label, run in (("1e-2", GOOD), ("1e-3", POOR)):

@@ -9,7 +9,7 @@ from pathlib import Path
 from src.competition.card import load_card
 from src.competition.competition import loaded_once
 from src.config.request import Request
-from src.core.console import ProgressReporter, labelled, log, note
+from src.core.console import ProgressReporter, labelled, log, note, silenced
 from src.core.devices import gpus
 from src.core.errors import Problem, UsageError
 from src.core.locks import only_one
@@ -122,7 +122,9 @@ def _predict(cells: list[Cell]) -> dict[str, str]:
     for cell in cells:
         with labelled(cell.label):
             try:
-                predict(cell.request)
+                with silenced():  # a dozen lines a run; its score stands in the table, and src.predict tells all
+                    file = predict(cell.request)
+                log.info(f"{file} written")
             except Problem as problem:
                 failures[cell.label] = str(problem)
                 note("run-failed", f"failed: {problem}")

@@ -42,6 +42,7 @@ WORTH_SECONDS = 120  # of training; for less nothing is tried
 STEPS = 3  # timed after one that is not, of each kind, and fewer where they take longer than
 ENOUGH_SECONDS = 4.0
 BATCH = 16  # images a step of a trial where train.batch=auto leaves open how many fit
+STEPS_OF = "code 2"  # raised where a step has become faster: what was measured before counts no more
 CLEARLY = 1.05  # times as fast must another kind be before it takes the place of the usual one: less is noise
 
 Step = Callable[[], object]
@@ -59,7 +60,7 @@ def faster(config: Config, kinds: list[Machine], images: int, begin: Begin) -> M
         return usual
     stage = longest_stage(config)
     rests = "" if stage.frozen == NOTHING else f", frozen {stage.frozen}"
-    key = f"{config.model.name}, {stage.size} px{rests}, {batch} images; {machine_name()}"
+    key = f"{config.model.name}, {stage.size} px{rests}, {batch} images; {machine_name()}; {STEPS_OF}"
     known = _known().get(key, {})
     if _absent(kinds, known):
         # The first step of a process is slower than all others; this one has one thread, and training often more.
@@ -268,17 +269,14 @@ class Tuner:
 def begin_step(config: Config, network: torch.nn.Module, kind: Machine) -> Step:
     """A true step of even images: a throw-away `network` as its longest stage trains it, update and average too."""
     stage, state = longest_stage(config), State(config, kind, network, ALONE)
-    return partial(
-        _step, state, config, stage, freeze(state.plain_network.backbone, stage.frozen, config.train.hold_norms)
-    )
+    state.rest(freeze(state.plain_network.backbone, stage.frozen, config.train.hold_norms))
+    return partial(_step, state, config, stage)
 
 
-def _step(state: State, config: Config, stage: Stage, resting: list[torch.nn.Module]) -> None:
+def _step(state: State, config: Config, stage: Stage) -> None:
     shape = images_tried(config), config.planes, *Size.of(stage.size).shape
     images = torch.ones(shape, dtype=torch.uint8, device=state.device)  # not black: every place of a bag is filled
-    state.network.train()
-    for norm in resting:
-        norm.eval()
+    state.train_mode()
     state.backward(state.forward(images).float().logsumexp(1).mean())
     state.update(config.optim.clip)
     if state.ema:

@@ -4,7 +4,6 @@ from contextlib import nullcontext
 
 import numpy as np
 import torch
-from torch import nn
 
 from src.config.image_size import Size
 from src.core.errors import Problem
@@ -19,7 +18,7 @@ from src.training.state import State
 
 
 class Stepper:
-    """Takes the steps of one fold; `resting` are the batch norms whose statistics rest in them."""
+    """Takes the steps of one fold."""
 
     def __init__(self, job: FoldJob, state: State, targets: np.ndarray) -> None:
         """targets: of every row of the image cache that a step may hold."""
@@ -38,7 +37,6 @@ class Stepper:
         cells = job.competition.cells
         self.cells = None if cells is None else torch.from_numpy(cells)
         self.mix = mixing(self.config.train, len(samples.classes))
-        self.resting: list[nn.Module] = []
         self.loss_meter = LossMeter(state.device, self._count)
 
     def take(self, images: torch.Tensor, rows: torch.Tensor, updates: int) -> None:
@@ -48,9 +46,7 @@ class Stepper:
         that the step begins with; that of the network itself (dropout) each rank draws for its part.
         """
         state, progress, ranks = self.state, self.state.progress, self.job.ranks
-        state.network.train()
-        for norm in self.resting:
-            norm.eval()
+        state.train_mode()
         truth = self.targets[rows]
         weights = None if self.weights is None else _sent(self.weights[rows], images.device)
         images, targets, weights = self.mix(images, _sent(truth, images.device), weights)

@@ -129,7 +129,7 @@ class FoldTraining:
     def _enter(self, stage: Stage) -> None:
         """Make ready for a stage: what it freezes, shows and draws."""
         job, data = self.job, self.job.competition.samples
-        self.stepper.resting = freeze(self.state.plain_network.backbone, stage.frozen, self.config.train.hold_norms)
+        self.state.rest(freeze(self.state.plain_network.backbone, stage.frozen, self.config.train.hold_norms))
         self.state.share_gradients()
         load_side = self.config.images.load_side()
         pixels = job.competition.card.pixel_format

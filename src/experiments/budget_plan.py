@@ -107,7 +107,8 @@ class Planner:
 
     def _mark(self, part: str) -> None:
         """What passed since the last mark belongs to this part."""
-        self.took[part] = round(time.monotonic() - self.begun - sum(self.took.values()), 1)
+        passed = time.monotonic() - self.begun - sum(self.took.values())
+        self.took[part] = round(self.took.get(part, 0.0) + passed, 1)
 
     @property
     def _left(self) -> float:
@@ -243,15 +244,18 @@ class Planner:
         first = min(sizes, key=lambda size: abs(Size.of(size).short - FIRST_SIZE))
         head = self._head_seconds(config)
         speed = self.trials.rough(with_values(config, {"images.size": first}), head)
+        self._mark("speeds")
         speed = speed.at(largest(speed, work, sizes, self._room(), wanted))
         config = with_values(config, {"images.size": speed.size})
         if speed.epochs(work, self._room()) < FEWEST:
             return self._too_short(speed, work)
         if self.total > 2 * SIMPLE and speed.folds(work, min(wanted, most)) > SIMPLE:
-            self._ready_images(config)
-            self._mark("images")
             speed, slower = self.trials.precise(config, head)
             self.speeds += slower
+            self._mark("speeds")
+            speed = speed.at(largest(speed, work, sizes, self._room() - self._ready_seconds(config), wanted))
+            self._ready_images(with_values(config, {"images.size": speed.size}))
+            self._mark("images")
             size = largest(speed, work, sizes[: sizes.index(speed.size) + 1], self._room(), wanted)
             speed = speed.at(size)
             config = with_values(config, {"train.precision": speed.precision, "images.size": size})
@@ -261,7 +265,7 @@ class Planner:
             config = config.model_copy(update={"machine": config.machine.model_copy(update=layout)})
         self.speeds.append(speed)
         self._ready_images(config)
-        self._mark("speeds")
+        self._mark("images")
         epochs = min(most, speed.epochs(work, self._room()))
         if epochs < FEWEST:
             return self._too_short(speed, work)
@@ -337,6 +341,10 @@ class Planner:
             return 0.0
         run = Run(self.request.competition, self.probe["run"])
         return cores() * float(read_csv(run.member(*self._member()) / "log.csv")["seconds"].iloc[-1])
+
+    def _ready_seconds(self, config: Config) -> float:
+        """About what `_ready_images` will take, at any size: no more than the probe took."""
+        return self.took["probe"] if config.train.head_init == PROBE and self.probe else 0.0
 
     def _ready_images(self, config: Config) -> None:
         """Decode the images at this size and, where a fold begins with a fitted head, see them through the frozen

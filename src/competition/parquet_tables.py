@@ -1,5 +1,9 @@
-"""Tables in Parquet, which pyarrow reads where it is installed."""
+"""Tables in Parquet, which pyarrow reads where it is installed.
 
+A cell that is an encoded image counts as the image's name, below the file: train.parquet/image/12.
+"""
+
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from src.competition.json_tables import as_text
+from src.images.readers.parquet import image_columns
 
 SUFFIXES = frozenset({".parquet"})
 
@@ -17,14 +22,25 @@ SUFFIXES = frozenset({".parquet"})
 def read(path: Path, columns: Iterable[str] | None = None) -> pd.DataFrame:
     """The table, or some columns of it, every cell as text; lists are written as JSON has them. Raises ValueError."""
     names = columns_of(path)
-    wanted = names if columns is None else [name for name in names if name in set(columns)]
-    blocks_ = [_text(block) for block in blocks(path, 1 << 16, wanted)]
-    return pd.concat(blocks_, ignore_index=True) if blocks_ else pd.DataFrame(columns=wanted, dtype=object)
+    return _table(path, names if columns is None else [name for name in names if name in set(columns)])
 
 
 def head(path: Path, rows: int) -> pd.DataFrame:
     """The first rows as text. Raises ValueError."""
-    return next((_text(block) for block in blocks(path, rows)), pd.DataFrame(columns=columns_of(path)))
+    return _table(path, columns_of(path), rows)
+
+
+def _table(path: Path, wanted: list[str], most: int | None = None) -> pd.DataFrame:
+    """These columns as text, of the first rows or of all."""
+    with _opened(path) as file:
+        held, rows = image_columns(file.schema_arrow), file.metadata.num_rows
+    plain = [name for name in wanted if name not in held]
+    parts = blocks(path, most or 1 << 16, plain) if plain and rows else ()
+    text = [_text(block) for block in (itertools.islice(parts, 1) if most else parts)]
+    table = pd.concat(text, ignore_index=True) if text else pd.DataFrame(index=range(min(rows, most or rows)))
+    for name in held:
+        table[name] = [f"{path.name}/{name}/{row}" for row in range(len(table))]
+    return table.reindex(columns=wanted)
 
 
 def columns_of(path: Path) -> list[str]:
@@ -41,10 +57,6 @@ def blocks(path: Path, rows: int, columns: list[str] | None = None) -> Iterator[
 
 
 def _text(block: pd.DataFrame) -> pd.DataFrame:
-    for column in block:
-        first = next((cell for cell in block[column] if cell is not None), None)
-        if isinstance(first, bytes) or (isinstance(first, dict) and any(isinstance(v, bytes) for v in first.values())):
-            raise ValueError(f"its column {column!r} holds bytes, such as encoded images: write each as an image file")
     arrays = [column for column in block if block[column].dtype == object]
     return as_text(block.assign(**{column: block[column].map(_listed) for column in arrays}))
 

@@ -21,7 +21,8 @@ class BagHead(nn.Module):
 
     def __init__(self, pool: str, layer: nn.Linear) -> None:
         super().__init__()
-        self.pool, self.layer, self._bags = BAGS.get(pool)(layer.weight.shape[1]), layer, Bags()
+        width = layer.weight.shape[0 if BAGS.get(pool).joins_answers else 1]
+        self.pool, self.layer, self._bags = BAGS.get(pool)(width), layer, Bags()
 
     @property
     def bags(self) -> Bags:
@@ -36,7 +37,10 @@ class BagHead(nn.Module):
         ):  # places without an image did not go through the network
             spread = features.new_zeros(there.numel(), features.shape[1])
             features = spread.index_copy(0, there.flatten().nonzero()[:, 0], features)
-        return self.layer(self.pool(features.reshape(*there.shape, -1), there))
+        features = features.reshape(*there.shape, -1)
+        if self.pool.joins_answers:
+            return self.pool(self.layer(features), there)
+        return self.layer(self.pool(features, there))
 
 
 def pool_bags(backbone: nn.Module, name: str, pool: str) -> None:

@@ -13,6 +13,7 @@ from src.config.schema import COLOUR, GRAY, Model
 from src.core.errors import Problem, UsageError
 from src.models.bag_head import bag_head, pool_bags, split
 from src.models.bags import AUTO as SINGLE
+from src.models.bags import BAGS
 from src.models.classifier import JOINED
 from src.models.heads import HEADS
 from src.models.hub import HUB
@@ -145,6 +146,9 @@ def build(model: Model, classes: int, size: SizeWord, target: TargetType | None 
     if model.bag != SINGLE:
         pool_bags(backbone, model.name, model.bag)
     if model.columns:
+        if model.bag != SINGLE and BAGS.get(model.bag).joins_answers:
+            text = f"model.bag={model.bag} joins the answers of each image, and columns beside the pictures come before"
+            raise UsageError(f"{text}: take model.bag=max, or metadata: none in the card", code="unfit-for-bags")
         join_columns(backbone, model.name, model.metadata, list(model.columns.values()))
     own_unit = classes if target is not None and target.own_unit else 0
     normalisation = {key: value for key in ("mean", "std") if (value := getattr(model, key))}

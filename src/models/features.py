@@ -30,6 +30,8 @@ class FeaturesOf(nn.Module):
         self._caught = None
         self.network(images)
         features, self._caught = self._caught, None
+        if features is not None and features.ndim == 3:  # of a bag whose answers are joined, the strongest of each
+            features = features.amax(1)
         if features is not None and features.ndim == 4:  # a last layer that is a 1x1 convolution
             features = features.mean((2, 3))
         if features is None or features.ndim != 2:
@@ -71,6 +73,13 @@ def without_head(network: Network) -> Head:
     `put_back` is the way back. Raises Problem for a network that does not
     end in one linear layer with a bias.
     """
+    bags = bag_head(network.backbone)
+    if bags is not None and bags.pool.joins_answers:
+        raise Problem(
+            "this network joins the answers of a bag's images, so a bag has no features that a layer could be fitted "
+            "on: take model.bag=max",
+            code="no-linear-head",
+        )
     if network.joined is not None:
         joined = network.joined
         delattr(network.backbone, JOINED)

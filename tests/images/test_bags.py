@@ -21,11 +21,12 @@ from src.images.dataset import AugmentedSteps, Step
 from src.images.stream import ImageStream
 from src.models.bags import BAGS
 from src.models.factory import build
+from src.models.features import without_head
 from src.models.zoo import register_networks
 from src.predict import main as predict
 from src.prepare import main as prepare
 from src.train import main as train
-from tests.fixtures.codes import refused
+from tests.fixtures.codes import raises, refused
 from tests.fixtures.recipes import recipe
 
 NET = ["model.name=resnet8", "model.pretrained=false", "images.size=16", "images.load_size=16", "data.folds=2"]
@@ -134,6 +135,19 @@ def test_a_network_of_a_bag_is_that_of_its_images(pool):
         later = torch.cat([dark[:, :3], bag], dim=1)  # the first place is black
         assert torch.allclose(network(later)[0], together[0], atol=1e-5)
         assert torch.allclose(network(dark), network(dark[:, :3]), atol=1e-6)
+
+
+def test_a_union_has_what_any_image_has():
+    torch.manual_seed(0)
+    plain = {"pretrained": False, "weights": None, "stem": "auto", "drop_rate": 0.0, "pool": "stock", "head": "linear"}
+    network = build(Model(name="resnet8", args={}, bag="union", **plain), 4, 16).eval()
+    images = torch.randint(1, 255, (3, 3, 16, 16), dtype=torch.uint8)
+    bag = torch.cat([images.reshape(1, 9, 16, 16), torch.zeros(1, 3, 16, 16, dtype=torch.uint8)], dim=1)
+    with torch.no_grad():
+        alone, together = network(images), network(bag)
+    assert torch.allclose(together[0], alone.amax(0), atol=1e-5)
+    with raises("no-linear-head"):  # nothing can be fitted on a bag's features
+        without_head(network)
 
 
 @pytest.mark.parametrize("pool", ["mean", "max", "first", "attention"])

@@ -3,6 +3,8 @@
 Each is one class. A new one: a file with a class under `@BAGS.register("name")`, here or in PODIUM_HOME/extensions.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 
@@ -15,8 +17,11 @@ class BagPool(nn.Module):
     """(n, slots, width) features, and (n, slots) bool, which of them are images -> (n, width).
 
     At least one image of each bag is there. Weights are parameters of its own: its network's last layer is found as
-    the only linear one.
+    the only linear one. joins_answers: whether what is pooled are the logits of each image, (n, slots, outputs), and
+    not what the last layer is given.
     """
+
+    joins_answers: ClassVar[bool] = False
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -21,6 +21,13 @@ class Max(BagPool):
         return features.masked_fill(~there[..., None], torch.finfo(features.dtype).min).amax(1)
 
 
+@BAGS.register("union")
+class Union(Max):
+    """Each class by the image that shows it best: a bag has the classes that any of its images has."""
+
+    joins_answers = True
+
+
 @BAGS.register("first")
 class First(BagPool):
     def forward(self, features: torch.Tensor, there: torch.Tensor) -> torch.Tensor:

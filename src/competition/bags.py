@@ -6,7 +6,7 @@ at, `digests` are hashes of their bytes.
 
 import bisect
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -21,9 +21,12 @@ from src.core.console import Note
 from src.core.errors import Problem
 from src.core.wording import plural
 from src.images.bags import natural_order
+from src.images.bands import banded
+from src.images.frames import ALL, frame_names
 from src.images.regions import tile_names
+from src.images.slices import by_position
 
-FILES, ROWS = "files", "rows"  # of a card's `bag`
+FILES, ROWS, CHANNELS = "files", "rows", "channels"  # of a card's `bag`
 BAG, DIGESTS = "bag", "digests"
 LISTED = 5
 
@@ -47,6 +50,15 @@ def bags_of(train: pd.DataFrame, test: pd.DataFrame, tiles: str | None = None) -
     return bags if tiles is None else [_in_tiles(bag, tiles) for bag in bags]
 
 
+def in_order(bags: list[Bag]) -> list[Bag]:
+    """The bags with their images in the order of the places that the files tell, where they tell them."""
+    orders = by_position([bag.paths for bag in bags])
+    return [
+        Bag(tuple(bag.paths[k] for k in order), tuple(bag.digests[k] for k in order))
+        for bag, order in zip(bags, orders, strict=True)
+    ]
+
+
 def _in_tiles(bag: Bag, tiles: str) -> Bag:
     parts = [tile_names(path, tiles) for path in bag.paths]
     digests = [digest for digest, names in zip(bag.digests, parts, strict=True) for _ in names]
@@ -60,16 +72,52 @@ def image_paths(table: pd.DataFrame) -> list[str]:
 
 def find_bags(wanted: Iterable[str], tree: Tree) -> list[tuple[str, ...]]:
     """The images that each pattern means, in the order of the numbers in their names; * is anything within a name,
-    **/ any folders."""
+    **/ any folders, and /frame=* at the end all frames of each file."""
     images = sorted(tree.images)
     found = []
-    for text in wanted:
+    for pattern in wanted:
+        text, of_frames, _ = pattern.partition(ALL)
         head = text.partition("*")[0]
-        pattern = _pattern(text)
+        matcher = _pattern(text)
         first = bisect.bisect_left(images, head) if text else len(images)
         last = bisect.bisect_left(images, head + "\U0010ffff")
-        found.append(tuple(sorted((path for path in images[first:last] if pattern.fullmatch(path)), key=natural_order)))
+        paths = sorted((path for path in images[first:last] if matcher.fullmatch(path)), key=natural_order)
+        if of_frames:
+            paths = [one for path in paths for one in frame_names(path, tree.root / path)]
+        found.append(tuple(paths))
     return found
+
+
+def banded_files(wanted: Iterable[str], tree: Tree, card: Card) -> tuple[list[str], np.ndarray]:
+    """The picture that each pattern's files are the channels of, and which have none, (rows,) bool.
+
+    Raises Problem where a row lacks a channel that the others have, unless the card lets such rows be left out.
+    """
+    wanted = list(wanted)
+    found = find_bags(wanted, tree)
+    ends = [_ends(text, paths) for text, paths in zip(wanted, found, strict=True)]
+    usual = Counter(one for one in ends if one).most_common(1)
+    other = [k for k, one in enumerate(ends) if one and one != usual[0][0]]
+    if other and card.on_bad_image == "stop":
+        told = f"{wanted[other[0]]} means {', '.join(ends[other[0]])}, and most others {', '.join(usual[0][0])}"
+        raise Problem(
+            f"the channels of one picture are the same files everywhere ({len(other)} rows differ): {told}. Put them "
+            "there, or leave such rows out: on_bad_image: drop in the card",
+            code="bands-differ",
+        )
+    absent = np.array([not one or k in set(other) for k, one in enumerate(ends)], bool)
+    try:
+        paths = [banded(files) if files else text for files, text in zip(found, wanted, strict=True)]
+    except ValueError as error:
+        raise Problem(f"{error}: mend the card's images", code="bands-differ") from None
+    return paths, absent
+
+
+def _ends(text: str, paths: Sequence[str]) -> tuple[str, ...]:
+    """What tells the files of a row apart: their names without what the row's own part is."""
+    head = text.partition("*")[0]
+    own = head.rstrip("/").rpartition("/")[2]
+    return tuple(path.rpartition("/")[2].removeprefix(own) for path in paths)
 
 
 def merge_rows(

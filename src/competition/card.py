@@ -231,7 +231,7 @@ class Card(Facts):
     `weight`: the column of the training table that says how much a row counts, in loss, metric and intervals.
     `metadata`: the columns that training and test table share and that are learned from beside the pictures.
     `bag`: several images have one answer: `files`, those that a template with * means, or `rows`, those of all rows
-    with one id.
+    with one id. `channels`: the files that a template with * means are the channels of one picture.
     `on_conflict`: what becomes of an image whose rows have different labels, or whose columns of 0 and 1 tell not one.
     """
 
@@ -247,7 +247,7 @@ class Card(Facts):
     test: Table | None = None
     target: str | dict[str, Any]
     image: ImageFacts | None = None
-    bag: Literal["files", "rows"] | None = None
+    bag: Literal["files", "rows", "channels"] | None = None
     classes: list[str] | dict[str, str] | None = None
     group: str | None = None
     weight: str | None = None

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from src.competition.auto_config import resolve_auto, with_values
-from src.competition.bags import Bag, bags_of
+from src.competition.bags import Bag, bags_of, in_order
 from src.competition.card import Card, load_card
 from src.competition.folds import Folds, freeze_folds, units_of
 from src.competition.labels import test_answers
@@ -24,18 +24,20 @@ from src.competition.quality.image_index import INDEX
 from src.competition.samples import Samples, load_samples, refuse_constant
 from src.competition.sources.data_folder import ensure_data
 from src.config.image_size import Size, SizeWord
-from src.config.schema import Config, Data, Model
+from src.config.schema import GRAY, Config, Data, Model
 from src.core.console import note
 from src.core.errors import Problem, UsageError
 from src.core.files import sha256_of, write_text
 from src.core.paths import Run, relative_paths, runs_folder
+from src.core.wording import plural
 from src.images.bags import BagImages
 from src.images.cache import ImageCache
 from src.images.decoded import DecodedImages
 from src.images.fits import version_of
 from src.images.local_copy import local_folder
-from src.images.pixel_format import COLOURS, STANDARD, PixelFormat
+from src.images.pixel_format import COLOURS, MOST_CHANNELS, STANDARD, PixelFormat
 from src.images.prepare_steps import versions_of
+from src.images.slices import lacks_slices, seen_format
 from src.images.stream import ImageStream
 from src.metrics import Metric, Rows, metric
 from src.targets import TargetType
@@ -81,6 +83,8 @@ class Competition:
             recipe.append(self.card.pixel_format.to_json())
         if images.tiles:
             recipe.append(["tiles", images.tiles])
+        if images.slices:
+            recipe.append(["slices", images.slices])
         digest = hashlib.sha256(json.dumps(recipe).encode())
         for table in (self.samples.train, self.samples.test):
             for name, text in zip(relative_paths(table["path"], self.card.folder), of_files(table), strict=True):
@@ -100,7 +104,13 @@ class Competition:
     @cached_property
     def bags(self) -> list[Bag] | None:
         """The images of each row of `images`; None where each has one."""
-        return bags_of(self.samples.train, self.samples.test, self.config.images.tiles)
+        bags = bags_of(self.samples.train, self.samples.test, self.config.images.tiles)
+        return in_order(bags) if bags and self.config.images.slices else bags
+
+    @property
+    def seen_format(self) -> PixelFormat:
+        """Of the pictures that a network sees: of slices, so many together."""
+        return seen_format(self.card.pixel_format, self.config.images.slices)
 
     def images(self, size: SizeWord | None = None, once: bool = False) -> ImageCache | ImageStream | BagImages:
         """Every image decoded for networks that see `size` pixels (None: as trained). once: for one look at them no
@@ -131,7 +141,7 @@ class Competition:
         if bags is None:
             return images
         ends = np.cumsum([0, *(len(bag.paths) for bag in bags)])
-        return BagImages(images, ends, wanted.bag_size)
+        return BagImages(images, ends, wanted.bag_size, wanted.slices)
 
 
 def cells_beside(samples: Samples, model: Model) -> np.ndarray | None:
@@ -197,12 +207,14 @@ def _for_bags(config: Config, samples: Samples) -> Config:
     tiles = config.images.tiles
     bags = bags_of(samples.train, samples.test, tiles)
     if bags is None:
-        usual = {"model.bag": "auto", "images.bag_size": None}
+        usual = {"model.bag": "auto", "images.bag_size": None, "images.slices": None}
         asked = [name for name, value in usual.items() if config.value(name) != value]
         if asked:
             text = f"{asked[0]}: each answer of {config.competition} has one image: leave it out, or give images.tiles"
             raise UsageError(text, code="no-bags")
         return config
+    if config.images.slices:
+        _check_slices(config, bags)
     values = {"model.bag": USUAL_BAG} if config.model.bag == "auto" else {}
     if config.images.bag_size is None:
         most = max(MOST_SLOTS, Size.of(tiles).pixels) if tiles else MOST_SLOTS  # of one picture every tile is seen
@@ -210,8 +222,27 @@ def _for_bags(config: Config, samples: Samples) -> Config:
     return with_values(config, values) if values else config
 
 
-def _for_channels(config: Config, pixels: PixelFormat) -> Config:
-    """The configuration whose network sees the channels that the images have."""
+def _check_slices(config: Config, bags: list[Bag]) -> None:
+    """Raises UsageError where pictures cannot be made of slices; tells series that lack one."""
+    if config.images.tiles:
+        text = "images.slices joins the images of an answer, and images.tiles cuts them: leave one of them out"
+        raise UsageError(text, code="slices-and-tiles")
+    lacking = [bag.paths for bag in bags if lacks_slices(bag.paths)]
+    if lacking:
+        first = lacking[0][0].rpartition("/")[2]
+        text = f"the numbers of {plural(len(lacking), 'bag')} leave some out, as in that of {first}"
+        note("slices-missing", f"{text}: the next slice that is there counts as the neighbour")
+
+
+def _for_channels(config: Config, files: PixelFormat) -> Config:
+    """The configuration whose network sees the channels that the images have, or so many slices together."""
+    pixels = seen_format(files, config.images.slices)
+    if pixels.channels > MOST_CHANNELS:
+        text = f"images.slices={config.images.slices}: {pixels.channels} channels, and {MOST_CHANNELS} at most are seen"
+        raise UsageError(text, code="unfit-channels")
+    if config.images.slices and config.model.channels == GRAY:
+        text = "model.channels=1 sees one gray, and images.slices has several in a picture: leave one of them out"
+        raise UsageError(text, code="unfit-channels")
     if pixels.channels == config.model.planes:
         return config
     if config.model.channels != COLOURS:

@@ -13,6 +13,7 @@ from src.competition.detect import inventory
 from src.competition.detect.draft import Draft, Evidence, Fact
 from src.competition.detect.image_facts import frames_told, put_image_facts
 from src.competition.detect.layout import Found, detect
+from src.competition.detect.mask_crops import masks_told
 from src.competition.file_tree import Tree
 from src.competition.guesses import ALL, CONFIRMED, check_confirmed, confirm, format_guesses, note_reading, read_facts
 from src.competition.labels import test_answers
@@ -165,7 +166,7 @@ def _new(
     _put_metadata(card, samples, found.draft)
     paths = [image_paths(part) for part in (samples.train, samples.test)]
     put_image_facts(found.draft, *paths)
-    frames = frames_told(*paths)
+    frames, masks = frames_told(*paths), masks_told(card, tree, *paths)
     _confirm(found.draft, confirmed)
     card = check_card(name, found.draft.tree(), "")
     looked = overview(card, samples)
@@ -175,6 +176,7 @@ def _new(
     log.info(f"wrote {folder / 'card.yaml'}")
     accounting = account(card, samples, tree)
     notes = tuple(Note("detected", text) for text in found.notes) + (Note("first-frame", frames),) * bool(frames)
+    notes += (Note("masks-beside", masks),) * bool(masks)
     return _format(Prepared(card, samples, found.draft.facts, accounting, looked, notes))
 
 

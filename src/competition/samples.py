@@ -9,7 +9,18 @@ import numpy as np
 import pandas as pd
 
 from src.competition import labels, templates
-from src.competition.bags import BAG, FILES, ROWS, find_bags, image_paths, merge_rows, note_sizes, with_bags
+from src.competition.bags import (
+    BAG,
+    CHANNELS,
+    FILES,
+    ROWS,
+    banded_files,
+    find_bags,
+    image_paths,
+    merge_rows,
+    note_sizes,
+    with_bags,
+)
 from src.competition.card import Card, Table, TrainTable
 from src.competition.file_tree import Tree
 from src.competition.label_sources import label_source
@@ -19,7 +30,7 @@ from src.competition.tables import all_columns, columns_of, need, own_columns, s
 from src.core.console import Note
 from src.core.errors import Problem, UsageError
 from src.core.wording import plural
-from src.images.regions import split_region
+from src.images.regions import split_region, with_region
 from src.targets import TargetType
 from src.targets.label_cells import YES
 
@@ -54,8 +65,7 @@ def find_files(paths: pd.Series, source: Table, tree: Tree) -> tuple[list[str], 
     if any(region for _, region in parts):  # the file is looked for, and the part of it stays
         plain = source.model_copy(update={"images": split_region(source.images)[0]})
         files, absent = find_files(pd.Series([name for name, _ in parts]), plain, tree)
-        ends = (f"/{region.kind}={region.text}" if region else "" for _, region in parts)
-        return [f"{file}{end}" for file, end in zip(files, ends, strict=True)], absent
+        return [with_region(file, part[1]) for file, part in zip(files, parts, strict=True)], absent
     likeness = ":alike}" in source.images
     if "**/" not in source.images and not source.images.endswith(".*") and not likeness:
         return paths.tolist(), np.fromiter((path not in tree.known for path in paths), bool, len(paths))
@@ -228,15 +238,14 @@ def _labelled(
 
 def with_files(rows: pd.DataFrame, source: Table, tree: Tree, card: Card) -> pd.DataFrame:
     """The rows with the paths of their files, and whether these are `absent`."""
+    if card.bag in (FILES, CHANNELS) and "*" not in source.images:
+        told = "images is a template that means several files, with a *, such as train/{id}/*.png"
+        raise UsageError(f"the card of {card.id}: with bag: {card.bag}, {told}, not {source.images}", code="bad-card")
     if card.bag != FILES:
-        rows["path"], rows["absent"] = find_files(rows["path"], source, tree)
+        joined = card.bag == CHANNELS
+        found = banded_files(rows["path"], tree, card) if joined else find_files(rows["path"], source, tree)
+        rows["path"], rows["absent"] = found
         return rows
-    if "*" not in source.images:
-        raise UsageError(
-            f"the card of {card.id}: with bag: files, images is a template that means several files, with a *, such as "
-            f"train/{{id}}/*.png, not {source.images}",
-            code="bad-card",
-        )
     bags = find_bags(rows["path"], tree)
     return with_bags(rows.assign(absent=[not bag for bag in bags]), bags)
 

@@ -121,6 +121,7 @@ class Images(Section):
     prepare: list[str]
     tiles: Tiles | None = later(None)
     bag_size: Positive | None = later(None)
+    slices: Annotated[int, Field(ge=2, le=64)] | None = later(None)
 
     def load_side(self, size: SizeWord | None = None) -> SizeWord:
         """The size in the cache for networks that see `size` pixels (None: as trained).

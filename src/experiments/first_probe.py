@@ -28,6 +28,7 @@ SIZES = (288, 224, 160, 128, 96)  # the first at which the probe takes no more t
 SHARE, LEAST = 0.3, 20  # of the budget, by torch; seconds, where that is less
 ENLARGED = 3  # times a picture's own side, beyond which a probe sees nothing more
 TOO_LONG, FREE = 2, 300  # of the budget, by torch, which is the slower engine; seconds, where that is less
+SHARED = ("fit", "prepare", "tiles", "bag_size", "slices")  # of images, that the run and its probe have
 KEPT = ("name", "args", "pool")  # of model, that a probe has chosen
 SPARE = 1.1  # what a larger probe is expected to take may take so much longer
 
@@ -135,7 +136,7 @@ class FirstProbe:
         if name == self.config.model.name:
             values["model.args"] = self.usual.model.args
         values |= {f"data.{key}": value for key, value in self.usual.data.model_dump().items() if "sampler" not in key}
-        values |= {f"images.{key}": getattr(self.usual.images, key) for key in ("fit", "prepare", "tiles", "bag_size")}
+        values |= {f"images.{key}": getattr(self.usual.images, key) for key in SHARED}
         values["model.bag"] = USUAL_BAG if self.usual.images.bag_size else SINGLE
         config = with_values(config, values)
         config = with_values(config, {"model.pool": usual_pool(config.model)})

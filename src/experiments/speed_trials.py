@@ -16,6 +16,7 @@ from src.config.image_size import Size
 from src.config.schema import Config
 from src.experiments.time_plan import Speed
 from src.images.augment import Augmentation
+from src.images.slices import seen_format, together
 from src.images.stream import ImageStream
 from src.models.factory import build
 from src.training.autotune import begin_step, images_tried, open_kinds, step_seconds
@@ -108,7 +109,9 @@ class SpeedTrials:
         paths = self.competition.samples.train["path"].iloc[:FEW].tolist()
         side, pixels = config.images.load_side(), self.competition.card.pixel_format
         stream = ImageStream(paths, side, config.images.fit, tuple(config.images.prepare), pixels)
-        images = stream.batch(range(len(paths)))
+        images, slices = stream.batch(range(len(paths))), config.images.slices
+        if slices:
+            images, pixels = together(np.stack([images] * slices, axis=1)), seen_format(pixels, slices)
         augmentation = Augmentation(config.augment.transforms, config.images.size, side, pixels)
         return _quickest(lambda: augmentation(images, (0, 0)), 2) / len(paths) * (config.images.bag_size or 1)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from src.competition.bags import FILES
 from src.competition.competition import Competition, open_competition
 from src.config.request import Request
 from src.config.schema import Model
@@ -21,6 +22,7 @@ from src.export.networks import probe_logits
 from src.export.predict import Exported, Logits, image_stream
 from src.images import decode as decoder
 from src.images.file_batches import file_batches
+from src.images.frames import ALL
 from src.inference.members import ViewTables, trained_members
 from src.inference.trained_networks import Member, trained_network
 from src.models.factory import RUN
@@ -79,6 +81,8 @@ def _facts(
             decoder=decoder.VERSION,
             tiles=config.images.tiles,
             bag_size=config.images.bag_size,
+            slices=config.images.slices,
+            frames=True if _of_frames(competition) else None,
             folders=True if competition.card.bag else None,
             format=competition.card.pixel_format.to_json(),
         ),
@@ -93,6 +97,11 @@ def _facts(
         commit=text["commit"],
         packages={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     )
+
+
+def _of_frames(competition: Competition) -> bool:
+    source = competition.card.train
+    return competition.card.bag == FILES and source.images.endswith(ALL)
 
 
 def _without_path(model: Model) -> Model:

@@ -21,7 +21,7 @@ from src.core.errors import Problem
 VERSION = 1  # of this format
 KEY = "podium"  # of the metadata
 PROBE = "probe."
-LATER = ("tiles", "bag_size", "folders")  # keys of the pixels that came after the first files
+LATER = ("tiles", "bag_size", "slices", "folders", "frames")  # keys of the pixels that came after the first files
 
 Tensors = dict[str, torch.Tensor]
 
@@ -39,6 +39,8 @@ class Pixels(Section):
     format: dict[str, Any] | None = None  # of the pixels, see PixelFormat.to_json; None for ordinary pictures
     tiles: str | None = None  # rows and columns, such as 2x4, that each picture is cut into
     bag_size: int | None = None  # images of an answer that are seen at once; None: each has one
+    slices: int | None = None  # images of an answer that make up a picture; None: one
+    frames: bool | None = None  # true: the frames of a file are the images of an answer
     folders: bool | None = None  # true: an answer is of several files, and a folder holds those of one
 
 

@@ -30,9 +30,11 @@ from src.export.networks import engine_for, network_of
 from src.images import decode as decoder
 from src.images.bags import BagImages, natural_order
 from src.images.file_batches import FileBatch, file_batches
+from src.images.frames import frame_names
 from src.images.pixel_format import PixelFormat
 from src.images.read import looks_like_image
 from src.images.regions import tile_names
+from src.images.slices import by_position
 from src.images.stream import ImageStream
 from src.inference.backends.backend import Engine
 from src.inference.predictor import view_logits
@@ -102,6 +104,8 @@ class Exported:
         bags = [_images_of(one, pixels) for one in named]
         if pixels.tiles:
             bags = [[name for one in bag for name in tile_names(one, pixels.tiles)] for bag in bags]
+        if pixels.slices:
+            bags = [[bag[k] for k in order] for bag, order in zip(bags, by_position(bags), strict=True)]
         stream = image_stream(pixels, bags)
         for part in file_batches(stream, pixels.size, batch or self.facts.batch, workers, bad == "stop"):
             if part.faults and bad == "stop":
@@ -173,7 +177,9 @@ def image_stream(pixels: Pixels, bags: Sequence[Sequence[str | Path]]) -> ImageS
     paths = [path for bag in bags for path in bag]
     form = PixelFormat.from_json(pixels.format)
     stream = ImageStream(paths, pixels.load_side, pixels.fit, pixels.prepare, form)
-    return BagImages(stream, np.cumsum([0, *map(len, bags)]), pixels.bag_size) if pixels.bag_size else stream
+    if not pixels.bag_size:
+        return stream
+    return BagImages(stream, np.cumsum([0, *map(len, bags)]), pixels.bag_size, pixels.slices)
 
 
 def _images_of(named: Path | str | Sequence[Path | str], pixels: Pixels) -> list[str]:
@@ -181,6 +187,8 @@ def _images_of(named: Path | str | Sequence[Path | str], pixels: Pixels) -> list
     if not isinstance(named, str | Path):
         return list(map(str, named))
     path = Path(named)
+    if pixels.frames and path.is_file():
+        return frame_names(str(path), path)
     if not (pixels.folders and path.is_dir()):
         return [str(path)]
     inside = sorted((str(one) for one in path.iterdir() if looks_like_image(one)), key=natural_order)

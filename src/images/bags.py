@@ -1,6 +1,7 @@
 """Several images of one answer, as one image of many channels: first those of the first image, then of the second.
 
-A place that a bag does not fill is black, and the network leaves it out; see models/bag_head.py.
+A place that a bag does not fill is black, and the network leaves it out; see models/bag_head.py. With slices each image
+is seen together with its neighbours, as one picture of more channels; see images/slices.py.
 """
 
 import re
@@ -10,17 +11,21 @@ import numpy as np
 
 from src.images.cache import ImageCache
 from src.images.decode import ImageFault
+from src.images.slices import places_of, together
 from src.images.stream import ImageStream
 
 
 class BagImages:
     """As an ImageCache, with a row for each bag: (height, width, slots * channels). Pickles small.
 
-    ends: (bags + 1,), where each bag begins in `images`. slots: images of a bag that are seen at once.
+    ends: (bags + 1,), where each bag begins in `images`. slots: pictures of a bag that are seen at once. slices: images
+    that make up a picture; None: it is one image, with its channels.
     """
 
-    def __init__(self, images: ImageCache | ImageStream, ends: np.ndarray, slots: int) -> None:
-        self.images, self.ends, self.slots = images, ends, slots
+    def __init__(
+        self, images: ImageCache | ImageStream, ends: np.ndarray, slots: int, slices: int | None = None
+    ) -> None:
+        self.images, self.ends, self.slots, self.slices = images, ends, slots, slices
         self.faults: dict[int, str] = {}
 
     def __len__(self) -> int:
@@ -31,22 +36,23 @@ class BagImages:
 
     def batch(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """(n, height, width, slots * channels); of larger bags images that are spread evenly."""
-        return self._filled([self.members(row) for row in rows])
+        return self._filled([self._pictures(self._all(row), self.members(row)) for row in rows])
 
     def drawn(self, rows: Sequence[int] | np.ndarray, key: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         """The images that are seen of bags, of larger ones a random choice, in order, which belongs to `key`:
         (images, height, width, channels), and the place of each among len(rows) * slots."""
         generator = np.random.default_rng((*key, 1))
-        members = [self._chosen(row, generator) for row in rows]
+        members = [self._pictures(self._all(row), self._chosen(row, generator)) for row in rows]
         return self._images(members), self._places(members)
 
     def blank(self, rows: int) -> np.ndarray:
         """So many bags without a picture, of a stream."""
-        return np.repeat(self.images.blank(rows), self.slots, axis=3)
+        blank = self.images.blank(rows * self.slots * (self.slices or 1))
+        return joined(self._joined(blank, rows * self.slots).reshape(rows, self.slots, *blank.shape[1:3], -1))
 
     def members(self, row: int) -> np.ndarray:
         """(slots or fewer,) the rows of `images` that a bag is seen by, evenly spread where it has more than slots."""
-        return self._spread(np.arange(self.ends[row], self.ends[row + 1]))
+        return self._spread(self._all(row))
 
     def readable(self, row: int) -> tuple[np.ndarray, list[ImageFault]]:
         """A bag of a stream, (height, width, slots * channels), without its images that cannot be read, and what is
@@ -66,7 +72,11 @@ class BagImages:
         good = [place for place in places if place not in faults]
         if not good:
             raise next(iter(faults.values()))
-        return self._filled([self._spread(np.array(good))])[0], list(faults.values())
+        there = np.array(good)
+        return self._filled([self._pictures(there, self._spread(there))])[0], list(faults.values())
+
+    def _all(self, row: int) -> np.ndarray:
+        return np.arange(self.ends[row], self.ends[row + 1])
 
     def _spread(self, members: np.ndarray) -> np.ndarray:
         if len(members) <= self.slots:
@@ -77,8 +87,22 @@ class BagImages:
         first, count = self.ends[row], self.ends[row + 1] - self.ends[row]
         return first + np.sort(generator.permutation(count)[: self.slots])
 
+    def _pictures(self, bag: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """(pictures, images of each) rows of `images`, for the chosen ones of a bag."""
+        if self.slices is None:
+            return chosen[:, None]
+        return bag[places_of(np.searchsorted(bag, chosen), len(bag), self.slices, whole=self.slots == 1)]
+
     def _images(self, members: list[np.ndarray]) -> np.ndarray:
-        return self.images.batch(np.concatenate(members) if members else [])
+        rows = np.concatenate(members) if members else np.zeros((0, self.slices or 1), np.int64)
+        if self.slices is None:
+            return self.images.batch(rows[:, 0])
+        each, places = np.unique(rows, return_inverse=True)  # neighbours share slices
+        return self._joined(self.images.batch(each)[places.ravel()], len(rows))
+
+    def _joined(self, images: np.ndarray, pictures: int) -> np.ndarray:
+        """(pictures * slices, h, w, channels) as pictures."""
+        return images if self.slices is None else together(images.reshape(pictures, self.slices, *images.shape[1:]))
 
     def _places(self, members: list[np.ndarray]) -> np.ndarray:
         places = [at * self.slots + np.arange(len(one)) for at, one in enumerate(members)]

@@ -219,6 +219,21 @@ def frame_count(path: Path) -> int:
         return 1
 
 
+def opened(path: Path, data: bytes) -> Image.Image:
+    """A picture of several frames, for `frame`. Raises ImageFault."""
+    with faults_of(path):
+        image = Image.open(io.BytesIO(data), formats=_formats(path, data))
+        _check_size(path, *image.size)
+        return image
+
+
+def frame(path: Path, image: Image.Image, number: int) -> np.ndarray:
+    """One frame of an opened picture, as `decode` gives the first. Raises ImageFault."""
+    with faults_of(path):
+        image.seek(number)
+        return _to_rgb(image)
+
+
 def looks_like_image(path: Path) -> bool:
     """Whether `path` is worth handing to `decode`: by its extension, else by its first bytes.
 

@@ -8,12 +8,16 @@ import cv2
 import numpy as np
 
 from src.images import decode
+from src.images.bands import band_files, joined_bands
 from src.images.decode import PNG, SUFFIXES, ImageFault, ReadImage, TooLarge, faults_of, suffix_of
+from src.images.frames import frame_of_picture, frame_of_raw, number_of
+from src.images.masks import box_region, mask_bytes
 from src.images.pixel_format import COLOURS, STANDARD, PixelFormat, RawImage, Unfit
 from src.images.readers import START, Reader, reader_by_content, reader_of, split_key
-from src.images.regions import Region, split_region
+from src.images.regions import BANDS, FRAME, MASK, Region, split_region
 
 DEEP = 65535  # the largest value of 16 bits
+PAGED = ".tif"  # how the endings of kinds begin whose pages have any depth
 OPACITY = 4  # channels of a picture whose last one is its opacity
 
 
@@ -24,7 +28,7 @@ def read_image(path: Path, pixels: PixelFormat = STANDARD, at_least: int | None 
     """
     name, region = split_region(path)
     if region:
-        return _part(path, region, _last_whole(path, name, pixels), at_least)
+        return _region(path, name, region, pixels, at_least)
     if pixels.as_pictures and _is_picture(path):
         try:
             return decode.read_picture(path, at_least)
@@ -58,10 +62,12 @@ def read_for_both(path: Path, pixels: PixelFormat, one: int, other: int) -> tupl
 def raw_image(path: Path, channels: int = STANDARD.channels) -> RawImage:
     """The numbers of a file as they are stored, before any rule. Raises ImageFault."""
     name, region = split_region(path)
+    if region and region.kind in (FRAME, BANDS):
+        return _raw_region(path, name, region, channels)
     if region:
         image = raw_image(Path(name), channels)
         values, size = _cut(path, region, image.values, image.size)
-        return image._replace(values=values, data=_identity(image.data, region), whole=image.whole and size)
+        return image._replace(values=values, data=_identity(path, image.data, region), whole=image.whole and size)
     held = _held(path, channels)
     if isinstance(held, RawImage):
         return held
@@ -76,6 +82,8 @@ def image_size(path: Path, pixels: PixelFormat = STANDARD, at_least: int | None 
     name, region = split_region(path)
     if region:
         width, height = image_size(Path(name), pixels)
+        if region.kind in (FRAME, BANDS):
+            return width, height
         top, bottom, left, right = _ends(path, region, (height, width))
         if at_least and width * height > decode.LARGEST:
             read_image(path, pixels, at_least)
@@ -108,9 +116,11 @@ def names_window(path: Path) -> bool:
 def identifying_bytes(path: Path) -> bytes:
     """What tells this image from another: the bytes of its file, or those that a container has under its key."""
     name, region = split_region(path)
+    if region and region.kind == BANDS:
+        return b"".join(identifying_bytes(file) for file in band_files(path))
     held = _held(Path(name), STANDARD.channels)
     data = held if isinstance(held, bytes) else held.data
-    return _identity(data, region) if region else data
+    return _identity(path, data, region) if region else data
 
 
 def looks_like_image(path: Path) -> bool:
@@ -127,15 +137,17 @@ def looks_like_image(path: Path) -> bool:
     return found is not None and not found.holds_many(path)
 
 
-def _identity(data: bytes, region: Region) -> bytes:
-    return data + f"/{region.kind}={region.text}".encode()
+def _identity(path: Path, data: bytes, region: Region) -> bytes:
+    held = data + f"/{region.kind}={region.text}".encode()
+    return held + mask_bytes(path, region) if region.kind == MASK else held
 
 
 def _ends(path: Path, region: Region, size: tuple[int, int]) -> tuple[int, int, int, int]:
     try:
-        return region.ends(*size)
+        box = box_region(path, region, size) if region.kind == MASK else region
+        return box.ends(*size)
     except ValueError as error:
-        raise ImageFault(path, str(error), "correct its numbers, or take its row out of the table") from None
+        raise ImageFault(path, str(error), "correct its numbers or mask, or take its row out of the table") from None
 
 
 def _cut(path: Path, region: Region, values: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
@@ -150,11 +162,42 @@ def _cut(path: Path, region: Region, values: np.ndarray, size: tuple[int, int]) 
     return np.ascontiguousarray(values[down, across]), (bottom - top, right - left)
 
 
+def _region(path: Path, name: str, region: Region, pixels: PixelFormat, at_least: int | None) -> ReadImage:
+    """A part of a picture, or one of its frames."""
+    if region.kind not in (FRAME, BANDS):
+        return _part(path, region, _last_whole(path, name, pixels), at_least)
+    form = PixelFormat() if pixels.as_pictures else pixels
+    return _mapped(path, _raw_region(path, name, region, pixels.channels), form, at_least)
+
+
+def _raw_region(path: Path, name: str, region: Region, channels: int) -> RawImage:
+    """A frame, or files together, before any rule."""
+    if region.kind == FRAME:
+        return _raw_frame(path, name, region, channels)
+    return joined_bands(path, band_files(path), raw_image)
+
+
+def _raw_frame(path: Path, name: str, region: Region, channels: int) -> RawImage:
+    """One frame, before any rule. Those of what programs for photos write have 8 bits; of other files the channels are
+    shared out."""
+    number, file = number_of(path, region), Path(name)
+    with faults_of(path):
+        if _is_picture(file) and not file.suffix.lower().startswith(PAGED):
+            values, data = frame_of_picture(path, file, number)
+            return RawImage(values, _identity(path, data, region), 0, 255)
+        facts = os.stat(file)
+        key = name, facts.st_size, facts.st_mtime_ns, channels
+        if getattr(_last, "frames_key", None) != key:
+            _last.frames, _last.frames_key = (raw_image(file, channels), decode.frame_count(file)), key
+        raw = frame_of_raw(path, _last.frames[0], number, _last.frames[1])
+    return raw._replace(data=_identity(path, raw.data, region))
+
+
 def _part(path: Path, region: Region, whole: ReadImage, at_least: int | None) -> ReadImage:
     cut, size = _cut(path, region, whole.pixels, whole.size)
     if whole.pixels.shape[:2] != whole.size:
         _check_reduced(path, cut.shape[:2], size, at_least)
-    return ReadImage(cut, size, _identity(whole.data, region))
+    return ReadImage(cut, size, _identity(path, whole.data, region))
 
 
 def _check_reduced(path: Path, held: tuple[int, int], size: tuple[int, int], at_least: int | None) -> None:
@@ -165,7 +208,7 @@ def _check_reduced(path: Path, held: tuple[int, int], size: tuple[int, int], at_
         raise TooLarge(path, f"{reason} {held[1]} x {held[0]}", remedy, at_least=min(held))
 
 
-_last = threading.local()  # the picture that was read last: its boxes stand in rows one after the other
+_last = threading.local()  # the picture that was read last: its boxes and frames stand in rows one after the other
 
 
 def _last_whole(path: Path, name: str, pixels: PixelFormat) -> ReadImage:

@@ -3,12 +3,14 @@
 A card's template makes such names of columns: images: "train/{file}/box={x},{y},{w},{h}". The forms are
 `box=left,top,width,height`, `corners=left,top,right,bottom` and `center=middle x,middle y,width,height`, in pixels or,
 with a further word, as shares of the picture: `box=0.1,0.2,0.5,0.5,shares`; `yolo=` is `center=` in shares; and
-`tile=row,column,rows,columns`, each counted from 0. A further `10%` adds that share of the box on each side. A cell may
-hold all four numbers, as [10, 20, 64, 48].
+`tile=row,column,rows,columns`, each counted from 0. `mask=` names the file of a mask, see masks.py, and
+`frame=` counts frames, see frames.py; `with=` names further channels, see bands.py. A further `10%`
+adds that share of the box on each side. A cell may hold all four numbers, as [10, 20, 64, 48].
 """
 
 import itertools
 import math
+import os
 import re
 from dataclasses import dataclass
 from typing import TypeVar
@@ -17,7 +19,10 @@ import numpy as np
 
 from src.config.image_size import Size
 
-REGION = re.compile(r"(.+)/(box|corners|center|yolo|tile)=([^/]*)", re.DOTALL)
+FRAME, BANDS = "frame", "with"
+REGION = re.compile(rf"(.+)/(box|corners|center|yolo|tile|{FRAME}|{BANDS})=([^/]*)", re.DOTALL)
+MASK = "mask"
+OF_MASK = re.compile(rf"(.+?)/{MASK}=(.+)", re.DOTALL)
 NUMBERS = 4
 SHARES = "shares"
 MOST_SHARE = 2  # a larger one is a number of pixels
@@ -28,10 +33,15 @@ Sides = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Region:
-    """kind: one of the five forms. text: its numbers as they are written."""
+    """kind: one of the five forms, or mask, frame or with. text: its numbers, or names, as they are written."""
 
     kind: str
     text: str
+
+    @property
+    def is_box(self) -> bool:
+        """Whether a picture may have several of them, each with an answer of its own."""
+        return self.kind not in (MASK, FRAME, BANDS)
 
     def ends(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Top, bottom, left and right pixel of the part that lies inside a picture of this size.
@@ -104,4 +114,15 @@ def split_region(path: object) -> tuple[str, Region | None]:
     """The name of the picture, and the part of it that a path means; None for all of it."""
     text = str(path)
     found = REGION.fullmatch(text) if "=" in text else None
-    return (found[1], Region(found[2], found[3])) if found else (text, None)
+    if found:
+        return found[1], Region(found[2], found[3])
+    masked = OF_MASK.fullmatch(text) if f"/{MASK}=" in text else None
+    return (masked[1], Region(MASK, masked[2])) if masked else (text, None)
+
+
+def with_region(file: str, region: Region | None) -> str:
+    """The path of a part of a file. A mask, which a card names from data/, is named from the file's folder."""
+    if region is None:
+        return file
+    text = os.path.relpath(region.text, os.path.dirname(file) or ".") if region.kind == MASK else region.text
+    return f"{file}/{region.kind}={text}"

@@ -78,6 +78,7 @@ class NetworkFeatures:
             images.fit,
             versions_of(images.prepare),
         ]
+        facts += [] if images.slices is None else [f"slices {images.slices}"]
         facts += [] if images.bag_size is None else [images.bag_size]  # a bag's images are joined within the features
         key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
         return self.competition.card.folder / "cache" / "features" / f"{self.name}@{images.size}-{key}"

@@ -41,7 +41,7 @@ def check_choices(competition: Competition) -> None:
     view_names([*config.predict.views, *config.probe.views], config.images.size)
     stages = stages_of(config)
     for stage in stages:
-        Augmentation(stage.augment.transforms, stage.size, config.images.load_side(), competition.card.pixel_format)
+        Augmentation(stage.augment.transforms, stage.size, config.images.load_side(), competition.seen_format)
         augmented_rows(stage.augment.only, samples.targets, samples.classes, samples.target)
     if is_warm_start(config.model):
         earlier_run("model.weights", config.model.weights, competition)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.competition.bags import FILES, find_bags
+from src.competition.bags import CHANNELS, FILES, find_bags
 from src.competition.detect.context import Context
 from src.competition.detect.draft import Evidence
 from src.competition.detect.roles import BESIDE, MASKS, words
@@ -30,21 +30,20 @@ def put_bags(rule: Rule, part: str, cells: pd.DataFrame, context: Context) -> No
     bags = find_bags(wanted, context.tree)
     how = f"{rule.images_each:.1f} images of each answer, on average: {rule.images}"
     if "bag" in draft.given or f"{part}.images" in draft.given:
-        return draft.put("bag", FILES, how)
+        return draft.put("bag", draft.get("bag") or FILES, how)
     ends = [_ends(text, bag) for text, bag in zip(wanted, bags, strict=True) if bag]
     _ask_about_masks(rule, part, bags, ends)
     guess, signs = _like_channels(bags, ends, context)
     if guess:
         shown = ", ".join(sorted(ends[0]))
-        how = f"{how}; or are {shown} the channels of one picture? Then write each picture as one file (.npy, .tif)"
+        how = f"{how}; or are {shown} the channels of one picture? Then bag=channels"
     if guess and signs:
         what = f"each of the {len(ends)} answers of {rule.images} has gray files of the same names:"
         tries = [Try(end, found=path) for end, path in sorted(zip(ends[0], bags[0], strict=True))]
         remedy = (
-            "If they are several images of one answer: bag=files. If they are the channels of one picture: write each "
-            "picture as one file of all channels (.npy or .tif), and prepare that folder"
+            "If they are several images of one answer: bag=files. If they are the channels of one picture: bag=channels"
         )
-        raise Undecided(what, tries, remedy, [{"bag": FILES}])
+        raise Undecided(what, tries, remedy, [{"bag": FILES}, {"bag": CHANNELS}])
     counted = Evidence(len(ends), len(bags), "answers")
     draft.put("bag", FILES, how, guess=guess, evidence=counted)
 

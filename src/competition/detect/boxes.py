@@ -116,7 +116,8 @@ def boxed(
 
 def is_box(file: str | None) -> bool:
     """Whether the file of a row is a part of a picture."""
-    return file is not None and split_region(file)[1] is not None
+    region = split_region(file)[1] if file is not None else None
+    return region is not None and region.is_box
 
 
 def box_id(cells: pd.DataFrame, ids: Sequence[str]) -> str | None:

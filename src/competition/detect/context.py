@@ -14,7 +14,7 @@ from src.competition.detect.boxes import box_columns
 from src.competition.detect.draft import Draft
 from src.competition.detect.inventory import TableFile
 from src.competition.detect.parts import Parts
-from src.competition.detect.roles import Role
+from src.competition.detect.roles import MARGIN, Role, is_masks
 from src.competition.detect.rules import (
     Rule,
     find_bag_rules,
@@ -27,7 +27,7 @@ from src.competition.detect.sample import Sample
 from src.competition.detect.undecided import Try, Undecided
 from src.competition.file_tree import Tree
 from src.competition.templates import fill, stem
-from src.images.regions import split_region
+from src.images.regions import split_region, with_region
 
 LOOKED_AT = 300  # values of a column, to see whether it names images
 WRITTEN = {
@@ -216,6 +216,8 @@ def pick(rules: list[Rule], part: Role, what: str, values: list[str], context: C
         remedy = f"Say how: {key}=TEMPLATE, such as {key}='images/{{id}}.jpg'"
         if together := _common_template(best):
             remedy += f". If all of them are images of one answer: bag=files {key}='{together}'"
+        if cropped := _cropped_template(best):
+            remedy += f". If one is a mask, which tells what is to be seen of the other: {key}='{cropped}'"
         raise Undecided(f"{what}: {reason} the images:", tries, remedy)
     rule = best[0]
     dropped = context.draft.get("on_bad_image") == "drop" and rule.hits > 0
@@ -262,13 +264,20 @@ def given_rule(template: str, cells: pd.DataFrame, context: Context) -> Rule:
         return Rule(template, folder, tuple(bag[0] if bag else None for bag in bags), images_each=each)
     parts = [split_region(path) for path in fill(template, cells)]
     found = [context.tree.resolve(path, ":alike}" in template) for path, _ in parts]
-    ends = (f"/{region.kind}={region.text}" if region else "" for _, region in parts)
-    files = tuple(file and f"{file}{end}" for file, end in zip(found, ends, strict=True))
+    files = tuple(file and with_region(file, region) for file, (_, region) in zip(found, parts, strict=True))
     return Rule(template, re.split(r"[{*]", template, maxsplit=1)[0].rpartition("/")[0], files)
 
 
 def _fills_its_folder(rule: Rule, context: Context) -> bool:
     return sum(path.startswith(rule.folder) for path in context.tree.images) == len(set(rule.files))
+
+
+def _cropped_template(rules: list[Rule]) -> str:
+    """The template of images that are cropped to their masks, where one of two rules finds files of a folder that is
+    called after masks."""
+    masks = [rule for rule in rules if any(map(is_masks, rule.images.split("/")[:-1]))]
+    images = [rule for rule in rules if rule not in masks]
+    return f"{images[0].images}/mask={masks[0].images},{MARGIN}" if len(masks) == len(images) == 1 else ""
 
 
 def _try(rule: Rule, values: list[str]) -> Try:

@@ -64,8 +64,9 @@ def put_image_facts(draft: Draft, train: Sequence[str], test: Sequence[str]) -> 
     if channels > MOST_CHANNELS:
         raise Problem(
             f"{count} of {plural(total, 'image')} looked at hold {channels} channels (bands, slices or frames), and "
-            f"{MOST_CHANNELS} at most are read: write the slices of each file as files, a folder for each answer, "
-            "which are a bag; or write files of fewer channels",
+            f"{MOST_CHANNELS} at most are read: of frames of DICOM and pages of TIFF bag=files makes images, with "
+            "templates of images that end with /frame=*; else write slices as files, a folder for each answer, or "
+            "files of fewer channels",
             code="too-many-channels",
         )
     if channels in (1, COLOURS) and not pages:
@@ -75,7 +76,7 @@ def put_image_facts(draft: Draft, train: Sequence[str], test: Sequence[str]) -> 
         if pages:
             how = (
                 f"the pages of each file are read as its channels, {channels} in all; if they are several images of "
-                "one answer, write each as a file, a folder for each answer: these are a bag"
+                "one answer: bag=files, and templates of images that end with /frame=*"
             )
         draft.put("image.channels", channels, how, guess=bool(pages), evidence=evidence)
     values, how, doubtful = _range(found, sorted({*train, *test}))
@@ -92,7 +93,7 @@ def frames_told(train: Sequence[str], test: Sequence[str]) -> str:
         return ""
     return (
         f"{len(counts)} of {plural(len(looked), 'image')} looked at hold several frames, up to {max(counts)}: "
-        "the first alone is read. To use all, write each as a file, a folder for each answer: these are a bag"
+        "the first alone is read. To use all: bag=files and templates of images that end with {id}.gif/frame=*"
     )
 
 

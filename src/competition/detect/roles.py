@@ -22,6 +22,7 @@ WEAK = {
 FIGURES = {"doc", "docs", "figure", "figures", "fig", "figs", "asset", "assets", "readme", "screenshot", "screenshots"}
 FIGURES |= {"plot", "plots", "logo", "logos", "cover", "banner", "icon", "icons", "thumbnail", "thumbnails"}
 MASKS = {"mask", "masks", "segmentation", "segmentations", "seg", "groundtruth", "gt", "annotation", "annotations"}
+MARGIN = "10%"  # around what a mask shows, in what is proposed
 MASK_ENDING = re.compile(rf"[ _.-]+(?:{'|'.join(sorted(MASKS))})(?:[ _.-]+\d+)?$", re.IGNORECASE)
 BESIDE = {"image", "images", "img", "imgs", "train", "test", "val", "data", "labels", "png", "binary"}  # say no more
 

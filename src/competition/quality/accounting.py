@@ -1,5 +1,6 @@
 """Every file of a competition's data/ folder, accounted for: what it is used as, or why it is set aside."""
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
@@ -8,6 +9,8 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
+import pandas as pd
+
 from src.competition import box_files
 from src.competition.bags import image_paths
 from src.competition.card import Card
@@ -15,7 +18,9 @@ from src.competition.detect.roles import is_figures, is_masks, without_mask
 from src.competition.file_tree import Tree
 from src.competition.samples import TRAIN, VALIDATION, Samples
 from src.competition.templates import stem
+from src.images.bands import band_files
 from src.images.decode import HEIC_REMEDY, HEIC_SUFFIXES, reads_heic, suffix_of
+from src.images.masks import mask_files
 from src.images.read import looks_like_image
 from src.images.readers import reader_of, split_key
 
@@ -146,13 +151,17 @@ def account(card: Card, samples: Samples, tree: Tree) -> Accounting:
     """Sort every file below data/ by what the card and its samples make of it."""
     root = f"{tree.root.resolve()}/"
 
-    def file_of(path: str) -> str:
-        return split_key(path)[0].removeprefix(root)
+    def files_of(rows: pd.DataFrame) -> set[str]:
+        """Those of masks and of further channels too."""
+        paths = image_paths(rows)
+        further = [file for path in paths if "=" in path for file in (*band_files(path), *mask_files(path))]
+        found = {split_key(path)[0].removeprefix(root) for path in paths}
+        return found | {os.path.normpath(file).removeprefix(root) for file in further}
 
-    test = set(map(file_of, image_paths(samples.test)))
+    test = files_of(samples.test)
     parts: dict[str, set[str]] = defaultdict(set)
     for part, rows in samples.train.groupby("part", sort=False):
-        parts[part] = set(map(file_of, image_paths(rows)))
+        parts[part] = files_of(rows)
     used = {
         BOTH: test & parts[TRAIN],
         TRAINED: parts[TRAIN],

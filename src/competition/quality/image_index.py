@@ -24,9 +24,11 @@ import pandas as pd
 from src.core.console import note
 from src.core.files import DamagedFile, check_zip, read_npz, written_whole
 from src.core.wording import plural
+from src.images.bands import band_files
 from src.images.cache_folder import folder_lock
 from src.images.decode import VERSION
 from src.images.decoded import DecodedImages
+from src.images.masks import mask_files
 from src.images.pixel_format import STANDARD, PixelFormat, to_shown
 from src.images.read import identifying_bytes, read_for_both, read_image
 from src.images.readers import split_key
@@ -291,5 +293,7 @@ def _digest_of(data: bytes, path: str) -> int:
 
 
 def stamp_of(path: str) -> tuple[int, int, int]:
-    facts = os.stat(split_key(path)[0])
-    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+    held = [os.stat(split_key(path)[0])]
+    # A changed mask shows another part, a changed band another picture.
+    held += [file.stat() for file in (*mask_files(path), *band_files(path)) if file.is_file()]
+    return sum(one.st_size for one in held), max(one.st_mtime_ns for one in held), max(one.st_ctime_ns for one in held)

@@ -15,6 +15,7 @@ from src.core.console import Note, log, note
 from src.core.wording import plural
 from src.images.decode import stored_pixels
 from src.images.readers import reader_of, split_key
+from src.images.regions import split_region
 
 SHOWN = 5
 FAINT = 32  # of 255: the mean level of an image that is nearly black, or so far below white
@@ -69,7 +70,8 @@ def _faint(index: ImageIndex) -> list[str]:
     for which, name in ((dark & flat, "black"), (light & flat, "white")):
         if len(read) and which.mean() > 0.5:
             first = Path(index.paths[read[int(which.argmax())]])
-            held = stored_pixels(first) if reader_of(first) is None and split_key(first)[1] is None else None
+            plain = reader_of(first) is None and split_key(first)[1] is None and split_region(first)[1] is None
+            held = stored_pixels(first) if plain else None
             text = f"{which.sum()} of {len(read)} images are nearly {name}"
             if held is None:
                 return [text]

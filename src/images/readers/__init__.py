@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,13 @@ from src.images.pixel_format import COLOURS, MOST_CHANNELS, RawImage
 from src.images.regions import split_region
 
 START = 132  # bytes that tell a kind
+
+
+class Position(NamedTuple):
+    """Of numbers of one kind the order counts."""
+
+    kind: str
+    number: float
 
 
 class Reader:
@@ -66,6 +73,15 @@ class Reader:
     def window(self, path: Path) -> tuple[float, float] | None:
         """Black and white by the word of a file's header, which alone is read. Raises ImageFault."""
         return None
+
+    def position(self, path: Path) -> Position | None:
+        """Where an image lies in its series by a file's header, which alone is read. None where it tells nothing, or
+        cannot be read."""
+        return None
+
+    def frames(self, path: Path) -> int:
+        """How many images a file holds as channels, by its header. Raises ImageFault."""
+        return 1
 
     def no_key(self, path: Path, key: str) -> ImageFault:
         """The error to raise where a container has no such key."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from src.images.decode import ImageFault
 from src.images.pixel_format import RawImage
-from src.images.readers import READERS, Reader, check_size
+from src.images.readers import READERS, Position, Reader, check_size
 
 CODECS = "pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
 
@@ -66,6 +66,22 @@ class Dicom(Reader):
             low, high = 0.0, float(np.iinfo(values.dtype).max)
         return RawImage(values, data, low, high, _window(file), kind == "MONOCHROME1")
 
+    def frames(self, path: Path) -> int:
+        pydicom = self.import_library("pydicom", path)
+        try:
+            file = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
+            return int(file.get("NumberOfFrames") or 1)
+        except Exception as error:  # broken files raise anything
+            raise ImageFault(path, f"no DICOM file ({' '.join(str(error).split())[:160]})") from None
+
+    def position(self, path: Path) -> Position | None:
+        pydicom = self.import_library("pydicom", path)
+        wanted = ["ImagePositionPatient", "ImageOrientationPatient", "InstanceNumber"]
+        try:
+            return _position(pydicom.dcmread(path, stop_before_pixels=True, specific_tags=wanted))
+        except Exception:  # broken files raise anything; they are told when their pixels are read
+            return None
+
     def window(self, path: Path) -> tuple[float, float] | None:
         pydicom = self.import_library("pydicom", path)
         try:
@@ -74,6 +90,16 @@ class Dicom(Reader):
             )
         except Exception as error:  # broken files raise anything
             raise ImageFault(path, f"no DICOM file ({' '.join(str(error).split())[:160]})") from None
+
+
+def _position(file: object) -> Position | None:
+    """The place of a slice along the line that its plane is moved on; or its number in the series."""
+    place, turned = file.get("ImagePositionPatient"), file.get("ImageOrientationPatient")
+    if place is not None and turned is not None and (len(place), len(turned)) == (3, 6):
+        across, down = np.array(turned, float).reshape(2, 3)
+        return Position("place", float(np.cross(across, down) @ np.array(place, float)))
+    number = file.get("InstanceNumber")
+    return None if number is None else Position("number", float(number))
 
 
 def _window(file: object) -> tuple[float, float] | None:

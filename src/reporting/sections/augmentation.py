@@ -59,7 +59,7 @@ def _pipelines(results: RunResults) -> Iterator[tuple[Augment, SizeWord]]:
 def _shown(
     results: RunResults, rows: np.ndarray, images: np.ndarray, augment: Augment, size: SizeWord, number: int
 ) -> list[Block]:
-    pixels = results.competition.card.pixel_format
+    pixels = results.competition.seen_format
     augmentation = Augmentation(augment.transforms, size, Size(*images.shape[1:3]).word, pixels)
     made = [augmentation(images, (0, number, time)) for time in range(TIMES)]
     tiles = tuple(

@@ -1,0 +1,108 @@
+"""Masks beside pictures: each picture is seen where its mask shows something, from `prepare` to a checked CSV."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from src.competition.quality.image_index import stamp_of
+from src.images.decode import ImageFault
+from src.images.read import identifying_bytes, image_size, raw_image, read_image
+from src.predict import main as predict
+from src.prepare import main as prepare
+from src.train import main as train
+from tests.fixtures.codes import refused
+from tests.images.test_bags import NET
+
+
+def write_host(folder: Path) -> pd.Series:
+    """Pictures of two spots of colour, of which the masked one is the answer."""
+    rng, names, truth = np.random.default_rng(0), ["blue", "green", "red"], {}
+    for part, count in (("train", 48), ("test", 9)):
+        for kind in ("images", "masks"):
+            (folder / part / kind).mkdir(parents=True)
+        rows = []
+        for k in range(count):
+            image, mask = rng.integers(0, 60, (48, 48, 3)).astype(np.uint8), np.zeros((48, 48), np.uint8)
+            shown, other = k % 3, (k + 1 + k % 2) % 3
+            left, top = (4 + 24 * int(one) for one in rng.permutation(2))
+            image[top : top + 14, left : left + 14, shown] = 250
+            image[24 - top + 8 : 24 - top + 22, left : left + 14, other] = 250
+            mask[top : top + 14, left : left + 14] = 1
+            cv2.imwrite(str(folder / part / "images" / f"{part}{k}.png"), image)
+            cv2.imwrite(str(folder / part / "masks" / f"{part}{k}.png"), mask)
+            rows.append((f"{part}{k}", names[shown]))
+        truth[part] = pd.DataFrame(rows, columns=["id", "colour"])
+    truth["train"].to_csv(folder / "train.csv", index=False)
+    truth["test"].assign(colour="red").to_csv(folder / "sample_submission.csv", index=False)
+    return truth["test"].set_index("id")["colour"]
+
+
+def test_from_prepare_to_a_checked_csv(home, tmp_path, capsys):
+    truth = write_host(tmp_path / "host")
+    plain = [f"{part}.images={part}/images/{{id}}.png" for part in ("train", "test")]
+    words = [f"{word}/mask={part}/masks/{{id}}.png,10%" for word, part in zip(plain, ("train", "test"), strict=True)]
+    refused(capsys, prepare, [str(tmp_path / "host"), "id=spots"], "undecided", words[0].partition("=")[2])
+    assert prepare([str(tmp_path / "host"), "id=spots", *plain, "--json"]) == 0
+    (told,) = (one["text"] for one in json.loads(capsys.readouterr().out)["notes"] if one["code"] == "masks-beside")
+    assert all(word.partition("=")[2] in told for word in words)
+    (home / "competition/spots/card.yaml").unlink()
+    assert prepare(["spots", *words, "confirm=all"]) == 0
+    run = ["competition=spots", "run=r"]
+    assert train([*run, "fold=0..1", "train.epochs=6", "optim.lr=1e-2", "train.ema_decay=0.9", *NET]) == 0
+    assert predict([*run, "--tta"]) == 0
+    (csv,) = (home / "submissions/spots").glob("r-*.csv")
+    assert (pd.read_csv(csv).set_index("id")["colour"][truth.index] == truth).mean() > 0.7
+    Image.new("L", (48, 48)).save(home / "competition/spots/data/train/masks/train7.png")
+    refused(capsys, train, ["competition=spots", "run=s", "fold=0", "train.epochs=1", *NET], "bad-image", "train7.png")
+
+
+@pytest.fixture
+def photo(tmp_path) -> tuple[Path, np.ndarray, np.ndarray]:
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "images").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3)).astype(np.uint8)
+    mask = np.zeros((40, 60), np.uint8)
+    mask[10:20, 30:50] = 3  # the number of an object
+    Image.fromarray(pixels).save(tmp_path / "images/p.png")
+    Image.fromarray(mask).save(tmp_path / "masks/p.png")
+    return tmp_path / "images/p.png", pixels, mask
+
+
+def test_a_picture_is_the_part_that_its_mask_shows(photo):
+    path, pixels, mask = photo
+    part = path / "mask=../masks/p.png"
+    assert (read_image(part).pixels == pixels[10:20, 30:50]).all() and image_size(part) == (20, 10)
+    assert (raw_image(part).values == pixels[10:20, 30:50]).all()
+    assert (read_image(path / "mask=../masks/p.png,10%").pixels == pixels[9:21, 28:52]).all()
+    assert (read_image(part / "tile=0,1,1,2").pixels == pixels[10:20, 40:50]).all()
+    before, stamp = identifying_bytes(part), stamp_of(str(part))
+    assert before == read_image(part).data
+    masks = path.parents[1] / "masks"
+    for name, image in {
+        "half.png": Image.fromarray(mask[::2, ::2]),
+        "palette.gif": Image.fromarray(mask, "P"),
+        "colour.bmp": Image.fromarray(np.repeat(mask[..., None], 3, 2)),
+        "alpha.png": Image.fromarray(np.dstack([pixels, mask * 80])),
+        "photo.jpg": Image.fromarray(mask * 80),
+    }.items():
+        image.save(masks / name)
+        found = image_size(path / f"mask=../masks/{name}")
+        assert found == (20, 10), name
+    Image.fromarray(mask[::-1]).save(masks / "p.png")
+    assert identifying_bytes(part) != before and stamp_of(str(part)) != stamp
+
+
+def test_masks_that_show_nothing_or_do_not_fit(photo):
+    path, _, mask = photo
+    masks = path.parents[1] / "masks"
+    Image.fromarray(mask * 0).save(masks / "empty.png")
+    Image.fromarray(mask.T.copy()).save(masks / "turned.png")
+    (masks / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    for name in ("empty", "turned", "broken", "absent"):
+        with pytest.raises(ImageFault, match=name):
+            read_image(path / f"mask=../masks/{name}.png")

@@ -21,7 +21,14 @@ from src.core.errors import Problem
 VERSION = 1  # of this format
 KEY = "podium"  # of the metadata
 PROBE = "probe."
-LATER = ("tiles", "bag_size", "slices", "folders", "frames")  # keys of the pixels that came after the first files
+LATER = (
+    "tiles",
+    "bag_size",
+    "slices",
+    "folders",
+    "frames",
+    "bands",
+)  # keys of the pixels that came later
 
 Tensors = dict[str, torch.Tensor]
 
@@ -41,6 +48,7 @@ class Pixels(Section):
     bag_size: int | None = None  # images of an answer that are seen at once; None: each has one
     slices: int | None = None  # images of an answer that make up a picture; None: one
     frames: bool | None = None  # true: the frames of a file are the images of an answer
+    bands: bool | None = None  # true: the files of a folder are the channels of one picture
     folders: bool | None = None  # true: an answer is of several files, and a folder holds those of one
 
 

@@ -99,9 +99,10 @@ def answer_hidden(exported: Exported, card: Card, seconds: float, out: Path) -> 
 
     Rows whose image is missing or broken are answered by the classes' shares. Raises Problem.
     """
-    if bool(card.bag) != bool(exported.facts.images.folders):
+    several = bool(exported.facts.images.folders or exported.facts.images.frames)
+    if bool(card.bag) != several:
         raise Problem(
-            f"{exported.facts.run} was trained {'with' if exported.facts.images.folders else 'without'} several images "
+            f"{exported.facts.run} was trained {'with' if several else 'without'} several images "
             f"of one answer, and the card of {card.id} says bag: {card.bag}: take the card that it was trained with",
             code="run-metadata-differs",
         )

@@ -29,6 +29,7 @@ from src.export.export_file import Facts, Pixels, read_export
 from src.export.networks import engine_for, network_of
 from src.images import decode as decoder
 from src.images.bags import BagImages, natural_order
+from src.images.bands import banded
 from src.images.file_batches import FileBatch, file_batches
 from src.images.frames import frame_names
 from src.images.pixel_format import PixelFormat
@@ -194,7 +195,7 @@ def _images_of(named: Path | str | Sequence[Path | str], pixels: Pixels) -> list
     inside = sorted((str(one) for one in path.iterdir() if looks_like_image(one)), key=natural_order)
     if not inside:
         raise UsageError(f"{path}: there is no image in this folder", code="no-images")
-    return inside
+    return [banded(inside)] if pixels.bands else inside
 
 
 # The command

@@ -10,6 +10,7 @@ import pytest
 import tifffile
 
 from src.competition.quality.image_index import stamp_of
+from src.export.predict import main as answer
 from src.images.bands import banded
 from src.images.decode import ImageFault
 from src.images.pixel_format import PixelFormat
@@ -49,9 +50,14 @@ def test_from_prepare_to_a_checked_csv(home, tmp_path, capsys):
     assert sum(one["files"] for one in shares if one["used"]) == 4 * 48 + 2
     run = ["competition=scenes", "run=r"]
     assert train([*run, "fold=0..1", "train.epochs=6", "optim.lr=1e-2", "train.ema_decay=0.9", *NET]) == 0
-    assert predict([*run, "--tta"]) == 0
+    assert predict([*run, "--tta", "--export", "predict.views=[identity]"]) == 0
     answers = pd.read_csv(home / "submissions/scenes/r.csv").set_index("scene")["spot"]
     assert (answers[truth.index] == truth).mean() > 0.8
+    capsys.readouterr()
+    file = home / "runs/scenes/r/export/r.safetensors"
+    assert answer([str(file), str(home / "competition/scenes/data/test"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["answers"]
+    assert {Path(one["file"]).name: one["answer"] for one in told} == answers[truth.index].to_dict()
     (cache,) = (home / "competition/scenes/cache").glob("16px-*.npy")
     assert np.load(cache).shape == (48, 16, 16, 4)
     data = home / "competition/scenes/data/train"

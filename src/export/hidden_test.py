@@ -57,9 +57,10 @@ def read_hidden(card: Card, facts: Facts) -> HiddenTest:
         raise Problem(
             f"{card.test.name}: the test id {repeated!r} stands for several images: mend the card", code="repeated-id"
         )
-    rows, notes = with_files(rows, card.test, tree, card), []
-    if card.bag == ROWS:  # what is missing is left out: each row must be answered
-        rows, _ = merge_rows(rows, None, card.model_copy(update={"on_bad_image": "drop"}), card.test.name, notes)
+    lenient = card.model_copy(update={"on_bad_image": "drop"})  # what is missing is left out: each row must be answered
+    rows, notes = with_files(rows, card.test, tree, lenient), []
+    if card.bag == ROWS:
+        rows, _ = merge_rows(rows, None, lenient, card.test.name, notes)
     for one in notes:
         note(one.code, one.text)
     missing = rows.pop("absent").to_numpy(bool)

@@ -11,13 +11,13 @@ export PYTHONSAFEPATH=1  # a random.py where you stand is not Python's own
 
 usage() { echo "error: $1; usage: ./run.sh fold=0..4 [config=NAME] [key=value ...], or ./run.sh test" >&2; exit 2; }
 
-# Words are looked at before a minute is spent on setting up; their meaning is checked by src.train.
+# Words are looked at before a minute is spent on setting up; their meaning is checked by src.run.
 [ $# -gt 0 ] || set -- fold=0..4
 if [ "$1" != test ]; then
   for word in "$@"; do
     case $word in
       -h | --help) sed -n '2,5s/^# //p' "$0"; exit ;;
-      [a-z]*=?*) ;;
+      --json | [a-z]*=?*) ;;
       *) usage "'$word' is not understood" ;;
     esac
   done
@@ -90,11 +90,4 @@ if [ "$1" = test ]; then
   cd "$home"
   exec "$python" -m pytest "$@"
 fi
-"$python" -m src.train "$@"
-# Where it was trained is no matter to what follows.
-for word in "$@"; do
-  shift
-  case $word in launcher=* | address=*) ;; *) set -- "$@" "$word" ;; esac
-done
-"$python" -m src.predict --tta "$@"
-exec "$python" -m src.report "$@"
+exec "$python" -m src.run "$@"

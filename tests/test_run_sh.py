@@ -88,7 +88,7 @@ class Bare:
         return done, self.log.read_text().splitlines()
 
 
-WORK = ["python -m src.train fold=0", "python -m src.predict --tta fold=0", "python -m src.report fold=0"]
+WORK = "python -m src.run fold=0"
 
 
 @pytest.fixture
@@ -121,15 +121,13 @@ def test_help_needs_no_set_up(bare):
 def test_no_words_are_the_five_folds_of_the_demo(bare):
     bare.start("fold=0")
     _, calls = bare.start()
-    doors = ("src.train", "src.predict --tta", "src.report")
-    assert calls == [f"python -m {door} fold=0..4" for door in doors]
+    assert calls == ["python -m src.run fold=0..4"]
 
 
-def test_where_it_was_trained_is_no_matter_to_what_follows(bare):
+def test_words_are_handed_on_as_they_are(bare):
     bare.start("fold=0")
-    _, calls = bare.start("fold=0", "launcher=ray", "run=two", "address=auto")
-    assert calls[0] == "python -m src.train fold=0 launcher=ray run=two address=auto"
-    assert calls[1:] == ["python -m src.predict --tta fold=0 run=two", "python -m src.report fold=0 run=two"]
+    _, calls = bare.start("fold=0", "launcher=ray", "run=two", "--json")
+    assert calls == ["python -m src.run fold=0 launcher=ray run=two --json"]
 
 
 def test_tests_get_their_own_words(bare):
@@ -158,14 +156,14 @@ def test_the_environment_is_made_once(tmp_path, maker, failing, installer):
     assert str(venv) in done.stderr, "it must say what it does"
     made = next(k for k, call in enumerate(calls) if " venv " in call)
     installed = max(k for k, call in enumerate(calls) if " install " in call)
-    assert made < installed < calls.index(WORK[0])
+    assert made < installed < calls.index(WORK)
     assert calls[made].startswith(maker) and calls[made].endswith(str(venv))
     assert calls[installed].endswith(f"-r {bare.clone / 'requirements.txt'}")
     assert calls[installed].startswith(installer)
-    assert calls[-3:] == WORK and len(bare.marks) == 1
+    assert calls[-1] == WORK and len(bare.marks) == 1
 
     done, calls = bare.start("fold=0")
-    assert calls == WORK, "a second start must not set up again"
+    assert calls == [WORK], "a second start must not set up again"
     assert done.stderr == ""
 
     with (bare.clone / "requirements.txt").open("a") as file:
@@ -182,10 +180,10 @@ def test_a_set_up_that_failed_is_not_taken_for_whole(tmp_path, maker, failing):
     done, calls = bare.start("fold=0", FAIL=failing)
     assert done.returncode not in (0, 2)
     assert not bare.marks
-    assert not set(WORK) & set(calls)
+    assert WORK not in calls
     done, calls = bare.start("fold=0")
     assert done.returncode == 0, done.stderr
-    assert calls[-3:] == WORK and len(bare.marks) == 1
+    assert calls[-1] == WORK and len(bare.marks) == 1
 
 
 def test_an_environment_that_lost_its_python_is_made_anew(bare):
@@ -194,7 +192,7 @@ def test_an_environment_that_lost_its_python_is_made_anew(bare):
     (bare.clone / ".venv" / "bin" / "python").unlink()
     done, calls = bare.start("fold=0")
     assert done.returncode == 0, done.stderr
-    assert calls[-3:] == WORK
+    assert calls[-1] == WORK
 
 
 def test_a_machine_without_a_python_that_fits_is_told_so(tmp_path):
@@ -222,7 +220,7 @@ def test_an_active_environment_that_lacks_something_is_told_and_not_used(bare, t
     assert done.returncode == 0
     assert "torch==0.1" in done.stderr and str(bare.clone / ".venv") in done.stderr
     assert not any(call.startswith("active -m src") for call in calls)
-    assert calls[-3:] == WORK
+    assert calls[-1] == WORK
 
 
 @pytest.mark.parametrize("variable", ["VIRTUAL_ENV", "CONDA_PREFIX"])
@@ -231,15 +229,15 @@ def test_an_active_environment_that_has_all_is_used(bare, tmp_path, variable):
     executable(active / "bin" / "python", HEAD + "exit 0\n")
     done, calls = bare.start("fold=0", **{variable: str(active)})
     assert done.returncode == 0 and done.stderr == ""
-    assert calls[-3:] == WORK and not any("uv" in call for call in calls)
+    assert calls[-1] == WORK and not any("uv" in call for call in calls)
     assert not (bare.clone / ".venv").exists()
 
 
-def test_prediction_does_not_follow_a_training_that_failed(bare):
+def test_a_failure_is_its_exit_code(bare):
     bare.start("fold=0")
-    done, calls = bare.start("fold=0", FAIL="src.train")
+    done, calls = bare.start("fold=0", FAIL="src.run")
     assert done.returncode == 1
-    assert calls == WORK[:1]
+    assert calls == [WORK]
 
 
 # The real thing
@@ -264,7 +262,7 @@ def real(tmp_path: Path) -> dict[str, str]:
 def test_one_fold_from_another_folder_with_a_relative_path(real, tmp_path):
     """In a folder whose own modules are named like ours and like Python's."""
     elsewhere = tmp_path / "elsewhere"
-    for name in ("src/__init__.py", "src/train.py", "random.py", "numpy.py"):
+    for name in ("src/__init__.py", "src/run.py", "random.py", "numpy.py"):
         executable(elsewhere / name, "raise SystemExit('the wrong module')\n")
     register_networks()
     torch.save(timm.create_model("resnet8", num_classes=3).state_dict(), elsewhere / "start.pth")

@@ -265,20 +265,21 @@ _kept: dict[tuple[object, ...], Samples] | None = None
 
 
 @contextlib.contextmanager
-def loaded_once(configs: Iterable[Config]) -> Iterator[None]:
-    """Within it, and in processes forked from it, the samples of these configurations are loaded and cleaned once.
+def loaded_once(configs: Iterable[Config] = ()) -> Iterator[None]:
+    """Within it, and in processes forked from it, samples are loaded and cleaned once: those of these configurations
+    at once, others when they are first asked for.
 
     A configuration whose competition cannot be opened is passed over: whoever opens it is told why.
     """
     global _kept  # noqa: PLW0603  forked processes find it without being handed it
-    _kept = {}
+    before, _kept = _kept, dict(_kept or {})
     try:
         for config in configs:
             with contextlib.suppress(Problem):
                 _clean_samples(load_card(config.competition), config.data)
         yield
     finally:
-        _kept = None
+        _kept = before
 
 
 def _clean_samples(card: Card, data: Data, decoded: DecodedImages | None = None) -> Samples:

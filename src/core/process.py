@@ -23,8 +23,23 @@ _began: list[float] = []
 
 
 def began() -> float:
-    """When the command that is this process's own work began, by the monotonic clock; now, where it is only a call."""
+    """When the part of the work at hand began, by the monotonic clock; now, where a command is only called.
+
+    The first part of a command that is this process's own work began with the process.
+    """
     return _began[0] if _began else time.monotonic()
+
+
+def begin_part() -> None:
+    """Begin another part of this process's own work; what the one before has left in circles is taken away."""
+    if _began:
+        _began[:] = [time.monotonic()]
+    gc.collect()
+
+
+def own_work() -> bool:
+    """Whether a command is this process's own work, and not called by a program that may have threads of its own."""
+    return bool(_began)
 
 
 def run(main: Callable[[], int]) -> NoReturn:

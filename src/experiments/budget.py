@@ -15,6 +15,7 @@ A run that has begun keeps its plan: what is left of it is trained to its end, h
 import multiprocessing
 import os
 import shutil
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -32,7 +33,7 @@ from src.core.errors import Problem, UsageError
 from src.core.files import read_json, write_json
 from src.core.launch import launched
 from src.core.paths import Run
-from src.core.process import end_with
+from src.core.process import end_with, own_work
 from src.experiments.budget_plan import PROBE, Planned, Planner
 from src.experiments.first_folds import FirstFolds
 from src.training.run import train
@@ -53,7 +54,7 @@ def train_within_budget(request: Request, begun: float) -> None:
         return
     check_plannable(request)
     load_card(request.competition)  # a misspelt name is told at once
-    planned = _in_fresh_process(_plan, request, begun)
+    planned = _in_another_process(_plan, request, begun)
     if planned.config is None:
         raise Problem(planned.text, code="budget-too-short")
     write_plan(run, planned.facts)
@@ -160,17 +161,19 @@ def clock(seconds: float) -> str:
 
 
 def _plan(request: Request, begun: float) -> Planned:
-    return Planner(request, begun).plan()
+    return Planner(request, begun, starts=1 if own_work() else 2).plan()
 
 
-def _in_fresh_process(work: Callable[..., Any], *values: Any) -> Any:
+def _in_another_process(work: Callable[..., Any], *values: Any) -> Any:
     """What `work` returns, called in another process: it starts threads, and folds are forked off this one later.
 
-    Its messages come here, its bars it shows itself. Raises what it raises, as a Problem where it dies.
+    Forked, and so at once, where nothing can have started threads or used a GPU before. Its messages come here, its
+    bars it shows itself. Raises what it raises, as a Problem where it dies.
     """
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork" if own_work() else "spawn")
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(work, values, theirs, os.getpid()))
+    sys.stdout.flush()  # a fork would write what waits there once more
     child.start()
     theirs.close()
     try:

@@ -68,16 +68,19 @@ class Planned:
 
 
 class Planner:
-    """One plan of one request. Trains and predicts the probe on its way."""
+    """One plan of one request. Trains and predicts the probe on its way.
 
-    def __init__(self, request: Request, begun: float) -> None:
+    begun: when the command began; since then `starts` processes have imported what a command needs.
+    """
+
+    def __init__(self, request: Request, begun: float, starts: int) -> None:
         self.request, self.config, self.begun = request, request.config, begun
         self.total = seconds_of(request.config.budget)
         self.place = place_of(request.config.machine.device)
         self.took: dict[str, float] = {}
         self.speeds: list[Speed] = []
         self.trial: Facts | None = None
-        self.start = (time.monotonic() - begun) / 2  # in which a command begins: two processes began by now
+        self.start = (time.monotonic() - begun) / starts
         cv2.setNumThreads(0)
 
     def plan(self) -> Planned:

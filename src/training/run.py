@@ -24,6 +24,7 @@ from src.core.locks import only_one
 from src.core.memory import explain_out_of_memory
 from src.core.paths import CHECKPOINT, DONE, Run
 from src.core.reporter import Reporter, RowProgress, SilentReporter
+from src.core.settings import settings_restored
 from src.core.worker_processes import Task, run_tasks
 from src.inference.backends import check_precision
 from src.inference.tta import view_names
@@ -54,7 +55,7 @@ def train(request: Request, may_begin: MayBegin | None = None) -> None:
     there is not, or differs from the run's; Problem for data that cannot be used, too little memory and a loss that is
     no number; Busy where another process trains the fold.
     """
-    with ProgressReporter() as terminal:
+    with settings_restored(), ProgressReporter() as terminal:
         train_within(request, terminal, may_begin)
 
 

@@ -20,6 +20,7 @@ from tests.fixtures.notes import Notes
 from tests.fixtures.tiny import write_tiny
 
 COMMANDS = {
+    "src.run": ["optim.lrr=1"],
     "src.train": ["optim.lrr=1"],
     "src.predict": ["optim.lrr=1"],
     "src.review": ["optim.lrr=1"],
@@ -174,7 +175,7 @@ def test_a_word_alone_is_not_understood():
 
 def test_nothing_heavy_is_imported_to_tell_help_or_a_misspelt_key(home):
     """Whatever one of the commands imports is seen in a process that asks all of them."""
-    doors = ("src.train", "src.predict", "src.sweep", "src.report", "src.review")
+    doors = ("src.run", "src.train", "src.predict", "src.sweep", "src.report", "src.review")
     line = f"import importlib, sys\nfor door in {doors}:\n for word in ('--help', 'optim.lrr=1'):\n"
     line += f"  importlib.import_module(door).main([word])\nprint(sorted(set({HEAVY}) & set(sys.modules)))"
     done = subprocess.run(

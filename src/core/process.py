@@ -17,6 +17,9 @@ from typing import NoReturn
 
 COLLECT_EVERY = (50_000, 20, 100)  # objects made, against Python's own 700: what lives in circles is still found
 PR_SET_PDEATHSIG = 1
+# How often a thread of OpenMP looks for work before it sleeps. As libgomp itself does where threads outnumber cores:
+# its usual 300,000 are milliseconds, in which it holds a core that another process wants.
+SPINS = "GOMP_SPINCOUNT", "1000"
 
 
 _began: list[float] = []
@@ -46,6 +49,8 @@ def run(main: Callable[[], int]) -> NoReturn:
     """Run a command as this process's own work, and end the process with the exit code that it returns."""
     _began.append(time.monotonic())
     gc.set_threshold(*COLLECT_EVERY)
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault(*SPINS)  # read when torch is imported
     # What was registered first is called last: after threads have ended and everybody else has tidied up.
     codes: list[int] = []
     atexit.register(_leave, codes)

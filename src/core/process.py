@@ -17,10 +17,9 @@ from typing import NoReturn
 
 COLLECT_EVERY = (50_000, 20, 100)  # objects made, against Python's own 700: what lives in circles is still found
 PR_SET_PDEATHSIG = 1
-# How often a thread of OpenMP looks for work before it sleeps. As libgomp itself does where threads outnumber cores:
-# its usual 300,000 are milliseconds, in which it holds a core that another process wants.
-SPINS = "GOMP_SPINCOUNT", "1000"
-
+# How often a thread of OpenMP looks for work before it sleeps. libgomp's usual 300,000 are milliseconds, in which it
+# holds a core that another process wants; these are less than one, and longer than what lies between two layers.
+SPINS = "GOMP_SPINCOUNT", "10000"
 
 _began: list[float] = []
 

@@ -95,3 +95,11 @@ def test_what_was_imported_is_never_looked_through_and_what_comes_later_is(tmp_p
     """
     told = program(tmp_path, work=later.strip()).stdout.splitlines()
     assert told[1:] == ["resting", "kept found", "looked through, for nothing new was imported"]
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+def test_threads_that_wait_sleep_soon_unless_the_environment_says_otherwise(tmp_path, monkeypatch, given, expected):
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert expected in program(tmp_path, work="import os; print(os.environ['GOMP_SPINCOUNT'])").stdout.split()

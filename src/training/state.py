@@ -2,7 +2,7 @@
 
 import io
 import pickle
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,7 @@ from src.core.distributed import ALONE, Ranks
 from src.core.errors import UsageError
 from src.core.files import check_zip, damaged, written_whole
 from src.core.suggestions import nearest
-from src.models.depthwise import FastDepthwise, has_depthwise
-from src.models.folded_norms import FoldedNorms, Pairs, foldable
+from src.models.quick_steps import QuickSteps
 from src.training.machine import Machine
 
 # Not SGD: it gains nothing, and its fused step fails where some weights have learned before and others begin.
@@ -75,11 +74,8 @@ class State:
         self.network = network
         self.progress = Progress()
         self.resting: list[_BatchNorm] = []
-        # Both change what is called in a forward pass; one that is gone through again on the way back must not change.
-        self.quick = self.device.type == "cpu" and not self.recomputes
-        self.depthwise = self.quick and has_depthwise(network)
-        self.folded: Pairs = []
-        self.one_image = 1, config.planes, *Size.of(config.images.size).shape
+        self.shape = config.planes, *Size.of(config.images.size).shape
+        self.quick = QuickSteps(network) if self.device.type == "cpu" and not self.recomputes else None
 
     @property
     def answering_network(self) -> nn.Module:
@@ -88,10 +84,9 @@ class State:
 
     def rest(self, norms: list[_BatchNorm]) -> None:
         """Let the statistics of these batch norms, and of no others, rest while the network trains."""
-        self.resting, self.folded = norms, []
-        if self.quick and norms:
-            random = torch.Generator().manual_seed(0)
-            self.folded = foldable(self.plain_network, torch.randint(0, 256, self.one_image, generator=random))
+        self.resting = norms
+        if self.quick:
+            self.quick.rest(norms, self.shape)
 
     def train_mode(self) -> None:
         self.network.train()
@@ -111,19 +106,11 @@ class State:
     def forward(self, images: torch.Tensor, *cells: torch.Tensor) -> torch.Tensor:
         """(n, classes) fp32 logits, computed in the machine's precision; cells: of the columns, where it sees some."""
         images = images.contiguous(memory_format=self.format)
-        with self._quickly():
+        with self.quick.around() if self.quick else nullcontext():
             if self.half is None:
                 return self.network(images, *cells)
             with torch.autocast(self.device.type, self.half):
                 return self.network(images, *cells).float()
-
-    def _quickly(self) -> ExitStack:
-        stack = ExitStack()
-        if self.depthwise:
-            stack.enter_context(FastDepthwise())
-        if self.folded:
-            stack.enter_context(FoldedNorms(self.folded))
-        return stack
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradients of a piece of a step; in fp16 scaled, so that small ones are not lost."""

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from src.models.depthwise import FastDepthwise, has_depthwise
 from src.models.folded_norms import FoldedNorms, foldable
+from src.models.quick_steps import QuickSteps
 
 SHAPES = [(3, 2, 1), (5, 1, 2), (5, 2, 2), (7, 1, 3), (4, 1, 0), (5, 2, 0)]  # kernel, stride, padding
 
@@ -52,20 +53,22 @@ def learned(network: nn.Module) -> _BatchNorm:
     return network
 
 
-@pytest.mark.parametrize(("name", "folded"), [("tf_efficientnet_lite0", 49), ("resnet18", 20), ("convnext_atto", 0)])
-def test_resting_norms_are_folded_and_learn_the_same(name, folded):
+NETWORKS = [("tf_efficientnet_lite0", 49, 2), ("resnet18", 20, 0), ("convnext_atto", 0, 1)]
+
+
+@pytest.mark.parametrize(("name", "folded", "modes"), NETWORKS)
+def test_a_network_whose_norms_rest_learns_the_same(name, folded, modes):
     torch.manual_seed(0)
     network = learned(timm.create_model(name, num_classes=3)).double().eval()
     images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
-    pairs = foldable(network, images)
-    assert len(pairs) == folded
+    quick = QuickSteps(network)
+    quick.folded = foldable(network, images)
+    assert len(quick.folded) == folded and len(quick.modes) == modes
     assert has_depthwise(network) == (name != "resnet18")
     found = []
-    for modes in ([], [FastDepthwise(), FoldedNorms(pairs)]):
+    for around in (ExitStack(), quick.around()):
         network.zero_grad()
-        with ExitStack() as stack:
-            for mode in modes:
-                stack.enter_context(mode)
+        with around:
             loss = network(images).logsumexp(1).sum()
         loss.backward()
         found.append([loss.detach(), *(parameter.grad for parameter in network.parameters())])

@@ -1,0 +1,121 @@
+"""How near a training step comes to what one core of this processor can do, and where its time goes.
+
+usage: python -m tests.bench.steps [repeats]
+
+The steps are those of src.training, on even images, by one thread. The limit is a product of two square matrices in
+the same precision. What a step has to compute is counted by torch; its time is told apart by torch's profiler.
+"""
+
+import math
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from src.competition.auto_config import with_values
+from src.config import load as configs
+from src.config.request import DEMO
+from src.core.console import silenced
+from src.models.factory import build
+from src.targets.multiclass import Multiclass
+from src.training.autotune import begin_step
+from src.training.machine import CHANNELS_LAST, Machine
+from src.training.state import HALF
+from tests.bench.machine import commit, machine
+
+REPEATS, SIDE, CLASSES = 5, 2048, 20
+FIXED = {"model.pretrained": False, "train.epochs": 1, "train.head_init": "random", "train.global_batch": 32}
+RESNET = {"model.name": "resnet18", "images.size": 64, "images.load_size": 64}
+STEPS = {
+    "resnet18 at 64 px, all weights": ("demo-digits", RESNET | {"train.batch": 64, "train.global_batch": 64}),
+    "tf_efficientnet_lite0 at 128 px, as configs/fine-tune.yaml": ("fine-tune", {"model.pool": "stages"}),
+}
+KINDS = {
+    "norm": "norms",
+    "hardtanh": "activations",
+    "clamp": "activations",
+    "relu": "activations",
+    "threshold": "activations",
+    "copy_": "copies and casts",
+    "fill_": "copies and casts",
+    "fused_": "optimizer and average",
+    "lerp": "optimizer and average",
+    "foreach": "optimizer and average",
+}
+WEIGHT_AT = {"aten::mkldnn_convolution": 1, "aten::convolution_backward": 2}
+
+
+def main(argv: list[str] | None = None) -> int:
+    words = sys.argv[1:] if argv is None else argv
+    repeats = int(words[0]) if words else REPEATS
+    torch.set_num_threads(1)
+    print(f"{machine()}, commit {commit()}, one thread, medians of {repeats}\n")
+    print("| step | precision | images/s | GFLOP/s | share of the limit | where the time goes |")
+    print("|---|---|---|---|---|---|")
+    for name, (config, values) in STEPS.items():
+        for precision in ("fp32", "bf16"):
+            print(f"| {name} | {precision} | {_measured(config, values, precision, repeats)} |", flush=True)
+    return 0
+
+
+def _measured(name: str, values: dict[str, object], precision: str, repeats: int) -> str:
+    config = configs.load(name, {}, DEMO)
+    config = with_values(config, FIXED | values)
+    with silenced():
+        network = build(config.model, CLASSES, config.images.size, Multiclass())
+    kind = Machine(device="cpu", precision=precision, layout=CHANNELS_LAST, batch=config.train.global_batch, workers=0)
+    step = begin_step(config, network, kind)
+    step()
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _backward}) as counted:
+        step()
+    work = counted.get_total_flops()
+    seconds, limit = _median(step, repeats), 2 * SIDE**3 / _median(_product(precision), repeats)
+    rate = work / seconds
+    images = config.train.global_batch / seconds
+    return f"{images:.0f} | {rate / 1e9:.0f} | {rate / limit:.1%} of {limit / 1e9:.0f} | {_shares(step)}"
+
+
+def _backward(outputs: list[int], _: list[int], weight: list[int], *more: object, **__: object) -> int:
+    """Operations of a convolution's gradients; torch's own count takes one of groups for one of all channels."""
+    return 2 * math.prod(outputs) * math.prod(weight[1:]) * sum(more[-1][:2])
+
+
+def _product(precision: str) -> Callable[[], object]:
+    left, right = torch.randn(2, SIDE, SIDE, dtype=HALF.get(precision, torch.float32))
+    return lambda: left @ right
+
+
+def _median(work: Callable[[], object], repeats: int) -> float:
+    work()
+    times = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times)
+
+
+def _shares(step: Callable[[], object]) -> str:
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as seen:
+        step()
+    spent: Counter[str] = Counter()
+    for event in seen.key_averages(group_by_input_shape=True):
+        spent[_kind(event.key, event.input_shapes)] += event.self_cpu_time_total
+    whole = sum(spent.values())
+    return ", ".join(f"{kind} {each / whole:.0%}" for kind, each in spent.most_common() if each > 0.01 * whole)
+
+
+def _kind(operation: str, shapes: list[list[int]]) -> str:
+    if operation in WEIGHT_AT:
+        weight = shapes[WEIGHT_AT[operation]]
+        return "depthwise convolutions" if weight[1] == 1 else "other convolutions"
+    return next((kind for part, kind in KINDS.items() if part in operation), "the rest")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

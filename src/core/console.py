@@ -136,6 +136,7 @@ class Bar:
 
     def __init__(self, total: int | None, what: str, unit: str) -> None:
         self.total, self.what, self.unit, self.done = total, what, unit, 0
+        self.before = 0  # of done, what an earlier command did: no part of the pace
         self._begun = self._format = time.monotonic()
         self._silent = multiprocessing.parent_process() is not None and not _speaks
         self._terminal = _can_redraw()
@@ -182,7 +183,7 @@ class Bar:
         return LINES_SECONDS
 
     def _line(self, seconds: float) -> str:
-        rate = self.done / seconds if seconds else 0.0
+        rate = (self.done - self.before) / seconds if seconds else 0.0
         left = clock((self.total - self.done) / rate) if self.total and rate else "?"
         return (
             f"{self.what}: {self.done:.0f} of {self.total or '?'} {self.unit}s, {rate:.1f} {self.unit}s/s, {left} left"
@@ -201,7 +202,7 @@ class Bar:
                 self._bar.start()
                 self._bar.console.show_cursor(True)  # else a kill would leave none
             seconds = time.monotonic() - self._begun
-            rate = f"{self.done / seconds:.1f} {self.unit}s/s" if seconds else ""
+            rate = f"{(self.done - self.before) / seconds:.1f} {self.unit}s/s" if seconds else ""
             fields = {"total": self.total, "completed": self.done, "description": self.what, "rate": rate}
             self._bar.update(self._bar.task_ids[0], refresh=True, **fields)
 
@@ -258,7 +259,7 @@ class _Sum:
             if not rows.under_way():
                 return
             self._bar = Bar(rows.total(), self.what, self.unit)
-        self._bar.total = rows.total()
+        self._bar.total, self._bar.before = rows.total(), rows.before()
         self._bar.update(rows.done() - self._bar.done)
 
     def hidden(self) -> contextlib.AbstractContextManager[None]:

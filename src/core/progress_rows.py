@@ -76,6 +76,10 @@ class ProgressRows:
         """Steps that all rows have behind them."""
         return sum(one.done for one in self.progress.values())
 
+    def before(self) -> int:
+        """Of these, those that earlier commands did."""
+        return sum(one.before for one in self.progress.values())
+
     def total(self) -> int | None:
         """Steps of all rows; each that is not known yet counts as the mean of the others. None while none is known."""
         known = [one.total for one in self.progress.values() if one.total is not None]

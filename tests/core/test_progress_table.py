@@ -239,6 +239,17 @@ def test_a_log_gets_a_line_now_and_then():
     assert len(lines) > 1 and all(lines), done.stderr
 
 
+def test_what_an_earlier_command_did_is_no_part_of_the_pace_in_a_log():
+    script = work("one", "two")[1].replace(
+        "RowProgress(40, step, 0, facts)", "RowProgress(9040, 9000 + step, 9000, facts)"
+    )
+    words = ["-c", "import src.core.console; src.core.console.LINES_SECONDS = 0.1\n" + script]
+    poll = {"capture_output": True, "text": True, "timeout": 60}
+    done = subprocess.run([sys.executable, *words], cwd=REPOSITORY, check=True, **poll)
+    paces = [float(pace) for pace in re.findall(r"of 18080 steps, ([\d.]+) steps/s", done.stderr)]
+    assert len(paces) > 1 and max(paces) < 1000, done.stderr  # two rows of at most a hundred steps a second
+
+
 def test_a_row_alone_needs_no_sum():
     lines = told(cells(1, 1))
     assert [line.split("  ")[0] for line in lines] == ["training", "cell 0"]

@@ -46,7 +46,7 @@ PLANNED_KEYS = ("train.epochs", "train.precision")  # not as the recipe has them
 SIMPLE = 40  # seconds of training, for less of which a rough measurement is enough
 WORTH_ALL = 0.9  # of a fold's time, which all cores must save to be given to the last one
 MARGIN = 1.1  # what is planned may take so much longer
-PAGE_STARTS, PAGE_ROW = 3, 1e-3  # the page takes as long as a command's start so many times, and for each row more
+PAGE_STARTS, PAGE_ROW = 2, 1e-3  # the page takes as long as a command's start so many times, and for each row more
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""Row: the embedded demo, five folds from the command to the CSV, everything warm.
+"""Row: the embedded demo, five folds from the command to the CSV and to the page, everything warm.
 
 The other side trains the same network for the same epochs one fold after the other, decoding each image when it is
 asked for: Podium without its two means of speed, which are keys of its own.
 """
 
 import shutil
+import time
 from functools import partial
 
 from src.config.request import DEMO
@@ -23,15 +24,21 @@ def with_podium(trial: Trial, words: tuple[str, ...] = ()) -> Figures:
         podium(home, "src.train", f"config={DEMO}", "fold=0", "train.epochs=1", "run=warm")
     run = home / "runs" / DEMO / "bench"
     shutil.rmtree(run, ignore_errors=True)
-    training = podium(home, "src.train", *common, "run=bench", *words)
-    predicting = podium(home, "src.predict", "--tta", "run=bench", *words)
+    answers = home / "submissions" / DEMO
+    shutil.rmtree(answers, ignore_errors=True)
+    begun = time.time()
+    page = podium(home, "src.run", *common, "run=bench", *words)
+    written = max(file.stat().st_mtime for file in answers.glob("bench*.csv"))
     shutil.rmtree(run)
-    return {"seconds": training + predicting, "training": training, "predicting": predicting}
+    return {"seconds": written - begun, "page": page}
 
 
 ROW = Row(
     "demo",
     {PODIUM: with_podium, PLAIN: partial(with_podium, words=PLAIN_WORDS)},
-    (Line("the demo, five folds, command to CSV", "seconds", PLAIN, 2, less_is_better=True),),
+    (
+        Line("the demo, five folds, command to CSV", "seconds", PLAIN, 2, less_is_better=True),
+        Line("the demo, five folds, command to page", "page", PLAIN, 2, less_is_better=True),
+    ),
     f"The same network, epochs and views on both sides, which differ by {' '.join(PLAIN_WORDS)}.",
 )

@@ -1,10 +1,12 @@
 """src.run: training, prediction and page in one process, each as its own command does it."""
 
 import json
+import random
 import subprocess
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -86,10 +88,16 @@ def test_what_fails_in_training_ends_it(tiny, capsys, monkeypatch):
 
 
 def test_training_leaves_torch_and_opencv_as_they_were(tiny):
-    before = torch.get_num_threads(), cv2.getNumThreads(), torch.get_rng_state()
-    assert train([*WORDS, "machine.threads=2"]) == 0
-    assert (torch.get_num_threads(), cv2.getNumThreads()) == before[:2]
-    assert torch.equal(torch.get_rng_state(), before[2])
+    usual = torch.get_num_threads()
+    torch.set_num_threads(3)
+    before, drawn = (3, cv2.getNumThreads()), (torch.get_rng_state(), np.random.get_state()[1], random.getstate())
+    try:
+        assert train([*WORDS, "machine.threads=2"]) == 0
+        assert (torch.get_num_threads(), cv2.getNumThreads()) == before
+        assert torch.equal(torch.get_rng_state(), drawn[0]) and random.getstate() == drawn[2]
+        assert (np.random.get_state()[1] == drawn[1]).all()
+    finally:
+        torch.set_num_threads(usual)
 
 
 def test_samples_are_loaded_once_within_the_block_and_within_another(tiny):

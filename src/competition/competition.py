@@ -283,7 +283,7 @@ def loaded_once(configs: Iterable[Config] = ()) -> Iterator[None]:
 
 
 def _clean_samples(card: Card, data: Data, decoded: DecodedImages | None = None) -> Samples:
-    key = (card.id, tuple(data.extra), data.duplicates)
+    key = (repr(card), tuple(data.extra), data.duplicates)  # a card that was changed meanwhile is another one
     if _kept is not None and key in _kept:
         return _kept[key]
     ensure_data(card)

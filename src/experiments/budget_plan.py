@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import cv2
@@ -45,6 +46,7 @@ OTHER_RATE = 1e-4  # of networks that the recipe was not tried on: usual for Ada
 PLANNED_KEYS = ("train.epochs", "train.precision")  # not as the recipe has them
 SIMPLE = 40  # seconds of training, for less of which a rough measurement is enough
 WORTH_ALL = 0.9  # of a fold's time, which all cores must save to be given to the last one
+FASTEST = 5  # times as many images a second as torch sees that any engine does
 MARGIN = 1.1  # what is planned may take so much longer
 PAGE_STARTS, PAGE_ROW = 2, 1e-3  # the page takes as long as a command's start so many times, and for each row more
 
@@ -256,7 +258,8 @@ class Planner:
             speed, slower = self.trials.precise(config, head)
             self.speeds += slower
             self._mark("speeds")
-            speed = speed.at(largest(speed, work, sizes, self._room() - self._ready_seconds(config), wanted))
+            before = partial(self._ready_seconds, config, work)
+            speed = speed.at(largest(speed, work, sizes, self._room(), wanted, before))
             self._ready_images(with_values(config, {"images.size": speed.size}))
             self._mark("images")
             size = largest(speed, work, sizes[: sizes.index(speed.size) + 1], self._room(), wanted)
@@ -345,9 +348,14 @@ class Planner:
         run = Run(self.request.competition, self.probe["run"])
         return cores() * float(read_csv(run.member(*self._member()) / "log.csv")["seconds"].iloc[-1])
 
-    def _ready_seconds(self, config: Config) -> float:
-        """About what `_ready_images` will take, at any size: no more than the probe took."""
-        return self.took["probe"] if config.train.head_init == PROBE and self.probe else 0.0
+    def _ready_seconds(self, config: Config, work: Work, speed: Speed) -> float:
+        """About what `_ready_images` will take: as the probe's features, unless an earlier command computed those."""
+        if config.train.head_init != PROBE or self.probe is None:
+            return 0.0
+        samples = self.competition.samples
+        by_torch = speed.answer * len(config.probe.views) * (len(samples.train) + len(samples.test)) / work.jobs
+        as_before = self.took["probe"] * Size.of(speed.size).pixels / Size.of(self.probe["size"]).pixels
+        return min(by_torch, max(as_before, by_torch / FASTEST))
 
     def _ready_images(self, config: Config) -> None:
         """Decode the images at this size and, where a fold begins with a fitted head, see them through the frozen

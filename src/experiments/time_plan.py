@@ -4,6 +4,7 @@ Plain arithmetic: nothing is run. An image of twice the side takes four times as
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from src.config.image_size import Size, SizeWord
@@ -75,10 +76,21 @@ class Speed:
         return max(0, math.floor(left / (self.folds(work, 1) - self.folds(work, 0))))
 
 
-def largest(speed: Speed, work: Work, sizes: list[SizeWord], seconds: float, wanted: int) -> SizeWord:
-    """The largest size at which the wanted epochs fit; where they fit at none, the largest with the fewest of use."""
+def largest(
+    speed: Speed,
+    work: Work,
+    sizes: list[SizeWord],
+    seconds: float,
+    wanted: int,
+    before: Callable[[Speed], float] = lambda speed: 0.0,
+) -> SizeWord:
+    """The largest size at which the wanted epochs fit; where they fit at none, the largest with the fewest of use.
+
+    before: the seconds that pass before training begins, of the speed at a size.
+    """
+    speeds = [speed.at(size) for size in sizes]
     for least in (wanted, FEWEST):
-        fitting = [size for size in sizes if speed.at(size).epochs(work, seconds) >= least]
+        fitting = [one.size for one in speeds if one.epochs(work, seconds - before(one)) >= least]
         if fitting:
             return max(fitting, key=_pixels)
     return min(sizes, key=_pixels)

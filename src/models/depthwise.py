@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-WIDEST = 3  # columns of a weight whose gradient is fast
-CONVOLUTIONS = (torch.conv2d, F.conv2d)
+from src.models.calls import Convolution, Pair, call_of
 
-_backward = torch.ops.aten.convolution_backward
+WIDEST = 3  # columns of a weight whose gradient is fast
+
+Two = tuple[int, int]
 
 
 def has_depthwise(network: nn.Module) -> bool:
@@ -29,52 +30,41 @@ class FastDepthwise(TorchFunctionMode):
     """Forward passes within it, on a processor, lead to fast backward passes, whoever calls the convolutions."""
 
     def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        kwargs = kwargs or {}
-        if function in CONVOLUTIONS and torch.is_grad_enabled():
-            found = _asked(*args, **kwargs)
-            if found is not None:
-                return _Depthwise.apply(*found)
-        return function(*args, **kwargs)
+        call = call_of(function, args, kwargs or {})
+        if isinstance(call, Convolution) and torch.is_grad_enabled() and _is_slow(call):
+            kind = _kind(call)
+            bias = None if call.bias is None else call.bias.to(kind)
+            return _Depthwise.apply(
+                call.input.to(kind), call.weight.to(kind), bias, _pair(call.stride), _pair(call.padding)
+            )
+        return function(*args, **(kwargs or {}))
 
 
-def _asked(
-    images: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None = None,
-    stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] | str = 0,
-    dilation: int | tuple[int, int] = 1,
-    groups: int = 1,
-) -> tuple | None:
-    """What `_Depthwise` is given for a call of conv2d; None for one that torch does as well."""
-    if not 1 < groups == weight.shape[0] or weight.shape[1] != 1 or images.ndim != 4:
-        return None
-    if isinstance(padding, str) or _pair(dilation) != (1, 1) or not (weight.requires_grad or images.requires_grad):
-        return None
-    half = torch.is_autocast_enabled("cpu")
-    kind = torch.get_autocast_dtype("cpu") if half else images.dtype
-    strided = _pair(stride) != (1, 1) and kind != torch.float32
-    if weight.shape[-1] <= WIDEST and not strided:
-        return None
-    bias = None if bias is None else bias.to(kind)
-    return images.to(kind), weight.to(kind), bias, _pair(stride), _pair(padding)
+def _is_slow(call: Convolution) -> bool:
+    """Whether torch's own way back would be slow, and `_Depthwise` takes the call."""
+    images, weight = call.input, call.weight
+    if not 1 < call.groups == weight.shape[0] or weight.shape[1] != 1 or images.ndim != 4:
+        return False
+    if isinstance(call.padding, str) or _pair(call.dilation) != (1, 1):
+        return False
+    strided = _pair(call.stride) != (1, 1) and _kind(call) != torch.float32
+    return (weight.requires_grad or images.requires_grad) and (weight.shape[-1] > WIDEST or strided)
 
 
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+def _kind(call: Convolution) -> torch.dtype:
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else call.input.dtype
+
+
+def _pair(value: Pair) -> Two:
     return (value, value) if isinstance(value, int) else (value[0], value[-1])
 
 
 class _Depthwise(torch.autograd.Function):
-    """(n, c, h, w) images and (c, 1, kh, kw) weights, as conv2d with c groups takes them."""
+    """(n, c, h, w) images, (c, 1, kh, kw) weights and a bias or None, as conv2d with c groups takes them."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        images: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        stride: tuple[int, int],
-        padding: tuple[int, int],
+        ctx: Any, images: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: Two, padding: Two
     ) -> torch.Tensor:
         ctx.save_for_backward(images, weight)
         ctx.stride, ctx.padding = stride, padding
@@ -94,51 +84,42 @@ class _Depthwise(torch.autograd.Function):
 
 
 def _of_images(
-    gradient: torch.Tensor,
-    images: torch.Tensor,
-    weight: torch.Tensor,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
+    gradient: torch.Tensor, images: torch.Tensor, weight: torch.Tensor, stride: Two, padding: Two
 ) -> torch.Tensor:
     if stride != (1, 1) and gradient.dtype != torch.float32:
-        height, width = (
-            images.shape[axis] + 2 * padding[axis - 2] - weight.shape[axis] + 1 for axis in (2, 3)
-        )  # of what a convolution at stride 1 would have made
-        spread = gradient.new_zeros(*gradient.shape[:2], height, width)
-        spread = spread.contiguous(memory_format=torch.channels_last)
+        # What a convolution at stride 1 would have made, with 0 where the stride leaves out.
+        sides = [images.shape[axis] + 2 * padding[axis - 2] - weight.shape[axis] + 1 for axis in (2, 3)]
+        spread = gradient.new_zeros(*gradient.shape[:2], *sides).contiguous(memory_format=torch.channels_last)
         spread[:, :, :: stride[0], :: stride[1]] = gradient
         gradient, stride = spread, (1, 1)
-    return _gradients(gradient, images, weight, stride, padding, (True, False, False))[0]
+    return _gradient(0, gradient, images, weight, stride, padding)
 
 
 def _of_weight(
-    gradient: torch.Tensor,
-    images: torch.Tensor,
-    weight: torch.Tensor,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
+    gradient: torch.Tensor, images: torch.Tensor, weight: torch.Tensor, stride: Two, padding: Two
 ) -> torch.Tensor:
-    wanted = (False, True, False)
     if weight.shape[-1] <= WIDEST:
-        return _gradients(gradient, images, weight, stride, padding, wanted)[1]
+        return _gradient(1, gradient, images, weight, stride, padding)
+    rows, columns = padding
     between = (gradient.shape[-1] - 1) * stride[1]  # columns from the first to the last place of the weight
-    gradients, left = [], 0
+    gradients, left = [], -columns
     for piece in weight.tensor_split(-(-weight.shape[-1] // WIDEST), dim=-1):
-        right = left + piece.shape[-1]
-        more = between + right - padding[1] - images.shape[-1]
-        part = F.pad(images, (padding[1] - left, more, padding[0], padding[0]))  # cut where this is negative
-        part = part.contiguous(memory_format=torch.channels_last)
-        gradients.append(_gradients(gradient, part, piece.contiguous(), stride, (0, 0), wanted)[1])
-        left = right
+        right = left + between + piece.shape[-1]  # this piece sees the columns from left to right, some of them padding
+        first, last = max(0, left), min(images.shape[-1], right)
+        if first < last:
+            seen = F.pad(images[..., first:last], (first - left, right - last, rows, rows))
+            seen = seen.contiguous(memory_format=torch.channels_last)
+            gradients.append(_gradient(1, gradient, seen, piece.contiguous(), stride, (0, 0)))
+        else:
+            gradients.append(torch.zeros_like(piece))
+        left += piece.shape[-1]
     return torch.cat(gradients, dim=-1)
 
 
-def _gradients(
-    gradient: torch.Tensor,
-    images: torch.Tensor,
-    weight: torch.Tensor,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    wanted: tuple[bool, bool, bool],
-) -> tuple:
-    return _backward(gradient, images, weight, None, stride, padding, (1, 1), False, (0, 0), len(weight), list(wanted))
+def _gradient(
+    which: int, gradient: torch.Tensor, images: torch.Tensor, weight: torch.Tensor, stride: Two, padding: Two
+) -> torch.Tensor:
+    """Of the images (0) or of the weight (1)."""
+    wanted = [which == 0, which == 1, False]
+    backward = torch.ops.aten.convolution_backward
+    return backward(gradient, images, weight, None, stride, padding, (1, 1), False, (0, 0), len(weight), wanted)[which]

@@ -4,38 +4,28 @@ With its statistics at rest a norm is a scale and a shift of each channel. Both 
 and bias, through which they learn as before: the pictures go once less through memory, there and back.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
-CONVOLUTIONS = (torch.conv2d, F.conv2d)
-NEAR = 1e-3  # of the largest output, that folding may change it by in fp32
+from src.models.calls import Convolution, Norm, as_it_trains, call_of, tensors_in
 
 Pairs = list[tuple[nn.Parameter, _BatchNorm]]
 
 
 def foldable(network: nn.Module, *example: torch.Tensor) -> Pairs:
-    """(weight of a convolution, the norm that alone sees its outputs) of a network that is given `example`; none where
-    the network answers otherwise with them folded."""
-    norms = {id(norm.running_mean): norm for norm in network.modules() if isinstance(norm, _BatchNorm) and norm.affine}
-    was = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        with torch.no_grad():
-            with _Seen(norms) as seen:
-                plain = network(*example)
-            with FoldedNorms(seen.pairs):
-                folded = network(*example)
-    finally:
-        for module, training in was:
-            module.training = training
-    same = (plain - folded).abs().max() <= NEAR * plain.abs().max()
-    return seen.pairs if bool(same) else []
+    """(weight of a convolution, the norm that alone sees its outputs), as one forward pass of `example` shows them.
+
+    What the network's layers do decides, never its numbers.
+    """
+    with as_it_trains(network), _Seen(network) as seen:
+        network(*example)
+    return seen.pairs()
 
 
 class FoldedNorms(TorchFunctionMode):
@@ -47,38 +37,58 @@ class FoldedNorms(TorchFunctionMode):
         self.done: set[int] = set()
 
     def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        kwargs = kwargs or {}
-        if function is F.batch_norm and id(args[1]) in self.done:
-            self.done.remove(id(args[1]))
-            return args[0]
-        if function in CONVOLUTIONS:
-            norm = self.norms.get(id(args[1]))
+        call = call_of(function, args, kwargs or {})
+        if isinstance(call, Norm) and id(call.running_mean) in self.done:
+            self.done.remove(id(call.running_mean))
+            return call.input
+        if isinstance(call, Convolution):
+            norm = self.norms.get(id(call.weight))
             if norm is not None and not norm.training:
                 self.done.add(id(norm.running_mean))
-                return function(args[0], *_folded(norm, *args[1:3]), *args[3:], **kwargs)
-        return function(*args, **kwargs)
+                weight, bias = _folded(norm, call.weight, call.bias)
+                return function(*call._replace(weight=weight, bias=bias))
+        return function(*args, **(kwargs or {}))
 
 
-def _folded(
-    norm: _BatchNorm, weight: torch.Tensor, bias: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _folded(norm: _BatchNorm, weight: torch.Tensor, bias: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     shift = -norm.running_mean if bias is None else bias - norm.running_mean
     return weight * scale.view(-1, 1, 1, 1), norm.bias + shift * scale
 
 
 class _Seen(TorchFunctionMode):
-    """Notes which norm is given what a convolution has just made."""
+    """Notes what convolutions made, and everybody who made something of that."""
 
-    def __init__(self, norms: dict[int, _BatchNorm]) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.norms, self.pairs = norms, []
-        self.made: dict[int, tuple[torch.Tensor, nn.Parameter]] = {}
+        self.weights = {id(parameter) for parameter in network.parameters()}
+        norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+        self.norms = {id(one.running_mean): one for one in norms if one.affine and one.running_mean is not None}
+        self.made: dict[int, tuple[torch.Tensor, nn.Parameter]] = {}  # held, so that no id is given twice
+        self.uses: Counter[int] = Counter()
+        self.calls: Counter[int] = Counter()
+        self.found: list[tuple[int, nn.Parameter, _BatchNorm]] = []
 
     def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         result = function(*args, **(kwargs or {}))
-        if function in CONVOLUTIONS:
-            self.made[id(result)] = result, args[1]
-        elif function is F.batch_norm and id(args[1]) in self.norms and id(args[0]) in self.made:
-            self.pairs.append((self.made[id(args[0])][1], self.norms[id(args[1])]))
+        if not any(True for _ in tensors_in(result)):
+            return result  # a shape or a type: nothing is made of the numbers
+        self.uses.update(id(tensor) for tensor in tensors_in((args, kwargs)) if id(tensor) in self.made)
+        call = call_of(function, args, kwargs or {})
+        if isinstance(call, Convolution):
+            self.calls[id(call.weight)] += 1
+            if id(call.weight) in self.weights:
+                self.made[id(result)] = result, call.weight
+        elif isinstance(call, Norm):
+            self.calls[id(call.running_mean)] += 1
+            norm, before = self.norms.get(id(call.running_mean)), self.made.get(id(call.input))
+            if norm is not None and before is not None:
+                self.found.append((id(call.input), before[1], norm))
         return result
+
+    def pairs(self) -> Pairs:
+        return [
+            (weight, norm)
+            for outputs, weight, norm in self.found
+            if self.uses[outputs] == self.calls[id(weight)] == self.calls[id(norm.running_mean)] == 1
+        ]

@@ -74,8 +74,8 @@ class State:
         self.network = network
         self.progress = Progress()
         self.resting: list[_BatchNorm] = []
-        self.shape = config.planes, *Size.of(config.images.size).shape
-        self.quick = QuickSteps(network) if self.device.type == "cpu" and not self.recomputes else None
+        shape = config.planes, *Size.of(config.images.size).shape
+        self.quick = QuickSteps(network, shape) if self.device.type == "cpu" and not self.recomputes else None
 
     @property
     def answering_network(self) -> nn.Module:
@@ -86,7 +86,7 @@ class State:
         """Let the statistics of these batch norms, and of no others, rest while the network trains."""
         self.resting = norms
         if self.quick:
-            self.quick.rest(norms, self.shape)
+            self.quick.rest(norms)
 
     def train_mode(self) -> None:
         self.network.train()

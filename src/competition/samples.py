@@ -9,28 +9,17 @@ import numpy as np
 import pandas as pd
 
 from src.competition import labels, templates
-from src.competition.bags import (
-    BAG,
-    CHANNELS,
-    FILES,
-    ROWS,
-    banded_files,
-    find_bags,
-    image_paths,
-    merge_rows,
-    note_sizes,
-    with_bags,
-)
+from src.competition.bags import BAG, ROWS, image_paths, merge_rows, note_sizes
 from src.competition.card import Card, Table, TrainTable
 from src.competition.file_tree import Tree
 from src.competition.label_sources import label_source
 from src.competition.metadata import PREFIX, Metadata, asked_columns, typed
+from src.competition.row_files import Bands, with_files
 from src.competition.sample_submission import sample_of
 from src.competition.tables import all_columns, columns_of, need, own_columns, source_table, values
 from src.core.console import Note
 from src.core.errors import Problem, UsageError
 from src.core.wording import plural
-from src.images.regions import split_region, with_region
 from src.targets import TargetType
 from src.targets.label_cells import YES
 
@@ -59,21 +48,6 @@ def ids_and_paths(source: Table, table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"id": ids, "path": paths}, dtype=object)
 
 
-def find_files(paths: pd.Series, source: Table, tree: Tree) -> tuple[list[str], np.ndarray]:
-    """The files that paths stand for, and which of them are missing, (rows,) bool."""
-    parts = [split_region(path) for path in paths]
-    if any(region for _, region in parts):  # the file is looked for, and the part of it stays
-        plain = source.model_copy(update={"images": split_region(source.images)[0]})
-        files, absent = find_files(pd.Series([name for name, _ in parts]), plain, tree)
-        return [with_region(file, part[1]) for file, part in zip(files, parts, strict=True)], absent
-    likeness = ":alike}" in source.images
-    if "**/" not in source.images and not source.images.endswith(".*") and not likeness:
-        return paths.tolist(), np.fromiter((path not in tree.known for path in paths), bool, len(paths))
-    files = [tree.resolve(path, likeness) for path in paths]
-    absent = np.array([file is None for file in files], dtype=bool)
-    return [file or path for file, path in zip(files, paths, strict=True)], absent
-
-
 TRAIN, VALIDATION = "train", "validation"
 WEIGHT = "weight"
 LISTED = 5
@@ -89,7 +63,8 @@ class Samples:
     targets: (rows of train,) int64 indices into `classes`, or (rows of train, classes) float32 where several apply.
     sample: the sample submission, every cell text.
     test_without_image: ids that must be answered though their image is missing or unreadable; not in `test`.
-    notes: what was left out or merged, for the user.
+    notes: what was left out or merged, for the user. bands: where files are the channels of a picture, what tells these
+    apart; else empty.
     """
 
     train: pd.DataFrame
@@ -101,6 +76,7 @@ class Samples:
     test_without_image: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
     metadata: Metadata | None = None
+    bands: tuple[str, ...] = ()
 
     @property
     def counts(self) -> np.ndarray:
@@ -149,10 +125,12 @@ def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None
             f"It has {', '.join(card.extra) or 'none'}",
             code="no-such-table",
         )
-    tree, notes = tree or Tree(card.data), []
+    tree, notes, bands = tree or Tree(card.data), [], Bands()
     beside = asked_columns(card, tree, notes)
     sources = {TRAIN: card.train, VALIDATION: card.validation} | {name: card.extra[name] for name in extra}
-    parts = {name: _labelled(card, source, tree, name, notes, beside) for name, source in sources.items() if source}
+    parts = {
+        name: _labelled(card, source, tree, name, notes, beside, bands) for name, source in sources.items() if source
+    }
     known = [answers for name, (_, answers, _) in parts.items() if name not in extra]
     classes = labels.class_names(card, known)
     targets = [
@@ -173,7 +151,7 @@ def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None
         ends = f"{train[WEIGHT].min():g} to {train[WEIGHT].max():g}"
         text = f"rows count by {card.weight or 'the number of their votes'}, {ends}, in loss, metric and intervals"
         notes.append(Note("rows-weighted", text))
-    test, absent = _test(card, tree, beside, notes)
+    test, absent = _test(card, tree, beside, notes, bands)
     metadata = typed(card, train, test, target, card.target_type, len(classes), notes) if beside else None
     if absent:
         notes.append(
@@ -191,7 +169,8 @@ def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None
     if BAG in train:
         note_sizes(card, train, notes)
     sample = sample_of(card, {*test["id"], *absent}, test, classes)
-    return Samples(train, test, target, classes, sample, card.target_type, tuple(absent), tuple(notes), metadata)
+    without = tuple(absent)
+    return Samples(train, test, target, classes, sample, card.target_type, without, tuple(notes), metadata, bands.ends)
 
 
 def refuse_constant(card: Card, samples: Samples) -> None:
@@ -203,7 +182,7 @@ def refuse_constant(card: Card, samples: Samples) -> None:
 
 
 def _labelled(
-    card: Card, source: TrainTable, tree: Tree, part: str, notes: list[Note], beside: list[str]
+    card: Card, source: TrainTable, tree: Tree, part: str, notes: list[Note], beside: list[str], bands: Bands
 ) -> tuple[pd.DataFrame, Any, pd.DataFrame]:
     """The table as the host has it, its labels, and its rows as samples; beside: the columns of its metadata."""
     own = label_source(source.label) if isinstance(source.label, dict) else None
@@ -231,23 +210,9 @@ def _labelled(
         rows[WEIGHT] = _weights(table, source, card.weight) if weight else 1.0
     elif (counted := card.target_type.row_weights(read)) is not None:
         rows[WEIGHT] = counted
-    rows = with_files(rows, source, tree, card)
+    rows = with_files(rows, source, tree, card, bands)
     rows = rows.assign(**_cells_beside(table, beside))
     return table, read, rows.assign(part=part, cluster="")
-
-
-def with_files(rows: pd.DataFrame, source: Table, tree: Tree, card: Card) -> pd.DataFrame:
-    """The rows with the paths of their files, and whether these are `absent`."""
-    if card.bag in (FILES, CHANNELS) and "*" not in source.images:
-        told = "images is a template that means several files, with a *, such as train/{id}/*.png"
-        raise UsageError(f"the card of {card.id}: with bag: {card.bag}, {told}, not {source.images}", code="bad-card")
-    if card.bag != FILES:
-        joined = card.bag == CHANNELS
-        found = banded_files(rows["path"], tree, card) if joined else find_files(rows["path"], source, tree)
-        rows["path"], rows["absent"] = found
-        return rows
-    bags = find_bags(rows["path"], tree)
-    return with_bags(rows.assign(absent=[not bag for bag in bags]), bags)
 
 
 def _with_label(table: pd.DataFrame, source: TrainTable, card: Card, part: str, notes: list[Note]) -> pd.DataFrame:
@@ -401,7 +366,7 @@ def _cells_beside(table: pd.DataFrame, columns: list[str]) -> dict[str, np.ndarr
     return {PREFIX + column: table[column].to_numpy() for column in columns}
 
 
-def _test(card: Card, tree: Tree, beside: list[str], notes: list[Note]) -> tuple[pd.DataFrame, list[str]]:
+def _test(card: Card, tree: Tree, beside: list[str], notes: list[Note], bands: Bands) -> tuple[pd.DataFrame, list[str]]:
     """The test rows whose image is there, and the ids of the others."""
     if card.test is None:
         return pd.DataFrame(columns=["id", "path", *(PREFIX + column for column in beside)], dtype=object), []
@@ -415,7 +380,7 @@ def _test(card: Card, tree: Tree, beside: list[str], notes: list[Note]) -> tuple
             f"{card.test.name}: the test id {repeated.iloc[0]!r} stands for several images ({len(repeated)} such rows)",
             code="repeated-id",
         )
-    rows = with_files(rows, card.test, tree, card)
+    rows = with_files(rows, card.test, tree, card, bands)
     if card.bag == ROWS:
         rows, _ = merge_rows(rows, None, card, card.test.name, notes)
     absent = rows.pop("absent").to_numpy(bool)

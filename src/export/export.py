@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.competition.bags import CHANNELS, FILES
+from src.competition.bags import FILES
 from src.competition.competition import Competition, open_competition
 from src.config.request import Request
 from src.config.schema import Model
@@ -83,7 +83,7 @@ def _facts(
             bag_size=config.images.bag_size,
             slices=config.images.slices,
             frames=True if _of_frames(competition) else None,
-            bands=True if competition.card.bag == CHANNELS else None,
+            bands=list(samples.bands) or None,
             folders=True if competition.card.bag and not _of_frames(competition) else None,
             format=competition.card.pixel_format.to_json(),
         ),

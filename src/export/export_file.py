@@ -48,7 +48,8 @@ class Pixels(Section):
     bag_size: int | None = None  # images of an answer that are seen at once; None: each has one
     slices: int | None = None  # images of an answer that make up a picture; None: one
     frames: bool | None = None  # true: the frames of a file are the images of an answer
-    bands: bool | None = None  # true: the files of a folder are the channels of one picture
+    # What tells the files of a folder apart that are the channels of one picture; true: older files do not say it.
+    bands: list[str] | bool | None = None
     folders: bool | None = None  # true: an answer is of several files, and a folder holds those of one
 
 

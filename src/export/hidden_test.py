@@ -19,8 +19,9 @@ from src.competition import templates
 from src.competition.bags import BAG, ROWS, merge_rows
 from src.competition.card import Card, Sheet
 from src.competition.file_tree import Tree
+from src.competition.row_files import Bands, with_files
 from src.competition.sample_submission import sample_of
-from src.competition.samples import Samples, columns_needed, ids_and_paths, with_files
+from src.competition.samples import Samples, columns_needed, ids_and_paths
 from src.competition.sources.kaggle_input import competition_at, places, places_of
 from src.competition.tables import read_table, source_table, values
 from src.core.cli import CommandLine, Result
@@ -58,7 +59,9 @@ def read_hidden(card: Card, facts: Facts) -> HiddenTest:
             f"{card.test.name}: the test id {repeated!r} stands for several images: mend the card", code="repeated-id"
         )
     lenient = card.model_copy(update={"on_bad_image": "drop"})  # what is missing is left out: each row must be answered
-    rows, notes = with_files(rows, card.test, tree, lenient), []
+    held = facts.images.bands
+    bands = Bands(tuple(held) if isinstance(held, list) else ())
+    rows, notes = with_files(rows, card.test, tree, lenient, bands), []
     if card.bag == ROWS:
         rows, _ = merge_rows(rows, None, lenient, card.test.name, notes)
     for one in notes:

@@ -29,7 +29,7 @@ from src.export.export_file import Facts, Pixels, read_export
 from src.export.networks import engine_for, network_of
 from src.images import decode as decoder
 from src.images.bags import BagImages, natural_order
-from src.images.bands import banded
+from src.images.bands import banded, bands_among
 from src.images.file_batches import FileBatch, file_batches
 from src.images.frames import frame_names
 from src.images.pixel_format import PixelFormat
@@ -195,7 +195,17 @@ def _images_of(named: Path | str | Sequence[Path | str], pixels: Pixels) -> list
     inside = sorted((str(one) for one in path.iterdir() if looks_like_image(one)), key=natural_order)
     if not inside:
         raise UsageError(f"{path}: there is no image in this folder", code="no-images")
-    return [banded(inside)] if pixels.bands else inside
+    return [banded(_bands(path, inside, pixels.bands))] if pixels.bands else inside
+
+
+def _bands(folder: Path, inside: list[str], ends: list[str] | bool) -> list[str]:
+    """The files of a folder that are the channels of its picture. Raises Problem where these are others."""
+    if isinstance(ends, bool):
+        return inside
+    try:
+        return [str(folder / name) for name in bands_among([Path(one).name for one in inside], ends)]
+    except ValueError as error:
+        raise Problem(f"{folder}: {error}: put the files there that it was trained on", code="bands-differ") from None
 
 
 # The command

@@ -1,5 +1,6 @@
 """A file, of whatever kind, as the pixels of its competition: the way from a name to an array."""
 
+import math
 import os
 import threading
 from pathlib import Path
@@ -11,7 +12,7 @@ from src.images import decode
 from src.images.bands import band_files, joined_bands
 from src.images.decode import PNG, SUFFIXES, ImageFault, ReadImage, TooLarge, faults_of, suffix_of
 from src.images.frames import frame_of_picture, frame_of_raw, number_of
-from src.images.masks import box_region, mask_bytes
+from src.images.masks import MARGIN, box_region, mask_bytes
 from src.images.pixel_format import COLOURS, STANDARD, PixelFormat, RawImage, Unfit
 from src.images.readers import START, Reader, reader_by_content, reader_of, split_key
 from src.images.regions import BANDS, FRAME, MASK, Region, split_region
@@ -81,8 +82,10 @@ def image_size(path: Path, pixels: PixelFormat = STANDARD, at_least: int | None 
     """
     name, region = split_region(path)
     if region:
+        if region.kind == BANDS:  # all are brought to the largest
+            return max((image_size(file, pixels) for file in band_files(path)), key=math.prod)
         width, height = image_size(Path(name), pixels)
-        if region.kind in (FRAME, BANDS):
+        if region.kind == FRAME:
             return width, height
         top, bottom, left, right = _ends(path, region, (height, width))
         if at_least and width * height > decode.LARGEST:
@@ -138,8 +141,10 @@ def looks_like_image(path: Path) -> bool:
 
 
 def _identity(path: Path, data: bytes, region: Region) -> bytes:
-    held = data + f"/{region.kind}={region.text}".encode()
-    return held + mask_bytes(path, region) if region.kind == MASK else held
+    if region.kind == MASK:  # the same picture under the same mask is the same, whatever the mask's file is called
+        margin = MARGIN.fullmatch(region.text)[2]
+        return data + f"/{MASK}={margin}".encode() + mask_bytes(path, region)
+    return data + f"/{region.kind}={region.text}".encode()
 
 
 def _ends(path: Path, region: Region, size: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -83,6 +83,9 @@ def test_a_picture_is_the_part_that_its_mask_shows(photo):
     before, stamp = identifying_bytes(part), stamp_of(str(part))
     assert before == read_image(part).data
     masks = path.parents[1] / "masks"
+    (masks / "same.png").write_bytes((masks / "p.png").read_bytes())
+    assert identifying_bytes(path / "mask=../masks/same.png") == before  # a duplicate, whatever its mask is called
+    assert identifying_bytes(path / "mask=../masks/same.png,10%") != before
     for name, image in {
         "half.png": Image.fromarray(mask[::2, ::2]),
         "palette.gif": Image.fromarray(mask, "P"),

@@ -40,6 +40,7 @@ from src.images.prepare_steps import versions_of
 from src.images.slices import lacks_slices, seen_format
 from src.images.stream import ImageStream
 from src.metrics import Metric, Rows, metric
+from src.models.bags import BAGS
 from src.targets import TargetType
 
 USUAL_BAG, MOST_SLOTS = "mean", 8  # of model.bag, and of images.bag_size at most, where they are not said
@@ -215,6 +216,9 @@ def _for_bags(config: Config, samples: Samples) -> Config:
         return config
     if config.images.slices:
         _check_slices(config, bags)
+    if config.model.bag != "auto" and BAGS.get(config.model.bag).joins_answers and samples.target.own_unit:
+        text = f"model.bag={config.model.bag} joins answers of yes or no, and those of {config.competition} are numbers"
+        raise UsageError(f"{text}: take model.bag=max", code="unfit-for-bags")
     values = {"model.bag": USUAL_BAG} if config.model.bag == "auto" else {}
     if config.images.bag_size is None:
         most = max(MOST_SLOTS, Size.of(tiles).pixels) if tiles else MOST_SLOTS  # of one picture every tile is seen

@@ -30,8 +30,9 @@ class FeaturesOf(nn.Module):
         self._caught = None
         self.network(images)
         features, self._caught = self._caught, None
-        if features is not None and features.ndim == 3:  # of a bag whose answers are joined, the strongest of each
-            features = features.amax(1)
+        if features is not None and features.ndim == 3:  # of a bag whose answers are joined, which its pool joins too
+            there = bag_head(self.network.backbone).bags.there
+            features = features.masked_fill(~there[..., None], torch.finfo(features.dtype).min).amax(1)
         if features is not None and features.ndim == 4:  # a last layer that is a 1x1 convolution
             features = features.mean((2, 3))
         if features is None or features.ndim != 2:

@@ -21,7 +21,7 @@ from src.images.dataset import AugmentedSteps, Step
 from src.images.stream import ImageStream
 from src.models.bags import BAGS
 from src.models.factory import build
-from src.models.features import without_head
+from src.models.features import FeaturesOf, without_head
 from src.models.zoo import register_networks
 from src.predict import main as predict
 from src.prepare import main as prepare
@@ -148,6 +148,30 @@ def test_a_union_has_what_any_image_has():
     assert torch.allclose(together[0], alone.amax(0), atol=1e-5)
     with raises("no-linear-head"):  # nothing can be fitted on a bag's features
         without_head(network)
+
+
+def test_a_place_without_an_image_is_no_feature_of_a_union():
+    torch.manual_seed(0)
+    plain = {"pretrained": False, "weights": None, "stem": "auto", "drop_rate": 0.0, "pool": "stock", "head": "linear"}
+    features = FeaturesOf(build(Model(name="convnext_atto", args={}, bag="union", **plain), 4, 32).eval())
+    images = torch.randint(1, 255, (2, 3, 32, 32), dtype=torch.uint8)
+    bag = torch.cat([images.reshape(1, 6, 32, 32), torch.zeros(1, 3, 32, 32, dtype=torch.uint8)], dim=1)
+    with torch.no_grad():
+        alone, together = features(images), features(bag)
+    assert (alone.amax(0) < 0).any()  # where a place that is empty would show
+    assert torch.allclose(together[0], alone.amax(0), atol=1e-4)
+
+
+def test_a_union_of_numbers_is_refused(home, capsys):
+    write_bags(home, "files", animals=8, tests=2)
+    data, card = home / "competition/bags/data", home / "competition/bags/card.yaml"
+    for name in ("train.csv", "sample_submission.csv"):
+        table = pd.read_csv(data / name)
+        table.assign(kind=np.arange(len(table)) * 0.5).to_csv(data / name, index=False)
+    text = card.read_text().replace("target: binary", "target: regression").replace("metric: accuracy", "metric: rmse")
+    card.write_text(text.replace("kind: label}", "kind: number}"))
+    words = ["fold=0", "competition=bags", "run=w", "train.epochs=1", *NET]
+    refused(capsys, train, [*words, "model.bag=union"], "unfit-for-bags", "union", "model.bag=max")
 
 
 @pytest.mark.parametrize("pool", ["mean", "max", "first", "attention"])

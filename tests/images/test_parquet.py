@@ -71,6 +71,31 @@ def test_each_row_is_read_whatever_its_group(tmp_path):
             assert (read_image(tmp_path / name / f"image/{row}").pixels == decode(tmp_path / "one.jpg")).all()
 
 
+def test_a_group_of_rows_is_opened_once_and_a_large_one_told(tmp_path, monkeypatch, notes):
+    from pyarrow import parquet
+
+    held = [jpeg_bytes(picture(k % 3, k)) for k in range(40)]
+    write(tmp_path / "a.parquet", held)
+    opened, file = [], parquet.ParquetFile
+    monkeypatch.setattr(parquet, "ParquetFile", lambda *words, **more: opened.append(words) or file(*words, **more))
+    monkeypatch.setattr("src.images.readers.parquet.LARGE", 2000)
+    for row in (0, 19, 5, 20, 39):
+        read_image(tmp_path / f"a.parquet/image/{row}")
+    assert len(opened) == 2 and len(notes.texts("large-row-groups")) == 1
+    write(tmp_path / "a.parquet", held[:3])  # another file by its size
+    with pytest.raises(ImageFault):
+        read_image(tmp_path / "a.parquet/image/39")
+
+
+def test_a_folder_of_parts_may_be_named_like_a_container(tmp_path):
+    (tmp_path / "train.parquet").mkdir()
+    cell = jpeg_bytes(picture(1, 0))
+    write(tmp_path / "train.parquet/part-0.parquet", [cell])
+    (tmp_path / "one.jpg").write_bytes(cell)
+    seen = read_image(tmp_path / "train.parquet/part-0.parquet/image/0")
+    assert (seen.pixels == decode(tmp_path / "one.jpg")).all()
+
+
 @pytest.mark.parametrize("broken", [b"\xff\xd8\xff\xe0 and no more", b""])
 def test_broken_bytes_are_told_with_their_row(home, tmp_path, capsys, broken):
     write_host(tmp_path / "host", False, broken)

@@ -124,9 +124,9 @@ def split_key(path: str | Path) -> tuple[str, str | None]:
     """The file and the key of one image in a container, of which the path may mean a part; None for the key of an
     ordinary file."""
     text, _ = split_region(path)
-    found = _containers(extensions_folder()).match(text)
-    if found and not os.path.isdir(found[1]):
-        return found[1], found[2]
+    for found in _containers(extensions_folder()).finditer(text):
+        if not os.path.isdir(text[: found.end()]):  # a folder of parts may be named like a container
+            return text[: found.end()], text[found.end() + 1 :]
     return text, None
 
 
@@ -149,7 +149,7 @@ def _suffixes(own: Path) -> frozenset[str]:
 @cache
 def _containers(own: Path) -> re.Pattern[str]:
     endings = [re.escape(suffix) for suffix, reader in _by_suffix(own).items() if reader.container]
-    return re.compile(rf"(.+?(?:{'|'.join(endings)}))/(.+)", re.IGNORECASE | re.DOTALL)
+    return re.compile(rf"(?<=.)(?:{'|'.join(endings)})(?=/.)", re.IGNORECASE | re.DOTALL)
 
 
 @cache

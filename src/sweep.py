@@ -32,8 +32,8 @@ COMMAND.flag(
 )
 COMMAND.flag(
     PREDICT,
-    "each run answers the test images too, in one view, and writes its CSV as src.predict does: where their "
-    "answers are known, the table has the score",
+    "each run answers the test images too, in one view, and writes its CSV as src.predict does, where it has none yet: "
+    "where their answers are known, the table has the score",
 )
 
 

@@ -71,6 +71,9 @@ def outcomes_of(plan: Plan, cells: tuple[Cell, ...]) -> Outcomes:
     opened, labels = every[0], [cell.label for cell in cells]
     members = pd.DataFrame([member for reading in readings for member in reading.members])
     means = members.groupby("label", sort=False)[opened.metric.name].mean(skipna=False)
+    together = _together(readings, labels) if len(cells[0].request.seeds) > 1 else None
+    if together:  # as gains and the pick are of the answers together, so is the best
+        means = pd.Series(together)
     merits = (means if opened.metric.higher_is_better else -means).fillna(-np.inf)
     best = labels.index(merits.idxmax())
     rows = readings[0].shown // len(cells[0].request.seeds)
@@ -92,7 +95,7 @@ def outcomes_of(plan: Plan, cells: tuple[Cell, ...]) -> Outcomes:
         gains=_gains(readings, labels, best),
         pick=_pick(readings),
         floor=_floor(readings, tuple(run.name for run in runs)),
-        together=_together(readings, labels) if len(cells[0].request.seeds) > 1 else None,
+        together=together,
     )
 
 
@@ -166,6 +169,8 @@ def _test_score(
 ) -> dict[str, float | None]:
     """What the last weights score on the test rows, one view; None until the run has predicted."""
     tables, name = StoredTables(opened, run), f"test_{opened.metric.name}"
+    images, size = opened.config.images, opened.config.predict.size
+    tables.size = size if size != images.size else None
     if not tables.file(one, "test", "identity").exists():
         return {name: None}
     answers = opened.target.predictions(tables.read(one, "test", "identity", ids))

@@ -13,11 +13,15 @@ from src.core.console import ProgressReporter, labelled, log, note, silenced
 from src.core.devices import gpus
 from src.core.errors import Problem, UsageError
 from src.core.locks import only_one
+from src.core.paths import submissions_folder
 from src.core.reporter import Reporter, RowProgress, RowReporter
 from src.core.worker_processes import run_tasks
 from src.experiments.outcomes import outcomes_of
 from src.experiments.sweep_plan import Cell, Plan
+from src.inference.members import ViewTables, trained_members
 from src.inference.pipeline import predict
+from src.inference.run_predictions import open_run
+from src.inference.tta import PLAIN
 from src.launchers.launcher import HERE
 from src.launchers.ray.runs import run_on_ray
 from src.reporting.comparison_table import write_comparison
@@ -28,9 +32,10 @@ from src.training.run import train_within
 def sweep(plan: Plan, address: str | None = HERE, predicts: bool = False) -> None:
     """Train what is not trained yet, then write tables and figures into the plan's folder.
 
-    address: of the Ray cluster whose nodes do it. predicts: each run answers the test images too, on this machine.
-    A run that fails is told and left out, and the others go on; at the end Problem names those that failed. Raises
-    UsageError where there are no test images to answer.
+    address: of the Ray cluster whose nodes do it. predicts: each run answers the test images too, on this machine; a
+    submission that it has is kept. A run that fails is told and left out, and the others go on; one that cannot answer
+    the test images stays in the table. At the end Problem names those that failed. Raises UsageError where there are no
+    test images to answer.
     """
     if predicts and load_card(plan.competition).submission is None:
         raise UsageError(f"{plan.competition} has no test images: leave --predict out", code="no-test-images")
@@ -38,9 +43,9 @@ def sweep(plan: Plan, address: str | None = HERE, predicts: bool = False) -> Non
     with only_one(plan.folder, f"sweep {plan.name}"), loaded_once(configs):
         with ProgressReporter() as terminal:
             failures = _train_here(plan, terminal) if address is HERE else _train_on_ray(plan, address, terminal)
-        if predicts:
-            failures |= _predict([cell for cell in plan.cells if cell.label not in failures])
         done = tuple(cell for cell in plan.cells if cell.label not in failures)
+        if predicts:  # a run that cannot answer the test images is trained all the same, and stays in the table
+            failures |= _predict(done)
         if done:
             outcomes = outcomes_of(plan, done)
             log.info(write_comparison(plan.folder, plan.title, plan.command, outcomes, {"Failed": failures}))
@@ -116,19 +121,32 @@ def _train_on_ray(plan: Plan, address: str, reporter: Reporter) -> dict[str, str
     return {label: str(problem) for label, problem in problems.items()}
 
 
-def _predict(cells: list[Cell]) -> dict[str, str]:
-    """Why which runs could not: {label: reason}. The test images in one view, as src.predict sees them."""
+def _predict(cells: tuple[Cell, ...]) -> dict[str, str]:
+    """Why which runs could not: {label: reason}. The test images in one view."""
     failures = {}
     for cell in cells:
         with labelled(cell.label):
             try:
-                with silenced():  # a dozen lines a run; its score stands in the table, and src.predict tells all
-                    file = predict(cell.request)
-                log.info(f"{file} written")
-            except Problem as problem:
-                failures[cell.label] = str(problem)
-                note("run-failed", f"failed: {problem}")
+                _predict_one(cell.request)
+            except Exception as error:
+                failures[cell.label] = f"not predicted: {_told(error)}"
+                note("run-failed", f"failed: {failures[cell.label]}")
     return failures
+
+
+def _predict_one(request: Request) -> None:
+    """What the table needs, by the engine that the run was trained with; and a CSV, as src.predict writes it, where the
+    run has none. One that is there may be of more folds and views than these, and src.submit pushes the latest."""
+    latest = submissions_folder(request.competition) / f"{request.run}.csv"
+    with silenced():  # a dozen lines a run; its score stands in the table, and src.predict tells all
+        run, competition = open_run(request)
+        ViewTables(competition, run).ensure(trained_members(run, request), PLAIN, ("test",))
+        file = None if latest.exists() else predict(request)
+    if file:
+        log.info(f"{file} written")
+    else:
+        command = f"python -m src.predict run={request.run} competition={request.competition}"
+        note("submission-kept", f"{latest} stays as it is; to write it anew: {command}")
 
 
 def _list(plan: Plan, reporter: Reporter) -> None:
@@ -141,10 +159,16 @@ def _train_one(cell: Cell, request: Request, reason: Path, reporter: Reporter) -
         try:
             train_within(request, RowReporter(reporter, cell.label))
             reporter.end(cell.label)
-        except Exception as error:  # whatever is wrong with one run must not cost the others
-            if not isinstance(error, Problem):
-                log.info(traceback.format_exc())
-            text = str(error) if isinstance(error, Problem) else f"{type(error).__name__}: {error}"
+        except Exception as error:
+            text = _told(error)
             reason.write_text(text)
             note("run-failed", f"failed: {text}")
             reporter.end(cell.label, "failed")
+
+
+def _told(error: Exception) -> str:
+    """In a line: whatever is wrong with one run must not cost the others."""
+    if isinstance(error, Problem):
+        return str(error)
+    log.info("".join(traceback.format_exception(error)))
+    return f"{type(error).__name__}: {error}"

@@ -333,9 +333,10 @@ def _notes(outcomes: Outcomes) -> list[str]:
     tested = outcomes.members.get(f"test_{outcomes.metric}")
     if tested is not None:
         notes.append(
-            "Test: the test images, whose answers are known, in one view, by the weights that a run keeps. A run has "
-            "this score once it has predicted, which the sweep's command with --predict does for all. Whoever picks a "
-            "run by it has no test left."
+            "Test: the test images, whose answers are known, in one view, by the weights that a run keeps, of the last "
+            "epoch unless train.keep=best. What reports call the best test accuracy is of any epoch, picked on the "
+            "test images. A run has this score once it has predicted, which the sweep's command with --predict does "
+            "for all. Whoever picks a run by it has no test left."
         )
     unseen = outcomes.members["train_loss"].isna()
     if unseen.any():

@@ -29,7 +29,14 @@ from tests.fixtures.pages import sections
 SWEEPS = [name for name in config_names("sweeps") if name.startswith(tuple(LABS))]
 
 # What each report says of its settings, and what is usual here and would change them: {key: value}.
-PLAIN = {"loss.smoothing": 0, "train.ema_decay": 0, "schedule.warmup_epochs": 0, "predict.views": ["identity"]}
+ARGMAX = {"predict.decide": "plain"}
+PLAIN = {
+    "loss.smoothing": 0,
+    "train.ema_decay": 0,
+    "schedule.warmup_epochs": 0,
+    "predict.views": ["identity"],
+    **ARGMAX,
+}
 BY_255 = {"model.mean": [0, 0, 0], "model.std": [1, 1, 1]}
 REPORTED = {
     "butterflies": PLAIN
@@ -79,7 +86,8 @@ REPORTED = {
         "train.epochs": 50,
         "augment.transforms": [],
     },
-    "contest": {
+    "contest": ARGMAX
+    | {
         "model.name": "resnet18_biased",
         "model.pretrained": False,
         "model.mean": [0.485, 0.456, 0.406],
@@ -187,6 +195,13 @@ def test_a_sweep_compares_what_the_report_compares(name):
     keys, wanted = GRIDS[name]
     assert [tuple(cell.request.config.value(key) for key in keys) for cell in plan.cells] == wanted
     assert name.startswith(plan.competition)
+
+
+def test_the_butterflies_sweeps_train_what_they_share_once():
+    plans = [plan_of([f"sweep={name}"]) for name in SWEEPS if name.startswith("butterflies")]
+    runs = {(cell.request.config.hash(), cell.request.run) for plan in plans for cell in plan.cells}
+    assert sum(len(plan.cells) for plan in plans) == 16
+    assert len(runs) == len({settings for settings, _ in runs}) == 12
 
 
 def test_the_files_that_the_chapter_shows_are_a_lab_and_its_sweep(home):

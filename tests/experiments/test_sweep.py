@@ -497,12 +497,12 @@ def test_a_run_that_has_predicted_shows_its_score_on_known_test_answers(tiny):
     assert scores["1e-2"] == pytest.approx((answered == truth[answered.index]).mean())
     assert np.isnan(scores["1e-3"])
     latest, table = tiny / "submissions" / "tiny" / f"{run}.csv", member(tiny, run) / "logits" / "test-identity.npz"
-    latest.write_text("of five folds and all views")  # which a sweep of one fold must not take the place of
+    latest.write_text("richer")  # which a sweep of one fold must not take the place of
     table.unlink()  # as where another engine has predicted
     assert sweep([*words, "--predict"]) == 0
     every = summary(tiny, name)["test_accuracy"]
     assert every["1e-2"] == scores["1e-2"] and every.notna().all()
-    assert latest.read_text() == "of five folds and all views"
+    assert latest.read_text() == "richer"
     assert (latest.parent / "tiny+optim.lr=1e-3+train.epochs=1.csv").exists()
     assert "--predict" in (report(tiny, name) / "comparison.md").read_text()
     table.unlink()

@@ -76,24 +76,38 @@ class Speed:
         return max(0, math.floor(left / (self.folds(work, 1) - self.folds(work, 0))))
 
 
-def largest(
-    speed: Speed,
-    work: Work,
-    sizes: list[SizeWord],
-    seconds: float,
-    wanted: int,
-    before: Callable[[Speed], float] = lambda speed: 0.0,
-) -> SizeWord:
-    """The largest size at which the wanted epochs fit; where they fit at none, the largest with the fewest of use.
+@dataclass(frozen=True)
+class Sizes:
+    """That may be trained at. own: the side that the pictures have.
 
-    before: the seconds that pass before training begins, of the speed at a size.
+    wanted: epochs, of which so many come before larger pictures; most: so many come before pictures larger than they
+    are, for until then epochs gain more.
     """
-    speeds = [speed.at(size) for size in sizes]
-    for least in (wanted, FEWEST):
-        fitting = [one.size for one in speeds if one.epochs(work, seconds - before(one)) >= least]
-        if fitting:
-            return max(fitting, key=_pixels)
-    return min(sizes, key=_pixels)
+
+    sizes: list[SizeWord]
+    own: int
+    wanted: int
+    most: int
+
+    def largest(
+        self, speed: Speed, work: Work, seconds: float, before: Callable[[Speed], float] = lambda speed: 0.0
+    ) -> SizeWord:
+        """The largest size at which so many epochs fit; where they fit at none, the largest with the fewest of use.
+
+        before: the seconds that pass before training begins, of the speed at a size.
+        """
+
+        def fitting(sizes: list[SizeWord], epochs: int) -> list[SizeWord]:
+            speeds = [speed.at(size) for size in sizes]
+            return [one.size for one in speeds if one.epochs(work, seconds - before(one)) >= epochs]
+
+        own = [size for size in self.sizes if Size.of(size).short <= self.own] or [min(self.sizes, key=_pixels)]
+        beyond = [size for size in self.sizes if size not in own]
+        found = fitting(beyond, self.most) or fitting(own, self.wanted) or fitting(own, FEWEST)
+        return max(found, key=_pixels) if found else min(own, key=_pixels)
+
+    def up_to(self, size: SizeWord) -> "Sizes":
+        return replace(self, sizes=[one for one in self.sizes if _pixels(one) <= _pixels(size)])
 
 
 def _pixels(size: SizeWord) -> int:

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +23,7 @@ from src.experiments.budget_plan import Planned, recipe
 from src.experiments.first_folds import FirstFolds
 from src.experiments.first_probe import larger_size
 from src.experiments.learning_curve import lengths, promised
-from src.experiments.time_plan import Speed, Work, largest
+from src.experiments.time_plan import Sizes, Speed, Work
 from src.inference.planned_answer import PROBE_ALONE, RUN_ALONE
 from src.predict import main as predict
 from src.report import main as report
@@ -209,9 +210,15 @@ def test_epochs_and_size_are_what_fits():
         assert SPEED.epochs(WORK, seconds + 0.01) == epochs == SPEED.epochs(WORK, seconds * 0.99) + 1
     assert SPEED.at(200).fold(WORK, 5) > 3.5 * SPEED.fold(WORK, 5)
     seconds = SPEED.folds(WORK, 3) + SPEED.answers(WORK) + 0.01
-    assert largest(SPEED, WORK, [50, 100, 200], seconds, wanted=3) == 100
-    assert largest(SPEED, WORK, [50, 100, 200], seconds / 4, wanted=3) == 50
-    assert largest(SPEED, WORK, [50, 100, 200], seconds, 3, lambda speed: seconds * (speed.size > 50) / 2) == 50
+    sizes = Sizes([50, 100, 200], own=200, wanted=3, most=8)
+    assert sizes.largest(SPEED, WORK, seconds) == 100
+    assert sizes.largest(SPEED, WORK, seconds / 4) == 50
+    assert sizes.largest(SPEED, WORK, seconds, lambda speed: seconds * (speed.size > 50) / 2) == 50
+    # Photos of 60 pixels are made larger where eight epochs fit.
+    small = replace(sizes, own=60)
+    assert small.largest(SPEED, WORK, seconds) == small.largest(SPEED, WORK, seconds / 100) == 50
+    assert small.largest(SPEED, WORK, SPEED.folds(WORK, 8) + SPEED.answers(WORK) + 0.01) == 100
+    assert small.up_to(50).largest(SPEED, WORK, 1e9) == 50
 
 
 def test_a_longer_training_is_promised_by_the_trend_of_two():

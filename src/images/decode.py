@@ -202,6 +202,13 @@ def image_size(path: Path, at_least: int | None = None) -> tuple[int, int]:
         return header.size[::-1]
 
 
+def stored_orientation(path: Path) -> int:
+    """By how much a picture is turned when it is read; see `orientation`. 1 for what is no such file."""
+    with contextlib.suppress(Exception), Image.open(path, formats=FORMATS) as image:  # told when it is read
+        return orientation(image.info.get("exif", b""))
+    return 1
+
+
 def stored_pixels(path: Path) -> tuple[int, int, int] | None:
     """What the file itself holds: channels, bits of each, and their largest value; None where OpenCV cannot tell."""
     image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED) if path.stat().st_size else None
@@ -231,6 +238,7 @@ def frame(path: Path, image: Image.Image, number: int) -> np.ndarray:
     """One frame of an opened picture, as `decode` gives the first. Raises ImageFault."""
     with faults_of(path):
         image.seek(number)
+        _check_size(path, *image.size)  # pages need not be of one size
         return _to_rgb(image)
 
 

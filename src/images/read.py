@@ -1,8 +1,6 @@
 """A file, of whatever kind, as the pixels of its competition: the way from a name to an array."""
 
 import math
-import os
-import threading
 from pathlib import Path
 
 import cv2
@@ -11,14 +9,14 @@ import numpy as np
 from src.images import decode
 from src.images.bands import band_files, joined_bands
 from src.images.decode import PNG, SUFFIXES, ImageFault, ReadImage, TooLarge, faults_of, suffix_of
-from src.images.frames import frame_of_picture, frame_of_raw, number_of
+from src.images.frames import frame_of, number_of
+from src.images.last_file import LastFile
 from src.images.masks import MARGIN, box_region, mask_bytes
 from src.images.pixel_format import COLOURS, STANDARD, PixelFormat, RawImage, Unfit
-from src.images.readers import START, Reader, reader_by_content, reader_of, split_key
+from src.images.readers import START, Reader, reader_by_content, reader_of, reader_of_file, split_key
 from src.images.regions import BANDS, FRAME, MASK, Region, split_region
 
 DEEP = 65535  # the largest value of 16 bits
-PAGED = ".tif"  # how the endings of kinds begin whose pages have any depth
 OPACITY = 4  # channels of a picture whose last one is its opacity
 
 
@@ -81,12 +79,12 @@ def image_size(path: Path, pixels: PixelFormat = STANDARD, at_least: int | None 
     at_least: raise where `read_image` finds the image too large to be read with it. Raises ImageFault.
     """
     name, region = split_region(path)
+    if region and region.kind == FRAME:  # pages need not be of one size
+        return _raw_region(path, name, region, pixels.channels, pixels.as_pictures).size[::-1]
     if region:
         if region.kind == BANDS:  # all are brought to the largest
             return max((image_size(file, pixels) for file in band_files(path)), key=math.prod)
         width, height = image_size(Path(name), pixels)
-        if region.kind == FRAME:
-            return width, height
         top, bottom, left, right = _ends(path, region, (height, width))
         if at_least and width * height > decode.LARGEST:
             read_image(path, pixels, at_least)
@@ -109,10 +107,8 @@ def names_window(path: Path) -> bool:
     if key is not None:
         return raw_image(path).window is not None
     file = Path(name)
-    reader = reader_of(file)
-    if reader is None:
-        with faults_of(path), file.open("rb") as part:
-            reader = reader_by_content(part.read(START))
+    with faults_of(path):
+        reader = reader_of_file(file)
     return reader is not None and reader.window(file) is not None
 
 
@@ -172,30 +168,15 @@ def _region(path: Path, name: str, region: Region, pixels: PixelFormat, at_least
     if region.kind not in (FRAME, BANDS):
         return _part(path, region, _last_whole(path, name, pixels), at_least)
     form = PixelFormat() if pixels.as_pictures else pixels
-    return _mapped(path, _raw_region(path, name, region, pixels.channels), form, at_least)
+    return _mapped(path, _raw_region(path, name, region, pixels.channels, pixels.as_pictures), form, at_least)
 
 
-def _raw_region(path: Path, name: str, region: Region, channels: int) -> RawImage:
+def _raw_region(path: Path, name: str, region: Region, channels: int, as_pictures: bool = False) -> RawImage:
     """A frame, or files together, before any rule."""
     if region.kind == FRAME:
-        return _raw_frame(path, name, region, channels)
+        raw = frame_of(path, Path(name), number_of(path, region), channels, as_pictures)
+        return raw._replace(data=_identity(path, raw.data, region))
     return joined_bands(path, band_files(path), raw_image)
-
-
-def _raw_frame(path: Path, name: str, region: Region, channels: int) -> RawImage:
-    """One frame, before any rule. Those of what programs for photos write have 8 bits; of other files the channels are
-    shared out."""
-    number, file = number_of(path, region), Path(name)
-    with faults_of(path):
-        if _is_picture(file) and not file.suffix.lower().startswith(PAGED):
-            values, data = frame_of_picture(path, file, number)
-            return RawImage(values, _identity(path, data, region), 0, 255)
-        facts = os.stat(file)
-        key = name, facts.st_size, facts.st_mtime_ns, channels
-        if getattr(_last, "frames_key", None) != key:
-            _last.frames, _last.frames_key = (raw_image(file, channels), decode.frame_count(file)), key
-        raw = frame_of_raw(path, _last.frames[0], number, _last.frames[1])
-    return raw._replace(data=_identity(path, raw.data, region))
 
 
 def _part(path: Path, region: Region, whole: ReadImage, at_least: int | None) -> ReadImage:
@@ -213,21 +194,17 @@ def _check_reduced(path: Path, held: tuple[int, int], size: tuple[int, int], at_
         raise TooLarge(path, f"{reason} {held[1]} x {held[0]}", remedy, at_least=min(held))
 
 
-_last = threading.local()  # the picture that was read last: its boxes and frames stand in rows one after the other
+_last = LastFile()  # a picture of which boxes are asked for
 
 
 def _last_whole(path: Path, name: str, pixels: PixelFormat) -> ReadImage:
     """A picture of which parts are asked for. Raises ImageFault for the part."""
+    file = split_key(split_region(name)[0])[0]  # a tile of a box has a box as its picture
     with faults_of(path):
-        facts = os.stat(split_key(split_region(name)[0])[0])  # a tile of a box has a box as its picture
-    key = name, facts.st_size, facts.st_mtime_ns, pixels
-    if getattr(_last, "key", None) != key:
         try:
-            _last.image = _whole(Path(name), pixels)
+            return _last.of(file, (name, pixels), lambda: _whole(Path(name), pixels))
         except ImageFault as fault:
             raise ImageFault(path, fault.reason, fault.remedy) from None
-        _last.key = key
-    return _last.image
 
 
 def _whole(path: Path, pixels: PixelFormat) -> ReadImage:

@@ -13,10 +13,11 @@ from src.export.predict import main as answer
 from src.images.decode import ImageFault
 from src.images.frames import frame_names
 from src.images.pixel_format import PixelFormat
-from src.images.read import identifying_bytes, image_size, read_image
+from src.images.read import identifying_bytes, image_size, raw_image, read_image
 from src.predict import main as predict
 from src.prepare import main as prepare
 from src.train import main as train
+from tests.fixtures.codes import raises
 from tests.fixtures.deep_files import write_dicom
 from tests.images.test_bags import NET
 
@@ -92,6 +93,74 @@ def test_each_frame_is_an_image_of_its_own(tmp_path, frames, kind):
             read_image(file / f"frame={wrong}", form)
     half = read_image(file / "frame=2" / "tile=0,0,1,2", form).pixels
     assert np.abs(half[..., 0] / top * 255 - frames[2, :, :15]).max() < 1
+
+
+def shapes(file: Path, channels: int = 3) -> list[tuple[int, ...]]:
+    """Of all frames of a file, before any rule."""
+    return [raw_image(Path(name), channels).values.shape for name in frame_names(str(file), file)]
+
+
+def test_a_page_is_an_image_whatever_its_channels(tmp_path):
+    rng, file = np.random.default_rng(0), tmp_path / "a.tif"
+    colours = rng.integers(0, 255, (20, 30, 3)).astype(np.uint8)
+    tifffile.imwrite(file, colours, photometric="rgb")
+    assert shapes(file) == [(20, 30, 3)]
+    assert (read_image(file / "frame=0").pixels == colours).all()
+    with tifffile.TiffWriter(file) as out:  # pages of two sizes, of which the first has a smaller copy beside it
+        out.write(colours, photometric="rgb")
+        out.write(colours[::2, ::2], photometric="rgb", subfiletype=1)
+        out.write(colours[:8, :6], photometric="rgb")
+    assert shapes(file) == [(20, 30, 3), (8, 6, 3)]
+    assert (read_image(file / "frame=1").pixels == colours[:8, :6]).all()
+    assert image_size(file / "frame=1") == (6, 8)
+    with tifffile.TiffWriter(file) as out:
+        out.write(colours, photometric="rgb", subifds=1)
+        out.write(colours[::2, ::2], photometric="rgb", subfiletype=1)
+    assert shapes(file) == [(20, 30, 3)]
+    stack = rng.integers(0, 4000, (70, 16, 64)).astype(np.uint16)
+    tifffile.imwrite(file, stack, photometric="minisblack", metadata=None)
+    assert shapes(file) == [(16, 64, 1)] * 70
+    assert (raw_image(file / "frame=33").values[..., 0] == stack[33]).all()
+
+
+@pytest.mark.parametrize("mode", ["P", "white", "L"])
+def test_pages_are_seen_as_the_whole_file_is(tmp_path, mode):
+    pages = np.random.default_rng(0).integers(0, 255, (2, 20, 30)).astype(np.uint8)
+    for name, held in (("both", pages), ("second", pages[1:])):
+        if mode == "white":
+            tifffile.imwrite(tmp_path / f"{name}.tif", held, photometric="miniswhite")
+        else:
+            first, *others = [Image.fromarray(one).convert(mode) for one in held]
+            for image in (first, *others) if mode == "P" else ():
+                image.putpalette(bytes(range(255, -1, -1)) * 3)
+            first.save(tmp_path / f"{name}.tif", save_all=True, append_images=others)
+    seen = read_image(tmp_path / "both.tif/frame=1").pixels
+    assert (seen == read_image(tmp_path / "second.tif").pixels).all()
+
+
+def test_frames_of_colours_and_files_without_an_ending(tmp_path):
+    import pydicom
+
+    frames, file = np.random.default_rng(0).integers(0, 255, (4, 20, 30, 3)).astype(np.uint8), tmp_path / "IM1"
+    write_frames(file, frames[..., 0])
+    assert shapes(file, 1) == [(20, 30, 1)] * 4
+    held = pydicom.dcmread(file)
+    held.SamplesPerPixel, held.PhotometricInterpretation, held.PlanarConfiguration = 3, "RGB", 0
+    held.BitsAllocated = held.BitsStored = 8
+    held.HighBit, held.PixelData = 7, frames.tobytes()
+    held.save_as(file)
+    assert shapes(file) == [(20, 30, 3)] * 4
+    assert (read_image(file / "frame=2").pixels == frames[2]).all()
+    with pytest.raises(ImageFault):
+        read_image(file)  # which is no picture
+
+
+def test_kinds_without_frames_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((5, 20, 30), np.uint8))
+    with raises("bad-card", "a.npy"):
+        frame_names("a.npy", tmp_path / "a.npy")
+    with raises("bad-image"):
+        read_image(tmp_path / "a.npy/frame=0")
 
 
 def write_frames(path: Path, frames: np.ndarray) -> None:

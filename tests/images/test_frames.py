@@ -13,6 +13,7 @@ from src import prepare
 from src.competition.card import load_card
 from src.competition.samples import load_samples
 from src.images.read import read_image
+from tests.images.test_frame_bags import write_frames
 
 
 def animated(path, pictures):
@@ -31,6 +32,7 @@ def pages(path, pictures):
         ("webp", animated, 3, True, False),
         ("tif", pages, 3, False, True),  # three pages of gray are no colours for sure
         ("tif", animated, 9, False, True),
+        ("dcm", lambda path, pictures: write_frames(path, pictures.mean(axis=-1)), 3, False, True),
         ("png", lambda path, pictures: Image.fromarray(pictures[0]).save(path), 3, False, False),
     ],
 )

@@ -12,13 +12,15 @@ import numpy as np
 from src.competition.detect.draft import Draft, Evidence, flow
 from src.core.errors import Problem
 from src.core.wording import plural
-from src.images.decode import ImageFault, frame_count
+from src.images.decode import ImageFault
+from src.images.frames import frame_count
 from src.images.pixel_format import COLOURS, MOST_CHANNELS, RawImage, in_bits
 from src.images.read import names_window, raw_image
+from src.images.readers import reader_of_file
 
 LOOKED_AT = 60  # images of the training part; a third as many of the test part
 SHARES = (0.1, 99.9)  # percentiles of floating-point values that become black and white
-PAGED, ANIMATED = (".tif", ".tiff"), (".gif", ".webp", ".apng", ".png")  # kinds that may hold several pictures
+ANIMATED = (".gif", ".webp", ".apng", ".png")  # kinds of which the first of several pictures is read
 SOME = 10_000  # numbers of an image, from which percentiles are taken
 APART = 3  # times that the range of all channels is wider than that of one, from which on each has its own
 FEW = 0.1  # of the files, that may name no window where all others do
@@ -54,7 +56,7 @@ def put_image_facts(draft: Draft, train: Sequence[str], test: Sequence[str]) -> 
         return
     looked = _spread(train, LOOKED_AT) + _spread(test, LOOKED_AT // 3)
     found = _looks(looked)
-    pages = sum(count > 1 for path, count in _frames(looked).items() if path.lower().endswith(PAGED))
+    pages = sum(count > 1 for path, count in _frames(looked).items() if not path.lower().endswith(ANIMATED))
     ordinary = all(look.plain and look.channels in (1, COLOURS) for look in found)
     if not found or (ordinary and 2 * pages < len(found)):
         return
@@ -75,8 +77,8 @@ def put_image_facts(draft: Draft, train: Sequence[str], test: Sequence[str]) -> 
         how = f"the files hold {plural(channels, 'channel')}, of {found[0].type}"
         if pages:
             how = (
-                f"the pages of each file are read as its channels, {channels} in all; if they are several images of "
-                "one answer: bag=files, and templates of images that end with /frame=*"
+                f"the pages or frames of each file are read as its channels, {channels} in all; if they are several "
+                "images of one answer: bag=files, and templates of images that end with /frame=*"
             )
         draft.put("image.channels", channels, how, guess=bool(pages), evidence=evidence)
     values, how, doubtful = _range(found, sorted({*train, *test}))
@@ -88,7 +90,7 @@ def put_image_facts(draft: Draft, train: Sequence[str], test: Sequence[str]) -> 
 def frames_told(train: Sequence[str], test: Sequence[str]) -> str:
     """What is said of animated pictures, of which the first frame alone is read; empty where there are none."""
     looked = _spread(train, LOOKED_AT) + _spread(test, LOOKED_AT // 3)
-    counts = [count for path, count in _frames(looked).items() if not path.lower().endswith(PAGED) and count > 1]
+    counts = [count for path, count in _frames(looked).items() if path.lower().endswith(ANIMATED) and count > 1]
     if not counts:
         return ""
     return (
@@ -98,8 +100,14 @@ def frames_told(train: Sequence[str], test: Sequence[str]) -> str:
 
 
 def _frames(paths: Sequence[str]) -> dict[str, int]:
-    """How many frames the files hold whose kind may have several."""
-    return {path: frame_count(Path(path)) for path in paths if path.lower().endswith((*PAGED, *ANIMATED))}
+    """How many frames the files hold whose kind may have several; not of parts of a file."""
+    counts = {}
+    for path in paths:
+        with contextlib.suppress(ImageFault, OSError):
+            file = Path(path)
+            if path.lower().endswith(ANIMATED) or ((reader := reader_of_file(file)) and reader.has_frames):
+                counts[path] = frame_count(file) or 1
+    return counts
 
 
 def _spread(paths: Sequence[str], wanted: int) -> list[str]:

@@ -11,11 +11,11 @@ import math
 import os
 import re
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -35,17 +35,31 @@ class Position(NamedTuple):
     number: float
 
 
+class Frames(Protocol):
+    """The images of one file, each read when it is asked for. pages: which pages of the file they are."""
+
+    pages: Sequence[int]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int) -> RawImage:
+        """With the bytes of the whole file. Raises ImageFault."""
+        ...
+
+
 class Reader:
     """One kind of file. suffixes: in small letters, with their dots. packages: what pip must have installed.
 
     container: whether a file may hold many images, each under a key. picture: whether such files are pictures, unless a
-    card says how their numbers become pixels.
+    card says how their numbers become pixels. has_frames: whether a file may hold several images, counted from 0,
+    which are channels where it is read whole.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
     packages: ClassVar[tuple[str, ...]] = ()
     container: ClassVar[bool] = False
     picture: ClassVar[bool] = False
+    has_frames: ClassVar[bool] = False
 
     def begins(self, start: bytes) -> bool:
         """Whether a file that begins so (its first 132 bytes) is of this kind, whatever it is called."""
@@ -80,8 +94,12 @@ class Reader:
         return None
 
     def frames(self, path: Path) -> int:
-        """How many images a file holds as channels, by its header. Raises ImageFault."""
-        return 1
+        """How many frames a file holds, by its headers. Raises ImageFault."""
+        raise NotImplementedError
+
+    def frames_of(self, path: Path, data: bytes, channels: int) -> Frames:
+        """The frames of a file with these bytes. Raises ImageFault."""
+        raise NotImplementedError
 
     def no_key(self, path: Path, key: str) -> ImageFault:
         """The error to raise where a container has no such key."""
@@ -118,6 +136,15 @@ def reader_of(path: str | Path) -> Reader | None:
 def reader_by_content(start: bytes) -> Reader | None:
     """What reads a file that begins so; None where no kind does."""
     return next((kind for kind in _kinds(extensions_folder()) if kind.begins(start)), None)
+
+
+def reader_of_file(file: Path) -> Reader | None:
+    """What reads a file, by its name, or where that tells nothing by its first bytes. Raises OSError."""
+    found = reader_of(file)
+    if found is None:
+        with file.open("rb") as part:
+            found = reader_by_content(part.read(START))
+    return found
 
 
 def split_key(path: str | Path) -> tuple[str, str | None]:

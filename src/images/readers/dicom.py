@@ -1,8 +1,11 @@
 """DICOM: stored numbers in their own unit, the window of the file, and which end of them is bright."""
 
+import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +14,7 @@ from src.images.pixel_format import RawImage
 from src.images.readers import READERS, Position, Reader, check_size
 
 CODECS = "pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
+COUNT = "NumberOfFrames"
 
 
 @READERS.register("dicom")
@@ -22,31 +26,30 @@ class Dicom(Reader):
 
     suffixes = (".dcm", ".dicom")
     packages = ("pydicom",)
+    has_frames = True
 
     def begins(self, start: bytes) -> bool:
         return start[128:132] == b"DICM"
 
     def read(self, path: Path, data: bytes, channels: int) -> RawImage:
-        pydicom = self.import_library("pydicom", path)
+        with _faults(path):
+            file = self.import_library("pydicom", path).dcmread(io.BytesIO(data))
+        return self._image(path, file, data, None)
+
+    def _image(self, path: Path, file: Any, data: bytes, number: int | None) -> RawImage:
+        """All frames of an opened file as channels, or one of them. file: a pydicom Dataset."""
         pixels = self.import_library("pydicom.pixels", path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # many files break rules that change no pixel
-            try:
-                file = pydicom.dcmread(io.BytesIO(data))
-                names = ("NumberOfFrames", "Rows", "Columns", "SamplesPerPixel")
-                check_size(path, tuple(int(file.get(name) or 1) for name in names))
-                stored = file.pixel_array
-            except (ImageFault, MemoryError):
-                raise
-            except Exception as error:  # broken files raise anything
-                reason = " ".join(str(error).split())
-                if "missing dependencies" in reason or "plugins are missing" in reason:
-                    raise ImageFault(path, "its compression needs further packages", f"pip install {CODECS}") from None
-                raise ImageFault(path, f"no DICOM image that can be read ({reason[:160]})") from None
+            with _faults(path):
+                shape = [int(file.get(name) or 1) for name in (COUNT, "Rows", "Columns", "SamplesPerPixel")]
+                check_size(path, tuple(shape if number is None else shape[1:]))
+                stored = file.pixel_array if number is None else pixels.pixel_array(file, index=number)
             colour = int(file.get("SamplesPerPixel", 1)) > 1
             kind = str(file.get("PhotometricInterpretation", "MONOCHROME2")).strip()
             if kind == "PALETTE COLOR":
-                stored, colour = pixels.apply_color_lut(stored, file), True
+                stored = pixels.apply_color_lut(stored, file)
+                _check_picture(path, stored)
                 return RawImage(stored, data, 0.0, float(np.iinfo(stored.dtype).max))
             slope, intercept = file.get("RescaleSlope"), file.get("RescaleIntercept")
             slope, intercept = (1.0, 0.0) if None in (slope, intercept) else (float(slope), float(intercept))
@@ -57,8 +60,7 @@ class Dicom(Reader):
             values = np.moveaxis(values, 0, 2)
         elif values.ndim == 2:
             values = values[:, :, None]
-        if values.ndim != 3:
-            raise ImageFault(path, f"it holds frames of colours, of shape {values.shape}")
+        _check_picture(path, values)
         bits, signed = int(file.get("BitsStored", 8 * stored.dtype.itemsize)), int(file.get("PixelRepresentation", 0))
         ends = np.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed else [0, 2**bits - 1], float)
         low, high = sorted(ends * slope + intercept)
@@ -69,10 +71,13 @@ class Dicom(Reader):
     def frames(self, path: Path) -> int:
         pydicom = self.import_library("pydicom", path)
         try:
-            file = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
-            return int(file.get("NumberOfFrames") or 1)
+            return _count(pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[COUNT]))
         except Exception as error:  # broken files raise anything
             raise ImageFault(path, f"no DICOM file ({' '.join(str(error).split())[:160]})") from None
+
+    def frames_of(self, path: Path, data: bytes, channels: int) -> "_Frames":
+        with _faults(path):
+            return _Frames(self, path, self.import_library("pydicom", path).dcmread(io.BytesIO(data)), data)
 
     def position(self, path: Path) -> Position | None:
         pydicom = self.import_library("pydicom", path)
@@ -90,6 +95,45 @@ class Dicom(Reader):
             )
         except Exception as error:  # broken files raise anything
             raise ImageFault(path, f"no DICOM file ({' '.join(str(error).split())[:160]})") from None
+
+
+class _Frames:
+    """The frames of an opened file."""
+
+    def __init__(self, reader: Dicom, path: Path, file: Any, data: bytes) -> None:
+        self.reader, self.path, self.file, self.data, self.pages = reader, path, file, data, range(_count(file))
+
+    def __len__(self) -> int:
+        return len(self.pages)
+
+    def __getitem__(self, number: int) -> RawImage:
+        return self.reader._image(self.path, self.file, self.data, number)
+
+
+@contextlib.contextmanager
+def _faults(path: Path) -> Iterator[None]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # many files break rules that change no pixel
+            yield
+    except (ImageFault, MemoryError):
+        raise
+    except Exception as error:  # broken files raise anything
+        reason = " ".join(str(error).split())
+        if "missing dependencies" in reason or "plugins are missing" in reason:
+            raise ImageFault(path, "its compression needs further packages", f"pip install {CODECS}") from None
+        raise ImageFault(path, f"no DICOM image that can be read ({reason[:160]})") from None
+
+
+def _count(file: Any) -> int:
+    return int(file.get(COUNT) or 1)
+
+
+def _check_picture(path: Path, values: np.ndarray) -> None:
+    if values.ndim != 3:
+        raise ImageFault(
+            path, f"it holds frames of colours, of shape {values.shape}", "read each alone: /frame=* in the card"
+        )
 
 
 def _position(file: object) -> Position | None:

@@ -17,7 +17,7 @@ from src.competition.card import Card
 from src.competition.file_tree import Tree
 from src.competition.labels import settle_conflicts
 from src.competition.metadata import PREFIX
-from src.core.console import Note
+from src.core.console import Note, note
 from src.core.errors import Problem
 from src.core.wording import plural
 from src.images.bags import natural_order
@@ -50,11 +50,18 @@ def bags_of(train: pd.DataFrame, test: pd.DataFrame, tiles: str | None = None) -
 
 
 def in_order(bags: list[Bag]) -> list[Bag]:
-    """The bags with their images in the order of the places that the files tell, where they tell them."""
-    orders = by_position([bag.paths for bag in bags])
+    """The bags with their images series by series, in the order of the places that the files tell, where they tell
+    them; and a note of those whose order is in doubt."""
+    found = by_position([bag.paths for bag in bags])
+    for code, series, text in (
+        ("slices-unplaced", found.unplaced, "not every file tells its place, and the order of names counts"),
+        ("slices-missing", found.lacking, "the numbers in the names leave some out, and the next one is the neighbour"),
+    ):
+        if series:
+            note(code, f"{plural(len(series), 'series', 'series')}, such as {series[0].rpartition('/')[2]}: {text}")
     return [
         Bag(tuple(bag.paths[k] for k in order), tuple(bag.digests[k] for k in order))
-        for bag, order in zip(bags, orders, strict=True)
+        for bag, order in zip(bags, found.orders, strict=True)
     ]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from src.competition.auto_config import resolve_auto, with_values
-from src.competition.bags import Bag, bags_of, in_order
+from src.competition.bags import CHANNELS, Bag, bags_of, in_order
 from src.competition.card import Card, load_card
 from src.competition.folds import Folds, freeze_folds, units_of
 from src.competition.labels import test_answers
@@ -37,7 +37,8 @@ from src.images.fits import version_of
 from src.images.local_copy import local_folder
 from src.images.pixel_format import COLOURS, MOST_CHANNELS, STANDARD, PixelFormat
 from src.images.prepare_steps import versions_of
-from src.images.slices import lacks_slices, seen_format
+from src.images.slices import VERSION as SLICES_VERSION
+from src.images.slices import folder_of, seen_format, series_of
 from src.images.stream import ImageStream
 from src.metrics import Metric, Rows, metric
 from src.models.bags import BAGS
@@ -85,7 +86,7 @@ class Competition:
         if images.tiles:
             recipe.append(["tiles", images.tiles])
         if images.slices:
-            recipe.append(["slices", images.slices])
+            recipe.append(["slices", images.slices, SLICES_VERSION])
         digest = hashlib.sha256(json.dumps(recipe).encode())
         for table in (self.samples.train, self.samples.test):
             for name, text in zip(relative_paths(table["path"], self.card.folder), of_files(table), strict=True):
@@ -112,6 +113,11 @@ class Competition:
     def seen_format(self) -> PixelFormat:
         """Of the pictures that a network sees: of slices, so many together."""
         return seen_format(self.card.pixel_format, self.config.images.slices)
+
+    @property
+    def in_colours(self) -> bool:
+        """Whether three channels that a network sees are red, green and blue, and not slices, or files as channels."""
+        return self.config.images.slices is None and self.card.bag != CHANNELS
 
     def images(self, size: SizeWord | None = None, once: bool = False) -> ImageCache | ImageStream | BagImages:
         """Every image decoded for networks that see `size` pixels (None: as trained). once: for one look at them no
@@ -142,7 +148,8 @@ class Competition:
         if bags is None:
             return images
         ends = np.cumsum([0, *(len(bag.paths) for bag in bags)])
-        return BagImages(images, ends, wanted.bag_size, wanted.slices)
+        series = series_of([bag.paths for bag in bags]) if wanted.slices else None
+        return BagImages(images, ends, wanted.bag_size, wanted.slices, series)
 
 
 def cells_beside(samples: Samples, model: Model) -> np.ndarray | None:
@@ -211,11 +218,11 @@ def _for_bags(config: Config, samples: Samples) -> Config:
         usual = {"model.bag": "auto", "images.bag_size": None, "images.slices": None}
         asked = [name for name, value in usual.items() if config.value(name) != value]
         if asked:
-            text = f"{asked[0]}: each answer of {config.competition} has one image: leave it out, or give images.tiles"
+            more = "say in the card which images are one answer (bag: files)"
+            more = more if asked[0] == "images.slices" else "give images.tiles"
+            text = f"{asked[0]}: each answer of {config.competition} has one image: leave it out, or {more}"
             raise UsageError(text, code="no-bags")
         return config
-    if config.images.slices:
-        _check_slices(config, bags)
     if config.model.bag != "auto" and BAGS.get(config.model.bag).joins_answers and samples.target.own_unit:
         text = f"model.bag={config.model.bag} joins answers of yes or no, and those of {config.competition} are numbers"
         raise UsageError(f"{text}: take model.bag=max", code="unfit-for-bags")
@@ -223,19 +230,28 @@ def _for_bags(config: Config, samples: Samples) -> Config:
     if config.images.bag_size is None:
         most = max(MOST_SLOTS, Size.of(tiles).pixels) if tiles else MOST_SLOTS  # of one picture every tile is seen
         values["images.bag_size"] = min(most, max(len(bag.paths) for bag in bags))
-    return with_values(config, values) if values else config
+    config = with_values(config, values) if values else config
+    if config.images.slices:
+        _check_slices(config, bags)
+    return config
 
 
 def _check_slices(config: Config, bags: list[Bag]) -> None:
-    """Raises UsageError where pictures cannot be made of slices; tells series that lack one."""
+    """Raises UsageError where pictures cannot be made of slices."""
     if config.images.tiles:
         text = "images.slices joins the images of an answer, and images.tiles cuts them: leave one of them out"
         raise UsageError(text, code="slices-and-tiles")
-    lacking = [bag.paths for bag in bags if lacks_slices(bag.paths)]
-    if lacking:
-        first = lacking[0][0].rpartition("/")[2]
-        text = f"the numbers of {plural(len(lacking), 'bag')} leave some out, as in that of {first}"
-        note("slices-missing", f"{text}: the next slice that is there counts as the neighbour")
+    several = [bag.paths for bag in bags if len(bag.paths) > 1]
+    folders = [list(dict.fromkeys(map(folder_of, paths))) for paths in several]
+    mixed = [held for held in folders if len(held) > 1]
+    if mixed and all(len(held) == len(paths) for held, paths in zip(folders, several, strict=True)):
+        text = f"images.slices: a slice has its neighbours in its own folder, and each folder holds one: {mixed[0][0]}"
+        raise UsageError(f"{text}. Leave it out", code="no-series")
+    if mixed and config.images.bag_size == 1:
+        text = f"images.bag_size=1 joins slices of one series, and {len(mixed)} of {plural(len(bags), 'answer')} have"
+        text += f" several: {', '.join(held.rpartition('/')[2] for held in mixed[0])}. Name one in the templates of "
+        text += "images of the card, such as {id}/T1/*.dcm, or leave images.bag_size out"
+        raise UsageError(text, code="several-series")
 
 
 def _for_channels(config: Config, files: PixelFormat) -> Config:

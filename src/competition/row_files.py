@@ -13,7 +13,7 @@ from src.competition.card import Card, Table
 from src.competition.file_tree import Tree
 from src.core.errors import Problem, UsageError
 from src.images.bands import banded
-from src.images.regions import split_region, with_region
+from src.images.regions import FRAME, split_region, with_region
 
 
 @dataclass
@@ -29,9 +29,7 @@ class Bands:
 
 def with_files(rows: pd.DataFrame, source: Table, tree: Tree, card: Card, bands: Bands) -> pd.DataFrame:
     """The rows with the paths of their files, and whether these are `absent`."""
-    if card.bag in (FILES, CHANNELS) and "*" not in source.images:
-        told = "images is a template that means several files, with a *, such as train/{id}/*.png"
-        raise UsageError(f"the card of {card.id}: with bag: {card.bag}, {told}, not {source.images}", code="bad-card")
+    _check_template(card, source.images)
     if card.bag != FILES:
         joined = card.bag == CHANNELS
         found = banded_files(rows["path"], tree, card, bands) if joined else find_files(rows["path"], source, tree)
@@ -39,6 +37,20 @@ def with_files(rows: pd.DataFrame, source: Table, tree: Tree, card: Card, bands:
         return rows
     bags = find_bags(rows["path"], tree)
     return with_bags(rows.assign(absent=[not bag for bag in bags]), bags)
+
+
+def _check_template(card: Card, images: str) -> None:
+    """Raises UsageError for a template of images that cannot be with the card's `bag`."""
+    if card.bag not in (FILES, CHANNELS):
+        return
+    whose = f"the card of {card.id}: with bag: {card.bag}"
+    if "*" not in images:
+        told = f"images is a template that means several files, with a *, such as train/{{id}}/*.png, not {images}"
+        raise UsageError(f"{whose}, {told}", code="bad-card")
+    part = split_region(images)[1]
+    if part and (part.kind, part.text) != (FRAME, "*"):
+        told = f"files are whole, and {images} names a part of each: leave {part.kind}= out, or take bag: rows"
+        raise UsageError(f"{whose}, {told}, with a row for each image", code="bad-card")
 
 
 def find_files(paths: pd.Series, source: Table, tree: Tree) -> tuple[list[str], np.ndarray]:

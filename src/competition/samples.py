@@ -20,6 +20,7 @@ from src.competition.tables import all_columns, columns_of, need, own_columns, s
 from src.core.console import Note
 from src.core.errors import Problem, UsageError
 from src.core.wording import plural
+from src.images.masks import whole_masks
 from src.targets import TargetType
 from src.targets.label_cells import YES
 
@@ -168,6 +169,8 @@ def load_samples(card: Card, extra: Sequence[str] = (), tree: Tree | None = None
             table[BAG] = [tuple(root + path for path in bag) for bag in table[BAG]]
     if BAG in train:
         note_sizes(card, train, notes)
+    if told := whole_masks(image_paths(train)):
+        notes.append(Note("masks-whole", told))
     sample = sample_of(card, {*test["id"], *absent}, test, classes)
     without = tuple(absent)
     return Samples(train, test, target, classes, sample, card.target_type, without, tuple(notes), metadata, bands.ends)

@@ -112,7 +112,9 @@ class SpeedTrials:
         images, slices = stream.batch(range(len(paths))), config.images.slices
         if slices:
             images, pixels = together(np.stack([images] * slices, axis=1)), seen_format(pixels, slices)
-        augmentation = Augmentation(config.augment.transforms, config.images.size, side, pixels)
+        augmentation = Augmentation(
+            config.augment.transforms, config.images.size, side, pixels, self.competition.in_colours
+        )
         return _quickest(lambda: augmentation(images, (0, 0)), 2) / len(paths) * (config.images.bag_size or 1)
 
 

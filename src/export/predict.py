@@ -35,7 +35,7 @@ from src.images.frames import frame_names
 from src.images.pixel_format import PixelFormat
 from src.images.read import looks_like_image
 from src.images.regions import tile_names
-from src.images.slices import by_position
+from src.images.slices import by_position, series_of
 from src.images.stream import ImageStream
 from src.inference.backends.backend import Engine
 from src.inference.predictor import view_logits
@@ -106,7 +106,7 @@ class Exported:
         if pixels.tiles:
             bags = [[name for one in bag for name in tile_names(one, pixels.tiles)] for bag in bags]
         if pixels.slices:
-            bags = [[bag[k] for k in order] for bag, order in zip(bags, by_position(bags), strict=True)]
+            bags = [[bag[k] for k in order] for bag, order in zip(bags, by_position(bags).orders, strict=True)]
         stream = image_stream(pixels, bags)
         for part in file_batches(stream, pixels.size, batch or self.facts.batch, workers, bad == "stop"):
             if part.faults and bad == "stop":
@@ -180,7 +180,8 @@ def image_stream(pixels: Pixels, bags: Sequence[Sequence[str | Path]]) -> ImageS
     stream = ImageStream(paths, pixels.load_side, pixels.fit, pixels.prepare, form)
     if not pixels.bag_size:
         return stream
-    return BagImages(stream, np.cumsum([0, *map(len, bags)]), pixels.bag_size, pixels.slices)
+    series = series_of(bags) if pixels.slices else None
+    return BagImages(stream, np.cumsum([0, *map(len, bags)]), pixels.bag_size, pixels.slices, series)
 
 
 def _images_of(named: Path | str | Sequence[Path | str], pixels: Pixels) -> list[str]:

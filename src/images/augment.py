@@ -17,7 +17,7 @@ import albumentations as A
 
 from src.config.image_size import Size, SizeWord
 from src.core.errors import UsageError
-from src.images.pixel_format import STANDARD, PixelFormat, to_levels
+from src.images.pixel_format import COLOURS, STANDARD, PixelFormat, to_levels
 from src.images.stream import resized
 
 SIZE = "size"  # the word that stands for what the network sees
@@ -36,15 +36,19 @@ class Augmentation:
         size: SizeWord,
         load_size: SizeWord | None = None,
         pixels: PixelFormat = STANDARD,
+        colours: bool = True,
     ) -> None:
-        """Images come in at `load_size` pixels, by default `size`. Raises UsageError for what cannot work."""
+        """Images come in at `load_size` pixels, by default `size`. colours: whether three channels are red, green and
+        blue. Raises UsageError for what cannot work."""
         self.size, self.pixels = Size.of(size), pixels
         self.compose = A.Compose([_built(entry, self.size) for entry in transforms], strict=True)
-        blank = _for_library(np.zeros((*Size.of(load_size or size).shape, pixels.channels), pixels.dtype))
+        # The library takes three channels for colours: where they are none, it is asked about one more.
+        channels = pixels.channels + (pixels.channels == COLOURS and not colours)
+        blank = _for_library(np.zeros((*Size.of(load_size or size).shape, channels), pixels.dtype))
         made = _tried(self.compose, blank)
-        if made.dtype != blank.dtype or made.ndim != 3 or made.shape[2] != pixels.channels:
+        if made.dtype != blank.dtype or made.ndim != 3 or made.shape[2] != channels:
             raise UsageError(
-                f"augment must end in an image of {pixels.channels} channels and {blank.dtype}, not in {made.dtype} of "
+                f"augment must end in an image of {channels} channels and {blank.dtype}, not in {made.dtype} of "
                 f"shape {made.shape}: leave out Normalize, ToFloat and the like, the network normalises by itself",
                 code="bad-augment",
             )

@@ -19,13 +19,20 @@ class BagImages:
     """As an ImageCache, with a row for each bag: (height, width, slots * channels). Pickles small.
 
     ends: (bags + 1,), where each bag begins in `images`. slots: pictures of a bag that are seen at once. slices: images
-    that make up a picture; None: it is one image, with its channels.
+    that make up a picture; None: it is one image, with its channels. series: (images,), the series of each, see
+    images/slices.py; no picture has slices of two. None: a bag is one series.
     """
 
     def __init__(
-        self, images: ImageCache | ImageStream, ends: np.ndarray, slots: int, slices: int | None = None
+        self,
+        images: ImageCache | ImageStream,
+        ends: np.ndarray,
+        slots: int,
+        slices: int | None = None,
+        series: np.ndarray | None = None,
     ) -> None:
         self.images, self.ends, self.slots, self.slices = images, ends, slots, slices
+        self.series = series
         self.faults: dict[int, str] = {}
 
     def __len__(self) -> int:
@@ -91,7 +98,8 @@ class BagImages:
         """(pictures, images of each) rows of `images`, for the chosen ones of a bag."""
         if self.slices is None:
             return chosen[:, None]
-        return bag[places_of(np.searchsorted(bag, chosen), len(bag), self.slices, whole=self.slots == 1)]
+        series = np.zeros(len(bag), np.int32) if self.series is None else self.series[bag]
+        return bag[places_of(np.searchsorted(bag, chosen), series, self.slices, whole=self.slots == 1)]
 
     def _images(self, members: list[np.ndarray]) -> np.ndarray:
         rows = np.concatenate(members) if members else np.zeros((0, self.slices or 1), np.int64)

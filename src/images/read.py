@@ -11,7 +11,7 @@ from src.images.bands import band_files, joined_bands
 from src.images.decode import PNG, SUFFIXES, ImageFault, ReadImage, TooLarge, faults_of, suffix_of
 from src.images.frames import frame_of, number_of
 from src.images.last_file import LastFile
-from src.images.masks import MARGIN, box_region, mask_bytes
+from src.images.masks import box_region, mask_bytes, what_counts
 from src.images.pixel_format import COLOURS, STANDARD, PixelFormat, RawImage, Unfit
 from src.images.readers import START, Reader, reader_by_content, reader_of, reader_of_file, split_key
 from src.images.regions import BANDS, FRAME, MASK, Region, split_region
@@ -138,8 +138,7 @@ def looks_like_image(path: Path) -> bool:
 
 def _identity(path: Path, data: bytes, region: Region) -> bytes:
     if region.kind == MASK:  # the same picture under the same mask is the same, whatever the mask's file is called
-        margin = MARGIN.fullmatch(region.text)[2]
-        return data + f"/{MASK}={margin}".encode() + mask_bytes(path, region)
+        return data + f"/{MASK}={what_counts(region)}".encode() + mask_bytes(path, region)
     return data + f"/{region.kind}={region.text}".encode()
 
 

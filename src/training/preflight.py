@@ -41,7 +41,8 @@ def check_choices(competition: Competition) -> None:
     view_names([*config.predict.views, *config.probe.views], config.images.size)
     stages = stages_of(config)
     for stage in stages:
-        Augmentation(stage.augment.transforms, stage.size, config.images.load_side(), competition.seen_format)
+        side, pixels = config.images.load_side(), competition.seen_format
+        Augmentation(stage.augment.transforms, stage.size, side, pixels, competition.in_colours)
         augmented_rows(stage.augment.only, samples.targets, samples.classes, samples.target)
     if is_warm_start(config.model):
         earlier_run("model.weights", config.model.weights, competition)

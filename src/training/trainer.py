@@ -132,8 +132,8 @@ class FoldTraining:
         self.state.rest(freeze(self.state.plain_network.backbone, stage.frozen, self.config.train.hold_norms))
         self.state.share_gradients()
         load_side = self.config.images.load_side()
-        pixels = job.competition.seen_format
-        augmentation = Augmentation(stage.augment.transforms, stage.size, load_side, pixels)
+        pixels, colours = job.competition.seen_format, job.competition.in_colours
+        augmentation = Augmentation(stage.augment.transforms, stage.size, load_side, pixels, colours)
         only = augmented_rows(stage.augment.only, data.targets, data.classes, data.target, self.fold_targets.answered)
         feed = Feed(AugmentedSteps(job.images, augmentation, only), job.machine.workers, self.device)
         self.feed = DistributedLoader(feed, job.ranks, stage.size, self.config.planes, pixels.tensor_dtype)

@@ -59,8 +59,8 @@ def _pipelines(results: RunResults) -> Iterator[tuple[Augment, SizeWord]]:
 def _shown(
     results: RunResults, rows: np.ndarray, images: np.ndarray, augment: Augment, size: SizeWord, number: int
 ) -> list[Block]:
-    pixels = results.competition.seen_format
-    augmentation = Augmentation(augment.transforms, size, Size(*images.shape[1:3]).word, pixels)
+    pixels, colours = results.competition.seen_format, results.competition.in_colours
+    augmentation = Augmentation(augment.transforms, size, Size(*images.shape[1:3]).word, pixels, colours)
     made = [augmentation(images, (0, number, time)) for time in range(TIMES)]
     tiles = tuple(
         Tile(

@@ -24,6 +24,10 @@ SHOWN = 8
 
 @SECTIONS.register("bags")
 def bags(results: RunResults) -> Section:
+    images = results.competition.config.images
+    if images.bag_size == 1:
+        one = f"{images.slices} slices of its series" if images.slices else "one of its images"
+        return Section("bags", TITLE, f"With images.bag_size=1 a bag is one picture, of {one}.", ())
     rows = np.sort(np.random.default_rng(0).permutation(len(results.held.id))[:LOOKED_AT])
     weights = weights_of(results, rows)
     if weights is None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -9,8 +10,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from src.competition.card import Table
+from src.competition.detect.mask_crops import masks_told
+from src.competition.file_tree import Tree
 from src.competition.quality.image_index import stamp_of
-from src.images.decode import ImageFault
+from src.images.decode import ImageFault, upright
+from src.images.masks import mask_files, whole_masks
 from src.images.read import identifying_bytes, image_size, raw_image, read_image
 from src.predict import main as predict
 from src.prepare import main as prepare
@@ -98,6 +103,63 @@ def test_a_picture_is_the_part_that_its_mask_shows(photo):
         assert found == (20, 10), name
     Image.fromarray(mask[::-1]).save(masks / "p.png")
     assert identifying_bytes(part) != before and stamp_of(str(part)) != stamp
+
+
+def test_one_value_of_a_coded_mask(photo):
+    path, pixels, mask = photo
+    coded = np.where(mask == 3, 1, 2).astype(np.uint8)  # a trimap: nothing is 0
+    coded[8:22, 28:52][coded[8:22, 28:52] == 2] = 3
+    Image.fromarray(coded).save(path.parents[1] / "masks/p.png")
+    whole, one = path / "mask=../masks/p.png", path / "mask=../masks/p.png=1"
+    assert image_size(whole) == (60, 40)
+    assert (read_image(one).pixels == pixels[10:20, 30:50]).all()
+    assert image_size(path / "mask=../masks/p.png=1,10%") == (24, 12)
+    assert image_size(path / "mask=../masks/p.png=3") == (24, 14)
+    assert mask_files(str(one)) == [path.parent / "../masks/p.png"]
+    assert "1, 2, 3" in whole_masks([str(whole)] * 3)
+    assert whole_masks([str(one)] * 3) == whole_masks([str(path)]) == ""
+    for value in ("=4", "=300"):
+        with pytest.raises(ImageFault, match=r"p\.png"):
+            read_image(path / f"mask=../masks/p.png{value}")
+
+
+def test_a_picture_that_its_exif_turns(photo):
+    path, pixels, mask = photo
+    photo, masks = path.with_name("p.jpg"), path.parents[1] / "masks"
+    Image.fromarray(mask.T.copy()).save(masks / "upright.png")
+    Image.fromarray(mask[:, :40]).save(masks / "other.png")
+    exif = Image.Exif()
+    for number in (6, 8, 5, 7):
+        exif[0x0112] = number
+        Image.fromarray(pixels).save(photo, exif=exif, quality=95)
+        seen = read_image(photo).pixels
+        assert seen.shape == (60, 40, 3)
+        shown = upright(mask[..., None], number)[..., 0] > 0
+        part = read_image(photo / "mask=../masks/p.png").pixels  # a mask of the stored size
+        assert (part == seen[shown.any(1)][:, shown.any(0)]).all()
+        assert (read_image(photo / "mask=../masks/upright.png").pixels == seen[30:50, 10:20]).all()
+        with pytest.raises(ImageFault, match="EXIF"):
+            read_image(photo / "mask=../masks/other.png")
+    exif[0x0112] = 3
+    Image.fromarray(pixels).save(photo, exif=exif)
+    with pytest.raises(ImageFault, match="EXIF"):  # upside down: the mask may be or not
+        read_image(photo / "mask=../masks/p.png")
+
+
+@pytest.mark.parametrize(("background", "told"), [(2, "=1,10%"), (255, "=1,10%"), (1, ""), (0, ",10%")])
+def test_crops_to_masks_are_told_where_they_crop(tmp_path, background, told):
+    rng, folder = np.random.default_rng(0), tmp_path / "data"
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for k in range(4):
+        mask = np.full((24, 24), background, np.uint8)
+        mask[4:12, 6:20] = 1
+        Image.fromarray(rng.integers(0, 255, (24, 24, 3)).astype(np.uint8)).save(folder / f"images/p{k}.png")
+        Image.fromarray(mask).save(folder / f"masks/p{k}.png")
+    train = Table(table="train.csv", id="id", images="images/{id}.png")
+    card, paths = SimpleNamespace(train=train, test=None), [str(folder / f"images/p{k}.png") for k in range(4)]
+    words = masks_told(card, Tree(folder), paths, [])
+    assert f"mask=masks/{{id}}.png{told}'" in words if told else words == ""
 
 
 def test_masks_that_show_nothing_or_do_not_fit(photo):

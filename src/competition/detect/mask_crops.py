@@ -2,34 +2,52 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 from src.competition.card import Card
 from src.competition.detect.roles import MARGIN, is_masks, without_mask
 from src.competition.file_tree import Tree
 from src.competition.templates import name, stem
+from src.images.masks import leaves_all, values_of
 from src.images.regions import split_region
 
 ENDINGS = (".png", ".gif", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")  # of masks that are read
 LOOKED_AT = 50  # images
 USUAL = 0.9  # of them have a mask
+OPENED, MOST_VALUES = 8, 10  # masks of each part, and of their values
 
 
 def masks_told(card: Card, tree: Tree, train: Sequence[str], test: Sequence[str]) -> str:
-    """The words for `prepare` that crop each image to its mask; empty where most images have none. train, test: the
-    images' paths, absolute."""
+    """The words for `prepare` that crop each image to its mask; empty where most images have none, or their masks leave
+    nothing out whatever value counts. train, test: the images' paths, absolute."""
     sources = {"train": (card.train, train), "test": (card.test, test)}
-    words, by_name = [], _masks_by_name(tree)
+    templates, masks, by_name = {}, [], _masks_by_name(tree)
     for part, (source, paths) in sources.items():
         if source is None or not len(paths):
             continue
         inside = [path.removeprefix(f"{tree.root}/") for path in paths[:: len(paths) // LOOKED_AT + 1]]
-        template = _template(source.images, inside, by_name)
-        if not template:
+        templates[part], found = _template(source.images, inside, by_name)
+        if not templates[part]:
             return ""
-        words.append(f"{part}.images='{template}'")
-    if not words:
+        masks += [tree.root / mask for mask in found[:OPENED]]
+    if not templates:
         return ""
-    return f"most images have a mask, which is set aside. To see of each image what its mask shows: {' '.join(words)}"
+    told = "most images have a mask, which is set aside. To see of each image what its mask shows:"
+    value = ""
+    if _most_whole(masks, None):
+        values = values_of(masks)
+        fits = [one for one in values[:MOST_VALUES] if not _most_whole(masks, one)]
+        if not fits:
+            return ""
+        value = f"={fits[0]}"
+        told = "most images have a mask, which is set aside. It leaves nothing out unless one of its values counts ("
+        told += f"{', '.join(map(str, values[:MOST_VALUES]))}). To see of each image where its mask is {fits[0]}:"
+    words = [f"{part}.images='{template}{value},{MARGIN}'" for part, template in templates.items()]
+    return f"{told} {' '.join(words)}"
+
+
+def _most_whole(masks: Sequence[Path], value: int | None) -> bool:
+    return 2 * sum(leaves_all(mask, value) for mask in masks) > len(masks)
 
 
 def _masks_by_name(tree: Tree) -> dict[str, list[str]]:
@@ -42,20 +60,21 @@ def _masks_by_name(tree: Tree) -> dict[str, list[str]]:
     return found
 
 
-def _template(images: str, paths: Sequence[str], by_name: dict[str, list[str]]) -> str:
-    """The template of images that are cropped to their masks, by the masks that these paths have."""
+def _template(images: str, paths: Sequence[str], by_name: dict[str, list[str]]) -> tuple[str, list[str]]:
+    """The template of images that are cropped to their masks, by the masks that these paths have, and these; empty
+    where it cannot be told."""
     if "*" in images or split_region(images)[1] or any(split_region(path)[1] for path in paths):
-        return ""
+        return "", []
     found = [(path, mask) for path in paths if (mask := _mask_of(path, by_name))]
     if len(found) < USUAL * len(paths):
-        return ""
+        return "", []
     path, mask = found[0]
     folder, tail = mask.rpartition("/")[0], name(mask).removeprefix(stem(path))
     bare = stem(name(images)) if "." in name(images) else name(images)
     beside = f"{folder}/" if folder else ""
     if any(one != f"{beside}{stem(of)}{tail}" for of, one in found):
-        return ""
-    return f"{images}/mask={beside}{bare}{tail},{MARGIN}"
+        return "", []
+    return f"{images}/mask={beside}{bare}{tail}", [one for _, one in found]
 
 
 def _mask_of(path: str, by_name: dict[str, list[str]]) -> str | None:

@@ -16,7 +16,7 @@ PARTS = re.compile(r"(.+?)(?:=(\d+))?((?:,[\d.]+%)?)", re.DOTALL)
 HALF = 127  # of the bytes of a JPEG, whose black is not quite black
 ALIKE = 0.02  # relative: the proportions of a mask and of its picture
 WHOLE = 0.98  # of a picture, from which on a box leaves nothing out
-LOOKED_AT, NAMED = 20, 5  # masks, and of their values
+LOOKED_AT, NAMED = 8, 5  # masks, and of their values
 
 
 def box_region(path: Path, region: Region, size: tuple[int, int]) -> Region:

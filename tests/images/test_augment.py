@@ -180,3 +180,7 @@ def test_an_empty_list_only_resizes(photos):
     np.testing.assert_array_equal(Augmentation([], 28)(images, (0, 0, 0, 0)), images)
     with raises("unknown-transform", "Shuffle"):
         Augmentation(["Shuffle"], 28)
+    for colours in ("ToGray", {"ColorJitter": {"hue": [-0.1, 0.1]}}):  # three slices, or dyes, are none
+        Augmentation([colours], 28)
+        with raises("bad-augment"):
+            Augmentation([colours], 28, colours=False)

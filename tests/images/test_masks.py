@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from src.competition.card import Table
+from src.competition.card import Table, load_card
 from src.competition.detect.mask_crops import masks_told
 from src.competition.file_tree import Tree
 from src.competition.quality.image_index import stamp_of
+from src.competition.samples import load_samples
 from src.images.decode import ImageFault, upright
 from src.images.masks import mask_files, whole_masks
 from src.images.read import identifying_bytes, image_size, raw_image, read_image
@@ -21,6 +22,7 @@ from src.predict import main as predict
 from src.prepare import main as prepare
 from src.train import main as train
 from tests.fixtures.codes import refused
+from tests.fixtures.notes import Notes
 from tests.images.test_bags import NET
 
 
@@ -121,6 +123,26 @@ def test_one_value_of_a_coded_mask(photo):
     for value in ("=4", "=300"):
         with pytest.raises(ImageFault, match=r"p\.png"):
             read_image(path / f"mask=../masks/p.png{value}")
+
+
+def test_masks_that_leave_nothing_out_are_told(home):
+    folder = home / "competition/coded"
+    write_host(folder / "data")
+    facts = {part: f"{part}/images/{{id}}.png/mask={part}/masks/{{id}}.png" for part in ("train", "test")}
+    (folder / "card.yaml").write_text(
+        f"""\
+title: Coded
+train: {{table: train.csv, id: id, images: "{facts["train"]}", label: colour}}
+test: {{table: sample_submission.csv, id: id, images: "{facts["test"]}"}}
+target: multiclass
+metric: accuracy
+submission: {{sample: sample_submission.csv, kind: label}}
+"""
+    )
+    assert not Notes(load_samples(load_card("coded")).notes).texts("masks-whole")
+    for file in (folder / "data/train/masks").iterdir():
+        cv2.imwrite(str(file), cv2.imread(str(file), cv2.IMREAD_UNCHANGED) + 1)
+    assert len(Notes(load_samples(load_card("coded")).notes).texts("masks-whole", 1, 2)) == 1
 
 
 def test_a_picture_that_its_exif_turns(photo):

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -20,10 +21,11 @@ from src.images.stream import ImageStream
 from src.predict import main as predict
 from src.prepare import main as prepare
 from src.report import main as report
+from src.reporting.sections.bags import bags as bags_shown
 from src.train import main as train
 from tests.fixtures.codes import refused
 from tests.fixtures.deep_files import write_dicom
-from tests.fixtures.notes import Notes
+from tests.fixtures.notes import Notes, names_it
 from tests.images.test_bags import CARD, NET, learn, write_bags
 
 SCANS = ["competition=scans", "train.ema_decay=0.9", "optim.lr=1e-2", *NET]
@@ -205,6 +207,12 @@ def test_numbers_that_leave_one_out(names, lacks):
     series = [f"s/{name}.png" for name in names]
     assert lacks_slices(series) == lacks
     assert by_position([[*series, *(f"t/{one}.png" for one in "123")]]).lacking == ["s"] * lacks
+
+
+def test_one_picture_of_a_bag_is_no_image_that_counted():
+    config = parse(["competition=scans", "images.slices=6", "images.bag_size=1"]).config
+    section = bags_shown(SimpleNamespace(competition=SimpleNamespace(config=config)))
+    assert section.blocks == () and names_it(section.reading, 6)
 
 
 def test_slices_that_cannot_be(home, capsys):

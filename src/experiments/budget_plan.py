@@ -40,8 +40,8 @@ SMALL = 64  # pixels of the usual side, up to which features of photos may say l
 WEAK = 0.5  # of the loss of a guess, from which a probe is weak
 TRIAL_SHARE, TRIAL_LEAST = 0.15, 20  # of the budget for a trial from scratch; seconds, where the probe was quicker
 SCRATCH_EPOCHS = 40  # at most
-# Wanted before the picture is made larger; at most, and wanted before it is made larger than it is: configs/fine-tune.yaml
-# has what was measured.
+# Wanted before the picture is made larger; at most, and wanted before it is made larger than it is. What was measured
+# stands in configs/fine-tune.yaml.
 FINE_TUNE_EPOCHS = 3, 8
 RECIPE = "fine-tune"  # configs/<name>.yaml, of how all weights are trained
 OTHER_RATE = 1e-4  # of networks that the recipe was not tried on: usual for AdamW and published weights; not measured

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import tests.bench
 from src.core.errors import Problem
 from src.core.paths import REPOSITORY
 from tests.bench import __main__ as door
-from tests.bench import fast_recipe, five_folds, photos
+from tests.bench import fast_recipe, five_folds, photos, rows
 from tests.bench.measure import measure, missing
 from tests.bench.record import Measurement, Results
 from tests.bench.row import PODIUM, Line, Row
@@ -45,7 +46,7 @@ def rates(*values: float) -> list[dict[str, float]]:
 
 def cells(line: Line, results: Results) -> dict[str, str]:
     (made,) = line_cells(row(line), results)
-    return dict(zip(("title", "figure", "podium", "peer", "theirs", "advantage", "goal"), made, strict=True))
+    return dict(zip(("title", "figure", "podium", "peer", "theirs", "advantage", "goal", "share"), made, strict=True))
 
 
 def test_the_table_tells_medians_ranges_and_ratios_of_pairs(tmp_path):
@@ -168,6 +169,17 @@ def test_every_line_compares_sides_that_its_row_measures():
             assert {line.side, line.peer} - {None} <= set(one.sides), one.name
 
 
+def test_every_row_stands_on_the_page_with_its_goals():
+    page = (REPOSITORY / "tests" / "README.md").read_text(encoding="utf-8")
+    assert not [name for name in door.ROWS if f"| `{name}` |" not in page]
+
+
+def test_a_new_row_is_one_new_file(tmp_path, monkeypatch):
+    (tmp_path / "own_row.py").write_text("from tests.test_bench import row\n\nROWS = (row(),)\n")
+    monkeypatch.setattr(tests.bench, "__path__", [*tests.bench.__path__, str(tmp_path)])
+    assert set(rows.found()) == {*door.ROWS, "made-up"}
+
+
 def test_the_split_is_sound():
     rows = photos.split()
     species = sorted({label for _, label, _ in rows})
@@ -248,3 +260,11 @@ def test_a_figure_without_a_peer_is_held_against_its_goal(tmp_path):
     assert (told["podium"], told["peer"], told["goal"]) == ("350 (300 to 500)", "-", f"360 {REACHED}")
     assert cells(Line("time", "seconds", None, 349, less_is_better=True), results)["goal"] == f"349 {MISSED}"
     assert cells(Line("score", "seconds", None, 351), results)["goal"] == f"351 {MISSED}"
+
+
+def test_the_share_of_a_limit_is_told_and_no_goal_is_none(tmp_path):
+    results = results_in(tmp_path)
+    record(results, PODIUM, *({"seconds": seconds, "of it": seconds / 60} for seconds in (15.0, 30.0, 60.0)))
+    told = cells(Line("time", "seconds", None, None, share="of it"), results)
+    assert (told["goal"], told["share"]) == ("", "50%")
+    assert cells(Line("time", "seconds", None, None), results)["share"] == "-"

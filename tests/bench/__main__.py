@@ -2,8 +2,7 @@
 
 usage: python -m tests.bench [row ...] [--repeats=3] [--tiny] [--anew] [--table]
 
-  row         five-folds, fast-recipe, eight-views, input-pipeline, bags, demo, gpu, fine-tune, probe-100,
-              budget-mini, budget-100; without any, all of them
+  row         as tests/README.md names them; without any, all of them
   --repeats   of every side; the sides of a row take turns
   --tiny      a few images and epochs, to see that every row runs; kept apart from real results
   --anew      forgets the results of the rows that are named
@@ -23,18 +22,13 @@ from src.core.cli import ended
 from src.core.errors import Problem, UsageError
 from src.core.files import write_text
 from src.core.locks import only_one
-from tests.bench import bags, demo, eight_views, fast_recipe, five_folds, input_pipeline, on_gpu, pretrained
 from tests.bench.machine import machine
 from tests.bench.measure import measure
 from tests.bench.photos import workplace
 from tests.bench.record import Results
+from tests.bench.rows import ROWS
 from tests.bench.table import table
 
-MADE = (
-    *(one.ROW for one in (five_folds, fast_recipe, eight_views, input_pipeline, bags, demo, on_gpu)),
-    *(pretrained.FINE_TUNE, pretrained.PROBE_100, pretrained.BUDGET_MINI, pretrained.BUDGET_100),
-)
-ROWS = {row.name: row for row in MADE}
 BUSY = 0.5  # processes at work in the last minute
 
 

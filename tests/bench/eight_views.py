@@ -79,7 +79,7 @@ ROW = Row(
     },
     (
         Line(TITLE, "answers/s", PEER, 5, side="Podium, int8", beside="alike"),
-        Line(TITLE, "answers/s", PEER, 3, side="Podium, bf16", beside="alike"),
+        Line(TITLE, "answers/s", PEER, 3.5, side="Podium, bf16", beside="alike"),
     ),
     "The same weights on both sides, imports and the writing of the CSV included; Podium also answers the 300 rows "
     "it validates by. `alike` is the share of photos with the peer's answer.",

@@ -165,6 +165,9 @@ def _alone(name: str, competition: str, seconds: float, score: float, *words: st
     )
 
 
-PROBE_100 = _alone("probe-100", "butterflies-100", 360, 0.93, "config=probe")
-BUDGET_MINI = _alone("budget-mini", "butterflies-mini", 300, 0.95, "budget=5m")
-BUDGET_100 = _alone("budget-100", "butterflies-100", 3600, 0.96, "budget=60m")
+ROWS = (
+    FINE_TUNE,
+    _alone("probe-100", "butterflies-100", 360, 0.93, "config=probe"),
+    _alone("budget-mini", "butterflies-mini", 300, 0.95, "budget=5m"),
+    _alone("budget-100", "butterflies-100", 3600, 0.96, "budget=60m"),
+)

@@ -22,6 +22,11 @@ def podium(home: Path, door: str, *words: str) -> float:
     return _run([sys.executable, "-m", door, *words], {"PODIUM_HOME": str(home)})[0]
 
 
+def processor() -> float:
+    """Seconds, user and system, of all processes that this one has started and that have ended."""
+    return sum(os.times()[2:4])
+
+
 def peer(script: str, *words: object) -> Figures:
     """Run one of the scripts in peer/ in the peers' environment; the JSON of its last line, with its
     `command` seconds and `began`, the time of the clock at its start.

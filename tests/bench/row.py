@@ -27,19 +27,21 @@ class Line:
     """One line of the table: two sides of a row, compared by one figure, or one side and its goal.
 
     goal: how many times better than the peer Podium is to be; for `difference`, by how much the figure is to be
-    greater; without a peer, what the figure itself is to reach. provided: a figure whose mean must be no lower than
-    the peer's for the goal to count. beside: a figure that is told too.
+    greater; without a peer, what the figure itself is to reach; None where nothing is promised. provided: a figure
+    whose mean must be no lower than the peer's for the goal to count. beside: a figure that is told too. share: a
+    figure that tells which share of a limit is reached, from 0 to 1.
     """
 
     title: str
     figure: str
     peer: str | None
-    goal: float
+    goal: float | None
     side: str = PODIUM
     less_is_better: bool = False
     difference: bool = False
     provided: str = ""
     beside: str = ""
+    share: str = ""
 
 
 @dataclass(frozen=True)

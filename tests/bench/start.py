@@ -2,10 +2,12 @@
 
 usage: python -m tests.bench.start [repeats]
 
-Medians and ranges, everything warm; the first step is that of the demo, whose images are cached. It was taken at most
-so late: when the first epoch's line came, less the seconds of the epoch that the line tells; scoring lies between.
+Medians and ranges, and at the end one line of JSON, everything warm; the first step is that of the demo, whose images
+are cached. It was taken at most so late: when the first epoch's line came, less the seconds of the epoch that the line
+tells; scoring lies between.
 """
 
+import json
 import os
 import re
 import statistics
@@ -14,12 +16,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from src.config.request import DEMO
 from src.core.paths import REPOSITORY
 from tests.bench.machine import commit, machine
+from tests.bench.process import own
+from tests.bench.row import PODIUM, Figures, Line, Row, Trial
 
 REPEATS = 5
+HELP, MISSPELT, FIRST_STEP = "--help", "a misspelt key", "the first training step, at most"
 EPOCH = re.compile(r"epoch +1/\d+ .* ([\d.]+) s +\d+ images/s")
 
 
@@ -31,15 +37,22 @@ def main(argv: list[str] | None = None) -> int:
         demo = [*train, f"config={DEMO}", "fold=0", "train.epochs=2"]
         first_step([*demo, "run=warm"], home)
         measured: dict[str, Callable[[int], float]] = {
-            "--help": lambda _: to_the_end([*train, "--help"], home),
-            "a misspelt key": lambda _: to_the_end([*train, f"config={DEMO}", "trian.epochs=2"], home),
-            "the first training step, at most": lambda repeat: first_step([*demo, f"run=start{repeat}"], home),
+            HELP: lambda _: to_the_end([*train, "--help"], home),
+            MISSPELT: lambda _: to_the_end([*train, f"config={DEMO}", "trian.epochs=2"], home),
+            FIRST_STEP: lambda repeat: first_step([*demo, f"run=start{repeat}"], home),
         }
         print(f"{machine()}, commit {commit()}, {repeats} repeats")
+        medians = {}
         for what, seconds in measured.items():
             took = [seconds(repeat) for repeat in range(repeats)]
-            print(f"{what}: {statistics.median(took):.2f} s ({min(took):.2f} to {max(took):.2f})")
+            medians[what] = statistics.median(took)
+            print(f"{what}: {medians[what]:.2f} s ({min(took):.2f} to {max(took):.2f})")
+        print(json.dumps(medians))
     return 0
+
+
+def with_podium(trial: Trial) -> Figures:
+    return own(Path(__file__), 1 if trial.tiny else REPEATS)
 
 
 def to_the_end(command: list[str], home: str) -> float:
@@ -64,6 +77,17 @@ def first_step(command: list[str], home: str) -> float:
 def _environment(home: str) -> dict[str, str]:
     return os.environ | {"PODIUM_HOME": home, "HF_HUB_OFFLINE": "1"}
 
+
+ROW = Row(
+    "start",
+    {PODIUM: with_podium},
+    (
+        Line("`src.train --help`, seconds", HELP, None, 0.15, less_is_better=True),
+        Line("a misspelt key, seconds until it is told", MISSPELT, None, 0.15, less_is_better=True),
+        Line("the demo, seconds to the first training step", FIRST_STEP, None, None, less_is_better=True),
+    ),
+    f"Everything warm; each figure is a median of {REPEATS}.",
+)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -3,15 +3,18 @@
 usage: python -m tests.bench.steps [repeats]
 
 The steps are those of src.training, on even images, by one thread. The limit is a product of two square matrices in
-the same precision. What a step has to compute is counted by torch; its time is told apart by torch's profiler.
+the same precision. What a step has to compute is counted by torch; its time is told apart by torch's profiler. The last
+line is JSON.
 """
 
+import json
 import math
 import statistics
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -27,6 +30,8 @@ from src.training.autotune import begin_step
 from src.training.machine import CHANNELS_LAST, Machine
 from src.training.state import HALF
 from tests.bench.machine import commit, machine
+from tests.bench.process import own
+from tests.bench.row import PODIUM, Figures, Line, Row, Trial
 
 REPEATS, SIDE, CLASSES = 5, 2048, 20
 FIXED = {"model.pretrained": False, "train.epochs": 1, "train.head_init": "random", "train.global_batch": 32}
@@ -35,6 +40,7 @@ STEPS = {
     "resnet18 at 64 px, all weights": ("demo-digits", RESNET | {"train.batch": 64, "train.global_batch": 64}),
     "tf_efficientnet_lite0 at 128 px, as configs/fine-tune.yaml": ("fine-tune", {"model.pool": "stages"}),
 }
+PRECISIONS = ("fp32", "bf16")
 KINDS = {
     "norm": "norms",
     "hardtanh": "activations",
@@ -57,13 +63,24 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{machine()}, commit {commit()}, one thread, medians of {repeats}\n")
     print("| step | precision | images/s | GFLOP/s | share of the limit | where the time goes |")
     print("|---|---|---|---|---|---|")
+    figures: Figures = {}
     for name, (config, values) in STEPS.items():
-        for precision in ("fp32", "bf16"):
-            print(f"| {name} | {precision} | {_measured(config, values, precision, repeats)} |", flush=True)
+        for precision in PRECISIONS:
+            images, rate, limit, shares = _measured(config, values, precision, repeats)
+            of_limit = f"{rate / limit:.1%} of {limit / 1e9:.0f}"
+            print(f"| {name} | {precision} | {images:.0f} | {rate / 1e9:.0f} | {of_limit} | {shares} |", flush=True)
+            told = _told(name, precision)
+            figures |= {told: images, f"{told}, share": rate / limit}
+    print(json.dumps(figures))
     return 0
 
 
-def _measured(name: str, values: dict[str, object], precision: str, repeats: int) -> str:
+def _told(name: str, precision: str) -> str:
+    return f"{name}, {precision}"
+
+
+def _measured(name: str, values: dict[str, object], precision: str, repeats: int) -> tuple[float, float, float, str]:
+    """Images a second, operations a second, those of the limit, and where the time goes."""
     config = configs.load(name, {}, DEMO)
     config = with_values(config, FIXED | values)
     with silenced():
@@ -75,9 +92,7 @@ def _measured(name: str, values: dict[str, object], precision: str, repeats: int
         step()
     work = counted.get_total_flops()
     seconds, limit = _median(step, repeats), 2 * SIDE**3 / _median(_product(precision), repeats)
-    rate = work / seconds
-    images = config.train.global_batch / seconds
-    return f"{images:.0f} | {rate / 1e9:.0f} | {rate / limit:.1%} of {limit / 1e9:.0f} | {_shares(step)}"
+    return config.train.global_batch / seconds, work / seconds, limit, _shares(step)
 
 
 def _backward(outputs: list[int], _: list[int], weight: list[int], *more: object, **__: object) -> int:
@@ -116,6 +131,21 @@ def _kind(operation: str, shapes: list[list[int]]) -> str:
         return "depthwise convolutions" if weight[1] == 1 else "other convolutions"
     return next((kind for part, kind in KINDS.items() if part in operation), "the rest")
 
+
+def with_podium(trial: Trial) -> Figures:
+    return own(Path(__file__), 1 if trial.tiny else REPEATS)
+
+
+ROW = Row(
+    "steps",
+    {PODIUM: with_podium},
+    tuple(
+        Line("steps of training on one core, images/s", told, None, None, share=f"{told}, share")
+        for name in STEPS
+        for told in (_told(name, precision) for precision in PRECISIONS)
+    ),
+    "One thread; the limit is a product of two square matrices in the same precision.",
+)
 
 if __name__ == "__main__":
     sys.exit(main())

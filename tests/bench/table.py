@@ -10,7 +10,7 @@ from tests.bench.row import PODIUM, Figures, Line, Row
 
 REACHED, MISSED, BETTER = "reached", "not reached", "better"
 NOT_MEASURED, NOT_RUN = "not measured: ", "not run yet"
-HEAD = ("what", "figure", "Podium", "against", "theirs", "Podium's advantage", "goal")
+HEAD = ("what", "figure", "Podium", "against", "theirs", "Podium's advantage", "goal", "of the limit")
 
 
 def table(rows: Sequence[Row], results: Results, date: str) -> str:
@@ -23,7 +23,10 @@ def table(rows: Sequence[Row], results: Results, date: str) -> str:
         text += ["**A trial at a tiny size: these figures mean nothing.**", ""]
     text += [_joined(HEAD), _joined(["---"] * len(HEAD)), *map(_joined, lines), ""]
     text += ["Medians of the repeats, in brackets the lowest and the highest; the sides took turns. An advantage is"]
-    text += ["the median of the ratios of the repeats: above 1, Podium is better.", ""]
+    text += [
+        "the median of the ratios of the repeats: above 1, Podium is better. The share of a limit is a median.",
+        "",
+    ]
     text += [f"- {row.name}: {row.note}" for row in rows]
     return "\n".join(text) + "\n"
 
@@ -52,6 +55,7 @@ def _cells(row: Row, line: Line, results: Results, absent: str | None) -> tuple[
         told[1],
         advantage,
         f"{goal} {reached}".strip(),
+        _share(line, own),
     )
 
 
@@ -59,10 +63,15 @@ def _alone(row: Row, line: Line, results: Results, absent: str | None) -> tuple[
     """The cells of a line that has a goal and no peer; the median of the repeats is held against it."""
     own = results.of(row.name, line.side)
     text = _format(line, own) or _reason(results, row, line.side, absent)
-    middle = median(one[line.figure] for one in own.values()) if own else None
-    reached = middle is not None and (middle <= line.goal if line.less_is_better else middle >= line.goal)
-    goal = f"{line.goal:g}" if middle is None else f"{line.goal:g} {_verdict(reached)}"
-    return (line.title, line.figure, _of_side(line, text), "-", "-", "", goal)
+    goal = "" if line.goal is None else f"{line.goal:g}"
+    if own and line.goal is not None:
+        middle = median(one[line.figure] for one in own.values())
+        goal += f" {_verdict(middle <= line.goal if line.less_is_better else middle >= line.goal)}"
+    return (line.title, line.figure, _of_side(line, text), "-", "-", "", goal, _share(line, own))
+
+
+def _share(line: Line, measured: dict[int, Figures]) -> str:
+    return f"{median(one[line.share] for one in measured.values()):.0%}" if line.share and measured else "-"
 
 
 def _of_side(line: Line, text: str) -> str:

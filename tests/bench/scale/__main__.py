@@ -63,7 +63,7 @@ def _main(argv: list[str]) -> None:
             once = max((size for size in asked.sizes if size <= SEVERAL_AT), default=asked.sizes[0])
             for size in asked.sizes:
                 steps = [name for name in asked.steps if name not in SEVERAL or size == once]
-                _measure(size, steps, results, asked.folder)
+                measure_size(size, steps, results, asked.folder)
         measured = _measured(results, asked.sizes)
         text = table(measured, f"{results.machine}; {datetime.date.today()}; commit {commit()}")
         write_text(place / "scale.md", text)
@@ -71,7 +71,8 @@ def _main(argv: list[str]) -> None:
         print(f"{text}\n{place / 'scale.md'}\n{place / 'scale.png'}")
 
 
-def _measure(size: int, steps: list[str], results: Results, folder: Path | None) -> None:
+def measure_size(size: int, steps: list[str], results: Results, folder: Path | None) -> None:
+    """Measure those of these steps that the results lack, on competitions that are made below `folder`."""
     missing = [name for name in steps if 0 not in results.of(str(size), name)]
     if not missing:
         return

@@ -5,6 +5,7 @@ are the features times that layer. With `probe.features` another program brings 
 """
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from src.core.paths import Run
 from src.core.reporter import Reporter
 from src.core.seeding import START, key, seed_all
 from src.inference.backends import TORCH
-from src.inference.brought_features import brought_features
+from src.inference.brought_features import BroughtFeatures, brought_features
 from src.inference.logits_store import logits_file, save_logits
 from src.inference.network_features import FP32, NetworkFeatures, check_begins_trained
 from src.inference.tta import PLAIN, VIEWS, view_names
@@ -35,6 +36,8 @@ from src.training.finish import write_fold
 from src.training.fitted_head import fit_head, head_kinds
 from src.training.fold_job import FoldJob
 from src.training.machine import choose, cores
+
+Held = dict[Path, dict[str, torch.Tensor]]  # {where the features lie: {view: (all rows, width)}}
 
 
 def fit_probes(
@@ -66,12 +69,13 @@ def fit_probes(
     threads = cores() if config.machine.threads == "auto" else config.machine.threads
     torch.set_num_threads(threads)
     log.info(f"{what}, on {machine.device}")
+    held: Held = {}
     for seed, fold in members:
         job = FoldJob(competition, None, run, machine, seed, fold, 1, threads, None, ALONE)
         with only_one(job.folder, f"{job.name} of run {run.name}"):
             if not run.finished(seed, fold):
                 sweep_parts(job.folder)
-                _ProbeFold(job, reporter).run()
+                _ProbeFold(job, reporter, brought, held).run()
 
 
 class HeadAlone(nn.Module):
@@ -86,15 +90,16 @@ class HeadAlone(nn.Module):
 class _ProbeFold:
     """The fit of one fold of one seed."""
 
-    def __init__(self, job: FoldJob, reporter: Reporter) -> None:
-        self.job, self.reporter, competition = job, reporter, job.competition
+    def __init__(self, job: FoldJob, reporter: Reporter, brought: BroughtFeatures | None, held: Held) -> None:
+        """held: what the fold before it has read, to be read no more."""
+        self.job, self.reporter, self.held, competition = job, reporter, held, job.competition
         self.competition, self.config, self.target = competition, competition.config, competition.target
         self.outputs = len(competition.samples.classes)
         self.rows, self.held_out = competition.folds.rows(job.fold)
         size, wanted = self.config.images.size, self.config.predict.views
         self.learned = view_names(self.config.probe.views, size)
         self.views = tuple(dict.fromkeys((*PLAIN, *self.learned, *view_names(wanted, size))))
-        self.brought = brought_features(competition)
+        self.brought = brought
         if self.brought:
             self.learned = self.brought.among(self.learned)
             self.views = tuple(view for view in self.views if view in self.brought.views)
@@ -103,12 +108,8 @@ class _ProbeFold:
         begun, job = time.monotonic(), self.job
         network, head = self._network()
         beside = self._beside(head)
-        features = self.brought or NetworkFeatures(
-            self.competition, network, self.config.model.name, job.machine.device
-        )
-        features.ensure(self.views)
+        seen = self._seen(network)
         fitting = time.monotonic()
-        seen = {view: torch.from_numpy(features.read(view)) for view in self.views}
         if beside is not None:
             seen = {view: torch.cat([table, beside], dim=1) for view, table in seen.items()}
         features_mean = torch.stack([seen[view][self.rows] for view in self.learned]).mean(0)
@@ -127,6 +128,18 @@ class _ProbeFold:
         write_fold(job, network.backbone, [entry], done, scores)
         self._store(logits, done["weights"])
         self.reporter.end(job.name)
+
+    def _seen(self, network: "Network | HeadAlone") -> dict[str, torch.Tensor]:
+        """{view: (all rows, width)} the features, read once for the folds of a command that begin with one network."""
+        features = self.brought or NetworkFeatures(
+            self.competition, network, self.config.model.name, self.job.machine.device
+        )
+        place = self.brought.source if self.brought else features.folder
+        if place not in self.held:
+            features.ensure(self.views)
+            self.held.clear()  # two networks' are never held at once
+            self.held[place] = {view: torch.from_numpy(features.read(view)) for view in self.views}
+        return dict(self.held[place])
 
     def _network(self) -> "tuple[Network | HeadAlone, Head]":
         """The network without its last layer, and that layer. Nothing of either is random but what the head forgets."""

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from src.core.files import read_json
+from src.inference import network_features
 from src.models.zoo import register_networks
 from src.predict import main as predict
 from src.train import main as train
@@ -63,6 +64,16 @@ def test_a_probe_is_a_run_like_any_other(tiny, probed):
     assert predict(["run=p", "--tta"]) == 0
     for name, logits in by_features.items():
         np.testing.assert_allclose(stored(tiny, "p", name), logits, atol=1e-3)
+
+
+def test_folds_of_one_command_read_the_features_once(tiny, probed, monkeypatch):
+    read, files = network_features.read_features, []
+    monkeypatch.setattr(network_features, "read_features", lambda file, ids: files.append(file.name) or read(file, ids))
+    assert train([*probed, AUTO, "fold=0..2", "run=p"]) == 0
+    assert sorted(files) == sorted(Path(file).name for file in features(tiny))
+    assert train([*probed, AUTO, "fold=2", "run=alone"]) == 0
+    for name in ("oof-identity", "test-hflip"):
+        np.testing.assert_array_equal(stored(tiny, "p", name, 2), stored(tiny, "alone", name, 2))
 
 
 def test_features_of_a_command_that_is_stopped_are_gone_on_with(tiny, probed, monkeypatch):

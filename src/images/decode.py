@@ -431,20 +431,20 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def faults_of(path: Path) -> Iterator[None]:
-    """Turn what the file system and Pillow raise into an ImageFault; its readers raise whatever broken data lead to."""
+def faults_of(path: Path, damaged: str = "can not be decoded") -> Iterator[None]:
+    """Turn what the file system and libraries raise (for broken data: anything) into an ImageFault of these words."""
     try:
         yield
     except (ImageFault, MemoryError):
         raise
-    except FileNotFoundError:
-        raise ImageFault(path, "the file is missing") from None
-    except IsADirectoryError:
-        raise ImageFault(path, "this is a folder, not an image") from None
+    except (FileNotFoundError, IsADirectoryError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        raise ImageFault(path, "the file is missing" if missing else "this is a folder, not an image") from None
     except Image.DecompressionBombError:
         raise TooLarge(path, f"more than {LARGEST} pixels") from None
     except UnidentifiedImageError:
         reason = f"no image of a known kind ({', '.join(FORMATS)}), or its header is damaged"
         raise ImageFault(path, reason, "convert it to PNG, or take its row out of the table") from None
     except Exception as error:
-        raise ImageFault(path, f"can not be decoded ({getattr(error, 'strerror', None) or error})") from None
+        told = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise ImageFault(path, f"{damaged} ({told[:160]})") from None

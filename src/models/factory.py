@@ -29,6 +29,11 @@ TINY_INPUT = 40  # and below this nothing can be spared at all
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue in gray (ITU-R BT.601)
 # Arguments with which a network of one size is told to take others too.
 OWN_SIZE = ("img_size", "dynamic_img_size", "strict_img_size", "use_naflex")
+# What keys of the configuration set.
+SET_ELSEWHERE = {"drop_rate", "num_classes", "pretrained", "in_chans", "checkpoint_path"}
+ARGS_REMEDY = "take out of model.args, or correct there, what the network cannot have"
+# What networks raise that cannot be made, or cannot take images.
+UNFIT = (TypeError, LookupError, ValueError, ArithmeticError, AssertionError, RuntimeError, AttributeError)
 
 
 class Network(nn.Module):
@@ -126,7 +131,7 @@ def build(model: Model, classes: int, size: SizeWord, target: TargetType | None 
             f"model.args: '{odd[0]}' is no argument's name; write a space after the colon, {{mlp_ratio: 0.1}}",
             code="bad-model-args",
         )
-    taken = sorted({"drop_rate", "num_classes", "pretrained", "in_chans"} & set(model.args))
+    taken = sorted(SET_ELSEWHERE & set(model.args))
     if taken:
         raise UsageError(
             f"model.args.{taken[0]}: this is set elsewhere (see configs/model/resnet18.yaml), not by model.args",
@@ -134,10 +139,12 @@ def build(model: Model, classes: int, size: SizeWord, target: TargetType | None 
         )
     try:
         backbone = _created(model, classes, _arguments(model, size), load)
-    except (TypeError, LookupError, ValueError, ArithmeticError, AssertionError, RuntimeError, AttributeError) as error:
+    except UNFIT as error:
         reason = " ".join(str(error).split()) or "the network refuses them"
+        remedy = f"; {ARGS_REMEDY}" if model.args else ""
         raise UsageError(
-            f"model.name={model.name} with model.args={model.args}, at {size} pixels: {reason}", code="bad-model-args"
+            f"model.name={model.name} with model.args={model.args}, at {size} pixels: {reason}{remedy}",
+            code="bad-model-args",
         ) from None
     if model.stem == "small" or (model.stem == "auto" and Size.of(size).short <= SMALL_INPUT):
         _fit_stem(backbone, Size.of(size).short, _has_stock_kernel(model), asked=model.stem == "small")
@@ -153,8 +160,24 @@ def build(model: Model, classes: int, size: SizeWord, target: TargetType | None 
     own_unit = classes if target is not None and target.own_unit else 0
     normalisation = {key: value for key in ("mean", "std") if (value := getattr(model, key))}
     network = Network(backbone, own_unit, model.channels, normalisation)
-    try_size(network, model.name, size, classes)
+    try:
+        try_size(network, model.name, size, classes)
+    except Problem as problem:
+        if not model.args or not _fits_without_args(model, classes, size):
+            raise
+        raise UsageError(
+            f"model.args={model.args}: {problem}. Without model.args it does: {ARGS_REMEDY}",
+            code="bad-model-args",
+        ) from None
     return network
+
+
+def _fits_without_args(model: Model, classes: int, size: SizeWord) -> bool:
+    try:
+        build(model.model_copy(update={"args": {}}), classes, size, load=False)
+    except Problem:
+        return False
+    return True
 
 
 def _arguments(model: Model, size: SizeWord) -> dict[str, Any]:
@@ -221,7 +244,7 @@ def try_size(network: Network, name: str, size: SizeWord, classes: int) -> None:
     try:
         with torch.no_grad():
             answers = network(torch.zeros(1, network.planes, *Size.of(size).shape, dtype=torch.uint8))
-    except (RuntimeError, AssertionError, ValueError, IndexError, ZeroDivisionError) as error:
+    except UNFIT as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise Problem(
             f"{name} cannot take images of {size} pixels (images.size): {reason}{_own_size(network)}",

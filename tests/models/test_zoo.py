@@ -72,11 +72,27 @@ def test_a_plain_network_may_have_fewer_layers(hidden):
 
 @pytest.mark.parametrize(
     ("name", "args"),
-    [("cnn6", {"channels": [8, 16]}), ("convnext_tiny", {"depths": [], "dims": []}), ("resnet18", {"layers": [1]})],
+    [
+        ("cnn6", {"channels": [8, 16]}),
+        ("convnext_tiny", {"depths": [], "dims": []}),
+        ("resnet18", {"layers": [1]}),
+        ("resnet18", {"layers": []}),  # is made, and cannot be called
+        ("resnet18", {"layers": [0, 0, 0, 0]}),  # no image of any size fits
+        ("resnet18", {"layers": "two"}),
+        ("resnet18", {"img_size": 64}),
+        ("resnet18", {"nosuch": 1}),
+        ("resnet18", {"global_pool": ""}),
+        ("vit_tiny_patch16_224", {"img_size": 48, "num_heads": 5}),
+    ],
 )
 def test_arguments_that_make_no_network_are_told(name, args):
     with raises("bad-model-args", name):
         build(model(name=name, args=args), 2, 32)
+
+
+def test_weights_are_no_argument_of_a_network(tmp_path):
+    with raises("set-elsewhere", "checkpoint_path"):
+        build(model(name="resnet18", args={"checkpoint_path": str(tmp_path / "w.pth")}), 2, 32)
 
 
 def test_the_vgg_has_a_norm_after_every_convolution_but_the_first():

@@ -88,3 +88,36 @@ def test_the_map_shows_every_held_out_image_and_crosses_the_mistakes(home):
 
 def test_nothing_is_computed_for_a_map(home):
     assert not (home / "without" / "map.csv").exists() and "src.review" in section(home / "without", "map")
+
+
+def test_a_probe_s_map_is_of_its_own_features(home):
+    """Though others of the same network and size, with other weights, were kept later."""
+    before = table(home / "runs/tiny/p/report", "map")
+    torch.manual_seed(4)
+    save_file(timm.create_model("resnet8", num_classes=5).state_dict(), home / "other.safetensors")
+    words = ["model.stem=stock", f"model.pretrained={home / 'other.safetensors'}", "probe.head=logistic"]
+    assert train(["config=tiny", *words, "fold=0..2", "run=q"]) == 0
+    assert report(["run=p"]) == 0 and report(["run=q"]) == 0
+    pd.testing.assert_frame_equal(table(home / "runs/tiny/p/report", "map"), before)
+    other = table(home / "runs/tiny/q/report", "map").set_index("id").loc[before["id"]]
+    assert not np.allclose(other[["x", "y"]], before[["x", "y"]])
+
+
+def test_features_that_others_took_the_place_of_are_not_drawn(home):
+    ids = {part: pd.read_csv(home / f"competition/tiny/data/{file}.csv", dtype=str)["image_id"].to_numpy()
+           for part, file in (("train", "train"), ("test", "sample_submission"))}  # fmt: skip
+    folder, generator = home / "brought", np.random.default_rng(0)
+    folder.mkdir()
+
+    def bring() -> None:
+        for part, names in ids.items():
+            features = generator.normal(size=(len(names), 8))
+            np.savez(folder / f"{part}-identity.npz", id=names.astype(np.str_), features=features)
+
+    bring()
+    words = ["probe.head=logistic", "probe.features=brought", "run=b"]
+    assert train(["config=tiny", *words, "fold=0..2"]) == 0 and report(["run=b"]) == 0
+    drawn = home / "runs/tiny/b/report/map.csv"
+    assert drawn.exists()
+    bring()
+    assert report(["run=b"]) == 0 and not drawn.exists()

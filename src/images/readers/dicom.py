@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from src.images.decode import ImageFault
+from src.images.decode import ImageFault, faults_of
 from src.images.pixel_format import RawImage
 from src.images.readers import READERS, Position, Reader, check_size
 
@@ -112,17 +112,15 @@ class _Frames:
 
 @contextlib.contextmanager
 def _faults(path: Path) -> Iterator[None]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # many files break rules that change no pixel
+    with faults_of(path, "no DICOM image that can be read"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # many files break rules that change no pixel
+        try:
             yield
-    except (ImageFault, MemoryError):
-        raise
-    except Exception as error:  # broken files raise anything
-        reason = " ".join(str(error).split())
-        if "missing dependencies" in reason or "plugins are missing" in reason:
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            if "missing dependencies" not in reason and "plugins are missing" not in reason:
+                raise
             raise ImageFault(path, "its compression needs further packages", f"pip install {CODECS}") from None
-        raise ImageFault(path, f"no DICOM image that can be read ({reason[:160]})") from None
 
 
 def _count(file: Any) -> int:

@@ -9,11 +9,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from src.images.decode import ImageFault
+from src.images.decode import ImageFault, faults_of
 from src.images.pixel_format import MOST_CHANNELS, RawImage
 from src.images.readers import READERS, Reader, check_size, in_channels, last_array
 
 GZIP = b"\x1f\x8b"
+BROKEN = "no NIfTI file that can be read"
 
 
 @READERS.register("nifti")
@@ -55,12 +56,8 @@ class Nifti(Reader):
         with file:
             volume = self._volume(path, file)
             check_size(path, volume.shape)
-            try:
+            with faults_of(path, BROKEN):
                 values = np.asarray(volume.dataobj, np.float32)
-            except MemoryError:
-                raise
-            except Exception as error:  # broken files raise anything
-                raise _broken(path, error) from None
         while values.ndim > 3 and values.shape[-1] == 1:
             values = values[..., 0]
         return values
@@ -70,11 +67,5 @@ class Nifti(Reader):
         nibabel = self.import_library("nibabel", path)
         packed = file.read(len(GZIP)) == GZIP
         file.seek(0)
-        try:
+        with faults_of(path, BROKEN):
             return nibabel.Nifti1Image.from_stream(gzip.GzipFile(fileobj=file) if packed else file)
-        except Exception as error:
-            raise _broken(path, error) from None
-
-
-def _broken(path: Path, error: Exception) -> ImageFault:
-    return ImageFault(path, f"no NIfTI file that can be read ({' '.join(str(error).split())[:120]})")

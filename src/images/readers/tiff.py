@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from src.images import decode
-from src.images.decode import ImageFault
+from src.images.decode import ImageFault, faults_of
 from src.images.pixel_format import COLOURS, RawImage
 from src.images.readers import READERS, Reader, check_size, of_array
 
@@ -92,18 +92,13 @@ def _picture(path: Path, values: np.ndarray, axes: str, data: bytes) -> RawImage
 
 @contextlib.contextmanager
 def _faults(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (ImageFault, MemoryError):
-        raise
-    except FileNotFoundError:
-        raise ImageFault(path, "the file is missing") from None
-    except (ValueError, ImportError) as error:  # a compression that needs more
-        if CODECS in str(error):
+    with faults_of(path, "a damaged TIFF"):
+        try:
+            yield
+        except (ValueError, ImportError) as error:
+            if CODECS not in str(error):
+                raise
             raise ImageFault(path, f"its compression needs {CODECS}", f"pip install {CODECS}") from None
-        raise ImageFault(path, f"a damaged TIFF ({' '.join(str(error).split())[:100]})") from None
-    except Exception as error:  # the library has kinds of its own, and raises others for broken files
-        raise ImageFault(path, f"a damaged TIFF ({' '.join(str(error).split())[:100]})") from None
 
 
 def _readable(path: Path, series: Any) -> Any:

@@ -5,6 +5,7 @@ It is drawn only of features that are kept already; none are computed for it.
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from src.core.files import DamagedFile, read_json, read_npz
 from src.core.paths import DONE
 from src.inference.brought_features import brought_features
 from src.inference.network_features import read_features
+from src.inference.trained_networks import Member
 from src.reporting.page.blocks import Chart, Section
 from src.reporting.page.charts import class_map
 from src.reporting.run_results import RunResults
@@ -63,9 +65,12 @@ def feature_map(results: RunResults) -> Section:
 
 
 def kept_features(results: RunResults) -> KeptFeatures | None:
-    """Of one network of the run, as the review keeps them; else of the frozen network that the competition's cache
-    holds, the run's own architecture first. None where neither is there, or they are of other images."""
-    return _of_own_network(results) or _brought(results) or _of_frozen_network(results)
+    """Of one network of the run, as the review keeps them; else those that it was fitted on, of a frozen network or
+    another program; else of any frozen network that the competition's cache holds, the same architecture first. None
+    where none is there, or they are of other images."""
+    if results.competition.config.probe.features is not None:
+        return _brought(results)
+    return _of_own_network(results) or _of_frozen_network(results)
 
 
 def _brought(results: RunResults) -> KeptFeatures | None:
@@ -73,6 +78,8 @@ def _brought(results: RunResults) -> KeptFeatures | None:
     if brought is None:
         return None
     try:
+        if {_fitted_on(member).get("features") for member in results.judges} != {brought.digest}:
+            return None
         features = brought.read("identity")[results.rows]
     except Problem:
         return None  # they are gone, or others now
@@ -90,25 +97,33 @@ def _of_own_network(results: RunResults) -> KeptFeatures | None:
             continue
         rows = places.get_indexer(held["held_out_id"].astype(object))
         if current and results.competition.same_images(meta.get("images")) and (rows >= 0).all():
-            return _drawn(rows, held["held_out"], f"the network of fold {member.fold}")
+            return _drawn(rows, held["held_out"], f"the network of fold {member.fold}, seed {member.seed},")
     return None
 
 
 def _of_frozen_network(results: RunResults) -> KeptFeatures | None:
     competition, ids = results.competition, results.held.id
     files = competition.card.folder.glob("cache/features/*/train-identity.npz")
-    own = f"{competition.config.model.name}@{competition.config.images.size}-"
+    own = {_fitted_on(member).get("kept") for member in results.judges}
+    alike = f"{competition.config.model.name}@{competition.config.images.size}-"
     newest = sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
-    for file in sorted(newest, key=lambda file: not file.parent.name.startswith(own)):
+    for file in sorted(newest, key=lambda file: (file.parent.name not in own, not file.parent.name.startswith(alike))):
         try:
             meta = json.loads(str(read_npz(file, ("meta",))["meta"]))
             features = read_features(file, ids) if competition.same_images(meta.get("images")) else None
         except (Problem, ValueError):
             continue
         if features is not None:
-            whose = f"{meta['network']} at {meta['size']} px, before any training here,"
+            whose = f"{meta['network']} at {meta['size']} px, on whose features this run is fitted,"
+            if file.parent.name not in own:
+                whose = f"a frozen {meta['network']} at {meta['size']} px, and no network of this run,"
             return _drawn(np.arange(len(ids)), features, whose)
     return None
+
+
+def _fitted_on(member: Member) -> dict[str, Any]:
+    """What a fold of a probe noted of its fit; nothing of another."""
+    return read_json(member.folder / DONE).get("probe", {})
 
 
 def _drawn(rows: np.ndarray, features: np.ndarray, whose: str) -> KeptFeatures:

@@ -11,7 +11,7 @@ from src.competition.competition import Competition
 from src.config import run_config
 from src.core.errors import Problem
 from src.core.files import read_json
-from src.core.paths import Run, runs_folder
+from src.core.paths import DONE, Run, runs_folder
 from src.evaluation.bootstrap import bootstrap_interval, format_interval
 from src.evaluation.held_out import HeldOut
 from src.inference.logits_store import StoredTables
@@ -58,10 +58,19 @@ def is_probe(run: Run) -> bool:
     return run_config.is_stored(run) and run_config.read(run.folder).only_probe
 
 
+def _fitted(run: Run) -> bool:
+    """Whether a finished fold notes the fit of a head: one small file tells of a run, and its configuration, which
+    takes a hundred times as long to read, is read of these alone."""
+    file = next(run.folder.glob(f"seed*/*/{DONE}"), None)
+    return file is not None and "probe" in read_json(file)
+
+
 def _answers(competition: Competition, run: Run, held: HeldOut) -> np.ndarray | None:
     """What a run answers to these rows, if it is a probe that held out every one of them."""
     try:
-        if not is_probe(run) or read_json(run.folder / run_config.RECORD).get("folds") != competition.folds.hash:
+        if not _fitted(run) or not is_probe(run):
+            return None
+        if read_json(run.folder / run_config.RECORD).get("folds") != competition.folds.hash:
             return None
         count, wanted = competition.folds.count, set(held.folds.tolist())
         seeds = [seed for seed in trained_seeds(run, count) if wanted <= set(run.finished_folds(seed, count))]

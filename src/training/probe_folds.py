@@ -122,7 +122,8 @@ class _ProbeFold:
         with written_whole(job.folder / "log.csv") as part:
             pd.DataFrame([entry]).to_csv(part, index=False)
         told = {"head": fitted.probe, "strength": fitted.strength, "inner_loss": fitted.inner_loss}
-        told |= {"features": self.brought.digest} if self.brought else {"kept": features.folder.name}
+        (place,) = self.held
+        told |= {"features": self.brought.digest} if self.brought else {"kept": place.name}
         done = {"probe": told, "feature_seconds": round(fitting - begun, 1)}
         log.info(f"{job.name}: {fitted.probe} of strength {fitted.strength:g}, inner loss {fitted.inner_loss:.4f}")
         write_fold(job, network.backbone, [entry], done, scores)

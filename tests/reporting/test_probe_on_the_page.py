@@ -10,9 +10,13 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from src.competition.competition import open_competition
+from src.config.request import parse
 from src.core.files import read_json
+from src.core.paths import Run
 from src.models.zoo import register_networks
 from src.report import main as report
+from src.reporting import probe_floor
 from src.sweep import main as sweep
 from src.train import main as train
 from tests.fixtures.tiny import write_tiny
@@ -121,3 +125,15 @@ def test_features_that_others_took_the_place_of_are_not_drawn(home):
     assert drawn.exists()
     bring()
     assert report(["run=b"]) == 0 and not drawn.exists()
+
+
+def test_runs_that_fitted_no_head_are_not_opened(home, monkeypatch):
+    """A competition may have hundreds; a configuration takes long to read."""
+    opened = []
+    read = probe_floor.run_config.read
+    monkeypatch.setattr(
+        probe_floor.run_config, "read", lambda folder, *more: opened.append(folder.name) or read(folder, *more)
+    )
+    competition = open_competition(parse(["config=tiny"]).config, Run("tiny", "r"))
+    opened.clear()
+    assert probe_floor.probe_floor(competition, None, ("p", "q", "b")) is None and not opened

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from src.core.process import keep_bytecode
 from tests.fixtures import figures
 from tests.fixtures.notes import Notes
 from tests.fixtures.tiny import write_tiny
 
+keep_bytecode()
 # A shell's background job ignores Ctrl-C, and so would every process that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -15,11 +15,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
+from src.core.paths import REPOSITORY
+
 COLLECT_EVERY = (50_000, 20, 100)  # objects made, against Python's own 700: what lives in circles is still found
 PR_SET_PDEATHSIG = 1
 # How often a thread of OpenMP looks for work before it sleeps. libgomp's usual 300,000 are milliseconds, in which it
 # holds a core that another process wants; these are less than one, and longer than what lies between two layers.
 SPINS = "GOMP_SPINCOUNT", "10000"
+
+NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 
 _began: list[float] = []
 
@@ -47,6 +51,7 @@ def own_work() -> bool:
 def run(main: Callable[[], int]) -> NoReturn:
     """Run a command as this process's own work, and end the process with the exit code that it returns."""
     _began.append(time.monotonic())
+    keep_bytecode()
     gc.set_threshold(*COLLECT_EVERY)
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault(*SPINS)  # read when torch is imported
@@ -55,6 +60,17 @@ def run(main: Callable[[], int]) -> NoReturn:
     atexit.register(_leave, codes)
     codes.append(main())
     sys.exit(codes[0])
+
+
+def keep_bytecode() -> None:
+    """Let Python keep what it compiles, though a variable forbids it (as in many containers), in run.sh's environment.
+
+    That is made without, for most of it is never imported: every command would compile its libraries anew.
+    """
+    own = REPOSITORY / ".venv"
+    if os.environ.get(NO_BYTECODE) and own.is_dir() and own.samefile(sys.prefix):
+        del os.environ[NO_BYTECODE]
+        sys.dont_write_bytecode = False
 
 
 @contextlib.contextmanager

@@ -1,7 +1,10 @@
 """The beginning and end of a command's process, seen from outside."""
 
+import os
+import shutil
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -103,3 +106,17 @@ def test_threads_that_wait_sleep_soon_unless_the_environment_says_otherwise(tmp_
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     assert expected in program(tmp_path, work="import os; print(os.environ['GOMP_SPINCOUNT'])").stdout.split()
+
+
+@pytest.mark.parametrize(("folder", "kept"), [(".venv", True), ("mine", False)])
+def test_bytecode_is_kept_in_the_environment_that_run_sh_made(tmp_path, folder, kept):
+    """Whose libraries nobody compiled: where a variable forbids to keep it, each command would compile them anew."""
+    shutil.copytree(REPOSITORY / "src/core", tmp_path / "src/core", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "later.py").write_text("import os; found = os.environ.get('PYTHONDONTWRITEBYTECODE')")
+    venv.create(tmp_path / folder, symlinks=True)
+    text = "from src.core.process import run; run(lambda: print(__import__('later').found))"
+    command = [str(tmp_path / folder / "bin/python"), "-c", text]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "None\n" if kept else "1\n")
+    assert len(list(tmp_path.glob("__pycache__/later*.pyc"))) == kept

@@ -5,10 +5,12 @@ the network's convolutions. A few steps tell it better than a list of processors
 """
 
 import contextlib
+import copy
 import math
 import multiprocessing
 import platform
 import signal
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -39,10 +41,10 @@ from src.training.step import try_batch
 
 TOGETHER_SECONDS = 60  # that processes timed at once wait for each other
 WORTH_SECONDS = 120  # of training; for less nothing is tried
-STEPS = 3  # timed after one that is not, of each kind, and fewer where they take longer than
-ENOUGH_SECONDS = 4.0
+TURNS = 3  # of all kinds, a step each that is timed after one that is not, and fewer where they take longer than
+ENOUGH_SECONDS = 4.0  # a kind
 BATCH = 16  # images a step of a trial where train.batch=auto leaves open how many fit
-STEPS_OF = "code 2"  # raised where a step has become faster: what was measured before counts no more
+STEPS_OF = "code 3"  # raised where a step has become faster: what was measured before counts no more
 CLEARLY = 1.05  # times as fast must another kind be before it takes the place of the usual one: less is noise
 
 Step = Callable[[], object]
@@ -100,12 +102,14 @@ def longest_stage(config: Config) -> Stage:
 
 
 def step_seconds(begin: Begin, kinds: list[Machine], at_once: int = 1) -> list[float]:
-    """The shortest of a few steps of each kind; of several processes `at_once`, as folds are trained, their mean.
+    """The median step of each kind, the kinds by turns; of several processes `at_once`, as folds are trained, their
+    mean.
 
-    In fresh processes: training forks later, must have started no threads until then, and what was forked cannot
-    start any. Raises Problem where one dies.
+    In other processes: training forks later, and must have started no threads until then. In fresh ones where a kind
+    has several threads, for what was forked may not be able to start any. Raises Problem where one dies.
     """
-    context = multiprocessing.get_context("spawn")
+    forkable = all(kind.threads == 1 and kind.device == "cpu" for kind in kinds)
+    context = multiprocessing.get_context("fork" if forkable else "spawn")
     together = context.Barrier(at_once)
     pipes, children = [], []
     for _ in range(at_once):
@@ -134,18 +138,23 @@ def step_seconds(begin: Begin, kinds: list[Machine], at_once: int = 1) -> list[f
 
 def _time(begin: Begin, kinds: list[Machine], answer: Connection, together: Barrier) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the asking process's, which ends this one
-    seconds = []
-    for kind in kinds:
-        torch.set_num_threads(kind.threads or cores())
-        step = begin(kind)
-        with contextlib.suppress(threading.BrokenBarrierError):
-            together.wait(TOGETHER_SECONDS)
-        step()
-        seconds.append(_seconds(step, STEPS))
-    answer.send(seconds)
+    seconds: list[list[float]] = [[] for _ in kinds]
+    for turn in range(TURNS):
+        for kind, times in zip(kinds, seconds, strict=True):
+            torch.set_num_threads(kind.threads or cores())
+            step = begin(kind)
+            if turn == 0:
+                with contextlib.suppress(threading.BrokenBarrierError):
+                    together.wait(TOGETHER_SECONDS)
+            step()
+            times.append(_seconds(step, 1))
+        if sum(map(sum, seconds)) > ENOUGH_SECONDS * len(kinds):
+            break
+    answer.send([statistics.median(times) for times in seconds])
 
 
 def _seconds(step: Step, steps: int) -> float:
+    """Of the quickest of so many steps."""
     times = []
     for _ in range(steps):
         begun = time.perf_counter()
@@ -160,19 +169,21 @@ def open_kinds(config: Config, usual: Machine, parameters: int, share: Share) ->
     """What the configuration leaves open and is not beyond doubt: the usual kind first, then those to be tried.
 
     On a GPU half precision and channels last are beyond doubt, and so is full precision for a tiny network. Each is
-    tried with as many threads as a fold will have; which are best is only open for a fold that has all cores.
+    tried with as many threads as a fold will have; which are best is only open for a fold that has all cores. For a
+    tiny network one is the usual number: there two wait for each other longer than they work.
     """
-    threads_open = share.jobs == 1 and config.machine.threads == "auto"
-    kinds = [usual if threads_open else replace(usual, threads=share.threads)]
+    threads_open, tiny = share.jobs == 1 and config.machine.threads == "auto", parameters < TINY
+    alone = 1 if tiny and usual.device == "cpu" else None
+    kinds = [replace(usual, threads=alone if threads_open else share.threads)]
     if usual.device != "cpu":
         return kinds
-    if parameters >= TINY:
+    if not tiny:
         if config.train.precision == "auto" and usual.precision != "fp32":
             kinds += [replace(kind, precision="fp32") for kind in kinds]
         if config.machine.layout == "auto":
             kinds += [replace(kind, layout=CONTIGUOUS) for kind in kinds]
     if threads_open and cores() > 1:
-        kinds += [replace(kind, threads=1) for kind in kinds]
+        kinds += [replace(kind, threads=None if tiny else 1) for kind in kinds]
     return kinds
 
 
@@ -243,7 +254,8 @@ class Tuner:
             share = share_out(self.config, machine, self.folds)
             parameters = sum(p.numel() for p in self.network.parameters())
             kinds = open_kinds(self.config, machine, parameters, share)
-            found = faster(self.config, kinds, self.images, partial(begin_step, self.config, self.network))
+            tried = copy.deepcopy(self.network)  # which learns: the heads of the folds begin with what this one sees
+            found = faster(self.config, kinds, self.images, partial(begin_step, self.config, tried))
             alone = share.jobs == 1 and self.config.machine.threads == "auto"
             machine = replace(found, threads=found.threads if alone else None)
         if self.config.train.batch == "auto":

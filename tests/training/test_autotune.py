@@ -248,6 +248,23 @@ def test_steps_are_timed_in_another_process_with_the_threads_of_their_kind(tmp_p
     assert torch.get_num_threads() == before and multiprocessing.active_children() == []
 
 
+def learning(kind):
+    """A step that torch would share out among threads, of a network that has taken one with several."""
+    network, images = torch.nn.Conv2d(8, 8, 3), torch.ones(16, 8, 64, 64)
+    return lambda: network(images).sum().backward()
+
+
+def test_steps_of_one_thread_are_timed_in_forked_processes_whatever_was_computed_before():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        learning(USUAL)()
+        seconds = step_seconds(learning, [replace(FULL, threads=1)], at_once=2)
+    finally:
+        torch.set_num_threads(before)
+    assert len(seconds) == 1 and seconds[0] > 0 and multiprocessing.active_children() == []
+
+
 def sleeping(kind):
     return partial(time.sleep, 600)
 

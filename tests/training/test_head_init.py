@@ -1,6 +1,8 @@
 """Training that begins with a last layer fitted on frozen features: train.head_init=probe."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from src.core.files import read_json
+from src.core.paths import REPOSITORY
 from src.models.zoo import register_networks
 from src.train import main as train
 from src.training.trainer import FoldTraining
@@ -47,9 +50,10 @@ def error(capsys: pytest.CaptureFixture) -> str:
 
 def test_the_first_step_begins_where_the_probe_ended(tiny, words):
     assert train([*words, "probe.head=auto", "run=p"]) == 0
-    kept = {file: file.stat().st_mtime_ns for file in tiny.glob("competition/tiny/cache/features/*/*.npz")}
-    assert train([*words, HEAD, *AS_IT_BEGAN, "run=t"]) == 0
-    assert {file: file.stat().st_mtime_ns for file in kept} == kept, "features are made once"
+    features = "competition/tiny/cache/features/*/*.npz"
+    kept = {file: file.stat().st_mtime_ns for file in tiny.glob(features)}
+    assert train([*words, HEAD, *AS_IT_BEGAN, "run=t", "machine.threads=auto"]) == 0  # with a trial of speed before
+    assert {file: file.stat().st_mtime_ns for file in tiny.glob(features)} == kept, "features are made once"
     probe, trained = (load_file(member(tiny, run) / "model.safetensors") for run in ("p", "t"))
     for name in ("fc.weight", "fc.bias"):
         torch.testing.assert_close(trained[name], probe[name], rtol=0, atol=1e-9)
@@ -104,6 +108,24 @@ def test_killed_before_and_after_the_first_checkpoint(tiny, words):
     assert train([*words, "run=killed"]) == 0
     files = [member(tiny, run) / "model.safetensors" for run in ("whole", "killed")]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="Linux alone tells the threads of a process")
+def test_no_thread_is_started_before_folds_are_forked():
+    """By the look at a network's pool, which draws millions of weights: a fold forked after that waits for ever."""
+    code = """
+import os, timm, torch
+from src.competition.auto_config import usual_pool
+from src.config.load import load
+from src.models.zoo import register_networks
+register_networks()
+model = load("fine-tune", {}, "demo-digits").model
+torch.set_num_threads(2)
+before = len(os.listdir("/proc/self/task"))
+assert usual_pool(model) == "stages" and torch.get_num_threads() == 2
+assert len(os.listdir("/proc/self/task")) == before
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
 
 
 @pytest.mark.slow

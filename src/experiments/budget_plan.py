@@ -20,6 +20,7 @@ from src.config.schema import Config, seconds_of
 from src.core.console import ProgressReporter, log, silenced
 from src.core.files import read_csv, read_json
 from src.core.paths import DONE, Run
+from src.evaluation.bootstrap import bootstrap_interval, format_interval
 from src.experiments.first_probe import FirstProbe, network_of
 from src.experiments.learning_curve import lengths, promised
 from src.experiments.speed_trials import SpeedTrials
@@ -29,6 +30,7 @@ from src.inference.tta import view_names
 from src.models.factory import build
 from src.models.features import without_head
 from src.models.weights import published
+from src.training.evaluate import stored_answers
 from src.training.fold_job import global_batch
 from src.training.machine import cores, share_out
 from src.training.run import train_within
@@ -108,7 +110,7 @@ class Planner:
         """Whether the probe's score is the best that there is, where the network may be chosen."""
         if self.probe is None or self.config.model.name != "auto":
             return False
-        return self.probe["value"] == (1.0 if self.competition.metric.higher_is_better else 0.0)
+        return self.probe["value"] == self._perfect
 
     # Time
 
@@ -138,7 +140,7 @@ class Planner:
         if self.probe is None:
             return SCRATCH, None
         small = usual_side(self.competition.samples) <= SMALL
-        if not small and not self._is_weak():
+        if (not small and not self._is_weak()) or self._may_be_perfect():
             return FINE_TUNE, None
         return self._trial(small)
 
@@ -154,6 +156,26 @@ class Planner:
             return False
         chance = target.chance_loss(samples.targets, None, 0.0, len(samples.classes))
         return float(log_file["held_out_loss"].iloc[-1]) > WEAK * (chance if np.isfinite(chance) else 1.0)
+
+    def _may_be_perfect(self) -> bool:
+        """Whether the rows that the trial's fold holds out are too few for any answer to be told to be better than the
+        probe's: the interval of its score there reaches the best score that there is."""
+        seed, fold = self._member()
+        opened, held = self.competition, self.competition.folds.rows(fold)[1]
+        answers = stored_answers(opened, Run(opened.card.id, self.probe["run"]), (seed,), fold, held)
+        at, metric = opened.rows.at(held), opened.metric
+        low, high = bootstrap_interval(metric, opened.samples.targets[held], answers, at.groups, rows=at)
+        found = high >= self._perfect if metric.higher_is_better else low <= self._perfect
+        if found:
+            log.info(
+                f"no trial from scratch: {metric.name} of the probe on fold {fold} is {format_interval(low, high)}, so "
+                f"nothing could be told to be better on its {len(held)} rows"
+            )
+        return found
+
+    @property
+    def _perfect(self) -> float:
+        return 1.0 if self.competition.metric.higher_is_better else 0.0
 
     def _trial(self, small: bool) -> tuple[str, Facts | None]:
         """One fold from scratch against the probe's, on the same held-out rows: what its trend promises for the epochs
@@ -177,9 +199,8 @@ class Planner:
         epochs = max(scores)
         own, probes = scores[epochs], self._score(self.probe["run"], member)
         fitting = max(epochs, min(SCRATCH_EPOCHS, rough.epochs(self._work(config), self._room())))
-        higher = self.competition.metric.higher_is_better
-        promise = promised(scores, fitting, perfect=1.0 if higher else 0.0)
-        better = promise > probes if higher else promise < probes
+        promise = promised(scores, fitting, perfect=self._perfect)
+        better = promise > probes if self.competition.metric.higher_is_better else promise < probes
         why = "the pictures are small" if small else "the probe is weak"
         trend = f", which promises {promise:.4f} after the {fitting} that fit" if fitting > epochs else ""
         log.info(
@@ -244,6 +265,12 @@ class Planner:
         config = config.model_copy(update={"budget": self.config.budget})
         work = self._work(config)
         wanted, most = self._wanted(by)
+        rising = config.schedule.warmup_steps or 0
+        if config.train.head_init == PROBE and self.config.model.name == "auto" and most * work.steps < 2 * rising:
+            return self._larger_probe_stays(
+                f"the rate of its recipe rises for {rising} steps, and {most} epochs of {work.rows} images are only "
+                f"{most * work.steps}: what the probe knows would be lost"
+            )
         free = by == FINE_TUNE and self.config.images.size == "auto"
         widest = self.probe["size"] if self.probe else 0
         most_side = max(FIRST_SIZE, widest, 2 * usual_side(self.competition.samples))
@@ -317,9 +344,13 @@ class Planner:
             there = f" The probe's answer is there: {self.probe['file']}" if self.probe else ""
             text = f"budget={self.config.budget} is too short to train anything: {need_text}.{there}"
             return Planned({}, None, text)
+        return self._larger_probe_stays(need_text)
+
+    def _larger_probe_stays(self, why: str) -> Planned:
+        """On larger pictures where the time allows and the score gains by them."""
         self.probe = self.first_probe.larger(self.probe, self.took["probe"], self._left - self._after())
         self._mark("larger probe")
-        return self._probe_stays(need_text)
+        return self._probe_stays(why)
 
     def _probe_stays(self, why: str) -> Planned:
         config = self._stored(self.probe["run"]).model_copy(update={"budget": self.config.budget})

@@ -43,10 +43,10 @@ def of_json(capsys: pytest.CaptureFixture) -> dict:
 
 
 def mislabel(home: Path) -> None:
-    """Some rows, so that no answer is right everywhere: a probe without a mistake would end the plan."""
+    """A third of the rows, so that a trial from scratch could be told to be better than the probe."""
     file = home / "competition/tiny/data/train.csv"
     table = pd.read_csv(file, dtype=str)
-    table.loc[::9, "colour"] = table["colour"].iloc[::9].map({"blue": "green", "green": "red", "red": "blue"})
+    table.loc[::3, "colour"] = table["colour"].iloc[::3].map({"blue": "green", "green": "red", "red": "blue"})
     table.to_csv(file, index=False)
 
 
@@ -56,7 +56,7 @@ def planned(tmp_path_factory) -> tuple[Path, dict, list[str]]:
     home = tmp_path_factory.mktemp("planned")
     write_tiny(home)
     mislabel(home)
-    words = [*HERE, "budget=150s"]
+    words = [*HERE, "budget=150s", "schedule.warmup_steps=1"]  # there are few steps
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PODIUM_HOME", str(home))
         begun = time.monotonic()
@@ -114,7 +114,7 @@ def test_what_follows_finds_the_run_and_keeps_its_plan(at_home, capsys):
     # Other words under this name are another configuration, and are not overruled by the plan.
     assert train([*words, "fold=0", "optim.lr=0.5", "--json"]) == 2
     assert of_json(capsys)["error"]["code"] == "run-config-differs"
-    assert train([*HERE, "budget=160s", "fold=0", "--json"]) == 2
+    assert train([*HERE, "schedule.warmup_steps=1", "budget=160s", "fold=0", "--json"]) == 2
     assert of_json(capsys)["error"]["code"] == "run-config-differs"
 
 
@@ -138,7 +138,7 @@ def test_where_nothing_fits_the_probe_stays_the_answer(planned, home, capsys):
     """Its features are there already, so that these seconds are spent on what is asked."""
     shutil.copytree(planned[0] / "configs", home / "configs")
     shutil.copytree(planned[0] / "competition", home / "competition")
-    words = [*HERE, "budget=3s", "fold=0..1"]
+    words = [*HERE, "budget=3s", "fold=0..1", "schedule.warmup_steps=1"]
     assert train(words) == 0
     plan = read_json(home / "runs/tiny/b/plan.json")
     assert plan["by"] == "probe" and plan["planned"] == {}
@@ -152,6 +152,18 @@ def test_a_probe_that_stays_is_made_larger_as_the_time_allows():
     found = [larger_size(128, 400, 100, room) for room in (171, 172, 336, 337, 556, 557)]
     assert found == [None, 160, 160, 224, 224, 288]
     assert larger_size(128, 200, 1, 1000) == 160 and larger_size(288, 900, 1, 1000) is None
+
+
+def test_where_rows_are_few_neither_trial_nor_training_begins(tiny):
+    """One mistake of the probe is too little to tell a better answer by, and the recipe's rate rises for longer than
+    eight epochs of so few rows last."""
+    file = tiny / "competition/tiny/data/train.csv"
+    table = pd.read_csv(file, dtype=str)
+    table.loc[0, "colour"] = "green" if table.loc[0, "colour"] == "blue" else "blue"
+    table.to_csv(file, index=False)
+    assert train([*HERE, "budget=60s", "fold=0..2"]) == 0
+    plan = read_json(tiny / "runs/tiny/b/plan.json")
+    assert plan["probe"]["value"] < 1 and plan["by"] == "probe" and plan["scratch"] is None and not plan["speeds"]
 
 
 def test_where_the_probe_is_never_wrong_nothing_is_trained(tiny):

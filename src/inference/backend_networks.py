@@ -11,7 +11,7 @@ import json
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from src.competition.competition import Competition
 from src.core.files import DamagedFile, read_json, read_npz, written_whole
 from src.core.paths import DONE, Run
 from src.images.dataset import Feed, PlainRows
+from src.images.held_batches import HeldBatches, batches_held, is_decoded_at_each_look
 from src.inference.backends import BACKENDS, Backend, backend_of
 from src.inference.backends.backend import Engine, explain_library_errors
 from src.inference.predictor import view_logits
@@ -72,12 +73,25 @@ class EngineNetworks:
         views: tuple[str, ...],
         seconds: dict[str, float] | None = None,
         progress: Callable[[int], object] = lambda _: None,
+        held: HeldBatches | None = None,
     ) -> dict[str, np.ndarray]:
-        """As `view_logits`, of rows of the image cache."""
+        """As `view_logits`, of rows of the image cache. held: where these rows are held for several networks."""
         batch = self.competition.config.predict.batch
         autocast = partial(backend_of(engine).autocast, engine)
         cells = self.competition.cells
-        return view_logits(ready, self._images(), rows, views, batch, autocast, progress, seconds, cells)
+        return view_logits(ready, held or self._images(), rows, views, batch, autocast, progress, seconds, cells)
+
+    @property
+    def decoding_each_time(self) -> bool:
+        """Whether no cache holds the images, so that each look at one decodes it."""
+        return is_decoded_at_each_look(self._plain)
+
+    def shared_looks(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, HeldBatches]]:
+        """The rows in parts, each with what holds its images until several networks have seen it."""
+        batch = self.competition.config.predict.batch
+        step = batch * batches_held(self._plain, batch)
+        for start in range(0, len(rows), step):
+            yield rows[start : start + step], HeldBatches(self._images())
 
     def weights(self, member: Member) -> str:
         """The SHA-256 of a member's weights."""
@@ -92,10 +106,13 @@ class EngineNetworks:
         calibration = [CALIBRATION, self.competition.images_hash, self.competition.folds.hash]
         return hashed([self.weights(member), self.size, calibration, backend.versions(), processor(), *own])
 
+    @cached_property
+    def _plain(self) -> PlainRows:
+        return PlainRows(self.competition.images(self.size), self.size)
+
     def _images(self) -> Feed:
         if self._feed is None:
-            images = PlainRows(self.competition.images(self.size), self.size)
-            self._feed = Feed(images, self.machine["workers"], torch.device(self.usual.device))
+            self._feed = Feed(self._plain, self.machine["workers"], torch.device(self.usual.device))
         return self._feed
 
     def _made_ready(self, member: Member, engine: Engine) -> nn.Module:

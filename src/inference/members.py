@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from src.inference.logits_store import NAMES, PARTS, SECONDS, StoredTables, save
 from src.inference.trained_networks import Member
 from src.inference.tta import PLAIN, VIEWS
 
+MOST = 1_000_000_000  # bytes of logits that members may hold at once until they are stored
 Advance = Callable[[int], object]  # told how many images more are done
 
 
@@ -100,10 +102,14 @@ class ViewTables(StoredTables):
             return
         total = sum(len(self.networks.rows(m, part)) for m, part in missing)
         with Bar(total, "predicting", "image") as bar:
+            tests = {member: names for (member, part), names in missing.items() if part == "test"}
+            if len(tests) > 1 and self.networks.decoding_each_time and self._bytes(tests) <= MOST:
+                self._compute_together(tests, bar.update)
+                missing = {key: names for key, names in missing.items() if key[1] != "test"}
             for member in members:
                 wanted = {part: missing[member, part] for part in parts if (member, part) in missing}
                 if wanted:
-                    with only_one(member.folder, f"fold {member.fold} of run {self.run.name}"):
+                    with self._alone(member):
                         self._compute(member, wanted, bar.update)
 
     def seconds(self, members: list[Member], views: tuple[str, ...]) -> dict[str, float]:
@@ -111,7 +117,7 @@ class ViewTables(StoredTables):
         unknown = tuple(view for view, text in super().seconds(members, views).items() if math.isnan(text))
         if unknown:
             member = members[0]
-            with only_one(member.folder, f"fold {member.fold} of run {self.run.name}"):
+            with self._alone(member):
                 self._time(member, unknown)
         return super().seconds(members, views)
 
@@ -125,6 +131,31 @@ class ViewTables(StoredTables):
             for view, logits in tables.items():
                 text = meta | ({SECONDS: seconds[view]} if seconds else {}) | _version(view)
                 self._save(member, part, view, self._ids(part, rows), logits, text)
+
+    def _compute_together(self, wanted: dict[Member, tuple[str, ...]], advance: Advance) -> None:
+        """Test images that no cache holds are decoded once for all members, whose tables are stored at the end."""
+        rows = self.networks.rows(next(iter(wanted)), "test")
+        tables = {(member, view): [] for member, views in wanted.items() for view in views}
+        with ExitStack() as locks:
+            for member in wanted:
+                locks.enter_context(self._alone(member))
+            for some, held in self.networks.shared_looks(rows):
+                for member, views in wanted.items():
+                    ready = self.networks.ready(member, self.engine)
+                    made = self.networks.logits(ready, self.engine, some, views, None, advance, held)
+                    for view, logits in made.items():
+                        tables[member, view].append(logits)
+            for (member, view), parts in tables.items():
+                meta = self._meta(member) | {"images": self.competition.images_hash} | _version(view)
+                self._save(member, "test", view, self._ids("test", rows), np.concatenate(parts), meta)
+
+    def _bytes(self, wanted: dict[Member, tuple[str, ...]]) -> int:
+        """Of the logits of all test rows in all these tables."""
+        samples, tables = self.competition.samples, sum(map(len, wanted.values()))
+        return len(samples.test) * len(samples.classes) * tables * np.dtype(np.float32).itemsize
+
+    def _alone(self, member: Member) -> AbstractContextManager:
+        return only_one(member.folder, f"fold {member.fold} of run {self.run.name}")
 
     def _time(self, member: Member, views: tuple[str, ...]) -> None:
         """Note in the member's held-out tables what one batch of images takes; their logits stay as they are."""

@@ -11,6 +11,7 @@ from torch import nn
 from src.core.errors import Problem
 from src.core.memory import fits, largest_batch
 from src.images.dataset import Feed
+from src.images.held_batches import HeldBatches
 from src.inference.tta import seen_in
 
 WARM_UP = 8  # images that a network answers before it is timed: its first pass is slower than all others
@@ -20,7 +21,7 @@ HELD = 8  # batches whose answers stay on the device: to fetch them waits for a 
 @torch.inference_mode()
 def view_logits(
     network: nn.Module,
-    feed: Feed,
+    feed: Feed | HeldBatches,
     rows: np.ndarray,
     views: tuple[str, ...],
     batch: int,

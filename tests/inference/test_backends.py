@@ -16,6 +16,7 @@ from torch import nn
 
 from src.config.schema import Model
 from src.core.paths import REPOSITORY
+from src.images import held_batches
 from src.images.stream import ImageStream
 from src.inference import backend_choice, backend_networks
 from src.inference.backend_parity import Trial
@@ -387,6 +388,29 @@ def test_all_views_of_an_image_come_from_one_decode(trained, monkeypatch):
     assert predict(words) == 0
     test = [row for row in decoded if row >= 45]
     assert sorted(test) == list(range(45, 60))
+
+
+def test_folds_share_one_decode_of_the_test_images_that_no_cache_holds(trained, monkeypatch):
+    words = [*COMMAND[:2], "--tta", "predict.engine=torch", "predict.batch=4"]
+    assert train([*COMMAND[:2], "fold=1", "train.epochs=6"]) == 0
+    assert predict(words) == 0
+    run = trained / "runs/tiny/r/seed0"
+    expected = {fold: tables(run / f"{fold}/logits") for fold in ("fold0", "fold1")}
+    for fold in expected:
+        shutil.rmtree(run / f"{fold}/logits")
+    shutil.rmtree(trained / "competition/tiny/cache")
+
+    decoded, decode = [], ImageStream.__getitem__
+    monkeypatch.setattr(ImageStream, "__getitem__", lambda own, row: decoded.append(row) or decode(own, row))
+    monkeypatch.setattr(held_batches, "MOST", 2 * 4 * 3 * 16 * 16)  # two batches of four images of 16 pixels
+    assert predict([*words, "machine.cache_max_gb=1e-9"]) == 0
+    assert sorted(row for row in decoded if row >= 45) == list(range(45, 60))
+    for fold, before in expected.items():
+        after = tables(run / f"{fold}/logits")
+        assert after.keys() == before.keys()
+        for name, table in after.items():
+            np.testing.assert_array_equal(table["id"], before[name]["id"])
+            np.testing.assert_array_equal(table["logits"], before[name]["logits"])
 
 
 @pytest.mark.parametrize("name", EITHER)

@@ -147,11 +147,13 @@ class FirstProbe:
             return with_values(config, kept | {f"model.{key}": getattr(begun.model, key) for key in KEPT})
         views = {*config.probe.views, *config.predict.views}
         passes = len(views) * (len(self.competition.samples.train) + len(self.competition.samples.test))
-        seconds = self.trials.answer_seconds(config) / self.trials.share(config).jobs
         most = max(LEAST, SHARE * self.total)
         widest = ENLARGED * usual_side(self.competition.samples)
         full = config.images.size
-        expected = {size: passes * seconds * (size / full) ** 2 for size in SIZES if size <= full}
+        tried = next((one for one in SIZES if one <= min(widest, full)), SIZES[-1])
+        seconds = self.trials.answer_seconds(with_values(config, {"images.size": tried}))
+        seconds /= self.trials.share(config).jobs
+        expected = {size: passes * seconds * (size / tried) ** 2 for size in SIZES if size <= full}
         size = next((one for one in expected if one <= widest and expected[one] <= most), SIZES[-1])
         if not must and expected[size] > most:
             log.info(f"the probe takes another network: {name} would take {expected[size] / 60:.0f} minutes for it")

@@ -195,9 +195,10 @@ def _precision(asked: str, device: str, tiny: bool) -> str:
         return asked
     if device == "cuda":
         return "bf16" if gpus().bf16 else "fp16"
-    return "bf16" if device == "cpu" and not tiny and _cpu_knows_bf16() else "fp32"
+    return "bf16" if device == "cpu" and not tiny and knows_bf16() else "fp32"
 
 
-def _cpu_knows_bf16() -> bool:
+def knows_bf16() -> bool:
+    """Whether this processor computes in bf16, and does not only imitate it."""
     # A build without oneDNN, as for a Mac's own processor, does not even have the question.
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -4,7 +4,7 @@ usage: python -m tests.bench.steps [repeats]
 
 The steps are those of src.training, on even images, by one thread. The limit is a product of two square matrices in
 the same precision. What a step has to compute is counted by torch; its time is told apart by torch's profiler. The last
-line is JSON.
+line is JSON. Seconds are the processor's, so that other work on the machine takes little from them.
 """
 
 import json
@@ -27,7 +27,7 @@ from src.core.console import silenced
 from src.models.factory import build
 from src.targets.multiclass import Multiclass
 from src.training.autotune import begin_step
-from src.training.machine import CHANNELS_LAST, Machine
+from src.training.machine import CHANNELS_LAST, Machine, knows_bf16
 from src.training.state import HALF
 from tests.bench.machine import commit, machine
 from tests.bench.process import own
@@ -40,7 +40,7 @@ STEPS = {
     "resnet18 at 64 px, all weights": ("demo-digits", RESNET | {"train.batch": 64, "train.global_batch": 64}),
     "tf_efficientnet_lite0 at 128 px, as configs/fine-tune.yaml": ("fine-tune", {"model.pool": "stages"}),
 }
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "bf16") if knows_bf16() else ("fp32",)
 KINDS = {
     "norm": "norms",
     "hardtanh": "activations",
@@ -109,9 +109,9 @@ def _median(work: Callable[[], object], repeats: int) -> float:
     work()
     times = []
     for _ in range(repeats):
-        begun = time.perf_counter()
+        begun = time.process_time()
         work()
-        times.append(time.perf_counter() - begun)
+        times.append(time.process_time() - begun)
     return statistics.median(times)
 
 

@@ -105,11 +105,10 @@ def step_seconds(begin: Begin, kinds: list[Machine], at_once: int = 1) -> list[f
     """The median step of each kind, the kinds by turns; of several processes `at_once`, as folds are trained, their
     mean.
 
-    In other processes: training forks later, and must have started no threads until then. In fresh ones where a kind
-    has several threads, for what was forked may not be able to start any. Raises Problem where one dies.
+    In fresh processes: training forks later, must have started no threads until then, and what was forked off a
+    process that has taken a step itself may not be able to take another. Raises Problem where one dies.
     """
-    forkable = all(kind.threads == 1 and kind.device == "cpu" for kind in kinds)
-    context = multiprocessing.get_context("fork" if forkable else "spawn")
+    context = multiprocessing.get_context("spawn")
     together = context.Barrier(at_once)
     pipes, children = [], []
     for _ in range(at_once):

@@ -135,6 +135,7 @@ def usual_pool(model: Model) -> str:
     import torch
 
     from src.models.pools import POOLS
+    from src.models.unfit import UNFIT
     from src.models.zoo import register_networks
 
     register_networks()
@@ -144,7 +145,7 @@ def usual_pool(model: Model) -> str:
     torch.set_num_threads(1)  # what has shared work out among threads cannot be forked, and folds are
     try:
         POOLS.get("stages")(timm.create_model(model.name, num_classes=2, **model.args), model.name)
-    except (UsageError, TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
+    except (UsageError, *UNFIT) as error:
         if isinstance(error, UsageError):
             log.info(f"{model.name} keeps its own pool: it has no stages that could be joined")
         return "stock"

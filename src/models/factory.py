@@ -19,6 +19,7 @@ from src.models.heads import HEADS
 from src.models.hub import HUB
 from src.models.joined import Joined, join_columns
 from src.models.pools import POOLS
+from src.models.unfit import UNFIT
 from src.models.weights import from_file, from_published, from_repository
 from src.models.zoo import register_networks
 from src.targets import TargetType
@@ -32,8 +33,6 @@ OWN_SIZE = ("img_size", "dynamic_img_size", "strict_img_size", "use_naflex")
 # What keys of the configuration set.
 SET_ELSEWHERE = {"drop_rate", "num_classes", "pretrained", "in_chans", "checkpoint_path"}
 ARGS_REMEDY = "take out of model.args, or correct there, what the network cannot have"
-# What networks raise that cannot be made, or cannot take images.
-UNFIT = (TypeError, LookupError, ValueError, ArithmeticError, AssertionError, RuntimeError, AttributeError)
 
 
 class Network(nn.Module):
@@ -162,6 +161,8 @@ def build(model: Model, classes: int, size: SizeWord, target: TargetType | None 
     network = Network(backbone, own_unit, model.channels, normalisation)
     try:
         try_size(network, model.name, size, classes)
+    except UsageError:
+        raise
     except Problem as problem:
         if not model.args or not _fits_without_args(model, classes, size):
             raise

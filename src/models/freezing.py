@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from src.core.errors import UsageError
 from src.models.classifier import classifiers
+from src.models.unfit import UNFIT
 
 NOTHING, TRUNK = "nothing", "trunk"
 
@@ -36,9 +37,14 @@ def _resting(backbone: nn.Module, frozen: str | int) -> Callable[[str], bool]:
         last = {id(module) for classifier in classifiers(backbone) for module in classifier.modules()}
         learning = {name for name, module in backbone.named_modules() if id(module) in last}
         return lambda name: name not in learning and name.rpartition(".")[0] not in learning
-    names = [*dict(backbone.named_parameters()), *(name for name, _ in _batch_norms(backbone))]
-    group_of = group_with_matcher(((name, name) for name in names), _matcher(backbone, frozen), reverse=True)
-    groups = max(group_of.values())  # the last one holds the last layer
+    group_of = _groups(backbone)
+    groups = max(group_of.values(), default=0)  # the last one holds the last layer
+    if not groups:
+        raise UsageError(
+            f"train.frozen={frozen}: this network does not tell its groups of layers (group_matcher): give trunk or "
+            f"nothing",
+            code="no-layer-groups",
+        )
     if frozen > groups:
         raise UsageError(
             f"train.frozen={frozen}: this network has {groups} groups of layers before its last: give 1 to {groups}, "
@@ -52,11 +58,17 @@ def _batch_norms(backbone: nn.Module) -> list[tuple[str, _BatchNorm]]:
     return [(name, module) for name, module in backbone.named_modules() if isinstance(module, _BatchNorm)]
 
 
-def _matcher(backbone: nn.Module, frozen: int) -> dict:
-    if not hasattr(backbone, "group_matcher"):
-        raise UsageError(
-            f"train.frozen={frozen}: this network does not tell its groups of layers (group_matcher): give trunk or "
-            f"nothing",
-            code="no-layer-groups",
-        )
-    return backbone.group_matcher(coarse=True)
+def at_most(frozen: str | int, backbone: nn.Module) -> str | int:
+    """`frozen` groups of layers, or half of those that the network has, where it has no more; NOTHING where none."""
+    groups = max(_groups(backbone).values(), default=0)
+    return frozen if isinstance(frozen, str) or frozen < groups else groups // 2 or NOTHING
+
+
+def _groups(backbone: nn.Module) -> dict[str, int]:
+    """{parameter or norm: its group, in the order of the forward pass}; nothing where a network does not tell."""
+    names = [*dict(backbone.named_parameters()), *(name for name, _ in _batch_norms(backbone))]
+    try:
+        matcher = backbone.group_matcher(coarse=True)
+        return group_with_matcher(((name, name) for name in names), matcher, reverse=True)
+    except UNFIT:
+        return {}

@@ -116,7 +116,7 @@ def test_bytecode_is_kept_in_the_environment_that_run_sh_made(tmp_path, folder, 
     venv.create(tmp_path / folder, symlinks=True)
     text = "from src.core.process import run; run(lambda: print(__import__('later').found))"
     command = [str(tmp_path / folder / "bin/python"), "-c", text]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "None\n" if kept else "1\n")
     assert len(list(tmp_path.glob("__pycache__/later*.pyc"))) == kept

@@ -10,12 +10,15 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from src.competition.auto_config import usual_pool
 from src.core.errors import Problem
 from src.inference.backends.torch_export import traced
 from src.losses.arcface import COSINE_SCALE
 from src.models.factory import build, try_size
 from src.models.features import without_head
+from src.models.freezing import at_most, freeze
 from src.models.heads.cosine import Cosine
+from src.models.pools import POOLS
 from src.models.pools.gem import GeM
 from src.models.pools.root import RootMean
 from src.models.quick_steps import QuickSteps
@@ -246,6 +249,41 @@ def test_its_parts_are_exchanged_or_that_is_refused(kind):
         torch.testing.assert_close(F.linear(features, weight, bias), expected, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("name", "stages", "frozen"),
+    [
+        ("test_resnet", True, 3),
+        ("hrnet_w18_small", False, 3),
+        ("rdnet_tiny", False, "nothing"),
+        ("pit_ti_224", False, "nothing"),
+        ("convmixer_768_32", True, 3),
+    ],
+)
+def test_stages_and_groups_of_layers_are_there_or_that_is_told(name, stages, frozen):
+    stages_and_groups(name, {}, frozen)
+    assert usual_pool(model(name=name)) == ("stages" if stages else "stock")
+
+
+def stages_and_groups(name: str, args: dict, frozen: str | int | None = None) -> None:
+    """frozen: what comes of three groups of layers that are to rest."""
+    backbone = timm.create_model(name, num_classes=CLASSES, **args)
+    fits = at_most(3, backbone)
+    assert fits == (fits if frozen is None else frozen)
+    freeze(backbone, fits)
+    if fits == "nothing":
+        with raises("no-layer-groups"):
+            freeze(backbone, 1)
+    if usual_pool(model(name=name, args=args)) == "stock":
+        with raises("unfit-network"):
+            POOLS.get("stages")(backbone, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", SMALLEST)
+def test_stages_and_groups_of_every_family(family):
+    stages_and_groups(SMALLEST[family], {"depth": 2} if family == "deepseek_vit" else {})
+
+
 def test_every_family_of_timm_is_in_the_catalogue():
     register_networks()
     modules = {timm.models.model_entrypoint(name).__module__ for name in timm.list_models()}
@@ -360,12 +398,16 @@ def test_a_network_without_a_pool_is_refused(name, args):
         build(model(name=name, args=args), CLASSES, SIZE)
 
 
-@pytest.mark.parametrize(("name", "args"), [("test_resnet", {}), ("test_vit", {}), ("test_efficientnet", {})])
-def test_activations_computed_again_give_the_same_gradients(name, args):
+@pytest.mark.parametrize(
+    ("name", "pool"),
+    [(name, "stock") for name in ("test_resnet", "test_vit", "test_efficientnet")]
+    + [(name, "stages") for name in ("test_resnet", "test_efficientnet")],
+)
+def test_activations_computed_again_give_the_same_gradients(name, pool):
     found = []
     for again in (False, True):
         torch.manual_seed(0)
-        network = build(model(name=name, args=args, stem="stock", drop_rate=0.1), CLASSES, SIZE).train()
+        network = build(model(name=name, pool=pool, stem="stock", drop_rate=0.1), CLASSES, SIZE).train()
         if again:
             network.save_memory(name)
         torch.manual_seed(1)

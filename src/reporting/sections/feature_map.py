@@ -122,8 +122,9 @@ def _of_frozen_network(results: RunResults) -> KeptFeatures | None:
 
 
 def _fitted_on(member: Member) -> dict[str, Any]:
-    """What a fold of a probe noted of its fit; nothing of another."""
-    return read_json(member.folder / DONE).get("probe", {})
+    """What a fold of a probe noted of its fit; nothing of another, or of one that was trained elsewhere."""
+    done = member.folder / DONE
+    return read_json(done).get("probe", {}) if done.exists() else {}
 
 
 def _drawn(rows: np.ndarray, features: np.ndarray, whose: str) -> KeptFeatures:

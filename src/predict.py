@@ -39,12 +39,16 @@ COMMAND.flag(
 COMMAND.flag(
     "--features",
     "predict nothing: write what the configuration's network, as it begins, sees in every image before its last layer, "
-    "in predict.views, as npz files of ids and features into the competition's cache folder",
+    "in predict.views, as npz files of ids and features into the competition's cache folder. Without config= as "
+    "config=probe has it",
 )
 
 
 def work(line: CommandLine) -> Result:
-    request = request_of(line.keys, line.flags, several_runs=True)
+    keys = line.keys
+    if "--features" in line.flags and not {"config", "run", "runs"} & set(keys):
+        keys = {"config": "probe", **keys}  # features are made as the probe's, and not as a network from scratch sees
+    request = request_of(keys, line.flags, several_runs=True)
     if request.flags.get("--tta") not in (None, "", "auto"):
         raise UsageError(
             f"--tta={request.flags['--tta']}: --tta takes no word but auto; predict.views=[...] names the views",

@@ -8,7 +8,8 @@ scratch     the trial of a network from scratch: its scores and the probe's on t
             the epochs that fit; null without one
 speeds      what was measured here
 planned     {part of the work: seconds}; `took` has the same parts as they went
-left_out    [seed, fold] of each that would have gone beyond the budget
+left_out    [seed, fold] of each that would have gone beyond the budget, or that was not worth it:
+no_gain     whether the folds that ended first gained nothing over the probe
 answer      once run and probe are predicted: which of them is handed in, or both joined, and its score out of fold
 submit      the CSV of that answer; null where it is the run's own
 """

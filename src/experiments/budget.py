@@ -50,7 +50,7 @@ def train_within_budget(request: Request, begun: float) -> None:
     """
     run = Run(request.competition, request.run)
     if run_config.is_stored(run):
-        train(request)
+        _go_on(request, run)
         return
     check_plannable(request)
     load_card(request.competition)  # a misspelt name is told at once
@@ -73,7 +73,22 @@ def train_within_budget(request: Request, begun: float) -> None:
 
     train(replace(request, config=planned.config), may_begin)
     note_took(run, TRAINING, time.monotonic() - before)
-    _tell_end(run, pace)
+    _tell_end(run, pace, first)
+
+
+def _go_on(request: Request, run: Run) -> None:
+    """Train to its end what has begun. Folds that were left out because the first ones gained nothing are trained
+    where they alone are asked for."""
+    facts, before = plan_of(run) or {}, time.monotonic()
+    vain = [tuple(one) for one in facts.get("left_out", []) if facts.get("no_gain")]
+    vain = [one for one in vain if one in request.members and not run.finished(*one)]
+    if 0 < len(vain) < len(request.members):
+        folds = ",".join(str(fold) for fold in dict.fromkeys(fold for _, fold in vain))
+        note("no-gain", f"the first folds gained nothing over the probe: no other is begun. fold={folds} trains them")
+        train(request, lambda seed, fold: (seed, fold) not in vain)
+    else:
+        train(request)
+    note_took(run, TRAINING, time.monotonic() - before)
 
 
 def check_plannable(request: Request) -> None:
@@ -130,8 +145,8 @@ class Pace:
         return True
 
 
-def _tell_end(run: Run, pace: Pace) -> None:
-    facts = plan_of(run) | {"left_out": [list(one) for one in pace.left_out]}
+def _tell_end(run: Run, pace: Pace, first: FirstFolds) -> None:
+    facts = plan_of(run) | {"left_out": [list(one) for one in pace.left_out], "no_gain": first.found is False}
     write_plan(run, facts)
     took, meant = facts["took"].get(TRAINING, 0.0), facts["planned"].get(TRAINING, 0.0)
     if facts["by"] != PROBE:

@@ -21,15 +21,15 @@ from src.core.console import ProgressReporter, log, silenced
 from src.core.files import read_csv, read_json
 from src.core.paths import DONE, Run
 from src.evaluation.bootstrap import bootstrap_interval, format_interval
-from src.experiments.first_probe import FirstProbe, network_of
+from src.experiments.first_probe import BEGINS, FirstProbe, network_of
 from src.experiments.learning_curve import lengths, promised
 from src.experiments.speed_trials import SpeedTrials
 from src.experiments.time_plan import FEWEST, Sizes, Speed, Work
 from src.inference.network_features import NetworkFeatures
 from src.inference.tta import view_names
-from src.models.factory import build
+from src.models.factory import build, only_size
 from src.models.features import without_head
-from src.models.weights import published
+from src.models.freezing import at_most
 from src.training.evaluate import stored_answers
 from src.training.fold_job import global_batch
 from src.training.machine import cores, share_out
@@ -106,6 +106,8 @@ class Planner:
                 return self._probe_stays("none of its held-out answers is wrong, so none can be told to be better")
             by, self.trial = self._family()
             planned = self._fitting(by)
+            if planned.config is None and self.probe is None and self.config.model.name == "auto" and by != SCRATCH:
+                planned = self._fitting(SCRATCH)  # smaller pictures and a smaller network
         return planned
 
     def _nothing_to_gain(self) -> bool:
@@ -134,11 +136,10 @@ class Planner:
     def _family(self) -> tuple[str, Facts | None]:
         """How to go on, and the trial that decided it."""
         if self.config.model.name != "auto":
-            weights = self.config.model.pretrained is not False and not self.config.model.weights
-            return (FINE_TUNE if weights and published(self.config.model.name) else SCRATCH), None
-        if self.probe is None:
-            return SCRATCH, None
+            return (FINE_TUNE if self.first_probe.named else SCRATCH), None
         small = usual_side(self.competition.samples) <= SMALL
+        if self.probe is None:  # a kind of target without heads, where there are weights
+            return (FINE_TUNE if self.first_probe.networks and not small else SCRATCH), None
         if (not small and not self._is_weak()) or self._may_be_perfect():
             return FINE_TUNE, None
         return self._trial(small)
@@ -232,17 +233,21 @@ class Planner:
 
     def _fine_tuned(self) -> Config:
         """The recipe, but for what was set otherwise, for the network that is named or that of the probe."""
-        probed, named = self._stored(self.probe["run"]).model if self.probe else None, self.config.model.name
-        name = probed.name if named == "auto" else named
-        values = recipe()
-        if probed and probed.name == name:
+        probed, named = self._stored(self.probe["run"]).model if self.probe else None, self.first_probe.named
+        begins = {f"model.{key}": getattr(named or probed, key) for key in BEGINS} if named or probed else {}
+        begins = begins or self.first_probe.networks[0]
+        values, name = recipe(), begins["model.name"]
+        if probed and (probed.name, probed.weights) == (name, begins.get("model.weights")):
             values |= {"model.stem": "stock", "model.pool": probed.pool}
         else:
             values["train.head_init"] = "random"
         if name != network_of(RECIPE):
             values["optim.lr"] = OTHER_RATE
-        kept = {key: value for key, value in values.items() if key not in self.request.given}
-        return with_values(self.usual, {"model.name": name, "model.pretrained": True, **kept})
+        config = with_values(self.usual, begins)
+        size, classes = self.usual.images.size, len(self.competition.samples.classes)
+        backbone = build(config.model, classes, size, self.competition.target, load=False).backbone
+        values["train.frozen"] = at_most(values["train.frozen"], backbone)
+        return with_values(config, {key: value for key, value in values.items() if key not in self.request.given})
 
     def _wanted(self, by: str) -> tuple[int, int]:
         """(epochs for which the picture may be made no smaller, epochs at most)"""
@@ -275,6 +280,8 @@ class Planner:
         most_side = max(FIRST_SIZE, widest, 2 * usual_side(self.competition.samples))
         own = max(FIRST_SIZE, usual_side(self.competition.samples))
         some = [size for size in SIZES[self.place] if size <= most_side] if free else [config.images.size]
+        only = only_size(config.model, len(self.competition.samples.classes), FIRST_SIZE) if free else None
+        some = [only] if only else some
         sizes = Sizes(some, own, wanted, most)
         first = min(some, key=lambda size: abs(Size.of(size).short - FIRST_SIZE))
         head = self._head_seconds(config)

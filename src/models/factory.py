@@ -173,6 +173,21 @@ def build(model: Model, classes: int, size: SizeWord, target: TargetType | None 
     return network
 
 
+def only_size(model: Model, classes: int, size: SizeWord) -> int | None:
+    """The side of the images that a network is made for, where its weights fit no other, such as a mixer's; else None.
+
+    size: another one, that is tried.
+    """
+    known = timm.get_pretrained_cfg(model.name)
+    if not known or not known.fixed_input_size or any(key in model.args for key in OWN_SIZE):
+        return None
+    try:
+        build(model, classes, size)
+    except Problem as problem:
+        return known.input_size[-1] if problem.code == "bad-image-size" else None
+    return None
+
+
 def _fits_without_args(model: Model, classes: int, size: SizeWord) -> bool:
     try:
         build(model.model_copy(update={"args": {}}), classes, size, load=False)

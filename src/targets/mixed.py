@@ -94,6 +94,11 @@ class Mixed(TargetType):
         return (None if name == NUMBER else names), target
 
     @property
+    def usual_probes(self) -> tuple[str, ...]:
+        """Those of the parts, each of which has a head of its own."""
+        return tuple(dict.fromkeys(name for part in self.members for name in part.target.usual_probes))
+
+    @property
     def learned(self) -> dict[str, Any]:
         kinds = {part.column: [part.target.registered, *(part.classes or ())] for part in self.members}
         return super().learned | {"columns": kinds}

@@ -70,6 +70,7 @@ class TargetType(Configurable):
     """
 
     rank: ClassVar[int] = 0  # kinds of a higher rank are asked first whether they recognise a label
+    members: tuple[Any, ...] = ()  # its targets, where it is several beside each other: see mixed.Part
     usual_loss: ClassVar[str]
     usual_probes: ClassVar[tuple[str, ...]] = ()  # heads that may be fitted on frozen features, see PROBES
     plain_rule: ClassVar[str] = "predictions as they are"  # what the decision is called that nothing is fitted for

@@ -6,8 +6,9 @@ fine-tuning (Kumar et al., 2022).
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,12 +39,19 @@ SCALES = 2.0 ** np.arange(-4, 1.5, 0.5)  # by which logits are tried to be multi
 
 @dataclass(frozen=True)
 class FittedHead:
-    """A linear head of the kind and strength that did best on inner folds. inner_loss: there."""
+    """A linear head of the kind and strength that did best on inner folds. inner_loss: there.
+
+    parts: of several targets theirs, which stand beside each other in it; its own strength is their largest.
+    """
 
     probe: str
     strength: float
     inner_loss: float
     head: LinearHead
+    parts: "tuple[FittedHead, ...]" = ()
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.parts)) if self.parts else f"{self.probe} of strength {self.strength:g}"
 
 
 @dataclass(frozen=True)
@@ -76,16 +84,44 @@ def fit_head(competition: Competition, fold: int | str, features: torch.Tensor, 
     weights = None
     if samples.weights is not None:
         weights = torch.from_numpy(samples.weights[rows] / samples.weights[rows].mean()).float()
-    inner = _inner_folds(competition, rows)
+    data = _Data(turned, weights, _inner_folds(competition, rows))
     kinds = head_kinds(competition.config, target)
-    choice = min(
-        (_best_strength(one, turned, truth, weights, inner, target, outputs) for one in kinds),
-        key=lambda one: one.loss,
-    )
-    fitted = choice.probe.refit(turned, truth, outputs, choice.near, *given(weights))
-    head = fitted.times(choice.scale).off(axes)
+    if target.members:
+        fitted = _beside([data.fit(probes_of(AUTO, one.target), *_part(one, truth)) for one in target.members])
+    else:
+        fitted = data.fit(kinds, target, truth, outputs)
     torch.set_num_threads(before)
-    return FittedHead(choice.probe.name, choice.near.strength, choice.loss, head)
+    return replace(fitted, head=fitted.head.off(axes))
+
+
+def _part(part: Any, truth: torch.Tensor) -> tuple[TargetType, torch.Tensor, int]:
+    """The target, truth and outputs of one of several targets."""
+    return part.target, torch.from_numpy(part.truth(truth.numpy())), part.size
+
+
+def _beside(found: list[FittedHead]) -> FittedHead:
+    """The heads of several targets as one."""
+    strength = max(one.strength for one in found)
+    weight, bias = (torch.cat([getattr(one.head, name) for one in found]) for name in ("weight", "bias"))
+    kinds = "+".join(dict.fromkeys(one.probe for one in found))
+    loss = float(np.mean([one.inner_loss for one in found]))
+    return FittedHead(kinds, strength, loss, LinearHead(weight, bias, strength), tuple(found))
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What the heads of a fold are fitted on. turned: (rows, axes). weights: (rows,) or None. inner: (rows,) folds."""
+
+    turned: torch.Tensor
+    weights: torch.Tensor | None
+    inner: np.ndarray
+
+    def fit(self, kinds: list[Probe], target: TargetType, truth: torch.Tensor, outputs: int) -> FittedHead:
+        """The best of these kinds, in the turned coordinates."""
+        some = (_best_strength(one, self.turned, truth, self.weights, self.inner, target, outputs) for one in kinds)
+        choice = min(some, key=lambda one: one.loss)
+        fitted = choice.probe.refit(self.turned, truth, outputs, choice.near, *given(self.weights))
+        return FittedHead(choice.probe.name, choice.near.strength, choice.loss, fitted.times(choice.scale))
 
 
 def _inner_folds(competition: Competition, rows: np.ndarray) -> np.ndarray:
@@ -196,10 +232,7 @@ def begin_from_probe(job: FoldJob, network: Network) -> None:
         seen = torch.from_numpy(np.mean([features.read(view)[rows] for view in views], axis=0))
         fitted = fit_head(competition, job.fold, seen, job.threads)
         head.set(*_in_units(competition, rows, fitted.head))
-    log.info(
-        f"{job.name} begins from {fitted.probe} of strength {fitted.strength:g} on frozen features, inner loss "
-        f"{fitted.inner_loss:.4f}"
-    )
+    log.info(f"{job.name} begins from {fitted} on frozen features, inner loss {fitted.inner_loss:.4f}")
 
 
 def _in_units(competition: Competition, rows: np.ndarray, head: LinearHead) -> tuple[torch.Tensor, torch.Tensor]:

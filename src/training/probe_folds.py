@@ -125,7 +125,7 @@ class _ProbeFold:
         (place,) = self.held
         told |= {"features": self.brought.digest} if self.brought else {"kept": place.name}
         done = {"probe": told, "feature_seconds": round(fitting - begun, 1)}
-        log.info(f"{job.name}: {fitted.probe} of strength {fitted.strength:g}, inner loss {fitted.inner_loss:.4f}")
+        log.info(f"{job.name}: {fitted}, inner loss {fitted.inner_loss:.4f}")
         write_fold(job, network.backbone, [entry], done, scores)
         self._store(logits, done["weights"])
         self.reporter.end(job.name)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import timm
+import torch
+from safetensors.torch import save_file
 
 from src.competition.competition import open_competition
 from src.config import run_config
@@ -25,6 +28,7 @@ from src.experiments.first_probe import larger_size
 from src.experiments.learning_curve import lengths, promised
 from src.experiments.time_plan import Sizes, Speed, Work
 from src.inference.planned_answer import PROBE_ALONE, RUN_ALONE
+from src.models.zoo import register_networks
 from src.predict import main as predict
 from src.report import main as report
 from src.submit import main as submit
@@ -85,9 +89,17 @@ def test_the_probe_answers_first_and_the_plan_keeps_to_its_time(at_home):
     assert stored.budget == "150s" and stored.undecided == () and stored.train.epochs == plan["epochs"]
 
 
-def test_what_follows_finds_the_run_and_keeps_its_plan(at_home, capsys):
+def test_what_follows_finds_the_run_and_keeps_its_plan(at_home, capsys, notes):
     home, plan, words = at_home
     before = (home / "runs/tiny/b/config.yaml").read_text()
+    # Folds that were left out because the first ones gained nothing wait until they alone are asked for.
+    kept = read_json(home / "runs/tiny/b/plan.json")
+    assert kept["no_gain"] is False
+    write_json(home / "runs/tiny/b/plan.json", kept | {"no_gain": True, "left_out": [[0, 2]]})
+    assert train([*words, "fold=0..2", "--json"]) == 0
+    assert [one["fold"] for one in of_json(capsys)["members"]] == [0, 1] and notes.texts("no-gain", 2)
+    assert train([*words, "fold=2", "--json"]) == 0
+    assert [one["fold"] for one in of_json(capsys)["members"]] == [2]
     assert train([*words, "fold=0..2", "--json"]) == 0
     told = of_json(capsys)
     assert [one["fold"] for one in told["members"]] == [0, 1, 2] and told["plan"]["chosen"] == plan["chosen"]
@@ -171,6 +183,20 @@ def test_where_the_probe_is_never_wrong_nothing_is_trained(tiny):
     plan = read_json(tiny / "runs/tiny/b/plan.json")
     assert plan["probe"]["value"] == 1 and plan["by"] == "probe" and plan["scratch"] is None and not plan["speeds"]
     assert (tiny / "runs/tiny/b/seed0/fold1/done.json").exists()
+
+
+def test_a_named_network_begins_with_its_file(tiny):
+    """In the probe too; and it is trained as networks with weights are."""
+    register_networks()
+    torch.manual_seed(0)
+    file = tiny / "own.safetensors"
+    save_file(timm.create_model("resnet8", num_classes=5).state_dict(), file)
+    named = ["model.name=resnet8", f"model.pretrained={file}"]
+    assert train([*HERE, *named, "budget=60s", "fold=0..1"]) == 0
+    plan, stored = (read_json(tiny / "runs/tiny/b/plan.json"), run_config.read(tiny / "runs/tiny/b"))
+    assert plan["by"] == "fine-tune" and plan["probe"]["network"] == "resnet8"
+    assert run_config.read(tiny / "runs/tiny/b-probe").model.weights == str(file) == stored.model.weights
+    assert stored.train.head_init == "probe" and stored.train.frozen == 3 and stored.train.hold_norms
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from src.competition.auto_config import usual_pool
 from src.core.errors import Problem
 from src.inference.backends.torch_export import traced
 from src.losses.arcface import COSINE_SCALE
-from src.models.factory import build, try_size
+from src.models.factory import build, only_size, try_size
 from src.models.features import without_head
 from src.models.freezing import at_most, freeze
 from src.models.heads.cosine import Cosine
@@ -336,6 +336,18 @@ def test_a_size_that_a_network_cannot_take_is_refused_with_its_own(name):
     own = timm.get_pretrained_cfg(name).input_size[-1]
     with raises("bad-image-size", f"made for {own}"):
         build(model(name=name), CLASSES, 64)
+
+
+@pytest.mark.slow
+def test_the_only_size_of_a_network_whose_weights_fit_no_other(tmp_path):
+    for name, args, expected in (
+        ("mixer_s32_224", {"num_blocks": 1}, 224),
+        ("vit_tiny_patch16_224", {"depth": 1}, None),
+    ):
+        save_file(timm.create_model(name, **args).state_dict(), tmp_path / "own.safetensors")
+        assert (
+            only_size(model(name=name, args=args, weights=str(tmp_path / "own.safetensors")), CLASSES, 96) == expected
+        )
 
 
 @pytest.mark.parametrize("source", ["file", "hub"])

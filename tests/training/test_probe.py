@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
@@ -121,6 +122,38 @@ def test_every_kind_of_target_has_its_heads(tiny, probed, target, metric, kind, 
     assert read_json(tiny / "runs/tiny/auto/seed0/fold0/done.json")["score"] > 0.8
 
 
+def test_several_targets_have_a_head_each(tiny, probed, capsys):
+    """A class, and a number that goes with it."""
+    for name, column in (("train.csv", "colour"), ("sample_submission.csv", "colour")):
+        file = tiny / "competition/tiny/data" / name
+        table = pd.read_csv(file, dtype=str)
+        table["level"] = table[column].map({"blue": "10", "green": "250", "red": "-40"})
+        table.to_csv(file, index=False)
+    target = {"name": "mixed", "columns": {"colour": ["blue", "green", "red"], "level": "regression"}}
+    card = yaml.safe_load(CARD) | {"target": target, "metric": "mixed"}
+    card["train"]["label"], card["submission"] = ["colour", "level"], card["submission"] | {"kind": "mixed"}
+    del card["test_labels"]
+    (tiny / "competition/tiny/card.yaml").write_text(yaml.safe_dump(card))
+    probed = [*probed, "data.sampler=plain"]
+    assert train([*probed, AUTO, "fold=0", "run=p"]) == 0
+    done = read_json(tiny / "runs/tiny/p/seed0/fold0/done.json")
+    kind, _, second = done["probe"]["head"].partition("+")
+    assert kind in ("logistic", "prototypes") and second == "ridge" and done["score"] > 0.8
+    with np.load(tiny / "runs/tiny/p/seed0/fold0/logits/oof-identity.npz") as table:
+        logits, ids = table["logits"], table["id"]
+    rows = pd.read_csv(tiny / "competition/tiny/data/train.csv", dtype={"image_id": str}).set_index("image_id").loc[ids]
+    assert logits.shape == (len(rows), 4)
+    assert (np.array(["blue", "green", "red"])[logits[:, :3].argmax(1)] == rows["colour"]).mean() > 0.8
+    assert np.abs(logits[:, 3] - rows["level"]).mean() < 40  # the mean answered to all is 110 away
+    still = ["train.head_init=probe", "train.epochs=1", "optim.lr=1e-9", "train.hold_norms=true", "augment=none"]
+    assert train([*probed, *still, "fold=0", "run=on"]) == 0
+    begun = read_json(tiny / "runs/tiny/on/seed0/fold0/done.json")
+    assert begun["score"] == pytest.approx(done["score"], abs=0.01)
+    capsys.readouterr()
+    assert train([*probed, "probe.head=logistic", "fold=0", "run=one", "--json"]) == 2
+    assert error(capsys) == "no-probe"
+
+
 def test_the_nearest_images_vote(tiny, probed, capsys):
     words = [*probed, "probe.head=neighbours", "fold=0..1", "run=n"]
     assert train(words) == 0
@@ -158,6 +191,13 @@ def test_features_are_written_for_other_programs_and_damaged_ones_made_anew(tiny
     assert predict([*probed, "--features", "predict.views=[identity]"]) == 0
     with np.load(files["train-identity.npz"]) as table:
         np.testing.assert_array_equal(table["features"], first)
+
+
+def test_features_without_a_configuration_are_the_probes(tiny, probed, capsys):
+    """Not those of the size that a network from scratch would be given."""
+    words = ["competition=tiny", "model.name=resnet8", *probed[1:], "predict.views=[identity]"]
+    assert predict([*words, "--features", "--json"]) == 0
+    assert Path(json.loads(capsys.readouterr().out)["features"]).name.startswith("resnet8@288-")
 
 
 def test_what_cannot_be_probed_is_refused(tiny, probed, capsys):

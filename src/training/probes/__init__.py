@@ -27,5 +27,10 @@ def probes_of(spec: str | dict, target: TargetType) -> list[Probe]:
                 code="no-probe",
             )
         return [PROBES.get(name)() for name in target.usual_probes]
+    if target.members:
+        raise UsageError(
+            f"probe.head={spec}: of several targets each has a head of its own kind: leave probe.head=auto",
+            code="no-probe",
+        )
     name, given = parsed(spec, "probe.head")
     return [PROBES.get(name)(**given)]

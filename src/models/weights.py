@@ -117,11 +117,23 @@ def _begun(name: str, file: Path, state: dict[str, torch.Tensor], classes: int, 
     except MISMATCH as error:
         timm.create_model(name, num_classes=classes, **arguments)  # where the arguments are at fault, this tells it
         _refuse_other_size(name, file, create, arguments)
-        reason = " ".join(str(error).split())[:200]
+        reason = _difference(name, state, arguments) or " ".join(str(error).split())[:200]
         raise Problem(f"{file} does not hold the weights of {name}: {reason}", code="weights-mismatch") from None
     if in_file != classes:
         backbone.reset_classifier(classes)
     return backbone
+
+
+def _difference(name: str, state: dict[str, torch.Tensor], arguments: dict[str, Any]) -> str:
+    """How many of a network's tensors a file lacks or has in another shape; nothing where it has them all."""
+    wanted = timm.create_model(name, **arguments).state_dict()
+    last = tuple(f"{head}." for head in _heads(name))
+    asked = [key for key in wanted if not key.startswith(last) and not key.endswith("num_batches_tracked")]
+    unfit = [key for key in asked if key not in state or state[key].shape != wanted[key].shape]
+    if not unfit:
+        return ""
+    shape = f"{tuple(state[unfit[0]].shape)} there" if unfit[0] in state else "not there"
+    return f"{len(unfit)} of {len(asked)} tensors are missing or of another shape, the first {unfit[0]}, {shape}"
 
 
 def _refuse_other_size(name: str, file: Path, create: Callable[..., nn.Module], arguments: dict[str, Any]) -> None:

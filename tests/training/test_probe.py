@@ -193,6 +193,32 @@ def test_features_are_written_for_other_programs_and_damaged_ones_made_anew(tiny
         np.testing.assert_array_equal(table["features"], first)
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_features_of_the_faster_engine_are_torchs(tiny, probed, monkeypatch, capsys, fails):
+    """Where one fails on the images, torch is there."""
+    pytest.importorskip("openvino")
+    words = [*probed, "--features", "predict.views=[identity]", "--json"]
+    assert predict(words) == 0
+    (file,) = tiny.glob("competition/tiny/cache/features/*/train-identity.npz")
+    with np.load(file) as table:
+        by_torch = table["features"]
+    file.unlink()
+    timed, seconds = network_features._timed, iter([2.0, 1.0, 1.0])
+
+    def faster(ready, images):
+        of_torch, first = timed(ready, images)[0], next(seconds)
+        if fails and first < 2:
+            raise RuntimeError("no memory")
+        return of_torch, first
+
+    monkeypatch.setattr(network_features, "PAYS", 0)
+    monkeypatch.setattr(network_features, "_timed", faster)
+    assert predict(words) == 0
+    with np.load(file) as table:
+        np.testing.assert_allclose(table["features"], by_torch, atol=1e-4)
+        assert json.loads(str(table["meta"]))["engine"] == ("torch" if fails else "openvino")
+
+
 def test_features_without_a_configuration_are_the_probes(tiny, probed, capsys):
     """Not those of the size that a network from scratch would be given."""
     words = ["competition=tiny", "model.name=resnet8", *probed[1:], "predict.views=[identity]"]

@@ -192,7 +192,7 @@ def test_a_named_network_begins_with_its_file(tiny):
     file = tiny / "own.safetensors"
     save_file(timm.create_model("resnet8", num_classes=5).state_dict(), file)
     named = ["model.name=resnet8", f"model.pretrained={file}"]
-    assert train([*HERE, *named, "budget=60s", "fold=0..1"]) == 0
+    assert train([*HERE, *named, "budget=150s", "fold=0..1"]) == 0
     plan, stored = (read_json(tiny / "runs/tiny/b/plan.json"), run_config.read(tiny / "runs/tiny/b"))
     assert plan["by"] == "fine-tune" and plan["probe"]["network"] == "resnet8"
     assert run_config.read(tiny / "runs/tiny/b-probe").model.weights == str(file) == stored.model.weights

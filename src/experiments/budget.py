@@ -67,9 +67,13 @@ def train_within_budget(request: Request, begun: float) -> None:
 
     def may_begin(seed: int, fold: int | str) -> bool:
         if first.gain():
-            return pace.may_begin(seed, fold)
-        pace.left_out.append((seed, fold))
-        return False
+            may = pace.may_begin(seed, fold)
+        else:
+            pace.left_out.append((seed, fold))
+            may = False
+        if not may:  # kept at once: a command that is killed is gone on with
+            _keep_left_out(run, pace, first)
+        return may
 
     train(replace(request, config=planned.config), may_begin)
     note_took(run, TRAINING, time.monotonic() - before)
@@ -78,17 +82,22 @@ def train_within_budget(request: Request, begun: float) -> None:
 
 def _go_on(request: Request, run: Run) -> None:
     """Train to its end what has begun. Folds that were left out because the first ones gained nothing are trained
-    where they alone are asked for."""
-    facts, before = plan_of(run) or {}, time.monotonic()
-    vain = [tuple(one) for one in facts.get("left_out", []) if facts.get("no_gain")]
-    vain = [one for one in vain if one in request.members and not run.finished(*one)]
-    if 0 < len(vain) < len(request.members):
-        folds = ",".join(str(fold) for fold in dict.fromkeys(fold for _, fold in vain))
-        note("no-gain", f"the first folds gained nothing over the probe: no other is begun. fold={folds} trains them")
-        train(request, lambda seed, fold: (seed, fold) not in vain)
-    else:
+    where nothing but such folds is asked for."""
+    facts = plan_of(run) or {}
+    out = {tuple(one) for one in facts.get("left_out", [])} if facts.get("no_gain") else set()
+    vain = [one for one in request.members if one in out and not run.finished(*one)]
+    if not vain or out.issuperset(request.members):
         train(request)
-    note_took(run, TRAINING, time.monotonic() - before)
+        return
+    folds = ",".join(str(fold) for fold in dict.fromkeys(fold for _, fold in vain))
+    note(
+        "no-gain", f"the first folds gained nothing over the probe: no other is begun. fold={folds}, alone, trains them"
+    )
+    if len(request.seeds) == 1:
+        kept = tuple(fold for seed, fold in request.members if (seed, fold) not in vain)
+        train(replace(request, folds=kept))
+    else:
+        train(request, lambda seed, fold: (seed, fold) not in vain)
 
 
 def check_plannable(request: Request) -> None:
@@ -145,9 +154,15 @@ class Pace:
         return True
 
 
-def _tell_end(run: Run, pace: Pace, first: FirstFolds) -> None:
-    facts = plan_of(run) | {"left_out": [list(one) for one in pace.left_out], "no_gain": first.found is False}
+def _keep_left_out(run: Run, pace: Pace, first: FirstFolds) -> Facts:
+    left_out = [list(one) for one in dict.fromkeys(pace.left_out)]
+    facts = plan_of(run) | {"left_out": left_out, "no_gain": first.found is False}
     write_plan(run, facts)
+    return facts
+
+
+def _tell_end(run: Run, pace: Pace, first: FirstFolds) -> None:
+    facts = _keep_left_out(run, pace, first)
     took, meant = facts["took"].get(TRAINING, 0.0), facts["planned"].get(TRAINING, 0.0)
     if facts["by"] != PROBE:
         log.info(f"training took {clock(took)}, planned were {clock(meant)}")

@@ -270,7 +270,8 @@ class Planner:
         work = self._work(config)
         wanted, most = self._wanted(by)
         rising = config.schedule.warmup_steps or 0
-        if config.train.head_init == PROBE and self.config.model.name == "auto" and most * work.steps < 2 * rising:
+        from_probe = self.probe and config.train.head_init == PROBE and self.config.model.name == "auto"
+        if from_probe and most * work.steps < 2 * rising:
             return self._larger_probe_stays(
                 f"the rate of its recipe rises for {rising} steps, and {most} epochs of {work.rows} images are only "
                 f"{most * work.steps}: what the probe knows would be lost"

@@ -55,5 +55,5 @@ class FirstFolds:
         if not all(gain.high <= 0 for gain in found):  # also where no score can be told
             log.info(text)
             return True
-        note("no-gain", f"{text}: no other fold is begun. Name the others alone, as in fold=1..4, to train them")
+        note("no-gain", f"{text}: no other fold is begun. Asked for alone, the others are trained")
         return False

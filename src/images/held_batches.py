@@ -9,7 +9,7 @@ from src.images.cache import ImageCache
 from src.images.dataset import Feed, PlainRows, to_tensor
 from src.images.stream import resized
 
-MOST = 1_000_000_000  # bytes of images that are held at once
+MOST = 500_000_000  # bytes of images that are held at once
 
 
 class HeldBatches:
@@ -32,11 +32,8 @@ class HeldBatches:
         self._whole = True
 
 
-def is_decoded_at_each_look(rows: PlainRows) -> bool:
-    return not isinstance(getattr(rows.images, "images", rows.images), ImageCache)
-
-
-def batches_held(rows: PlainRows, batch: int) -> int:
-    """How many batches of images, decoded at each look, are held at once: at least one."""
-    image = to_tensor(resized(rows.images.blank(1)[0], rows.size)[None])
-    return max(1, MOST // (image.nbytes * batch))
+def may_be_held(rows: PlainRows, count: int) -> bool:
+    """Whether so many images are decoded at each look, for no cache has them, and fit into memory."""
+    if isinstance(getattr(rows.images, "images", rows.images), ImageCache):
+        return False
+    return to_tensor(resized(rows.images.blank(1)[0], rows.size)[None]).nbytes * count <= MOST

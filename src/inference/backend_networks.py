@@ -23,7 +23,7 @@ from src.competition.competition import Competition
 from src.core.files import DamagedFile, read_json, read_npz, written_whole
 from src.core.paths import DONE, Run
 from src.images.dataset import Feed, PlainRows
-from src.images.held_batches import HeldBatches, batches_held, is_decoded_at_each_look
+from src.images.held_batches import HeldBatches, may_be_held
 from src.inference.backends import BACKENDS, Backend, backend_of
 from src.inference.backends.backend import Engine, explain_library_errors
 from src.inference.predictor import view_logits
@@ -81,17 +81,9 @@ class EngineNetworks:
         cells = self.competition.cells
         return view_logits(ready, held or self._images(), rows, views, batch, autocast, progress, seconds, cells)
 
-    @property
-    def decoding_each_time(self) -> bool:
-        """Whether no cache holds the images, so that each look at one decodes it."""
-        return is_decoded_at_each_look(self._plain)
-
-    def shared_looks(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, HeldBatches]]:
-        """The rows in parts, each with what holds its images until several networks have seen it."""
-        batch = self.competition.config.predict.batch
-        step = batch * batches_held(self._plain, batch)
-        for start in range(0, len(rows), step):
-            yield rows[start : start + step], HeldBatches(self._images())
+    def held(self, rows: np.ndarray) -> HeldBatches | None:
+        """What holds the images of these rows for several networks; None where a cache does, or they are too many."""
+        return HeldBatches(self._images()) if may_be_held(self._plain, len(rows)) else None
 
     def weights(self, member: Member) -> str:
         """The SHA-256 of a member's weights."""

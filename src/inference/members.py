@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,13 @@ from src.core.console import Bar, note
 from src.core.errors import UsageError
 from src.core.locks import only_one
 from src.core.paths import Run
+from src.images.held_batches import HeldBatches
 from src.inference.backend_networks import EngineNetworks
 from src.inference.backends.backend import Engine
 from src.inference.logits_store import NAMES, PARTS, SECONDS, StoredTables, save_logits
 from src.inference.trained_networks import Member
 from src.inference.tta import PLAIN, VIEWS
 
-MOST = 1_000_000_000  # bytes of logits that members may hold at once until they are stored
 Advance = Callable[[int], object]  # told how many images more are done
 
 
@@ -102,15 +102,13 @@ class ViewTables(StoredTables):
             return
         total = sum(len(self.networks.rows(m, part)) for m, part in missing)
         with Bar(total, "predicting", "image") as bar:
-            tests = {member: names for (member, part), names in missing.items() if part == "test"}
-            if len(tests) > 1 and self.networks.decoding_each_time and self._bytes(tests) <= MOST:
-                self._compute_together(tests, bar.update)
-                missing = {key: names for key, names in missing.items() if key[1] != "test"}
+            tests = [member for member, part in missing if part == "test"]
+            held = self.networks.held(self.networks.rows(tests[0], "test")) if len(tests) > 1 else None
             for member in members:
                 wanted = {part: missing[member, part] for part in parts if (member, part) in missing}
                 if wanted:
                     with self._alone(member):
-                        self._compute(member, wanted, bar.update)
+                        self._compute(member, wanted, bar.update, held)
 
     def seconds(self, members: list[Member], views: tuple[str, ...]) -> dict[str, float]:
         """As stored; views without a record, as training leaves the plain one, are timed on one batch and noted."""
@@ -121,38 +119,20 @@ class ViewTables(StoredTables):
                 self._time(member, unknown)
         return super().seconds(members, views)
 
-    def _compute(self, member: Member, wanted: dict[str, tuple[str, ...]], advance: Advance) -> None:
+    def _compute(
+        self, member: Member, wanted: dict[str, tuple[str, ...]], advance: Advance, held: HeldBatches | None
+    ) -> None:
+        """held: the test images, where several members see them and no cache has them."""
         ready = self.networks.ready(member, self.engine)
         meta = self._meta(member) | {"images": self.competition.images_hash}
         for part, views in wanted.items():
             rows = self.networks.rows(member, part)
             seconds = {} if part == "oof" else None  # views are chosen, and so timed, out of fold
-            tables = self.networks.logits(ready, self.engine, rows, views, seconds, advance)
+            looks = held if part == "test" else None
+            tables = self.networks.logits(ready, self.engine, rows, views, seconds, advance, looks)
             for view, logits in tables.items():
                 text = meta | ({SECONDS: seconds[view]} if seconds else {}) | _version(view)
                 self._save(member, part, view, self._ids(part, rows), logits, text)
-
-    def _compute_together(self, wanted: dict[Member, tuple[str, ...]], advance: Advance) -> None:
-        """Test images that no cache holds are decoded once for all members, whose tables are stored at the end."""
-        rows = self.networks.rows(next(iter(wanted)), "test")
-        tables = {(member, view): [] for member, views in wanted.items() for view in views}
-        with ExitStack() as locks:
-            for member in wanted:
-                locks.enter_context(self._alone(member))
-            for some, held in self.networks.shared_looks(rows):
-                for member, views in wanted.items():
-                    ready = self.networks.ready(member, self.engine)
-                    made = self.networks.logits(ready, self.engine, some, views, None, advance, held)
-                    for view, logits in made.items():
-                        tables[member, view].append(logits)
-            for (member, view), parts in tables.items():
-                meta = self._meta(member) | {"images": self.competition.images_hash} | _version(view)
-                self._save(member, "test", view, self._ids("test", rows), np.concatenate(parts), meta)
-
-    def _bytes(self, wanted: dict[Member, tuple[str, ...]]) -> int:
-        """Of the logits of all test rows in all these tables."""
-        samples, tables = self.competition.samples, sum(map(len, wanted.values()))
-        return len(samples.test) * len(samples.classes) * tables * np.dtype(np.float32).itemsize
 
     def _alone(self, member: Member) -> AbstractContextManager:
         return only_one(member.folder, f"fold {member.fold} of run {self.run.name}")

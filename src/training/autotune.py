@@ -66,7 +66,9 @@ def faster(config: Config, kinds: list[Machine], images: int, begin: Begin) -> M
     known = _known().get(key, {})
     if _absent(kinds, known):
         # The first step of a process is slower than all others; this one has one thread, and training often more.
-        if _seconds(begin(usual), steps=2) / _cores_of(config) * images / batch < WORTH_SECONDS:
+        lone = usual.threads and any(kind.threads is None for kind in kinds)
+        held = usual.threads if lone else _cores_of(config)
+        if _seconds(begin(usual), steps=2) / held * images / batch < WORTH_SECONDS:
             return usual
         with _alone():
             known = _known().get(key, {})

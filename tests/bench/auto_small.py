@@ -1,7 +1,8 @@
 """Row: what `auto` chooses on 140 images of 48 pixels: two folds from the command to the page, and nothing else given.
 
-The pictures are three noisy colours with a long tail, drawn in a moment, and one label in seven is another's, so that no
-probe is always right: what is learned says nothing, and the time is that of planning, training, prediction and page.
+The pictures are three noisy colours with a long tail, drawn in a moment, and of one in seven the label is another's, so
+that no probe is always right: what is learned says nothing, and the time is that of planning, training, prediction and
+page.
 """
 
 import shutil

@@ -6,6 +6,8 @@ the network's convolutions. A few steps tell it better than a list of processors
 
 import contextlib
 import copy
+import hashlib
+import json
 import math
 import multiprocessing
 import platform
@@ -62,7 +64,9 @@ def faster(config: Config, kinds: list[Machine], images: int, begin: Begin) -> M
         return usual
     stage = longest_stage(config)
     rests = "" if stage.frozen == NOTHING else f", frozen {stage.frozen}"
-    key = f"{config.model.name}, {stage.size} px{rests}, {batch} images; {machine_name()}; {STEPS_OF}"
+    key = (
+        f"{config.model.name}, {stage.size} px{rests}, {batch} images, {_work_of(config)}; {machine_name()}; {STEPS_OF}"
+    )
     known = _known().get(key, {})
     if _absent(kinds, known):
         # The first step of a process is slower than all others; this one has one thread, and training often more.
@@ -86,6 +90,15 @@ def _cores_of(config: Config) -> int:
     """What a training takes of this machine; one of several side by side is told its share."""
     jobs, threads = config.machine.jobs, config.machine.threads
     return cores() if "auto" in (jobs, threads) else min(cores(), jobs * threads)
+
+
+def _work_of(config: Config) -> str:
+    """A hash of what else a step's work depends on."""
+    train, images = config.train, config.images
+    model = config.model.model_dump(exclude={"pretrained", "weights", "mean", "std"})
+    facts = [model, images.bag_size, images.slices, train.hold_norms, train.ema_decay, train.checkpointing]
+    text = json.dumps([*facts, config.optim.name], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def images_tried(config: Config) -> int:

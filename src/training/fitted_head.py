@@ -75,10 +75,17 @@ def fit_head(competition: Competition, fold: int | str, features: torch.Tensor, 
 
     features: (training rows, width) float32, the mean over probe.views, which is overwritten.
     """
+    before, outputs = torch.get_num_threads(), len(competition.samples.classes)
+    torch.set_num_threads(1 if features.numel() * outputs < SMALL else threads)
+    try:
+        return _fitted(competition, fold, features)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _fitted(competition: Competition, fold: int | str, features: torch.Tensor) -> FittedHead:
     samples, target, outputs = competition.samples, competition.target, len(competition.samples.classes)
     rows, _ = competition.folds.rows(fold)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if features.numel() * outputs < SMALL else threads)
     axes = PrincipalAxes(features.clone())
     turned, truth = axes.turned(features), torch.from_numpy(samples.targets)[torch.from_numpy(rows)]
     weights = None
@@ -90,7 +97,6 @@ def fit_head(competition: Competition, fold: int | str, features: torch.Tensor, 
         fitted = _beside([data.fit(probes_of(AUTO, one.target), *_part(one, truth)) for one in target.members])
     else:
         fitted = data.fit(kinds, target, truth, outputs)
-    torch.set_num_threads(before)
     return replace(fitted, head=fitted.head.off(axes))
 
 
@@ -250,9 +256,11 @@ def _in_units(competition: Competition, rows: np.ndarray, head: LinearHead) -> t
 def _frozen(competition: Competition, network: Network, device: str) -> Iterator[tuple[NetworkFeatures, Head]]:
     """The features that the network makes without its last layer, and that layer, which is put back at the end."""
     head = without_head(network)
-    yield NetworkFeatures(competition, network.eval(), competition.config.model.name, device), head
-    put_back(network, head)
-    network.train()
+    try:
+        yield NetworkFeatures(competition, network.eval(), competition.config.model.name, device), head
+    finally:
+        put_back(network, head)
+        network.train()
 
 
 def _compute(features: NetworkFeatures, views: tuple[str, ...], total: int, reporter: Reporter) -> None:

@@ -121,6 +121,9 @@ def test_only_kinds_that_are_not_known_are_tried_and_the_others_stay_known(home,
     fewer = Clock(home / "fewer", seconds)  # a step of fewer images says nothing of one of more
     tried(alone, fewer, words={"train.batch": "4"})
     assert fewer.names() == ["bf16", "fp32"] and len(kept(home)) == 2
+    other = Clock(home / "other", seconds)  # nor does one of a wider network
+    tried(alone, other, words={"model.args": "{narrow: true}"})
+    assert other.names() == ["bf16", "fp32"] and len(kept(home)) == 3
 
 
 def test_a_memory_that_is_torn_is_made_anew(home, clocked):

@@ -27,6 +27,7 @@ from src.experiments.speed_trials import SpeedTrials
 from src.experiments.time_plan import FEWEST, Sizes, Speed, Work
 from src.inference.network_features import NetworkFeatures
 from src.inference.tta import view_names
+from src.metrics.own import OwnMetric
 from src.models.factory import build, only_size
 from src.models.features import without_head
 from src.models.freezing import at_most
@@ -112,7 +113,7 @@ class Planner:
 
     def _nothing_to_gain(self) -> bool:
         """Whether the probe's score is the best that there is, where the network may be chosen."""
-        if self.probe is None or self.config.model.name != "auto":
+        if self.probe is None or self.config.model.name != "auto" or isinstance(self.competition.metric, OwnMetric):
             return False
         return self.probe["value"] == self._perfect
 
@@ -159,11 +160,13 @@ class Planner:
 
     def _may_be_perfect(self) -> bool:
         """Whether the rows that the trial's fold holds out are too few for any answer to be told to be better than the
-        probe's: the interval of its score there reaches the best score that there is."""
+        probe's: the interval of its score there reaches the best score that there is, where that is known."""
         seed, fold = self._member()
         opened, held = self.competition, self.competition.folds.rows(fold)[1]
         answers = stored_answers(opened, Run(opened.card.id, self.probe["run"]), (seed,), fold, held)
         at, metric = opened.rows.at(held), opened.metric
+        if isinstance(metric, OwnMetric):
+            return False
         low, high = bootstrap_interval(metric, opened.samples.targets[held], answers, at.groups, rows=at)
         found = high >= self._perfect if metric.higher_is_better else low <= self._perfect
         if found:

@@ -12,6 +12,7 @@ import pytest
 from src.core.errors import UsageError
 from src.core.paths import REPOSITORY
 from src.core.registry import Registry
+from src.images.readers import image_suffixes, reader_of
 from tests.fixtures.codes import raises
 
 OWN = """
@@ -119,3 +120,13 @@ def test_threads_that_ask_at_once_see_every_name(tmp_path, monkeypatch):
     kinds = importlib.import_module("slow_kinds").KINDS
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda _: kinds.names(), range(4))) == [["one", "two"]] * 4
+
+
+def test_a_name_asks_the_disk_for_nothing(home, monkeypatch):
+    """A million of them are asked what reads them, each where the user's own readers may lie."""
+    reader_of("a.dcm")
+    asked = []
+    monkeypatch.setattr(os.path, "realpath", lambda *words, **more: asked.append(words))
+    for number in range(100):
+        assert reader_of(f"{number}.dcm") is not None and ".png" in image_suffixes()
+    assert not asked

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -12,7 +13,14 @@ DONE = "done.json"  # written last in a member's folder, so its existence means 
 
 def home() -> Path:
     """The folder that holds competition/, runs/ and submissions/: the repository, or $PODIUM_HOME."""
-    return Path(os.environ.get("PODIUM_HOME") or REPOSITORY).resolve()
+    named = os.environ.get("PODIUM_HOME")
+    return _resolved(os.path.abspath(named)) if named else REPOSITORY
+
+
+@cache
+def _resolved(path: str) -> Path:
+    """Kept, for it is asked for each of a million names, and to follow links takes longer than all else there."""
+    return Path(path).resolve()
 
 
 def competition_folder(competition: str) -> Path:

@@ -5,6 +5,7 @@ A registered object stands in a file of the registry's own package, or in a file
 the commands start fast. Extensions are code of the user's: they are never taken from a download.
 """
 
+import functools
 import hashlib
 import importlib
 import importlib.abc
@@ -130,7 +131,12 @@ def import_all(package: str) -> None:
 
 def extensions_folder() -> Path:
     """Where the user's own metrics, losses, targets and so on lie."""
-    return home() / "extensions"
+    return _extensions_of(home())
+
+
+@functools.cache
+def _extensions_of(folder: Path) -> Path:
+    return folder / "extensions"
 
 
 def extension_files() -> list[Path]:

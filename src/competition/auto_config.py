@@ -132,7 +132,6 @@ def _pretrained(model: Model) -> bool:
 def usual_pool(model: Model) -> str:
     """The last stages joined, of a network that can; else its own pool."""
     import timm
-    import torch
 
     from src.models.pools import POOLS
     from src.models.unfit import UNFIT
@@ -141,16 +140,12 @@ def usual_pool(model: Model) -> str:
     register_networks()
     if not timm.is_model(model.name):
         return "stock"  # whoever builds it tells
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # what has shared work out among threads cannot be forked, and folds are
     try:
         POOLS.get("stages")(timm.create_model(model.name, num_classes=2, **model.args), model.name)
     except (UsageError, *UNFIT) as error:
         if isinstance(error, UsageError):
             log.info(f"{model.name} keeps its own pool: it has no stages that could be joined")
         return "stock"
-    finally:
-        torch.set_num_threads(threads)
     return "stages"
 
 

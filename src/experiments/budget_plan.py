@@ -21,13 +21,12 @@ from src.core.console import ProgressReporter, log, silenced
 from src.core.files import read_csv, read_json
 from src.core.paths import DONE, Run
 from src.evaluation.bootstrap import bootstrap_interval, format_interval
-from src.experiments.first_probe import BEGINS, FirstProbe, network_of
+from src.experiments.first_probe import FirstProbe, network_of
 from src.experiments.learning_curve import lengths, promised
 from src.experiments.speed_trials import SpeedTrials
 from src.experiments.time_plan import FEWEST, Sizes, Speed, Work
 from src.inference.network_features import NetworkFeatures
 from src.inference.tta import view_names
-from src.metrics.own import OwnMetric
 from src.models.factory import build, only_size
 from src.models.features import without_head
 from src.models.freezing import at_most
@@ -113,9 +112,9 @@ class Planner:
 
     def _nothing_to_gain(self) -> bool:
         """Whether the probe's score is the best that there is, where the network may be chosen."""
-        if self.probe is None or self.config.model.name != "auto" or isinstance(self.competition.metric, OwnMetric):
+        if self.probe is None or self.config.model.name != "auto":
             return False
-        return self.probe["value"] == self._perfect
+        return self.probe["value"] == self.competition.metric.perfect
 
     # Time
 
@@ -165,20 +164,16 @@ class Planner:
         opened, held = self.competition, self.competition.folds.rows(fold)[1]
         answers = stored_answers(opened, Run(opened.card.id, self.probe["run"]), (seed,), fold, held)
         at, metric = opened.rows.at(held), opened.metric
-        if isinstance(metric, OwnMetric):
+        if metric.perfect is None:
             return False
         low, high = bootstrap_interval(metric, opened.samples.targets[held], answers, at.groups, rows=at)
-        found = high >= self._perfect if metric.higher_is_better else low <= self._perfect
+        found = high >= metric.perfect if metric.higher_is_better else low <= metric.perfect
         if found:
             log.info(
                 f"no trial from scratch: {metric.name} of the probe on fold {fold} is {format_interval(low, high)}, so "
                 f"nothing could be told to be better on its {len(held)} rows"
             )
         return found
-
-    @property
-    def _perfect(self) -> float:
-        return 1.0 if self.competition.metric.higher_is_better else 0.0
 
     def _trial(self, small: bool) -> tuple[str, Facts | None]:
         """One fold from scratch against the probe's, on the same held-out rows: what its trend promises for the epochs
@@ -202,7 +197,7 @@ class Planner:
         epochs = max(scores)
         own, probes = scores[epochs], self._score(self.probe["run"], member)
         fitting = max(epochs, min(SCRATCH_EPOCHS, rough.epochs(self._work(config), self._room())))
-        promise = promised(scores, fitting, perfect=self._perfect)
+        promise = promised(scores, fitting, perfect=self.competition.metric.perfect)
         better = promise > probes if self.competition.metric.higher_is_better else promise < probes
         why = "the pictures are small" if small else "the probe is weak"
         trend = f", which promises {promise:.4f} after the {fitting} that fit" if fitting > epochs else ""
@@ -237,16 +232,16 @@ class Planner:
     def _fine_tuned(self) -> Config:
         """The recipe, but for what was set otherwise, for the network that is named or that of the probe."""
         probed, named = self._stored(self.probe["run"]).model if self.probe else None, self.first_probe.named
-        begins = {f"model.{key}": getattr(named or probed, key) for key in BEGINS} if named or probed else {}
-        begins = begins or self.first_probe.networks[0]
-        values, name = recipe(), begins["model.name"]
-        if probed and (probed.name, probed.weights) == (name, begins.get("model.weights")):
+        own = named or probed
+        begins = {"model.name": own.name, "model.pretrained": own.pretrained} if own else self.first_probe.networks[0]
+        config, values = with_values(self.usual, begins), recipe()
+        name = config.model.name
+        if probed and (probed.name, probed.weights) == (name, config.model.weights):
             values |= {"model.stem": "stock", "model.pool": probed.pool}
         else:
             values["train.head_init"] = "random"
         if name != network_of(RECIPE):
             values["optim.lr"] = OTHER_RATE
-        config = with_values(self.usual, begins)
         size, classes = self.usual.images.size, len(self.competition.samples.classes)
         backbone = build(config.model, classes, size, self.competition.target, load=False).backbone
         values["train.frozen"] = at_most(values["train.frozen"], backbone)

@@ -17,12 +17,15 @@ def lengths(epochs: int) -> tuple[int, ...]:
     return (longer // RATIO, longer) if longer // RATIO >= FEWEST else (epochs,)
 
 
-def promised(points: dict[int, float], epochs: int, perfect: float) -> float:
+def promised(points: dict[int, float], epochs: int, perfect: float | None) -> float:
     """The score after `epochs`, from {epochs: score} of one or two trainings; with one, its own.
 
-    perfect: the best score there is. A score beyond it follows no trend that is known here, and stays as it is.
+    perfect: the best score there is, where that is known. A score beyond it follows no trend that is known here, and
+    stays as it is.
     """
     longest = max(points)
+    if perfect is None:
+        return points[longest]
     error, shortest = abs(perfect - points[longest]), min(points)
     before = abs(perfect - points[shortest])
     if shortest == longest or epochs <= longest or not 0 < error < before or (points[longest] > perfect > 0):

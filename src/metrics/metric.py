@@ -97,6 +97,11 @@ class Metric(Configurable):
         """Why no answer whatever has a score where this is the truth; empty where some has."""
         return ""
 
+    @property
+    def perfect(self) -> float | None:
+        """The best score there is, 1 or an error of 0; None where a metric ends elsewhere or nowhere."""
+        return 1.0 if self.higher_is_better else 0.0
+
     # To be written
 
     def value(self, truth: np.ndarray, answers: np.ndarray, rows: Rows | None) -> float:

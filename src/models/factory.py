@@ -161,10 +161,8 @@ def build(model: Model, classes: int, size: SizeWord, target: TargetType | None 
     network = Network(backbone, own_unit, model.channels, normalisation)
     try:
         try_size(network, model.name, size, classes)
-    except UsageError:
-        raise
     except Problem as problem:
-        if not model.args or not _fits_without_args(model, classes, size):
+        if isinstance(problem, UsageError) or not model.args or not _fits_without_args(model, classes, size):
             raise
         raise UsageError(
             f"model.args={model.args}: {problem}. Without model.args it does: {ARGS_REMEDY}",

@@ -133,11 +133,9 @@ def unreachable(what: str, reason: str) -> Problem:
     """what: the network, or `hf-hub:owner/name`, whose kind only the hub knows."""
     from huggingface_hub import constants
 
-    reason, remedy = (
-        ("HF_HUB_OFFLINE is set", "Either unset it once")
-        if constants.HF_HUB_OFFLINE
-        else (reason, "Either connect to the network once")
-    )
+    remedy = "Either connect to the network once"
+    if constants.HF_HUB_OFFLINE:
+        reason, remedy = "HF_HUB_OFFLINE is set", "Either unset it once"
     name = "model.name=NAME " if what.startswith(HUB) else ""
     return Problem(
         f"no pretrained weights for {what}: {reason} and no copy is cached. {remedy}, or bring a file: "

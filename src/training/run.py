@@ -83,6 +83,8 @@ def train_within(request: Request, reporter: Reporter, may_begin: MayBegin | Non
 
 def _train_asked(request: Request, ranks: Ranks, reporter: Reporter, may_begin: MayBegin | None) -> None:
     config, run = request.config, Run(request.competition, request.run)
+    # Folds are forked off this process, so it must not start threads of its own: not to choose what is auto either.
+    torch.set_num_threads(1)
     view_names(config.predict.views)
     check_precision(config.predict.engine, config.predict.precision)
     if config.budget and not run_config.is_stored(run) and plan_of(run) is None:
@@ -137,8 +139,6 @@ def _train(
     """members: what is left of all that is asked for."""
     config = competition.config
     check_teacher(competition, run, members)
-    # Folds are forked off this process, so it must not start threads of its own.
-    torch.set_num_threads(1)
     cv2.setNumThreads(0)
     # A throw-away network shows now whether name, weights and size fit, not after the images are decoded.
     network = build(config.model, len(competition.samples.classes), config.images.size, competition.target)

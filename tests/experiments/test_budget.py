@@ -185,6 +185,14 @@ def test_where_the_probe_is_never_wrong_nothing_is_trained(tiny):
     assert (tiny / "runs/tiny/b/seed0/fold1/done.json").exists()
 
 
+def test_what_is_asked_of_a_network_that_is_chosen_stays(tiny):
+    """Its channels, here of the network that the probe has chosen."""
+    mislabel(tiny)
+    asked = ["model.channels=1", "schedule.warmup_steps=1", "images.load_size=32"]
+    assert train([*HERE, *asked, "budget=150s", "fold=0..1"]) == 0
+    assert run_config.read(tiny / "runs/tiny/b").model.channels == 1
+
+
 def test_a_named_network_begins_with_its_file(tiny):
     """In the probe too; and it is trained as networks with weights are."""
     register_networks()
@@ -267,6 +275,7 @@ def test_a_longer_training_is_promised_by_the_trend_of_two():
     for flat in ({12: 0.9}, {4: 0.95, 12: 0.9}, {4: 1.0, 12: 1.0}, {4: 3.0, 12: 4.0}):
         assert promised(flat, 36, 1.0) == flat[12]
     assert promised({4: 0.8, 12: 0.9}, 12, 1.0) == 0.9
+    assert promised({4: 80.0, 12: 90.0}, 36, None) == 90.0  # of a metric whose end is not known
 
 
 def test_the_recipe_of_a_plan_is_the_files():

@@ -1,8 +1,6 @@
 """Training that begins with a last layer fitted on frozen features: train.head_init=probe."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +11,8 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from src.competition import auto_config
 from src.core.files import read_json
-from src.core.paths import REPOSITORY
 from src.models.zoo import register_networks
 from src.train import main as train
 from src.training.trainer import FoldTraining
@@ -110,22 +108,19 @@ def test_killed_before_and_after_the_first_checkpoint(tiny, words):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="Linux alone tells the threads of a process")
-def test_no_thread_is_started_before_folds_are_forked():
-    """By the look at a network's pool, which draws millions of weights: a fold forked after that waits for ever."""
-    code = """
-import os, timm, torch
-from src.competition.auto_config import usual_pool
-from src.config.load import load
-from src.models.zoo import register_networks
-register_networks()
-model = load("fine-tune", {}, "demo-digits").model
-torch.set_num_threads(2)
-before = len(os.listdir("/proc/self/task"))
-assert usual_pool(model) == "stages" and torch.get_num_threads() == 2
-assert len(os.listdir("/proc/self/task")) == before
-"""
-    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
+def test_one_thread_chooses_what_is_auto(tiny, words, monkeypatch):
+    """As the pool of a network, which draws millions of weights: a fold forked after several threads waits for ever."""
+    threads, usual = [], auto_config.usual_pool
+    monkeypatch.setattr(
+        auto_config, "usual_pool", lambda model: threads.append(torch.get_num_threads()) or usual(model)
+    )
+    torch.set_num_threads(2)
+    try:
+        assert train([*words, "model.pool=auto", "train.epochs=1", "run=auto"]) == 0
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert threads and set(threads) == {1}
 
 
 @pytest.mark.slow
